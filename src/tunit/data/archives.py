@@ -1,0 +1,254 @@
+"""Pictures inside zip and tar archives, read in place: nothing is ever extracted to disk.
+
+A member is read through its declared size and never beyond it, so that an archive cannot fill the memory.
+"""
+
+import atexit
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
+from tunit.data.naming import OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
+from tunit.errors import DataError
+
+MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
+OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
+_MAX_TAR_HEADER = 1 << 24  # bytes; real headers are below a kilobyte, long names and paths below a megabyte
+# What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, ValueError)
+
+
+@dataclass(frozen=True)
+class ZipMember:
+    """One member of a zip archive."""
+
+    archive: Path
+    member: str  # as written in the archive
+    size: int  # bytes, declared
+    position: int  # of its header in the archive: the order in which reading is fastest
+
+    def read(self) -> bytes:
+        """The member's bytes."""
+        _refuse_bomb(self.size)
+        with _lock:
+            try:
+                archive = cast(zipfile.ZipFile, _opened(self.archive, "zip"))
+                with archive.open(self.member) as file:
+                    return _exactly(file, self.size)
+            except (zipfile.BadZipFile, KeyError, *_DAMAGE) as error:
+                raise _damage(error) from None
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """One member of a tar archive, compressed or not."""
+
+    archive: Path
+    size: int  # bytes, declared
+    position: int  # of its data in the unpacked archive: a compressed one is best read in this order
+
+    def read(self) -> bytes:
+        """The member's bytes."""
+        _refuse_bomb(self.size)
+        with _lock:
+            try:
+                file = cast(IO[bytes], _opened(self.archive, "tar"))
+                file.seek(self.position)
+                return _exactly(file, self.size)
+            except _DAMAGE as error:
+                raise _damage(error) from None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the list of an archive's members says of one picture: where it is, or why it is left out."""
+
+    name: str
+    member: ZipMember | TarMember | None
+    reason: str = ""
+    detail: str = ""
+
+
+def archive_kind(path: Path) -> str | None:
+    """ "zip", "tar" or None, by content."""
+    with path.open("rb") as file:
+        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
+            return "zip"
+    try:
+        with _unpacked(path) as unpacked:
+            block = unpacked.read(512)
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.TarError, *_DAMAGE):
+        return None
+    return "tar"
+
+
+def list_archive(path: Path, kind: str) -> list[Entry]:
+    """All pictures of an archive, left-out ones included, in the order of the archive.
+
+    Of members with one and the same name the last stands, as it would after extraction.
+    """
+    entries = list(_list_zip(path) if kind == "zip" else _list_tar(path))
+    last = {entry.name: index for index, entry in enumerate(entries) if entry.member}
+    again = "the archive holds a later member of the same name"
+    return [
+        entry
+        if entry.member is None or last[entry.name] == index
+        else Entry(entry.name, None, DUPLICATE, again)
+        for index, entry in enumerate(entries)
+    ]
+
+
+def close_archives() -> None:
+    """Close the archive that reading has kept open."""
+    with _lock:
+        for file in _open_files.values():
+            file.close()
+        _open_files.clear()
+
+
+def _list_zip(path: Path) -> Iterator[Entry]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, *_DAMAGE) as error:
+        raise DataError(f"{path} is damaged ({error}): fetch or pack the archive anew") from None
+    with archive:
+        for info in archive.infolist():
+            if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
+                continue
+            member = ZipMember(path, info.filename, info.file_size, info.header_offset)
+            encrypted = bool(info.flag_bits & 0x1)
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            entry = _judge(info.filename, member, link=link, encrypted=encrypted)
+            if entry is None:
+                continue
+            if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
+                try:
+                    with archive.open(info) as file:
+                        head = file.read(16)
+                except (zipfile.BadZipFile, *_DAMAGE):
+                    continue  # of no known kind and unreadable: not taken for a picture
+                if not looks_like_picture(head):
+                    continue
+            yield entry
+
+
+def _list_tar(path: Path) -> Iterator[Entry]:
+    last = "its start"
+    try:
+        with (
+            _unpacked(path) as file,
+            tarfile.open(fileobj=cast(IO[bytes], _TarHeaders(file)), mode="r:") as archive,
+        ):
+            while (info := archive.next()) is not None:
+                cast(Any, archive).members.clear()  # it would keep every header of a million members
+                last = info.name
+                link = info.issym() or info.islnk()
+                if not (info.isreg() or link) or suffix_of(info.name) in OTHER_SUFFIXES:
+                    continue
+                entry = _judge(info.name, TarMember(path, info.size, info.offset_data), link=link)
+                if entry is None:
+                    continue
+                if info.issparse():
+                    entry = Entry(entry.name, None, UNREADABLE, "stored as a sparse file")
+                if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
+                    file.seek(info.offset_data)
+                    if not looks_like_picture(file.read(min(16, info.size))):
+                        continue
+                yield entry
+    except (tarfile.TarError, *_DAMAGE) as error:
+        yield Entry(path.name, None, TRUNCATED, f"the archive cannot be read beyond {last} ({error})")
+
+
+def _judge(
+    raw: str, member: ZipMember | TarMember, *, link: bool = False, encrypted: bool = False
+) -> Entry | None:
+    """The entry for a member by its header alone; None where it is hidden and of no interest."""
+    name = tidy(raw)
+    if is_outside(raw):
+        return Entry(raw, None, OUTSIDE, "its name points out of the archive")
+    if not name or any(map(is_hidden, name.split("/"))):
+        return None
+    if link:
+        return Entry(name, None, OUTSIDE, "a link, which archives may not hold")
+    if encrypted:
+        detail = "protected by a password: unpack it into a folder first"
+        return Entry(name, None, ENCRYPTED, detail) if suffix_of(name) in PICTURE_SUFFIXES else None
+    if member.size > MAX_BYTES:
+        return Entry(name, None, BOMB, f"{member.size:,} bytes unpacked, at most {MAX_BYTES:,} allowed")
+    return Entry(name, member)
+
+
+class _TarHeaders:
+    """A file for tarfile to walk, which refuses to read a header block as large as no honest one is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_TAR_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """The content of a tar file, opened through the decompressor that its first bytes ask for."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if magic.startswith(b"BZh"):
+        return cast(IO[bytes], bz2.open(path, "rb"))
+    if magic.startswith(b"\xfd7zXZ\0"):
+        return cast(IO[bytes], lzma.open(path, "rb"))
+    return path.open("rb")
+
+
+# One archive stays open between two reads, per process: opening a zip reads its whole list of members, and
+# going back in a compressed tar means unpacking it from the start.
+_lock = threading.RLock()
+_open_files: dict[tuple[object, ...], zipfile.ZipFile | IO[bytes]] = {}
+atexit.register(close_archives)
+
+
+def _opened(path: Path, kind: str) -> zipfile.ZipFile | IO[bytes]:
+    status = path.stat()
+    # With the process, for a forked one would share the position in the file with its parent.
+    key = (os.getpid(), path, status.st_size, status.st_mtime_ns)
+    if key not in _open_files:
+        close_archives()
+        _open_files[key] = zipfile.ZipFile(path) if kind == "zip" else _unpacked(path)
+    return _open_files[key]
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise PictureError(TRUNCATED, f"{len(data):,} of {size:,} bytes are in the archive")
+    return data
+
+
+def _refuse_bomb(size: int) -> None:
+    if size > MAX_BYTES:
+        raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_BYTES:,} allowed")
+
+
+def _damage(error: BaseException) -> PictureError:
+    if isinstance(error, EOFError):
+        return PictureError(TRUNCATED, "the archive ends within it")
+    return PictureError(UNREADABLE, f"the archive is damaged there ({error})")
+
+
+__all__ = ["Entry", "TarMember", "ZipMember", "archive_kind", "close_archives", "list_archive"]

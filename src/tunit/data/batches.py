@@ -1,0 +1,111 @@
+"""Endless, seeded, resumable batches: where a picture becomes a batch.
+
+A stream (all pictures, the labelled ones, the unlabelled ones) is an endless row of epochs, each a permutation
+drawn from (seed, stream, epoch). A cursor, the number of pictures drawn so far, says where one stands; it is
+kept in the training state, so that a resumed run reads on exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.config import AugmentConfig
+from tunit.data.augment import to_float, two_views
+from tunit.data.randomness import numpy_generator, torch_generator
+from tunit.errors import DataError
+
+STREAMS = ("all", "labelled", "unlabelled")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from."""
+
+    x: Tensor  # (B, 3, S, S) in [-1, 1]
+    x_plus: Tensor  # (B, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
+    y: Tensor  # (B,) int64 labels; -1 is unlabelled
+    # Known on the host, so that a step can leave out a loss of nothing without waiting for the device.
+    any_labelled: bool
+    any_unlabelled: bool
+
+
+def make_batch(x: Tensor, x_plus: Tensor, y: Tensor) -> Batch:
+    """A batch of x, x_plus: (B, 3, S, S) and labels y: (B,) on the host, which move to x's device."""
+    return Batch(x, x_plus, y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()))
+
+
+class Batches:
+    """Batches of packed pictures.
+
+    images: (N, S, S, 3) uint8, an array or memory map; they move to the device once when they take less than
+    `resident_bytes`. labels: (N,) int64, -1 where unlabelled.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        resident_bytes: int = 2**31,
+    ) -> None:
+        self._augment, self._seed, self._device = augment, seed, device
+        self._images: NDArray[np.uint8] | Tensor = images
+        if images.nbytes <= resident_bytes:
+            self._images = torch.from_numpy(np.array(images)).to(device)
+        self._labels = np.asarray(labels)
+        self._members = {
+            "all": np.arange(len(labels)),
+            "labelled": np.flatnonzero(self._labels >= 0),
+            "unlabelled": np.flatnonzero(self._labels < 0),
+        }
+        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
+
+    def draw(self, step: int, size: int, cursors: dict[str, int], stream: str = "all") -> Batch:
+        """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead."""
+        rows = self.rows(stream, cursors.get(stream, 0), size)
+        cursors[stream] = cursors.get(stream, 0) + size
+        x, x_plus = two_views(
+            to_float(self._pictures(rows)), self._augment, torch_generator(self._seed, "views", step)
+        )
+        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]))
+
+    def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
+        """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""
+        members = self._members[stream]
+        if not len(members):
+            raise DataError(f"there are no pictures in the stream {stream!r}: check the labels")
+        found: list[NDArray[np.int64]] = []
+        while size > 0:
+            epoch, start = divmod(cursor, len(members))
+            part = self._order(stream, epoch)[start : start + size]
+            found.append(members[part])
+            cursor, size = cursor + len(part), size - len(part)
+        return np.concatenate(found)
+
+    def _order(self, stream: str, epoch: int) -> NDArray[np.int64]:
+        known = self._orders.get(stream)
+        if known is None or known[0] != epoch:
+            rng = numpy_generator(self._seed, f"order/{stream}", epoch)
+            known = (epoch, rng.permutation(len(self._members[stream])))
+            self._orders[stream] = known
+        return known[1]
+
+    def _pictures(self, rows: NDArray[np.int64]) -> Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images[torch.from_numpy(rows).to(self._device)]
+        chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.sort(rows)]))
+        chosen = chosen[torch.from_numpy(np.argsort(np.argsort(rows)))]
+        if self._device.type == "cuda":
+            chosen = chosen.pin_memory()
+        return chosen.to(self._device, non_blocking=True)
+
+
+def batch_permutation(seed: int, step: int, size: int) -> Tensor:
+    """The step's one random permutation, which makes references of sources: (size,) int64, on the CPU."""
+    return torch.randperm(size, generator=torch_generator(seed, "permutation", step))

@@ -1,0 +1,194 @@
+"""Packed pictures on disk: `pictures.npy`, a plain NumPy array (N, S, S, 3) of bytes, and `index.json`
+beside it.
+
+The index is written last and removed first, so that a folder with an index always holds the whole of what
+it says, whenever a job was killed.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.left_out import LeftOut
+from tunit.errors import DataError
+
+PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
+_FORMAT, _VERSION = "tunit pictures", 1
+HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
+
+
+@dataclass(frozen=True)
+class PackedPictures:
+    """Pictures of one size, ready to train on."""
+
+    images: NDArray[np.uint8]  # (N, S, S, 3), 0..255, a read-only memory map
+    names: list[str]  # unique POSIX paths, in ascending order
+    labels: NDArray[np.int64]  # (N,), indices into classes, -1 = unlabelled
+    classes: list[str]  # in ascending order
+    left_out: list[LeftOut]
+    hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
+    reused: bool  # whether the cache was found as it is, not made
+
+
+@dataclass(frozen=True)
+class Index:
+    """All that a cache says of its pictures but the pixels."""
+
+    size: int
+    settings: Mapping[str, Any]  # as in JSON
+    fingerprint: str
+    names: list[str]
+    labels: list[int]
+    classes: list[str]
+    hashes: list[str]
+    left_out: list[LeftOut]
+
+
+def open_cache(cache: Path, *, reused: bool = True) -> tuple[Index, PackedPictures]:
+    """Open what a folder holds. Raises DataError where it is no cache, or a damaged one."""
+    index = _read_index(cache)
+    path = cache / PIXELS
+    shape = (len(index.names), index.size, index.size, 3)
+    try:
+        expected = HEADER_BYTES + int(np.prod(shape, dtype=np.int64))
+        actual = path.stat().st_size
+        if actual != expected:
+            raise DataError(f"{path} has {actual:,} of {expected:,} bytes: prepare the pictures again")
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
+    if images.shape != shape or images.dtype != np.uint8:
+        raise DataError(f"{path} holds {images.shape}, not {shape}: prepare the pictures again")
+    labels = np.array(index.labels, dtype=np.int64)
+    packed = PackedPictures(
+        images, index.names, labels, index.classes, index.left_out, index.hashes, reused=reused
+    )
+    return index, packed
+
+
+def _read_index(cache: Path) -> Index:
+    path = cache / INDEX
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != _FORMAT or found["version"] != _VERSION:
+            raise DataError(f"{path} is of another version: prepare the pictures again")
+        del found["format"], found["version"]
+        found["left_out"] = [LeftOut(*item) for item in found["left_out"]]
+        index = Index(**found)
+        lengths = {len(index.names), len(index.labels), len(index.hashes)}
+    except FileNotFoundError:
+        raise DataError(f"{cache} holds no {INDEX}: prepare the pictures first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
+    if len(lengths) != 1 or not all(-1 <= label < len(index.classes) for label in index.labels):
+        raise DataError(f"{path} contradicts itself: prepare the pictures again")
+    return index
+
+
+def claim(cache: Path) -> None:
+    """Make the folder and mark it as ours. Raises DataError where it holds others' files of our names."""
+    marker = cache / MARKER
+    foreign = not marker.exists() and not _is_ours(cache)
+    if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
+        raise DataError(f"{cache} holds a {PIXELS} or {INDEX} not written by tunit: choose another folder")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
+
+
+def _is_ours(cache: Path) -> bool:
+    try:
+        return bool(json.loads((cache / INDEX).read_text(encoding="utf-8"))["format"] == _FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+@contextlib.contextmanager
+def locked(cache: Path) -> Iterator[None]:
+    """Let one process at a time build in a claimed folder; the lock of a killed process is free again.
+
+    Where the system has no such lock two processes may both build; each then installs a whole cache.
+    """
+    with (cache / MARKER).open("rb") as marker:
+        if sys.platform != "win32":
+            import fcntl
+
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(marker, fcntl.LOCK_EX)
+        yield
+
+
+def new_pixels(cache: Path, count: int, size: int) -> Path:
+    """A file for `count` pictures, not yet valid; those of killed jobs are cleared away."""
+    for stale in cache.glob("*.part"):
+        stale.unlink(missing_ok=True)
+    path = cache / f"{PIXELS}.{os.getpid()}.part"
+    with path.open("wb") as file:
+        file.write(_npy_header(count, size))
+        file.truncate(HEADER_BYTES + count * record_bytes(size))
+    return path
+
+
+def record_bytes(size: int) -> int:
+    """The bytes of one picture."""
+    return size * size * 3
+
+
+def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
+    """Write picture number `slot`. Not through a memory map: there, a full disk would kill the process."""
+    with path.open("r+b") as file:
+        file.seek(HEADER_BYTES + slot * pixels.nbytes)
+        file.write(pixels.tobytes())
+
+
+def keep_records(path: Path, slots: Iterable[int], size: int) -> None:
+    """Drop all pictures but those of `slots` (ascending), moving each forward in place."""
+    step, kept = record_bytes(size), 0
+    with path.open("r+b") as file:
+        for slot in slots:
+            if slot != kept:
+                file.seek(HEADER_BYTES + slot * step)
+                record = file.read(step)
+                file.seek(HEADER_BYTES + kept * step)
+                file.write(record)
+            kept += 1
+        file.truncate(HEADER_BYTES + kept * step)
+        file.seek(0)
+        file.write(_npy_header(kept, size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def install(cache: Path, pixels: Path, index: Index) -> None:
+    """Make finished pixels and their index the content of the cache; until the last step there is none."""
+    content = {"format": _FORMAT, "version": _VERSION, **vars(index)}
+    content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
+    part = cache / f"{INDEX}.{os.getpid()}.part"
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        (cache / INDEX).unlink(missing_ok=True)
+        pixels.replace(cache / PIXELS)
+        part.replace(cache / INDEX)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _npy_header(count: int, size: int) -> bytes:
+    """The header of a version 1.0 .npy file, of one length for every count, to be rewritten in place."""
+    shape = f"({count}, {size}, {size}, 3)"
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    body = text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body

@@ -1,0 +1,162 @@
+"""`creatures`: a procedural picture set whose translations are known exactly.
+
+Six species (the domains), individuals within them (the style), poses and expressions (the content). Every
+picture is drawn from its factors, so the picture "this content, as that individual" can be drawn as well, and
+the error of a translation is measured against it rather than guessed.
+"""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tunit.data.creature_drawing import paint
+from tunit.data.creature_factors import (
+    SPECIES,
+    Content,
+    Creature,
+    Style,
+    exact_translation,
+    sample_creatures,
+)
+from tunit.data.creature_species import LOOKS
+from tunit.errors import DataError
+
+__all__ = [
+    "SPECIES",
+    "Content",
+    "Creature",
+    "Style",
+    "draw",
+    "draw_all",
+    "exact_translation",
+    "read_creatures",
+    "sample_creatures",
+    "write_creatures",
+]
+
+Drawing = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+
+_CONTENT = tuple(f.name for f in fields(Content))
+_STYLE = tuple(f.name for f in fields(Style))
+_COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
+_POOL_PAYS = 2000 * 64 * 64  # pixels of all pictures: some ten seconds' drawing, or two of starting processes
+_BATCH = 1024  # drawings that processes may have ready ahead of their use: a bound on memory
+
+
+def _check_size(size: int) -> None:
+    if not 32 <= size <= 1024:
+        raise DataError(f"creatures cannot be drawn at {size} pixels: choose a size from 32 to 1024")
+
+
+def draw(creature: Creature, size: int) -> Drawing:
+    """The picture (size, size, 3) and the mask (size, size) of the creature's own pixels.
+
+    The mask holds the pixels that the creature covers by more than half, without its shadow. The same
+    creature gives the same bytes. Raises DataError unless 32 <= size <= 1024.
+    """
+    _check_size(size)
+    return paint(creature, LOOKS[creature.style.species], size)
+
+
+def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> Iterator[Drawing]:
+    """The drawings in order, from `workers` processes where these save time."""
+    if workers is None:
+        workers = (os.cpu_count() or 1) if len(creatures) * size * size >= _POOL_PAYS else 1
+    done = 0
+    if workers > 1 and len(creatures) > 1:
+        # Processes start afresh: a fork of a process that runs torch's threads may hang.
+        try:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                for start in range(0, len(creatures), _BATCH):
+                    batch = creatures[start : start + _BATCH]
+                    for drawing in pool.map(partial(draw, size=size), batch, chunksize=32):
+                        yield drawing
+                        done += 1
+        except BrokenProcessPool:
+            pass  # such as in a script without a __main__ guard; the rest is drawn here, with the same bytes
+    for creature in creatures[done:]:
+        yield draw(creature, size)
+
+
+def draw_all(creatures: Sequence[Creature], size: int, workers: int | None = None) -> Drawing:
+    """All pictures (N, size, size, 3) and masks (N, size, size), in the order of `creatures`.
+
+    workers: processes; 1 draws in this one, None takes all cores when there is enough to draw. As always with
+    processes, a script that may use several keeps its own work under `if __name__ == "__main__":`.
+    """
+    _check_size(size)
+    if workers is not None and workers < 1:
+        raise DataError(f"creatures cannot be drawn by {workers} workers: choose at least 1")
+    images = np.empty((len(creatures), size, size, 3), np.uint8)
+    masks = np.empty((len(creatures), size, size), np.bool_)
+    for i, drawing in enumerate(_drawings(creatures, size, workers)):
+        images[i], masks[i] = drawing
+    return images, masks
+
+
+def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
+    """Write folder/pictures/00001.png ... and folder/factors.csv; the path of the latter.
+
+    factors.csv holds one row per picture: its path relative to the folder, the name of its species, and every
+    factor, so that `read_creatures` gives the creatures back. It is written last: where it stands, the set is
+    complete. Raises DataError when the folder holds something already, or for a size or number out of range.
+    """
+    _check_size(size)
+    if number < 1:
+        raise DataError(f"cannot write {number} creatures: choose at least 1")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is not an empty folder: choose another, or empty it first")
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    creatures = sample_creatures(number, seed)
+    names = [f"pictures/{i:05d}.png" for i in range(1, number + 1)]
+    for name, (image, _) in zip(names, _drawings(creatures, size, None), strict=True):
+        Image.fromarray(image).save(folder / name)
+    table = folder / "factors.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for name, c in zip(names, creatures, strict=True):
+            # repr gives the shortest digits that read back as the same float
+            factors = (repr(value) for value in (*astuple(c.content), *astuple(c.style)))
+            writer.writerow((name, SPECIES[c.style.species], *factors))
+    return table
+
+
+def read_creatures(table: Path) -> list[Creature]:
+    """The creatures of a factors.csv, in its order and exactly as written: `draw` gives identical pixels.
+
+    Raises DataError when the table is missing, lacks a column, or holds a value that is no factor.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise DataError(f"{table} lacks the column {missing[0]}: write it with write_creatures")
+            return [_creature(row, f"{table}, line {rows.line_num}") for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read ({error}): give the path of a factors.csv") from error
+
+
+def _creature(row: dict[str, str], where: str) -> Creature:
+    try:
+        content = Content(**{name: float(row[name]) for name in _CONTENT})
+        floats = {name: float(row[name]) for name in _STYLE if name != "species"}
+        species = int(row["species"])
+        finite = np.isfinite((*astuple(content), *floats.values())).all()
+        if not finite or not 0 <= species < len(SPECIES) or row["label"] != SPECIES[species]:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise DataError(f"{where} holds a value that is no factor: write it with write_creatures") from None
+    return Creature(content, Style(species=species, **floats))

@@ -1,0 +1,44 @@
+"""Which files are pictures by their name, and which names stay inside the place that holds them."""
+
+from pathlib import PurePosixPath
+
+# With formats that cannot be read: their owner should hear that such pictures were left out.
+_PICTURE = """
+    .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .avif
+    .heic .heif .jp2 .jxl .tga .psd
+"""
+PICTURE_SUFFIXES = frozenset(_PICTURE.split())
+# Files that often lie beside pictures. What is in neither list, or has no suffix, is judged by its content.
+_OTHER = """
+    .txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js .py
+    .ipynb .sh .pdf .doc .docx .xls .xlsx .ppt .pptx .db .sqlite .lmdb .mdb .zip .tar .gz .tgz .bz2
+    .tbz2 .xz .txz .7z .rar .npy .npz .mat .h5 .hdf5 .pkl .pickle .pt .pth .safetensors .onnx .parquet
+    .arrow .bin .mp3 .mp4 .m4v .avi .mov .mkv .webm .wav .aac .svg .eps .lnk .url .ds_store .part .tmp
+    .bak
+"""
+OTHER_SUFFIXES = frozenset(_OTHER.split())
+_SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a POSIX name in lower case, with its dot; "" where there is none."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def is_hidden(part: str) -> bool:
+    """Whether one part of a path is hidden or belongs to an operating system."""
+    return part.startswith(".") or part.lower() in _SYSTEM_NAMES
+
+
+def is_outside(name: str) -> bool:
+    """Whether a member's name is absolute or climbs with `..`, by the rules of POSIX or of Windows."""
+    parts = name.replace("\\", "/").split("/")
+    return name[:1] in ("/", "\\") or ".." in parts or (len(parts[0]) >= 2 and parts[0][1] == ":")
+
+
+def tidy(name: str) -> str:
+    """A name parted by `/`, without `.`, `..`, drive or leading slash: safe to join to a folder."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    if parts and len(parts[0]) == 2 and parts[0][1] == ":":
+        parts = parts[1:]
+    return "/".join(parts)

@@ -1,0 +1,298 @@
+"""Decode every picture of a source once, in parallel, into a memory map that training reads from.
+
+The pixels go from the process that decoded them to their place in the file; only a digest, or the reason
+why a picture is left out, comes back. So the memory does not grow with the number of pictures.
+"""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from tunit.data import cache as caches
+from tunit.data.archives import DUPLICATE, close_archives
+from tunit.data.cache import Index, PackedPictures
+from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, decode_picture
+from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.left_out import LeftOut, summarise_left_out
+from tunit.data.sources import LABEL_MODES, Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
+from tunit.data.workers import run_chunks, stopping, usable_cores
+from tunit.errors import ConfigError, DataError
+
+_CHUNK = 16  # pictures that travel to a process together
+_WORTH_A_PROCESS = 64  # pictures; starting a process takes about as long as decoding so many
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How pictures are checked and brought to one size. Another cache is made where any of it changes."""
+
+    size: int  # pixels, both sides
+    fit: str = "stretch"  # "stretch", "crop" or "pad"
+    background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
+    min_side: int = 16  # pixels; a picture with a shorter side is left out
+    max_pixels: int = MAX_PIXELS  # a picture that declares more is left out undecoded
+    labels: str = "none"  # "none", "folders" or "csv"
+    label_column: str = "label"
+    keep_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("size", "min_side", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is too small: use at least 1")
+        if self.fit not in FIT_MODES:
+            raise ConfigError(f"fit {self.fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
+        if self.labels not in LABEL_MODES:
+            raise ConfigError(f"labels {self.labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ConfigError(f"background {self.background} is no colour: use three numbers from 0 to 255")
+
+
+def pack_pictures(
+    source: Path,
+    cache: Path,
+    settings: PackSettings,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> PackedPictures:
+    """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
+
+    The source is only read. Pictures that cannot be used are left out and listed with their reason, and so
+    are repetitions of a picture unless `settings.keep_duplicates`.
+
+    workers: processes; 1 means this one alone, None as many as there are cores and work for them.
+    strict: the first bad picture raises DataError; repetitions are not bad.
+    progress: called with (pictures done, pictures in all).
+
+    Raises DataError where no picture is left, or source or cache cannot be used.
+    """
+    # Mid-way through the start of a spawned process only a script without a main guard comes here, to wait
+    # for its own parent. multiprocessing knows this state by the same attribute.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        guard = 'if __name__ == "__main__":'
+        raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
+    fingerprint = quick_fingerprint(source)
+    found = None if fingerprint else _find(source, settings)
+    fingerprint = fingerprint or cast(Found, found).fingerprint
+    packed = _reuse(cache, settings, fingerprint)
+    if packed is None:
+        if cache.resolve() == source.resolve():
+            raise DataError(f"{cache} holds the pictures themselves: choose another folder for the cache")
+        caches.claim(cache)
+        with caches.locked(cache):
+            packed = _reuse(cache, settings, fingerprint)  # another process may have made it meanwhile
+            if packed is None:
+                found = found or _find(source, settings)
+                _build(source, found, cache, settings, workers, strict, progress)
+                return caches.open_cache(cache, reused=False)[1]
+    if strict:
+        _refuse_bad(source, packed.left_out)
+    return packed
+
+
+def open_packed(cache: Path) -> PackedPictures:
+    """Open a cache without a look at its source. Raises DataError where there is none or it is damaged."""
+    return caches.open_cache(cache)[1]
+
+
+def _find(source: Path, settings: PackSettings) -> Found:
+    return find_pictures(source, labels=cast(LabelMode, settings.labels), label_column=settings.label_column)
+
+
+def _as_json(settings: PackSettings) -> dict[str, Any]:
+    """The settings as an index holds them; the label column counts only where labels come from it."""
+    column = settings.label_column if settings.labels == "csv" else ""
+    return cast(dict[str, Any], json.loads(json.dumps({**asdict(settings), "label_column": column})))
+
+
+def _reuse(cache: Path, settings: PackSettings, fingerprint: str) -> PackedPictures | None:
+    try:
+        index, packed = caches.open_cache(cache)
+    except DataError:
+        return None
+    same = index.settings == _as_json(settings) and index.fingerprint == fingerprint
+    return packed if same else None
+
+
+def _build(
+    source: Path,
+    found: Found,
+    cache: Path,
+    settings: PackSettings,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    if strict:
+        _refuse_bad(source, found.left_out)
+    count = len(found.pictures)
+    needed, free = count * caches.record_bytes(settings.size), shutil.disk_usage(cache).free
+    if needed > free:
+        raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
+    pixels = None
+    try:
+        pixels = caches.new_pixels(cache, count, settings.size)
+        hashes, left_out = _decode_all(source, found, pixels, settings, workers, strict, progress)
+        keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
+        left_out = sorted(found.left_out + left_out + repeated, key=lambda item: (item.name, item.reason))
+        if not keep:
+            summary = summarise_left_out(left_out)
+            raise DataError(f"{source} holds no picture that can be used ({summary}): add some")
+        caches.keep_records(pixels, keep, settings.size)
+        caches.install(cache, pixels, _index(found, keep, hashes, left_out, settings))
+    except OSError as error:  # reading a picture raises PictureError, so this is about the cache
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from error
+    finally:
+        close_archives()
+        if pixels is not None:
+            with contextlib.suppress(OSError):
+                pixels.unlink(missing_ok=True)
+
+
+def _index(
+    found: Found, keep: list[int], hashes: list[str | None], left_out: list[LeftOut], settings: PackSettings
+) -> Index:
+    kept = [found.pictures[slot] for slot in keep]
+    classes = sorted({picture.label for picture in kept if picture.label is not None})
+    number = {name: index for index, name in enumerate(classes)}
+    return Index(
+        size=settings.size,
+        settings=_as_json(settings),
+        fingerprint=found.fingerprint,
+        names=[picture.name for picture in kept],
+        labels=[-1 if picture.label is None else number[picture.label] for picture in kept],
+        classes=classes,
+        hashes=[cast(str, hashes[slot]) for slot in keep],
+        left_out=left_out,
+    )
+
+
+def _unique(
+    pictures: list[PictureSource], hashes: list[str | None], keep_duplicates: bool
+) -> tuple[list[int], list[LeftOut]]:
+    """The slots to keep, ascending, and the repetitions among the rest."""
+    first: dict[str, PictureSource] = {}
+    keep, repeated = [], []
+    for slot, (picture, digest) in enumerate(zip(pictures, hashes, strict=True)):
+        if digest is None:
+            continue
+        original = first.setdefault(digest, picture)
+        if original is picture or keep_duplicates:
+            keep.append(slot)
+            continue
+        clash = ""
+        if original.label != picture.label:
+            clash = f", labelled {original.label or 'not at all'} there and {picture.label or 'not'} here"
+        repeated.append(LeftOut(picture.name, DUPLICATE, f"the same picture as {original.name}{clash}"))
+    return keep, repeated
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Pictures that a process decodes in one go, each with its place in the file."""
+
+    pixels: Path
+    settings: PackSettings
+    pictures: tuple[tuple[int, PictureSource], ...]
+
+
+# A slot with the digest of its pixels, or with the reason why it stays empty.
+_Outcome = tuple[int, str | LeftOut]
+
+
+def _decode_all(
+    source: Path,
+    found: Found,
+    pixels: Path,
+    settings: PackSettings,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[str | None], list[LeftOut]]:
+    """Decode into `pixels`: the digest of every slot, None for those left out, and what was left out."""
+    count = len(found.pictures)
+    if workers is None:
+        workers = min(usable_cores(), count // _WORTH_A_PROCESS)
+    hashes: list[str | None] = [None] * count
+    left_out: list[LeftOut] = []
+    done = 0
+    chunks = _chunks(found.pictures, pixels, settings)
+    results = run_chunks(_pack_chunk, chunks, workers, split=_singles, crashed=_crashed)
+    with contextlib.closing(results):  # at an error too, the processes end before the file is removed
+        for outcomes in results:
+            bad = []
+            for slot, outcome in outcomes:
+                if isinstance(outcome, LeftOut):
+                    bad.append(outcome)
+                else:
+                    hashes[slot] = outcome
+            if strict:
+                _refuse_bad(source, bad)
+            left_out += bad
+            done += len(outcomes)
+            if progress is not None:
+                progress(done, count)
+    return hashes, left_out
+
+
+def _chunks(pictures: list[PictureSource], pixels: Path, settings: PackSettings) -> Iterator[_Chunk]:
+    """The work, in the order in which the source is read fastest."""
+    slots = iter(sorted(range(len(pictures)), key=lambda slot: pictures[slot].content.position))
+    while batch := tuple((slot, pictures[slot]) for slot in islice(slots, _CHUNK)):
+        yield _Chunk(pixels, settings, batch)
+
+
+def _pack_chunk(chunk: _Chunk) -> list[_Outcome]:
+    """Decode the pictures of a chunk to their places. Runs in a worker process."""
+    outcomes: list[_Outcome] = []
+    for slot, picture in chunk.pictures:
+        if stopping():
+            break
+        outcomes.append((slot, _pack_one(picture, slot, chunk)))
+    return outcomes
+
+
+def _pack_one(picture: PictureSource, slot: int, chunk: _Chunk) -> str | LeftOut:
+    settings = chunk.settings
+    try:
+        image = decode_picture(
+            picture.read(),
+            background=settings.background,
+            max_pixels=settings.max_pixels,
+            at_least=settings.size,
+            min_side=settings.min_side,
+        )
+        array = fit_picture(image, settings.size, settings.fit, settings.background)
+    except PictureError as error:
+        return LeftOut(picture.name, error.reason, error.detail)
+    except MemoryError:
+        return LeftOut(picture.name, UNREADABLE, "too large for the memory")
+    caches.write_record(chunk.pixels, slot, array)
+    return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+
+
+def _singles(chunk: _Chunk) -> Iterator[_Chunk]:
+    return (_Chunk(chunk.pixels, chunk.settings, (item,)) for item in chunk.pictures)
+
+
+def _crashed(chunk: _Chunk) -> list[_Outcome]:
+    detail = "decoding it crashed the process"
+    return [(slot, LeftOut(picture.name, UNREADABLE, detail)) for slot, picture in chunk.pictures]
+
+
+def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
+    """What strict means."""
+    bad = [item for item in left_out if item.reason != DUPLICATE]
+    if bad:
+        raise DataError(f"{source}: {summarise_left_out(bad)}: mend or remove them, or leave strict off")
+
+
+__all__ = ["PackSettings", "PackedPictures", "open_packed", "pack_pictures", "summarise_left_out"]

@@ -1,0 +1,27 @@
+"""Randomness without state: every draw is a function of the run's seed, its purpose and a counter.
+
+This is what makes resuming exact: there is no generator whose state could be lost.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def seed_of(seed: int, purpose: str, counter: int) -> int:
+    """A 64-bit seed that is independent for every (seed, purpose, counter)."""
+    words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), counter]).generate_state(1, np.uint64)
+    return int(words[0])
+
+
+def torch_generator(seed: int, purpose: str, counter: int) -> torch.Generator:
+    """A generator on the CPU, whatever the device, so that every device sees the same draws."""
+    generator = torch.Generator()
+    generator.manual_seed(seed_of(seed, purpose, counter) & (2**63 - 1))
+    return generator
+
+
+def numpy_generator(seed: int, purpose: str, counter: int) -> np.random.Generator:
+    """As `torch_generator`, for numpy."""
+    return np.random.default_rng(seed_of(seed, purpose, counter))

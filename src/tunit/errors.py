@@ -1,0 +1,24 @@
+"""The errors that tunit raises for what a user can mend.
+
+Each message is one sentence: the thing, its value, the remedy. The command line prints it and exits with 2.
+"""
+
+
+class TunitError(Exception):
+    """Anything that the user can mend; the base of all errors below."""
+
+
+class ConfigError(TunitError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class DataError(TunitError):
+    """The pictures cannot be found, read or used as asked."""
+
+
+class RunError(TunitError):
+    """A run folder is missing, incomplete, damaged, or in the way."""
+
+
+class TrainingError(TunitError):
+    """Training cannot go on, such as at a non-finite loss."""

@@ -1,0 +1,72 @@
+"""The multi-task discriminator D: one real-or-fake logit per domain.
+
+Source: TUNIT's appendix; the idea is that of Mescheder et al. 2018 and FUNIT, the norm is FRN (see layers).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunit.networks.generator import default_width
+from tunit.networks.layers import LEAKY_SLOPE, FilterResponseNorm, count_halvings, initialise_fan_in
+
+WIDEST = 1024
+
+
+class ActivationFirstBlock(nn.Module):
+    """(shortcut + residual) / sqrt(2), each convolution preceded by FRN; `halve` pools both paths 2 x 2."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.norm1 = FilterResponseNorm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.norm2 = FilterResponseNorm(in_channels)
+        self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W), or to half the sides."""
+        residual = self.conv1(self.norm1(x))
+        if self.halve:
+            # A 1 x 1 convolution and an average commute: pooling first costs a quarter of the work.
+            residual, x = F.avg_pool2d(residual, 2), F.avg_pool2d(x, 2)
+        residual = self.conv2(self.norm2(residual))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        return (x + residual) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """D: pictures (B, 3, S, S) in [-1, 1] to one logit per domain (B, domains).
+
+    image_size: a power of two, at least 32. width: base width w; None is the paper's (64, or 32 from 256 px).
+    """
+
+    def __init__(self, image_size: int, domains: int, *, width: int | None = None) -> None:
+        super().__init__()
+        width = width or default_width(image_size)
+        blocks: list[nn.Module] = []
+        channels = width
+        for _ in range(count_halvings(image_size, 4)):
+            wider = min(2 * channels, WIDEST)
+            blocks.append(ActivationFirstBlock(channels, channels, halve=False))
+            blocks.append(ActivationFirstBlock(channels, wider, halve=True))
+            channels = wider
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.blocks = nn.Sequential(*blocks)
+        self.gather = nn.Conv2d(channels, channels, 4)  # 4 x 4 to 1 x 1
+        self.head = nn.Conv2d(channels, domains, 1)
+        initialise_fan_in(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All domains' logits, (B, domains)."""
+        h = self.blocks(self.stem(x))
+        h = self.gather(F.leaky_relu(h, LEAKY_SLOPE))
+        return self.head(F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
+
+    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+        """D_y(x): the logit of each picture's own (pseudo) label y, (B,) in [0, domains); returns (B,)."""
+        return self(x).gather(1, y[:, None]).squeeze(1).to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,114 @@
+"""The generator G: a content encoder, and a decoder whose AdaIN layers are driven by a style code.
+
+Source: TUNIT's appendix; the design follows FUNIT (Liu et al., ICCV 2019).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunit.networks.guide import STYLE_WIDTH
+from tunit.networks.layers import (
+    ReflectConv2d,
+    adaptive_instance_norm,
+    count_halvings,
+    initialise_fan_in,
+    instance_norm,
+)
+
+CONTENT_SIZE = 16  # side of the content code, whatever the image size
+RESIDUAL_SCALE = 0.1
+RESIDUAL_BLOCKS = 2
+STYLE_HIDDEN = 256
+
+
+def default_width(image_size: int) -> int:
+    """The paper's base width of G and D: 64, and 32 from 256 px on."""
+    return 64 if image_size < 256 else 32
+
+
+class ContentEncoder(nn.Module):
+    """Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * S / 16, 16, 16)."""
+
+    def __init__(self, image_size: int, width: int) -> None:
+        super().__init__()
+        halvings = count_halvings(image_size, CONTENT_SIZE)
+        widths = [width * 2**i for i in range(halvings + 1)]
+        self.stem = ReflectConv2d(3, width, 7)
+        self.down = nn.ModuleList(
+            ReflectConv2d(a, b, 4, stride=2) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.residual = nn.ModuleList(
+            ReflectConv2d(widths[-1], widths[-1], 3) for _ in range(2 * RESIDUAL_BLOCKS)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The content code c of x."""
+        for conv in (self.stem, *self.down):
+            x = F.relu(instance_norm(conv(x)))
+        for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
+            h = F.relu(instance_norm(first(x)))
+            x = x + RESIDUAL_SCALE * instance_norm(second(h))
+        return x
+
+
+class Decoder(nn.Module):
+    """Content codes and AdaIN parameters to pictures (B, 3, S, S) in [-1, 1]."""
+
+    def __init__(self, image_size: int, width: int) -> None:
+        super().__init__()
+        doublings = count_halvings(image_size, CONTENT_SIZE)
+        widths = [width * 2**i for i in range(doublings, -1, -1)]
+        self.residual = nn.ModuleList(
+            ReflectConv2d(widths[0], widths[0], 3) for _ in range(2 * RESIDUAL_BLOCKS)
+        )
+        self.up = nn.ModuleList(ReflectConv2d(a, b, 5) for a, b in zip(widths, widths[1:], strict=False))
+        self.to_picture = ReflectConv2d(width, 3, 7)
+        # The AdaIN layers in network order; each takes `width` shifts, then `width` scales.
+        self.adain_widths = [widths[0]] * (2 * RESIDUAL_BLOCKS) + widths[1:]
+
+    def forward(self, c: Tensor, adain: Tensor) -> Tensor:
+        """Pictures from c (B, C, 16, 16) and AdaIN parameters (B, 2 * sum of adain_widths)."""
+        parameters = iter(torch.split(adain, [w for w in self.adain_widths for _ in range(2)], dim=1))
+        x = c
+        for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
+            h = F.relu(adaptive_instance_norm(first(x), next(parameters), next(parameters)))
+            h = adaptive_instance_norm(second(h), next(parameters), next(parameters))
+            x = x + RESIDUAL_SCALE * h
+        for conv in self.up:
+            x = conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+            x = F.relu(adaptive_instance_norm(x, next(parameters), next(parameters)))
+        return torch.tanh(self.to_picture(x))
+
+
+class Generator(nn.Module):
+    """G: `encode` gives the content code of a picture, `decode` redraws it with a style code.
+
+    image_size: a power of two, at least 32. width: base width f; None is the paper's (64, or 32 from 256 px).
+    """
+
+    def __init__(self, image_size: int, *, width: int | None = None, style_width: int = STYLE_WIDTH) -> None:
+        super().__init__()
+        width = width or default_width(image_size)
+        self.content_encoder = ContentEncoder(image_size, width)
+        self.decoder = Decoder(image_size, width)
+        self.style_mlp = nn.Sequential(
+            nn.Linear(style_width, STYLE_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(STYLE_HIDDEN, STYLE_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(STYLE_HIDDEN, 2 * sum(self.decoder.adain_widths)),
+        )
+        initialise_fan_in(self)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Content code c: (B, width * S / 16, 16, 16) of x: (B, 3, S, S) in [-1, 1]."""
+        return self.content_encoder(x)
+
+    def decode(self, c: Tensor, s: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1] with the content code c and the style code s: (B, style width)."""
+        return self.decoder(c, self.style_mlp(s))
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        """G(x, s): x redrawn with the style code s."""
+        return self.decode(self.encode(x), s)

@@ -1,0 +1,66 @@
+"""The guiding network E = (E_C, E_S): one VGG-11 trunk, a head for domains and a head for style.
+
+References:
+    [1] TUNIT section 3.2 and method appendix (the trunk is VGG-11 with batch norm).
+    [2] Ji et al. Invariant information clustering, ICCV 2019 (the over-complete clustering head).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STYLE_WIDTH = 128
+# Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
+VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
+
+
+class Guidance(NamedTuple):
+    """What E says of a batch of pictures."""
+
+    logits: Tensor  # (B, domains), before the softmax
+    style: Tensor  # (B, style width), not normalised
+    overcluster_logits: Tensor | None = None  # (B, overclusters) where E has the auxiliary head
+
+
+class Guide(nn.Module):
+    """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
+
+    overclusters: size of an auxiliary over-complete clustering head [2]; 0, the paper's value, has none.
+    """
+
+    def __init__(
+        self, domains: int, *, width: int = 64, style_width: int = STYLE_WIDTH, overclusters: int = 0
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for item in VGG11:
+            if isinstance(item, str):
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(channels, item * width, 3, padding=1), nn.BatchNorm2d(item * width), nn.ReLU()]
+            channels = item * width
+        self.trunk = nn.Sequential(*layers)
+        self.domain_head = nn.Linear(channels, domains)
+        self.style_head = nn.Linear(channels, style_width)
+        self.overcluster_head = nn.Linear(channels, overclusters) if overclusters else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01)
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Guidance:
+        """One trunk pass; all heads read the same globally averaged features (float32 heads under autocast)."""
+        features = F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)  # (B, 8 * width)
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.to(self.style_head.weight.dtype)
+            over = None if self.overcluster_head is None else self.overcluster_head(features)
+            return Guidance(self.domain_head(features), self.style_head(features), over)

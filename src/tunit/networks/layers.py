@@ -1,0 +1,84 @@
+"""The layers that the networks share: padded convolution, instance norm, AdaIN, filter response norm.
+
+References:
+    [1] Huang, Belongie. Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017.
+    [2] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
+    [3] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INSTANCE_NORM_EPS = 1e-5
+FILTER_RESPONSE_EPS = 1e-6
+LEAKY_SLOPE = 0.2
+
+
+class ReflectConv2d(nn.Conv2d):
+    """A convolution with bias and reflection padding; halves the picture with stride 2 and an even kernel."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        padding = (kernel_size - stride + 1) // 2
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding=padding, padding_mode="reflect"
+        )
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Each picture's channel to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
+    return F.instance_norm(x, eps=INSTANCE_NORM_EPS)
+
+
+def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """AdaIN [1]: scale * IN(x) + shift; the scale is used as it is, not 1 + scale.
+
+    x: (B, C, H, W); shift, scale: (B, C).
+    """
+    batch, channels = x.shape[:2]
+    # One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
+    y = F.batch_norm(
+        x.reshape(1, batch * channels, *x.shape[2:]),
+        None,
+        None,
+        scale.reshape(-1),
+        shift.reshape(-1),
+        training=True,
+        eps=INSTANCE_NORM_EPS,
+    )
+    return y.view_as(x)
+
+
+class FilterResponseNorm(nn.Module):
+    """Filter response normalisation with its thresholded linear unit [2]; no other activation is needed.
+
+    max(gamma * x / sqrt(mean over H, W of x^2 + 1e-6) + beta, tau), per channel. x: (B, C, H, W).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+        self.tau = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise and threshold; same shape as x."""
+        gamma, beta, tau = (p.view(1, -1, 1, 1) for p in (self.gamma, self.beta, self.tau))
+        scale = gamma * torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True) + FILTER_RESPONSE_EPS)
+        return torch.maximum(scale * x + beta, tau)
+
+
+def initialise_fan_in(network: nn.Module) -> None:
+    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [3], biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def count_halvings(image_size: int, smallest: int) -> int:
+    """How often a side of `image_size` (a power of two) is halved to reach `smallest`."""
+    return int(math.log2(image_size // smallest))

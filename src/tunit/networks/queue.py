@@ -1,0 +1,13 @@
+"""The key queue of the contrastive losses (MoCo, He et al., CVPR 2020)."""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def push(queue: Tensor, keys: Tensor) -> Tensor:
+    """The queue (length, width) after `keys` (n, width) join at its end: first in, first out.
+
+    A copy of the whole queue (half a megabyte in the paper) a step is cheaper than a ring buffer is to read about.
+    """
+    return torch.cat([queue, keys.to(queue.dtype)])[-len(queue) :]

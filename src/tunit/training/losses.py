@@ -1,0 +1,98 @@
+"""The losses of the paper, as pure functions: tensors in, scalar out, each naming its equation.
+
+Where a function takes `weight` (B,), it is the share of each picture, 0 to leave one out; None means all alike.
+
+References:
+    [1] TUNIT (Baek et al., ICCV 2021). [2] Ji et al. Invariant information clustering, ICCV 2019.
+    [3] He et al. Momentum contrast, CVPR 2020. [4] Lim, Ye. Geometric GAN, 2017 (hinge).
+    [5] Mescheder et al. Which training methods for GANs do actually converge, ICML 2018 (R1).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST_PROBABILITY = 1e-10
+
+
+def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of values (B,) under `weight` (B,); 0 where every weight is 0."""
+    if weight is None:
+        return values.mean()
+    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -> Tensor:
+    """P of section 3.2 [1]: (K, K), symmetric, sums to 1 before its entries are floored at 1e-10.
+
+    p, p_plus: (B, K) domain probabilities of the two views. Symmetrised and normalised as in [2].
+    """
+    weighted = p if weight is None else p * weight[:, None]
+    joint = weighted.T @ p_plus
+    joint = (joint + joint.T) / 2
+    joint = joint / joint.sum().clamp_min(SMALLEST_PROBABILITY)
+    return joint.clamp_min(SMALLEST_PROBABILITY)
+
+
+def mutual_information(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -> Tensor:
+    """I(P) of section 3.2 [1], in nats, between 0 and ln K: how much one view's domain tells of the other's.
+
+    p, p_plus: (B, K) probabilities. K = 1 gives 0.
+    """
+    joint = joint_probability(p, p_plus, weight)
+    rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
+    return (joint * (joint.log() - rows.log() - columns.log())).sum()
+
+
+def style_contrastive(
+    query: Tensor, key: Tensor, queue: Tensor, temperature: float, weight: Tensor | None = None
+) -> Tensor:
+    """Equations 2 and 4 [1]: cross-entropy of the positive among the queue's negatives, as in [3], in nats.
+
+    query, key: (B, width), row i of one belongs to row i of the other; queue: (N, width). The temperature
+    divides every logit (equation 4 prints it in the denominator alone).
+    """
+    positive = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # (B, 1 + N)
+    return weighted_mean(logits.logsumexp(1) - logits[:, 0], weight)
+
+
+def classification(logits: Tensor, logits_plus: Tensor, y: Tensor) -> Tensor:
+    """CE(E_C(x), y) + CE(E_C(x+), y) over the labelled pictures (few-label training); 0 where there are none.
+
+    logits, logits_plus: (B, K); y: (B,), -1 where unlabelled.
+    """
+    labelled = (y >= 0).to(logits.dtype)
+    target = y.clamp_min(0)
+    each = F.cross_entropy(logits, target, reduction="none")
+    each = each + F.cross_entropy(logits_plus, target, reduction="none")
+    return weighted_mean(each, labelled)
+
+
+def hinge_real(logit: Tensor) -> Tensor:
+    """D's side of equation 3 on real pictures, as a hinge [4]: mean relu(1 - D_y(x)). logit: (B,)."""
+    return F.relu(1 - logit).mean()
+
+
+def hinge_fake(logit: Tensor) -> Tensor:
+    """D's side of equation 3 on translations, as a hinge [4]: mean relu(1 + D_y(G(x, s))). logit: (B,)."""
+    return F.relu(1 + logit).mean()
+
+
+def generator_adversarial(logit: Tensor) -> Tensor:
+    """G's side of equation 3, hinge version [4]: -mean D_y(G(x, s)). logit: (B,)."""
+    return -logit.mean()
+
+
+def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
+    """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
+
+    logit: (B,), computed from x: (B, 3, S, S), which requires gradients. Differentiable.
+    """
+    (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def reconstruction(x_rec: Tensor, x: Tensor) -> Tensor:
+    """Equation 5 [1]: mean absolute error of G(x, s) against x."""
+    return F.l1_loss(x_rec, x)

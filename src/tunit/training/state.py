@@ -1,0 +1,120 @@
+"""Everything that training changes, in one object: networks, averages, optimisers, key queue, positions."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tunit.config import Config, NetworkConfig, OptimiserConfig
+from tunit.networks.average import frozen_copy_of
+from tunit.networks.discriminator import Discriminator
+from tunit.networks.generator import Generator
+from tunit.networks.guide import Guide
+
+
+@dataclass
+class Networks:
+    """E, its average, G, its average, and D."""
+
+    guide: Guide
+    guide_average: Guide
+    generator: Generator
+    generator_average: Generator
+    discriminator: Discriminator
+
+    def named(self) -> dict[str, nn.Module]:
+        """The five networks by name."""
+        return dict(vars(self))
+
+
+@dataclass
+class Optimisers:
+    """Adam for E; RMSprop for G and D."""
+
+    guide: torch.optim.Optimizer
+    generator: torch.optim.Optimizer
+    discriminator: torch.optim.Optimizer
+
+    def named(self) -> dict[str, torch.optim.Optimizer]:
+        """The three optimisers by the name of their network."""
+        return dict(vars(self))
+
+
+@dataclass
+class TrainingState:
+    """All that a checkpoint holds.
+
+    `cursors` counts the pictures drawn so far from each stream of the data; with the seed and the step it
+    determines everything random to come, so there is no generator state to save.
+    """
+
+    networks: Networks
+    optimisers: Optimisers
+    queue: Tensor  # (queue length, style width): the last keys
+    step: int = 0
+    cursors: dict[str, int] = field(default_factory=dict)
+
+
+def build_guide(settings: NetworkConfig) -> Guide:
+    """E of the config."""
+    return Guide(
+        settings.domains,
+        width=settings.guide_width,
+        style_width=settings.style_width,
+        overclusters=settings.overclusters,
+    )
+
+
+def build_generator(settings: NetworkConfig, image_size: int) -> Generator:
+    """G of the config."""
+    return Generator(image_size, width=settings.generator_width or None, style_width=settings.style_width)
+
+
+def build_discriminator(settings: NetworkConfig, image_size: int) -> Discriminator:
+    """D of the config."""
+    return Discriminator(image_size, settings.domains, width=settings.discriminator_width or None)
+
+
+def build_optimisers(networks: Networks, settings: OptimiserConfig) -> Optimisers:
+    """Method section 4: Adam and RMSprop, both with L2 (not decoupled) weight decay."""
+
+    def rmsprop(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(
+            network.parameters(),
+            lr=rate,
+            alpha=settings.rmsprop_alpha,
+            eps=settings.rmsprop_eps,
+            weight_decay=settings.weight_decay,
+            foreach=True,
+        )
+
+    guide = torch.optim.Adam(
+        networks.guide.parameters(),
+        lr=settings.guide_rate,
+        betas=settings.guide_betas,
+        weight_decay=settings.guide_weight_decay,
+        foreach=True,
+    )
+    return Optimisers(
+        guide,
+        rmsprop(networks.generator, settings.generator_rate),
+        rmsprop(networks.discriminator, settings.discriminator_rate),
+    )
+
+
+def new_state(config: Config, device: torch.device) -> TrainingState:
+    """A fresh state, initialised from the config's seed alone (the same on every device)."""
+    size = config.data.image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        guide = build_guide(config.networks)
+        generator = build_generator(config.networks, size)
+        discriminator = build_discriminator(config.networks, size)
+        guide_average = frozen_copy_of(guide, build_guide(config.networks))
+        generator_average = frozen_copy_of(generator, build_generator(config.networks, size))
+    networks = Networks(guide, guide_average, generator, generator_average, discriminator)
+    for network in networks.named().values():
+        network.to(device)
+        network.train()
+    queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
+    return TrainingState(networks, build_optimisers(networks, config.optimisers), queue)

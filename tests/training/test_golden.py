@@ -1,0 +1,117 @@
+"""Our networks and training step against values of the published implementation, in float64."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden import GOLDEN, golden_weights, images, rng_of, shapes
+
+from tunit.config import Config
+from tunit.data.batches import make_batch
+from tunit.networks.discriminator import Discriminator
+from tunit.networks.generator import Generator
+from tunit.networks.guide import Guide
+from tunit.training.state import new_state
+from tunit.training.step import Phase, train_step
+from tunit.translation.published_names import published_names
+
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden values at {GOLDEN}")
+
+
+def load_golden(network, letter, dtype=torch.float64):
+    tensors = golden_weights(letter)
+    network.to(dtype)
+    ours = network.state_dict()
+    network.load_state_dict({n: tensors[p].view_as(ours[n]).to(ours[n].dtype) for n, p in published_names(network).items()})
+    return network
+
+
+def relative(ours, theirs):
+    """Largest error relative to the largest value, beyond what storing `theirs` in float32 rounded away."""
+    rounding = np.spacing(np.abs(theirs)).astype(np.float64) / 2 if theirs.dtype == np.float32 else 0
+    error = np.abs(ours.detach().double().numpy() - theirs.astype(np.float64))
+    return np.maximum(error - rounding, 0).max() / np.abs(theirs).max()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_forward_values(dtype, tolerance):
+    golden = np.load(GOLDEN / "forward_64_k10.npz")
+    x = images("x64", 4, 64).to(dtype)
+    s = torch.from_numpy(0.3 * rng_of("s64").standard_normal((4, 128))).to(dtype)
+    guide, generator = load_golden(Guide(10), "C", dtype), load_golden(Generator(64), "G", dtype)
+    discriminator = load_golden(Discriminator(64, 10), "D", dtype)
+    with torch.no_grad():
+        for mode in ("eval", "train"):
+            guidance = guide.train(mode == "train")(x)
+            assert relative(guidance.logits, golden[f"guide_{mode}_logits"]) < tolerance
+            assert relative(guidance.style, golden[f"guide_{mode}_style"]) < tolerance
+        c = generator.encode(x)
+        assert relative(c.mean((2, 3)), golden["content_code_channel_mean"]) < tolerance
+        assert relative(c.std(), golden["content_code_std"]) < tolerance
+        assert relative(generator.decode(c, s), golden["translated"]) < tolerance
+        assert relative(discriminator(x), golden["discriminator_logits"]) < tolerance
+
+
+NAMES = {
+    "iic": ["guide/mutual_information"],
+    "contrastive": ["guide/style", "generator/style"],
+    "adv_d_real": ["discriminator/real"],
+    "adv_d_fake": ["discriminator/fake"],
+    "gp": ["discriminator/r1"],
+    "adv_g": ["generator/adversarial", "generator/adversarial_reconstruction"],
+    "recon": ["generator/reconstruction"],
+}
+SUPERVISED = {"labelled_guide_factor": 0.1, "classification_weight": 0.0}
+
+
+@pytest.mark.parametrize("mode", ["guide_only", "joint", "supervised"])
+def test_two_training_steps(mode):
+    golden = json.loads((GOLDEN / "steps_64_k10.json").read_text())[mode]
+    config = Config().with_overrides({"image_size": 64, **(SUPERVISED if mode == "supervised" else {})})
+    state = new_state(config, torch.device("cpu"))
+    networks = state.networks
+    letters = {"guide": "C", "guide_average": "C", "generator": "G", "generator_average": "G", "discriminator": "D"}
+    for name, network in networks.named().items():
+        load_golden(network, letters[name])
+    before = {n: {k: v.clone() for k, v in net.state_dict().items()} for n, net in networks.named().items()}
+    state.queue = torch.from_numpy(0.5 * rng_of("queue64").standard_normal((1024, 128)))
+    joint = mode != "guide_only"
+    for i, expected in enumerate(golden["losses_in_call_order"]):
+        y = torch.from_numpy(rng_of(f"y{i}").integers(0, 10, 8))
+        batch = make_batch(
+            images(f"x64.{i}", 8, 64),
+            images(f"xplus64.{i}", 8, 64),
+            y if mode == "supervised" else torch.full_like(y, -1),
+        )
+        permutation = torch.from_numpy(rng_of(f"perm{i}").permutation(8))
+        phase = Phase(joint=joint, generator_average_follows=joint, penalise=True)
+        terms = train_step(state, batch, permutation, phase, config.losses, average_decay=0.999)
+        queues = {k: list(v) for k, v in NAMES.items()}
+        for name, theirs in expected:
+            ours = terms[queues[name].pop(0)].item() * (-1 if name == "iic" else 1)
+            assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-9), (i, name)
+    ema = {"guide": "C", "guide_average": "C_EMA", "generator": "G", "generator_average": "G_EMA", "discriminator": "D"}
+    for name, network in networks.named().items():
+        changes = golden["change"][ema[name]]
+        theirs_of = published_names(network)
+        for ours, _ in network.named_parameters():
+            key = theirs_of[ours]
+            d = (network.state_dict()[ours] - before[name][ours]).flatten().numpy()
+            norm, inner = changes[key]
+            assert np.linalg.norm(d) == pytest.approx(norm, rel=1e-3, abs=1e-12), (name, key)
+            probe = rng_of(f"probe.{key}").standard_normal(d.size)
+            # The probe's inner product is of the size of the norm: it is held to a share of that.
+            assert probe @ d == pytest.approx(inner, abs=1e-3 * norm + 1e-12), (name, key)
+    newest = state.queue[-16:].abs().mean().item()
+    assert newest == pytest.approx(golden["queue_last_rows_mean_abs"], rel=1e-6)
+
+
+def test_the_release_names_every_tensor():
+    theirs = shapes()
+    for letter, network in {"C": Guide(10), "D": Discriminator(64, 10), "G": Generator(64)}.items():
+        mapped = set(published_names(network).values())
+        unused = set(theirs[letter]) - mapped
+        assert mapped <= set(theirs[letter])
+        # AdaIN's running statistics do not influence its output.
+        assert all(".norm.running_" in name for name in unused)
