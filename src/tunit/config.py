@@ -60,6 +60,7 @@ class NetworkConfig:
     domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
     style_width: int = setting(128, "length of a style code", low=1)
     guide_width: int = setting(64, "width of E's first convolution", low=1)
+    head_std: float = setting(0.01, "initial standard deviation of the weights of E's clustering heads", low=0)
     overclusters: int = setting(0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0)
     generator_width: int = setting(0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px", low=0)
     discriminator_width: int = setting(0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px", low=0)
@@ -70,6 +71,7 @@ class LossConfig:
     """Weights and constants of the losses (equations 1 to 6)."""
 
     mutual_information_weight: float = setting(5.0, "weight of the mutual information in E's loss", low=0)
+    marginal_balance: float = setting(1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0)
     overcluster_weight: float = setting(0.0, "weight of the auxiliary head's mutual information in E's loss", low=0)
     guide_style_weight: float = setting(1.0, "weight of E's style contrastive loss (equation 2)", low=0)
     classification_weight: float = setting(5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0)

@@ -1,0 +1,1 @@
+"""Pictures: find, decode, check, pack, augment, batch; and the procedural creatures."""

@@ -115,9 +115,10 @@ def _is_ours(cache: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Let one process at a time build in a claimed folder; the lock of a killed process is free again.
+    """Let one process at a time build in a claimed folder, cleared of what killed jobs have left there.
 
-    Where the system has no such lock two processes may both build; each then installs a whole cache.
+    The lock of a killed process is free again. Where the system has no such lock, two processes may both
+    build; each then installs a whole cache.
     """
     with (cache / MARKER).open("rb") as marker:
         if sys.platform != "win32":
@@ -125,13 +126,14 @@ def locked(cache: Path) -> Iterator[None]:
 
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(marker, fcntl.LOCK_EX)
+                for name in (PIXELS, INDEX):
+                    for stale in cache.glob(f"{name}.*.part"):
+                        stale.unlink(missing_ok=True)
         yield
 
 
 def new_pixels(cache: Path, count: int, size: int) -> Path:
-    """A file for `count` pictures, not yet valid; those of killed jobs are cleared away."""
-    for stale in cache.glob("*.part"):
-        stale.unlink(missing_ok=True)
+    """A file for `count` pictures, all black, beside the one that holds until `install`."""
     path = cache / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
         file.write(_npy_header(count, size))

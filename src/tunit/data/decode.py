@@ -13,14 +13,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # a reader that is named in FORMATS must have been imported
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from tunit.errors import TunitError
 
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
-# What Pillow may try: a short list keeps rarely used parsers away from untrusted files. MPO is what many
-# phones write under the name of JPEG, with a second picture behind the first.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# What Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG covers MPO, a
+# JPEG with a second picture behind the first, as many phones write it.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
 EMPTY = "empty"
 UNREADABLE = "unreadable"

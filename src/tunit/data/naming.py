@@ -12,11 +12,14 @@ PICTURE_SUFFIXES = frozenset(_PICTURE.split())
 _OTHER = """
     .txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js .py
     .ipynb .sh .pdf .doc .docx .xls .xlsx .ppt .pptx .db .sqlite .lmdb .mdb .zip .tar .gz .tgz .bz2
-    .tbz2 .xz .txz .7z .rar .npy .npz .mat .h5 .hdf5 .pkl .pickle .pt .pth .safetensors .onnx .parquet
+    .tbz2 .xz .txz .zst .7z .rar .npy .npz .mat .h5 .hdf5 .pkl .pickle .pt .pth .safetensors .onnx .parquet
     .arrow .bin .mp3 .mp4 .m4v .avi .mov .mkv .webm .wav .aac .svg .eps .lnk .url .ds_store .part .tmp
     .bak
 """
 OTHER_SUFFIXES = frozenset(_OTHER.split())
+ARCHIVE_SUFFIXES = frozenset(
+    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
+)
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 

@@ -26,7 +26,7 @@ from tunit.data.workers import run_chunks, stopping, usable_cores
 from tunit.errors import ConfigError, DataError
 
 _CHUNK = 16  # pictures that travel to a process together
-_WORTH_A_PROCESS = 64  # pictures; starting a process takes about as long as decoding so many
+_WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def pack_pictures(
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
+    # Absolute, for a spawned process begins in the folder where this one began.
+    source, cache = Path(source).absolute(), Path(cache).absolute()
     fingerprint = quick_fingerprint(source)
     found = None if fingerprint else _find(source, settings)
     fingerprint = fingerprint or cast(Found, found).fingerprint
@@ -190,7 +192,7 @@ def _unique(
             continue
         clash = ""
         if original.label != picture.label:
-            clash = f", labelled {original.label or 'not at all'} there and {picture.label or 'not'} here"
+            clash = f", which is labelled {original.label!r} and this one {picture.label!r}"
         repeated.append(LeftOut(picture.name, DUPLICATE, f"the same picture as {original.name}{clash}"))
     return keep, repeated
 

@@ -16,7 +16,7 @@ from tunit.data.archives import DUPLICATE, MAX_BYTES, OUTSIDE, archive_kind, lis
 from tunit.data.decode import READABLE, UNREADABLE, PictureError, looks_like_picture
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.lists import Row, read_list, read_table
-from tunit.data.naming import OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, suffix_of, tidy
+from tunit.data.naming import ARCHIVE_SUFFIXES, OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, suffix_of, tidy
 from tunit.errors import DataError
 
 LabelMode = Literal["none", "folders", "csv"]
@@ -79,8 +79,8 @@ class Found:
 def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str = "label") -> Found:
     """Find the pictures of `source`: a folder, zip or tar archive, list of paths, CSV table, or one picture.
 
-    labels: "none"; "folders", the name of the folder that holds the picture, none in the root itself; or "csv",
-        the column `label_column` of a table, where an empty cell is no label.
+    labels: "none"; "folders", the name of the folder that holds the picture, none in the root itself; or
+        "csv", the column `label_column` of a table, where an empty cell is no label.
 
     Raises DataError where the source does not exist, is of no known kind, or holds no picture.
     """
@@ -129,7 +129,10 @@ def _kind(source: Path) -> str:
     try:
         if _looks_like_picture_file(source):
             return "picture"
-        return archive_kind(source) or ("picture" if suffix in PICTURE_SUFFIXES else "list")
+        kind = archive_kind(source)
+        if kind is None and suffix in ARCHIVE_SUFFIXES:
+            raise DataError(f"{source} is damaged or of another kind: give a zip or tar archive, or a folder")
+        return kind or ("picture" if suffix in PICTURE_SUFFIXES else "list")
     except OSError as error:
         raise DataError(f"{source} cannot be read ({error.strerror}): check its permissions") from None
 

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -100,7 +101,6 @@ class _Pool:
     def __init__(self, executor: ProcessPoolExecutor, stop: Event) -> None:
         self._executor = executor
         self._stop = stop
-        self.submit = executor.submit
 
     @classmethod
     def start(cls, workers: int) -> "_Pool | None":
@@ -113,8 +113,12 @@ class _Pool:
             return None
         pool = cls(executor, stop)
         try:
-            executor.submit(_ready).result()
-        except (BrokenProcessPool, OSError):
+            pool.submit(abs, 0).result()
+        except (
+            BrokenProcessPool,
+            OSError,
+            AssertionError,
+        ):  # the last in a daemon, which may have no children
             executor.shutdown()
             return None
         except BaseException:
@@ -122,18 +126,34 @@ class _Pool:
             raise
         return pool
 
+    def submit(self, function: Callable[[Chunk], Result], chunk: Chunk) -> Future[Result]:
+        """Hand out a chunk, for which the executor may start one more process."""
+        with _interrupts_held():
+            return self._executor.submit(function, chunk)
+
     def __enter__(self) -> "_Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        # At a normal end nothing is left to stop; at an interrupt every process ends after its present
-        # picture.
+        # At a normal end nothing is left to stop; at an interrupt each process ends after its present item.
         self._stop.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _ready() -> bool:
-    return True
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back from this thread, and so for good from a process that it starts meanwhile.
+
+    A process that is still importing when Ctrl-C reaches the whole group would print a traceback of its own.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(stop: Event) -> None:

@@ -1,0 +1,1 @@
+"""The networks of the method, their averages, and their files."""

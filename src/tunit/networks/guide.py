@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STYLE_WIDTH = 128
+STYLE_HEAD_STD = 0.01
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
@@ -28,10 +29,18 @@ class Guide(nn.Module):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
     overclusters: size of an auxiliary over-complete clustering head [2]; 0, the paper's value, has none.
+    head_std: initial spread of the clustering heads' weights. With the paper's 0.01 every picture starts at the
+    same soft assignment and small runs stay at two clusters for long; 0.3 starts from a random partition.
     """
 
     def __init__(
-        self, domains: int, *, width: int = 64, style_width: int = STYLE_WIDTH, overclusters: int = 0
+        self,
+        domains: int,
+        *,
+        width: int = 64,
+        style_width: int = STYLE_WIDTH,
+        overclusters: int = 0,
+        head_std: float = STYLE_HEAD_STD,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -46,14 +55,14 @@ class Guide(nn.Module):
         self.domain_head = nn.Linear(channels, domains)
         self.style_head = nn.Linear(channels, style_width)
         self.overcluster_head = nn.Linear(channels, overclusters) if overclusters else None
-        self._initialise()
+        self._initialise(head_std)
 
-    def _initialise(self) -> None:
+    def _initialise(self, head_std: float) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0, 0.01)
+                nn.init.normal_(module.weight, 0, STYLE_HEAD_STD if module is self.style_head else head_std)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 

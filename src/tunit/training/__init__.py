@@ -1,0 +1,1 @@
+"""Losses, the training step, the schedule, the trainer and its run folder."""

@@ -34,14 +34,17 @@ def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -
     return joint.clamp_min(SMALLEST_PROBABILITY)
 
 
-def mutual_information(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -> Tensor:
+def mutual_information(
+    p: Tensor, p_plus: Tensor, weight: Tensor | None = None, balance: float = 1.0
+) -> Tensor:
     """I(P) of section 3.2 [1], in nats, between 0 and ln K: how much one view's domain tells of the other's.
 
-    p, p_plus: (B, K) probabilities. K = 1 gives 0.
+    p, p_plus: (B, K) probabilities. K = 1 gives 0. balance: factor on the entropies of the marginals, the lambda
+    of [2]; 1, the paper's value, is the mutual information itself, more favours domains of equal size.
     """
     joint = joint_probability(p, p_plus, weight)
     rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
-    return (joint * (joint.log() - rows.log() - columns.log())).sum()
+    return (joint * (joint.log() - balance * (rows.log() + columns.log()))).sum()
 
 
 def style_contrastive(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tunit.config import Config, NetworkConfig, OptimiserConfig
+from tunit.config import Config, OptimiserConfig
 from tunit.networks.average import frozen_copy_of
+from tunit.networks.build import build_discriminator, build_generator, build_guide
 from tunit.networks.discriminator import Discriminator
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guide
@@ -53,26 +54,6 @@ class TrainingState:
     queue: Tensor  # (queue length, style width): the last keys
     step: int = 0
     cursors: dict[str, int] = field(default_factory=dict)
-
-
-def build_guide(settings: NetworkConfig) -> Guide:
-    """E of the config."""
-    return Guide(
-        settings.domains,
-        width=settings.guide_width,
-        style_width=settings.style_width,
-        overclusters=settings.overclusters,
-    )
-
-
-def build_generator(settings: NetworkConfig, image_size: int) -> Generator:
-    """G of the config."""
-    return Generator(image_size, width=settings.generator_width or None, style_width=settings.style_width)
-
-
-def build_discriminator(settings: NetworkConfig, image_size: int) -> Discriminator:
-    """D of the config."""
-    return Discriminator(image_size, settings.domains, width=settings.discriminator_width or None)
 
 
 def build_optimisers(networks: Networks, settings: OptimiserConfig) -> Optimisers:

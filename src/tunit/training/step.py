@@ -94,11 +94,13 @@ def guide_loss(
     terms = {"guide/style": style}
     loss = weights.guide_style_weight * factor.mean() * style
     if batch.any_unlabelled:
-        information = _information(view.logits, view_plus.logits, unlabelled)
+        information = _information(view.logits, view_plus.logits, unlabelled, weights.marginal_balance)
         terms["guide/mutual_information"] = information
         unsupervised = -weights.mutual_information_weight * information
         if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
-            over = _information(view.overcluster_logits, view_plus.overcluster_logits, unlabelled)
+            over = _information(
+                view.overcluster_logits, view_plus.overcluster_logits, unlabelled, weights.marginal_balance
+            )
             terms["guide/overcluster_information"] = over
             unsupervised = unsupervised - weights.overcluster_weight * over
         loss = loss + unlabelled.mean() * unlabelled_factor * unsupervised
@@ -112,8 +114,8 @@ def guide_loss(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
-def _information(logits: Tensor, logits_plus: Tensor, weight: Tensor) -> Tensor:
-    return losses.mutual_information(logits.softmax(1), logits_plus.softmax(1), weight)
+def _information(logits: Tensor, logits_plus: Tensor, weight: Tensor, balance: float) -> Tensor:
+    return losses.mutual_information(logits.softmax(1), logits_plus.softmax(1), weight, balance)
 
 
 def translation_step(

@@ -1,0 +1,1 @@
+"""Inference: translation, domains, galleries, and the release's checkpoints."""

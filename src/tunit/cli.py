@@ -1,0 +1,54 @@
+"""The command line: `tunit COMMAND`. Errors that the user can mend are one sentence and exit code 2."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from tunit._version import __version__
+from tunit.errors import TunitError
+
+COMMANDS = ("demo", "creatures", "prepare", "train", "domains", "translate", "convert", "config")
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="tunit",
+        description="Truly unsupervised image-to-image translation: finds the kinds in a folder of unlabelled "
+        "pictures, and redraws any picture in the style of any other.",
+        epilog="Begin with `tunit demo`; then `tunit train YOUR_FOLDER --out runs/mine`.",
+    )
+    parser.add_argument("--version", action="version", version=f"tunit {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"tunit.commands.{name}")
+        sub = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except TunitError as error:
+        print(f"tunit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tunit: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

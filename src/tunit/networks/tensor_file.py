@@ -1,0 +1,63 @@
+"""Tensors to and from one safetensors file, atomically, with a checksum: no pickle anywhere.
+
+safetensors notices a truncated file; the checksum notices any other damage.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, uint8
+
+from tunit.errors import RunError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON values of `about`; until it is whole, `path` does not change."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"about": json.dumps(about, sort_keys=True), "crc32": str(_checksum(plain))}
+    partial = path.with_name(path.name + ".partial")
+    save_file(plain, partial, metadata=header)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the `about` of a file that `write_tensors` wrote.
+
+    Raises RunError where the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        about = json.loads(header["about"])
+        whole = int(header["crc32"]) == _checksum(tensors)
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist: check the run folder") from None
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}): take another checkpoint or train again") from None
+    if not whole:
+        raise RunError(f"{path} is damaged (its checksum differs): take another checkpoint or train again")
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].reshape(-1).view(dtype=uint8).numpy().data, crc)
+    return crc
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)

@@ -1,0 +1,115 @@
+"""What a run writes down while it trains: metrics.jsonl, TensorBoard events, progress on the terminal."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# Short names of the losses for the progress bar, which has little room.
+SHORT = {
+    "guide/mutual_information": "MI",
+    "guide/style": "style",
+    "discriminator/real": "D real",
+    "discriminator/fake": "D fake",
+    "generator/adversarial": "G adv",
+    "generator/reconstruction": "rec",
+}
+PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events; a resumed run forgets what was written after its checkpoint."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._path = folder / "metrics.jsonl"
+        if self._path.is_file():
+            lines = self._path.read_text("utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= start]
+            self._path.write_text("".join(line + "\n" for line in kept), "utf-8")
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Append one line and the same values as events."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush the events."""
+        self._events.close()
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a line; None for one that a crash cut off."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class ProgressDisplay:
+    """A live bar (phase, step, losses, time left) on a terminal; elsewhere a line every 15 seconds."""
+
+    def __init__(self, total: int, start: int, *, quiet: bool = False, unit: str = "step") -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal and not quiet
+        self._quiet, self._total, self._start, self._unit = quiet, total, start, unit
+        self._began = self._last = time.monotonic()
+        columns: list[Any] = [
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[losses]}", style="cyan"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        ]
+        self._bar = Progress(*columns, console=self._console, disable=not self._live)
+        self._task = self._bar.add_task("", total=total, completed=start, losses="")
+
+    def __enter__(self) -> "ProgressDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def wants_losses(self) -> bool:
+        """Whether the display would show new losses now; reading them off a GPU is not free."""
+        return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
+
+    def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
+        """Move to `step`; with `losses`, show those that have a short name."""
+        if losses is None:
+            self._bar.update(self._task, completed=step, description=phase)
+            return
+        text = "  ".join(f"{short} {losses[name]:.3g}" for name, short in SHORT.items() if name in losses)
+        self._last = time.monotonic()
+        self._bar.update(self._task, completed=step, description=phase, losses=text)
+        if not self._live and not self._quiet:
+            done = max(step - self._start, 1)
+            left = (time.monotonic() - self._began) / done * (self._total - step)
+            line = f"{phase}: {self._unit} {step}/{self._total}  {text}  {_clock(left)} left"
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, markup=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

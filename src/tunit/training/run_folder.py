@@ -1,0 +1,134 @@
+"""The folder of a run: what is where, and how it begins."""
+
+import csv
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunit._version import __version__
+from tunit.config import Config, read_config
+from tunit.data.pack import PackedPictures
+from tunit.errors import RunError
+from tunit.networks.tensor_file import write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.toml"
+
+    @property
+    def about(self) -> Path:
+        """Versions, seed, source, machine."""
+        return self.path / "run.json"
+
+    @property
+    def pictures(self) -> Path:
+        """The index of the pictures used."""
+        return self.path / "pictures.csv"
+
+    @property
+    def data(self) -> Path:
+        """The packed pictures."""
+        return self.path / "data"
+
+    @property
+    def samples(self) -> Path:
+        """Sample grids."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints."""
+        return self.path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether something is there already."""
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+
+    def read_about(self) -> dict[str, Any]:
+        """What `begin` wrote to run.json."""
+        try:
+            about = json.loads(self.about.read_text("utf-8"))
+        except (OSError, ValueError):
+            raise RunError(f"{self.path} is not the folder of a run (no readable {self.about.name})") from None
+        return dict(about)
+
+    def read_config(self) -> Config:
+        """The resolved config of the run."""
+        if not self.config.is_file():
+            raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
+        return read_config(str(self.config))
+
+
+def clear_for_new_run(run: RunFolder, *, overwrite: bool) -> None:
+    """Make room for a new run; what another run left is removed only where `overwrite` says so.
+
+    Raises RunError where something is in the way, and where it is not a run even with `overwrite`.
+    """
+    if not run.exists():
+        return
+    if not overwrite:
+        raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
+    if not run.about.is_file():
+        raise RunError(f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out")
+    shutil.rmtree(run.path)
+
+
+def begin_run(run: RunFolder, config: Config, source: Path, pictures: PackedPictures, device: torch.device) -> None:
+    """Write what is known before the first step: config, versions and machine, index of the pictures."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_text(run.config, config.to_toml())
+    about = {
+        "tunit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "seed": config.run.seed,
+        "source": str(source.resolve()),
+        "pictures": len(pictures.names),
+        "left_out": len(pictures.left_out),
+        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+    write_text(run.about, json.dumps(about, indent=2) + "\n")
+    write_picture_index(run.pictures, pictures)
+
+
+def write_picture_index(path: Path, pictures: PackedPictures) -> None:
+    """pictures.csv: every picture used, in the order of the pack, with its label and content hash."""
+    rows: list[Sequence[str]] = [("picture", "label", "hash")]
+    for name, label, digest in zip(pictures.names, pictures.labels, pictures.hashes, strict=True):
+        rows.append((name, pictures.classes[label] if label >= 0 else "", digest))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
+    """Raises RunError where the pictures are not those that the run began with."""
+    with run.pictures.open(newline="", encoding="utf-8") as file:
+        before = [(row["picture"], row["hash"]) for row in csv.DictReader(file)]
+    now = list(zip(pictures.names, pictures.hashes, strict=True))
+    if before != now:
+        changed = len(set(before) ^ set(now))
+        raise RunError(
+            f"{changed} pictures differ from those that {run.path} began with: restore them, or train a new run"
+        )

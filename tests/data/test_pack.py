@@ -1,0 +1,681 @@
+"""Packing: a hostile folder end to end, the cache's life, interrupts and crashes, one process or several."""
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import textwrap
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tunit.data import archives
+from tunit.data import cache as caches
+from tunit.data.decode import decode_picture
+from tunit.data.fit import fit_picture
+from tunit.data.left_out import LeftOut
+from tunit.data.pack import PackedPictures, PackSettings, open_packed, pack_pictures
+from tunit.data.workers import run_chunks
+from tunit.errors import ConfigError, DataError
+
+SMALL = PackSettings(size=16)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def noise(seed: int = 0, height: int = 40, width: int = 30) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def fill(root: Path, count: int, start: int = 0) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(start, start + count):
+        (root / f"{number:03}.png").write_bytes(encode(noise(number)))
+    return root
+
+
+def state(root: Path) -> dict[str, tuple[int, int, str]]:
+    """Everything of a folder that packing must not change."""
+    return {
+        str(path.relative_to(root)): (
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def check(packed: PackedPictures, size: int = 16) -> None:
+    """What holds for every result."""
+    count = len(packed.names)
+    assert packed.images.shape == (count, size, size, 3)
+    assert packed.images.dtype == np.uint8
+    assert isinstance(packed.images, np.memmap)
+    assert not packed.images.flags.writeable
+    assert packed.names == sorted(set(packed.names))
+    assert packed.labels.shape == (count,)
+    assert packed.labels.dtype == np.int64
+    assert packed.classes == sorted(set(packed.classes))
+    assert packed.hashes == [
+        hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in packed.images
+    ]
+
+
+def reasons(packed: PackedPictures) -> dict[str, str]:
+    return {item.name: item.reason for item in packed.left_out}
+
+
+def bomb() -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def hostile_folder(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A folder of everything that people have, and what is to be left out of it."""
+    root = tmp_path / "hostile"
+    (root / "x.jpg").mkdir(parents=True)
+    (root / "sub" / "deep").mkdir(parents=True)
+    ramp = (np.arange(1600, dtype=np.uint16) * 40).reshape(40, 40)
+    palette = noise(3).quantize(16)
+    alpha = noise(5).convert("L")
+    good = {
+        "animated.gif": encode(noise(1), "GIF", save_all=True, append_images=[noise(2)]),
+        "palette.png": encode(palette, transparency=3),
+        "grey alpha.png": encode(Image.merge("LA", (noise(4).convert("L"), alpha))),
+        "rgba.webp": encode(Image.merge("RGBA", (*noise(6).split(), alpha)), "WEBP", lossless=True),
+        "cmyk.jpg": encode(noise(7).convert("CMYK"), "JPEG"),
+        "sixteen.png": encode(Image.fromarray(ramp)),
+        "pärk 公園 🙂.TIFF": encode(noise(8), "TIFF"),
+        "sub/deep/UPPER.BMP": encode(noise(9), "BMP"),
+        "x.jpg/inside.ppm": encode(noise(10), "PPM"),
+        "really a png.jpg": encode(noise(11)),
+        "no suffix": encode(noise(12), "JPEG"),
+        "a first.png": encode(noise(13)),
+    }
+    bad = {
+        "cut.jpg": (encode(noise(14, 300, 300), "JPEG")[:9000], "truncated"),
+        "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "unreadable"),
+        "zero.png": (b"", "empty"),
+        "bomb.png": (bomb(), "decompression bomb"),
+        "dot.gif": (encode(noise(15, 1, 1), "GIF"), "too small"),
+        "strip.png": (encode(noise(16, 15, 400)), "too small"),
+        "same bytes.png": (good["a first.png"], "duplicate"),
+        "same pixels.bmp": (encode(noise(13), "BMP"), "duplicate"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(100), "unreadable"),
+    }
+    for name, data in good.items() | {(name, data) for name, (data, _) in bad.items()}:
+        (root / name).write_bytes(data)
+    (root / "notes.txt").write_text("no picture")
+    (root / "Thumbs.db").write_bytes(b"no picture")
+    (root / ".hidden.jpg").write_bytes(b"no picture")
+    (tmp_path / "secret.png").write_bytes(encode(noise(17)))
+    (root / "outside.png").symlink_to(tmp_path / "secret.png")
+    (root / "loop").symlink_to(root)
+    for path in root.rglob("*.*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o444)
+    expected = {name: reason for name, (_, reason) in bad.items()} | {"outside.png": "outside"}
+    return root, expected
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hostile_folder_gives_all_that_is_good_and_says_what_is_not(tmp_path: Path, workers: int) -> None:
+    root, expected = hostile_folder(tmp_path)
+    before = state(root)
+    packed = pack_pictures(root, tmp_path / "cache", SMALL, workers=workers)
+    check(packed)
+    assert reasons(packed) == expected
+    assert len(packed.names) == 12
+    assert state(root) == before
+    for name, image in zip(packed.names, packed.images, strict=True):
+        whole = fit_picture(decode_picture((root / name).read_bytes()), 16, "stretch")
+        assert np.array_equal(image, whole), name
+    assert packed.labels.tolist() == [-1] * 12
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
+        ".tunit-cache", "index.json", "pictures.npy"
+    ]  # fmt: skip
+
+
+def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 70)
+    for number in (3, 40, 41, 69):
+        (root / f"{number:03}.png").write_bytes(b"bad")
+    (root / "dup.png").write_bytes((root / "001.png").read_bytes())
+    one = pack_pictures(root, tmp_path / "one", SMALL, workers=1)
+    two = pack_pictures(root, tmp_path / "two", SMALL, workers=2)
+    check(two)
+    assert len(two.names) == 66
+    assert one.left_out == two.left_out
+    for name in ("pictures.npy", "index.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_archive_gives_the_same_as_its_folder(tmp_path: Path, kind: str, workers: int) -> None:
+    root = fill(tmp_path / "p", 40)
+    path = tmp_path / f"p.{kind}"
+    # Against the order of names, to see that the order of reading does not show.
+    members = sorted(root.iterdir(), reverse=True)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for member in members:
+                archive.write(member, member.name)
+    else:
+        with tarfile.open(path, "w:" + kind.partition(".")[2]) as tar:  # type: ignore[call-overload]
+            for member in members:
+                tar.add(member, member.name)
+    packed = pack_pictures(path, tmp_path / "a", SMALL, workers=workers)
+    expected = pack_pictures(root, tmp_path / "b", SMALL, workers=1)
+    assert packed.names == expected.names
+    assert np.array_equal(packed.images, expected.images)
+    assert not archives._open_files
+    assert pack_pictures(path, tmp_path / "a", SMALL).reused
+    os.utime(path, ns=(1, 1))
+    assert not pack_pictures(path, tmp_path / "a", SMALL, workers=1).reused
+
+
+def test_an_archive_is_read_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back in a compressed archive means unpacking it from the start."""
+    with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as tar:
+        for path in sorted(fill(tmp_path / "p", 40).iterdir(), key=lambda path: path.name[::-1]):
+            tar.add(path, path.name)
+    seen: list[int] = []
+    read = archives.TarMember.read
+
+    def noted(self: archives.TarMember) -> bytes:
+        seen.append(self.position)
+        return read(self)
+
+    monkeypatch.setattr(archives.TarMember, "read", noted)
+    assert len(pack_pictures(tmp_path / "p.tar.gz", tmp_path / "c", SMALL, workers=1).names) == 40
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_fit_and_background_are_obeyed(tmp_path: Path, fit: str) -> None:
+    (tmp_path / "p").mkdir()
+    Image.new("RGBA", (80, 40), (0, 0, 0, 0)).save(tmp_path / "p/clear.png")
+    noise(0, 40, 80).save(tmp_path / "p/noise.png")
+    settings = PackSettings(size=16, fit=fit, background=(9, 8, 7))
+    packed = pack_pictures(tmp_path / "p", tmp_path / "c", settings)
+    assert np.array_equal(packed.images[0], np.broadcast_to(np.uint8([9, 8, 7]), (16, 16, 3)))
+    assert np.array_equal(packed.images[1], fit_picture(noise(0, 40, 80), 16, fit, (9, 8, 7)))
+
+
+def test_labels_come_from_folders_and_only_from_pictures_that_are_kept(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    fill(root / "dog", 2)
+    fill(root / "cat", 1, start=5)
+    fill(root, 1, start=9)
+    (root / "ant").mkdir()
+    (root / "ant/x.jpg").write_bytes(b"bad")
+    packed = pack_pictures(root, tmp_path / "c", PackSettings(size=16, labels="folders"))
+    check(packed)
+    assert packed.names == ["009.png", "cat/005.png", "dog/000.png", "dog/001.png"]
+    assert (packed.labels.tolist(), packed.classes) == ([-1, 0, 1, 1], ["cat", "dog"])
+
+
+def test_labels_come_from_a_table(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 3)
+    table = tmp_path / "p/t.csv"
+    table.write_text("file,kind\n002.png,b\n000.png,\n001.png,a\n")
+    settings = PackSettings(size=16, labels="csv", label_column="kind")
+    packed = pack_pictures(table, tmp_path / "c", settings)
+    assert (packed.labels.tolist(), packed.classes) == ([-1, 0, 1], ["a", "b"])
+    plain = pack_pictures(table, tmp_path / "c", SMALL)
+    assert (plain.labels.tolist(), plain.classes, plain.reused) == ([-1, -1, -1], [], False)
+
+
+def test_of_equal_pictures_the_first_is_kept_unless_all_are_wanted(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    for name in ("b/x.png", "a/y.png", "b/z.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode(noise(0)))
+    packed = pack_pictures(root, tmp_path / "c", PackSettings(size=16, labels="folders"))
+    assert packed.names == ["a/y.png"]
+    assert [item.detail for item in packed.left_out] == [
+        "the same picture as a/y.png, which is labelled 'a' and this one 'b'"
+    ] * 2
+    packed = pack_pictures(root, tmp_path / "c", PackSettings(size=16, keep_duplicates=True))
+    check(packed)
+    assert (packed.names, packed.left_out) == (["a/y.png", "b/x.png", "b/z.png"], [])
+
+
+def test_progress_counts_up_to_all(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    fill(tmp_path / "p", 40)
+    pack_pictures(tmp_path / "p", tmp_path / "c", SMALL, progress=lambda *at: seen.append(at))
+    assert seen == [(16, 40), (32, 40), (40, 40)]
+
+
+def test_strict_names_the_bad_pictures(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 3)
+    (root / "dup.png").write_bytes(encode(noise(0)))
+    assert len(pack_pictures(root, tmp_path / "c", SMALL, strict=True).names) == 3
+    (root / "bad.jpg").write_bytes(b"bad")
+    with pytest.raises(DataError, match=r"1 unreadable \(bad.jpg: not a JPEG"):
+        pack_pictures(root, tmp_path / "c", SMALL, strict=True)
+    assert len(pack_pictures(root, tmp_path / "c", SMALL).names) == 3
+    with pytest.raises(DataError, match=r"1 unreadable \(bad.jpg"):
+        pack_pictures(root, tmp_path / "c", SMALL, strict=True)
+    (root / "bad.jpg").unlink()
+    (root / "link.jpg").symlink_to("/nowhere.jpg")
+    with pytest.raises(DataError, match=r"1 unreadable \(link.jpg"):
+        pack_pictures(root, tmp_path / "c", SMALL, strict=True)
+
+
+def test_a_folder_of_bad_pictures_only_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/bad.jpg").write_bytes(b"bad")
+    with pytest.raises(DataError, match=r"holds no picture that can be used .*bad\.jpg"):
+        pack_pictures(tmp_path / "p", tmp_path / "c", SMALL)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [".tunit-cache"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 0}, "size 0 is too small"),
+        ({"fit": "zoom"}, "fit 'zoom' is unknown"),
+        ({"labels": "x"}, "labels 'x' is unknown"),
+        ({"background": (0, 0, 256)}, "is no colour"),
+        ({"min_side": 0}, "min_side 0 is too small"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PackSettings(**{"size": 16, **wrong})
+
+
+# The cache
+
+
+def test_a_cache_is_reused_while_nothing_changes(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 3)
+    (root / "bad.png").write_bytes(b"bad")
+    first = pack_pictures(root, tmp_path / "c", SMALL)
+    before = state(tmp_path / "c")
+    again = pack_pictures(root, tmp_path / "c", SMALL)
+    opened = open_packed(tmp_path / "c")
+    assert state(tmp_path / "c") == before
+    assert (first.reused, again.reused, opened.reused) == (False, True, True)
+    for packed in (again, opened):
+        check(packed)
+        assert np.array_equal(packed.images, first.images)
+        assert (packed.names, packed.hashes, packed.left_out) == (first.names, first.hashes, first.left_out)
+    column = PackSettings(size=16, label_column="kind")  # of no effect without labels from a table
+    assert pack_pictures(root, tmp_path / "c", column).reused
+
+
+def test_a_cache_is_made_anew_when_the_source_changes(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 3)
+
+    def packed() -> PackedPictures:
+        result = pack_pictures(root, tmp_path / "c", SMALL)
+        assert not result.reused
+        assert pack_pictures(root, tmp_path / "c", SMALL).reused
+        return result
+
+    assert packed().names == ["000.png", "001.png", "002.png"]
+    os.utime(root / "000.png", ns=(5, 5))
+    packed()
+    fill(root, 1, start=9)
+    assert packed().names == ["000.png", "001.png", "002.png", "009.png"]
+    (root / "001.png").unlink()
+    assert packed().names == ["000.png", "002.png", "009.png"]
+    (root / "002.png").write_bytes(encode(noise(77)))
+    assert np.array_equal(packed().images[1], fit_picture(noise(77), 16, "stretch"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"size": 17}, {"fit": "crop"}, {"background": (0, 0, 0)}, {"min_side": 17}, {"max_pixels": 10**6},
+        {"labels": "folders"}, {"keep_duplicates": True},
+    ],
+)  # fmt: skip
+def test_a_cache_is_made_anew_when_a_setting_changes(tmp_path: Path, other: dict[str, Any]) -> None:
+    root = fill(tmp_path / "p", 2)
+    pack_pictures(root, tmp_path / "c", SMALL)
+    assert not pack_pictures(root, tmp_path / "c", PackSettings(**{"size": 16, **other})).reused
+
+
+def damage_nothing_but_the_end(cache: Path) -> None:
+    os.truncate(cache / "pictures.npy", 128 + 2 * 768 - 1)
+
+
+def damage_the_header(cache: Path) -> None:
+    data = (cache / "pictures.npy").read_bytes()
+    (cache / "pictures.npy").write_bytes(data.replace(b"(2, 16", b"(16, 2"))
+
+
+def remove_the_pixels(cache: Path) -> None:
+    (cache / "pictures.npy").unlink()
+
+
+def remove_the_index(cache: Path) -> None:
+    (cache / "index.json").unlink()
+
+
+def cut_the_index(cache: Path) -> None:
+    os.truncate(cache / "index.json", 100)
+
+
+def empty_the_index(cache: Path) -> None:
+    (cache / "index.json").write_text("[]")
+
+
+def lose_a_name(cache: Path) -> None:
+    index = json.loads((cache / "index.json").read_text())
+    index["names"].pop()
+    (cache / "index.json").write_text(json.dumps(index))
+
+
+def label_beyond_the_classes(cache: Path) -> None:
+    index = json.loads((cache / "index.json").read_text())
+    index["labels"][0] = 5
+    (cache / "index.json").write_text(json.dumps(index))
+
+
+def come_from_the_future(cache: Path) -> None:
+    index = json.loads((cache / "index.json").read_text())
+    index["version"] = 99
+    (cache / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_nothing_but_the_end, damage_the_header, remove_the_pixels, remove_the_index, cut_the_index,
+        empty_the_index, lose_a_name, label_beyond_the_classes, come_from_the_future,
+    ],
+)  # fmt: skip
+def test_a_damaged_cache_is_refused_and_made_anew(tmp_path: Path, damage: Any) -> None:
+    root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
+    pack_pictures(root, cache, SMALL)
+    damage(cache)
+    with pytest.raises(DataError, match="prepare the pictures"):
+        open_packed(cache)
+    packed = pack_pictures(root, cache, SMALL)
+    check(packed)
+    assert not packed.reused
+
+
+def test_a_cache_of_someone_else_is_not_overwritten(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 2)
+    for name in ("index.json", "pictures.npy"):
+        cache = tmp_path / name.partition(".")[0]
+        cache.mkdir()
+        (cache / name).write_text("{}")
+        with pytest.raises(DataError, match="not written by tunit: choose another folder"):
+            pack_pictures(root, cache, SMALL)
+        assert [path.name for path in cache.iterdir()] == [name]
+    with pytest.raises(DataError, match="holds the pictures themselves"):
+        pack_pictures(root, tmp_path / "p/../p", SMALL)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written to"):
+        pack_pictures(root, tmp_path / "file", SMALL)
+    with pytest.raises(DataError, match=r"holds no index.json: prepare the pictures first"):
+        open_packed(tmp_path / "nowhere")
+
+
+def test_a_cache_may_lie_in_the_folder_of_pictures(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 2)
+    assert len(pack_pictures(root, root / "cache", SMALL).names) == 2
+    assert pack_pictures(root, root / "cache", SMALL).reused
+
+
+def test_too_little_space_is_an_error_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * 768 - 1}))
+    with pytest.raises(DataError, match="1,535 bytes free and 1,536 are needed"):
+        pack_pictures(fill(tmp_path / "p", 2), tmp_path / "c", SMALL)
+
+
+def test_a_disk_that_fills_up_is_an_error_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(caches, "write_record", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        pack_pictures(fill(tmp_path / "p", 2), tmp_path / "c", SMALL)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [".tunit-cache"]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_an_end_between_two_steps_leaves_no_cache_that_looks_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """An older, valid cache is being replaced, and the job dies at each of the two renames."""
+    root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
+    pack_pictures(root, cache, SMALL)
+    fill(root, 1, start=5)
+    replace, calls = Path.replace, iter(range(9))
+
+    def die(self: Path, target: Path) -> Path:
+        if next(calls) == step:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            pack_pictures(root, cache, SMALL)
+    with pytest.raises(DataError):
+        open_packed(cache)
+    assert not list(cache.glob("*.part"))
+    assert len(pack_pictures(root, cache, SMALL).names) == 3
+
+
+def test_what_killed_jobs_left_is_cleared_away(tmp_path: Path) -> None:
+    root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
+    cache.mkdir()
+    (cache / "pictures.npy.123.part").write_bytes(b"half")
+    (cache / "download.part").write_bytes(b"of someone else")
+    pack_pictures(root, cache, SMALL)
+    assert [path.name for path in cache.glob("*.part")] == ["download.part"]
+
+
+def test_paths_are_relative_to_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "p", 40)
+    monkeypatch.chdir(tmp_path)
+    packed = pack_pictures(Path("p"), Path("c"), SMALL, workers=2)
+    assert (len(packed.names), packed.left_out) == (40, [])
+    assert (tmp_path / "c/pictures.npy").exists()
+
+
+def test_dropped_records_leave_a_plain_array(tmp_path: Path) -> None:
+    path = caches.new_pixels(tmp_path, 12, 4)
+    records = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    for slot, record in enumerate(records):
+        caches.write_record(path, slot, record)
+    assert np.array_equal(np.load(path), records)
+    caches.keep_records(path, [0, 3, 4, 11], 4)
+    assert np.array_equal(np.load(path), records[[0, 3, 4, 11]])
+
+
+# Processes
+
+PROGRAM = """
+    import os, signal, sys
+    from pathlib import Path
+    from tunit.data.pack import PackSettings, pack_pictures
+
+    def progress(done, total):
+        {action}
+
+    def main():
+        root, cache = map(Path, sys.argv[1:])
+        packed = pack_pictures(root, cache, PackSettings(size=16), workers={workers}, progress=progress)
+        print(len(packed.names), packed.reused)
+
+    {call}
+"""
+GUARDED = 'if __name__ == "__main__": main()'
+
+
+def program(tmp_path: Path, action: str = "pass", workers: int = 2, call: str = GUARDED) -> list[str]:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(PROGRAM).format(action=action, workers=workers, call=call))
+    return [sys.executable, "-W", "error", str(script), str(tmp_path / "p"), str(tmp_path / "c")]
+
+
+def group_is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """The exit status and errors of a process, whose children must soon be gone as well."""
+    _, errors = process.communicate(timeout=60)
+    for _ in range(100):
+        if group_is_gone(process.pid):
+            return process.returncode, errors
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("worker processes outlived their parent")
+
+
+def start(command: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_an_interrupt_leaves_no_cache_and_no_process(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 200)
+    action = "done == 32 and os.killpg(0, signal.SIGINT)"  # what the terminal does at Ctrl-C
+    status, errors = ended(start(program(tmp_path, action)))
+    assert status == -signal.SIGINT
+    assert errors.count("Traceback") == 1
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [".tunit-cache"]
+
+
+def test_a_kill_leaves_no_valid_cache_and_no_process(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 200)
+    status, _ = ended(start(program(tmp_path, "done == 32 and os.kill(os.getpid(), signal.SIGKILL)")))
+    assert status == -signal.SIGKILL
+    with pytest.raises(DataError):
+        open_packed(tmp_path / "c")
+    packed = pack_pictures(tmp_path / "p", tmp_path / "c", SMALL, workers=1)
+    assert len(packed.names) == 200
+    assert not list((tmp_path / "c").glob("*.part"))
+
+
+def test_two_jobs_on_one_cache_share_the_work(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 60)
+    command = program(tmp_path, "import time; time.sleep(0.2)", workers=1)
+    jobs = [start(command) for _ in range(2)]
+    outputs = [job.communicate(timeout=60) for job in jobs]
+    assert sorted(output for output, _ in outputs) == ["60 False\n", "60 True\n"]
+
+
+def test_a_daemon_packs_without_children(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 40)
+    call = """
+    if __name__ == "__main__":
+        import multiprocessing
+        daemon = multiprocessing.get_context("spawn").Process(target=main, daemon=True)
+        daemon.start()
+        daemon.join()"""
+    command = program(tmp_path, call=textwrap.dedent(call))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("40 False\n", "")
+
+
+def test_a_script_without_a_main_guard_still_gets_its_pictures(tmp_path: Path) -> None:
+    fill(tmp_path / "p", 40)
+    done = subprocess.run(
+        program(tmp_path, call="main()"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "40 False\n")
+    assert 'put that under if __name__ == "__main__":' in done.stderr
+
+
+CRASHES = """
+    import os, signal
+
+    def double_or_die(chunk):
+        if 7 in chunk or 23 in chunk:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [2 * number for number in chunk]
+
+    def fail_at_nine(chunk):
+        if 9 in chunk:
+            raise OSError(28, "No space left on device")
+        return chunk
+
+    def singles(chunk):
+        return ([number] for number in chunk)
+
+    def minus(chunk):
+        return [-number for number in chunk]
+"""
+
+
+@pytest.fixture
+def crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that worker processes can import."""
+    (tmp_path / "tunit_crashes.py").write_text(textwrap.dedent(CRASHES))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("tunit_crashes")
+    del sys.modules["tunit_crashes"]
+
+
+def test_a_crash_costs_only_the_item_that_crashes(crashes: Any) -> None:
+    chunks = [list(range(start, start + 5)) for start in range(0, 30, 5)]
+    results = run_chunks(crashes.double_or_die, chunks, 2, split=crashes.singles, crashed=crashes.minus)
+    expected = [-number if number in (7, 23) else 2 * number for number in range(30)]
+    assert sorted(number for result in results for number in result) == sorted(expected)
+
+
+def test_an_error_in_a_process_comes_back_as_it_is(crashes: Any) -> None:
+    chunks = [[number] for number in range(20)]
+    results = run_chunks(crashes.fail_at_nine, chunks, 2, split=crashes.singles, crashed=crashes.minus)
+    with pytest.raises(OSError, match="No space left on device"):
+        list(results)
+
+
+def test_names_are_kept_as_they_are_in_the_index(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    raw = os.fsencode(root) + b"/\xff\n.png"
+    Path(os.fsdecode(raw)).write_bytes(encode(noise(0)))
+    (root / "bad\udcfe.png").write_bytes(b"bad")
+    pack_pictures(root, tmp_path / "c", SMALL)
+    packed = open_packed(tmp_path / "c")
+    assert packed.names == ["\udcff\n.png"]
+    assert packed.left_out == [
+        LeftOut("bad\udcfe.png", "unreadable", "not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM picture")
+    ]
+    assert pack_pictures(root, tmp_path / "c", SMALL).reused

@@ -1,0 +1,612 @@
+"""Finding pictures: hostile folders and archives made on the spot, lists and tables as people write them."""
+
+import io
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tunit.data.archives import MAX_BYTES, close_archives
+from tunit.data.decode import PictureError
+from tunit.data.left_out import LeftOut, summarise_left_out
+from tunit.data.sources import Found, find_pictures
+from tunit.errors import DataError
+
+
+def picture(seed: int = 0, kind: str = "PNG", side: int = 20) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def fill(root: Path, *names: str) -> dict[str, bytes]:
+    """One picture of its own content per name."""
+    content = {name: picture(seed) for seed, name in enumerate(names)}
+    for name, data in content.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return content
+
+
+def names(found: Found) -> list[str]:
+    return [item.name for item in found.pictures]
+
+
+def contents(found: Found) -> dict[str, bytes]:
+    return {item.name: item.read() for item in found.pictures}
+
+
+def labels(found: Found) -> dict[str, str | None]:
+    return {item.name: item.label for item in found.pictures}
+
+
+def reasons(found: Found) -> dict[str, str]:
+    return {item.name: item.reason for item in found.left_out}
+
+
+def names_by_number(found: Found) -> list[str]:
+    return sorted(names(found), key=lambda name: int(name.partition(".")[0]))
+
+
+# Folders
+
+
+def test_a_nested_folder_is_found_in_the_order_of_names(tmp_path: Path) -> None:
+    content = fill(
+        tmp_path, "b/x.png", "a.PNG", "b.jpg/inner.png", "b/deep/er/ä ö.png", "Z.jpeg", "10.gif", "9.gif"
+    )
+    found = find_pictures(tmp_path)
+    assert names(found) == sorted(content) == [
+        "10.gif", "9.gif", "Z.jpeg", "a.PNG", "b.jpg/inner.png", "b/deep/er/ä ö.png", "b/x.png"
+    ]  # fmt: skip
+    assert contents(found) == content
+    assert found.left_out == []
+
+
+def test_what_is_no_picture_is_passed_over_in_silence(tmp_path: Path) -> None:
+    content = fill(tmp_path, "a.png")
+    fill(tmp_path, ".hidden.png", ".git/b.png", "__MACOSX/c.png", "__MACOSX/._a.png", "@eaDir/d.png")
+    for name in (
+        "notes.txt",
+        "t.csv",
+        "x.json",
+        "Thumbs.db",
+        "desktop.ini",
+        "README",
+        "run",
+        "model.pt",
+        "a.zip",
+    ):
+        (tmp_path / name).write_bytes(b"P5 this is not a picture" if name == "notes.txt" else b"words")
+    found = find_pictures(tmp_path)
+    assert (names(found), found.left_out) == (list(content), [])
+
+
+def test_an_unknown_suffix_is_judged_by_content(tmp_path: Path) -> None:
+    content = fill(tmp_path, "no suffix", "odd.xyz", "3f2a.0")
+    (tmp_path / "other.xyz").write_bytes(b"nothing")
+    (tmp_path / "empty").write_bytes(b"")
+    assert contents(find_pictures(tmp_path)) == content
+
+
+def test_links_stay_in_the_folder_or_are_reported(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    content = fill(root, "in/a.png")
+    fill(outside, "secret.png", "more/b.png")
+    (root / "fine.png").symlink_to("in/a.png")
+    (root / "out.png").symlink_to(outside / "secret.png")
+    (root / "relative.png").symlink_to("../outside/secret.png")
+    (root / "folder").symlink_to(outside / "more")
+    (root / "loop").symlink_to(".")
+    (root / "in/up").symlink_to("../in")
+    (root / "self.png").symlink_to("self.png")
+    (root / "gone.png").symlink_to("nowhere.png")
+    (root / "notes.txt").symlink_to(outside / "secret.png")
+    found = find_pictures(root)
+    assert contents(found) == {**content, "fine.png": content["in/a.png"]}
+    assert reasons(found) == {
+        "out.png": "outside",
+        "relative.png": "outside",
+        "folder": "outside",
+        "self.png": "unreadable",
+        "gone.png": "unreadable",
+    }
+
+
+def test_a_folder_behind_a_link_is_a_folder(tmp_path: Path) -> None:
+    content = fill(tmp_path / "real", "a.png", "b/c.png")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real/d.png").symlink_to("b/c.png")
+    assert contents(find_pictures(tmp_path / "link")) == {**content, "d.png": content["b/c.png"]}
+
+
+def test_a_neighbour_whose_name_begins_alike_is_outside(tmp_path: Path) -> None:
+    fill(tmp_path / "root", "a.png")
+    fill(tmp_path / "root2", "b.png")
+    (tmp_path / "root/b.png").symlink_to("../root2/b.png")
+    assert reasons(find_pictures(tmp_path / "root")) == {"b.png": "outside"}
+
+
+def test_a_pipe_named_like_a_picture_is_not_waited_for(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    assert reasons(find_pictures(tmp_path)) == {"pipe.jpg": "unreadable"}
+
+
+def test_names_that_are_no_text_are_kept_apart_and_printable(tmp_path: Path) -> None:
+    for raw in (b"\xff\xfe.png", b"\xff\xfd.png", b"line\nbreak.png", b"\x1b[31m.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + raw)).write_bytes(picture())
+    found = find_pictures(tmp_path)
+    assert len(set(names(found))) == 4
+    text = summarise_left_out([LeftOut(name, "unreadable", "") for name in names(found)[:3]])
+    assert text.isprintable()
+    assert text.isascii()
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a.png", "locked/b.png")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_pictures(tmp_path)
+    assert (names(found), reasons(found)) == (["a.png"], {"locked/": "unreadable"})
+
+
+def test_folders_give_labels(tmp_path: Path) -> None:
+    fill(tmp_path, "top.png", "cat/1.png", "train/dog/2.png", "val/dog/3.png")
+    expected = {"top.png": None, "cat/1.png": "cat", "train/dog/2.png": "dog", "val/dog/3.png": "dog"}
+    assert labels(find_pictures(tmp_path, labels="folders")) == expected
+    assert set(labels(find_pictures(tmp_path)).values()) == {None}
+
+
+def test_nothing_to_find_is_an_error_that_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        find_pictures(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="holds no picture"):
+        find_pictures(tmp_path)
+    (tmp_path / "x.png").symlink_to("/nowhere/x.png")
+    with pytest.raises(DataError, match="1 unreadable"):
+        find_pictures(tmp_path)
+    with pytest.raises(DataError, match="labels 'magic' is unknown"):
+        find_pictures(tmp_path, labels="magic")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no label column"):
+        find_pictures(tmp_path, labels="csv")
+
+
+def test_the_fingerprint_follows_every_change(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "b/c.png")
+    seen = [find_pictures(tmp_path).fingerprint]
+    assert find_pictures(tmp_path).fingerprint == seen[0]
+
+    def changed(change: Callable[[], object]) -> None:
+        change()
+        seen.append(find_pictures(tmp_path).fingerprint)
+
+    changed(lambda: os.utime(tmp_path / "a.png", ns=(1, 1)))
+    changed(lambda: fill(tmp_path, "d.png"))
+    changed(lambda: (tmp_path / "d.png").rename(tmp_path / "e.png"))
+    changed(lambda: (tmp_path / "e.png").unlink())
+    changed(lambda: (tmp_path / "out.png").symlink_to("/nowhere"))
+    # Without d.png again it is as after the first change, but for the link.
+    assert len(set(seen)) == len(seen) - 1
+    assert seen[4] == seen[1]
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert find_pictures(tmp_path).fingerprint == seen[-1]
+
+
+# A single file
+
+
+def test_a_single_picture_is_a_source(tmp_path: Path) -> None:
+    for name in ("a.png", "b.txt.bak", "c"):
+        content = fill(tmp_path, name)
+        assert contents(find_pictures(tmp_path / name)) == content
+
+
+def test_a_single_file_that_is_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"\0\1\2\3" * 100)
+    with pytest.raises(DataError, match="neither a picture, an archive nor a text"):
+        find_pictures(tmp_path / "x.bin")
+
+
+def test_a_file_that_is_gone_or_too_large_is_a_picture_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "a.png", "b.png")
+    found = find_pictures(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(PictureError, match="unreadable: No such file"):
+        found.pictures[0].read()
+    monkeypatch.setattr("tunit.data.sources.MAX_BYTES", 10)
+    with pytest.raises(PictureError, match="too large: more than 10 bytes"):
+        found.pictures[1].read()
+
+
+# Archives
+
+
+def add_to_tar(archive: tarfile.TarFile, name: str, data: bytes = b"", **fields: object) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    archive.addfile(info, io.BytesIO(data))
+
+
+def make_zip(path: Path, content: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+def make_tar(path: Path, content: dict[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, data in content.items():
+            add_to_tar(archive, name, data)
+    return path
+
+
+KINDS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
+
+
+def make_archive(folder: Path, kind: str, content: dict[str, bytes]) -> Path:
+    """An archive whose name does not tell its kind."""
+    path = folder / f"pictures of {kind.replace('.', ' ')}"
+    if kind == "zip":
+        return make_zip(path, content)
+    return make_tar(path, content, "w:" + kind.partition(".")[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_archives_are_read_in_place_and_in_any_order(tmp_path: Path, kind: str) -> None:
+    content = {f"z/{i:02}.png": picture(i) for i in range(9)} | {
+        "a b/ü.JPG": picture(9, "JPEG"),
+        "odd": picture(10),
+    }
+    others = {
+        "read me.txt": b"hello",
+        "__MACOSX/._x.png": b"x",
+        ".hidden.png": b"x",
+        "odd too": b"words",
+        "n": b"",
+    }
+    archive = make_archive(tmp_path, kind, content | others)
+    before = sorted(tmp_path.rglob("*"))
+    found = find_pictures(archive, labels="folders")
+    assert names(found) == sorted(content)
+    assert found.left_out == []
+    assert labels(found)["z/03.png"] == "z"
+    for item in [*found.pictures, *reversed(found.pictures)]:
+        assert pickle.loads(pickle.dumps(item)).read() == content[item.name]  # noqa: S301
+    close_archives()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_point_out_of_the_archive_are_left_out(tmp_path: Path, kind: str) -> None:
+    good = {"./in/a.png": picture(1)}
+    bad = [
+        "../evil.jpg",
+        "/abs.jpg",
+        "in/../../evil.png",
+        "C:\\evil.jpg",
+        "..\\evil.jpg",
+        "\\\\host\\evil.jpg",
+    ]
+    found = find_pictures(
+        make_archive(tmp_path, kind, good | {name: picture() for name in bad} | {"../x.txt": b"x"})
+    )
+    assert names(found) == ["in/a.png"]
+    assert reasons(found) == dict.fromkeys(bad, "outside")
+
+
+def test_a_windows_zip_has_folders(tmp_path: Path) -> None:
+    assert names(find_pictures(make_zip(tmp_path / "x.zip", {"cats\\1.png": picture()}))) == ["cats/1.png"]
+
+
+def test_links_in_a_tar_are_left_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        add_to_tar(archive, "a.png", picture())
+        add_to_tar(archive, "soft.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add_to_tar(archive, "hard.png", type=tarfile.LNKTYPE, linkname="a.png")
+        add_to_tar(archive, "pipe.png", type=tarfile.FIFOTYPE)
+        add_to_tar(archive, "dir.png", type=tarfile.DIRTYPE)
+    found = find_pictures(tmp_path / "x.tar")
+    assert names(found) == ["a.png"]
+    assert reasons(found) == {"soft.png": "outside", "hard.png": "outside"}
+
+
+def test_links_in_a_zip_are_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", picture())
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    found = find_pictures(tmp_path / "x.zip")
+    assert (names(found), reasons(found)) == (["a.png"], {"link.png": "outside"})
+
+
+def encrypt_flag(path: Path, name: str) -> None:
+    """Set the flag of an encrypted member in both of its headers."""
+    data = bytearray(path.read_bytes())
+    for signature, flags, start in ((b"PK\x03\x04", 6, 30), (b"PK\x01\x02", 8, 46)):
+        at = -1
+        while (at := data.find(signature, at + 1)) >= 0:
+            if data[at + start : at + start + len(name)] == name.encode():
+                data[at + flags] |= 1
+    path.write_bytes(bytes(data))
+
+
+def test_encrypted_members_are_left_out(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture(), "b.png": picture(1), "notes": b"words"})
+    encrypt_flag(path, "b.png")
+    encrypt_flag(path, "notes")
+    found = find_pictures(path)
+    assert (names(found), reasons(found)) == (["a.png"], {"b.png": "encrypted"})
+    encrypt_flag(path, "a.png")
+    with pytest.raises(DataError, match="2 encrypted"):
+        find_pictures(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_members_with_one_name_the_last_stands(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    old, new = picture(1), picture(2)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.png", old)
+            archive.writestr("a.png", new)
+    else:
+        with tarfile.open(path, "w:" + kind.partition(".")[2]) as tar:  # type: ignore[call-overload]
+            add_to_tar(tar, "a.png", old)
+            add_to_tar(tar, "./a.png", new)
+    found = find_pictures(path)
+    assert contents(found) == {"a.png": new}
+    assert reasons(found) == {"a.png": "duplicate"}
+
+
+def test_a_zip_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture(), "b.png": picture(1)})
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", MAX_BYTES + 1)
+    path.write_bytes(bytes(data))
+    found = find_pictures(path)
+    assert (names(found), reasons(found)) == (["a.png"], {"b.png": "decompression bomb"})
+
+
+def test_a_zip_member_is_not_read_beyond_its_declared_size(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": bytes(50_000_000)})
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        at = data.find(signature)
+        data[at + offset : at + offset + 4] = struct.pack("<I", 1000)
+    path.write_bytes(bytes(data))
+    item = find_pictures(path).pictures[0]
+    with pytest.raises(PictureError, match="damaged"):  # 1,000 bytes, whose checksum is wrong
+        item.read()
+    close_archives()
+
+
+def test_a_tar_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "x.tar", {"a.png": picture()})
+    header = tarfile.TarInfo("huge.png")
+    header.size = MAX_BYTES + 1
+    path.write_bytes(path.read_bytes().rstrip(b"\0").ljust(4096, b"\0")[:4096])
+    good = picture()
+    block = tarfile.TarInfo("a.png")
+    block.size = len(good)
+    path.write_bytes(block.tobuf() + good + bytes(-len(good) % 512) + header.tobuf() + b"only this much")
+    found = find_pictures(path)
+    assert names(found) == ["a.png"]
+    assert reasons(found) == {"huge.png": "decompression bomb", "x.tar": "truncated"}
+
+
+def test_a_tar_header_of_absurd_size_is_not_read_into_memory(tmp_path: Path) -> None:
+    good, block = picture(), tarfile.TarInfo("a.png")
+    block.size = len(good)
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
+    path = tmp_path / "x.tar"
+    path.write_bytes(block.tobuf() + good + bytes(-len(good) % 512) + long_name.tobuf() + bytes(2048))
+    found = find_pictures(path)
+    assert (names(found), reasons(found)) == (["a.png"], {"x.tar": "truncated"})
+    assert "a header of 4,294,967,296 bytes" in found.left_out[0].detail
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz"])
+def test_a_tar_that_ends_early_gives_what_it_has(tmp_path: Path, kind: str) -> None:
+    path = make_archive(tmp_path, kind, {f"{i}.png": picture(i, side=200) for i in range(16)})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    found = find_pictures(path)
+    assert reasons(found) == {path.name: "truncated"}
+    assert names(found)[:3] == ["0.png", "1.png", "2.png"]
+    assert found.pictures[0].read() == picture(0, side=200)
+    if kind == "tar":  # its last header is there and its data is not
+        assert "5.png" in names(found)
+        with pytest.raises(PictureError, match="truncated"):
+            next(item for item in found.pictures if item.name == names_by_number(found)[-1]).read()
+    close_archives()
+
+
+def test_a_zip_without_its_end_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture()})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="is damaged"):
+        find_pictures(path)
+
+
+def test_damage_to_one_zip_member_spares_the_others(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture(1, side=100), "b.png": picture(2)})
+    data = bytearray(path.read_bytes())
+    data[2000:2100] = bytes(100)
+    path.write_bytes(bytes(data))
+    first, second = find_pictures(path).pictures
+    with pytest.raises(PictureError, match="unreadable"):
+        first.read()
+    assert second.read() == picture(2)
+    close_archives()
+
+
+def test_an_archive_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture(1)})
+    assert find_pictures(path).pictures[0].read() == picture(1)
+    make_zip(tmp_path / "new", {"a.png": picture(2)}).replace(path)
+    assert find_pictures(path).pictures[0].read() == picture(2)
+    close_archives()
+
+
+def test_the_fingerprint_of_an_archive_needs_no_listing(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": picture(1)})
+    before = find_pictures(path).fingerprint
+    assert find_pictures(path).fingerprint == before
+    os.utime(path, ns=(1, 1))
+    assert find_pictures(path).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["x.7z", "x.rar", "x.tar.gz", "x.tar.zst", "x.zip"])
+def test_what_only_its_name_calls_an_archive_is_refused_as_such(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    with pytest.raises(DataError, match="give a zip or tar archive"):
+        find_pictures(tmp_path / name)
+
+
+# Lists and tables
+
+
+def test_a_list_of_paths(tmp_path: Path) -> None:
+    content = fill(tmp_path, "l/a.png", "l/sub/b c.png", "other/d.png", "l/ü.png")
+    text = "\ufeff# a remark\r\n\r\n a.png \nsub\\b c.png\n../other/d.png\n"
+    text += f"{tmp_path}/l/ü.png\nmissing.png\nsub\n./a.png\n"
+    (tmp_path / "l/list.txt").write_text(text, encoding="utf-8", newline="")
+    found = find_pictures(tmp_path / "l/list.txt")
+    assert contents(found) == {
+        "a.png": content["l/a.png"],
+        "sub/b c.png": content["l/sub/b c.png"],
+        "other/d.png": content["other/d.png"],
+        "ü.png": content["l/ü.png"],
+    }
+    assert reasons(found) == {"missing.png": "unreadable", "sub": "unreadable", "a.png": "duplicate"}
+
+
+def test_names_of_a_list_are_unique_and_inside(tmp_path: Path) -> None:
+    content = fill(tmp_path, "here/x/a.png", "x/a.png", "x/x/a.png")
+    (tmp_path / "here/list.txt").write_text(
+        f"x/a.png\n../x/a.png\n../../{tmp_path.name}/../{tmp_path.name}/x/x/a.png\n"
+    )
+    found = find_pictures(tmp_path / "here/list.txt")
+    assert len(set(names(found))) == 3
+    assert {"x/a.png", "x/a~2.png"} < set(names(found))
+    assert sorted(contents(found).values()) == sorted(content.values())
+    assert not any(".." in name or name.startswith("/") for name in names(found))
+
+
+def test_a_list_with_a_null_character_loses_one_line(tmp_path: Path) -> None:
+    content = fill(tmp_path, "a.png")
+    (tmp_path / "list.txt").write_bytes(b"a.png\n" + b"#" * 5000 + b"\nb\0.png\n")
+    found = find_pictures(tmp_path / "list.txt")
+    assert contents(found) == content
+    assert list(reasons(found).values()) == ["unreadable"]
+
+
+def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
+    fill(tmp_path, "a.png", "b, c.png", "sub/d.png")
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    return tmp_path / "t.csv"
+
+
+def test_a_table_with_labels_quotes_mark_and_crlf(tmp_path: Path) -> None:
+    text = '\ufeffnumber,Picture,label\r\n1,a.png,cat\r\n2,"b, c.png","dog, ""big"""\r\n3,sub/d.png,\r\n'
+    path = table(tmp_path, text)
+    expected = {"a.png": "cat", "b, c.png": 'dog, "big"', "sub/d.png": None}
+    assert labels(find_pictures(path, labels="csv")) == expected
+    assert set(labels(find_pictures(path)).values()) == {None}
+    assert labels(find_pictures(path, labels="folders")) == {
+        "a.png": None,
+        "b, c.png": None,
+        "sub/d.png": "sub",
+    }
+
+
+@pytest.mark.parametrize("column", ["picture", "path", "file", "filename", "image"])
+def test_the_picture_column_is_known_by_name(tmp_path: Path, column: str) -> None:
+    assert labels(find_pictures(table(tmp_path, f"label,{column}\nx,a.png\n"), labels="csv")) == {
+        "a.png": "x"
+    }
+
+
+def test_the_first_column_holds_the_pictures_else(tmp_path: Path) -> None:
+    path = table(tmp_path, "photo,kind\na.png,x\nsub/d.png\n\n")
+    assert labels(find_pictures(path, labels="csv", label_column="Kind")) == {"a.png": "x", "sub/d.png": None}
+
+
+def test_a_table_without_a_header(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.png,x\nsub/d.png,y\n")
+    assert names(find_pictures(path)) == ["a.png", "sub/d.png"]
+    with pytest.raises(DataError, match="no header line"):
+        find_pictures(path, labels="csv")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_from_a_spreadsheet(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    text = f'file{delimiter}label\n"b, c.png"{delimiter}größer\n'
+    assert labels(find_pictures(table(tmp_path, text, encoding), labels="csv")) == {"b, c.png": "größer"}
+
+
+def test_a_missing_label_column_is_named_with_those_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'label': name one of its columns \('file', 'species'\)"):
+        find_pictures(table(tmp_path, "file,species\na.png,cat\n"), labels="csv")
+
+
+def test_one_picture_with_two_labels_is_reported(tmp_path: Path) -> None:
+    found = find_pictures(table(tmp_path, "file,label\na.png,cat\na.png,dog\n"), labels="csv")
+    assert labels(found) == {"a.png": "cat"}
+    assert found.left_out == [LeftOut("a.png", "duplicate", "listed twice, first as 'cat' and then as 'dog'")]
+
+
+def test_the_fingerprint_of_a_list_follows_the_list_and_its_files(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,label\na.png,cat\n")
+    seen = [find_pictures(path, labels="csv").fingerprint]
+    path.write_text("file,label\na.png,dog\n")
+    seen.append(find_pictures(path, labels="csv").fingerprint)
+    os.utime(tmp_path / "a.png", ns=(1, 1))
+    seen.append(find_pictures(path, labels="csv").fingerprint)
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "file,label\n", "# nothing\n"])
+def test_an_empty_list_is_an_error(tmp_path: Path, text: str) -> None:
+    for name in ("x.csv", "x.txt"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="holds no picture"):
+            find_pictures(tmp_path / name)
+
+
+# The summary
+
+
+def test_the_summary_counts_and_gives_examples() -> None:
+    left_out = [LeftOut("c.gif", "too small", "4 x 4, at least 16 wanted")]
+    left_out += [LeftOut(f"{name}.jpg", "unreadable", "not a picture") for name in "abcde"]
+    assert summarise_left_out(left_out) == (
+        "6 left out: 5 unreadable (a.jpg, b.jpg, c.jpg and 2 more), "
+        "1 too small (c.gif: 4 x 4, at least 16 wanted)"
+    )
+    assert summarise_left_out([]) == "none left out"
