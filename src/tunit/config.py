@@ -19,7 +19,9 @@ from typing import Any
 from tunit.errors import ConfigError
 
 
-def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()) -> Any:
+def setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
+) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices."""
     return field(default=default, metadata={"help": text, "low": low, "high": high, "of": tuple(of)})
 
@@ -28,9 +30,13 @@ def setting(default: Any, text: str, *, low: float | None = None, high: float | 
 class DataConfig:
     """How pictures become squares."""
 
-    image_size: int = setting(128, "side of the training pictures, a power of two from 32; 0 picks it from the data", low=0)
+    image_size: int = setting(
+        128, "side of the training pictures, a power of two from 32; 0 picks it from the data", low=0
+    )
     fit: str = setting("stretch", "how a picture becomes a square", of=("stretch", "crop", "pad"))
-    background: tuple[int, int, int] = setting((255, 255, 255), "colour behind transparent and padded parts", low=0, high=255)
+    background: tuple[int, int, int] = setting(
+        (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
+    )
     min_side: int = setting(16, "a picture with a shorter side is left out", low=1)
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels")
@@ -45,8 +51,12 @@ class AugmentConfig:
     rotation: float = setting(20.0, "largest rotation, degrees", low=0, high=180)
     translation: float = setting(0.1, "largest shift, share of the side", low=0, high=1)
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
-    crop_area: tuple[float, float] = setting((0.9, 1.1), "area of the random crop, share of the picture", low=0.01, high=4)
-    crop_aspect: tuple[float, float] = setting((0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10)
+    crop_area: tuple[float, float] = setting(
+        (0.9, 1.1), "area of the random crop, share of the picture", low=0.01, high=4
+    )
+    crop_aspect: tuple[float, float] = setting(
+        (0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10
+    )
     brightness: float = setting(0.4, "colour jitter: factor from 1 - b to 1 + b", low=0, high=1)
     contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
     saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
@@ -60,8 +70,12 @@ class NetworkConfig:
     domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
     style_width: int = setting(128, "length of a style code", low=1)
     guide_width: int = setting(64, "width of E's first convolution", low=1)
-    head_std: float = setting(0.01, "initial standard deviation of the weights of E's clustering heads", low=0)
-    overclusters: int = setting(0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0)
+    head_std: float = setting(
+        0.01, "initial standard deviation of the weights of E's clustering heads", low=0
+    )
+    overclusters: int = setting(
+        0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0
+    )
     generator_width: int = setting(0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px", low=0)
     discriminator_width: int = setting(0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px", low=0)
 
@@ -71,11 +85,19 @@ class LossConfig:
     """Weights and constants of the losses (equations 1 to 6)."""
 
     mutual_information_weight: float = setting(5.0, "weight of the mutual information in E's loss", low=0)
-    marginal_balance: float = setting(1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0)
-    overcluster_weight: float = setting(0.0, "weight of the auxiliary head's mutual information in E's loss", low=0)
+    marginal_balance: float = setting(
+        1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0
+    )
+    overcluster_weight: float = setting(
+        0.0, "weight of the auxiliary head's mutual information in E's loss", low=0
+    )
     guide_style_weight: float = setting(1.0, "weight of E's style contrastive loss (equation 2)", low=0)
-    classification_weight: float = setting(5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0)
-    joint_guide_factor: float = setting(0.1, "factor on E's loss on unlabelled pictures once G and D train too", low=0)
+    classification_weight: float = setting(
+        5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0
+    )
+    joint_guide_factor: float = setting(
+        0.1, "factor on E's loss on unlabelled pictures once G and D train too", low=0
+    )
     labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
     adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
@@ -92,7 +114,9 @@ class OptimiserConfig:
     batch_size: int = setting(32, "pictures per step", low=2)
     guide_only_batch_size: int = setting(0, "pictures per step while E trains alone; 0 for batch_size", low=0)
     guide_rate: float = setting(1e-4, "Adam's learning rate for E", low=0)
-    guide_joint_rate: float = setting(0.0, "Adam's learning rate for E once G and D train too; 0 for guide_rate", low=0)
+    guide_joint_rate: float = setting(
+        0.0, "Adam's learning rate for E once G and D train too; 0 for guide_rate", low=0
+    )
     guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=1)
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
@@ -109,7 +133,9 @@ class ScheduleConfig:
     """Phases, in steps; a number with a decimal point is a share of all steps."""
 
     steps: int = setting(200_000, "length of the training", low=1)
-    labelled_only_until: int | float = setting(0, "few-label training: labelled pictures alone until here", low=0)
+    labelled_only_until: int | float = setting(
+        0, "few-label training: labelled pictures alone until here", low=0
+    )
     guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0)
     average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0)
 
@@ -171,7 +197,9 @@ class Config:
         steps = self.schedule.steps
         names = ("labelled_only_until", "guide_only_until", "average_from")
         values = {n: getattr(self.schedule, n) for n in names}
-        return self.with_overrides({n: round(v * steps) if isinstance(v, float) else v for n, v in values.items()})
+        return self.with_overrides(
+            {n: round(v * steps) if isinstance(v, float) else v for n, v in values.items()}
+        )
 
     def to_toml(self) -> str:
         """All settings as a TOML file that `read_config` reads back."""
@@ -179,7 +207,9 @@ class Config:
         for section in dataclasses.fields(self):
             lines += ["", f"[{section.name}]"]
             values = getattr(self, section.name)
-            lines += [f"{f.name} = {_toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)]
+            lines += [
+                f"{f.name} = {_toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -262,7 +292,9 @@ def _read_table(preset: str) -> dict[str, Any]:
 def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
-        raise ConfigError(f"{f.name} is {value!r}: take one of {', '.join(choices)}{nearest(str(value), choices)}")
+        raise ConfigError(
+            f"{f.name} is {value!r}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
+        )
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str):
             continue
@@ -286,7 +318,9 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
             return _scalar(int if whole else float, value)
         return _scalar(kind, value)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{f.name} is {value!r}, which does not read as {_kind_name(kind)} ({error})") from None
+        raise ConfigError(
+            f"{f.name} is {value!r}, which does not read as {_kind_name(kind)} ({error})"
+        ) from None
 
 
 def _scalar(kind: type, value: Any) -> Any:

@@ -23,7 +23,9 @@ def load_golden(network, letter, dtype=torch.float64):
     tensors = golden_weights(letter)
     network.to(dtype)
     ours = network.state_dict()
-    network.load_state_dict({n: tensors[p].view_as(ours[n]).to(ours[n].dtype) for n, p in published_names(network).items()})
+    network.load_state_dict(
+        {n: tensors[p].view_as(ours[n]).to(ours[n].dtype) for n, p in published_names(network).items()}
+    )
     return network
 
 
@@ -71,7 +73,13 @@ def test_two_training_steps(mode):
     config = Config().with_overrides({"image_size": 64, **(SUPERVISED if mode == "supervised" else {})})
     state = new_state(config, torch.device("cpu"))
     networks = state.networks
-    letters = {"guide": "C", "guide_average": "C", "generator": "G", "generator_average": "G", "discriminator": "D"}
+    letters = {
+        "guide": "C",
+        "guide_average": "C",
+        "generator": "G",
+        "generator_average": "G",
+        "discriminator": "D",
+    }
     for name, network in networks.named().items():
         load_golden(network, letters[name])
     before = {n: {k: v.clone() for k, v in net.state_dict().items()} for n, net in networks.named().items()}
@@ -91,7 +99,13 @@ def test_two_training_steps(mode):
         for name, theirs in expected:
             ours = terms[queues[name].pop(0)].item() * (-1 if name == "iic" else 1)
             assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-9), (i, name)
-    ema = {"guide": "C", "guide_average": "C_EMA", "generator": "G", "generator_average": "G_EMA", "discriminator": "D"}
+    ema = {
+        "guide": "C",
+        "guide_average": "C_EMA",
+        "generator": "G",
+        "generator_average": "G_EMA",
+        "discriminator": "D",
+    }
     for name, network in networks.named().items():
         changes = golden["change"][ema[name]]
         theirs_of = published_names(network)

@@ -99,7 +99,7 @@ def limb(start: Point, end: Point, r0: float, r1: float) -> Shape:
 
     def distance(u: Array, v: Array) -> Array:
         pu, pv = u - ax, v - ay
-        t = _clip((pu * dx + pv * dy) / length2, 0, 1)
+        t = _clip(np.asarray((pu * dx + pv * dy) / length2, np.float32), 0, 1)
         found: Array = np.sqrt((pu - t * dx) ** 2 + (pv - t * dy) ** 2) - (r0 + (r1 - r0) * t)
         return found
 
@@ -117,7 +117,7 @@ def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
         inside = np.full(u.shape, np.inf, np.float32)
         for qx, qy, ex, ey in sides:
             pu, pv = u - qx, v - qy
-            t = _clip((pu * ex + pv * ey) / (ex * ex + ey * ey), 0, 1)
+            t = _clip(np.asarray((pu * ex + pv * ey) / (ex * ex + ey * ey), np.float32), 0, 1)
             far = np.minimum(far, (pu - t * ex) ** 2 + (pv - t * ey) ** 2)
             inside = np.minimum(inside, turn * (ex * pv - ey * pu))
         return np.asarray(-np.sqrt(far) * np.sign(inside) - rounding, np.float32)

@@ -16,14 +16,14 @@ LOOKS: tuple[Look, ...] = (
         on_head=parts.fox_on_head, nose=parts.fox_nose,
     ),
     Look(  # frog
-        base=(0.74, 0.19, 138), second=(0.93, 0.09, 115), accent=(0.50, 0.13, 145), paw=(0.80, 0.16, 125),
+        base=(0.77, 0.19, 132), second=(0.93, 0.09, 115), accent=(0.50, 0.13, 145), paw=(0.80, 0.16, 125),
         iris=(0.68, 0.15, 75), habitat=150, head=(0.66, 0.43), body=(0.43, 0.39), eyes=(0.32, -0.23),
         behind=parts.nothing, on_body=parts.frog_on_body, ears=parts.frog_ears,
         on_head=parts.frog_on_head, nose=parts.frog_nose,
         mouth=(0.0, 0.22), mouth_half=0.26, arm=(0.10, 0.14),
     ),
     Look(  # owl
-        base=(0.53, 0.15, 300), second=(0.90, 0.05, 320), accent=(0.36, 0.13, 295), paw=(0.78, 0.15,  70),
+        base=(0.50, 0.17, 312), second=(0.90, 0.05, 325), accent=(0.34, 0.14, 308), paw=(0.78, 0.15,  70),
         iris=(0.76, 0.15, 85), habitat=290, head=(0.60, 0.48), body=(0.45, 0.42), eyes=(0.26, -0.06),
         behind=parts.nothing, on_body=parts.owl_on_body, ears=parts.owl_ears,
         on_head=parts.owl_on_head, nose=parts.owl_nose,
@@ -37,8 +37,8 @@ LOOKS: tuple[Look, ...] = (
         outline=0.6,
     ),
     Look(  # dragon
-        base=(0.66, 0.12, 215), second=(0.91, 0.10,  98), accent=(0.72, 0.16,  40), paw=(0.52, 0.11, 225),
-        iris=(0.66, 0.18, 45), habitat=225, head=(0.60, 0.46), body=(0.43, 0.42), eyes=(0.26, -0.06),
+        base=(0.62, 0.16, 252), second=(0.91, 0.10,  98), accent=(0.72, 0.16,  40), paw=(0.48, 0.14, 258),
+        iris=(0.66, 0.18, 45), habitat=245, head=(0.60, 0.46), body=(0.43, 0.42), eyes=(0.26, -0.06),
         behind=parts.dragon_behind, on_body=parts.dragon_on_body, ears=parts.dragon_ears,
         on_head=parts.dragon_on_head, nose=parts.dragon_nose,
         mouth=(0.0, 0.3),

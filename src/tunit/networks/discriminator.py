@@ -25,7 +25,9 @@ class ActivationFirstBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1)
         self.norm2 = FilterResponseNorm(in_channels)
         self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+        self.shortcut = (
+            nn.Conv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H, W), or to half the sides."""
@@ -36,7 +38,8 @@ class ActivationFirstBlock(nn.Module):
         residual = self.conv2(self.norm2(residual))
         if self.shortcut is not None:
             x = self.shortcut(x)
-        return (x + residual) / math.sqrt(2)
+        out: Tensor = (x + residual) / math.sqrt(2)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -65,8 +68,11 @@ class Discriminator(nn.Module):
         """All domains' logits, (B, domains)."""
         h = self.blocks(self.stem(x))
         h = self.gather(F.leaky_relu(h, LEAKY_SLOPE))
-        return self.head(F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
+        logits: Tensor = self.head(F.leaky_relu(h, LEAKY_SLOPE))
+        return logits.flatten(1)
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
         """D_y(x): the logit of each picture's own (pseudo) label y, (B,) in [0, domains); returns (B,)."""
-        return self(x).gather(1, y[:, None]).squeeze(1).to(torch.promote_types(x.dtype, torch.float32))
+        logits: Tensor = self(x)
+        own = logits.gather(1, y[:, None]).squeeze(1)
+        return own.to(torch.promote_types(x.dtype, torch.float32))

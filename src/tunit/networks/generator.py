@@ -3,6 +3,8 @@
 Source: TUNIT's appendix; the design follows FUNIT (Liu et al., ICCV 2019).
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,9 +37,7 @@ class ContentEncoder(nn.Module):
         halvings = count_halvings(image_size, CONTENT_SIZE)
         widths = [width * 2**i for i in range(halvings + 1)]
         self.stem = ReflectConv2d(3, width, 7)
-        self.down = nn.ModuleList(
-            ReflectConv2d(a, b, 4, stride=2) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(ReflectConv2d(a, b, 4, stride=2) for a, b in pairwise(widths))
         self.residual = nn.ModuleList(
             ReflectConv2d(widths[-1], widths[-1], 3) for _ in range(2 * RESIDUAL_BLOCKS)
         )
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
         self.residual = nn.ModuleList(
             ReflectConv2d(widths[0], widths[0], 3) for _ in range(2 * RESIDUAL_BLOCKS)
         )
-        self.up = nn.ModuleList(ReflectConv2d(a, b, 5) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(ReflectConv2d(a, b, 5) for a, b in pairwise(widths))
         self.to_picture = ReflectConv2d(width, 3, 7)
         # The AdaIN layers in network order; each takes `width` shifts, then `width` scales.
         self.adain_widths = [widths[0]] * (2 * RESIDUAL_BLOCKS) + widths[1:]
@@ -103,11 +103,13 @@ class Generator(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Content code c: (B, width * S / 16, 16, 16) of x: (B, 3, S, S) in [-1, 1]."""
-        return self.content_encoder(x)
+        c: Tensor = self.content_encoder(x)
+        return c
 
     def decode(self, c: Tensor, s: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [-1, 1] with the content code c and the style code s: (B, style width)."""
-        return self.decoder(c, self.style_mlp(s))
+        x: Tensor = self.decoder(c, self.style_mlp(s))
+        return x
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """G(x, s): x redrawn with the style code s."""

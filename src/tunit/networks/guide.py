@@ -49,7 +49,11 @@ class Guide(nn.Module):
             if isinstance(item, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers += [nn.Conv2d(channels, item * width, 3, padding=1), nn.BatchNorm2d(item * width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, item * width, 3, padding=1),
+                nn.BatchNorm2d(item * width),
+                nn.ReLU(),
+            ]
             channels = item * width
         self.trunk = nn.Sequential(*layers)
         self.domain_head = nn.Linear(channels, domains)

@@ -45,7 +45,9 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
         fill_state(state, tensors, about, path)
         return path, warnings
     reasons = f" ({'; '.join(warnings)})" if warnings else ""
-    raise RunError(f"{folder} holds no checkpoint to resume from{reasons}: start the run again with --overwrite")
+    raise RunError(
+        f"{folder} holds no checkpoint to resume from{reasons}: start the run again with --overwrite"
+    )
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:

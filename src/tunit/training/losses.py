@@ -15,6 +15,11 @@ from torch import Tensor
 SMALLEST_PROBABILITY = 1e-10
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """A block in which operations on x's device keep their inputs' precision, although autocast may be on."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of values (B,) under `weight` (B,); 0 where every weight is 0."""
     if weight is None:
@@ -28,7 +33,8 @@ def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -
     p, p_plus: (B, K) domain probabilities of the two views. Symmetrised and normalised as in [2].
     """
     weighted = p if weight is None else p * weight[:, None]
-    joint = weighted.T @ p_plus
+    with full_precision(p):
+        joint = weighted.T @ p_plus
     joint = (joint + joint.T) / 2
     joint = joint / joint.sum().clamp_min(SMALLEST_PROBABILITY)
     return joint.clamp_min(SMALLEST_PROBABILITY)
@@ -56,7 +62,9 @@ def style_contrastive(
     divides every logit (equation 4 prints it in the denominator alone).
     """
     positive = (query * key).sum(1, keepdim=True)
-    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # (B, 1 + N)
+    with full_precision(query):
+        negative = query @ queue.T
+    logits = torch.cat([positive, negative], dim=1) / temperature  # (B, 1 + N)
     return weighted_mean(logits.logsumexp(1) - logits[:, 0], weight)
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ class RunFolder:
         try:
             about = json.loads(self.about.read_text("utf-8"))
         except (OSError, ValueError):
-            raise RunError(f"{self.path} is not the folder of a run (no readable {self.about.name})") from None
+            raise RunError(
+                f"{self.path} is not the folder of a run (no readable {self.about.name})"
+            ) from None
         return dict(about)
 
     def read_config(self) -> Config:
@@ -86,11 +88,15 @@ def clear_for_new_run(run: RunFolder, *, overwrite: bool) -> None:
     if not overwrite:
         raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
     if not run.about.is_file():
-        raise RunError(f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out")
+        raise RunError(
+            f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out"
+        )
     shutil.rmtree(run.path)
 
 
-def begin_run(run: RunFolder, config: Config, source: Path, pictures: PackedPictures, device: torch.device) -> None:
+def begin_run(
+    run: RunFolder, config: Config, source: Path, pictures: PackedPictures, device: torch.device
+) -> None:
     """Write what is known before the first step: config, versions and machine, index of the pictures."""
     run.path.mkdir(parents=True, exist_ok=True)
     write_text(run.config, config.to_toml())
@@ -106,7 +112,7 @@ def begin_run(run: RunFolder, config: Config, source: Path, pictures: PackedPict
         "source": str(source.resolve()),
         "pictures": len(pictures.names),
         "left_out": len(pictures.left_out),
-        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
     write_text(run.about, json.dumps(about, indent=2) + "\n")

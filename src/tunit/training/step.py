@@ -5,7 +5,7 @@ and the translation that D learns from are those that G learns from: nothing is 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from tunit.networks.average import follow
 from tunit.networks.guide import Guidance
 from tunit.networks.queue import push
 from tunit.training import losses
+from tunit.training.losses import full_precision
 from tunit.training.state import Networks, TrainingState
 
 Terms = dict[str, Tensor]
@@ -46,8 +47,9 @@ def train_step(
     permutation: (B,) int64; x[permutation] are the references. precision: bfloat16 runs convolutions and
     matrices under autocast, with mutual information, contrastive logits and R1 in float32 all the same.
     """
-    device_type = batch.x.device.type
-    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+    low, device_type = precision == torch.bfloat16, batch.x.device.type
+    # No cache: it would keep E's weights as they were before E's own update.
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=low, cache_enabled=False):
         terms, keys = guide_step(state, batch, weights, weights.joint_guide_factor if phase.joint else 1.0)
         if phase.joint:
             terms |= translation_step(state, batch, permutation, phase, weights)
@@ -167,14 +169,15 @@ def discriminator_loss(
 ) -> tuple[Tensor, Terms]:
     """Step 3: hinge loss of the real references against the translations, plus R1 on the references."""
     x_ref = x_ref.detach().requires_grad_(phase.penalise)
-    with torch.autocast(x_ref.device.type, enabled=False) if phase.penalise else _as_is():
+    with full_precision(x_ref) if phase.penalise else nullcontext():
         logit_real = networks.discriminator.judge(x_ref, y_ref)
     real = losses.hinge_real(logit_real)
     fake = losses.hinge_fake(networks.discriminator.judge(x_fake, y_ref))
     loss = weights.adversarial_weight * (real + fake)
     terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
     if phase.penalise:
-        penalty = losses.r1_penalty(logit_real, x_ref)
+        with full_precision(x_ref):
+            penalty = losses.r1_penalty(logit_real, x_ref)
         loss = loss + weights.r1_every * weights.r1_weight * penalty
         terms["discriminator/r1"] = penalty.detach()
     return loss, terms
@@ -182,7 +185,9 @@ def discriminator_loss(
 
 def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    # Each operation goes back in the precision it came in; autocast would cast float32 ones again.
+    with full_precision(loss):
+        loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
 
@@ -194,8 +199,3 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
-
-
-@contextmanager
-def _as_is() -> Iterator[None]:
-    yield

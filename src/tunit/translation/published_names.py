@@ -1,13 +1,22 @@
 """How the authors' release names the tensors of E, G and D, for any image size and number of domains.
 
-The networks are the same; only names differ, and FRN's parameters have shape (1, C, 1, 1) there and (C,) here.
+The networks are the same; only names and their order differ, and FRN's parameters have shape (1, C, 1, 1) there
+and (C,) here. The release's AdaIN layers also carry running statistics, which do not influence its output.
 """
+
+import re
 
 from torch import nn
 
 from tunit.networks.discriminator import Discriminator
 from tunit.networks.generator import RESIDUAL_BLOCKS, Generator
 from tunit.networks.guide import Guide
+
+# The order of the release inside a block of D, and inside an FRN.
+BLOCK_ORDER = ("norm1", "norm2", "conv1", "conv2", "conv1x1")
+FRN_ORDER = ("tau", "gamma", "beta")
+# The buffers of each AdaIN layer there, which come before its convolution.
+ADAIN_STATISTICS = ("norm.running_mean", "norm.running_var")
 
 
 def published_names(network: nn.Module) -> dict[str, str]:
@@ -21,6 +30,49 @@ def published_names(network: nn.Module) -> dict[str, str]:
     else:
         raise TypeError(f"the release has no {type(network).__name__}")
     return {name: _rename(name, prefixes) for name in network.state_dict()}
+
+
+def published_order(network: nn.Module) -> list[str]:
+    """Our names of the tensors of E, G or D in the order of the release, where it differs in D's blocks only."""
+    names = published_names(network)
+    blocks = list(dict.fromkeys(_block_of(theirs) for theirs in names.values()))
+
+    def place(ours: str) -> tuple[int, int, int]:
+        block = _block_of(names[ours])
+        part, _, leaf = names[ours].removeprefix(block).lstrip(".").partition(".")
+        return (
+            blocks.index(block),
+            BLOCK_ORDER.index(part) if part in BLOCK_ORDER else 0,
+            FRN_ORDER.index(leaf) if leaf in FRN_ORDER else 0,
+        )
+
+    return sorted(names, key=place)  # stable: equal places stay in our order
+
+
+def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The release's names and shapes of E, G or D, in its order, with the running statistics of its AdaIN layers."""
+    names, ours = published_names(network), network.state_dict()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in published_order(network):
+        theirs, shape = names[name], tuple(ours[name].shape)
+        if theirs.rpartition(".")[2] in FRN_ORDER:
+            shape = (1, *shape, 1, 1)
+        if name.startswith(("decoder.residual.", "decoder.up.")) and theirs.endswith(".conv.weight"):
+            for statistic in ADAIN_STATISTICS:
+                shapes[theirs.removesuffix("conv.weight") + statistic] = shape[:1]
+        shapes[theirs] = shape
+    return shapes
+
+
+def is_adain_statistic(theirs: str) -> bool:
+    """Whether the release's name is that of a buffer that does not influence its output."""
+    return theirs.endswith(ADAIN_STATISTICS)
+
+
+def _block_of(theirs: str) -> str:
+    """The discriminator block that a name of the release belongs to; else the name itself, its own block."""
+    found = re.match(r"main\.\d+(?=\.(norm|conv))", theirs)
+    return found.group() if found else theirs
 
 
 def _rename(name: str, prefixes: dict[str, str]) -> str:

@@ -1,0 +1,35 @@
+"""Show a preset with all its settings, or what it changes.
+
+tunit config                 the presets there are
+tunit config paper           every setting of a preset, as TOML
+tunit config demo --changes  only what differs from the paper's setting
+"""
+
+import argparse
+
+HELP = "show the presets and their settings"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit config`."""
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="a preset or a TOML file")
+    parser.add_argument("--changes", action="store_true", help="only what differs from the paper's setting")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit config`."""
+    from tunit.config import Config, all_fields, preset_names, read_config
+
+    if args.preset is None:
+        print("\n".join(preset_names()))
+        return 0
+    config = read_config(args.preset)
+    if not args.changes:
+        print(config.to_toml(), end="")
+        return 0
+    paper = Config()
+    for name, (section, _) in all_fields().items():
+        ours, theirs = getattr(getattr(config, section), name), getattr(getattr(paper, section), name)
+        if ours != theirs:
+            print(f"{section}.{name}: {ours} (paper: {theirs})")
+    return 0

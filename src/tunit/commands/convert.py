@@ -1,0 +1,202 @@
+"""Make a run of a checkpoint of the authors' release, or write a run as such a checkpoint.
+
+  tunit convert model_199.ckpt --out runs/released     translate with it, evaluate it, train on
+  tunit convert runs/mine --to published --out model_200.ckpt
+
+The checkpoint is a model_*.ckpt file of the release, or its folder, whose checkpoint.txt names the newest file.
+Image size, number of domains and all widths are read from it. It is read without running code from it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunit.training.run_folder import RunFolder
+    from tunit.training.state import TrainingState
+    from tunit.translation.published import Imported
+
+HELP = "released checkpoints to runs, and back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tunit convert`."""
+    parser.add_argument(
+        "source", metavar="CHECKPOINT", type=Path, help="a released checkpoint; a run with --to published"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="RUN",
+        type=Path,
+        required=True,
+        help="the new run folder, or file with --to published",
+    )
+    parser.add_argument(
+        "--to", choices=("run", "published"), default="run", help="what to make (default: run)"
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        help="training steps behind the checkpoint (default: 1000 for each of its epochs, as in the release)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; returns the exit code."""
+    notes = _to_run(args) if args.to == "run" else _to_published(args)
+    for note in notes:
+        print(f"tunit: {note}", file=sys.stderr)
+    return 0
+
+
+def _to_run(args: argparse.Namespace) -> list[str]:
+    from tunit.errors import RunError
+    from tunit.training.run_folder import RunFolder
+    from tunit.translation.published import STEPS_PER_EPOCH, from_published
+    from tunit.translation.published_file import find_checkpoint, read_published
+
+    out = RunFolder(args.out)
+    if RunFolder(args.source).config.is_file():
+        raise RunError(
+            f"{args.source} is a run of tunit already: --to published makes a released checkpoint of it"
+        )
+    if out.exists() and not args.overwrite:
+        raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
+    source = find_checkpoint(args.source)
+    if args.out.resolve() in source.resolve().parents:
+        raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
+    if args.step is not None and args.step < 0:
+        raise RunError(f"--step is {args.step}: give the number of training steps behind the checkpoint")
+    imported = from_published(read_published(source), str(source))
+    notes = imported.warnings
+    if args.step is not None:
+        step = int(args.step)
+    elif imported.epoch is not None:
+        step = imported.epoch * STEPS_PER_EPOCH
+    else:
+        step = 0
+        notes.append(
+            f"{source} does not say its epoch, so training on begins at step 0: give --step if you know it"
+        )
+    _write_run(out, source, imported, step)
+    config = imported.config
+    print(
+        f"{args.out}: {config.data.image_size} px, {config.networks.domains} domains, step {step}; "
+        f"tunit translate uses it, tunit train FOLDER --resume {args.out} trains on"
+    )
+    return notes
+
+
+def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int) -> None:
+    """The whole run beside its place, then moved there: a failure leaves `out` as it was."""
+    import tempfile
+
+    import torch
+    from safetensors import SafetensorError
+
+    from tunit.errors import RunError
+    from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
+    from tunit.training.run_folder import RunFolder, clear_for_new_run
+    from tunit.training.state import new_state
+
+    state = new_state(imported.config, torch.device("cpu"))
+    fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
+    try:
+        out.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.path.parent, prefix=".convert-") as folder:
+            made = RunFolder(Path(folder) / "run")
+            made.path.mkdir()
+            _write_about(made, source, imported)
+            save_checkpoint(made.checkpoints, state, imported.config.run.keep_checkpoints)
+            _write_model(made, imported, state)
+            clear_for_new_run(out, overwrite=True)
+            if out.path.exists():
+                out.path.rmdir()  # empty
+            made.path.rename(out.path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{out.path} cannot be written ({error}): check the folder and its disk") from None
+
+
+def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
+    import json
+    import platform
+    from datetime import UTC, datetime
+
+    import torch
+
+    from tunit._version import __version__
+    from tunit.networks.tensor_file import write_text
+
+    write_text(run.config, imported.config.to_toml())
+    about = {
+        "tunit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "seed": imported.config.run.seed,
+        "converted": {
+            "from": str(source.resolve()),
+            "epoch": imported.epoch,
+            "notes": imported.warnings,
+        },
+        "queue": "refill",  # a released checkpoint holds no keys: training on fills it from the pictures first
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+    write_text(run.about, json.dumps(about, indent=2) + "\n")
+
+
+def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState") -> None:
+    """For inference: the averages. Which style each domain has is unknown until pictures are seen."""
+    import torch
+
+    from tunit.networks.model_file import Model, save_model
+
+    config = imported.config
+    networks = config.networks
+    save_model(
+        run.path,
+        Model(
+            state.networks.guide_average,
+            state.networks.generator_average,
+            networks,
+            config.data.image_size,
+            config.data.fit,
+            config.data.background,
+            domain_styles=torch.zeros(networks.domains, networks.style_width),
+            domain_sizes=torch.zeros(networks.domains, dtype=torch.int64),
+            step=state.step,
+        ),
+    )
+
+
+def _to_published(args: argparse.Namespace) -> list[str]:
+    import torch
+
+    from tunit.errors import RunError
+    from tunit.training.checkpoint import load_newest, state_tensors
+    from tunit.training.run_folder import RunFolder
+    from tunit.training.state import new_state
+    from tunit.translation.published import STEPS_PER_EPOCH, to_published
+    from tunit.translation.published_file import write_published
+
+    if args.step is not None:
+        raise RunError("--step is read from the run where it is written --to published: leave it out")
+    if args.out.is_dir():
+        raise RunError(f"{args.out} is a folder: give the name of the file to write, such as model_200.ckpt")
+    if args.out.exists() and not args.overwrite:
+        raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
+    run = RunFolder(args.source)
+    config = run.read_config()
+    state = new_state(config, torch.device("cpu"))
+    path, notes = load_newest(run.checkpoints, state)
+    checkpoint, left_out = to_published(state_tensors(state), config, state.step)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{args.out} cannot be written ({error}): check the folder and its disk") from None
+    write_published(args.out, checkpoint)
+    print(f"{args.out}: {path.name} as a checkpoint of the release, epoch {state.step // STEPS_PER_EPOCH}")
+    return notes + left_out

@@ -1,0 +1,192 @@
+"""Show which domain each picture of a folder falls into, with a gallery of every domain.
+
+  tunit domains runs/mine photos/
+  tunit domains runs/mine photos/ --out sorted --per-domain 64
+
+Writes domains.csv (picture, domain, confidence), domain_0.png and so on with the most confident pictures of
+each domain, and overview.png. Labels and names of folders play no part.
+"""
+
+import argparse
+import heapq
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tunit.commands.pictures import (
+    add_model_arguments,
+    counted,
+    find_sources,
+    progress,
+    reading_order,
+    say,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from tunit.data.sources import PictureSource
+    from tunit.translation.pictures import Report
+    from tunit.translation.translator import Translator
+
+HELP = "sort pictures into the domains that a run found, with galleries"
+TABLE, OVERVIEW = "domains.csv", "overview.png"
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains: beyond, no viewer would show it
+THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
+CROWDED = 0.6  # of all pictures in one domain: the others can hardly mean much
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit domains`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument(
+        "source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or picture"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results [RUN/domains]")
+    parser.add_argument(
+        "--per-domain", type=int, default=36, metavar="N", help="pictures in a domain's gallery [36]"
+    )
+    add_model_arguments(parser)
+
+
+class Tally:
+    """What is kept of all pictures: a row of text each, and thumbnails of the most confident of every domain."""
+
+    def __init__(self, domains: int, per_domain: int) -> None:
+        self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
+        self.sizes = [0] * domains
+        self._confidences = [0.0] * domains  # sums
+        self._per_domain = per_domain
+        # Smallest confidence first; the row number keeps equal ones apart, the earlier picture counts for more.
+        self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
+
+    def add(self, name: str, domain: int, confidence: float, pixels: "NDArray[np.uint8]") -> None:
+        """Count one picture; pixels: (S, S, 3), which is copied where it is kept."""
+        rank = (confidence, -len(self.rows))
+        self.rows.append((name, domain, confidence))
+        self.sizes[domain] += 1
+        self._confidences[domain] += confidence
+        best = self._best[domain]
+        if len(best) < self._per_domain:
+            heapq.heappush(best, (*rank, pixels.copy()))
+        elif rank > best[0][:2]:
+            heapq.heapreplace(best, (*rank, pixels.copy()))
+
+    def mean_confidence(self, domain: int) -> float:
+        """Over the pictures of a domain that has some."""
+        return self._confidences[domain] / self.sizes[domain]
+
+    def best(self, domain: int) -> "list[Image.Image]":
+        """Its most confident pictures, the surest first."""
+        from PIL import Image
+
+        ranked = sorted(self._best[domain], key=lambda entry: entry[:2], reverse=True)
+        return [Image.fromarray(pixels) for *_, pixels in ranked]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit domains`."""
+    from tunit.data.left_out import LeftOut, printable, summarise_left_out
+    from tunit.errors import ConfigError, DataError
+    from tunit.translation.outputs import claim_names
+    from tunit.translation.translator import Translator
+
+    if args.per_domain < 1:
+        raise ConfigError(f"--per-domain is {args.per_domain}: take at least 1")
+    out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "domains"
+    left_out: list[LeftOut] = []
+    report = None if args.strict else left_out.append
+    pictures = find_sources([args.source], out=out, report=report)
+    translator = Translator.load(args.run, device=args.device, precision=args.precision, batch=args.batch)
+    galleries = [f"domain_{k}.png" for k in range(translator.domains)]
+    claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])
+    tally = _look(translator, pictures, args.per_domain, report)
+    if not tally.rows:
+        raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
+    _write(out, tally)
+    _print_table(tally)
+    for remark in remarks(tally.sizes):
+        say(remark)
+    print(f"{len(tally.rows):,} pictures: {printable(str(out))}; {summarise_left_out(left_out)}")
+    return 0
+
+
+def remarks(sizes: list[int]) -> list[str]:
+    """What to be wary of, in plain words."""
+    said = []
+    empty = [str(k) for k, size in enumerate(sizes) if not size]
+    if len(empty) == 1:
+        said.append(f"domain {empty[0]} is empty: no picture fell into it")
+    elif empty:
+        said.append(f"domains {', '.join(empty[:-1])} and {empty[-1]} are empty: no picture fell into them")
+    share = max(sizes) / sum(sizes)
+    if share > CROWDED and len(sizes) > 1:
+        said.append(
+            f"domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures: either they are much alike, or the "
+            "model tells little apart, and longer training or another number of domains may help"
+        )
+    return said
+
+
+def _look(
+    translator: "Translator", pictures: "list[PictureSource]", per_domain: int, report: "Report | None"
+) -> Tally:
+    """Every picture through the guide, a batch at a time."""
+    import torch.nn.functional as F
+
+    from tunit.data.augment import to_uint8
+    from tunit.data.sources import PictureSource
+
+    tally = Tally(translator.domains, per_domain)
+    with progress(len(pictures), "looking") as advance:
+        for batch, x, guidance in translator.guided(counted(reading_order(pictures), advance), report=report):
+            if translator.image_size > THUMBNAIL:
+                x = F.interpolate(x, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
+            thumbnails = to_uint8(x).numpy()
+            confidences, domains = guidance.logits.softmax(1).max(1)
+            for i, picture in enumerate(batch):
+                name = cast(PictureSource, picture).name  # as they all went in
+                tally.add(name, int(domains[i]), float(confidences[i]), thumbnails[i])
+    return tally
+
+
+def _write(out: Path, tally: Tally) -> None:
+    """The table, the galleries, the overview."""
+    import csv
+    import io
+
+    from tunit.data.galleries import enlargement, gallery, stack
+    from tunit.translation.outputs import write_bytes, write_picture
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("picture", "domain", "confidence"))
+    writer.writerows((name, domain, f"{confidence:.4f}") for name, domain, confidence in sorted(tally.rows))
+    write_bytes(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
+    rows = []
+    largest = sorted(range(len(tally.sizes)), key=lambda k: -tally.sizes[k])[:OVERVIEW_ROWS]
+    for domain, size in enumerate(tally.sizes):
+        name = f"domain_{domain}.png"
+        if not size:
+            (out / name).unlink(missing_ok=True)  # of an earlier call, which --overwrite replaces
+            continue
+        best = tally.best(domain)
+        times = enlargement(best[0].width)
+        write_picture(out, name, gallery(best, domain, size, enlarge=times))
+        if domain in largest:
+            row = gallery(best[:OVERVIEW_COLUMNS], domain, size, columns=OVERVIEW_COLUMNS, enlarge=times)
+            rows.append(row)
+    write_picture(out, OVERVIEW, stack(rows))
+
+
+def _print_table(tally: Tally) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("domain", "pictures", "mean confidence")
+    for column in table.columns:
+        column.justify = "right"
+    for domain, size in enumerate(tally.sizes):
+        table.add_row(str(domain), f"{size:,}", f"{tally.mean_confidence(domain):.3f}" if size else "-")
+    Console().print(table)

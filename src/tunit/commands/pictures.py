@@ -1,0 +1,114 @@
+"""What the commands share that take pictures to a trained model: options, sources, progress."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunit.data.sources import PictureSource
+    from tunit.translation.pictures import Report
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """--device, --precision, --batch, --strict and --overwrite."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one [auto]",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of convolutions and matrices [float32]",
+    )
+    parser.add_argument("--batch", type=int, default=32, metavar="N", help="pictures computed at a time [32]")
+    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
+
+
+def find_sources(
+    sources: Sequence[Path], *, out: Path | None, report: "Report | None"
+) -> "list[PictureSource]":
+    """The pictures of all sources, in the order of their names within each; a picture found twice comes once.
+
+    out: where results go; where that lies inside a folder of pictures, what it holds is passed over.
+    report: is told of what cannot be used; with None that raises DataError, as does a path that does not exist.
+    """
+    from tunit.data.left_out import LeftOut
+    from tunit.data.sources import find_pictures
+    from tunit.errors import DataError
+    from tunit.translation.pictures import leave_out
+
+    found: dict[PictureSource, None] = {}
+    last: DataError | None = None
+    for source in sources:
+        try:
+            here = find_pictures(source)
+        except DataError as error:
+            if report is None or len(sources) == 1 or not source.exists():
+                raise
+            report(LeftOut(str(source), "unusable", str(error)))
+            last = error
+            continue
+        for item in here.left_out:
+            leave_out(item, report)
+        pictures = _outside(here.pictures, source, out)
+        if not pictures:
+            raise DataError(
+                f"all pictures of {source} lie inside {out}, where results go: give another --out"
+            )
+        found |= dict.fromkeys(pictures)
+    if not found and last is not None:
+        raise last
+    return list(found)
+
+
+def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) -> "list[PictureSource]":
+    """Those that do not lie in `out`, where `out` is (inside) the folder `source`: results of an earlier call."""
+    if out is None or not source.is_dir() or not out.resolve().is_relative_to(source.resolve()):
+        return pictures
+    inside = out.resolve().relative_to(source.resolve())
+    return [picture for picture in pictures if not Path(picture.name).is_relative_to(inside)]
+
+
+def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
+    """The order in which archives are read fastest; files of their own keep theirs."""
+    return sorted(pictures, key=lambda p: (str(getattr(p.content, "archive", "")), p.content.position))
+
+
+def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
+    """The files that the pictures are, or the archives that hold them."""
+    paths = {getattr(p.content, "path", None) or getattr(p.content, "archive", None) for p in pictures}
+    return [path for path in paths if path is not None]
+
+
+@contextmanager
+def progress(total: int, text: str) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal, where there is one; call what it gives once per picture."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)
+
+
+def counted(pictures: "Sequence[PictureSource]", advance: Callable[[], None]) -> "Iterator[PictureSource]":
+    """The pictures, each counted when it is taken."""
+    for picture in pictures:
+        yield picture
+        advance()
+
+
+def say(text: str) -> None:
+    """A remark on the way, apart from the results."""
+    print(f"tunit: {text}", file=sys.stderr)
+
+
+__all__ = ["add_model_arguments", "counted", "files_of", "find_sources", "progress", "reading_order", "say"]

@@ -1,0 +1,62 @@
+"""Check the pictures and pack them for training, without training.
+
+  tunit prepare FOLDER                        report what can be used and what cannot, and why
+  tunit prepare FOLDER --out packed --image-size 128
+
+Nothing in FOLDER is changed. Training calls this by itself; call it to see what it would leave out. A pack is
+reused as long as neither pictures nor settings change.
+"""
+
+import argparse
+from pathlib import Path
+
+from tunit.commands.settings import add_settings, packing_progress, settings_of
+
+HELP = "check and pack a folder of pictures, and say what is left out and why"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit prepare`."""
+    parser.add_argument("source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or CSV")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the pack goes [packed/NAME here]")
+    parser.add_argument(
+        "--preset", default="default", metavar="NAME", help="a preset or a TOML file [default]"
+    )
+    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument("--list", action="store_true", help="name every picture that is left out")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit prepare`."""
+    from tunit.config import read_config
+    from tunit.data.choose import choose_image_size
+    from tunit.data.pack import pack_pictures, summarise_left_out
+    from tunit.data.settings import pack_settings
+
+    config = read_config(args.preset).with_overrides(settings_of(args))
+    if config.data.image_size == 0:
+        config = config.with_overrides({"image_size": choose_image_size(args.source)})
+    out = args.out or Path("packed") / (args.source.resolve().name or "pictures")
+    bar, move = packing_progress()
+    with bar:
+        pictures = pack_pictures(
+            args.source,
+            out,
+            pack_settings(config),
+            workers=config.run.workers or None,
+            strict=args.strict,
+            progress=move,
+        )
+    size = config.data.image_size
+    state = "unchanged, reused" if pictures.reused else "packed"
+    print(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
+    if pictures.classes:
+        counts = [(name, int((pictures.labels == i).sum())) for i, name in enumerate(pictures.classes)]
+        print("labels: " + ", ".join(f"{name} {count}" for name, count in counts))
+    if args.list:
+        for left in pictures.left_out:
+            print(f"  {left.reason}: {left.name} ({left.detail})")
+    elif pictures.left_out:
+        print(summarise_left_out(pictures.left_out))
+    return 0

@@ -1,0 +1,47 @@
+"""Shared by the commands: a flag for every setting of the config, and the progress of packing."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from tunit.config import all_fields
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """--name VALUE for every field of the config, grouped by section; unset ones stay out of the result."""
+    groups: dict[str, Any] = {}
+    for name, (section, field) in all_fields().items():
+        group = groups.setdefault(section, parser.add_argument_group(f"settings: {section}"))
+        values = field.default if isinstance(field.default, tuple) else (field.default,)
+        choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=f"set_{name}",
+            default=argparse.SUPPRESS,
+            nargs=len(values) if len(values) > 1 else None,
+            metavar="VALUE",
+            help=f"{field.metadata['help']}{choices} [paper: {' '.join(map(str, values))}]".replace(
+                "%", "%%"
+            ),
+        )
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line gives: name -> text."""
+    given = {k.removeprefix("set_"): v for k, v in vars(args).items() if k.startswith("set_")}
+    return {k: " ".join(v) if isinstance(v, list) else v for k, v in given.items()}
+
+
+def packing_progress() -> tuple[Any, Callable[[int, int], None]]:
+    """A rich progress bar (a context manager; silent without a terminal), and the callback that moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("packing pictures", total=None)
+
+    def move(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+
+    return bar, move

@@ -1,0 +1,87 @@
+"""Train on a folder of pictures: find their domains, learn to translate between them.
+
+  tunit train FOLDER --out runs/mine                          sizes chosen from the pictures
+  tunit train FOLDER --out runs/mine --domains 6 --steps 20000 --image-size 64
+  tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
+  tunit train --resume runs/mine                              go on where a run stopped
+
+FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.
+Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag below.
+"""
+
+import argparse
+from pathlib import Path
+
+from tunit.commands.settings import add_settings, packing_progress, settings_of
+from tunit.errors import ConfigError
+
+HELP = "train on a folder of pictures, or resume a run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit train`."""
+    parser.add_argument("source", nargs="?", type=Path, metavar="FOLDER", help="the pictures")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
+    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit train`."""
+    from tunit.config import read_config
+    from tunit.data.pack import PackedPictures, summarise_left_out
+    from tunit.training.interrupt import Interrupted
+    from tunit.training.launch import resume_run, start_run
+
+    bar, move = packing_progress()
+
+    def announce(pictures: PackedPictures) -> None:
+        bar.stop()
+        if not args.quiet:
+            size = pictures.images.shape[1]
+            print(f"{len(pictures.names)} pictures at {size} x {size}", flush=True)
+            if pictures.left_out:
+                print(summarise_left_out(pictures.left_out), flush=True)
+
+    out = args.resume or args.out
+    try:
+        with bar:
+            if args.resume:
+                if args.out or args.preset or args.overwrite:
+                    raise ConfigError(
+                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite"
+                    )
+                state = resume_run(
+                    args.resume,
+                    source=args.source,
+                    overrides=settings_of(args),
+                    progress=move,
+                    announce=announce,
+                    quiet=args.quiet,
+                )
+            else:
+                if not args.source or not args.out:
+                    raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
+                config = read_config(args.preset or "default").with_overrides(settings_of(args))
+                state = start_run(
+                    args.source,
+                    args.out,
+                    config,
+                    overwrite=args.overwrite,
+                    strict=args.strict,
+                    progress=move,
+                    announce=announce,
+                    quiet=args.quiet,
+                )
+    except Interrupted as stop:
+        print(f"tunit: {stop}", flush=True)
+        return stop.exit_code
+    if not args.quiet:
+        print(f"trained {state.step} steps: {out}")
+        print(f"next: tunit domains {out} {args.source or 'FOLDER'}")
+        print(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
+    return 0

@@ -1,0 +1,165 @@
+"""Redraw pictures in the style of other pictures, or of a domain that the training found.
+
+Each source keeps its content, such as the pose, and takes on the look of the reference. Sources and references
+may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders are kept in --out.
+
+  tunit translate runs/mine cat.jpg --reference tiger.jpg --out translated
+  tunit translate runs/mine photos/ --reference tiger1.jpg tiger2.jpg --out translated --size original
+  tunit translate runs/mine photos/ --domain all --out translated
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tunit.commands.pictures import (
+    add_model_arguments,
+    counted,
+    files_of,
+    find_sources,
+    progress,
+    reading_order,
+    say,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tunit.data.sources import PictureSource
+    from tunit.translation.pictures import Report, Resize
+    from tunit.translation.translator import Translator
+
+HELP = "redraw pictures in the style of others, or of a domain"
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit translate`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="what is redrawn")
+    style = parser.add_mutually_exclusive_group(required=True)
+    style.add_argument(
+        "--reference",
+        type=Path,
+        nargs="+",
+        metavar="PICTURE",
+        help="in the style of this picture; of several, or of a folder, in their average style",
+    )
+    style.add_argument(
+        "--domain", metavar="K", help="in the average style of domain K; `all` makes a folder for each domain"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--fit",
+        choices=("stretch", "crop", "pad"),
+        help="how a source becomes the square that the model sees: stretch changes the proportions, crop keeps the "
+        "central square alone, pad keeps all and is cut back afterwards [as in training]",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="original|N",
+        help="size of the results: the source's own, or N pixels on the longer side; after --fit crop, `original` "
+        "is that of the central square, for nothing else was redrawn [the model's size]",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpg", "webp", "keep"),
+        default="png",
+        help="of the results; keep is each source's own, PNG where that cannot be written [png]",
+    )
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit translate`."""
+    from tunit.data.decode import READABLE
+    from tunit.data.left_out import LeftOut, printable, summarise_left_out
+    from tunit.errors import DataError
+    from tunit.translation.outputs import claim_names, plan_names
+    from tunit.translation.pictures import check_resize
+    from tunit.translation.translator import Translator
+
+    resize = check_resize(args.size)
+    left_out: list[LeftOut] = []
+    report = None if args.strict else left_out.append
+    sources = find_sources(args.sources, out=args.out, report=report)
+    references = find_sources(args.reference or [], out=None, report=report)
+    translator = Translator.load(args.run, device=args.device, precision=args.precision, batch=args.batch)
+    domains = [] if args.domain is None else _domains(args.domain, translator)
+    folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
+    names = plan_names([source.name for source in sources], args.format)
+    targets = [folder + name for folder in folders for name in names]
+    claim_names(args.out, targets, overwrite=args.overwrite, keep=files_of([*sources, *references]))
+    styles = _styles(translator, domains, references, report)
+    named = dict(zip(sources, names, strict=True))
+    written = _translate(translator, named, styles, args.out, folders, args.fit, resize, report)
+    summary = summarise_left_out(left_out)
+    if not written:
+        raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
+    noun = "picture" if written == 1 else "pictures"
+    into = f" into {len(domains)} domains" if args.domain == ALL else ""
+    print(f"translated {written:,} {noun}{into}: {printable(str(args.out))}; {summary}")
+    return 0
+
+
+def _domains(written: str, translator: "Translator") -> list[int]:
+    """The domains that --domain asks for."""
+    from tunit.errors import ConfigError
+
+    if written != ALL:
+        try:
+            return [int(written)]
+        except ValueError:
+            last = translator.domains - 1
+            raise ConfigError(f"--domain is {written!r}: take a number from 0 to {last}, or {ALL}") from None
+    sizes = translator.domain_sizes
+    filled = [k for k, size in enumerate(sizes) if size]
+    if filled and len(filled) < len(sizes):
+        empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
+        say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
+    return filled or [0]  # where all are empty, asking for any says what to do
+
+
+def _styles(
+    translator: "Translator", domains: list[int], references: "list[PictureSource]", report: "Report | None"
+) -> "Tensor":
+    """One style code per folder of results: (M, style width)."""
+    import torch
+
+    if domains:
+        return torch.stack([translator.domain_style(k) for k in domains])
+    if len(references) == 1:
+        report = None  # without it there is no style: the error says why
+    with progress(len(references), "references") as advance:
+        return translator.style(counted(reading_order(references), advance), report=report)[None]
+
+
+def _translate(
+    translator: "Translator",
+    names: "dict[PictureSource, str]",
+    styles: "Tensor",
+    out: Path,
+    folders: list[str],
+    fit: str | None,
+    resize: "Resize",
+    report: "Report | None",
+) -> int:
+    """Write every result as soon as it is there; returns how many sources were translated."""
+    from tunit.data.decode import PictureError
+    from tunit.data.left_out import LeftOut
+    from tunit.data.sources import PictureSource
+    from tunit.translation.outputs import write_picture
+    from tunit.translation.pictures import leave_out
+
+    written = 0
+    with progress(len(names), "translating") as advance:
+        sources = counted(reading_order(list(names)), advance)
+        for source, images in translator.redraw(sources, styles, fit=fit, resize=resize, report=report):
+            found = cast(PictureSource, source)  # as they all went in
+            try:
+                for folder, image in zip(folders, images, strict=True):
+                    write_picture(out, folder + names[found], image)
+                written += 1
+            except PictureError as error:
+                leave_out(LeftOut(found.name, error.reason, error.detail), report)
+    return written

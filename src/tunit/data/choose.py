@@ -1,0 +1,27 @@
+"""Sizes that a config leaves open, chosen from the pictures."""
+
+import statistics
+from pathlib import Path
+
+from tunit.data.decode import PictureError, decode_picture
+from tunit.data.sources import find_pictures
+
+LOOK_AT = 100  # pictures, spread over the source
+LARGEST = 128  # what is chosen at most: beyond, training takes a GPU and is asked for by name
+SMALLEST = 32
+
+
+def choose_image_size(source: Path) -> int:
+    """The largest power of two, from 32 to 128, that the median picture's shorter side reaches."""
+    pictures = find_pictures(source).pictures
+    sides = []
+    for picture in pictures[:: max(1, len(pictures) // LOOK_AT)]:
+        try:
+            sides.append(min(decode_picture(picture.read()).size))
+        except PictureError:
+            continue  # packing will report it
+    median = statistics.median(sides) if sides else LARGEST
+    size = SMALLEST
+    while size * 2 <= min(median, LARGEST):
+        size *= 2
+    return size

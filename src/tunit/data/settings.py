@@ -1,0 +1,17 @@
+"""How a config packs pictures."""
+
+from tunit.config import Config
+from tunit.data.pack import PackSettings
+
+
+def pack_settings(config: Config) -> PackSettings:
+    """The packer's settings of a config; its image size must be chosen."""
+    data = config.data
+    return PackSettings(
+        size=data.image_size,
+        fit=data.fit,
+        background=data.background,
+        min_side=data.min_side,
+        labels=data.labels,
+        label_column=data.label_column,
+    )

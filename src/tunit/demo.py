@@ -1,0 +1,231 @@
+"""The demo: the whole main job on drawn pictures, where the truth is known, in minutes on two CPU cores."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tunit.config import Config, read_config
+from tunit.data.augment import to_float, to_uint8
+from tunit.data.batches import batch_permutation, make_batch
+from tunit.data.creatures import SPECIES, draw, exact_translation, read_creatures, write_creatures
+from tunit.data.galleries import captioned, gallery, matrix, stack
+from tunit.data.pack import open_packed
+from tunit.errors import ConfigError, RunError
+from tunit.evaluation.clusters import clustering_accuracy, domain_names
+from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
+from tunit.networks.model_file import Model, load_model
+from tunit.networks.tensor_file import write_text
+from tunit.training.device import choose_device, resolve_machine
+from tunit.training.launch import start_run
+from tunit.training.run_folder import RunFolder
+from tunit.training.schedule import batch_size_at, phase_at
+from tunit.training.state import new_state
+from tunit.training.step import train_step
+from tunit.training.trainer import PRECISIONS
+
+PICTURES = 1800
+TEST_PAIRS = 300
+TEST_SEED = 1_000_003  # apart from any seed of the training pictures by being added to it
+MINUTES = 8.0
+# The share of the time that training may plan with; drawing, measuring and a machine that slows down take the rest.
+TRAINING_SHARE = 0.8
+FEWEST_JOINT_STEPS = 100
+SHOWN = 14  # creatures in a domain's row
+ENLARGE = 3
+Say = Callable[[str], None]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the demo measured; saved as summary.json."""
+
+    accuracy: float  # Hungarian, of the domains found, over all training pictures
+    translation_error_ratio: float  # over the better naive answer's, on the creature's own pixels
+    translation_error: float  # grey levels
+    source_error: float  # of giving back the source
+    reference_error: float  # of giving back the reference
+    steps: int
+    seed: int
+    seconds: float  # everything, from drawing to measuring
+
+
+def run_demo(
+    out: Path, *, minutes: float = MINUTES, seed: int = 0, overwrite: bool = False, say: Say = print
+) -> Summary:
+    """Draw creatures, find their domains, train, translate and measure, within about `minutes`.
+
+    Leaves in `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json.
+    Raises RunError where `out` exists and `overwrite` does not allow to replace an earlier demo.
+    """
+    began = time.perf_counter()
+    _make_room(out, overwrite)
+    config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
+    say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
+    write_creatures(out / "creatures", PICTURES, config.data.image_size, seed)
+    config = config.with_overrides({"steps": fitting_steps(config, 60 * minutes * TRAINING_SHARE)})
+    say(
+        f"training for {config.schedule.steps} steps: the first {config.schedule.guide_only_until} find domains"
+    )
+    start_run(out / "creatures" / "pictures", out / "run", config)
+    model = load_model(out / "run", choose_device(config.run.device))
+    test = make_truth_test(TEST_PAIRS, config.data.image_size, seed + TEST_SEED)
+    result = translation_error(model, test)
+    domains, species, images = _domains_of(model, out)
+    _draw_domains(out / "domains.png", images, domains, model.settings.domains)
+    _draw_translations(out / "translations.png", model, test)
+    summary = Summary(
+        accuracy=clustering_accuracy(domains, species),
+        translation_error_ratio=result.ratio,
+        translation_error=result.translation,
+        source_error=result.source,
+        reference_error=result.reference,
+        steps=config.schedule.steps,
+        seed=seed,
+        seconds=time.perf_counter() - began,
+    )
+    write_text(out / "summary.json", json.dumps(vars(summary), indent=2) + "\n")
+    for line in report(summary, result, domain_names(domains, species, list(SPECIES)), out):
+        say(line)
+    return summary
+
+
+def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Path) -> list[str]:
+    """What was found, where to look, what to try next."""
+    found = ", ".join(f"{k} {name}" for k, name in names.items())
+    return [
+        "",
+        f"domains found without labels: {found}",
+        f"accuracy {summary.accuracy:.3f} (share of creatures whose domain is their species)",
+        f"translation error ratio {summary.translation_error_ratio:.3f}: {result.translation:.1f} grey levels off "
+        f"the exact truth, where giving back the source is {result.source:.1f} off, the reference "
+        f"{result.reference:.1f}",
+        f"time {summary.seconds / 60:.1f} min, {summary.steps} steps",
+        "",
+        f"look at    {out / 'translations.png'}   {out / 'domains.png'}   {out / 'run' / 'samples'}",
+        "try next   tunit train YOUR_FOLDER --out runs/mine --domains 10",
+        f"           tunit translate {out / 'run'} {out / 'creatures' / 'pictures' / '00001.png'} --domain all "
+        f"--out {out / 'translated'}",
+    ]
+
+
+def fitting_steps(config: Config, seconds: float) -> int:
+    """How many steps of the demo's schedule take about `seconds` on this machine, measured on a throw-away state."""
+    alone = config.schedule.guide_only_until
+    if not isinstance(alone, int):
+        raise ConfigError(f"guide_only_until is {alone}: the demo's preset needs a number of steps")
+    joint_seconds = _seconds_per_step(config, alone)
+    left = seconds - alone * _seconds_per_step(config, 0)
+    return alone + max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
+
+
+def _seconds_per_step(config: Config, step: int, repeats: int = 12) -> float:
+    """Mean wall time of the steps that begin at `step`, the first two left out."""
+    device = choose_device(config.run.device)
+    torch.set_num_threads(config.run.threads)
+    state = new_state(config, device)
+    size, generator = batch_size_at(step, config), torch.Generator().manual_seed(0)
+    shape = (size, 3, config.data.image_size, config.data.image_size)
+    x, x_plus = (torch.rand(shape, generator=generator).to(device) * 2 - 1 for _ in range(2))
+    batch = make_batch(x, x_plus, torch.full((size,), -1))
+    permutation = batch_permutation(0, 0, size).to(device)
+    began = 0.0
+    for i in range(repeats + 2):
+        if i == 2:
+            began = time.perf_counter()
+        terms = train_step(
+            state,
+            batch,
+            permutation,
+            phase_at(step + i, config),
+            config.losses,
+            average_decay=config.optimisers.average_decay,
+            precision=PRECISIONS[config.run.precision],
+        )
+        next(iter(terms.values())).item()  # wait for the device
+    return (time.perf_counter() - began) / repeats
+
+
+def _make_room(out: Path, overwrite: bool) -> None:
+    if not RunFolder(out).exists():
+        return
+    ours = (out / "creatures" / "factors.csv").is_file()
+    if not overwrite or not ours:
+        raise RunError(
+            f"{out} exists already: give another --out"
+            + (", or --overwrite the earlier demo" if ours else "")
+        )
+    shutil.rmtree(out)
+
+
+@torch.inference_mode()
+def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], Pictures]:
+    """Of every training picture: the domain that E gives it, its true species, and itself."""
+    packed = open_packed(out / "run" / "data")
+    creatures = read_creatures(out / "creatures" / "factors.csv")
+    species_of = {f"{i + 1:05d}.png": c.style.species for i, c in enumerate(creatures)}
+    device = model.domain_styles.device
+    images = np.array(packed.images)
+    domains = np.concatenate(
+        [
+            model.guide(to_float(torch.from_numpy(images[i : i + 256]).to(device)))
+            .logits.argmax(1)
+            .cpu()
+            .numpy()
+            for i in range(0, len(images), 256)
+        ]
+    )
+    return domains, np.array([species_of[name] for name in packed.names]), images
+
+
+def _draw_domains(path: Path, images: Pictures, domains: NDArray[np.int64], number: int) -> None:
+    """A row of creatures for every domain."""
+    rows = []
+    for k in range(number):
+        members = np.flatnonzero(domains == k)
+        if len(members):
+            shown = [Image.fromarray(images[i]) for i in members[:SHOWN]]
+            rows.append(gallery(shown, k, len(members), columns=SHOWN, enlarge=ENLARGE))
+    stack(rows).save(path)
+
+
+@torch.inference_mode()
+def _draw_translations(path: Path, model: Model, test: TruthTest) -> None:
+    """Sources of different species in the styles of one reference of each species, beside the exact truth."""
+    of_species = [
+        [i for i, (_, b) in enumerate(test.creatures) if b.style.species == k] for k in range(len(SPECIES))
+    ]
+    columns = [members[0] for members in of_species]
+    rows = [
+        next(i for i, (a, _) in enumerate(test.creatures) if a.style.species == k)
+        for k in range(len(SPECIES))
+    ]
+    device = model.domain_styles.device
+    x = to_float(torch.from_numpy(test.sources[rows]).to(device))
+    s = model.guide(to_float(torch.from_numpy(test.references[columns]).to(device))).style
+    c = model.generator.encode(x)
+    size = test.sources.shape[1]
+    results, truths = [], []
+    for i, row in enumerate(rows):
+        out = model.generator.decode(c[i : i + 1].expand(len(columns), -1, -1, -1), s)
+        results.append([Image.fromarray(picture) for picture in to_uint8(out).cpu().numpy()])
+        exact = [exact_translation(test.creatures[row][0], test.creatures[j][1]) for j in columns]
+        truths.append([Image.fromarray(draw(creature, size)[0]) for creature in exact])
+    sources = [Image.fromarray(test.sources[i]) for i in rows]
+    references = [Image.fromarray(test.references[i]) for i in columns]
+    ours = captioned(
+        matrix(sources, references, results, enlarge=ENLARGE),
+        "each source (left) redrawn as each reference (top)",
+    )
+    true = captioned(
+        matrix(sources, references, truths, enlarge=ENLARGE), "the exact truth, which training never saw"
+    )
+    stack([ours, true]).save(path)

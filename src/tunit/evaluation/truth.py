@@ -1,0 +1,74 @@
+"""Translations of creatures against the exact truth, which only a drawn set has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tunit.data.augment import to_float, to_uint8
+from tunit.data.creatures import Creature, draw_all, exact_translation, sample_creatures
+from tunit.networks.model_file import Model
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TruthTest:
+    """Pairs of unseen creatures, and the exact picture of "the source's content, the reference's style"."""
+
+    sources: Pictures  # (N, S, S, 3)
+    references: Pictures  # (N, S, S, 3)
+    truths: Pictures  # (N, S, S, 3)
+    masks: NDArray[np.bool_]  # (N, S, S): the creature's own pixels in the truth
+    creatures: tuple[tuple[Creature, Creature], ...]  # (source, reference)
+
+
+@dataclass(frozen=True)
+class TruthResult:
+    """Mean absolute errors on the creature's own pixels, in grey levels from 0 to 255."""
+
+    translation: float
+    source: float  # of giving back the source
+    reference: float  # of giving back the reference
+    translations: Pictures  # (N, S, S, 3)
+
+    @property
+    def ratio(self) -> float:
+        """The translations' error over that of the better naive answer: 0 is perfect, 1 is of no use."""
+        return self.translation / min(self.source, self.reference)
+
+
+def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
+    """`number` pairs of creatures drawn from `seed`, at `size` pixels."""
+    creatures = sample_creatures(2 * number, seed)
+    pairs = tuple(zip(creatures[:number], creatures[number:], strict=True))
+    truths, masks = draw_all([exact_translation(a, b) for a, b in pairs], size)
+    sources, _ = draw_all([a for a, _ in pairs], size)
+    references, _ = draw_all([b for _, b in pairs], size)
+    return TruthTest(sources, references, truths, masks, pairs)
+
+
+def masked_error(pictures: Pictures, truths: Pictures, masks: NDArray[np.bool_]) -> float:
+    """Mean absolute error on masked pixels, per picture and then over pictures, in grey levels."""
+    difference = np.abs(pictures.astype(np.int16) - truths.astype(np.int16)).mean(axis=3)
+    per_picture = (difference * masks).sum(axis=(1, 2)) / np.maximum(masks.sum(axis=(1, 2)), 1)
+    return float(per_picture.mean())
+
+
+@torch.inference_mode()
+def translation_error(model: Model, test: TruthTest, batch: int = 100) -> TruthResult:
+    """Translate every source in the style of its reference and compare with the truth."""
+    device = model.domain_styles.device
+    parts = []
+    for i in range(0, len(test.sources), batch):
+        source = to_float(torch.from_numpy(test.sources[i : i + batch]).to(device))
+        reference = to_float(torch.from_numpy(test.references[i : i + batch]).to(device))
+        parts.append(to_uint8(model.generator(source, model.guide(reference).style)).cpu().numpy())
+    translations = np.concatenate(parts)
+    return TruthResult(
+        masked_error(translations, test.truths, test.masks),
+        masked_error(test.sources, test.truths, test.masks),
+        masked_error(test.references, test.truths, test.masks),
+        translations,
+    )

@@ -1,0 +1,42 @@
+"""Where and how precisely the networks run: the config's device, precision and threads, resolved."""
+
+import os
+
+import torch
+
+from tunit.config import Config
+from tunit.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs: take another"
+        )
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` resolved: bfloat16 where the hardware multiplies matrices in it, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def resolve_machine(config: Config) -> Config:
+    """A copy whose precision and threads are what this machine offers, so that a resumed run repeats them."""
+    device = choose_device(config.run.device)
+    threads = config.run.threads or len(os.sched_getaffinity(0))
+    precision = choose_precision(config.run.precision, device)
+    return config.with_overrides({"device": str(device), "precision": precision, "threads": threads})

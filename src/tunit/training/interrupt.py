@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, say how to go on. A second Ctrl-C stops at once."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from tunit.errors import TunitError
+
+
+class Interrupted(TunitError):
+    """Training stopped at a signal, with everything saved."""
+
+    def __init__(self, number: int, run: Path, step: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}, all saved: "
+            f"go on with `tunit train --resume {run}`"
+        )
+        self.exit_code = 128 + number
+
+
+class StopSignals:
+    """While entered, SIGINT and SIGTERM are noted in `received` instead of ending the process."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        # Only the main thread may set handlers; elsewhere (a notebook's worker, a server) there are none to set.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

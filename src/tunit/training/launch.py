@@ -1,0 +1,140 @@
+"""From a folder of pictures to a trained run: prepare the data, begin or resume the run, train."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tunit.config import Config
+from tunit.data.choose import choose_image_size
+from tunit.data.pack import PackedPictures, open_packed, pack_pictures
+from tunit.data.settings import pack_settings
+from tunit.errors import ConfigError, DataError, RunError
+from tunit.networks.tensor_file import write_text
+from tunit.training.checkpoint import checkpoints
+from tunit.training.device import choose_device, resolve_machine
+from tunit.training.run_folder import (
+    RunFolder,
+    begin_run,
+    check_same_pictures,
+    clear_for_new_run,
+    write_picture_index,
+)
+from tunit.training.state import TrainingState
+from tunit.training.trainer import Evaluate, train
+
+Progress = Callable[[int, int], None]
+Announce = Callable[[PackedPictures], None]
+
+
+def start_run(
+    source: Path,
+    out: Path,
+    config: Config,
+    *,
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
+    quiet: bool = False,
+) -> TrainingState:
+    """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).
+
+    progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
+    Raises RunError where `out` holds something already and `overwrite` does not say so.
+    """
+    run = RunFolder(out)
+    if run.exists() and not overwrite:
+        clear_for_new_run(run, overwrite=False)
+    config = resolve_machine(config)
+    if config.data.image_size == 0:
+        config = config.with_overrides({"image_size": choose_image_size(source)})
+    config = config.resolved_schedule()
+    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
+        raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
+    clear_for_new_run(run, overwrite=overwrite)
+    pictures = pack_pictures(
+        source,
+        run.data,
+        pack_settings(config),
+        workers=config.run.workers or None,
+        strict=strict,
+        progress=progress,
+    )
+    if announce:
+        announce(pictures)
+    begin_run(run, config, source, pictures, choose_device(config.run.device))
+    return train(config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet)
+
+
+# What may change when a run resumes: nothing that the result of a step depends on, but its length.
+RESUMABLE: tuple[str, ...] = ("steps", "device", "precision", "threads", "workers", "log_every", "sample_every")
+RESUMABLE += ("checkpoint_every", "keep_checkpoints")
+
+
+def resume_run(
+    out: Path,
+    *,
+    source: Path | None = None,
+    overrides: dict[str, str] | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
+    quiet: bool = False,
+) -> TrainingState:
+    """Go on with the run in `out` from its newest whole checkpoint, or from its start where there is none yet.
+
+    source: the pictures, for a run that has none of its own (a converted one), or that have moved. overrides:
+    settings to change, of those that may change (RESUMABLE).
+    """
+    run = RunFolder(out)
+    config, about = run.read_config(), run.read_about()
+    wrong = [name for name in overrides or {} if name not in RESUMABLE]
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]} cannot change when a run resumes: leave it out, or train a new run "
+            f"(what may change: {', '.join(sorted(RESUMABLE))})"
+        )
+    config = config.with_overrides(overrides or {})
+    if overrides:
+        config = resolve_machine(config)
+    pictures = _pictures_of(run, config, source, about.get("source"), progress)
+    if announce:
+        announce(pictures)
+    if run.pictures.is_file():
+        check_same_pictures(run, pictures)
+    else:
+        write_picture_index(run.pictures, pictures)
+    write_text(run.config, config.to_toml())
+    started = bool(checkpoints(run.checkpoints))
+    return train(
+        config,
+        run,
+        pictures,
+        resume=started,
+        evaluate=evaluate,
+        evaluate_every=evaluate_every,
+        quiet=quiet,
+    )
+
+
+def _pictures_of(
+    run: RunFolder, config: Config, source: Path | None, recorded: str | None, progress: Progress | None
+) -> PackedPictures:
+    """The run's own pack; where it is gone, damaged or another source is given, packed again."""
+    if source is None:
+        try:
+            return open_packed(run.data)
+        except DataError:
+            if not recorded:
+                raise RunError(
+                    f"{run.path} has no pictures of its own: give the folder of pictures too"
+                ) from None
+    return pack_pictures(
+        source or Path(str(recorded)),
+        run.data,
+        pack_settings(config),
+        workers=config.run.workers or None,
+        progress=progress,
+    )

@@ -1,0 +1,82 @@
+"""What a run shows of itself: sample grids, and the model for inference with its domains' average styles."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tunit.config import Config
+from tunit.data.augment import to_float, to_uint8
+from tunit.data.pack import PackedPictures
+from tunit.data.randomness import numpy_generator
+from tunit.networks.build import build_generator, build_guide
+from tunit.networks.domain_styles import average_styles
+from tunit.networks.model_file import Model
+from tunit.training.state import TrainingState
+
+GRID = 8  # sources and references of a sample grid
+STYLES_FROM = 4096  # pictures, at most, that the average styles are taken over
+BATCH = 128
+SMALL, ENLARGE = 64, 2  # grids of pictures up to 64 px are enlarged, to be seen
+
+
+def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> Model:
+    """The averages of E and G as they stand, for inference, with the domains' average style codes."""
+    guide = build_guide(config.networks)
+    guide.load_state_dict(state.networks.guide_average.state_dict())
+    generator = build_generator(config.networks, config.data.image_size)
+    generator.load_state_dict(state.networks.generator_average.state_dict())
+    device = state.queue.device
+    guide.to(device).eval().requires_grad_(False)
+    generator.to(device).eval().requires_grad_(False)
+    rows = np.linspace(0, len(pictures.names) - 1, min(len(pictures.names), STYLES_FROM)).astype(np.int64)
+    batches = (
+        to_float(torch.from_numpy(pictures.images[rows[i : i + BATCH]]).to(device))
+        for i in range(0, len(rows), BATCH)
+    )
+    styles, sizes = average_styles(guide, batches)
+    return Model(
+        guide,
+        generator,
+        config.networks,
+        config.data.image_size,
+        config.data.fit,
+        config.data.background,
+        styles,
+        sizes,
+        state.step,
+    )
+
+
+@torch.inference_mode()
+def write_samples(folder: Path, state: TrainingState, pictures: PackedPictures, config: Config) -> Path:
+    """samples/step_NNNNNNNN.png: fixed sources (first column) in the styles of fixed references (first row)."""
+    rng = numpy_generator(config.run.seed, "samples", 0)
+    number = min(GRID, len(pictures.names) // 2)
+    rows = rng.permutation(len(pictures.names))[: 2 * number]
+    images = torch.from_numpy(np.array(pictures.images[rows]))
+    x = to_float(images.to(state.queue.device))
+    networks = state.networks
+    networks.guide_average.eval()
+    try:
+        s = networks.guide_average(x[number:]).style
+        c = networks.generator_average.encode(x[:number])
+        out = [
+            networks.generator_average.decode(c[i : i + 1].expand(number, -1, -1, -1), s)
+            for i in range(number)
+        ]
+    finally:
+        networks.guide_average.train()
+    sources, references = images[:number].numpy(), images[number:].numpy()
+    corner = np.full_like(sources[0], 255)
+    table = [np.concatenate([corner, *references], axis=1)]
+    for source, row in zip(sources, out, strict=True):
+        table.append(np.concatenate([source, *to_uint8(row).cpu().numpy()], axis=1))
+    grid = Image.fromarray(np.concatenate(table, axis=0))
+    if config.data.image_size <= SMALL:
+        grid = grid.resize((grid.width * ENLARGE, grid.height * ENLARGE), Image.Resampling.NEAREST)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step_{state.step:08d}.png"
+    grid.save(path)
+    return path

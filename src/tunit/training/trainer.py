@@ -1,0 +1,159 @@
+"""The training loop: pictures -> batch -> step -> log, sample, checkpoint; and how a run starts and resumes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tunit.config import Config
+from tunit.data.batches import Batches, batch_permutation
+from tunit.data.pack import PackedPictures
+from tunit.errors import DataError
+from tunit.networks.model_file import save_model
+from tunit.networks.queue import push
+from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.device import choose_device
+from tunit.training.interrupt import Interrupted, StopSignals
+from tunit.training.log import MetricsLog, ProgressDisplay
+from tunit.training.run_folder import RunFolder
+from tunit.training.samples import model_of, write_samples
+from tunit.training.schedule import batch_size_at, phase_at, stream_at
+from tunit.training.state import TrainingState, new_state
+from tunit.training.step import train_step
+from tunit.training.window import LossWindow
+
+# Called with the state every so many steps; what it returns joins the metrics of that step.
+Evaluate = Callable[[TrainingState], dict[str, float]]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class Training:
+    """A run under way: its settings, its data, where it writes, and its state."""
+
+    config: Config
+    run: RunFolder
+    pictures: PackedPictures
+    batches: Batches
+    state: TrainingState
+    log: MetricsLog
+    display: ProgressDisplay
+    window: LossWindow
+    last_checkpoint: Path | None = None
+
+
+def train(
+    config: Config,
+    run: RunFolder,
+    pictures: PackedPictures,
+    *,
+    resume: bool = False,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
+    quiet: bool = False,
+) -> TrainingState:
+    """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
+
+    config: resolved. Raises TrainingError at a non-finite loss, DataError for too few pictures, and Interrupted,
+    with a checkpoint written, at Ctrl-C or SIGTERM.
+    """
+    largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
+    if len(pictures.names) < largest:
+        raise DataError(
+            f"there are {len(pictures.names)} usable pictures, fewer than the batch size {largest}: "
+            "add pictures or lower --batch-size"
+        )
+    device = choose_device(config.run.device)
+    torch.set_num_threads(config.run.threads)
+    state = new_state(config, device)
+    last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
+    batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
+    if not state.cursors:
+        fill_queue(state, batches, config)
+    display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
+    log = MetricsLog(run.path, state.step)
+    training = Training(config, run, pictures, batches, state, log, display, LossWindow(state.step), last)
+    with display, StopSignals() as signals:
+        for warning in warnings:
+            display.say(f"warning: {warning}")
+        try:
+            run_steps(training, signals, evaluate, evaluate_every)
+        finally:
+            log.close()
+    return state
+
+
+def run_steps(
+    training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
+) -> None:
+    """From the state's step to the last one of the schedule."""
+    settings, state = training.config.run, training.state
+    while state.step < training.config.schedule.steps:
+        one_step(training)
+        done = state.step == training.config.schedule.steps
+        if done or state.step % settings.log_every == 0:
+            training.log.write(state.step, training.window.flush(state.step, training.last_checkpoint))
+        if evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
+            training.log.write(state.step, evaluate(state))
+        if done or (settings.sample_every and state.step % settings.sample_every == 0):
+            write_samples(training.run.samples, state, training.pictures, training.config)
+        if done or state.step % settings.checkpoint_every == 0 or signals.received:
+            save(training)
+        if signals.received and not done:
+            raise Interrupted(signals.received, training.run.path, state.step)
+
+
+def one_step(training: Training) -> None:
+    """Draw a batch, take the step, note its losses."""
+    config, state, step = training.config, training.state, training.state.step
+    size = batch_size_at(step, config)
+    phase = phase_at(step, config)
+    batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
+    permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
+    terms = train_step(
+        state,
+        batch,
+        permutation,
+        phase,
+        config.losses,
+        average_decay=config.optimisers.average_decay,
+        precision=PRECISIONS[config.run.precision],
+    )
+    training.window.add(terms, size)
+    name = "translating" if phase.joint else "finding domains"
+    losses = training.window.latest() if training.display.wants_losses() else None
+    training.display.show(state.step, name, losses)
+
+
+def save(training: Training) -> None:
+    """A checkpoint and the model for inference, unless the latest losses are not finite."""
+    training.window.check(training.last_checkpoint)
+    training.last_checkpoint = save_checkpoint(
+        training.run.checkpoints, training.state, training.config.run.keep_checkpoints
+    )
+    save_model(training.run.path, model_of(training.state, training.pictures, training.config))
+
+
+@torch.no_grad()
+def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
+    """The key queue of a fresh run: keys of real pictures, so that the first negatives are real ones too.
+
+    These batches lie before the first step (their step numbers are past any schedule's, their cursors apart).
+    """
+    length, size = len(state.queue), config.optimisers.batch_size
+    cursors: dict[str, int] = {}
+    for i in range(-(-length // size)):
+        batch = batches.draw(2**40 + i, size, cursors)
+        state.queue = push(state.queue, state.networks.guide_average(batch.x_plus).style)
+    state.networks.guide_average.load_state_dict(state.networks.guide.state_dict())
+    state.cursors = {"all": 0}
+
+
+def seconds_per_step(training: Training, steps: int) -> float:
+    """Wall time of a step, the mean over the next `steps`, which are real steps of the run."""
+    began = time.perf_counter()
+    for _ in range(steps):
+        one_step(training)
+    return (time.perf_counter() - began) / steps

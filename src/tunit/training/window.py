@@ -1,0 +1,66 @@
+"""The losses since the last line of metrics, kept on the device until they are wanted."""
+
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from tunit.errors import TrainingError
+from tunit.training.step import Terms
+
+
+class LossWindow:
+    """Collects the losses of successive steps; reads them off the device only when asked.
+
+    start: the number of the step before the first one that is added.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._first = start + 1  # the step of the first terms that are held
+        self._terms: list[Terms] = []
+        self._pictures = 0
+        self._began = time.perf_counter()
+
+    def add(self, terms: Terms, pictures: int) -> None:
+        """The losses of the next step, of a batch of `pictures`."""
+        self._terms.append(terms)
+        self._pictures += pictures
+
+    def latest(self) -> dict[str, float]:
+        """The newest losses, as numbers."""
+        return {name: term.item() for name, term in self._terms[-1].items()} if self._terms else {}
+
+    def check(self, last_checkpoint: Path | None) -> None:
+        """Raises TrainingError naming the step, the term and the last good checkpoint where one is not finite."""
+        for step, terms in enumerate(self._terms, start=self._first):
+            values = torch.stack([term.float() for term in terms.values()]).tolist()
+            for name, value in zip(terms, values, strict=True):
+                if not math.isfinite(value):
+                    good = (
+                        f"the last good checkpoint is {last_checkpoint}"
+                        if last_checkpoint
+                        else "no checkpoint yet"
+                    )
+                    raise TrainingError(
+                        f"the loss {name} is {value} at step {step}; {good}: lower the learning rates, "
+                        "or resume with --precision float32"
+                    )
+
+    def flush(self, step: int, last_checkpoint: Path | None) -> dict[str, float]:
+        """Mean of every loss, seconds per step and pictures per second since the last flush; starts anew.
+
+        Raises TrainingError as `check` does.
+        """
+        self.check(last_checkpoint)
+        names = dict.fromkeys(name for terms in self._terms for name in terms)
+        means = {}
+        for name in names:
+            values = [terms[name].float() for terms in self._terms if name in terms]
+            means[name] = torch.stack(values).mean().item()
+        seconds = time.perf_counter() - self._began
+        means["speed/seconds_per_step"] = seconds / max(len(self._terms), 1)
+        means["speed/pictures_per_second"] = self._pictures / max(seconds, 1e-9)
+        self._first, self._terms, self._pictures = step + 1, [], 0
+        self._began = time.perf_counter()
+        return means

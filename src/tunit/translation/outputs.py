@@ -1,0 +1,116 @@
+"""Where results go: names inside one folder that do not collide, checked before the first file is written."""
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from tunit.data.decode import PictureError
+from tunit.data.left_out import printable
+from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
+from tunit.errors import DataError
+
+FORMATS = ("png", "jpg", "webp", "keep")
+_LOSSY: dict[str, Any] = {"quality": 95}
+_WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".webp": ("WEBP", _LOSSY),
+    ".bmp": ("BMP", {}),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), ("JPEG", {**_LOSSY, "subsampling": 0})),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF", {"compression": "tiff_lzw"})),
+}
+UNWRITABLE = "unwritable"
+
+
+def plan_names(names: Sequence[str], kind: str) -> list[str]:
+    """A name for the result of each picture, all different even where capitals do not count.
+
+    names: POSIX, relative. Sub-folders and stems stay; of those that collide, the later are numbered: a~2.png.
+    kind: "png", "jpg", "webp", or "keep" for the picture's own format, PNG where that cannot be written.
+    """
+    wanted = [_with_suffix(tidy(name), kind) for name in names]
+    # What one picture needs as a folder, another cannot have as its file.
+    taken = {str(folder).casefold() for name in wanted for folder in PurePosixPath(name).parents}
+    planned = []
+    for name in wanted:
+        free = _free_name(name, taken)
+        taken.add(free.casefold())
+        planned.append(free)
+    return planned
+
+
+def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
+    """Make sure that `names` can be written into `folder`, before any work.
+
+    keep: files that are never overwritten, such as the sources themselves.
+    Raises DataError where a file exists already (unless `overwrite`), is to be kept, or would lie outside.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file: give a folder")
+    names = list(names)
+    root = os.path.realpath(folder)
+    for parent in {str(PurePosixPath(name).parent) for name in names}:
+        if not Path(os.path.realpath(folder / parent)).is_relative_to(root):
+            raise DataError(f"{folder / parent} is a link out of {folder}: remove it or give another folder")
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+        first = printable(str(folder / there[0]))
+        raise DataError(f"{first}{more} exists already: give another --out, or --overwrite what is there")
+    kept = {os.path.realpath(path) for path in keep} if there else set()
+    for name in there:
+        if (folder / name).is_dir():
+            raise DataError(f"{printable(str(folder / name))} is a folder: give another --out")
+        if os.path.realpath(folder / name) in kept:
+            raise DataError(f"{printable(str(folder / name))} is itself a source: give another --out")
+
+
+def write_picture(folder: Path, name: str, image: Image.Image) -> None:
+    """Write one result atomically, in the format of its suffix.
+
+    Raises PictureError where the format cannot hold the picture, DataError where the folder cannot be written.
+    """
+    kind, options = _WRITERS[suffix_of(name)]
+    encoded = io.BytesIO()
+    try:
+        image.save(encoded, kind, **options)
+    except (OSError, ValueError) as error:
+        raise PictureError(UNWRITABLE, f"{image.width} x {image.height} as {kind}: {error}") from None
+    write_bytes(folder / name, encoded.getvalue())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically, with its folders. Raises DataError."""
+    partial = (
+        path.parent / f".{os.getpid()}.partial"
+    )  # not the file's own name, which may be as long as can be
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        name = printable(str(path))
+        raise DataError(f"{name} cannot be written ({error.strerror}): give another --out") from None
+
+
+def _with_suffix(name: str, kind: str) -> str:
+    suffix = suffix_of(name)
+    stem = name[: -len(suffix)] if suffix in PICTURE_SUFFIXES else name
+    if kind != "keep":
+        return f"{stem}.{kind}"
+    return name if suffix in _WRITERS else f"{stem}.png"
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
+    number = 2
+    while name.casefold() in taken:
+        name = f"{stem}~{number}{suffix}"
+        number += 1
+    return name

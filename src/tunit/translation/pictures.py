@@ -1,0 +1,243 @@
+"""What the translator takes for a picture: to the square that the networks see, and from it to the result.
+
+A picture is a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor (3, S, S) in [-1, 1]; or what
+`find_pictures` found. A path may lead to a folder, an archive or a list as well: that is all its pictures.
+"""
+
+import io
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from tunit.data.archives import DUPLICATE
+from tunit.data.augment import to_float
+from tunit.data.decode import FORMATS, UNREADABLE, PictureError, decode_picture
+from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.left_out import LeftOut, printable
+from tunit.data.sources import DiskFile, PictureSource, find_pictures
+from tunit.errors import ConfigError, DataError
+
+Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
+Pictures: TypeAlias = Picture | Iterable[Picture]
+Report: TypeAlias = Callable[[LeftOut], None]
+Resize: TypeAlias = str | int | None
+
+ORIGINAL = "original"
+MAX_SIDE = 16_384  # pixels of a result, where it is asked for by number
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
+_TOLERANCE = 1e-3  # beyond [-1, 1]: what rounding may add, far below what another range would
+
+
+@dataclass(frozen=True)
+class Square:
+    """A picture as the networks see it, and the way back to its own shape."""
+
+    x: Tensor  # (3, S, S) float32 in [-1, 1], on the CPU
+    inner: tuple[int, int, int, int]  # left, upper, right, lower: where the square shows the picture
+    shown: tuple[int, int]  # width and height, in the picture's own pixels, of what the square shows
+
+
+def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
+    """Every picture with its name, lazily; and whether `pictures` was one single picture.
+
+    report: is told what a folder, archive or list holds that cannot be used; with None it raises DataError.
+    """
+    if isinstance(pictures, str | Path):
+        found = list(_open_path(Path(pictures), report))
+        alone = len(found) == 1 and found[0].content == DiskFile(Path(pictures))
+        return ((picture.name, picture) for picture in found), alone
+    if isinstance(pictures, PictureSource | Image.Image) or getattr(pictures, "ndim", 0) == 3:
+        return _each([cast(Picture, pictures)], report), True
+    if not isinstance(pictures, Iterable) or getattr(pictures, "ndim", 4) != 4:
+        raise DataError(_no_picture(pictures))
+    return _each(pictures, report), False
+
+
+def _each(pictures: Iterable[Picture], report: Report | None) -> Iterator[tuple[str, Picture]]:
+    for number, picture in enumerate(pictures):
+        if isinstance(picture, str | Path):
+            yield from ((item.name, item) for item in _open_path(Path(picture), report))
+        else:
+            yield picture.name if isinstance(picture, PictureSource) else f"picture {number}", picture
+
+
+def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
+    found = find_pictures(path)
+    for item in found.left_out:
+        leave_out(item, report)
+    # In the order in which an archive is read fastest; the pictures of a folder stay in the order of names.
+    yield from sorted(found.pictures, key=lambda picture: picture.content.position)
+
+
+def leave_out(item: LeftOut, report: Report | None) -> None:
+    """Tell `report` of what cannot be used. Raises DataError where nobody listens; repetitions are no error."""
+    if report is not None:
+        report(item)
+    elif item.reason != DUPLICATE:
+        name, why = printable(item.name), printable(f"{item.reason}: {item.detail}")
+        raise DataError(f"{name} cannot be used ({why}): mend it or leave it out")
+
+
+def squares(
+    pictures: Iterable[tuple[str, Picture]],
+    size: int,
+    fit: str,
+    background: tuple[int, int, int],
+    report: Report | None,
+) -> Iterator[tuple[Picture, Square]]:
+    """Every picture with its square, one at a time; those that cannot be decoded go to `report`."""
+    for name, picture in pictures:
+        try:
+            square = to_square(picture, size, fit, background)
+        except PictureError as error:
+            leave_out(LeftOut(name, error.reason, error.detail), report)
+        except MemoryError:
+            leave_out(LeftOut(name, UNREADABLE, "too large for the memory"), report)
+        else:
+            yield picture, square
+
+
+def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int, int]) -> Square:
+    """The square of `size` pixels that the networks see of one picture. A tensor is taken as it is.
+
+    fit: "stretch", "crop" or "pad"; background: behind transparency and beside padded pictures.
+    Raises PictureError where a file cannot be decoded, DataError where the value is no picture.
+    """
+    if isinstance(picture, Tensor):
+        whole = (0, 0, size, size)
+        return Square(_check_tensor(picture, size), whole, (size, size))
+    if isinstance(picture, str | Path):
+        picture = PictureSource(str(picture), None, DiskFile(Path(picture)))
+    if isinstance(picture, PictureSource):
+        data = picture.read()
+        # As for training: a large JPEG is decoded at a fraction of its size, which its header still knows.
+        image = decode_picture(data, background=background, at_least=size)
+        own = _jpeg_size(data) if data.startswith(b"\xff\xd8\xff") else image.size
+    elif isinstance(picture, Image.Image):
+        image = _upright_rgb(picture, background)
+        own = image.size
+    else:
+        image = Image.fromarray(_check_array(picture))
+        own = image.size
+    x = to_float(torch.from_numpy(fit_picture(image, size, fit, background))[None])[0]
+    shown = (min(own), min(own)) if fit == "crop" else own
+    inner = _padded_box(image.size, size) if fit == "pad" else (0, 0, size, size)
+    return Square(x, inner, shown)
+
+
+def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Image.Image:
+    """The result as a picture: what the networks made of `square`, in the proportions that it shows.
+
+    pixels: (S, S, 3). Padding is cut off again.
+    resize: None leaves S as the longer side; "original" gives the size that the picture came in, after "crop"
+        that of its central square; a number is the longer side.
+    """
+    image = Image.fromarray(pixels).crop(square.inner)
+    if resize is None:
+        return image
+    if isinstance(resize, int):
+        longer = max(image.size)
+        size = (max(1, round(image.width * resize / longer)), max(1, round(image.height * resize / longer)))
+    else:
+        size = square.shown
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def check_fit(fit: str) -> str:
+    """`fit`, if it is one. Raises ConfigError."""
+    if fit not in FIT_MODES:
+        raise ConfigError(f"fit {fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
+    return fit
+
+
+def check_resize(resize: Resize) -> Resize:
+    """None, "original" or a number of pixels, which may be text. Raises ConfigError."""
+    if resize is None or resize == ORIGINAL:
+        return resize
+    try:
+        side = int(resize)
+    except ValueError:
+        raise ConfigError(f"size {resize!r} is no size: use {ORIGINAL} or a number of pixels") from None
+    if not 1 <= side <= MAX_SIDE:
+        raise ConfigError(f"size {side} is out of range: use from 1 to {MAX_SIDE} pixels")
+    return side
+
+
+def _padded_box(own: tuple[int, int], size: int) -> tuple[int, int, int, int]:
+    """Where `fit_picture` puts a picture of (width, height) `own` into its square when it pads."""
+    scale = size / max(own)
+    width, height = (max(1, round(side * scale)) for side in own)
+    left, upper = (size - width) // 2, (size - height) // 2
+    return left, upper, left + width, upper + height
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height, upright, by the header of a JPEG that has been decoded before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about large pictures, which the decoder has judged
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            try:
+                turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+            except Exception:  # as in decoding, a damaged EXIF block counts as upright
+                turned = False
+    return (height, width) if turned else (width, height)
+
+
+def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        raise DataError(
+            f"a Pillow image of mode {image.mode} does not say its range: give its path, or mode RGB"
+        )
+    try:
+        image = ImageOps.exif_transpose(image)  # loads a file that was only opened yet
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        layer = image.convert("RGBA")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(UNREADABLE, str(error)) from None
+    canvas = Image.new("RGB", layer.size, background)
+    canvas.paste(layer, mask=layer.getchannel("A"))
+    return canvas
+
+
+def _check_array(picture: object) -> NDArray[np.uint8]:
+    if (
+        not isinstance(picture, np.ndarray)
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or 0 in picture.shape
+    ):
+        raise DataError(_no_picture(picture))
+    if picture.dtype != np.uint8:
+        raise DataError(f"an array of {picture.dtype} does not say its range: give uint8 (H, W, 3), 0 to 255")
+    return np.ascontiguousarray(picture)
+
+
+def _check_tensor(x: Tensor, size: int) -> Tensor:
+    if x.shape != (3, size, size) or not x.is_floating_point():
+        wanted = (
+            f"a float tensor must be (3, {size}, {size}) for this model; other sizes as an array or image"
+        )
+        raise DataError(f"a {x.dtype} tensor of shape {tuple(x.shape)} does not fit: {wanted}")
+    x = x.detach().cpu().float()
+    if not bool((x.abs() <= 1 + _TOLERANCE).all()):  # false for NaN, too
+        raise DataError(f"a tensor holds values from {x.min():g} to {x.max():g}: scale pictures to [-1, 1]")
+    return x
+
+
+def _no_picture(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    what = type(value).__name__ if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+    return (
+        f"a {what} is no picture: give a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor "
+        "(3, S, S) in [-1, 1]"
+    )

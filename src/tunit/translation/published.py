@@ -1,0 +1,227 @@
+"""A checkpoint of the authors' release to and from the tensors of a run's checkpoint: names, order and shapes.
+
+Both are plain dicts here. A checkpoint of the release holds E, its average, G, its average and D, and the state
+of their three optimisers; it holds no key queue, and an Inception network that nothing here needs.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunit.config import Config, NetworkConfig
+from tunit.errors import RunError
+from tunit.networks.build import build_discriminator, build_generator, build_guide
+from tunit.networks.generator import CONTENT_SIZE, default_width
+from tunit.translation.published_names import (
+    is_adain_statistic,
+    published_names,
+    published_shapes,
+)
+from tunit.translation.published_optimisers import (
+    OPTIMISERS,
+    RECORDED,
+    Tensors,
+    moments_of,
+    published_optimiser,
+)
+from tunit.translation.published_problems import few, fits, kind_of, misfit
+
+STEPS_PER_EPOCH = 1000  # the release counts epochs of so many steps, whatever the number of pictures
+# Our name of each network -> the release's key.
+NETWORKS = {
+    "guide": "C_state_dict",
+    "guide_average": "C_EMA_state_dict",
+    "discriminator": "D_state_dict",
+    "generator": "G_state_dict",
+    "generator_average": "G_EMA_state_dict",
+}
+INCEPTION = "inceptionNet_state_dict"
+PARALLEL = "module."  # prefix of every name of a network that was trained on several GPUs
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a checkpoint of the release says, in our terms."""
+
+    config: Config  # the paper's, with the sizes of the networks and the rates of the optimisers
+    tensors: Tensors  # named as in a checkpoint of a run; a network that is not there begins afresh
+    epoch: int | None  # None where the checkpoint does not say
+    warnings: list[str]
+
+
+def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
+    """The networks and optimisers of a checkpoint of the release; `name` is what errors call it.
+
+    Raises RunError naming the first tensors that are missing, unexpected, or of another shape.
+    """
+    found, notes = _networks_of(checkpoint, name)
+    settings, image_size = _read_sizes(found, name)
+    meta = _without_memory(settings, image_size)
+    problems: list[str] = []
+    tensors: Tensors = {}
+    for ours, theirs in found.items():
+        kind = ours.removesuffix("_average")
+        problems += _differences(NETWORKS[ours], theirs, published_shapes(meta[kind]))
+    if not problems:
+        for ours, theirs in found.items():
+            network = meta[ours.removesuffix("_average")]
+            shapes = {k: v.shape for k, v in network.state_dict().items()}
+            tensors |= {
+                f"{ours}.{k}": theirs[p].reshape(shapes[k]) for k, p in published_names(network).items()
+            }
+    overrides: dict[str, Any] = {"image_size": image_size, "fit": "stretch"}
+    for ours, key in OPTIMISERS.items():
+        saved = checkpoint.get(key)
+        if ours not in found:
+            continue
+        if not saved:
+            notes.append(f"{name} holds no {key}: training on begins it afresh")
+            continue
+        moments, wrong = moments_of(saved, ours, meta[ours], key)
+        tensors |= moments
+        problems += wrong
+        if not wrong:
+            options = saved["param_groups"][0]
+            overrides |= {setting: options[k] for k, setting in RECORDED[ours].items() if k in options}
+    if problems:
+        raise misfit(name, problems)
+    known = {"epoch", INCEPTION, *NETWORKS.values(), *OPTIMISERS.values()}
+    ignored = [str(key) for key in checkpoint if key not in known]
+    if ignored:
+        notes.append(f"{name} also holds {few(ignored, ', ')}, which is ignored")
+    config = replace(Config(), networks=settings).with_overrides(overrides)
+    return Imported(config, tensors, _epoch_of(checkpoint), notes)
+
+
+def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str, Any], list[str]]:
+    """The checkpoint of the release with the tensors of a run's checkpoint, and what it does not say.
+
+    tensors: named as in a checkpoint of a run.
+    """
+    notes: list[str] = []
+    if config.networks.overclusters:
+        notes.append(
+            f"the auxiliary head of {config.networks.overclusters} clusters is left out: the release has none"
+        )
+    if step % STEPS_PER_EPOCH:
+        notes.append(
+            f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the release counts whole epochs "
+            f"of {STEPS_PER_EPOCH} steps"
+        )
+    meta = _without_memory(replace(config.networks, overclusters=0), config.data.image_size)
+    checkpoint: dict[str, Any] = {"epoch": step // STEPS_PER_EPOCH}
+    for ours, key in NETWORKS.items():
+        network = meta[ours.removesuffix("_average")]
+        own_name = {theirs: name for name, theirs in published_names(network).items()}
+        saved: OrderedDict[str, Tensor] = OrderedDict()
+        for theirs, shape in published_shapes(network).items():
+            if is_adain_statistic(theirs):
+                saved[theirs] = torch.zeros(shape) if theirs.endswith("mean") else torch.ones(shape)
+            else:
+                saved[theirs] = tensors[f"{ours}.{own_name[theirs]}"].reshape(shape)
+        checkpoint[key] = saved
+    for ours, key in OPTIMISERS.items():
+        checkpoint[key] = published_optimiser(tensors, ours, meta[ours], config.optimisers)
+    return checkpoint, notes
+
+
+def _networks_of(
+    checkpoint: Mapping[str, Any], name: str
+) -> tuple[dict[str, Mapping[str, Tensor]], list[str]]:
+    """The networks that are there, by our names, and a note for each that is not."""
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for ours, key in NETWORKS.items():
+        value = checkpoint.get(key)
+        if not value:
+            continue
+        if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+            raise RunError(
+                f"{name}: {key} is not the state of a network: give a model_*.ckpt file of the release"
+            )
+        parallel = all(k.startswith(PARALLEL) for k in value)
+        found[ours] = {k.removeprefix(PARALLEL) if parallel else k: v for k, v in value.items()}
+    missing = [
+        NETWORKS[kind] for kind in ("guide", "generator") if not {kind, f"{kind}_average"} & found.keys()
+    ]
+    if missing:
+        held = few([str(key) for key in checkpoint], ", ") or "nothing"
+        raise RunError(
+            f"{name} is not a checkpoint of the release: {' and '.join(missing)} missing, it holds {held}"
+        )
+    notes = []
+    for kind in ("guide", "generator"):
+        live, average = kind, f"{kind}_average"
+        if live not in found:
+            notes.append(f"{name} holds no {NETWORKS[live]}: training on begins with {NETWORKS[average]}")
+            found[live] = found[average]
+        if average not in found:
+            notes.append(f"{name} holds no {NETWORKS[average]}: the average begins as {NETWORKS[live]}")
+            found[average] = found[live]
+    if "discriminator" not in found:
+        notes.append(
+            f"{name} holds no {NETWORKS['discriminator']}: training on begins the discriminator afresh"
+        )
+    return found, notes
+
+
+def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[NetworkConfig, int]:
+    """The settings and the image size that the shapes tell. The latter: each down-sampling doubles 16."""
+    generator = found["generator"]
+    convolutions = [k for k in generator if re.fullmatch(r"cnt_encoder\.model\.\d+\.conv\.weight", k)]
+    halvings = len(convolutions) - 1
+    if not 1 <= halvings <= 16:
+        raise RunError(
+            f"{name}: the generator has {max(halvings, 0)} down-samplings: those of the release have 1 or more"
+        )
+    image_size = CONTENT_SIZE * 2**halvings
+
+    def width(network: str, tensor: str, axis: int = 0) -> int:
+        value = found[network].get(tensor)
+        if value is None:
+            raise misfit(name, [f"{NETWORKS[network]} {tensor} is missing"])
+        if not isinstance(value, Tensor) or value.dim() <= axis or value.shape[axis] < 1:
+            raise misfit(name, [f"{NETWORKS[network]} {tensor} is {kind_of(value)}"])
+        return int(value.shape[axis])
+
+    def unless_default(value: int) -> int:
+        return 0 if value == default_width(image_size) else value
+
+    settings = NetworkConfig(
+        domains=width("guide", "disc.weight"),
+        style_width=width("guide", "cont.weight"),
+        guide_width=width("guide", "features.0.weight"),
+        generator_width=unless_default(width("generator", "cnt_encoder.model.0.conv.weight")),
+        discriminator_width=(
+            unless_default(width("discriminator", "main.0.weight")) if "discriminator" in found else 0
+        ),
+    )
+    return settings, image_size
+
+
+def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
+    """E, G and D with names and shapes but no values, so that a wrong file cannot ask for much memory."""
+    with torch.device("meta"):
+        return {
+            "guide": build_guide(settings),
+            "generator": build_generator(settings, image_size),
+            "discriminator": build_discriminator(settings, image_size),
+        }
+
+
+def _differences(key: str, theirs: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    problems = [f"{key} {k} is missing" for k in shapes if k not in theirs and not is_adain_statistic(k)]
+    problems += [f"{key} {k} is unexpected" for k in theirs if k not in shapes]
+    for k, shape in shapes.items():
+        if k in theirs and not fits(theirs[k], shape):
+            problems.append(f"{key} {k} is {kind_of(theirs[k])} where {shape} is expected")
+    return problems
+
+
+def _epoch_of(checkpoint: Mapping[str, Any]) -> int | None:
+    epoch = checkpoint.get("epoch")
+    return epoch if isinstance(epoch, int) and epoch >= 0 else None

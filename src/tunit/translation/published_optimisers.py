@@ -1,0 +1,92 @@
+"""The optimisers of a checkpoint of the release to and from those of a run: torch numbers the parameters.
+
+The numbers follow the order of the release's parameters, which differs from ours in D.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunit.config import OptimiserConfig
+from tunit.translation.published_names import published_names, published_order, published_shapes
+from tunit.translation.published_problems import fits, kind_of
+
+Tensors = dict[str, Tensor]
+
+# Our name of the network that each optimiser trains -> the release's key, and what it keeps of each parameter.
+OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
+MOMENTS = {
+    "guide": ("step", "exp_avg", "exp_avg_sq"),
+    "discriminator": ("step", "square_avg"),
+    "generator": ("step", "square_avg"),
+}
+# Our settings that the release's optimisers record, by the name there.
+RECORDED = {
+    "guide": {"lr": "guide_rate", "betas": "guide_betas", "weight_decay": "guide_weight_decay"},
+    "discriminator": {"lr": "discriminator_rate"},
+    "generator": {
+        "lr": "generator_rate",
+        "alpha": "rmsprop_alpha",
+        "eps": "rmsprop_eps",
+        "weight_decay": "weight_decay",
+    },
+}
+
+
+def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Tensors, list[str]]:
+    """The optimiser's state, by the name of the parameter that has the same place in the release; what is wrong."""
+    try:
+        order = [p for group in saved["param_groups"] for p in group["params"]]
+        state, places = dict(saved["state"]), set(order)
+    except (KeyError, TypeError, ValueError):
+        return {}, [f"{key} is not the state of an optimiser"]
+    parameters = dict(network.named_parameters())
+    names = [name for name in published_order(network) if name in parameters]
+    if len(order) != len(names):
+        return {}, [f"{key} is of {len(order)} parameters where {len(names)} are expected"]
+    theirs, shapes = published_names(network), published_shapes(network)
+    problems = [f"{key} state {k} is unexpected" for k in state if k not in places]
+    tensors: Tensors = {}
+    for name, place in zip(names, order, strict=True):
+        if place not in state:
+            continue  # it has had no gradient yet
+        if not isinstance(state[place], Mapping) or state[place].keys() != set(MOMENTS[ours]):
+            problems.append(f"{key} of {theirs[name]} holds {kind_of(state[place])}")
+            continue
+        for moment, value in state[place].items():
+            if isinstance(value, int):
+                value = torch.tensor(float(value))  # what the step was before PyTorch 1.12
+            shape = () if moment == "step" else shapes[theirs[name]]
+            if not fits(value, shape):
+                problems.append(
+                    f"{key} {moment} of {theirs[name]} is {kind_of(value)} where {shape} is expected"
+                )
+                continue
+            own_shape = () if moment == "step" else parameters[name].shape
+            tensors[f"optimiser.{ours}.{name}.{moment}"] = value.float().reshape(own_shape)
+    return tensors, problems
+
+
+def published_optimiser(
+    tensors: Tensors, ours: str, network: nn.Module, settings: OptimiserConfig
+) -> dict[str, Any]:
+    """The state of torch's optimiser, its parameters in the order and shapes of the release."""
+    parameters = dict(network.named_parameters())
+    names = [name for name in published_order(network) if name in parameters]
+    theirs, shapes = published_names(network), published_shapes(network)
+    state: dict[int, Tensors] = {}
+    for place, name in enumerate(names):
+        own = {m: tensors.get(f"optimiser.{ours}.{name}.{m}") for m in MOMENTS[ours]}
+        moments = {
+            m: v if m == "step" else v.reshape(shapes[theirs[name]]) for m, v in own.items() if v is not None
+        }
+        if moments:
+            state[place] = moments
+    options: dict[str, Any] = {k: getattr(settings, setting) for k, setting in RECORDED["generator"].items()}
+    options |= {"momentum": 0, "centered": False}
+    if ours == "guide":
+        options = {"eps": 1e-8, "amsgrad": False}
+    options |= {k: getattr(settings, setting) for k, setting in RECORDED[ours].items()}
+    return {"state": state, "param_groups": [options | {"params": list(range(len(names)))}]}

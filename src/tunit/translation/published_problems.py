@@ -1,0 +1,41 @@
+"""What is wrong with a checkpoint of the release, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunit.errors import RunError
+
+
+def misfit(name: str, problems: list[str]) -> RunError:
+    """The error that names the first problems of the checkpoint `name`."""
+    return RunError(f"{name} does not fit the networks of the release: {few(problems, '; ')}")
+
+
+def few(items: list[str], separator: str) -> str:
+    """The first three items, and how many more there are."""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return separator.join(items[:3]) + more
+
+
+def fits(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether `value` is a dense tensor of that shape whose every value is in memory, of floats unless a scalar.
+
+    Without the last check a file of a few bytes could stand for a tensor that fills the machine.
+    """
+    if not isinstance(value, Tensor) or value.shape != shape or value.layout != torch.strided:
+        return False
+    if value.device.type != "cpu" or not (value.is_floating_point() or shape == ()):
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def kind_of(value: Any) -> str:
+    """What something is, for an error message."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return ", ".join(str(k) for k in value) or "nothing"
+    return f"a {type(value).__name__}"

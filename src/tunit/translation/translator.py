@@ -1,0 +1,261 @@
+"""A trained model at work: redraw pictures in the style of others, and tell their domains.
+
+>>> translator = Translator.load("runs/mine")
+>>> translator.translate("cat.jpg", reference="tiger.jpg").save("tiger-like.png")
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tunit.data.augment import to_uint8
+from tunit.errors import ConfigError, DataError
+from tunit.networks.guide import Guidance
+from tunit.networks.model_file import TENSORS, Model, load_model
+from tunit.translation.pictures import (
+    Picture,
+    Pictures,
+    Report,
+    Resize,
+    Square,
+    check_fit,
+    check_resize,
+    from_square,
+    open_pictures,
+    squares,
+)
+
+BATCH = 32  # pictures through the networks at a time, and in memory
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Classified(NamedTuple):
+    """What the guide says of N pictures."""
+
+    domains: Tensor  # (N,) int64
+    confidences: Tensor  # (N,) the probability of that domain, 1 / domains to 1
+    styles: Tensor  # (N, style width)
+
+
+class Translator:
+    """The inference API of one trained model.
+
+    A picture is a path, a Pillow image of any mode, a uint8 array (H, W, 3), or a float tensor (3, S, S) in
+    [-1, 1] with S = `image_size`. Where several are taken, an iterable of these is fine, and so is the path of
+    a folder, an archive or a list; they are read `batch` at a time.
+
+    A picture that cannot be read raises DataError, unless `report` is given: a function that is told of it
+    (as a `LeftOut`), whereupon the picture is skipped. A picture that is given alone still raises.
+    """
+
+    def __init__(self, model: Model, *, precision: str = "float32", batch: int = BATCH) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
+        if batch < 1:
+            raise ConfigError(f"batch is {batch}: take at least 1")
+        self.model = model
+        self.precision = precision
+        self.batch = batch
+        self.device = model.guide.style_head.weight.device
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, device: str = "auto", precision: str = "float32", batch: int = BATCH
+    ) -> "Translator":
+        """The model of a run folder, or of any folder that holds a model.safetensors.
+
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
+        matrices, "float32" or "bfloat16".
+
+        Raises RunError where there is no model, ConfigError for a device that is not there.
+        """
+        path = Path(run)
+        folder = path.parent if path.name == TENSORS else path
+        return cls(load_model(folder, choose_device(device)), precision=precision, batch=batch)
+
+    @property
+    def domains(self) -> int:
+        """The number of domains, K."""
+        return self.model.settings.domains
+
+    @property
+    def image_size(self) -> int:
+        """S, the side of the squares that the networks see."""
+        return self.model.image_size
+
+    @property
+    def domain_sizes(self) -> list[int]:
+        """Of how many training pictures each domain's average style was taken; 0 for an empty domain."""
+        return [int(size) for size in self.model.domain_sizes]
+
+    def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
+        """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
+        parts = [guidance for _, _, guidance in self.guided(pictures, report=report)]
+        if not parts:
+            raise DataError("no picture can be used of those given: give at least one that can be read")
+        return Guidance(torch.cat([part.logits for part in parts]), torch.cat([part.style for part in parts]))
+
+    def guided(
+        self, pictures: Pictures, *, report: Report | None = None
+    ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
+        """Batch by batch: the pictures, what the networks see (B, 3, S, S), and the guidance; on the CPU."""
+        opened, alone = open_pictures(pictures, report)
+        return self._guided(self._batches(opened, self.model.fit, None if alone else report))
+
+    def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
+        """The style code (style width,) of a picture, or the mean of those of several."""
+        total = torch.zeros(self.model.settings.style_width, dtype=torch.float64)
+        number = 0
+        for _, _, guidance in self.guided(reference, report=report):
+            total += guidance.style.double().sum(0)
+            number += len(guidance.style)
+        if not number:
+            raise DataError("no reference can be used of those given: give at least one that can be read")
+        return (total / number).float()
+
+    def domain_style(self, k: int) -> Tensor:
+        """The average style code (style width,) of domain k, over the pictures of the training.
+
+        Raises ConfigError where k is out of range or the domain is empty.
+        """
+        sizes = self.domain_sizes
+        if not 0 <= k < self.domains:
+            raise ConfigError(f"domain {k} does not exist: this model knows domains 0 to {self.domains - 1}")
+        if not any(sizes):
+            raise ConfigError("this model holds no average style of any domain: give a reference picture")
+        if not sizes[k]:
+            filled = ", ".join(str(i) for i, size in enumerate(sizes) if size)
+            raise ConfigError(f"domain {k} is empty, it has no average style: take one of {filled}")
+        return self.model.domain_styles[k].float().cpu()
+
+    def translate(
+        self,
+        source: Pictures,
+        reference: Pictures | None = None,
+        *,
+        domain: int | None = None,
+        style: Tensor | None = None,
+        fit: str | None = None,
+        resize: Resize = None,
+        report: Report | None = None,
+    ) -> Image.Image | list[Image.Image]:
+        """`source` redrawn in one style: an image for one picture, a list for several (all in memory at once).
+
+        reference, domain, style: exactly one of them says the style: one or several pictures (averaged), the
+            number of a domain, or a style code (style width,).
+        fit, resize: as in `redraw`, which takes any number of sources and styles.
+        """
+        given = {"reference": reference, "domain": domain, "style": style}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) != 1:
+            got = " and ".join(names) or "none of them"
+            raise ConfigError(f"translate was given {got}: give exactly one of reference, domain and style")
+        if reference is not None:
+            style = self.style(reference, report=report)
+        elif domain is not None:
+            style = self.domain_style(domain)
+        assert style is not None
+        opened, alone = open_pictures(source, report)
+        pictures = (picture for _, picture in opened)
+        drawn = self.redraw(pictures, style[None], fit=fit, resize=resize, report=None if alone else report)
+        results = [images[0] for _, images in drawn]
+        return results[0] if alone else results
+
+    def redraw(
+        self,
+        sources: Pictures,
+        styles: Tensor,
+        *,
+        fit: str | None = None,
+        resize: Resize = None,
+        report: Report | None = None,
+    ) -> Iterator[tuple[Picture, list[Image.Image]]]:
+        """Each source with its results, one per style code, lazily and in bounded memory.
+
+        styles: (M, style width).
+        fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad", where the padding
+            is cut off the result; None is what the model was trained with. References are always fitted so.
+        resize: None gives results of the model's size (the longer side, after "pad"); "original" the source's
+            own size, or that of its central square after "crop"; a number the length of the longer side.
+        """
+        width = self.model.settings.style_width
+        if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
+            raise ConfigError(
+                f"style codes of shape {tuple(styles.shape[1:])} do not fit: this model's are ({width},)"
+            )
+        fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
+        opened, _ = open_pictures(sources, report)
+        return self._redrawn(self._batches(opened, fit, report), styles.to(self.device).float(), resize)
+
+    def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
+        """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
+        guidance = self.guide(pictures, report=report)
+        confidences, domains = guidance.logits.softmax(1).max(1)
+        return Classified(domains, confidences, guidance.style)
+
+    def _batches(
+        self, opened: Iterator[tuple[str, Picture]], fit: str, report: Report | None
+    ) -> Iterator[list[tuple[Picture, Square]]]:
+        stream = squares(opened, self.image_size, fit, self.model.background, report)
+        while batch := list(islice(stream, self.batch)):
+            yield batch
+
+    # Below, inference_mode is left at every yield: the caller's own code runs outside of it.
+
+    @torch.inference_mode()
+    def _guided(
+        self, batches: Iterator[list[tuple[Picture, Square]]]
+    ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
+        for batch in batches:
+            x = torch.stack([square.x for _, square in batch])
+            with self._computing():
+                guidance = self.model.guide(x.to(self.device))
+            on_cpu = Guidance(guidance.logits.float().cpu(), guidance.style.float().cpu())
+            yield [picture for picture, _ in batch], x, on_cpu
+
+    @torch.inference_mode()
+    def _redrawn(
+        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, resize: Resize
+    ) -> Iterator[tuple[Picture, list[Image.Image]]]:
+        generator = self.model.generator
+        for batch in batches:
+            x = torch.stack([square.x for _, square in batch]).to(self.device)
+            with self._computing():
+                content = generator.encode(x)  # once, whatever the number of styles
+                codes = (style.expand(len(x), -1) for style in styles)
+                drawn = [to_uint8(generator.decode(content, code)).cpu().numpy() for code in codes]
+            for row, (picture, square) in enumerate(batch):
+                yield picture, [from_square(pixels[row], square, resize) for pixels in drawn]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                yield
+        except torch.OutOfMemoryError:
+            raise ConfigError(
+                f"{self.device} has too little memory for batches of {self.batch}: lower the batch"
+            ) from None
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs: take another"
+        )
+    return device

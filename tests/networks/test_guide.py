@@ -1,0 +1,110 @@
+"""E: its size, shapes and initialisation, and its forward pass spelt out layer by layer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tunit.networks.guide import Guide
+
+WIDTHS = [64, 128, 256, 256, 512, 512, 512, 512]
+
+
+def test_number_of_parameters_is_the_papers() -> None:
+    with torch.device("meta"):
+        guide = Guide(10)
+    found = sum(p.numel() for p in guide.parameters())
+    assert round(found / 1e6, 1) == 9.3
+    convolutions = sum(9 * a * b + b + 2 * b for a, b in zip([3, *WIDTHS], WIDTHS, strict=False))
+    assert found == convolutions + 512 * 10 + 10 + 512 * 128 + 128
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("overclusters", [0, 50])
+def test_shapes(size: int, overclusters: int) -> None:
+    guide = Guide(7, width=1, style_width=16, overclusters=overclusters)
+    with torch.no_grad():
+        guidance = guide(torch.zeros(2, 3, size, size))
+    assert guidance.logits.shape == (2, 7)
+    assert guidance.style.shape == (2, 16)
+    if overclusters:
+        assert guidance.overcluster_logits is not None
+        assert guidance.overcluster_logits.shape == (2, overclusters)
+    else:
+        assert guidance.overcluster_logits is None
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_forward_pass_is_vgg_11_with_batch_norm(train: bool) -> None:
+    torch.manual_seed(0)
+    guide = Guide(5, width=4, style_width=6, overclusters=9).double()
+    for norm in (m for m in guide.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(norm.weight, 1, 0.2)
+        nn.init.normal_(norm.bias, 0, 0.2)
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    tensors = {k: v.clone() for k, v in guide.state_dict().items()}
+    values = iter([v for k, v in tensors.items() if k.startswith("trunk") and not k.endswith("tracked")])
+    h = x
+    for widths in ([4], [8], [16, 16], [32, 32], [32, 32]):
+        for width in widths:
+            weight, bias, gamma, beta, mean, var = (next(values) for _ in range(6))
+            h = F.conv2d(h, weight, bias, padding=1)
+            assert h.shape[1] == width
+            if train:
+                mean, var = h.mean((0, 2, 3)), h.var((0, 2, 3), unbiased=False)
+            h = (h - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+            h = (h * gamma[:, None, None] + beta[:, None, None]).clamp_min(0)
+        h = h.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))
+    features = h.mean((2, 3))
+    guidance = guide.train(train)(x)
+    for head, found in zip(("domain", "style", "overcluster"), guidance, strict=True):
+        expected = features @ tensors[f"{head}_head.weight"].T + tensors[f"{head}_head.bias"]
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_style_codes_are_not_normalised() -> None:
+    torch.manual_seed(0)
+    guide = Guide(2, width=4).eval()
+    lengths = guide(torch.randn(4, 3, 32, 32)).style.norm(dim=1)
+    assert (lengths - 1).abs().min() > 0.1
+
+
+@pytest.mark.parametrize("head_std", [0.01, 0.3])
+def test_initialisation(head_std: float) -> None:
+    torch.manual_seed(0)
+    guide = Guide(200, width=16, overclusters=300, head_std=head_std)
+    convolutions = [m for m in guide.modules() if isinstance(m, nn.Conv2d)]
+    for layer in convolutions:
+        tolerance = 5 / (2 * layer.weight.numel()) ** 0.5
+        expected = (2 / (9 * layer.out_channels)) ** 0.5  # fan-out
+        assert layer.weight.std().item() == pytest.approx(expected, rel=tolerance)
+    for layer, std in (
+        (guide.domain_head, head_std),
+        (guide.style_head, 0.01),
+        (guide.overcluster_head, head_std),
+    ):
+        assert layer is not None
+        tolerance = 5 / (2 * layer.weight.numel()) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(std, rel=tolerance)
+        convolutions.append(layer)
+    assert not any(layer.bias.any() for layer in convolutions)
+    for norm in (m for m in guide.modules() if isinstance(m, nn.BatchNorm2d)):
+        assert torch.equal(norm.weight, torch.ones_like(norm.weight))
+        assert not norm.bias.any()
+
+
+def test_the_papers_head_starts_undecided() -> None:
+    torch.manual_seed(0)
+    p = Guide(10, width=8)(torch.randn(4, 3, 32, 32)).logits.softmax(1)
+    assert (p - 0.1).abs().max() < 0.05
+
+
+def test_heads_stay_in_float32_under_autocast() -> None:
+    guide = Guide(3, width=4, overclusters=5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        guidance = guide(torch.randn(2, 3, 32, 32))
+        trunk = guide.trunk(torch.randn(2, 3, 32, 32))
+    assert trunk.dtype == torch.bfloat16  # autocast was at work
+    assert {t.dtype for t in guidance} == {torch.float32}

@@ -1,0 +1,40 @@
+"""Average style codes against a plain loop over pictures."""
+
+import numpy as np
+import torch
+from tiny_model import DOMAINS, WIDTH, noise, tiny_model, to_input
+
+from tunit.translation.averages import average_styles
+
+
+def test_it_is_the_mean_style_of_the_pictures_that_fall_into_each_domain():
+    guide = tiny_model().guide
+    pictures = [to_input(noise(seed)) for seed in range(24)]
+    styles, sizes = average_styles(guide, (torch.cat(pictures[i : i + 7]) for i in range(0, 24, 7)))
+    by_domain: dict[int, list] = {k: [] for k in range(DOMAINS)}
+    with torch.no_grad():
+        for x in pictures:
+            by_domain[int(guide(x).logits[0].argmax())].append(guide(x).style[0].numpy().astype(np.float64))
+    assert sizes.tolist() == [len(by_domain[k]) for k in range(DOMAINS)]
+    assert sum(size > 0 for size in sizes.tolist()) >= 2  # else the test would say little
+    for k, codes in by_domain.items():
+        expected = np.mean(codes, axis=0) if codes else np.zeros(WIDTH)
+        np.testing.assert_allclose(styles[k].numpy(), expected, atol=1e-4)
+
+
+def test_an_empty_domain_is_zero_and_counts_nothing():
+    guide = tiny_model().guide
+    with torch.no_grad():
+        guide.domain_head.bias[1] -= 1e6
+    styles, sizes = average_styles(guide, [to_input(noise(seed)) for seed in range(4)])
+    assert sizes[1] == 0
+    assert sizes.sum() == 4
+    assert not styles[1].any()
+
+
+def test_no_picture_at_all_is_all_zeros():
+    styles, sizes = average_styles(tiny_model().guide, [])
+    assert styles.shape == (DOMAINS, WIDTH)
+    assert not styles.any()
+    assert sizes.dtype == torch.int64
+    assert not sizes.any()

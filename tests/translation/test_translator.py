@@ -1,0 +1,349 @@
+"""The translator against the networks called by hand, for every kind of picture and every fit."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, to_pixels, write
+
+from tunit.data.fit import fit_picture
+from tunit.errors import ConfigError, DataError, RunError
+from tunit.translation.translator import Translator
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def translator(model):
+    return Translator(model)
+
+
+@torch.no_grad()
+def by_hand(model, source, style):
+    """G(x, s) of a square picture, as pixels."""
+    return to_pixels(model.generator(to_input(source), style[None]))
+
+
+@torch.no_grad()
+def style_of(model, pixels):
+    return model.guide(to_input(pixels)).style[0]
+
+
+def assert_close(image, pixels, levels=1):
+    """Equal up to the rounding of a value that lies between two levels."""
+    assert image.mode == "RGB"
+    assert np.abs(np.asarray(image).astype(int) - pixels.astype(int)).max() <= levels
+
+
+# One picture, one style
+
+
+def test_a_translation_is_the_generator_with_the_references_style_code(model, translator):
+    source, reference = noise(1), noise(2)
+    expected = by_hand(model, source, style_of(model, reference))
+    assert np.array_equal(np.asarray(translator.translate(source, reference)), expected)
+    other = by_hand(model, source, style_of(model, noise(3)))
+    assert np.abs(expected.astype(int) - other).max() > 20  # the style matters in this model
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "pillow", "array", "tensor"])
+def test_all_kinds_of_pictures_are_the_same_picture(kind, model, translator, tmp_path):
+    def as_kind(seed):
+        path = write(tmp_path / f"{seed}.png", seed)
+        kinds = {
+            "path": path,
+            "text": str(path),
+            "pillow": Image.open(path),
+            "array": noise(seed),
+            "tensor": to_input(noise(seed))[0],
+        }
+        return kinds[kind]
+
+    expected = by_hand(model, noise(1), style_of(model, noise(2)))
+    assert_close(translator.translate(as_kind(1), as_kind(2)), expected)
+
+
+def test_several_references_are_averaged(model, translator):
+    mean = torch.stack([style_of(model, noise(seed)) for seed in (2, 3, 4)]).mean(0)
+    torch.testing.assert_close(translator.style([noise(2), noise(3), noise(4)]), mean)
+    result = translator.translate(noise(1), [noise(2), noise(3), noise(4)])
+    assert_close(result, by_hand(model, noise(1), mean))
+
+
+def test_a_domain_and_a_style_code(model, translator):
+    assert torch.equal(translator.domain_style(2), model.domain_styles[2])
+    expected = by_hand(model, noise(1), model.domain_styles[2])
+    assert_close(translator.translate(noise(1), domain=2), expected)
+    assert_close(translator.translate(noise(1), style=model.domain_styles[2]), expected)
+
+
+# Many pictures
+
+
+def test_batching_does_not_change_results(model):
+    sources = [noise(seed) for seed in range(7)]
+    results = [Translator(model, batch=batch).translate(sources, noise(9)) for batch in (1, 3, 32)]
+    for source, *images in zip(sources, *results, strict=True):
+        expected = by_hand(model, source, style_of(model, noise(9)))
+        for image in images:
+            assert_close(image, expected)
+    styles = [Translator(model, batch=batch).style(sources) for batch in (1, 3, 32)]
+    torch.testing.assert_close(styles[0], styles[1])
+    torch.testing.assert_close(styles[0], styles[2])
+
+
+def test_redraw_takes_sources_only_as_they_are_needed(model):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(len(taken))
+            yield noise(len(taken))
+
+    stream = Translator(model, batch=4).redraw(endless(), model.domain_styles)
+    _, images = next(stream)
+    assert len(images) == DOMAINS
+    assert len(taken) == 4
+    for image, style in zip(images, model.domain_styles, strict=True):
+        assert_close(image, by_hand(model, noise(1), style))
+
+
+def test_a_folder_an_archive_and_a_tensor_of_several_pictures(model, translator, tmp_path):
+    for seed in (1, 2):
+        write(tmp_path / "folder" / f"{seed}.png", seed)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for seed in (1, 2):
+            archive.write(tmp_path / "folder" / f"{seed}.png", f"{seed}.png")
+    both = torch.cat([to_input(noise(1)), to_input(noise(2))])
+    expected = [by_hand(model, noise(seed), model.domain_styles[0]) for seed in (1, 2)]
+    for sources in (tmp_path / "folder", str(tmp_path / "a.zip"), both, np.stack([noise(1), noise(2)])):
+        results = translator.translate(sources, domain=0)
+        assert isinstance(results, list)
+        for image, pixels in zip(results, expected, strict=True):
+            assert_close(image, pixels)
+
+
+def test_classify_and_guide_are_the_guides_words(model, translator):
+    pictures = [noise(seed) for seed in range(5)]
+    with torch.no_grad():
+        expected = model.guide(torch.cat([to_input(picture) for picture in pictures]))
+    guidance = translator.guide(pictures)
+    torch.testing.assert_close(guidance.logits, expected.logits)
+    torch.testing.assert_close(guidance.style, expected.style)
+    domains, confidences, styles = translator.classify(pictures)
+    assert domains.tolist() == expected.logits.argmax(1).tolist()
+    exact = np.exp(expected.logits.double().numpy())
+    np.testing.assert_allclose(confidences, (exact / exact.sum(1, keepdims=True)).max(1), rtol=1e-5)
+    assert styles.shape == (5, WIDTH)
+    assert translator.classify(pictures[0]).domains.tolist() == domains[:1].tolist()
+
+
+# Modes, orientation, fits
+
+
+def test_transparent_cmyk_grey_and_rotated_sources(model, translator, tmp_path):
+    style = model.domain_styles[0]
+    pixels = noise(1)
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:16] = 255
+    clear = np.dstack([pixels, mask])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    on_white = np.where(mask[:, :, None] > 0, pixels, np.uint8(255))
+    grey = Image.fromarray(pixels).convert("L")
+    cmyk = Image.fromarray(pixels).convert("CMYK")
+    cmyk.save(tmp_path / "cmyk.tif")
+    turned = Image.fromarray(np.rot90(pixels))  # upright again after a turn to the right: orientation 6
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    cases = [
+        (tmp_path / "clear.png", on_white),
+        (Image.fromarray(clear), on_white),
+        (grey, np.asarray(grey)[:, :, None].repeat(3, axis=2)),
+        (cmyk, np.asarray(cmyk.convert("RGB"))),
+        (tmp_path / "cmyk.tif", np.asarray(cmyk.convert("RGB"))),
+        (tmp_path / "turned.png", pixels),
+        (Image.open(tmp_path / "turned.png"), pixels),
+    ]
+    for source, expected in cases:
+        assert_close(translator.translate(source, style=style), by_hand(model, expected, style))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (90, 30), (64, 64), (20, 31)])
+def test_sizes_of_every_fit(height, width, model, translator):
+    source = noise(1, height, width)
+    longer = max(height, width)
+    padded = (round(width * SIZE / longer), round(height * SIZE / longer))
+    shorter = (min(height, width),) * 2
+    sizes = {  # fit: (model's size, original, 50 pixels on the longer side)
+        "stretch": ((SIZE, SIZE), (width, height), (50, 50)),
+        "crop": ((SIZE, SIZE), shorter, (50, 50)),
+        "pad": (padded, (width, height), (round(50 * padded[0] / SIZE), round(50 * padded[1] / SIZE))),
+    }
+    for fit, (own, original, fifty) in sizes.items():
+        for resize, size in ((None, own), ("original", original), (50, fifty)):
+            assert translator.translate(source, domain=0, fit=fit, resize=resize).size == size
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_sources_are_fitted_as_asked_and_as_the_model_was_trained_by_default(fit, translator):
+    source = noise(1, 40, 70)
+    own = tiny_model(fit=fit)
+    square = by_hand(own, fit_picture(Image.fromarray(source), SIZE, fit), own.domain_styles[0])
+    if fit == "pad":
+        # 40 x 70 fills rows 7 to 24 of 32: the rest of the fitted square is background.
+        assert (fit_picture(Image.fromarray(np.zeros_like(source)), SIZE, fit) == 0).all(axis=(1, 2)).sum() == 18
+        square = square[7:25]
+    assert_close(Translator(own).translate(source, domain=0), square)
+    assert_close(translator.translate(source, domain=0, fit=fit), square)
+
+
+def test_original_size_is_the_size_on_disk_of_a_jpeg_that_was_decoded_reduced(translator, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(noise(1, 301, 503)).save(tmp_path / "large.jpg", exif=exif)
+    for fit, size in (("stretch", (301, 503)), ("pad", (301, 503)), ("crop", (301, 301))):
+        image = translator.translate(tmp_path / "large.jpg", domain=0, fit=fit, resize="original")
+        assert image.size == size
+
+
+def test_a_very_long_picture_keeps_a_line_when_padded(translator):
+    assert translator.translate(noise(1, 2, 900), domain=0, fit="pad").size == (SIZE, 1)
+    assert translator.translate(noise(1, 2, 900), domain=0, fit="pad", resize="original").size == (900, 2)
+
+
+# Loading
+
+
+def test_a_saved_model_is_loaded_from_its_folder_or_file(tmp_path):
+    model = save_tiny(tmp_path / "run")
+    expected = by_hand(model, noise(1), model.domain_styles[0])
+    for run in (tmp_path / "run", str(tmp_path / "run" / "model.safetensors")):
+        translator = Translator.load(run, device="cpu")
+        assert (translator.domains, translator.image_size) == (DOMAINS, SIZE)
+        assert translator.domain_sizes == [5, 0, 2]
+        assert_close(translator.translate(noise(1), domain=0), expected)
+
+
+def test_bfloat16_is_near(model, translator):
+    exact = np.asarray(translator.translate(noise(1), domain=0)).astype(int)
+    near = np.asarray(Translator(model, precision="bfloat16").translate(noise(1), domain=0)).astype(int)
+    assert 0 < np.abs(exact - near).mean() < 8
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_pictures(tmp_path):
+    model = save_tiny(tmp_path)
+    translator = Translator.load(tmp_path, device="cuda")
+    expected = by_hand(model, noise(1), style_of(model, noise(2)))
+    assert_close(translator.translate(noise(1), noise(2)), expected, levels=3)
+
+
+# Errors
+
+
+def test_missing_models_devices_and_precisions(tmp_path, model):
+    with pytest.raises(RunError, match=r"holds no model\.safetensors: give the folder of a run"):
+        Translator.load(tmp_path)
+    for device in ("gpu", "meta", "mps"):
+        with pytest.raises(ConfigError, match=f"device is '{device}': take auto, cpu, cuda or cuda:N"):
+            Translator.load(tmp_path, device=device)
+    with pytest.raises(ConfigError, match="device is 'cuda:99', but torch sees"):
+        Translator.load(tmp_path, device="cuda:99")
+    with pytest.raises(ConfigError, match="precision is 'float8': take one of float32, bfloat16"):
+        Translator(model, precision="float8")
+    with pytest.raises(ConfigError, match="batch is 0"):
+        Translator(model, batch=0)
+
+
+def test_exactly_one_style_is_wanted(translator):
+    with pytest.raises(ConfigError, match="was given none of them: give exactly one of reference, domain and"):
+        translator.translate(noise(1))
+    with pytest.raises(ConfigError, match="was given reference and domain"):
+        translator.translate(noise(1), noise(2), domain=0)
+    with pytest.raises(ConfigError, match=r"style codes of shape \(3,\) do not fit: this model's are \(8,\)"):
+        translator.translate(noise(1), style=torch.zeros(3))
+
+
+def test_domains_that_do_not_exist_or_are_empty(translator):
+    for k in (-1, 3):
+        with pytest.raises(ConfigError, match=f"domain {k} does not exist: this model knows domains 0 to 2"):
+            translator.domain_style(k)
+    with pytest.raises(ConfigError, match="domain 1 is empty, it has no average style: take one of 0, 2"):
+        translator.domain_style(1)
+    with pytest.raises(ConfigError, match="no average style of any domain: give a reference"):
+        Translator(tiny_model(sizes=(0, 0, 0))).domain_style(0)
+
+
+def test_fits_and_sizes_that_do_not_exist(translator):
+    with pytest.raises(ConfigError, match="fit 'zoom' is unknown"):
+        translator.translate(noise(1), domain=0, fit="zoom")
+    for resize, message in (("large", "size 'large' is no size"), (0, "size 0 is out of range"), (10**6, "range")):
+        with pytest.raises(ConfigError, match=message):
+            translator.translate(noise(1), domain=0, resize=resize)
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (7, "a int is no picture: give a path"),
+        (None, "a NoneType is no picture"),
+        (np.zeros((4, 4), np.uint8), r"a ndarray of shape \(4, 4\) is no picture"),
+        (np.zeros((4, 4, 4), np.uint8), r"a ndarray of shape \(4, 4, 4\) is no picture"),
+        (np.zeros((4, 4, 3), np.float32), "an array of float32 does not say its range"),
+        (torch.zeros(3, 16, 16), r"shape \(3, 16, 16\) does not fit: a float tensor must be \(3, 32, 32\)"),
+        (torch.zeros(3, 32, 32, dtype=torch.uint8), r"a torch.uint8 tensor of shape \(3, 32, 32\) does not fit"),
+        (torch.full((3, 32, 32), 200.0), r"values from 200 to 200: scale pictures to \[-1, 1\]"),
+        (torch.full((3, 32, 32), float("nan")), "values from nan"),
+        (Image.new("I;16", (4, 4)), "mode I;16 does not say its range"),
+        ([], "no picture can be used"),
+        ("nowhere.png", "nowhere.png does not exist"),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture, message, translator):
+    with pytest.raises(DataError, match=message):
+        translator.guide(picture)
+
+
+def broken(folder: Path) -> Path:
+    """A folder with two good pictures and a JPEG that is cut short."""
+    write(folder / "a.png", 1)
+    write(folder / "c.png", 2)
+    whole = io.BytesIO()
+    Image.fromarray(noise(3, 64, 64)).save(whole, "JPEG")
+    (folder / "b.jpg").write_bytes(whole.getvalue()[:500])
+    return folder
+
+
+def test_a_bad_picture_is_an_error_or_is_reported_and_skipped(model, translator, tmp_path):
+    folder = broken(tmp_path / "p")
+    with pytest.raises(DataError, match=r"b\.jpg cannot be used \(truncated: .*\): mend it or leave it out"):
+        translator.translate(folder, domain=0)
+    reported = []
+    results = translator.translate(folder, domain=0, report=reported.append)
+    assert [(item.name, item.reason) for item in reported] == [("b.jpg", "truncated")]
+    for image, seed in zip(results, (1, 2), strict=True):
+        assert_close(image, by_hand(model, noise(seed), model.domain_styles[0]))
+    mean = (style_of(model, noise(1)) + style_of(model, noise(2))) / 2
+    torch.testing.assert_close(translator.style(folder, report=reported.append), mean)
+    assert len(translator.classify(folder, report=reported.append).domains) == 2
+
+
+def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
+    bad = broken(tmp_path / "p") / "b.jpg"
+    for call in (translator.style, translator.classify):
+        with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
+            call(bad, report=lambda item: None)
+    with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
+        translator.translate(bad, domain=0, report=lambda item: None)
+    with pytest.raises(DataError, match="no reference can be used"):
+        translator.style([bad, bad], report=lambda item: None)
+    with Image.open(bad) as opened, pytest.raises(DataError, match="picture 0 cannot be used"):
+        translator.style(opened)
