@@ -1,7 +1,5 @@
 """A small random model whose guide tells pictures apart, saved as a run's model is; and pictures for it."""
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.config import NetworkConfig
-from tunit.errors import TunitError
 from tunit.networks.build import build_generator, build_guide
 from tunit.networks.model_file import Model, save_model
 
@@ -25,9 +22,9 @@ def tiny_model(fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Mode
     guide, generator = build_guide(settings).eval(), build_generator(settings, SIZE).eval()
     with torch.no_grad():
         guide.style_head.weight *= 300  # styles that differ visibly
-        look = guide.domain_head
-        spread = guide(torch.rand(200, 3, SIZE, SIZE) * torch.rand(200, 3, 1, 1) * 2 - 1).logits
-        look.bias -= spread.mean(0)  # all domains are met
+        usual = guide(torch.cat([to_input(noise(seed)) for seed in range(100, 140)])).logits
+        guide.domain_head.weight /= usual.std(0)[:, None]
+        guide.domain_head.bias -= (usual / usual.std(0)).mean(0)  # all domains are met
     styles = torch.randn(DOMAINS, WIDTH) * (torch.tensor(sizes)[:, None] > 0)
     counts = torch.tensor(sizes, dtype=torch.int64)
     return Model(guide, generator, settings, SIZE, fit, (255, 255, 255), styles, counts, step=7)
@@ -45,7 +42,9 @@ def noise(seed: int, height: int = SIZE, width: int = SIZE) -> NDArray[np.uint8]
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
     tint = rng.uniform(0.2, 1, 3)
-    smooth = Image.fromarray((coarse * tint).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray((coarse * tint).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     return np.asarray(smooth)
 
 
@@ -62,14 +61,3 @@ def to_input(pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 def to_pixels(y: torch.Tensor) -> NDArray[np.uint8]:
     return np.clip(np.rint((y[0].permute(1, 2, 0).numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
-def run_command(module, *argv: object) -> int:
-    """The command as the command line runs it, without the other commands."""
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    try:
-        return int(module.run(parser.parse_args([str(word) for word in argv])))
-    except TunitError as error:
-        print(f"tunit: {error}", file=sys.stderr)
-        return 2

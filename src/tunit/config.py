@@ -7,12 +7,16 @@ are unique over all sections, so that an override needs no section.
 
 import dataclasses
 import difflib
+import json
+import math
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -276,16 +280,16 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
 def _read_table(preset: str) -> dict[str, Any]:
     shipped = preset_names()
     if preset in shipped:
-        text = (resources.files("tunit") / "presets" / f"{preset}.toml").read_text("utf-8")
+        file: Traversable = resources.files("tunit") / "presets" / f"{preset}.toml"
     elif Path(preset).is_file():
-        text = Path(preset).read_text("utf-8")
+        file = Path(preset)
     else:
         raise ConfigError(
             f"{preset!r} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
         )
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
 
 
@@ -298,9 +302,10 @@ def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str):
             continue
-        if number != number or (low is not None and number < low) or (high is not None and number > high):
+        finite = -math.inf < number < math.inf
+        if not finite or (low is not None and number < low) or (high is not None and number > high):
             limits = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(f"{f.name} is {value}: take a value {limits}")
+            raise ConfigError(f"{f.name} is {value}: take a value {limits if finite else 'that is finite'}")
 
 
 def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
@@ -314,7 +319,8 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
                 raise ValueError(f"{len(kinds)} values are needed")
             return tuple(_scalar(k, v) for k, v in zip(kinds, parts, strict=True))
         if isinstance(kind, types.UnionType):  # int | float: whether there is a decimal point matters
-            whole = isinstance(value, int) or (isinstance(value, str) and value.lstrip("-").isdigit())
+            text = isinstance(value, str)
+            whole = re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, int)
             return _scalar(int if whole else float, value)
         return _scalar(kind, value)
     except (TypeError, ValueError) as error:
@@ -348,5 +354,6 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        # JSON escapes as TOML does, but for the delete character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

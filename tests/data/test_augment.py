@@ -165,7 +165,7 @@ def test_rotated_pictures_are_kornias() -> None:
     expected = kornia.geometry.transform.rotate(x, angle, mode="bilinear", align_corners=True)
     disc = torch.hypot(*torch.meshgrid(*[torch.arange(32) - 15.5] * 2, indexing="ij")) < 15
     torch.testing.assert_close(x_plus[:, :, disc], expected[:, :, disc], atol=1e-4, rtol=0)
-    assert angle.abs().min() > 5  # else nothing was seen
+    assert angle.abs().max() > 30  # else nothing was seen
 
 
 def random_affine_of(x: Tensor, settings: AugmentConfig) -> Tensor:
@@ -292,7 +292,7 @@ def test_all_together_are_their_composition() -> None:
     crop = np.linalg.inv(drawn("crop_area", "crop_aspect"))
     forward = flip @ crop @ shift @ rotate @ shear  # of a point of the picture
     np.testing.assert_allclose(drawn(*everything), np.linalg.inv(forward), atol=1e-5)
-    assert len({tuple(np.sign(np.linalg.det(m)) for m in (flip[i],)) for i in range(16)}) == 2
+    assert set(np.sign(np.linalg.det(flip))) == {-1, 1}
 
 
 # ---- colour ----

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.errors import ConfigError, DataError
 from tunit.data.galleries import (
     CAPTION,
     captioned,
@@ -15,6 +14,7 @@ from tunit.data.galleries import (
     matrix,
     stack,
 )
+from tunit.errors import ConfigError, DataError
 
 WHITE = (255, 255, 255)
 

@@ -15,6 +15,8 @@ from tunit.data.batches import Batch, make_batch
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase, train_step
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {
     "image_size": 32,
     "domains": 3,
@@ -90,15 +92,14 @@ class SlowTraining:
         for network in (self.E, self.G, self.D):
             network.zero_grad(set_to_none=True)
 
-    def information(self, logits: Tensor, logits_plus: Tensor) -> Tensor:
+    @staticmethod
+    def information(logits: Tensor, logits_plus: Tensor, balance: float) -> Tensor:
         p, q = F.softmax(logits, 1), F.softmax(logits_plus, 1)
         joint = sum(torch.outer(a, b) for a, b in zip(p, q, strict=True)) / len(p)
         joint = (joint + joint.T) / 2
         joint = torch.clamp(joint / joint.sum(), min=1e-10)
         independent = torch.outer(joint.sum(1), joint.sum(0))
-        return (joint * torch.log(joint)).sum() - self.w.marginal_balance * (
-            joint * torch.log(independent)
-        ).sum()
+        return (joint * torch.log(joint)).sum() - balance * (joint * torch.log(independent)).sum()
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
         positive = torch.stack([torch.dot(a, b) for a, b in zip(query, key, strict=True)])
@@ -124,13 +125,15 @@ class SlowTraining:
             style, shares = style + share * contrast, shares + share
             loss = loss + share * w.guide_style_weight * contrast
             if not labelled:
-                information = self.information(here.logits[rows], plus.logits[rows])
-                terms["guide/mutual_information"] = information
-                loss = loss - share * w.mutual_information_weight * information
+                # What is reported is the mutual information; what E maximises has the balanced marginals.
+                clusterings = [(here.logits, plus.logits, "mutual", w.mutual_information_weight)]
                 if here.overcluster_logits is not None:
-                    over = self.information(here.overcluster_logits[rows], plus.overcluster_logits[rows])
-                    terms["guide/overcluster_information"] = over
-                    loss = loss - share * w.overcluster_weight * over
+                    pair = (here.overcluster_logits, plus.overcluster_logits)
+                    clusterings.append((*pair, "overcluster", w.overcluster_weight))
+                for logits, logits_plus, name, weight in clusterings:
+                    views = (logits[rows], logits_plus[rows])
+                    terms[f"guide/{name}_information"] = self.information(*views, 1.0)
+                    loss = loss - share * weight * self.information(*views, w.marginal_balance)
             elif w.classification_weight:
                 entropy = F.cross_entropy(here.logits[rows], y[rows])
                 entropy = entropy + F.cross_entropy(plus.logits[rows], y[rows])

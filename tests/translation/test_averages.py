@@ -1,10 +1,13 @@
 """Average style codes against a plain loop over pictures."""
 
 import numpy as np
+import pytest
 import torch
-from tiny_model import DOMAINS, WIDTH, noise, tiny_model, to_input
 
+from tiny_model import DOMAINS, WIDTH, noise, tiny_model, to_input
 from tunit.translation.averages import average_styles
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_is_the_mean_style_of_the_pictures_that_fall_into_each_domain():

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, to_pixels, write
 
+from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, to_pixels, write
 from tunit.data.fit import fit_picture
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.translation.translator import Translator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,13 @@ def test_all_kinds_of_pictures_are_the_same_picture(kind, model, translator, tmp
     def as_kind(seed):
         path = write(tmp_path / f"{seed}.png", seed)
         kinds = {
-            "path": path,
-            "text": str(path),
-            "pillow": Image.open(path),
-            "array": noise(seed),
-            "tensor": to_input(noise(seed))[0],
+            "path": lambda: path,
+            "text": lambda: str(path),
+            "pillow": lambda: Image.open(path),
+            "array": lambda: noise(seed),
+            "tensor": lambda: to_input(noise(seed))[0],
         }
-        return kinds[kind]
+        return kinds[kind]()
 
     expected = by_hand(model, noise(1), style_of(model, noise(2)))
     assert_close(translator.translate(as_kind(1), as_kind(2)), expected)
@@ -199,7 +201,9 @@ def test_sources_are_fitted_as_asked_and_as_the_model_was_trained_by_default(fit
     square = by_hand(own, fit_picture(Image.fromarray(source), SIZE, fit), own.domain_styles[0])
     if fit == "pad":
         # 40 x 70 fills rows 7 to 24 of 32: the rest of the fitted square is background.
-        assert (fit_picture(Image.fromarray(np.zeros_like(source)), SIZE, fit) == 0).all(axis=(1, 2)).sum() == 18
+        assert (fit_picture(Image.fromarray(np.zeros_like(source)), SIZE, fit) == 0).all(
+            axis=(1, 2)
+        ).sum() == 18
         square = square[7:25]
     assert_close(Translator(own).translate(source, domain=0), square)
     assert_close(translator.translate(source, domain=0, fit=fit), square)
@@ -264,7 +268,9 @@ def test_missing_models_devices_and_precisions(tmp_path, model):
 
 
 def test_exactly_one_style_is_wanted(translator):
-    with pytest.raises(ConfigError, match="was given none of them: give exactly one of reference, domain and"):
+    with pytest.raises(
+        ConfigError, match="was given none of them: give exactly one of reference, domain and"
+    ):
         translator.translate(noise(1))
     with pytest.raises(ConfigError, match="was given reference and domain"):
         translator.translate(noise(1), noise(2), domain=0)
@@ -285,7 +291,11 @@ def test_domains_that_do_not_exist_or_are_empty(translator):
 def test_fits_and_sizes_that_do_not_exist(translator):
     with pytest.raises(ConfigError, match="fit 'zoom' is unknown"):
         translator.translate(noise(1), domain=0, fit="zoom")
-    for resize, message in (("large", "size 'large' is no size"), (0, "size 0 is out of range"), (10**6, "range")):
+    for resize, message in (
+        ("large", "size 'large' is no size"),
+        (0, "size 0 is out of range"),
+        (10**6, "range"),
+    ):
         with pytest.raises(ConfigError, match=message):
             translator.translate(noise(1), domain=0, resize=resize)
 
@@ -299,7 +309,10 @@ def test_fits_and_sizes_that_do_not_exist(translator):
         (np.zeros((4, 4, 4), np.uint8), r"a ndarray of shape \(4, 4, 4\) is no picture"),
         (np.zeros((4, 4, 3), np.float32), "an array of float32 does not say its range"),
         (torch.zeros(3, 16, 16), r"shape \(3, 16, 16\) does not fit: a float tensor must be \(3, 32, 32\)"),
-        (torch.zeros(3, 32, 32, dtype=torch.uint8), r"a torch.uint8 tensor of shape \(3, 32, 32\) does not fit"),
+        (
+            torch.zeros(3, 32, 32, dtype=torch.uint8),
+            r"a torch.uint8 tensor of shape \(3, 32, 32\) does not fit",
+        ),
         (torch.full((3, 32, 32), 200.0), r"values from 200 to 200: scale pictures to \[-1, 1\]"),
         (torch.full((3, 32, 32), float("nan")), "values from nan"),
         (Image.new("I;16", (4, 4)), "mode I;16 does not say its range"),
@@ -345,5 +358,7 @@ def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
         translator.translate(bad, domain=0, report=lambda item: None)
     with pytest.raises(DataError, match="no reference can be used"):
         translator.style([bad, bad], report=lambda item: None)
-    with Image.open(bad) as opened, pytest.raises(DataError, match="picture 0 cannot be used"):
+    path = tmp_path / "short.png"
+    path.write_bytes(write(tmp_path / "whole.png", 1).read_bytes()[:300])
+    with Image.open(path) as opened, pytest.raises(DataError, match="picture 0 cannot be used"):
         translator.style(opened)

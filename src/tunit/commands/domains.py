@@ -39,7 +39,7 @@ CROWDED = 0.6  # of all pictures in one domain: the others can hardly mean much
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit domains`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument(
         "source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or picture"
     )
@@ -94,11 +94,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.per_domain < 1:
         raise ConfigError(f"--per-domain is {args.per_domain}: take at least 1")
-    out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "domains"
+    out = args.out or (args.model if args.model.is_dir() else args.model.parent) / "domains"
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report)
-    translator = Translator.load(args.run, device=args.device, precision=args.precision, batch=args.batch)
+    translator = Translator.load(args.model, device=args.device, precision=args.precision, batch=args.batch)
     galleries = [f"domain_{k}.png" for k in range(translator.domains)]
     claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])
     tally = _look(translator, pictures, args.per_domain, report)
@@ -108,12 +108,15 @@ def run(args: argparse.Namespace) -> int:
     _print_table(tally)
     for remark in remarks(tally.sizes):
         say(remark)
-    print(f"{len(tally.rows):,} pictures: {printable(str(out))}; {summarise_left_out(left_out)}")
+    noun = "picture" if len(tally.rows) == 1 else "pictures"
+    print(f"{len(tally.rows):,} {noun}: {printable(str(out))}; {summarise_left_out(left_out)}")
     return 0
 
 
 def remarks(sizes: list[int]) -> list[str]:
-    """What to be wary of, in plain words."""
+    """What to be wary of, in plain words; sizes: pictures in each domain."""
+    if sum(sizes) < len(sizes):  # too few to say anything of the model
+        return []
     said = []
     empty = [str(k) for k, size in enumerate(sizes) if not size]
     if len(empty) == 1:

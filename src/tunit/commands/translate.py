@@ -35,7 +35,7 @@ ALL = "all"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit translate`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="what is redrawn")
     style = parser.add_mutually_exclusive_group(required=True)
     style.add_argument(
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     report = None if args.strict else left_out.append
     sources = find_sources(args.sources, out=args.out, report=report)
     references = find_sources(args.reference or [], out=None, report=report)
-    translator = Translator.load(args.run, device=args.device, precision=args.precision, batch=args.batch)
+    translator = Translator.load(args.model, device=args.device, precision=args.precision, batch=args.batch)
     domains = [] if args.domain is None else _domains(args.domain, translator)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format)

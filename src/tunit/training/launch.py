@@ -68,7 +68,15 @@ def start_run(
 
 
 # What may change when a run resumes: nothing that the result of a step depends on, but its length.
-RESUMABLE: tuple[str, ...] = ("steps", "device", "precision", "threads", "workers", "log_every", "sample_every")
+RESUMABLE: tuple[str, ...] = (
+    "steps",
+    "device",
+    "precision",
+    "threads",
+    "workers",
+    "log_every",
+    "sample_every",
+)
 RESUMABLE += ("checkpoint_every", "keep_checkpoints")
 
 
@@ -96,9 +104,7 @@ def resume_run(
             f"{wrong[0]} cannot change when a run resumes: leave it out, or train a new run "
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
-    config = config.with_overrides(overrides or {})
-    if overrides:
-        config = resolve_machine(config)
+    config = resolve_machine(config.with_overrides(overrides or {}))
     pictures = _pictures_of(run, config, source, about.get("source"), progress)
     if announce:
         announce(pictures)

@@ -96,15 +96,15 @@ def guide_loss(
     terms = {"guide/style": style}
     loss = weights.guide_style_weight * factor.mean() * style
     if batch.any_unlabelled:
-        information = _information(view.logits, view_plus.logits, unlabelled, weights.marginal_balance)
+        objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
         terms["guide/mutual_information"] = information
-        unsupervised = -weights.mutual_information_weight * information
+        unsupervised = -weights.mutual_information_weight * objective
         if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
-            over = _information(
-                view.overcluster_logits, view_plus.overcluster_logits, unlabelled, weights.marginal_balance
+            objective, information = _clustering(
+                view.overcluster_logits, view_plus.overcluster_logits, unlabelled, weights
             )
-            terms["guide/overcluster_information"] = over
-            unsupervised = unsupervised - weights.overcluster_weight * over
+            terms["guide/overcluster_information"] = information
+            unsupervised = unsupervised - weights.overcluster_weight * objective
         loss = loss + unlabelled.mean() * unlabelled_factor * unsupervised
     # Without a weight E_C stays out of the graph, so that weight decay does not touch it either.
     if batch.any_labelled and weights.classification_weight:
@@ -116,8 +116,16 @@ def guide_loss(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
-def _information(logits: Tensor, logits_plus: Tensor, weight: Tensor, balance: float) -> Tensor:
-    return losses.mutual_information(logits.softmax(1), logits_plus.softmax(1), weight, balance)
+def _clustering(
+    logits: Tensor, logits_plus: Tensor, weight: Tensor, weights: LossConfig
+) -> tuple[Tensor, Tensor]:
+    """What E maximises, and the mutual information itself: the same unless `marginal_balance` differs from 1."""
+    p, p_plus = logits.softmax(1), logits_plus.softmax(1)
+    objective = losses.mutual_information(p, p_plus, weight, weights.marginal_balance)
+    if weights.marginal_balance == 1:
+        return objective, objective
+    with torch.no_grad():
+        return objective, losses.mutual_information(p, p_plus, weight)
 
 
 def translation_step(

@@ -143,11 +143,14 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
     These batches lie before the first step (their step numbers are past any schedule's, their cursors apart).
     """
     length, size = len(state.queue), config.optimisers.batch_size
+    guide = state.networks.guide_average
+    before = {name: value.clone() for name, value in guide.named_buffers()}
     cursors: dict[str, int] = {}
     for i in range(-(-length // size)):
         batch = batches.draw(2**40 + i, size, cursors)
-        state.queue = push(state.queue, state.networks.guide_average(batch.x_plus).style)
-    state.networks.guide_average.load_state_dict(state.networks.guide.state_dict())
+        state.queue = push(state.queue, guide(batch.x_plus).style)
+    for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
+        value.copy_(before[name])
     state.cursors = {"all": 0}
 
 

@@ -1,0 +1,173 @@
+"""`tunit domains`: the table against the guide called by hand, and the galleries that go with it."""
+
+import csv
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_model import DOMAINS, SIZE, noise, save_tiny, to_input, write
+from tunit.cli import main
+from tunit.commands.domains import Tally, remarks
+from tunit.data.galleries import CAPTION, GAP
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NUMBER, TIMES = 20, 4  # pictures; enlargement of 32 px
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(NUMBER):
+        write(folder / ("even" if seed % 2 == 0 else "odd") / f"{seed}.png", seed)
+    return folder
+
+
+def domains(*words: object) -> int:
+    return main(["domains", *map(str, words)])
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@torch.no_grad()
+def expected(run) -> dict[str, tuple[int, float]]:
+    """Name -> domain and confidence, picture by picture."""
+    guide = save_tiny(run).guide
+    answers = {}
+    for seed in range(NUMBER):
+        logits = guide(to_input(noise(seed))).logits[0].double().numpy()
+        p = np.exp(logits - logits.max())
+        folder = "even" if seed % 2 == 0 else "odd"
+        answers[f"{folder}/{seed}.png"] = int(p.argmax()), float(p.max() / p.sum())
+    return answers
+
+
+def test_the_table_is_what_the_guide_says(run, pictures, tmp_path, capsys):
+    assert domains(run, pictures, "--out", tmp_path / "out", "--batch", 5) == 0
+    rows = rows_of(tmp_path / "out" / "domains.csv")
+    answers = expected(run)
+    assert [row["picture"] for row in rows] == sorted(answers)
+    # And no labels, though there are class folders.
+    assert list(rows[0]) == ["picture", "domain", "confidence"]
+    for row in rows:
+        domain, confidence = answers[row["picture"]]
+        assert int(row["domain"]) == domain
+        assert float(row["confidence"]) == pytest.approx(confidence, abs=2e-4)
+    said = capsys.readouterr().out
+    assert f"{NUMBER} pictures: {tmp_path / 'out'}; none left out" in said
+    for k in range(DOMAINS):
+        members = [confidence for domain, confidence in answers.values() if domain == k]
+        line = next(line for line in said.splitlines() if f" {k} " in line and "pictures" not in line)
+        numbers = [cell.strip() for cell in line.strip("│┃|").split("│")]
+        assert numbers[1] == str(len(members))
+        assert float(numbers[2]) == pytest.approx(np.mean(members), abs=2e-3)
+
+
+def test_a_gallery_holds_the_most_confident_pictures_the_surest_first(run, pictures, tmp_path):
+    assert domains(run, pictures, "--out", tmp_path / "out", "--per-domain", 3) == 0
+    answers = expected(run)
+    for k in range(DOMAINS):
+        members = sorted((-confidence, name) for name, (domain, confidence) in answers.items() if domain == k)
+        assert members  # in this set every domain has some
+        with Image.open(tmp_path / "out" / f"domain_{k}.png") as image:
+            shown = np.asarray(image)[CAPTION:]
+        side = SIZE * TIMES
+        best = members[:3]
+        assert shown.shape[0] == side
+        for column, (_, name) in enumerate(best):
+            left = column * (side + GAP)
+            tile = shown[:, left : left + side]
+            pixels = noise(int(name.split("/")[1].split(".")[0]))
+            assert np.array_equal(tile[::TIMES, ::TIMES], pixels)
+    with Image.open(tmp_path / "out" / "overview.png") as overview:
+        assert overview.height > DOMAINS * (CAPTION + SIZE * TIMES)
+
+
+def test_results_go_into_the_run_unless_told_otherwise_and_are_kept(tmp_path, pictures, capsys):
+    save_tiny(tmp_path / "run")
+    assert domains(tmp_path / "run", pictures) == 0
+    names = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
+    assert names == ["domain_0.png", "domain_1.png", "domain_2.png", "domains.csv", "overview.png"]
+    capsys.readouterr()
+    assert domains(tmp_path / "run", pictures) == 2
+    assert (
+        "domains.csv and 4 more exists already: give another --out, or --overwrite" in capsys.readouterr().err
+    )
+    one = write(tmp_path / "one.png", 1)
+    assert domains(tmp_path / "run", one, "--overwrite") == 0
+    left = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
+    assert len(left) == 3  # no gallery of an earlier call stays for a domain that is empty now
+    said = capsys.readouterr()
+    assert "1 picture: " in said.out
+    assert said.err == ""  # of so few pictures no domain need be met
+
+
+def test_an_archive_and_bad_pictures(run, tmp_path, capsys):
+    good = write(tmp_path / "good.png", 1)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(good, "z.png")
+        archive.add(good, "a.png")
+        empty = tarfile.TarInfo("empty.png")
+        archive.addfile(empty, io.BytesIO())
+    assert domains(run, tmp_path / "a.tar.gz", "--out", tmp_path / "out") == 0
+    assert [row["picture"] for row in rows_of(tmp_path / "out" / "domains.csv")] == ["a.png", "z.png"]
+    assert "1 left out: 1 empty (empty.png: 0 bytes)" in capsys.readouterr().out
+    assert domains(run, tmp_path / "a.tar.gz", "--out", tmp_path / "strict", "--strict") == 2
+    assert "empty.png cannot be used (empty: 0 bytes)" in capsys.readouterr().err
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere does not exist: give a folder"),
+        (["empty.png"], "no picture of empty.png could be read: 1 left out: 1 empty"),
+        (["good.png", "--per-domain", "0"], "--per-domain is 0: take at least 1"),
+        (["good.png", "--out", "good.png"], "good.png is a file: give a folder"),
+        (["good.png", "--device", "tpu"], "device is 'tpu': take auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "good.png", 1)
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert domains(run, *words, *([] if "--out" in words else ["--out", "out"])) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"tunit: {message}")
+    assert said.err.count("\n") == 1
+
+
+def test_remarks_in_plain_words():
+    assert remarks([10, 12, 9]) == []
+    assert remarks([6, 4]) == []  # 60 % is not more than 60 %
+    assert remarks([5]) == []  # a model of one domain
+    assert remarks([0, 2, 0]) == []  # fewer pictures than domains
+    assert remarks([3, 0, 0])[1].startswith("domain 0 holds 100% of the pictures: ")
+    assert remarks([5, 0, 5]) == ["domain 1 is empty: no picture fell into it"]
+    several = remarks([0, 30, 0, 70, 0])
+    assert several[0] == "domains 0, 2 and 4 are empty: no picture fell into them"
+    assert several[1].startswith("domain 3 holds 70% of the pictures: ")
+
+
+def test_a_tally_keeps_the_best_and_prefers_the_earlier_of_equals():
+    tally = Tally(2, 2)
+    for number, confidence in enumerate([0.5, 0.9, 0.7, 0.9, 0.7]):
+        tally.add(str(number), 1, confidence, np.full((2, 2, 3), number, np.uint8))
+    assert [image.getpixel((0, 0))[0] for image in tally.best(1)] == [1, 3]
+    assert tally.best(0) == []
+    assert tally.sizes == [0, 5]
+    assert tally.mean_confidence(1) == pytest.approx(0.74)

@@ -1,0 +1,51 @@
+"""A run small enough for tests: tiny networks, few pictures, every phase of the schedule within a few steps."""
+
+import numpy as np
+from PIL import Image
+
+from tunit.config import read_config
+
+STEPS = 12
+TINY = {
+    "image_size": 32,
+    "domains": 3,
+    "guide_width": 4,
+    "generator_width": 4,
+    "discriminator_width": 4,
+    "style_width": 8,
+    "batch_size": 4,
+    "guide_only_batch_size": 6,
+    "queue_length": 16,
+    "steps": STEPS,
+    "guide_only_until": 4,
+    "average_from": 7,
+    "log_every": 3,
+    "sample_every": 5,
+    "checkpoint_every": 5,
+    "device": "cpu",
+    "precision": "float32",
+    "threads": 1,
+    "workers": 1,
+}
+
+
+def tiny_config(preset="paper", **overrides):
+    return read_config(preset).with_overrides(TINY | overrides)
+
+
+def write_pictures(folder, number=20, side=40, seed=0):
+    """Random smooth pictures, all different."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(number):
+        coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def flags(**overrides):
+    """TINY as command-line flags."""
+    words = []
+    for name, value in (TINY | overrides).items():
+        words += ["--" + name.replace("_", "-"), str(value)]
+    return words

@@ -1,0 +1,175 @@
+"""A run that is stopped and resumed equals one that was not, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny_run import STEPS, flags, tiny_config, write_pictures
+
+from tunit.cli import main
+from tunit.errors import ConfigError, RunError
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import resume_run, start_run
+
+# What each case adds to the tiny schedule, so that every phase and every stream of the data is resumed across.
+CASES = {
+    "paper": {},
+    "demo's extras": {"overclusters": 5, "marginal_balance": 1.5, "overcluster_weight": 5.0, "r1_every": 3},
+    "few labels": {"labels": "csv", "labelled_ratio": 0.4, "labelled_only_until": 3},
+}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    rows = [f"{p.name},{'ab'[i % 2] if i % 3 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
+    (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")
+    return folder / "table.csv"
+
+
+def final(run):
+    tensors, about = read_tensors(checkpoints(run / "checkpoints")[-1])
+    return tensors, about
+
+
+def assert_equal_runs(one, other):
+    (ours, about), (theirs, about2) = final(one), final(other)
+    assert about == about2
+    assert ours.keys() == theirs.keys()
+    different = [k for k in ours if not torch.equal(ours[k], theirs[k])]
+    assert different == []
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("stop", [2, 5, 8])
+def test_resumed_equals_uninterrupted(tmp_path, pictures, case, stop):
+    config = tiny_config(**CASES[case])
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    start_run(pictures, whole, config, quiet=True)
+    start_run(pictures, parts, config.with_overrides({"steps": stop}), quiet=True)
+    assert final(parts)[1]["step"] == stop
+    resume_run(parts, overrides={"steps": str(STEPS)}, quiet=True)
+    assert_equal_runs(whole, parts)
+    steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(tmp_path, pictures):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        start_run(pictures, tmp_path / name, tiny_config(seed=seed), quiet=True)
+    assert_equal_runs(tmp_path / "a", tmp_path / "b")
+    assert not torch.equal(final(tmp_path / "a")[0]["queue"], final(tmp_path / "c")[0]["queue"])
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        data = data[: len(data) // 2]
+    elif how == "empty":
+        data = bytearray()
+    else:
+        data[-100] ^= 0xFF  # a single byte of a tensor: only the checksum can tell
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "one byte"])
+def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(tmp_path, pictures, how, capsys):
+    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
+    start_run(pictures, whole, tiny_config(), quiet=True)
+    start_run(pictures, hurt, tiny_config(steps=10), quiet=True)
+    newest = checkpoints(hurt / "checkpoints")[-1]
+    assert newest.stem == "step_00000010"
+    damage(newest, how)
+    resume_run(hurt, overrides={"steps": str(STEPS)})
+    assert "damaged" in capsys.readouterr().err
+    assert_equal_runs(whole, hurt)
+
+
+def test_nothing_whole_to_resume_from_is_one_sentence(tmp_path, pictures):
+    run = tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+    for path in checkpoints(run / "checkpoints"):
+        damage(path, "truncated")
+    with pytest.raises(RunError, match="no checkpoint to resume from"):
+        resume_run(run, quiet=True)
+
+
+def start_in_background(pictures, run, **overrides):
+    words = [sys.executable, "-m", "tunit", "train", str(pictures), "--out", str(run), "--preset", "paper"]
+    return subprocess.Popen(
+        words + flags(**overrides), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, number):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = {"steps": 60, "checkpoint_every": 10, "guide_only_until": 20, "average_from": 30}
+    start_run(pictures, whole, tiny_config(**settings), quiet=True)
+    process = start_in_background(pictures, killed, **settings)
+    wait_for(lambda: checkpoints(killed / "checkpoints"), process)
+    process.send_signal(number)
+    out = process.communicate(timeout=60)[0]
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + number
+        assert "tunit train --resume" in out
+        assert "Traceback" not in out
+    assert main(["train", "--resume", str(killed), "--quiet"]) == 0
+    assert_equal_runs(whole, killed)
+
+
+def test_a_run_is_never_overwritten_without_being_asked(tmp_path, pictures, capsys):
+    run = tmp_path / "run"
+    words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]
+    assert main(words) == 0
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    assert main(words) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+    assert main([*words, "--overwrite"]) == 0
+
+
+def test_overwrite_spares_a_folder_that_is_not_a_run(tmp_path, pictures, capsys):
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    words = ["train", str(pictures), "--out", str(folder), "--preset", "paper", "--overwrite", *flags()]
+    assert main(words) == 2
+    assert "not the folder of a run" in capsys.readouterr().err
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_the_result_depends_on_cannot_change_on_resume(tmp_path, pictures):
+    run = tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+    with pytest.raises(ConfigError, match="guide_rate cannot change"):
+        resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
+
+
+def test_changed_pictures_are_noticed_where_the_pack_is_gone(tmp_path, pictures):
+    run = tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+    for path in (run / "data").iterdir():
+        path.unlink()
+    resume_run(run, overrides={"steps": "6"}, quiet=True)  # packed again, the same
+    for path in (run / "data").iterdir():
+        path.unlink()
+    os.remove(pictures.parent / "003.png")
+    with pytest.raises(RunError, match="1 pictures differ"):
+        resume_run(run, overrides={"steps": "7"}, quiet=True)

@@ -1,0 +1,138 @@
+"""The loop: what a run folder holds, and how training ends when it must."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import STEPS, tiny_config, write_pictures
+
+from tunit.config import preset_names, read_config
+from tunit.errors import DataError, TrainingError
+from tunit.networks.model_file import load_model
+from tunit.training import step as step_module
+from tunit.training.launch import resume_run, start_run
+from tunit.training.schedule import batch_size_at, phase_at, stream_at
+
+
+def test_a_run_folder_holds_what_it_promises(tmp_path):
+    pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    calls = []
+    state = start_run(
+        pictures,
+        run,
+        tiny_config(),
+        quiet=True,
+        evaluate=lambda state: calls.append(state.step) or {"figure": 1.5},
+        evaluate_every=6,
+    )
+    assert state.step == STEPS
+    assert calls == [6, 12]
+    about = json.loads((run / "run.json").read_text())
+    assert about["pictures"] == 20
+    assert about["seed"] == 0
+    assert {"tunit", "torch", "python", "source", "command"} <= about.keys()
+    config = read_config(str(run / "config.toml"))
+    assert config.schedule.guide_only_until == 4
+    with (run / "pictures.csv").open() as file:
+        assert [row["picture"] for row in csv.DictReader(file)] == [f"{i:03d}.png" for i in range(20)]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6, 6, 9, 12, 12]
+    assert "generator/reconstruction" not in lines[0]  # E alone until step 4
+    assert "generator/reconstruction" in lines[-2]
+    assert lines[-1]["figure"] == 1.5
+    assert list((run / "tensorboard").iterdir())
+    assert sorted(p.name for p in (run / "samples").iterdir()) == [
+        "step_00000005.png",
+        "step_00000010.png",
+        "step_00000012.png",
+    ]
+    with Image.open(run / "samples" / "step_00000012.png") as grid:
+        assert grid.size == (2 * 9 * 32, 2 * 9 * 32)
+    model = load_model(run)
+    assert model.step == STEPS
+    assert model.domain_sizes.sum() == 20
+    for ours, theirs in zip(
+        model.generator.parameters(), state.networks.generator_average.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path):
+    run = tmp_path / "run"
+    start_run(
+        write_pictures(tmp_path / "p"), run, tiny_config(checkpoint_every=2, keep_checkpoints=2), quiet=True
+    )
+    names = sorted(p.name for p in (run / "checkpoints").iterdir())
+    assert names == ["step_00000010.safetensors", "step_00000012.safetensors"]
+
+
+def test_too_few_pictures_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="3 usable pictures, fewer than the batch size 6"):
+        start_run(write_pictures(tmp_path / "p", 3), tmp_path / "run", tiny_config(), quiet=True)
+
+
+def test_a_non_finite_loss_names_step_term_and_checkpoint(tmp_path, monkeypatch):
+    pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+    real = step_module.losses.reconstruction
+    count = iter(range(100))
+
+    def breaks_at_its_third_call(x_rec, x):
+        return real(x_rec, x) * (float("nan") if next(count) == 2 else 1.0)
+
+    monkeypatch.setattr(step_module.losses, "reconstruction", breaks_at_its_third_call)
+    good = (run / "checkpoints" / "step_00000005.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match=r"generator/reconstruction is nan at step 8.*step_00000005"):
+        resume_run(run, overrides={"steps": "12", "log_every": "20"}, quiet=True)
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["step_00000005.safetensors"]
+    assert (run / "checkpoints" / "step_00000005.safetensors").read_bytes() == good
+
+
+def test_a_higher_batch_than_pictures_is_refused_but_one_domain_works(tmp_path):
+    state = start_run(
+        write_pictures(tmp_path / "p"), tmp_path / "run", tiny_config(domains=1, steps=6), quiet=True
+    )
+    assert all(p.isfinite().all() for p in state.networks.guide.parameters())
+
+
+def test_the_schedule_has_its_phases_where_the_method_says():
+    config = read_config("paper").resolved_schedule()
+    assert [phase_at(s, config).joint for s in (0, 64_999, 65_000)] == [False, False, True]
+    assert [phase_at(s, config).generator_average_follows for s in (65_999, 66_000)] == [False, True]
+    few = config.with_overrides({"labelled_ratio": 0.25, "labelled_only_until": 20})
+    streams = [stream_at(s, few) for s in range(20, 420)]
+    assert {stream_at(s, few) for s in range(20)} == {"labelled"}
+    assert streams.count("labelled") == 100
+    demo = read_config("demo").resolved_schedule()
+    assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 32)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_trains_two_steps(tmp_path, preset):
+    small = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "batch_size": 4}
+    config = read_config(preset).with_overrides(
+        small | {"guide_only_batch_size": 0, "steps": 2, "guide_only_until": 1, "threads": 1, "workers": 1}
+    )
+    state = start_run(write_pictures(tmp_path / "p", 8), tmp_path / "run", config, quiet=True)
+    assert state.step == 2
+
+
+def test_the_default_preset_takes_its_size_from_the_pictures(tmp_path):
+    config = tiny_config("default", image_size=0, steps=2)
+    start_run(write_pictures(tmp_path / "p", 20, side=70), tmp_path / "run", config, quiet=True)
+    assert load_model(tmp_path / "run").image_size == 64
+
+
+def test_labels_are_not_looked_at_unless_asked(tmp_path):
+    for name in ("cat", "dog"):
+        write_pictures(tmp_path / "p" / name, 10, seed=len(name) + ord(name[0]))
+    one = start_run(tmp_path / "p", tmp_path / "one", tiny_config(), quiet=True)
+    index = np.array(
+        [row.split(",")[1] for row in (tmp_path / "one" / "pictures.csv").read_text().splitlines()[1:]]
+    )
+    assert set(index) == {""}
+    two = start_run(tmp_path / "p", tmp_path / "two", tiny_config(labels="folders"), quiet=True)
+    assert not torch.equal(one.queue, two.queue)
