@@ -21,9 +21,9 @@ from tunit.data.pack import open_packed
 from tunit.errors import ConfigError, RunError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
+from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.model_file import Model, load_model
 from tunit.networks.tensor_file import write_text
-from tunit.training.device import choose_device, resolve_machine
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
@@ -36,8 +36,9 @@ TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # apart from any seed of the training pictures by being added to it
 MINUTES = 8.0
 # The share of the time that training may plan with; drawing, measuring and a machine that slows down take the rest.
-TRAINING_SHARE = 0.8
+TRAINING_SHARE = 0.75
 FEWEST_JOINT_STEPS = 100
+LONGEST_LOOK_BACK = 200  # steps of the averages; the guide's keys must not lag behind for longer
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
 Say = Callable[[str], None]
@@ -71,7 +72,7 @@ def run_demo(
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
     say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
     write_creatures(out / "creatures", PICTURES, config.data.image_size, seed)
-    config = config.with_overrides({"steps": fitting_steps(config, 60 * minutes * TRAINING_SHARE)})
+    config = fitting_schedule(config, 60 * minutes * TRAINING_SHARE)
     say(
         f"training for {config.schedule.steps} steps: the first {config.schedule.guide_only_until} find domains"
     )
@@ -117,14 +118,20 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
     ]
 
 
-def fitting_steps(config: Config, seconds: float) -> int:
-    """How many steps of the demo's schedule take about `seconds` on this machine, measured on a throw-away state."""
+def fitting_schedule(config: Config, seconds: float) -> Config:
+    """The config with as many steps as take about `seconds` here, measured on a throw-away state.
+
+    The averages then look back over a quarter of the joint steps (up to 200): a short run cannot wait for longer
+    ones, a long run gains from them.
+    """
     alone = config.schedule.guide_only_until
     if not isinstance(alone, int):
         raise ConfigError(f"guide_only_until is {alone}: the demo's preset needs a number of steps")
     joint_seconds = _seconds_per_step(config, alone)
     left = seconds - alone * _seconds_per_step(config, 0)
-    return alone + max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
+    joint = max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
+    look_back = min(joint / 4, LONGEST_LOOK_BACK)
+    return config.with_overrides({"steps": alone + joint, "average_decay": 1 - 1 / look_back})
 
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 12) -> float:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from golden import GOLDEN, golden_weights, images, rng_of, shapes
 
+from golden import GOLDEN, golden_weights, images, rng_of, shapes
 from tunit.config import Config
 from tunit.data.batches import make_batch
 from tunit.networks.discriminator import Discriminator

@@ -1,7 +1,6 @@
 """A run that is stopped and resumed equals one that was not, bit for bit."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,8 +8,8 @@ import time
 
 import pytest
 import torch
-from tiny_run import STEPS, flags, tiny_config, write_pictures
 
+from tiny_run import STEPS, flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
@@ -170,6 +169,6 @@ def test_changed_pictures_are_noticed_where_the_pack_is_gone(tmp_path, pictures)
     resume_run(run, overrides={"steps": "6"}, quiet=True)  # packed again, the same
     for path in (run / "data").iterdir():
         path.unlink()
-    os.remove(pictures.parent / "003.png")
+    (pictures.parent / "003.png").unlink()
     with pytest.raises(RunError, match="1 pictures differ"):
         resume_run(run, overrides={"steps": "7"}, quiet=True)

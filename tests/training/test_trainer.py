@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_run import STEPS, tiny_config, write_pictures
 
+from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.config import preset_names, read_config
 from tunit.errors import DataError, TrainingError
 from tunit.networks.model_file import load_model

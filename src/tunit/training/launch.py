@@ -8,9 +8,9 @@ from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures
 from tunit.data.settings import pack_settings
 from tunit.errors import ConfigError, DataError, RunError
+from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
-from tunit.training.device import choose_device, resolve_machine
 from tunit.training.run_folder import (
     RunFolder,
     begin_run,

@@ -95,7 +95,8 @@ def new_state(config: Config, device: torch.device) -> TrainingState:
         generator_average = frozen_copy_of(generator, build_generator(config.networks, size))
     networks = Networks(guide, guide_average, generator, generator_average, discriminator)
     for network in networks.named().values():
-        network.to(device)
+        # Channels last is what both oneDNN and cuDNN convolve fastest.
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
     return TrainingState(networks, build_optimisers(networks, config.optimisers), queue)

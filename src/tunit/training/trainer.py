@@ -11,10 +11,10 @@ from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.errors import DataError
+from tunit.networks.device import choose_device
 from tunit.networks.model_file import save_model
 from tunit.networks.queue import push
 from tunit.training.checkpoint import load_newest, save_checkpoint
-from tunit.training.device import choose_device
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tunit.data.augment import to_uint8
 from tunit.errors import ConfigError, DataError
+from tunit.networks.device import choose_device
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import TENSORS, Model, load_model
 from tunit.translation.pictures import (
@@ -242,20 +243,3 @@ class Translator:
             raise ConfigError(
                 f"{self.device} has too little memory for batches of {self.batch}: lower the batch"
             ) from None
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs: take another"
-        )
-    return device

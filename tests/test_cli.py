@@ -1,0 +1,97 @@
+"""The command line: help, errors in one sentence, no heavy imports at start-up."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tunit import __version__
+from tunit.cli import COMMANDS, build_parser, main
+from tunit.config import all_fields
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_worth_reading(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert f"tunit {command}" in text.split("options:")[0]
+    assert len(text.splitlines()) > 10
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from tunit.cli import build_parser; build_parser(); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_train_has_a_flag_for_every_setting():
+    flags = build_parser().parse_args(
+        ["train", "x"]
+        + [
+            word
+            for name, (_, field) in all_fields().items()
+            for word in (
+                "--" + name.replace("_", "-"),
+                *map(str, field.default if isinstance(field.default, tuple) else (field.default,)),
+            )
+        ]
+    )
+    assert {k for k in vars(flags) if k.startswith("set_")} == {"set_" + name for name in all_fields()}
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train"], "give the folder of pictures and --out RUN"),
+        (["train", "/nowhere", "--out", "OUT"], "/nowhere"),
+        (["train", "x", "--out", "OUT", "--preset", "papr"], "did you mean 'paper'"),
+        (["train", "x", "--out", "OUT", "--image-size", "48"], "image_size is 48"),
+        (["train", "x", "--out", "OUT", "--fit", "crp"], "did you mean 'crop'"),
+        (["train", "--resume", "/nowhere"], "not the folder of a run"),
+        (["train", "x", "--resume", "OUT", "--overwrite"], "leave out --out, --preset, --overwrite"),
+        (["prepare", "/nowhere"], "/nowhere"),
+        (["domains", "/nowhere", "x"], "/nowhere"),
+        (["creatures", "OUT", "--size", "8"], "8"),
+        (["creatures", "OUT", "--seed", "-1"], "--seed is -1"),
+        (["demo", "--minutes", "0", "--out", "OUT"], "--minutes is 0"),
+        (["config", "nothing"], "neither a file nor a preset"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, capsys):
+    code = main([str(tmp_path / "out") if word == "OUT" else word for word in words])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert err.startswith("tunit: ")
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_reports_what_it_leaves_out(tmp_path, capsys):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "broken.jpg").write_text("no picture")
+    assert main(["creatures", str(tmp_path / "p" / "c"), "--number", "5", "--size", "32"]) == 0
+    words = ["prepare", str(tmp_path / "p"), "--out", str(tmp_path / "pack"), "--workers", "1"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "5 pictures at 32 x 32" in out
+    assert "1 unreadable (broken.jpg" in out
+    assert main(words) == 0
+    assert "unchanged, reused" in capsys.readouterr().out
+    assert main([*words, "--strict", "--image-size", "64"]) == 2
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_config_shows_what_a_preset_changes(capsys):
+    assert main(["config", "paper", "--changes"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["config", "demo", "--changes"]) == 0
+    assert "losses.r1_weight: 0.2 (paper: 10.0)" in capsys.readouterr().out

@@ -1,0 +1,63 @@
+"""The demo end to end, made tiny; its figures at full size are measured by running it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from tiny_run import TINY
+from tunit import demo
+from tunit.cli import main
+from tunit.config import read_config
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch, one_thread):
+    small = {k: v for k, v in TINY.items() if k not in ("domains", "steps")}
+    config = read_config("demo").with_overrides(small)
+    monkeypatch.setattr(demo, "read_config", lambda name: config)
+    monkeypatch.setattr(demo, "PICTURES", 36)
+    monkeypatch.setattr(demo, "TEST_PAIRS", 40)
+    monkeypatch.setattr(demo, "FEWEST_JOINT_STEPS", 4)
+    monkeypatch.setattr(demo, "fitting_schedule", lambda config, seconds: config.with_overrides({"steps": 8}))
+
+
+def test_the_demo_measures_saves_and_says(tmp_path, tiny_demo, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--minutes", "1", "--seed", "3"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert 0 <= summary["accuracy"] <= 1
+    assert summary["translation_error_ratio"] == pytest.approx(
+        summary["translation_error"] / min(summary["source_error"], summary["reference_error"])
+    )
+    assert summary["seed"] == 3
+    assert summary["seconds"] > 0
+    text = capsys.readouterr().out
+    assert f"accuracy {summary['accuracy']:.3f}" in text
+    assert f"ratio {summary['translation_error_ratio']:.3f}" in text
+    assert "tunit train YOUR_FOLDER" in text
+    for name in ("translations.png", "domains.png"):
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 90
+    assert (out / "run" / "model.safetensors").is_file()
+    assert main(["demo", "--out", str(out)]) == 2
+    assert "--overwrite the earlier demo" in capsys.readouterr().err
+    assert main(["demo", "--out", str(out), "--overwrite"]) == 0
+
+
+def test_the_demo_spares_a_folder_that_is_not_its_own(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("x")
+    assert main(["demo", "--out", str(tmp_path / "mine"), "--overwrite"]) == 2
+    assert (tmp_path / "mine" / "file").read_text() == "x"
+
+
+def test_the_steps_fit_the_time_and_are_never_too_few(monkeypatch):
+    config = read_config("demo").with_overrides({"guide_only_until": 100})
+    seconds = {0: 0.5, 100: 2.0}
+    monkeypatch.setattr(demo, "_seconds_per_step", lambda config, step: seconds[step])
+    fitting = demo.fitting_schedule(config, 50 + 800)
+    assert fitting.schedule.steps == 100 + 400
+    assert fitting.optimisers.average_decay == pytest.approx(0.99)
+    assert demo.fitting_schedule(config, 50 + 8000).optimisers.average_decay == pytest.approx(0.995)
+    assert demo.fitting_schedule(config, 1).schedule.steps == 100 + demo.FEWEST_JOINT_STEPS
