@@ -1,0 +1,137 @@
+"""The sections of the config: every constant of the method, with the paper's value as its default."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
+) -> Any:
+    """A config field: its default, a line of help, its range (ends included) or its choices."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": tuple(of)})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How pictures become squares."""
+
+    image_size: int = setting(
+        128, "side of the training pictures, a power of two from 32; 0 picks it from the data", low=0
+    )
+    fit: str = setting("stretch", "how a picture becomes a square", of=("stretch", "crop", "pad"))
+    background: tuple[int, int, int] = setting(
+        (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
+    )
+    min_side: int = setting(16, "a picture with a shorter side is left out", low=1)
+    labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
+    label_column: str = setting("label", "the CSV column that holds labels")
+    labelled_ratio: float = setting(0.0, "share of labelled steps in few-label training", low=0, high=1)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car)."""
+
+    flip: float = setting(0.5, "probability of a horizontal flip, both views", low=0, high=1)
+    rotation: float = setting(20.0, "largest rotation, degrees", low=0, high=180)
+    translation: float = setting(0.1, "largest shift, share of the side", low=0, high=1)
+    shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
+    crop_area: tuple[float, float] = setting(
+        (0.9, 1.1), "area of the random crop, share of the picture", low=0.01, high=4
+    )
+    crop_aspect: tuple[float, float] = setting(
+        (0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10
+    )
+    brightness: float = setting(0.4, "colour jitter: factor from 1 - b to 1 + b", low=0, high=1)
+    contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
+    saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
+    hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of E, G and D."""
+
+    domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
+    style_width: int = setting(128, "length of a style code", low=1)
+    guide_width: int = setting(64, "width of E's first convolution", low=1)
+    head_std: float = setting(
+        0.01, "initial standard deviation of the weights of E's clustering heads", low=0
+    )
+    overclusters: int = setting(
+        0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0
+    )
+    generator_width: int = setting(0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px", low=0)
+    discriminator_width: int = setting(0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px", low=0)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and constants of the losses (equations 1 to 6)."""
+
+    mutual_information_weight: float = setting(5.0, "weight of the mutual information in E's loss", low=0)
+    marginal_balance: float = setting(
+        1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0
+    )
+    overcluster_weight: float = setting(
+        0.0, "weight of the auxiliary head's mutual information in E's loss", low=0
+    )
+    guide_style_weight: float = setting(1.0, "weight of E's style contrastive loss (equation 2)", low=0)
+    classification_weight: float = setting(
+        5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0
+    )
+    joint_guide_factor: float = setting(
+        0.1, "factor on E's loss on unlabelled pictures once G and D train too", low=0
+    )
+    labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
+    adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
+    reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
+    generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
+    r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
+    r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1)
+    temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam for E, RMSprop for G and D; no learning-rate schedule."""
+
+    batch_size: int = setting(32, "pictures per step", low=2)
+    guide_only_batch_size: int = setting(0, "pictures per step while E trains alone; 0 for batch_size", low=0)
+    guide_rate: float = setting(1e-4, "Adam's learning rate for E", low=0)
+    guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=1)
+    guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
+    generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
+    discriminator_rate: float = setting(1e-4, "RMSprop's learning rate for D", low=0)
+    rmsprop_alpha: float = setting(0.99, "RMSprop's smoothing", low=0, high=1)
+    rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=0)
+    weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
+    average_decay: float = setting(0.999, "decay of the moving averages of E and G", low=0, high=1)
+    queue_length: int = setting(1024, "keys in the contrastive queue", low=1)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Phases, in steps; a number with a decimal point is a share of all steps."""
+
+    steps: int = setting(200_000, "length of the training", low=1)
+    labelled_only_until: int | float = setting(
+        0, "few-label training: labelled pictures alone until here", low=0
+    )
+    guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0)
+    average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run is carried out and written down; nothing here changes the method."""
+
+    seed: int = setting(0, "seeds everything random", low=0)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
+    precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
+    threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
+    workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0)
+    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
+    sample_every: int = setting(5_000, "steps between sample grids; 0 for none but the last", low=0)
+    checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1)
+    keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1)
