@@ -1,6 +1,5 @@
 """The training loop: pictures -> batch -> step -> log, sample, checkpoint; and how a run starts and resumes."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,11 +151,3 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
     for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
         value.copy_(before[name])
     state.cursors = {"all": 0}
-
-
-def seconds_per_step(training: Training, steps: int) -> float:
-    """Wall time of a step, the mean over the next `steps`, which are real steps of the run."""
-    began = time.perf_counter()
-    for _ in range(steps):
-        one_step(training)
-    return (time.perf_counter() - began) / steps

@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from tunit.config import Config
+from tunit.errors import ConfigError
+from tunit.networks.device import choose_device, choose_precision, resolve_machine
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_one_sentence(name):
+    with pytest.raises(ConfigError, match=f"device is '{name}'"):
+        choose_device(name)
+
+
+def test_auto_takes_a_gpu_where_there_is_one():
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_machine_is_resolved_once_and_for_all():
+    config = resolve_machine(Config())
+    assert config.run.threads >= 1
+    assert config.run.precision in ("float32", "bfloat16")
+    assert resolve_machine(config) == config
+    assert choose_precision("bfloat16", torch.device("cpu")) == "bfloat16"

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tunit.errors import RunError
+from tunit.networks.tensor_file import read_tensors, write_tensors, write_text
+
+TENSORS = {
+    "weights": torch.arange(12.0).reshape(3, 4),
+    "transposed": torch.arange(12.0).reshape(3, 4).T,  # not contiguous
+    "channels_last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+    "count": torch.tensor(7),
+    "half": torch.randn(5).bfloat16(),
+    "empty": torch.zeros(0, 3),
+}
+
+
+def test_what_is_written_is_read_back_and_other_readers_agree(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, TENSORS, {"step": 3, "cursors": {"all": 5}})
+    tensors, about = read_tensors(path)
+    assert about == {"step": 3, "cursors": {"all": 5}}
+    plain = load_file(path)
+    for name, value in TENSORS.items():
+        assert torch.equal(tensors[name], value)
+        assert torch.equal(plain[name], value)
+        assert tensors[name].dtype == value.dtype
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("place", [0, 4, 40, -1, -30])
+def test_any_changed_byte_is_noticed(tmp_path, place):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, TENSORS, {"step": 3})
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(bytes(data))
+    with pytest.raises(RunError, match="damaged"):
+        read_tensors(path)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        read_tensors(tmp_path / "none.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.ones(2)}, {})
+    with pytest.raises(TypeError):
+        write_tensors(path, {"a": torch.zeros(2)}, {"not json": object()})
+    assert torch.equal(read_tensors(path)[0]["a"], torch.ones(2))
+    write_text(tmp_path / "t.json", "{}")
+    assert (tmp_path / "t.json").read_text() == "{}"
