@@ -58,7 +58,7 @@ def test_version(capsys):
         (["train", "--resume", "/nowhere"], "not the folder of a run"),
         (["train", "x", "--resume", "OUT", "--overwrite"], "leave out --out, --preset, --overwrite"),
         (["prepare", "/nowhere"], "/nowhere"),
-        (["domains", "/nowhere", "x"], "/nowhere"),
+        (["domains", "/nowhere", "x"], "x does not exist"),
         (["creatures", "OUT", "--size", "8"], "8"),
         (["creatures", "OUT", "--seed", "-1"], "--seed is -1"),
         (["demo", "--minutes", "0", "--out", "OUT"], "--minutes is 0"),

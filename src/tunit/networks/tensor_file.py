@@ -20,7 +20,8 @@ from tunit.errors import RunError
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON values of `about`; until it is whole, `path` does not change."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"about": json.dumps(about, sort_keys=True), "crc32": str(_checksum(plain))}
+    text = json.dumps(about, sort_keys=True)
+    header = {"about": text, "crc32": str(_checksum(plain, text))}
     partial = path.with_name(path.name + ".partial")
     save_file(plain, partial, metadata=header)
     with partial.open("rb+") as file:
@@ -38,7 +39,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         about = json.loads(header["about"])
-        whole = int(header["crc32"]) == _checksum(tensors)
+        whole = int(header["crc32"]) == _checksum(tensors, header["about"])
     except FileNotFoundError:
         raise RunError(f"{path} does not exist: check the run folder") from None
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -48,11 +49,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    crc = 0
+def _checksum(tensors: Mapping[str, Tensor], about: str) -> int:
+    crc = zlib.crc32(about.encode())
     for name in sorted(tensors):
-        crc = zlib.crc32(name.encode(), crc)
-        crc = zlib.crc32(tensors[name].reshape(-1).view(dtype=uint8).numpy().data, crc)
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(dtype=uint8).numpy().data, crc)
     return crc
 
 
