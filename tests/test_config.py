@@ -365,3 +365,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\r\n\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"picture\.toml is not valid TOML"):
         read_config(str(tmp_path / "picture.toml"))
+
+
+def test_a_share_beyond_all_steps_is_refused():
+    with pytest.raises(ConfigError, match="guide_only_until is 65000.0, a share of all steps beyond 1"):
+        Config().with_overrides({"guide_only_until": "65000.0"})

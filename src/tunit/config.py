@@ -68,6 +68,12 @@ class Config:
         size = self.data.image_size
         if size and (size < 32 or size & (size - 1)):
             raise ConfigError(f"image_size is {size}: take a power of two from 32, such as 64 or 128")
+        for f in dataclasses.fields(self.schedule):
+            value = getattr(self.schedule, f.name)
+            if isinstance(value, float) and value > 1:
+                raise ConfigError(
+                    f"{f.name} is {value}, a share of all steps beyond 1: write a number of steps without a point"
+                )
         for name in ("crop_area", "crop_aspect"):
             low, high = getattr(self.augment, name)
             if low > high:
