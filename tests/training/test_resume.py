@@ -144,6 +144,15 @@ def test_a_run_is_never_overwritten_without_being_asked(tmp_path, pictures, caps
     assert main([*words, "--overwrite"]) == 0
 
 
+def test_a_mistyped_source_does_not_cost_the_run_that_overwrite_would_replace(tmp_path, pictures, capsys):
+    run = tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+    words = ["train", str(tmp_path / "typo"), "--out", str(run), "--preset", "paper", "--overwrite", *flags()]
+    assert main(words) == 2
+    assert "typo does not exist" in capsys.readouterr().err
+    assert checkpoints(run / "checkpoints")
+
+
 def test_overwrite_spares_a_folder_that_is_not_a_run(tmp_path, pictures, capsys):
     folder = tmp_path / "precious"
     folder.mkdir()

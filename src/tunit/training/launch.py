@@ -7,6 +7,7 @@ from tunit.config import Config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures
 from tunit.data.settings import pack_settings
+from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.tensor_file import write_text
@@ -44,14 +45,14 @@ def start_run(
     Raises RunError where `out` holds something already and `overwrite` does not say so.
     """
     run = RunFolder(out)
-    if run.exists() and not overwrite:
-        clear_for_new_run(run, overwrite=False)
     config = resolve_machine(config)
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source)})
     config = config.resolved_schedule()
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
+    if run.exists() and overwrite:
+        find_pictures(source)  # a mistyped source must not cost the run that is there
     clear_for_new_run(run, overwrite=overwrite)
     pictures = pack_pictures(
         source,
@@ -68,7 +69,7 @@ def start_run(
 
 
 # What may change when a run resumes: nothing that the result of a step depends on, but its length.
-RESUMABLE: tuple[str, ...] = (
+RESUMABLE = (
     "steps",
     "device",
     "precision",
@@ -76,8 +77,9 @@ RESUMABLE: tuple[str, ...] = (
     "workers",
     "log_every",
     "sample_every",
+    "checkpoint_every",
+    "keep_checkpoints",
 )
-RESUMABLE += ("checkpoint_every", "keep_checkpoints")
 
 
 def resume_run(

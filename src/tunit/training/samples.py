@@ -8,6 +8,7 @@ from PIL import Image
 
 from tunit.config import Config
 from tunit.data.augment import to_float, to_uint8
+from tunit.data.galleries import matrix
 from tunit.data.pack import PackedPictures
 from tunit.data.randomness import numpy_generator
 from tunit.networks.build import build_generator, build_guide
@@ -68,14 +69,10 @@ def write_samples(folder: Path, state: TrainingState, pictures: PackedPictures, 
         ]
     finally:
         networks.guide_average.train()
-    sources, references = images[:number].numpy(), images[number:].numpy()
-    corner = np.full_like(sources[0], 255)
-    table = [np.concatenate([corner, *references], axis=1)]
-    for source, row in zip(sources, out, strict=True):
-        table.append(np.concatenate([source, *to_uint8(row).cpu().numpy()], axis=1))
-    grid = Image.fromarray(np.concatenate(table, axis=0))
-    if config.data.image_size <= SMALL:
-        grid = grid.resize((grid.width * ENLARGE, grid.height * ENLARGE), Image.Resampling.NEAREST)
+    shown = [Image.fromarray(picture) for picture in images.numpy()]
+    results = [[Image.fromarray(picture) for picture in to_uint8(row).cpu().numpy()] for row in out]
+    enlarge = ENLARGE if config.data.image_size <= SMALL else 1
+    grid = matrix(shown[:number], shown[number:], results, enlarge=enlarge, gap=0)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{state.step:08d}.png"
     grid.save(path)
