@@ -39,6 +39,9 @@ MINUTES = 8.0
 TRAINING_SHARE = 0.85
 OTHER_SECONDS = 50.0
 FEWEST_JOINT_STEPS = 100
+SHORTEST_LOOK_BACK = (
+    100  # steps; with averages of 25 steps the contrastive loss and with it E's domains collapse
+)
 LONGEST_LOOK_BACK = 200  # steps of the averages; the guide's keys must not lag behind for longer
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
@@ -122,7 +125,7 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
 def fitting_schedule(config: Config, seconds: float) -> Config:
     """The config with as many steps as take about `seconds` here, measured on a throw-away state.
 
-    The averages then look back over a quarter of the joint steps (up to 200): a short run cannot wait for longer
+    The averages then look back over a quarter of the joint steps (100 to 200): a short run cannot wait for longer
     ones, a long run gains from them.
     """
     alone = config.schedule.guide_only_until
@@ -131,7 +134,7 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
     joint_seconds = _seconds_per_step(config, alone)
     left = seconds - alone * _seconds_per_step(config, 0)
     joint = max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
-    look_back = min(joint / 4, LONGEST_LOOK_BACK)
+    look_back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
     return config.with_overrides({"steps": alone + joint, "average_decay": 1 - 1 / look_back})
 
 
