@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from tunit._version import __version__
 from tunit.errors import TunitError
 
-COMMANDS = ("demo", "creatures", "prepare", "train", "domains", "translate", "convert", "config")
+COMMANDS = (
+    "demo",
+    "creatures",
+    "prepare",
+    "train",
+    "domains",
+    "translate",
+    "evaluate",
+    "convert",
+    "config",
+)
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 

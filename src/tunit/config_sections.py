@@ -61,6 +61,9 @@ class NetworkConfig:
     overclusters: int = setting(
         0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0
     )
+    candidate_heads: int = setting(
+        0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0
+    )
     generator_width: int = setting(0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px", low=0)
     discriminator_width: int = setting(0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px", low=0)
 

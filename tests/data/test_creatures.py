@@ -27,7 +27,7 @@ from tunit.errors import DataError
 CREATURES = sample_creatures(120, seed=7)
 ONE_OF_EACH = [next(c for c in CREATURES if c.style.species == k) for k in range(6)]
 CONTENT_RANGES = {
-    "x": (-0.14, 0.14), "y": (-0.14, 0.14), "size": (0.60, 0.85), "tilt": (-20, 20), "turn": (-1, 1),
+    "x": (-0.1, 0.1), "y": (-0.1, 0.1), "size": (0.78, 1), "tilt": (-18, 18), "turn": (-1, 1),
     "gaze_x": (-1, 1), "gaze_y": (-1, 1), "openness": (0.4, 1), "smile": (-0.7, 1), "mouth": (0, 1),
     "left_arm": (0, 1), "right_arm": (0, 1),
 }  # fmt: skip

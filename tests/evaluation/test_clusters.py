@@ -2,9 +2,20 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
+from sklearn.metrics.pairwise import cosine_distances
 
-from tunit.evaluation.clusters import clustering_accuracy, confusion_matrix, domain_names
+from tunit.evaluation.clusters import (
+    adjusted_rand_index,
+    clustering_accuracy,
+    confusion_matrix,
+    domain_names,
+    domain_sizes,
+    inter_over_intra,
+    normalised_mutual_information,
+    purity,
+)
 
 
 def literal_accuracy(domains, classes):
@@ -39,3 +50,64 @@ def test_domains_are_named_after_the_class_they_hold_most_of():
         0: "owl",
         2: "fox",
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nmi_and_ari_against_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, 4, 80)
+    domains = np.where(rng.random(80) < 0.6, classes, rng.integers(0, 6, 80))
+    assert normalised_mutual_information(domains, classes) == pytest.approx(
+        normalized_mutual_info_score(classes, domains), abs=1e-12
+    )
+    assert adjusted_rand_index(domains, classes) == pytest.approx(
+        adjusted_rand_score(classes, domains), abs=1e-12
+    )
+
+
+def test_nmi_and_ari_where_there_is_nothing_to_tell():
+    one, two = np.zeros(10, np.int64), np.repeat([0, 1], 5)
+    assert normalised_mutual_information(one, one) == adjusted_rand_index(one, one) == 1
+    assert normalised_mutual_information(one, two) == adjusted_rand_index(one, two) == 0
+    single = np.zeros(1, np.int64)
+    assert adjusted_rand_index(single, single) == adjusted_rand_score(single, single) == 1
+
+
+def test_purity_lets_a_class_have_several_domains():
+    classes = np.repeat([0, 1], 6)
+    domains = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 0])
+    assert purity(domains, classes) == pytest.approx(11 / 12)
+    assert clustering_accuracy(domains, classes) == pytest.approx(6 / 12)
+
+
+def literal_ioi(styles, domains):
+    distances = cosine_distances(styles)
+    inter = [distances[i, j] for i in range(len(styles)) for j in range(i) if domains[i] != domains[j]]
+    intra = [distances[i, j] for i in range(len(styles)) for j in range(i) if domains[i] == domains[j]]
+    return np.mean(inter) / np.mean(intra)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ioi_is_the_ratio_over_all_pairs(seed):
+    rng = np.random.default_rng(seed)
+    domains = rng.integers(0, 4, 50)
+    styles = rng.normal(size=(50, 7)) + 2 * rng.normal(size=(4, 7))[domains]
+    assert inter_over_intra(styles, domains) == pytest.approx(literal_ioi(styles, domains), rel=1e-9)
+    assert inter_over_intra(3 * styles, domains + 2) == pytest.approx(literal_ioi(styles, domains), rel=1e-9)
+
+
+@pytest.mark.parametrize("domains", [[0, 0, 0], [0, 1, 2], [0, 0, 1]])
+def test_ioi_does_not_exist_without_pairs_or_distances(domains):
+    same = np.ones((3, 4))
+    assert inter_over_intra(same, np.array(domains)) is None
+
+
+def test_domain_sizes():
+    found = domain_sizes(np.array([0, 0, 2, 2]), 4)
+    assert (found.sizes, found.empty) == ([2, 0, 2, 0], [1, 3])
+    assert found.entropy == pytest.approx(np.log(2))
+    assert found.effective == pytest.approx(2)
+
+
+def test_an_empty_last_domain_has_its_row():
+    assert confusion_matrix(np.array([0]), np.array([1]), 3).tolist() == [[0, 1], [0, 0], [0, 0]]

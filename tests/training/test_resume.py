@@ -19,7 +19,14 @@ from tunit.training.launch import resume_run, start_run
 # What each case adds to the tiny schedule, so that every phase and every stream of the data is resumed across.
 CASES = {
     "paper": {},
-    "demo's extras": {"overclusters": 5, "marginal_balance": 1.5, "overcluster_weight": 5.0, "r1_every": 3},
+    "demo's extras": {
+        "overclusters": 5,
+        "candidate_heads": 2,
+        "head_std": 0.3,
+        "marginal_balance": 1.5,
+        "overcluster_weight": 5.0,
+        "r1_every": 3,
+    },
     "few labels": {"labels": "csv", "labelled_ratio": 0.4, "labelled_only_until": 3},
 }
 

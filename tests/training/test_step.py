@@ -133,7 +133,14 @@ class SlowTraining:
                 for logits, logits_plus, name, weight in clusterings:
                     views = (logits[rows], logits_plus[rows])
                     terms[f"guide/{name}_information"] = self.information(*views, 1.0)
-                    loss = loss - share * weight * self.information(*views, w.marginal_balance)
+                    objective = self.information(*views, w.marginal_balance)
+                    if name == "mutual" and here.candidate_logits is not None:
+                        heads = len(here.candidate_logits)
+                        for h in range(heads):
+                            views = (here.candidate_logits[h][rows], plus.candidate_logits[h][rows])
+                            objective = objective + self.information(*views, w.marginal_balance)
+                        objective = objective / (1 + heads)
+                    loss = loss - share * weight * objective
             elif w.classification_weight:
                 entropy = F.cross_entropy(here.logits[rows], y[rows])
                 entropy = entropy + F.cross_entropy(plus.logits[rows], y[rows])
@@ -246,6 +253,8 @@ CASES = {
         {"overclusters": 5, "overcluster_weight": 2.0, "marginal_balance": 1.3}, y=UNLABELLED_6
     ),
     "overclusters, few labels": Case({"overclusters": 5, "overcluster_weight": 2.0}, y=MIXED),
+    "candidate heads": Case({"candidate_heads": 2, "marginal_balance": 1.3}, y=UNLABELLED_6),
+    "candidate heads, few labels": Case({"candidate_heads": 3}, y=MIXED),
     "other weights": Case(
         {
             "mutual_information_weight": 2.0,

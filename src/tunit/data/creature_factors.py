@@ -14,10 +14,10 @@ _CONTENT, _STYLE, _ORDER = 0, 1, 2
 class Content:
     """Pose and expression: every species is drawn from the same factors on the same skeleton."""
 
-    x: float  # centre right of the picture's, as a fraction of its side: -0.14 .. 0.14
+    x: float  # centre right of the picture's, as a fraction of its side: -0.1 .. 0.1
     y: float  # centre below the picture's, as a fraction of its side: as x, less for a large creature
-    size: float  # height of the skeleton as a fraction of the picture's side: 0.60 .. 0.85
-    tilt: float  # rotation in the picture plane, degrees clockwise: -20 .. 20
+    size: float  # height of the skeleton as a fraction of the picture's side: 0.78 .. 1
+    tilt: float  # rotation in the picture plane, degrees clockwise: -18 .. 18
     turn: float  # where the head and body face: -1 (left) .. -0.35 and 0.35 .. 1 (right), never straight on
     gaze_x: float  # pupils: -1 (left) .. 1 (right)
     gaze_y: float  # pupils: -1 (up) .. 1 (down)
@@ -57,14 +57,14 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
 
 
 def _sample_content(rng: np.random.Generator) -> Content:
-    size = float(rng.uniform(0.60, 0.85))
-    room = min(0.14, (1 - size) / 2)  # the larger, the nearer to the middle: no cut heads
+    size = float(rng.uniform(0.78, 1.0))
+    room = min(0.1, (1 - size) / 2)  # the larger, the nearer to the middle: no cut heads
     turn = float(rng.uniform(0.35, 1.0)) * (1 if rng.random() < 0.5 else -1)
     return Content(
-        x=float(rng.uniform(-0.14, 0.14)),
+        x=float(rng.uniform(-0.1, 0.1)),
         y=float(rng.uniform(-room, room)),
         size=size,
-        tilt=float(rng.uniform(-20, 20)),
+        tilt=float(rng.uniform(-18, 18)),
         turn=turn,
         gaze_x=float(rng.uniform(-1, 1)),
         gaze_y=float(rng.uniform(-1, 1)),

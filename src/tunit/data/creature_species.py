@@ -23,7 +23,7 @@ LOOKS: tuple[Look, ...] = (
         mouth=(0.0, 0.22), mouth_half=0.26, arm=(0.10, 0.14),
     ),
     Look(  # owl
-        base=(0.50, 0.17, 312), second=(0.90, 0.05, 325), accent=(0.34, 0.14, 308), paw=(0.78, 0.15,  70),
+        base=(0.60, 0.21, 316), second=(0.92, 0.06, 325), accent=(0.42, 0.17, 310), paw=(0.78, 0.15,  70),
         iris=(0.76, 0.15, 85), habitat=290, head=(0.60, 0.48), body=(0.45, 0.42), eyes=(0.26, -0.06),
         behind=parts.nothing, on_body=parts.owl_on_body, ears=parts.owl_ears,
         on_head=parts.owl_on_head, nose=parts.owl_nose,

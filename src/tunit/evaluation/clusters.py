@@ -1,33 +1,126 @@
-"""Figures of a clustering against known classes.
+"""Figures of a clustering: by itself, by its style codes, and against known classes.
 
 References:
     [1] Kuhn. The Hungarian method for the assignment problem, 1955.
+    [2] Strehl, Ghosh. Cluster ensembles, JMLR 2002 (normalised mutual information).
+    [3] Hubert, Arabie. Comparing partitions, 1985 (adjusted Rand index).
+    [4] TUNIT section 4.1 (inter- over intra-cluster distance, IOI).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+Integers = NDArray[np.int64]
+SMALLEST_DISTANCE = 1e-12  # a mean distance below is none
 
-def confusion_matrix(domains: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many pictures of class j lie in domain i: (largest domain + 1, largest class + 1)."""
-    matrix = np.zeros((domains.max() + 1, classes.max() + 1), np.int64)
+
+def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> Integers:
+    """How many pictures of class j lie in domain i: (domains, classes).
+
+    domains, classes: (N,) integers from 0. number: of domains, where the last ones may be empty.
+    """
+    matrix = np.zeros((max(number, domains.max() + 1), classes.max() + 1), np.int64)
     np.add.at(matrix, (domains, classes), 1)
     return matrix
 
 
-def clustering_accuracy(domains: NDArray[np.int64], classes: NDArray[np.int64]) -> float:
+def matching(matrix: Integers) -> dict[int, int]:
+    """The one-to-one matching of domains to classes [1] that most pictures agree with."""
+    rows, columns = linear_sum_assignment(matrix, maximize=True)
+    return dict(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def clustering_accuracy(domains: Integers, classes: Integers) -> float:
     """Share of pictures whose domain is matched to their class, under the best one-to-one matching [1].
 
     domains, classes: (N,) integers from 0. Where there are more domains than classes, the pictures of a domain
     without a class count as wrong.
     """
     matrix = confusion_matrix(domains, classes)
-    rows, columns = linear_sum_assignment(matrix, maximize=True)
-    return float(matrix[rows, columns].sum() / len(domains))
+    return float(sum(matrix[i, j] for i, j in matching(matrix).items()) / len(domains))
 
 
-def domain_names(domains: NDArray[np.int64], classes: NDArray[np.int64], names: list[str]) -> dict[int, str]:
+def purity(domains: Integers, classes: Integers) -> float:
+    """Share of pictures whose class is the most frequent one of their domain: any number of domains to a class."""
+    return float(confusion_matrix(domains, classes).max(1).sum() / len(domains))
+
+
+def entropy(counts: NDArray[np.generic]) -> float:
+    """Of the shares of `counts`, in nats; zeros add nothing."""
+    shares = np.asarray(counts, np.float64).ravel()
+    shares = shares[shares > 0] / shares.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def normalised_mutual_information(domains: Integers, classes: Integers) -> float:
+    """NMI [2]: mutual information over the mean of both entropies, 0 to 1; 1 where both have a single part."""
+    matrix = confusion_matrix(domains, classes)
+    first, second = entropy(matrix.sum(1)), entropy(matrix.sum(0))
+    if first + second == 0:
+        return 1.0
+    return max(0.0, 2 * (first + second - entropy(matrix)) / (first + second))
+
+
+def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
+    """ARI [3]: agreement on pairs of pictures, 0 as by chance, 1 where both partitions are the same."""
+    matrix = confusion_matrix(domains, classes)
+
+    def pairs(counts: NDArray[np.int64]) -> float:
+        return float((counts * (counts - 1) // 2).sum())
+
+    both, first, second = pairs(matrix), pairs(matrix.sum(1)), pairs(matrix.sum(0))
+    number = len(domains)
+    total = number * (number - 1) / 2
+    expected = first * second / total if total else 0.0
+    most = (first + second) / 2
+    return 1.0 if most == expected else (both - expected) / (most - expected)
+
+
+def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float | None:
+    """IOI [4]: mean cosine distance between pictures of different clusters, over that within clusters.
+
+    styles (N, width), domains (N,). None where it does not exist: a single cluster, clusters of one picture each,
+    or no distance within them. Takes O(N width), for the sum of all cosines is the square of the summed vectors.
+    """
+    vectors = np.asarray(styles, np.float64)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    sizes = np.bincount(domains)
+    sums = np.zeros((len(sizes), vectors.shape[1]))
+    np.add.at(sums, domains, vectors)
+    own = np.square(vectors).sum()  # each picture with itself
+    within = np.square(sums).sum() - own
+    between = np.square(sums.sum(0)).sum() - np.square(sums).sum()
+    pairs_within = float((sizes * (sizes - 1)).sum())
+    pairs_between = float(len(domains) ** 2 - np.square(sizes).sum())
+    if not pairs_within or not pairs_between:
+        return None
+    intra = 1 - within / pairs_within
+    return None if intra < SMALLEST_DISTANCE else float((1 - between / pairs_between) / intra)
+
+
+@dataclass(frozen=True)
+class DomainSizes:
+    """How the pictures spread over the domains."""
+
+    sizes: list[int]
+    entropy: float  # nats, up to ln(domains)
+    effective: float  # exp(entropy): as many equal domains would have this entropy
+    empty: list[int]
+
+
+def domain_sizes(domains: Integers, number: int) -> DomainSizes:
+    """Of (N,) domains among `number`."""
+    sizes = np.bincount(domains, minlength=number)
+    spread = entropy(sizes)
+    return DomainSizes(
+        sizes.tolist(), spread, float(np.exp(spread)), [int(k) for k in np.flatnonzero(sizes == 0)]
+    )
+
+
+def domain_names(domains: Integers, classes: Integers, names: list[str]) -> dict[int, str]:
     """The class that each domain holds most of, for captions."""
     matrix = confusion_matrix(domains, classes)
     return {i: names[int(row.argmax())] for i, row in enumerate(matrix) if row.sum()}

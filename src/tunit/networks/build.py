@@ -13,6 +13,7 @@ def build_guide(settings: NetworkConfig) -> Guide:
         width=settings.guide_width,
         style_width=settings.style_width,
         overclusters=settings.overclusters,
+        candidate_heads=settings.candidate_heads,
         head_std=settings.head_std,
     )
 

@@ -23,12 +23,15 @@ class Guidance(NamedTuple):
     logits: Tensor  # (B, domains), before the softmax
     style: Tensor  # (B, style width), not normalised
     overcluster_logits: Tensor | None = None  # (B, overclusters) where E has the auxiliary head
+    candidate_logits: Tensor | None = None  # (candidates, B, domains) where E has candidate heads
 
 
 class Guide(nn.Module):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
     overclusters: size of an auxiliary over-complete clustering head [2]; 0, the paper's value, has none.
+    candidate_heads: further domain heads that start elsewhere, as the sub-heads of [2]; the best may take the
+    domain head's place (see training.candidates). 0, the paper's value, has none.
     head_std: initial spread of the clustering heads' weights. With the paper's 0.01 every picture starts at the
     same soft assignment and small runs stay at two clusters for long; 0.3 starts from a random partition.
     """
@@ -40,6 +43,7 @@ class Guide(nn.Module):
         width: int = 64,
         style_width: int = STYLE_WIDTH,
         overclusters: int = 0,
+        candidate_heads: int = 0,
         head_std: float = STYLE_HEAD_STD,
     ) -> None:
         super().__init__()
@@ -59,6 +63,7 @@ class Guide(nn.Module):
         self.domain_head = nn.Linear(channels, domains)
         self.style_head = nn.Linear(channels, style_width)
         self.overcluster_head = nn.Linear(channels, overclusters) if overclusters else None
+        self.candidate_heads = nn.ModuleList(nn.Linear(channels, domains) for _ in range(candidate_heads))
         self._initialise(head_std)
 
     def _initialise(self, head_std: float) -> None:
@@ -76,4 +81,6 @@ class Guide(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             features = features.to(self.style_head.weight.dtype)
             over = None if self.overcluster_head is None else self.overcluster_head(features)
-            return Guidance(self.domain_head(features), self.style_head(features), over)
+            heads = [head(features) for head in self.candidate_heads]
+            candidates = torch.stack(heads) if heads else None
+            return Guidance(self.domain_head(features), self.style_head(features), over, candidates)

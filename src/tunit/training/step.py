@@ -98,6 +98,12 @@ def guide_loss(
     if batch.any_unlabelled:
         objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
         terms["guide/mutual_information"] = information
+        if view.candidate_logits is not None and view_plus.candidate_logits is not None:
+            others = [
+                _clustering(*pair, unlabelled, weights)[0]
+                for pair in zip(view.candidate_logits, view_plus.candidate_logits, strict=True)
+            ]
+            objective = torch.stack([objective, *others]).mean()
         unsupervised = -weights.mutual_information_weight * objective
         if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
             objective, information = _clustering(

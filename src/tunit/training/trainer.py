@@ -13,6 +13,7 @@ from tunit.errors import DataError
 from tunit.networks.device import choose_device
 from tunit.networks.model_file import save_model
 from tunit.networks.queue import push
+from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
@@ -121,6 +122,8 @@ def one_step(training: Training) -> None:
         precision=PRECISIONS[config.run.precision],
     )
     training.window.add(terms, size)
+    if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
+        choose_domain_head(state, training.batches, size)
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)

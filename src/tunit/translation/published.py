@@ -108,12 +108,18 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
         notes.append(
             f"the auxiliary head of {config.networks.overclusters} clusters is left out: the release has none"
         )
+    if config.networks.candidate_heads:
+        notes.append(
+            f"the {config.networks.candidate_heads} candidate domain heads are left out: the release has none"
+        )
     if step % STEPS_PER_EPOCH:
         notes.append(
             f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the release counts whole epochs "
             f"of {STEPS_PER_EPOCH} steps"
         )
-    meta = _without_memory(replace(config.networks, overclusters=0), config.data.image_size)
+    meta = _without_memory(
+        replace(config.networks, overclusters=0, candidate_heads=0), config.data.image_size
+    )
     checkpoint: dict[str, Any] = {"epoch": step // STEPS_PER_EPOCH}
     for ours, key in NETWORKS.items():
         network = meta[ours.removesuffix("_average")]

@@ -1,0 +1,214 @@
+"""Measure a trained run on held-back pictures, or compare any two folders.
+
+  tunit evaluate runs/mine held_back/
+  tunit evaluate runs/mine held_back/ --features inception --preprocessing legacy     as in the paper
+  tunit evaluate --real photos/ --fake generated/
+
+With class folders (or a CSV table with labels) it follows the paper: mFID, density and coverage per class,
+accuracy; without, it reports all that needs no labels. Figures of different feature networks cannot be compared, so
+the network is named beside them. The default, random-vgg16, needs no download.
+
+Writes RUN/evaluation/evaluation.json (or --out FILE) and prints a table.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunit.evaluation.evaluate import Evaluation
+    from tunit.evaluation.intervals import Figure
+
+HELP = "measure a run on held-back pictures, or compare two folders"
+RESULT = "evaluation.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit evaluate`."""
+    parser.add_argument("model", type=Path, nargs="?", metavar="RUN", help="folder of a trained run")
+    parser.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="held-back pictures: a folder, archive, list or CSV",
+    )
+    parser.add_argument("--real", type=Path, metavar="FOLDER", help="compare these pictures ...")
+    parser.add_argument("--fake", type=Path, metavar="FOLDER", help="... with these, without a model")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        metavar="FOLDER",
+        help="the real pictures to compare translations with [those that the run was trained on]",
+    )
+    parser.add_argument(
+        "--labels", default="auto", help="auto, none, folders or csv: where classes come from [auto]"
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="NAME", help="column of a CSV table [label]"
+    )
+    parser.add_argument(
+        "--features",
+        default="random-vgg16",
+        metavar="NETWORK",
+        help="random-vgg16, inception, dinov2, or a TorchScript or .pt2 file [random-vgg16]",
+    )
+    parser.add_argument(
+        "--preprocessing",
+        default="clean",
+        choices=("clean", "legacy"),
+        help="how pictures come to the Inception network; legacy is the paper's way [clean]",
+    )
+    parser.add_argument(
+        "--sources", type=int, default=0, metavar="N", help="translate N pictures into each class [all]"
+    )
+    parser.add_argument(
+        "--size", type=int, default=128, metavar="S", help="with --real and --fake: side to compare at [128]"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of references and resampling [0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit evaluate`."""
+    from tunit.errors import ConfigError
+
+    two_folders = args.real is not None or args.fake is not None
+    if two_folders and (args.real is None or args.fake is None or args.model is not None):
+        raise ConfigError("give either RUN and FOLDER, or both --real and --fake")
+    if not two_folders and args.source is None:
+        missing = "RUN and FOLDER" if args.model is None else "FOLDER, the held-back pictures,"
+        raise ConfigError(f"{missing} missing: tunit evaluate RUN FOLDER, or --real A --fake B")
+    if args.sources < 0 or args.size < 16:
+        wrong = f"--sources {args.sources}" if args.sources < 0 else f"--size {args.size}"
+        raise ConfigError(f"{wrong} is too small: take at least {0 if args.sources < 0 else 16}")
+    if two_folders:
+        return _compare_folders(args)
+    return _evaluate_run(args)
+
+
+def _evaluate_run(args: argparse.Namespace) -> int:
+    from tunit.commands.pictures import say
+    from tunit.evaluation.evaluate import evaluate_model
+    from tunit.evaluation.feature_networks import load_feature_network
+    from tunit.evaluation.inputs import (
+        labelled,
+        pack_held,
+        square_settings,
+        training_pictures,
+        with_classes_of,
+    )
+    from tunit.networks.device import choose_device
+    from tunit.networks.model_file import load_model
+    from tunit.networks.tensor_file import write_text
+
+    device = choose_device(args.device)
+    model = load_model(args.model, device)
+    network = load_feature_network(args.features, preprocessing=args.preprocessing, device=device)
+    folder = args.model / "evaluation"
+    squares = square_settings(model.image_size, model.fit, model.background)
+    known = {"labels": args.labels, "label_column": args.label_column}
+    held = labelled(pack_held(args.source, folder / "held", squares, **known))
+    if args.train is not None:
+        train = with_classes_of(held, labelled(pack_held(args.train, folder / "train", squares, **known)))
+    else:
+        found = training_pictures(args.model, held, model)
+        if found is None:
+            say("the run holds no training pictures: the held-back ones stand for them")
+        train = found or held
+    result = evaluate_model(
+        model,
+        held,
+        train,
+        network,
+        seed=args.seed,
+        most_sources=args.sources,
+        cache=folder / "features",
+        say=say,
+    )
+    out = args.out or folder / RESULT
+    out.parent.mkdir(parents=True, exist_ok=True)
+    about = {"pictures": str(args.source), "step": model.step, "seed": args.seed, "sources": args.sources}
+    write_text(out, json.dumps(about | result.as_json(), indent=2) + "\n")
+    print_evaluation(result)
+    print(f"\nwritten to {out}")
+    return 0
+
+
+def _compare_folders(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from tunit.commands.pictures import say
+    from tunit.errors import DataError
+    from tunit.evaluation.evaluate import Evaluation, compare_sets
+    from tunit.evaluation.feature_networks import load_feature_network
+    from tunit.evaluation.features import features_of
+    from tunit.evaluation.inputs import pack_held, square_settings
+    from tunit.networks.device import choose_device
+    from tunit.networks.tensor_file import write_text
+
+    network = load_feature_network(
+        args.features, preprocessing=args.preprocessing, device=choose_device(args.device)
+    )
+    result = Evaluation(features=network.name)
+    squares = square_settings(args.size, "stretch", (255, 255, 255))
+    sets = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, source in (("real", args.real), ("fake", args.fake)):
+            say(f"features of {source} by {network.name}")
+            with result.timed(f"{name} features"):
+                packed = pack_held(source, Path(scratch) / name, squares, labels="none")
+                sets.append(features_of(packed.images, network))
+        real, fake = sets
+        try:
+            with result.timed("comparison"):
+                result.figures |= compare_sets(real, fake, seed=args.seed)
+        except DataError as error:
+            raise DataError(f"{args.real} and {args.fake} cannot be compared: {error}") from None
+    about = {"real": str(args.real), "fake": str(args.fake), "size": args.size, "seed": args.seed}
+    print_evaluation(result)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(args.out, json.dumps(about | result.as_json(), indent=2) + "\n")
+        print(f"\nwritten to {args.out}")
+    return 0
+
+
+def print_evaluation(result: "Evaluation") -> None:
+    """The tables on the terminal: all figures, then those of each group, then what could not be had."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tunit.evaluation.intervals import Figure
+
+    console = Console(highlight=False)
+    table = Table("figure", "value", "95 % interval", "over", title=f"features: {result.features}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, figure in result.figures.items():
+        if isinstance(figure, Figure):
+            table.add_row(name, *figure_cells(figure))
+        else:
+            table.add_row(name, f"{figure:.4g}", "", "")
+    console.print(table)
+    if any(result.groups.values()):
+        names = ("FID", "density", "coverage")
+        groups = Table(result.grouped_by, *names)
+        for column in groups.columns[1:]:
+            column.justify = "right"
+        for group, figures in result.groups.items():
+            groups.add_row(group, *(f"{figures[n].value:.4g}" if n in figures else "-" for n in names))
+        console.print(groups)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+    cost = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items())
+    console.print(f"cost: {cost}", markup=False)
+
+
+def figure_cells(figure: "Figure") -> tuple[str, str, str]:
+    """Value, interval and sample size as text."""
+    return f"{figure.value:.4g}", f"{figure.low:.4g} .. {figure.high:.4g}", f"{figure.number:,}"

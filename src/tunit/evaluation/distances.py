@@ -1,0 +1,136 @@
+"""Distances between two sets of features, as distributions: FID and KID.
+
+References:
+    [1] Heusel et al. GANs trained by a two time-scale update rule converge to a local Nash equilibrium, NeurIPS
+        2017 (FID). [2] Binkowski et al. Demystifying MMD GANs, ICLR 2018 (KID).
+    [3] Chan, Golub, LeVeque. Algorithms for computing the sample variance, 1983 (merging of moments).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tunit.errors import DataError
+
+SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as in [2]
+
+
+class FeatureMoments:
+    """Mean and covariance of features that come in batches, in float64, merged as in [3].
+
+    Any number of pictures takes the memory of one (width, width) matrix.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self._scatter = torch.zeros(0, 0, dtype=torch.float64)  # sum of (x - mean)(x - mean)^T
+
+    def add(self, features: Tensor) -> "FeatureMoments":
+        """Take in a batch (B, width); returns itself."""
+        features = features.double()
+        if not len(features):
+            return self
+        mean = features.mean(0)
+        centred = features - mean
+        scatter = centred.T @ centred
+        if not self.number:
+            self.number, self.mean, self._scatter = len(features), mean, scatter
+            return self
+        total = self.number + len(features)
+        shift = mean - self.mean
+        self._scatter += scatter + torch.outer(shift, shift) * (self.number * len(features) / total)
+        self.mean = self.mean + shift * (len(features) / total)
+        self.number = total
+        return self
+
+    @property
+    def covariance(self) -> Tensor:
+        """(width, width), unbiased. Raises DataError for fewer than two pictures."""
+        if self.number < 2:
+            raise DataError(f"a covariance needs at least 2 pictures and there are {self.number}: add some")
+        return self._scatter / (self.number - 1)
+
+
+def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
+    """FID [1] between two Gaussians: |mu_a - mu_b|^2 + tr(A) + tr(B) - 2 tr (A^1/2 B A^1/2)^1/2.
+
+    The matrix under the root is symmetric and positive, so its eigenvalues give the trace: real by construction,
+    where the root of the product A B, which is not symmetric, comes out complex for few pictures.
+    """
+    if a.mean.shape != b.mean.shape:
+        raise DataError(
+            f"features of width {len(a.mean)} and {len(b.mean)} cannot be compared: use one feature network"
+        )
+    first, second = a.covariance, b.covariance
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors * values.clamp_min(0).sqrt()  # root @ root.T is `first`
+    inner = root.T @ second @ root  # similar to A^1/2 B A^1/2
+    cross = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + first.trace() + second.trace() - 2 * cross
+    return max(float(distance), 0.0)
+
+
+def frechet_distance_of(a: Tensor, b: Tensor) -> float:
+    """FID [1] of two sets of features, (N, width) and (M, width), in the cheaper of two equal forms.
+
+    With X and Y the centred features, tr (A B)^1/2 is the sum of the singular values of X Y^T / sqrt((N - 1)(M - 1)):
+    a matrix of pictures by pictures, which for few pictures is far smaller than (width, width).
+    """
+    if min(len(a), len(b)) >= a.shape[1] or a.shape[1:] != b.shape[1:]:
+        return frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
+    for features in (a, b):
+        if len(features) < 2:
+            raise DataError(f"FID needs at least 2 pictures on each side: there are {len(a)} and {len(b)}")
+    a, b = (a, b) if len(a) <= len(b) else (b, a)
+    a, b = a.double(), b.double()
+    x = (a - a.mean(0)) / (len(a) - 1) ** 0.5
+    y = (b - b.mean(0)) / (len(b) - 1) ** 0.5
+    products = x @ y.T
+    cross = torch.linalg.eigvalsh(products @ products.T).clamp_min(0).sqrt().sum()
+    distance = (a.mean(0) - b.mean(0)).square().sum() + x.square().sum() + y.square().sum() - 2 * cross
+    return max(float(distance), 0.0)
+
+
+class KernelDistance(NamedTuple):
+    """KID over random subsets: its mean, and its standard deviation between subsets."""
+
+    mean: float
+    spread: float
+    subsets: int
+    subset_size: int
+
+
+def kernel_distance(
+    a: Tensor, b: Tensor, *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = 0
+) -> KernelDistance:
+    """KID [2]: unbiased squared MMD under the kernel (x.y / width + 1)^3, over random subsets of both sets.
+
+    a (N, width), b (M, width): features; at least 2 each. Subsets are no larger than the smaller set. Being
+    unbiased it may come out a little below 0 for sets that are alike.
+    """
+    size = min(subset_size, len(a), len(b))
+    if size < 2:
+        raise DataError(f"KID needs at least 2 pictures on each side: there are {len(a)} and {len(b)}")
+    a, b = a.double(), b.double()
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(subsets):
+        x = a[torch.randperm(len(a), generator=generator)[:size].to(a.device)]
+        y = b[torch.randperm(len(b), generator=generator)[:size].to(b.device)]
+        found.append(squared_mmd(x, y))
+    values = torch.stack(found)
+    return KernelDistance(float(values.mean()), float(values.std(correction=0)), subsets, size)
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """The unbiased estimate of the squared maximum mean discrepancy of two sets of one size n: (n, width)."""
+
+    def kernel(p: Tensor, q: Tensor) -> Tensor:
+        return (p @ q.T / p.shape[1] + 1) ** 3
+
+    n = len(x)
+    within_x, within_y = kernel(x, x), kernel(y, y)
+    within = within_x.sum() - within_x.trace() + within_y.sum() - within_y.trace()
+    return within / (n * (n - 1)) - 2 * kernel(x, y).mean()

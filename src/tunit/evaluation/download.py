@@ -1,0 +1,50 @@
+"""Files that are fetched once from their public address, checked by their SHA-256, and kept."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tunit.errors import ConfigError
+
+TIMEOUT = 30  # seconds without an answer
+CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where fetched files and features are kept: TUNIT_CACHE, or the user's own cache folder."""
+    given = os.environ.get("TUNIT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tunit"
+
+
+def fetched(address: str, sha256: str, instead: str) -> Path:
+    """The file at `address`, from the cache or freshly fetched.
+
+    instead: what the user may do without it, for the error. Raises ConfigError where it cannot be had or is not
+    the file that it should be.
+    """
+    path = cache_folder() / address.rsplit("/", 1)[-1]
+    if path.is_file() and _digest(path) == sha256:
+        return path
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, partial.open("wb") as file:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+        if _digest(partial) != sha256:
+            raise ConfigError(f"{address} is not the file it was (its SHA-256 differs): give it by {instead}")
+        partial.replace(path)
+    except (urllib.error.URLError, OSError, TimeoutError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConfigError(f"{address} cannot be fetched ({reason}): give it by {instead}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,279 @@
+"""Every figure of one model on held-back pictures: what it found, and how good its translations are.
+
+A figure that cannot be had (a class of one picture, too few neighbours) leaves a sentence in `notes`; the rest is
+reported all the same.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.errors import DataError
+from tunit.evaluation import clusters
+from tunit.evaluation.distances import frechet_distance_of, kernel_distance
+from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.evaluation.features import features_of
+from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
+from tunit.evaluation.neighbours import NEAREST, neighbourhoods
+from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, translated
+from tunit.networks.model_file import Model
+
+Integers = NDArray[np.int64]
+Pictures = NDArray[np.uint8]
+FID_REPEATS = 10  # resamplings for its interval
+MOST_COMPARED = 10_000  # translations, at most, that all classes together contribute to the overall figures
+FEWEST_COVERED = 2 * NEAREST  # pictures of a group, below which neighbours say little
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with what is known of them."""
+
+    images: Pictures  # (N, S, S, 3)
+    classes: Integers  # (N,) indices into `names`, -1 where unknown
+    names: list[str]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether at least two classes are known."""
+        return len(np.unique(self.classes[self.classes >= 0])) > 1
+
+
+@dataclass
+class Evaluation:
+    """What was measured. Names of figures are those of the printed table."""
+
+    figures: dict[str, Figure | float] = field(default_factory=dict)
+    groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found
+    grouped_by: str = "class"
+    domain_sizes: list[int] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)  # domains x classes
+    class_names: list[str] = field(default_factory=list)
+    features: str = ""  # the feature network, with its preprocessing
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # cost of each part
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time of a block to a part's cost."""
+        began = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[None]:
+        """Turn what cannot be measured into a note."""
+        try:
+            yield
+        except DataError as error:
+            self.notes.append(f"{what}: {error}")
+
+
+def evaluate_model(
+    model: Model,
+    held: Labelled,
+    train: Labelled,
+    network: FeatureNetwork,
+    *,
+    seed: int = 0,
+    most_sources: int = 0,
+    cache: Path | None = None,
+    say: Say = lambda text: None,
+) -> Evaluation:
+    """Measure `model` on held-back pictures against the training's, both at the model's size.
+
+    With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
+    the domains that the model finds. most_sources: sources per group, 0 for all. cache: of the real features.
+    """
+    result = Evaluation(features=network.name)
+    say(f"sorting {len(held.images):,} pictures")
+    with result.timed("domains"):
+        probabilities, styles = guidance_of(model, held.images)
+        confidences, domains = probabilities.max(1)
+    found = domains.numpy()
+    _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
+    if held.has_classes:
+        groups, names, real_groups = held.classes, held.names, train.classes
+    else:
+        result.grouped_by = "domain"
+        result.notes.append("no classes are known: figures per group are those of the domains found")
+        groups, names = found, [f"domain {k}" for k in range(model.settings.domains)]
+        with result.timed("domains"):
+            real_groups = guidance_of(model, train.images)[0].argmax(1).numpy()
+    pairings = class_pairings(groups, seed, most_sources)
+    if not pairings:
+        result.notes.append("translations between groups: there is only one group, so there are none")
+        return result
+    say(f"features of {len(train.images):,} real pictures by {network.name}")
+    with result.timed("real features"):
+        real = features_of(train.images, network, cache=cache)
+    pools = _Pools()
+    for k, pairing in pairings.items():
+        say(f"translating {len(pairing):,} pictures into {names[k]}")
+        fake = _translate_group(result, model, network, held, pairing, styles, found, pools)
+        with result.timed("comparison"):
+            of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
+            result.groups[names[k]] = _compare(result, names[k], of_group, fake, seed)
+    with result.timed("comparison"):
+        _summarise(result, real, pools, seed)
+    return result
+
+
+@dataclass
+class _Pools:
+    """What all groups' translations contribute, picture by picture."""
+
+    features: list[Tensor] = field(default_factory=list)
+    same_domain: list[NDArray[np.bool_]] = field(default_factory=list)
+    cosine: list[NDArray[np.floating]] = field(default_factory=list)
+    cycle: list[NDArray[np.floating]] = field(default_factory=list)
+
+
+def _clustering(
+    result: Evaluation,
+    held: Labelled,
+    found: Integers,
+    confidences: NDArray[np.floating],
+    styles: NDArray[np.floating],
+    number: int,
+) -> None:
+    """Figures of the domains: by themselves, and against the classes where these are known."""
+    sizes = clusters.domain_sizes(found, number)
+    result.domain_sizes = sizes.sizes
+    result.figures["confidence"] = mean_figure(confidences)
+    result.figures["entropy of the domains"] = sizes.entropy
+    result.figures["effective number of domains"] = sizes.effective
+    ioi = clusters.inter_over_intra(styles, found)
+    if ioi is None:
+        result.notes.append("IOI: it needs two domains, and two pictures of a domain that differ")
+    else:
+        result.figures["IOI"] = ioi
+    if not held.has_classes:
+        return
+    rows = np.flatnonzero(held.classes >= 0)
+    domains, classes = found[rows], held.classes[rows]
+    matrix = clusters.confusion_matrix(domains, classes, number)
+    result.confusion, result.class_names = matrix.tolist(), held.names
+    pairs = clusters.matching(matrix)
+    right = np.array([pairs.get(int(k), -1) for k in domains]) == classes
+    result.figures["accuracy"] = mean_figure(right)
+    result.figures["purity"] = clusters.purity(domains, classes)
+    result.figures["NMI"] = clusters.normalised_mutual_information(domains, classes)
+    result.figures["ARI"] = clusters.adjusted_rand_index(domains, classes)
+    known = len(np.unique(classes))
+    if number < known:
+        result.notes.append(
+            f"accuracy: {number} domains cannot match {known} classes one to one, so it stays below 1; see purity"
+        )
+    elif number > known:
+        result.notes.append(
+            f"accuracy: {number - known} of {number} domains have no class of their own, so they count as wrong; "
+            "see purity"
+        )
+
+
+def _translate_group(
+    result: Evaluation,
+    model: Model,
+    network: FeatureNetwork,
+    held: Labelled,
+    pairing: Pairing,
+    styles: Tensor,
+    found: Integers,
+    pools: _Pools,
+) -> Tensor:
+    """Features of the translations into one group; what else they show goes to the pools."""
+    parts = []
+    with result.timed("translation"):
+        batches = translated(model, held.images, pairing, styles, cycle=True)
+    while True:
+        with result.timed("translation"):
+            batch = next(batches, None)
+        if batch is None:
+            break
+        references = pairing.references[batch.rows]
+        pools.same_domain.append(batch.domains == found[references])
+        cosine = torch.cosine_similarity(batch.styles, styles[references])
+        pools.cosine.append(cosine.numpy())
+        pools.cycle.append(batch.cycle_error)
+        with result.timed("features of translations"):
+            parts.append(features_of(batch.pictures, network))
+    fake = torch.cat(parts)
+    pools.features.append(fake)
+    return fake
+
+
+def _compare(result: Evaluation, name: str, real: Tensor, fake: Tensor, seed: int) -> dict[str, Figure]:
+    """FID, density and coverage of one group's translations against its real pictures."""
+    figures: dict[str, Figure] = {}
+    if len(real) < FEWEST_COVERED or len(fake) < 2:
+        result.notes.append(
+            f"{name}: {len(real)} real pictures and {len(fake)} translations are too few to compare "
+            f"(at least {FEWEST_COVERED} and 2)"
+        )
+        return figures
+    with result.noted(f"FID of {name}"):
+        figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
+    with result.noted(f"density and coverage of {name}"):
+        near = neighbourhoods(real, fake, recall=False)
+        figures["density"] = mean_figure(near.density, seed)
+        figures["coverage"] = mean_figure(near.coverage, seed)
+    return figures
+
+
+def _summarise(result: Evaluation, real: Tensor, pools: _Pools, seed: int) -> None:
+    """Means over the groups, as the paper gives them, and figures over all translations together."""
+    for name, title in (("FID", "mFID"), ("density", "mean density"), ("coverage", "mean coverage")):
+        of_groups = [figures[name] for figures in result.groups.values() if name in figures]
+        if of_groups:
+            result.figures[title] = mean_of(of_groups)
+    result.figures["reference's domain reached"] = mean_figure(np.concatenate(pools.same_domain))
+    result.figures["cosine to the reference's style"] = mean_figure(np.concatenate(pools.cosine))
+    result.figures["cycle error (grey levels)"] = mean_figure(np.concatenate(pools.cycle))
+    fake = torch.cat(pools.features)
+    if len(fake) > MOST_COMPARED:
+        keep = torch.randperm(len(fake), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]
+        fake = fake[keep]
+    with result.noted("all translations together"):
+        figures = compare_sets(real, fake, seed=seed)
+        result.figures |= {f"{name} of all": figure for name, figure in figures.items()}
+
+
+def mean_of(figures: list[Figure]) -> Figure:
+    """The mean of independent figures, with the interval that theirs give."""
+    halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
+    value = float(np.mean([figure.value for figure in figures]))
+    half = float(np.sqrt(np.square(halves).sum()) / len(figures))
+    return Figure(value, value - half, value + half, sum(figure.number for figure in figures))
+
+
+def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> dict[str, Figure]:
+    """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
+
+    Raises DataError for fewer than six pictures on a side.
+    """
+    near = neighbourhoods(real, fake)
+    assert near.recall is not None
+    kid = kernel_distance(real, fake, seed=seed)
+    error = NORMAL_WITHIN * kid.spread / kid.subsets**0.5
+    return {
+        "FID": resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed),
+        "KID": Figure(kid.mean, kid.mean - error, kid.mean + error, kid.subset_size),
+        "density": mean_figure(near.density, seed),
+        "coverage": mean_figure(near.coverage, seed),
+        "precision": mean_figure(near.precision, seed),
+        "recall": mean_figure(near.recall, seed),
+    }

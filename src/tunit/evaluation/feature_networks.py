@@ -1,0 +1,190 @@
+"""Feature networks by name: what turns pictures into the vectors that FID, KID and D&C compare.
+
+Figures of different feature networks cannot be compared, so every one of them carries its network's name.
+
+References:
+    [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that FID is defined by.
+    [2] Naeem et al. Reliable fidelity and diversity metrics, ICML 2020 (random embeddings, section 3.3).
+    [3] Oquab et al. DINOv2, 2023. [4] Parmar et al. On aliased resizing and surprising subtleties in GAN
+    evaluation, CVPR 2022 (`clean`).
+"""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunit.errors import ConfigError
+from tunit.evaluation.download import fetched
+
+INCEPTION_ADDRESS = (
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+)
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+INCEPTION_SIDE = 299
+DINOV2 = "facebook/dinov2-small"
+DINOV2_SIDE = 224
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESSINGS = ("clean", "legacy")
+DEFAULT = "random-vgg16"
+# Multiples of 64 channels; "M" is a 2 x 2 max-pool.
+VGG16 = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")
+VGG_SIDE, VGG_WIDTH, VGG_SEED = 64, 1024, 20200222
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network with its preprocessing: pictures (B, 3, S, S) in [0, 1] to features (B, width)."""
+
+    name: str  # with all that changes the features: "inception (legacy)"
+    extract: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Features (B, width), float32, on the network's device."""
+        features = self.extract(pictures.to(self.device).float())
+        return features.flatten(1).float()
+
+
+def load_feature_network(
+    name: str = DEFAULT, *, preprocessing: str = "clean", device: torch.device | str = "cpu"
+) -> FeatureNetwork:
+    """The feature network `name`: "random-vgg16", "inception", "dinov2", or a TorchScript or .pt2 file.
+
+    A file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives (B, width); the FID
+    Inception network is known by its layers, and treated as `inception`. preprocessing: how pictures come to the
+    Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's numbers (ImageNet
+    normalisation, nearest-neighbour resize).
+
+    Raises ConfigError for what is not there, cannot be fetched or cannot be read.
+    """
+    device = torch.device(device)
+    if preprocessing not in PREPROCESSINGS:
+        raise ConfigError(f"preprocessing is {preprocessing!r}: take one of {', '.join(PREPROCESSINGS)}")
+    if name == "random-vgg16":
+        network = RandomVGG16().to(device).eval()
+        return FeatureNetwork(name, network, device)
+    if name == "dinov2":
+        return FeatureNetwork(name, _dinov2(device), device)
+    if name == "inception":
+        path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
+    else:
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(
+                f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "
+                "or the path of a TorchScript or .pt2 file"
+            )
+    module = _load_file(path, device)
+    if hasattr(module, "layers") and path.suffix != ".pt2":
+        kind = f"inception ({preprocessing})"
+        layers = cast(nn.Module, module.layers)
+        return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
+    return FeatureNetwork(path.name, module, device)
+
+
+class InceptionFeatures:
+    """The 2,048 pooled features of the FID Inception network [1], whose own scaling maps [0, 255] to [-1, 1]."""
+
+    def __init__(self, layers: Callable[[Tensor], Tensor], preprocessing: str) -> None:
+        self.layers = layers
+        self.legacy = preprocessing == "legacy"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] to (B, 2048)."""
+        return self.layers(inception_input(x, legacy=self.legacy))
+
+
+def inception_input(x: Tensor, *, legacy: bool) -> Tensor:
+    """What the Inception layers see of pictures x (B, 3, S, S) in [0, 1]: (B, 3, 299, 299)."""
+    side = (INCEPTION_SIDE, INCEPTION_SIDE)
+    if legacy:
+        return 2 * F.interpolate(imagenet_normalised(x), side, mode="nearest") - 1
+    x = F.interpolate(x, side, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return (255 * x - 128) / 128
+
+
+def imagenet_normalised(x: Tensor) -> Tensor:
+    """x (B, 3, S, S) in [0, 1], less ImageNet's mean, over its standard deviation."""
+    mean, std = (x.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (x - mean) / std
+
+
+class RandomVGG16(nn.Module):
+    """VGG-16 with seeded random weights [2]: needs no download, and favours no kind of pictures.
+
+    Pictures are brought to 64 px, and the fully connected layers are a quarter as wide as VGG's own, so that a CPU
+    can follow; the features are those of the second of these, before its ReLU.
+    """
+
+    def __init__(self, seed: int = VGG_SEED) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for item in VGG16:
+            if isinstance(item, str):
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(channels, 64 * item, 3, padding=1), nn.ReLU()]
+                channels = 64 * item
+        side = VGG_SIDE // 2 ** VGG16.count("M")
+        self.trunk = nn.Sequential(*layers)
+        self.first = nn.Linear(channels * side * side, VGG_WIDTH)
+        self.second = nn.Linear(VGG_WIDTH, VGG_WIDTH)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            # He's initialisation keeps the scale through the ReLUs; biases are 0.
+            spread = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.0
+            parameter.data = spread * torch.randn(parameter.shape, generator=generator)
+            parameter.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] to (B, 1024)."""
+        side = (VGG_SIDE, VGG_SIDE)
+        x = F.interpolate(imagenet_normalised(x), side, mode="bilinear", antialias=True, align_corners=False)
+        features: Tensor = self.second(F.relu(self.first(self.trunk(x).flatten(1))))
+        return features
+
+
+def _load_file(path: Path, device: torch.device) -> nn.Module:
+    """A TorchScript or exported (.pt2) network; neither is a pickle that could run code of its own."""
+    try:
+        if path.suffix == ".pt2":
+            return torch.export.load(str(path)).module().to(device)
+        script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+        return cast(nn.Module, script.eval())
+    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"{path} is no TorchScript or .pt2 network ({reason}): save it with torch.jit.save or torch.export.save"
+        ) from None
+
+
+def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The class token of DINOv2 [3], small: 384 features."""
+    try:
+        from transformers import Dinov2Model
+    except ImportError:
+        raise ConfigError(
+            'dinov2 needs the transformers package: pip install "tunit[dinov2]", or take random-vgg16'
+        ) from None
+    try:
+        model = Dinov2Model.from_pretrained(DINOV2).to(device).eval()
+    except Exception as error:  # the hub's client raises many kinds, and all mean the same here
+        raise ConfigError(
+            f"the weights {DINOV2} cannot be had ({type(error).__name__}): check the network, or take random-vgg16"
+        ) from None
+
+    def extract(x: Tensor) -> Tensor:
+        side = (DINOV2_SIDE, DINOV2_SIDE)
+        x = F.interpolate(x, side, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        features: Tensor = model(pixel_values=imagenet_normalised(x)).pooler_output
+        return features
+
+    return extract

@@ -1,0 +1,78 @@
+"""Where the pictures of an evaluation come from: held-back ones, and those that the run was trained on."""
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.cache import PackedPictures
+from tunit.data.pack import PackSettings, open_packed, pack_pictures
+from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures
+from tunit.errors import ConfigError, DataError
+from tunit.evaluation.evaluate import Labelled
+from tunit.networks.model_file import Model
+
+AUTO = "auto"
+
+
+def pack_held(
+    source: Path, cache: Path, settings: PackSettings, *, labels: str = AUTO, label_column: str = "label"
+) -> PackedPictures:
+    """The pictures of `source` as squares, with labels where there are some.
+
+    settings: how pictures become squares. labels: "none", "folders", "csv", or "auto": the column of a CSV table
+    that has one, else the folders that hold the pictures, where there are two or more.
+    """
+    if labels not in (AUTO, *LABEL_MODES):
+        raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
+    mode = _mode_of(source, label_column) if labels == AUTO else labels
+    return pack_pictures(source, cache, replace(settings, labels=mode, label_column=label_column))
+
+
+def square_settings(size: int, fit: str, background: tuple[int, int, int]) -> PackSettings:
+    """Squares as a model sees them; every picture counts, repeated ones too."""
+    return PackSettings(size=size, fit=fit, background=background, keep_duplicates=True)
+
+
+def _mode_of(source: Path, label_column: str) -> LabelMode:
+    if source.suffix.lower() in (".csv", ".tsv"):
+        try:
+            find_pictures(source, labels="csv", label_column=label_column)
+        except DataError:
+            return "none"
+        return "csv"
+    found = find_pictures(source, labels="folders")
+    return "folders" if len({picture.label for picture in found.pictures if picture.label}) > 1 else "none"
+
+
+def labelled(pictures: PackedPictures) -> Labelled:
+    """A pack as the evaluation takes it."""
+    return Labelled(pictures.images, pictures.labels, pictures.classes)
+
+
+def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
+    """The pictures that a run was trained on, with classes by the names that `held` gives them; None without any.
+
+    A run that was trained without labels still knows the folders that its pictures came from.
+    """
+    try:
+        packed = open_packed(run / "data")
+    except DataError:
+        return None
+    if packed.images.shape[1] != model.image_size:
+        return None
+    if packed.classes:
+        return with_classes_of(held, labelled(packed))
+    folders = [PurePosixPath(name).parent.name for name in packed.names]
+    return _numbered(held, packed.images, folders)
+
+
+def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
+    """`pictures` with the class numbers of `held`: the same name is the same class, others are unknown."""
+    return _numbered(held, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes])
+
+
+def _numbered(held: Labelled, images: NDArray[np.uint8], names: list[str]) -> Labelled:
+    number = {name: i for i, name in enumerate(held.names)}
+    return replace(held, images=images, classes=np.array([number.get(name, -1) for name in names], np.int64))

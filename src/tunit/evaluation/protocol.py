@@ -1,0 +1,115 @@
+"""Who is translated into what: the paper's protocol of mFID and per-class D&C, on the model's own pixels.
+
+References:
+    [1] TUNIT section 4.1 and appendix 3.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tunit.data.augment import to_float, to_uint8
+from tunit.networks.model_file import Model
+
+BATCH = 64
+Integers = NDArray[np.int64]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Row numbers of pictures: source i is translated in the style of reference i."""
+
+    sources: Integers
+    references: Integers
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> dict[int, Pairing]:
+    """For each class, translations into it [1]: every picture of every other class, as references of this one.
+
+    Of each class (smallest + largest class size) / 2 references are drawn, without repetition where the class has
+    as many; the sources, in random order, take them in turn. So the number of sources never changes a reference.
+
+    classes: (N,) integers from 0, of held-back pictures; -1 takes no part. most_sources: to go on with a random
+    part of the sources only; 0 takes all, which is the paper's way.
+    """
+    members = {int(k): np.flatnonzero(classes == k) for k in np.unique(classes[classes >= 0])}
+    if len(members) < 2:
+        return {}
+    sizes = [len(rows) for rows in members.values()]
+    number = max(1, (min(sizes) + max(sizes)) // 2)
+    pairings = {}
+    for k, rows in members.items():
+        rng = np.random.default_rng((seed, k))
+        drawn = np.concatenate([rng.permutation(rows) for _ in range(-(-number // len(rows)))])[:number]
+        sources = rng.permutation(np.flatnonzero((classes >= 0) & (classes != k)))
+        sources = sources[: most_sources or None]
+        pairings[k] = Pairing(sources, np.resize(drawn, len(sources)))
+    return pairings
+
+
+def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
+    """Up to `pairs` pairs of two different pictures among `number`, every source once before any comes twice."""
+    rng = np.random.default_rng(seed)
+    sources = np.concatenate([rng.permutation(number) for _ in range(-(-pairs // number))])[:pairs]
+    return Pairing(sources, (sources + rng.integers(1, max(number, 2), len(sources))) % number)
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A batch of translations, and what E says of them."""
+
+    rows: slice  # of the pairing
+    pictures: Pictures  # (B, S, S, 3)
+    domains: Integers  # (B,) predicted for the translations
+    styles: torch.Tensor  # (B, style width), of the translations
+    cycle_error: NDArray[
+        np.float64
+    ]  # (B,) translated there and back against the source, grey levels; or empty
+
+
+def translated(
+    model: Model, images: Pictures, pairing: Pairing, styles: torch.Tensor, *, cycle: bool = False
+) -> Iterator[Translated]:
+    """Translate the pairs in batches.
+
+    images: (N, S, S, 3), all that the pairing's rows refer to. styles: (N, style width), their style codes.
+    cycle: translate back as well, in the sources' own style.
+    """
+    device = model.domain_styles.device
+    for i in range(0, len(pairing), BATCH):
+        sources, references = pairing.sources[i : i + BATCH], pairing.references[i : i + BATCH]
+        with torch.inference_mode():
+            x = to_float(torch.from_numpy(images[sources]).to(device))
+            out = to_uint8(model.generator(x, styles[references].to(device)))
+            seen = to_float(out)  # as a saved picture would be seen again
+            guidance = model.guide(seen)
+            errors = np.zeros(0)
+            if cycle:
+                back = model.generator(seen, styles[sources].to(device))
+                errors = ((back - x).abs().mean((1, 2, 3)) * 127.5).double().cpu().numpy()
+        yield Translated(
+            slice(i, i + len(sources)),
+            out.cpu().numpy(),
+            guidance.logits.argmax(1).cpu().numpy(),
+            guidance.style.float().cpu(),
+            errors,
+        )
+
+
+@torch.inference_mode()
+def guidance_of(model: Model, images: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+    """Domain probabilities (N, domains) and style codes (N, style width) of pictures (N, S, S, 3), on the CPU."""
+    device = model.domain_styles.device
+    probabilities, styles = [], []
+    for i in range(0, len(images), BATCH):
+        guidance = model.guide(to_float(torch.from_numpy(np.array(images[i : i + BATCH])).to(device)))
+        probabilities.append(guidance.logits.float().softmax(1).cpu())
+        styles.append(guidance.style.float().cpu())
+    return torch.cat(probabilities), torch.cat(styles)

@@ -1,0 +1,65 @@
+"""The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads, Ji et al. 2019).
+
+Clustering by mutual information ends in local optima: two kinds in one domain, another domain empty. Heads on
+one trunk that start differently end differently, and the one of most mutual information needs no labels to find.
+"""
+
+import torch
+from torch import Tensor
+
+from tunit.data.batches import Batches
+from tunit.networks.guide import Guide
+from tunit.training import losses
+from tunit.training.state import TrainingState
+
+JUDGED = 1024  # pictures, in two views each, that the heads are judged by
+FIRST_STEP = (
+    2**41
+)  # past the steps of any schedule, so that the judged batches are drawn apart from the training's
+
+
+@torch.no_grad()
+def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
+    """Let the candidate of most mutual information, if that is more than the domain head's, change places with it.
+
+    They change places in E, in its average and in the optimiser's moments. Returns the mutual information of the
+    domain head (before) and of the candidates, (1 + candidates,), in nats.
+    """
+    guide = state.networks.guide_average
+    was_training = guide.training
+    guide.eval()
+    views: list[tuple[Tensor, Tensor]] = []
+    cursors: dict[str, int] = {}
+    for i in range(-(-JUDGED // batch_size)):
+        batch = batches.draw(FIRST_STEP + i, batch_size, cursors)
+        views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
+    guide.train(was_training)
+    p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
+    information = torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
+    best = int(information.argmax())
+    if best:
+        _swap(state, best - 1)
+    return information
+
+
+def _probabilities(guide: Guide, x: Tensor) -> Tensor:
+    """(1 + candidates, B, domains)."""
+    guidance = guide(x)
+    heads = [guidance.logits[None]]
+    if guidance.candidate_logits is not None:
+        heads.append(guidance.candidate_logits)
+    return torch.cat(heads).softmax(2)
+
+
+def _swap(state: TrainingState, candidate: int) -> None:
+    moments = state.optimisers.guide.state
+    for guide in (state.networks.guide, state.networks.guide_average):
+        pairs = zip(
+            guide.domain_head.parameters(), guide.candidate_heads[candidate].parameters(), strict=True
+        )
+        for ours, theirs in pairs:
+            old = ours.clone()
+            ours.copy_(theirs)
+            theirs.copy_(old)
+            if ours in moments:
+                moments[ours], moments[theirs] = moments[theirs], moments[ours]

@@ -1,0 +1,106 @@
+"""FID and KID against closed forms, the textbook formula by scipy, and torchmetrics."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torchmetrics.image.kid import poly_mmd
+
+from tunit.errors import DataError
+from tunit.evaluation.distances import (
+    FeatureMoments,
+    frechet_distance,
+    frechet_distance_of,
+    kernel_distance,
+    squared_mmd,
+)
+
+
+def features(number, width, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(width, width)) / width**0.5
+    return torch.from_numpy(rng.normal(size=(number, width)) @ mixing + shift)
+
+
+def textbook(a, b):
+    """|mu - nu|^2 + tr(A + B - 2 (A B)^1/2) with scipy's general matrix root."""
+    a, b = a.numpy(), b.numpy()
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = linalg.sqrtm(first @ second)
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root.real)
+
+
+@pytest.mark.parametrize("number", [200, 40])
+def test_fid_equals_the_textbook_formula(number):
+    a, b = features(number, 24, 1), features(number + 17, 24, 2, shift=0.3)
+    expected = textbook(a, b)
+    moments = frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
+    assert moments == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance_of(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("few", "many"), [(7, 200), (200, 7), (7, 9)])
+def test_fid_of_fewer_pictures_than_features_is_real_and_the_same_in_both_forms(few, many):
+    a, b = features(few, 24, 1), features(many, 24, 2)
+    by_moments = frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
+    assert frechet_distance_of(a, b) == pytest.approx(by_moments, rel=1e-6)
+    assert frechet_distance_of(a, b) == pytest.approx(frechet_distance_of(b, a), rel=1e-9)
+
+
+def test_fid_of_diagonal_gaussians_is_the_closed_form():
+    # Four points at +-s along each axis have the covariance diag(2 s^2 / 3) (unbiased), whatever the order.
+    def cross(s, t, centre):
+        return torch.tensor([[s, 0.0], [-s, 0.0], [0.0, t], [0.0, -t]]) + torch.tensor(centre)
+
+    a, b = cross(3.0, 1.0, [0.0, 0.0]), cross(1.0, 2.0, [5.0, -2.0])
+    spread = sum((p - q) ** 2 * 2 / 3 for p, q in ((3, 1), (1, 2)))
+    assert frechet_distance_of(a, b) == pytest.approx(29 + spread, rel=1e-9)
+
+
+def test_fid_of_a_set_to_itself_and_to_a_shifted_self():
+    a = features(300, 16, 3).float()
+    assert frechet_distance_of(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance_of(a.double(), a.double() + 2) == pytest.approx(16 * 4, rel=1e-9)
+
+
+def test_moments_that_come_in_batches_are_those_of_the_whole():
+    a = features(101, 5, 4) * 10 + 1e4
+    moments = FeatureMoments()
+    for part in (a[:1], a[1:50], a[50:50], a[50:]):
+        moments.add(part.float() if False else part)
+    assert moments.number == 101
+    np.testing.assert_allclose(moments.mean, a.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.covariance, np.cov(a.numpy(), rowvar=False), rtol=1e-9)
+
+
+def test_kid_equals_torchmetrics_on_one_subset():
+    a, b = features(60, 12, 5).float(), features(60, 12, 6, shift=0.2).float()
+    expected = poly_mmd(a.double(), b.double(), degree=3, gamma=None, coef=1.0)
+    assert float(squared_mmd(a.double(), b.double())) == pytest.approx(float(expected), rel=1e-9)
+    kid = kernel_distance(a, b, subsets=3, subset_size=1000)
+    assert (kid.subset_size, kid.subsets) == (60, 3)
+    assert kid.mean == pytest.approx(float(expected), rel=1e-9)
+    assert kid.spread == pytest.approx(0, abs=1e-12)  # every subset is the whole
+
+
+def test_kid_is_unbiased():
+    a, b = features(2000, 6, 7), features(2000, 6, 7)
+    b = torch.from_numpy(np.random.default_rng(0).permutation(b.numpy()))
+    values = [kernel_distance(a, b, subsets=50, subset_size=40, seed=s).mean for s in range(4)]
+    assert abs(np.mean(values)) < 0.02
+    assert min(values) < 0 < max(values) or np.ptp(values) < 0.05
+
+
+def test_kid_by_hand():
+    x, y = torch.tensor([[0.0], [1.0]]).double(), torch.tensor([[2.0], [3.0]]).double()
+    # kernel (xy + 1)^3: within x 1, within y 343; between 1, 1, 27, 64
+    assert float(squared_mmd(x, y)) == pytest.approx(1 + 343 - 2 * (1 + 1 + 27 + 64) / 4)
+
+
+def test_too_few_and_unlike_features_are_refused_in_words():
+    with pytest.raises(DataError, match="at least 2 pictures"):
+        frechet_distance_of(torch.zeros(1, 4), torch.zeros(9, 4))
+    with pytest.raises(DataError, match="at least 2"):
+        kernel_distance(torch.zeros(1, 4), torch.zeros(9, 4))
+    with pytest.raises(DataError, match="width 4 and 5"):
+        frechet_distance_of(torch.randn(9, 4), torch.randn(9, 5))

@@ -1,0 +1,45 @@
+"""Bootstrap intervals against what statistics knows."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import bootstrap
+
+from tunit.evaluation.intervals import Figure, mean_figure, resampled_figure
+
+
+def test_interval_of_a_mean_is_that_of_scipy():
+    values = np.random.default_rng(0).exponential(size=400)
+    ours = mean_figure(values)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=1).confidence_interval
+    assert ours.value == pytest.approx(values.mean(), rel=1e-12)
+    assert ours.low == pytest.approx(theirs.low, rel=0.02)
+    assert ours.high == pytest.approx(theirs.high, rel=0.02)
+    assert ours.number == 400
+
+
+def test_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    inside = 0
+    for i in range(200):
+        figure = mean_figure(rng.normal(size=80), seed=i, repeats=300)
+        inside += figure.low <= 0 <= figure.high
+    assert 0.88 < inside / 200 < 0.99
+
+
+def test_a_sure_thing_has_no_width_and_tensors_of_truth_values_count():
+    assert mean_figure(torch.ones(5, dtype=torch.bool)) == Figure(1.0, 1.0, 1.0, 5)
+
+
+def test_resampled_interval_of_a_difference_of_means():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(900, 1, generator=generator), torch.randn(400, 1, generator=generator)
+    figure = resampled_figure(lambda x, y: float(x.mean() - y.mean()), a, b, repeats=200)
+    error = (1 / 900 + 1 / 400) ** 0.5
+    assert figure.value == pytest.approx(float(a.mean() - b.mean()))
+    assert (figure.high - figure.low) / 2 == pytest.approx(1.96 * error, rel=0.2)
+    assert figure.number == 400
+
+
+def test_the_value_lies_in_its_interval():
+    assert Figure(1.0, 1.1, 1.2, 3).low == 1.0
