@@ -16,6 +16,7 @@ COMMANDS = (
     "domains",
     "translate",
     "evaluate",
+    "report",
     "convert",
     "config",
 )

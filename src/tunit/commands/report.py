@@ -1,0 +1,32 @@
+"""Show what a run found, as one HTML page that needs no network.
+
+  tunit report runs/mine
+  tunit report runs/mine --out mine.html
+
+The page has every domain with typical pictures and its average style, translations of sources by references and from
+domain to domain, a map of all styles to point at, curves, best and worst cases, warnings in plain words, and the
+settings. Figures that `tunit evaluate` left in the run are on it too.
+"""
+
+import argparse
+from pathlib import Path
+
+HELP = "write one HTML page that shows what a run found"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit report`."""
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/report.html]")
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures shown [0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit report`."""
+    from tunit.networks.device import choose_device
+    from tunit.report.write import write_report
+
+    path = write_report(args.model, args.out, seed=args.seed, device=choose_device(args.device))
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    return 0

@@ -1,0 +1,86 @@
+"""Line charts as SVG text that follows the page's colours."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+WIDTH, HEIGHT = 340, 190
+LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
+POINTS = 400  # of a line, at most
+Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
+
+
+def line_chart(title: str, series: Sequence[Series]) -> str:
+    """One chart of several lines over the training steps, with its legend; values not finite are left out."""
+    kept = [(name, *_thinned(steps, values)) for name, steps, values in series]
+    kept = [(name, x, y) for name, x, y in kept if len(x)]
+    if not kept:
+        return ""
+    all_x = np.concatenate([x for _, x, _ in kept])
+    all_y = np.concatenate([y for _, _, y in kept])
+    x0, x1 = float(all_x.min()), float(max(all_x.max(), all_x.min() + 1))
+    y0, y1 = _rounded_range(float(all_y.min()), float(all_y.max()))
+    inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def px(x: float) -> float:
+        return LEFT + inner_w * (x - x0) / (x1 - x0)
+
+    def py(y: float) -> float:
+        return TOP + inner_h * (1 - (y - y0) / (y1 - y0))
+
+    parts = []
+    for tick in np.linspace(y0, y1, 5):
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>'
+        )
+        parts.append(f'<text x="{LEFT - 5}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{number(tick)}</text>')
+    for tick, anchor in ((x0, "start"), (x1, "end")):
+        parts.append(
+            f'<text x="{px(tick):.1f}" y="{HEIGHT - 7}" text-anchor="{anchor}">{"step " if tick == x0 else ""}'
+            f"{number(tick)}</text>"
+        )
+    for i, (name, x, y) in enumerate(kept):
+        points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, y, strict=True))
+        parts.append(
+            f'<polyline class="line s{i % 8}" points="{points}"><title>{escape(name)}</title></polyline>'
+        )
+    label = f"{title}: " + ", ".join(f"{name} ends at {number(y[-1])}" for name, _, y in kept)
+    legend = "".join(
+        f'<span class="key"><i class="swatch s{i % 8}"></i>{escape(name)}</span>'
+        for i, (name, _, _) in enumerate(kept)
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label, quote=True)}">'
+        f"{''.join(parts)}</svg>"
+        f'<div class="legend">{legend}</div></figure>'
+    )
+
+
+def number(value: float) -> str:
+    """Short text of a number: 1,200 or 0.35 or 2.1e-05."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most POINTS points: means of neighbours, so that a noisy line shows its course."""
+    x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
+    finite = np.isfinite(y)
+    x, y = x[finite], y[finite]
+    if len(x) <= POINTS:
+        return x, y
+    edges = np.linspace(0, len(x), POINTS + 1).astype(int)[:-1]
+    counts = np.diff(np.append(edges, len(x)))
+    return np.add.reduceat(x, edges) / counts, np.add.reduceat(y, edges) / counts
+
+
+def _rounded_range(low: float, high: float) -> tuple[float, float]:
+    if low == high:
+        return low - 0.5, high + 0.5
+    step = 10 ** np.floor(np.log10(high - low)) / 2
+    return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)

@@ -1,0 +1,296 @@
+"""What a report shows, gathered from a run folder: its pictures, what the model says of them, its translations."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from tunit.config import Config
+from tunit.data.augment import to_float, to_uint8
+from tunit.data.batches import Batches
+from tunit.data.pack import PackedPictures, open_packed
+from tunit.data.randomness import numpy_generator
+from tunit.errors import DataError, RunError
+from tunit.evaluation.clusters import clustering_accuracy, domain_sizes
+from tunit.evaluation.protocol import guidance_of, random_pairing, translated
+from tunit.networks.model_file import Model
+from tunit.report.findings import Finding, findings, typical_rows
+from tunit.training.run_folder import RunFolder
+
+MOST_PICTURES = 10_000  # looked at; of a larger set, evenly spread ones
+MOST_POINTS = 1_500  # on the map
+SHOWN_DOMAINS = 24  # the largest ones
+TYPICAL = 10  # pictures of a domain
+SOURCES = 8  # that every domain's average style redraws, and of the matrix
+CASES = 256  # random pairs, of which the best and the worst are shown
+SHOWN_CASES = 6
+VIEWED = 512  # pictures in two views, for how steady domains are
+VIEW_STEP = 2**42  # past any schedule: these views are no step's
+MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
+
+Pictures = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DomainShown:
+    """One domain: its pictures, and a few sources in its average style."""
+
+    number: int
+    size: int
+    confidence: float
+    name: str  # the class that it holds most of, where classes are known
+    typical: list[tuple[str, Pictures]]  # name of the picture, pixels
+    redrawn: list[Pictures]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One translation, with the cosine of its style code to the reference's."""
+
+    source: Pictures
+    reference: Pictures
+    result: Pictures
+    cosine: float
+
+
+@dataclass
+class Contents:
+    """Everything that the page is made from."""
+
+    title: str
+    about: dict[str, Any]
+    config: Config
+    config_text: str
+    pictures: int  # of the run
+    looked: int  # of these, looked at
+    step: int
+    domains: list[DomainShown]
+    hidden_domains: int
+    effective: float
+    accuracy: float | None
+    sources: list[Pictures]
+    references: list[Pictures]
+    matrix: list[list[Pictures]]  # source x reference
+    crossed_numbers: list[int]
+    crossed_pictures: list[Pictures]  # the most typical picture of each domain
+    crossed: list[list[Pictures]]  # domain x domain
+    points: NDArray[np.float64]  # (M, 2), of the map
+    point_pictures: list[Pictures]
+    point_names: list[str]
+    point_domains: list[int]
+    point_classes: list[str]
+    best: list[Case]
+    worst: list[Case]
+    metrics: list[dict[str, float]]
+    evaluation: dict[str, Any] | None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def gather(run: RunFolder, model: Model, *, seed: int = 0) -> Contents:
+    """Look at the run's own pictures with its model.
+
+    Raises RunError where the run has no pictures or no metrics of its own.
+    """
+    config, about = run.read_config(), run.read_about()
+    try:
+        packed = open_packed(run.data)
+    except DataError as error:
+        raise RunError(f"{run.path} has no pictures to report on ({error})") from None
+    rows = np.linspace(0, len(packed.names) - 1, min(len(packed.names), MOST_PICTURES)).astype(np.int64)
+    images = np.asarray(packed.images[rows])
+    names = [packed.names[i] for i in rows]
+    classes = _classes_of(packed, rows)
+    probabilities, styles = guidance_of(model, images)
+    confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
+    averages = _average_styles(found, styles, model.settings.domains)
+    sizes = domain_sizes(found, model.settings.domains)
+    rng = numpy_generator(seed, "report", 0)
+    chosen = _of_every_domain(rng.permutation(len(images)), found, 2 * SOURCES)
+    # Every second one: both sides then hold every domain, where there are pictures enough.
+    sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
+    mean_confidence = [
+        float(confidences[found == k].mean()) if size else 0.0 for k, size in enumerate(sizes.sizes)
+    ]
+    largest = sorted((k for k, size in enumerate(sizes.sizes) if size), key=lambda k: -sizes.sizes[k])
+    shown = sorted(largest[:SHOWN_DOMAINS])
+    typical = {k: typical_rows(found, styles, averages, k, TYPICAL) for k in shown}
+    redrawn = _redraw(model, images[sources], averages[shown])
+    firsts = np.array([typical[k][0] for k in shown])
+    cases = _cases(model, images, styles, seed)
+    points, on_map = _map(styles, seed)
+    contents = Contents(
+        title=_title(run.path.resolve()),
+        about=about,
+        config=config,
+        config_text=run.config.read_text("utf-8"),
+        pictures=len(packed.names),
+        looked=len(images),
+        step=model.step,
+        domains=[
+            DomainShown(
+                k,
+                sizes.sizes[k],
+                mean_confidence[k],
+                _common_class(classes, found == k),
+                [(names[i], images[i]) for i in typical[k]],
+                [row[column] for row in redrawn],
+            )
+            for column, k in enumerate(shown)
+        ],
+        hidden_domains=len(largest) - len(shown),
+        effective=sizes.effective,
+        accuracy=_accuracy(found, classes),
+        sources=list(images[sources]),
+        references=list(images[references]),
+        matrix=_redraw(model, images[sources], styles[references]),
+        crossed_numbers=shown,
+        crossed_pictures=list(images[firsts]),
+        crossed=_redraw(model, images[firsts], averages[shown]),
+        points=points,
+        point_pictures=list(images[on_map]),
+        point_names=[names[i] for i in on_map],
+        point_domains=[int(found[i]) for i in on_map],
+        point_classes=[classes[i] for i in on_map] if classes else [],
+        best=cases[:SHOWN_CASES],
+        worst=cases[: -SHOWN_CASES - 1 : -1],
+        metrics=read_metrics(run.path / "metrics.jsonl"),
+        evaluation=_evaluation_of(run),
+    )
+    mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
+    steady = _steadiness(model, images, config, seed)
+    contents.findings = findings(sizes.sizes, mean_confidence, averages, steady, mean_cosine)
+    return contents
+
+
+def _title(path: Path) -> str:
+    return path.parent.name if path.name == "run" else path.name
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl; a torn last line is passed over."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+    return rows
+
+
+def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
+    """The class of every picture where classes are known: labels, or else the folders that pictures lie in."""
+    if packed.classes:
+        names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
+    else:
+        names = [PurePosixPath(packed.names[i]).parent.name for i in rows]
+    return names if 1 < len(set(names)) <= MOST_CLASSES else []
+
+
+def _of_every_domain(order: Integers, found: Integers, number: int) -> Integers:
+    """The first `number` of `order`, taken from the domains in turn, two at a time."""
+    queues = [list(order[found[order] == k]) for k in np.unique(found)]
+    taken: list[int] = []
+    while len(taken) < min(number, len(order)):
+        for queue in queues:
+            taken += [int(i) for i in queue[:2]]
+            del queue[:2]
+    return np.array(taken[:number], np.int64)
+
+
+def _accuracy(found: Integers, classes: list[str]) -> float | None:
+    if not classes:
+        return None
+    numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
+    return clustering_accuracy(found, np.array([numbers[name] for name in classes]))
+
+
+def _common_class(classes: list[str], members: NDArray[np.bool_]) -> str:
+    if not classes:
+        return ""
+    names, counts = np.unique(np.array(classes)[members], return_counts=True)
+    return str(names[counts.argmax()])
+
+
+def _average_styles(found: Integers, styles: Tensor, number: int) -> Tensor:
+    """(K, width): of these pictures; zeros for an empty domain."""
+    totals = torch.zeros(number, styles.shape[1])
+    totals.index_add_(0, torch.from_numpy(found), styles)
+    return totals / torch.bincount(torch.from_numpy(found), minlength=number).clamp_min(1)[:, None]
+
+
+@torch.inference_mode()
+def _redraw(model: Model, sources: Pictures, codes: Tensor) -> list[list[Pictures]]:
+    """Every source in every style: rows are sources."""
+    device = model.domain_styles.device
+    content = model.generator.encode(to_float(torch.from_numpy(np.array(sources)).to(device)))
+    codes = codes.to(device)
+    rows = []
+    for c in content:
+        parts = [
+            to_uint8(model.generator.decode(c.expand(len(s), -1, -1, -1), s)).cpu().numpy()
+            for s in torch.split(codes, 32)
+        ]
+        rows.append(list(np.concatenate(parts)))
+    return rows
+
+
+def _cases(model: Model, images: Pictures, styles: Tensor, seed: int) -> list[Case]:
+    """Random translations, those that reach their reference's style best first."""
+    pairing = random_pairing(len(images), CASES, seed)
+    cases = []
+    for batch in translated(model, images, pairing, styles):
+        sources, references = pairing.sources[batch.rows], pairing.references[batch.rows]
+        cosines = torch.cosine_similarity(batch.styles, styles[references]).tolist()
+        cases += [
+            Case(images[i], images[j], picture, cosine)
+            for i, j, picture, cosine in zip(sources, references, batch.pictures, cosines, strict=True)
+        ]
+    return sorted(cases, key=lambda case: -case.cosine)
+
+
+def _map(styles: Tensor, seed: int) -> tuple[NDArray[np.float64], Integers]:
+    """t-SNE of style codes in [0, 1] x [0, 1], and which pictures are on it."""
+    rows = np.linspace(0, len(styles) - 1, min(len(styles), MOST_POINTS)).astype(np.int64)
+    codes = torch.nn.functional.normalize(styles[rows], dim=1).numpy()
+    if len(rows) < 5:
+        points = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
+    else:
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=750)
+        points = model.fit_transform(codes).astype(np.float64)
+    low, high = points.min(0), points.max(0)
+    return (points - low) / np.maximum(high - low, 1e-9), rows
+
+
+def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> float | None:
+    """Share of pictures whose domain is the same in both views of a training batch."""
+    if model.settings.domains < 2:
+        return None
+    number = min(len(images), VIEWED)
+    labels = np.full(len(images), -1)
+    device = model.domain_styles.device
+    batches = Batches(images, labels, config.augment, seed=seed, device=device)
+    same, cursors = 0, dict[str, int]()
+    with torch.inference_mode():
+        for i in range(0, number, 64):
+            batch = batches.draw(VIEW_STEP + i, min(64, number - i), cursors)
+            first, second = (model.guide(view).logits.argmax(1) for view in (batch.x, batch.x_plus))
+            same += int((first == second).sum())
+    return same / number
+
+
+def _evaluation_of(run: RunFolder) -> dict[str, Any] | None:
+    """What `tunit evaluate` left, if it did."""
+    try:
+        found = json.loads((run.path / "evaluation" / "evaluation.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "figures" in found else None

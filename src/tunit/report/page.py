@@ -1,0 +1,278 @@
+"""The page itself: contents to one self-contained HTML file."""
+
+import json
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from tunit._version import __version__
+from tunit.report.charts import Series, line_chart, number
+from tunit.report.contents import Case, Contents, DomainShown
+from tunit.report.embedded import THUMBNAIL, img, sprite_sheet
+
+SHOWN_NAMES = 60  # characters of a picture's name
+
+
+def render(contents: Contents) -> str:
+    """The whole page as text. It asks the network for nothing."""
+    sections = [
+        _summary(contents),
+        _figures(contents),
+        _domains(contents),
+        _matrix(contents),
+        _crossed(contents),
+        _map(contents),
+        _cases(contents),
+        _curves(contents),
+        _settings(contents),
+    ]
+    assets = files("tunit.report")
+    style, script = (assets.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    title = escape(f"{contents.title}: what tunit found")
+    return (
+        "<!doctype html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+        f"<style>{style}</style></head><body><main>{''.join(sections)}</main>"
+        f"<footer>Made by tunit {escape(__version__)}. This file needs no network.</footer>"
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _section(identity: str, title: str, lead: str, body: str) -> str:
+    return (
+        f'<section id="{identity}"><h2>{escape(title)}</h2><p class="lead">{escape(lead)}</p>{body}</section>'
+        if body
+        else ""
+    )
+
+
+def _summary(c: Contents) -> str:
+    used = sum(1 for domain in c.domains) + c.hidden_domains
+    facts = [
+        (
+            f"{c.pictures:,}",
+            "pictures" + (f", {c.looked:,} of them looked at" if c.looked < c.pictures else ""),
+        ),
+        (f"{used}", f"of {c.config.networks.domains} domains in use"),
+        (number(c.effective), "effective domains"),
+        (f"{c.step:,}", "training steps"),
+    ]
+    if c.accuracy is not None:
+        facts.append((f"{c.accuracy:.1%}", "of pictures match their folder's class"))
+    cards = "".join(f'<div class="card"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in facts)
+    remarks = "".join(
+        f'<li class="{"serious" if finding.serious else "mild"}">{escape(finding.text)}</li>'
+        for finding in c.findings
+    )
+    remarks = f'<ul class="findings">{remarks}</ul>' if remarks else '<p class="fine">Nothing to warn of.</p>'
+    return f"<header><h1>{escape(c.title)}</h1><div class='cards'>{cards}</div>{remarks}</header>"
+
+
+def _figures(c: Contents) -> str:
+    if c.evaluation is None:
+        return ""
+    rows = []
+    for name, figure in c.evaluation["figures"].items():
+        if isinstance(figure, dict):
+            interval = f"{number(figure['low'])} to {number(figure['high'])}"
+            rows.append((name, number(figure["value"]), interval, f"{figure['number']:,}"))
+        else:
+            rows.append((name, number(figure), "", ""))
+    table = _table(("figure", "value", "95 % interval", "over"), rows)
+    groups = c.evaluation.get("groups", {})
+    names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
+    if names:
+        of_groups = [
+            (group, *(number(figures[n]["value"]) if n in figures else "-" for n in names))
+            for group, figures in groups.items()
+        ]
+        table += _table((c.evaluation.get("grouped_by", "group"), *names), of_groups)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in c.evaluation.get("notes", []))
+    if notes:
+        table += f'<ul class="notes">{notes}</ul>'
+    network = c.evaluation.get("features")
+    lead = f"Feature network: {network}. Figures of other networks cannot be compared with these."
+    return _section("figures", "Figures", lead, table)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in head)
+    lines = []
+    for row in rows:
+        first, *others = row
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
+        lines.append(f"<tr><th scope='row'>{escape(first)}</th>{cells}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _domains(c: Contents) -> str:
+    sources = "".join(img(pixels, f"source {i + 1}") for i, pixels in enumerate(c.sources))
+    body = f'<div class="strip sources"><span class="label">the sources</span>{sources}</div>'
+    body += "".join(_domain(domain, c) for domain in c.domains)
+    if c.hidden_domains:
+        body += f"<p>{c.hidden_domains} smaller domains are not shown.</p>"
+    lead = "Typical pictures of every domain, and the same few sources redrawn in the domain's average style."
+    return _section("domains", "Domains", lead, body)
+
+
+def _domain(domain: DomainShown, c: Contents) -> str:
+    share = domain.size / c.looked
+    title = f"Domain {domain.number}" + (f": mostly {domain.name}" if domain.name else "")
+    typical = "".join(
+        img(pixels, f"typical picture of domain {domain.number}: {_short(name)}")
+        for name, pixels in domain.typical
+    )
+    redrawn = "".join(
+        img(pixels, f"source {i + 1} in the average style of domain {domain.number}")
+        for i, pixels in enumerate(domain.redrawn)
+    )
+    return (
+        f'<article class="domain"><h3>{_dot(domain.number)}{escape(title)}</h3>'
+        f'<p class="meta">{domain.size:,} pictures, {share:.1%}; mean confidence {domain.confidence:.2f}</p>'
+        f'<div class="bar"><i style="width:{100 * share:.1f}%"></i></div>'
+        f'<div class="strip">{typical}</div><p class="meta">sources in its average style</p>'
+        f'<div class="strip">{redrawn}</div></article>'
+    )
+
+
+def _dot(k: int) -> str:
+    return f'<i class="dot" data-domain="{k}"></i>'
+
+
+def _short(name: str) -> str:
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return name if len(name) <= SHOWN_NAMES else "..." + name[3 - SHOWN_NAMES :]
+
+
+def _grid(heads: list[str], rows: list[tuple[str, list[str]]]) -> str:
+    header = "".join(f"<th scope='col'>{cell}</th>" for cell in heads)
+    lines = "".join(
+        f"<tr><th scope='row'>{first}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for first, cells in rows
+    )
+    return (
+        f'<div class="scroll"><table class="pictures"><thead><tr><td></td>{header}</tr>'
+        f"</thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _matrix(c: Contents) -> str:
+    heads = [img(pixels, f"reference {j + 1}", "head") for j, pixels in enumerate(c.references)]
+    rows = [
+        (
+            img(c.sources[i], f"source {i + 1}", "head"),
+            [
+                img(pixels, f"source {i + 1} in the style of reference {j + 1}")
+                for j, pixels in enumerate(row)
+            ],
+        )
+        for i, row in enumerate(c.matrix)
+    ]
+    lead = "Each source (left) redrawn in the style of each reference (top): its pose, the other's looks."
+    return _section("matrix", "Sources by references", lead, _grid(heads, rows))
+
+
+def _crossed(c: Contents) -> str:
+    if len(c.crossed_numbers) < 2:
+        return ""
+    heads = [f"{_dot(k)}{k}" for k in c.crossed_numbers]
+    rows = []
+    for i, (k, row) in enumerate(zip(c.crossed_numbers, c.crossed, strict=True)):
+        cells = [
+            img(pixels, f"domain {k} in the average style of domain {other}")
+            for other, pixels in zip(c.crossed_numbers, row, strict=True)
+        ]
+        first = (
+            f"{_dot(k)}{k} {img(c.crossed_pictures[i], f'the most typical picture of domain {k}', 'head')}"
+        )
+        rows.append((first, cells))
+    lead = "The most typical picture of each domain (left) in the average style of every domain (top)."
+    return _section("crossed", "Domain to domain", lead, _grid(heads, rows))
+
+
+def _map(c: Contents) -> str:
+    sheet, columns = sprite_sheet(c.point_pictures)
+    classes = sorted(set(c.point_classes))
+    data: dict[str, Any] = {
+        "points": [[round(float(x), 4), round(float(y), 4)] for x, y in c.points],
+        "names": [_short(name) for name in c.point_names],
+        "domains": c.point_domains,
+        "classes": [classes.index(name) for name in c.point_classes],
+        "classNames": classes,
+        "columns": columns,
+        "thumbnail": THUMBNAIL,
+        "sheet": sheet,
+    }
+    # "</" would end the script element wherever a file name holds it.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    choice = ""
+    if classes:
+        choice = (
+            '<div class="choice" role="group" aria-label="colour by">colour by '
+            '<button type="button" data-by="domains" aria-pressed="true">domain</button>'
+            '<button type="button" data-by="classes" aria-pressed="false">class</button></div>'
+        )
+    alt = (
+        f"Map of {len(c.points)} pictures by style code: near points look alike. They fall into "
+        f"{len(set(c.point_domains))} domains."
+    )
+    body = (
+        f'{choice}<div class="map"><svg id="map" viewBox="0 0 1000 700" role="img" aria-label="{escape(alt)}"></svg>'
+        '<div id="tip" role="status" hidden><div class="thumb"></div><span></span></div></div>'
+        f'<div class="legend" id="map-legend"></div><script type="application/json" id="map-data">{text}</script>'
+    )
+    lead = (
+        "Style codes laid out by t-SNE: pictures of like style lie near one another. Point at one to see it."
+    )
+    return _section("styles", "Map of styles", lead, body)
+
+
+def _cases(c: Contents) -> str:
+    if not c.best:
+        return ""
+    body = (
+        "<h3>Best</h3>" + _case_row(c.best) + "<h3>Worst</h3>" + _case_row(c.worst)
+        if len(c.worst) and c.worst[0] is not c.best[-1]
+        else _case_row(c.best)
+    )
+    lead = "Among random pairs, the translations whose style comes nearest to their reference's, and the farthest."
+    return _section("cases", "Best and worst cases", lead, body)
+
+
+def _case_row(cases: list[Case]) -> str:
+    cells = "".join(
+        f'<figure class="case">{img(case.source, "source")}{img(case.reference, "reference")}'
+        f"{img(case.result, 'the source in the style of the reference')}"
+        f"<figcaption>cosine {case.cosine:.2f}</figcaption></figure>"
+        for case in cases
+    )
+    return f'<p class="meta">source, reference, translation</p><div class="cases">{cells}</div>'
+
+
+def _curves(c: Contents) -> str:
+    groups: dict[str, list[Series]] = {}
+    for name in dict.fromkeys(name for row in c.metrics for name in row if name != "step" and "/" in name):
+        part, line = name.split("/", 1)
+        rows = [row for row in c.metrics if name in row]
+        series = (line.replace("_", " "), [row["step"] for row in rows], [row[name] for row in rows])
+        # One chart for losses of one network; speeds and single figures differ too much in size to share one.
+        groups.setdefault(
+            part if part in ("discriminator", "generator") else f"{part}: {series[0]}", []
+        ).append(series)
+    charts = "".join(line_chart(title, series) for title, series in groups.items())
+    return _section(
+        "curves", "Curves", "How training went.", f'<div class="charts">{charts}</div>' if charts else ""
+    )
+
+
+def _settings(c: Contents) -> str:
+    about = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_text(v))}</dd>" for k, v in c.about.items())
+    body = f"<dl>{about}</dl><details><summary>All settings</summary><pre>{escape(c.config_text)}</pre></details>"
+    return _section("settings", "Settings and versions", "What this run was made with.", body)
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
