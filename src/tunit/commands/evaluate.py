@@ -102,6 +102,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         training_pictures,
         with_classes_of,
     )
+    from tunit.evaluation.truth import truth_test_beside
     from tunit.networks.device import choose_device
     from tunit.networks.model_file import load_model
     from tunit.networks.tensor_file import write_text
@@ -127,6 +128,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         network,
         seed=args.seed,
         most_sources=args.sources,
+        truth=truth_test_beside(args.source, model.image_size, seed=args.seed),
         cache=folder / "features",
         say=say,
     )

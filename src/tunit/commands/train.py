@@ -11,9 +11,13 @@ Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunit.commands.settings import add_settings, packing_progress, settings_of
 from tunit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tunit.training.trainer import Evaluate
 
 HELP = "train on a folder of pictures, or resume a run"
 
@@ -27,6 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--evaluate-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="measure the model every N steps and keep the best in RUN/best [never]",
+    )
+    parser.add_argument(
+        "--held-back", type=Path, metavar="FOLDER", help="pictures to measure on [those of the training]"
+    )
+    parser.add_argument(
+        "--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate [random-vgg16]"
+    )
     add_settings(parser)
 
 
@@ -48,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 print(summarise_left_out(pictures.left_out), flush=True)
 
     out = args.resume or args.out
+    evaluate = _evaluator(args, out)
     try:
         with bar:
             if args.resume:
@@ -61,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
                     overrides=settings_of(args),
                     progress=move,
                     announce=announce,
+                    evaluate=evaluate,
+                    evaluate_every=args.evaluate_every,
                     quiet=args.quiet,
                 )
             else:
@@ -75,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
                     strict=args.strict,
                     progress=move,
                     announce=announce,
+                    evaluate=evaluate,
+                    evaluate_every=args.evaluate_every,
                     quiet=args.quiet,
                 )
     except Interrupted as stop:
@@ -85,3 +107,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"next: tunit domains {out} {args.source or 'FOLDER'}")
         print(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
     return 0
+
+
+def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
+    """What measures the model while it trains, where that is asked for."""
+    if args.evaluate_every < 0:
+        raise ConfigError(
+            f"--evaluate-every is {args.evaluate_every}: take a number of steps, or 0 for never"
+        )
+    if not args.evaluate_every or out is None:
+        return None
+    from tunit.evaluation.during_training import Evaluator, check_held
+    from tunit.evaluation.feature_networks import load_feature_network
+    from tunit.networks.device import choose_device
+    from tunit.training.run_folder import RunFolder
+
+    if args.held_back is not None:
+        check_held(args.held_back)
+    network = load_feature_network(args.features, device=choose_device(getattr(args, "set_device", "auto")))
+    return Evaluator(RunFolder(out), network, args.held_back)

@@ -24,6 +24,7 @@ from tunit.evaluation.features import features_of
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
 from tunit.evaluation.neighbours import NEAREST, neighbourhoods
 from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, translated
+from tunit.evaluation.truth import TruthTest, translation_error
 from tunit.networks.model_file import Model
 
 Integers = NDArray[np.int64]
@@ -90,13 +91,15 @@ def evaluate_model(
     *,
     seed: int = 0,
     most_sources: int = 0,
+    truth: TruthTest | None = None,
     cache: Path | None = None,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure `model` on held-back pictures against the training's, both at the model's size.
 
     With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
-    the domains that the model finds. most_sources: sources per group, 0 for all. cache: of the real features.
+    the domains that the model finds. most_sources: sources per group, 0 for all. truth: exact translations, which
+    drawn creatures have. cache: of the real features.
     """
     result = Evaluation(features=network.name)
     say(f"sorting {len(held.images):,} pictures")
@@ -104,6 +107,11 @@ def evaluate_model(
         probabilities, styles = guidance_of(model, held.images)
         confidences, domains = probabilities.max(1)
     found = domains.numpy()
+    if truth is not None:
+        with result.timed("exact truth"):
+            error = translation_error(model, truth)
+        result.figures["error against the exact truth (grey levels)"] = error.translation
+        result.figures["the same over the better naive answer"] = error.ratio
     _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
     if held.has_classes:
         groups, names, real_groups = held.classes, held.names, train.classes

@@ -9,6 +9,7 @@ References:
     evaluation, CVPR 2022 (`clean`).
 """
 
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,6 +126,18 @@ class RandomVGG16(nn.Module):
 
     def __init__(self, seed: int = VGG_SEED) -> None:
         super().__init__()
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # PyTorch's own initialisation, which is replaced below, draws too
+            self._build()
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            # He's initialisation keeps the scale through the ReLUs; biases are 0.
+            spread = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.0
+            parameter.data = spread * torch.randn(parameter.shape, generator=generator)
+            parameter.requires_grad_(False)
+
+    def _build(self) -> None:
         layers: list[nn.Module] = []
         channels = 3
         for item in VGG16:
@@ -137,12 +150,6 @@ class RandomVGG16(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.first = nn.Linear(channels * side * side, VGG_WIDTH)
         self.second = nn.Linear(VGG_WIDTH, VGG_WIDTH)
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in self.parameters():
-            # He's initialisation keeps the scale through the ReLUs; biases are 0.
-            spread = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.0
-            parameter.data = spread * torch.randn(parameter.shape, generator=generator)
-            parameter.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] to (B, 1024)."""
@@ -157,7 +164,10 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
     try:
         if path.suffix == ".pt2":
             return torch.export.load(str(path)).module().to(device)
-        script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # TorchScript is deprecated for what is made anew; the FID Inception network comes in no other form.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
         return cast(nn.Module, script.eval())
     except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

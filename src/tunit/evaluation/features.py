@@ -42,7 +42,7 @@ def features_of(
             return kept
     parts = []
     for i in range(0, len(pictures), BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(pictures[i : i + BATCH]))
+        batch = torch.from_numpy(np.array(pictures[i : i + BATCH]))
         parts.append(network(batch.permute(0, 3, 1, 2).float() / 255).cpu())
         if progress:
             progress(len(batch))

@@ -1,15 +1,24 @@
 """Translations of creatures against the exact truth, which only a drawn set has."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tunit.data.augment import to_float, to_uint8
-from tunit.data.creatures import Creature, draw_all, exact_translation, sample_creatures
+from tunit.data.creatures import (
+    Creature,
+    draw_all,
+    exact_translation,
+    read_creatures,
+    sample_creatures,
+)
 from tunit.networks.model_file import Model
 
+TABLE = "factors.csv"
+MOST_PAIRS = 300
 Pictures = NDArray[np.uint8]
 
 
@@ -42,7 +51,22 @@ class TruthResult:
 def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
     """`number` pairs of creatures drawn from `seed`, at `size` pixels."""
     creatures = sample_creatures(2 * number, seed)
-    pairs = tuple(zip(creatures[:number], creatures[number:], strict=True))
+    return truth_test_of(tuple(zip(creatures[:number], creatures[number:], strict=True)), size)
+
+
+def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
+    """Random pairs of the creatures whose table lies in `source` or beside it; None for other pictures."""
+    for folder in (source, source.parent):
+        if (folder / TABLE).is_file():
+            creatures = read_creatures(folder / TABLE)
+            rng = np.random.default_rng(seed)
+            rows = rng.integers(0, len(creatures), (min(pairs, len(creatures)), 2))
+            return truth_test_of(tuple((creatures[i], creatures[j]) for i, j in rows), size)
+    return None
+
+
+def truth_test_of(pairs: tuple[tuple[Creature, Creature], ...], size: int) -> TruthTest:
+    """The test of (source, reference) pairs, at `size` pixels."""
     truths, masks = draw_all([exact_translation(a, b) for a, b in pairs], size)
     sources, _ = draw_all([a for a, _ in pairs], size)
     references, _ = draw_all([b for _, b in pairs], size)

@@ -1,0 +1,90 @@
+"""Evaluation in the course of training: a few figures every so often, and the best model kept apart."""
+
+import json
+from pathlib import Path
+
+from tunit.data.pack import open_packed
+from tunit.errors import DataError
+from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
+from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.evaluation.inputs import labelled, pack_held, square_settings, training_pictures
+from tunit.evaluation.intervals import Figure
+from tunit.networks.model_file import Model, save_model
+from tunit.networks.tensor_file import write_text
+from tunit.training.run_folder import RunFolder
+from tunit.training.samples import model_of
+from tunit.training.state import TrainingState
+
+BEST = "best"  # folder in the run: a model that `tunit translate` and the others take like the run itself
+SCORES = ("mFID", "FID of all")  # by which models are compared, the first one that could be measured
+MOST_SOURCES = 200  # into each group
+MOST_HELD = 2_000  # pictures, where the training's own stand for held-back ones
+
+
+class Evaluator:
+    """What the trainer calls with its state; returns the figures by name and keeps the best model in RUN/best.
+
+    held: held-back pictures; None takes the training's own. The best so far is remembered in the run, so that it
+    stays the best when the run resumes.
+    """
+
+    def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
+        self.run = run
+        self.network = network
+        self.held_source = held
+        self._sets: tuple[Labelled, Labelled] | None = None
+
+    def __call__(self, state: TrainingState) -> dict[str, float]:
+        """Measure the averages of E and G as they stand."""
+        packed = open_packed(self.run.data)
+        model = model_of(state, packed, self.run.read_config())
+        held, train = self._pictures(model)
+        result = evaluate_model(
+            model, held, train, self.network, most_sources=MOST_SOURCES, cache=self.run.path / "evaluation"
+        )
+        values = values_of(result)
+        score = next(((name, values[name]) for name in SCORES if name in values), None)
+        if score is not None and self._is_best(*score):
+            folder = self.run.path / BEST
+            folder.mkdir(exist_ok=True)
+            save_model(folder, model)
+            about = {"score": score[0], "value": score[1], "step": state.step, "features": self.network.name}
+            write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
+        return {f"evaluation/{name.replace(' ', '_')}": value for name, value in values.items()}
+
+    def _pictures(self, model: Model) -> tuple[Labelled, Labelled]:
+        if self._sets is None:
+            packed = open_packed(self.run.data)
+            if self.held_source is None:
+                whole = labelled(packed)
+                step = -(-len(whole.images) // MOST_HELD)
+                held = Labelled(whole.images[::step], whole.classes[::step], whole.names)
+                self._sets = held, whole
+            else:
+                squares = square_settings(model.image_size, model.fit, model.background)
+                held = labelled(pack_held(self.held_source, self.run.path / "evaluation" / "held", squares))
+                train = training_pictures(self.run.path, held, model)
+                self._sets = held, train or held
+        return self._sets
+
+    def _is_best(self, name: str, value: float) -> bool:
+        try:
+            before = json.loads((self.run.path / BEST / "best.json").read_text("utf-8"))
+            comparable = (before["score"], before["features"]) == (name, self.network.name)
+            return not comparable or value < before["value"]
+        except (OSError, ValueError, KeyError):
+            return True
+
+
+def values_of(result: Evaluation) -> dict[str, float]:
+    """Every figure's value, without its interval."""
+    return {
+        name: figure.value if isinstance(figure, Figure) else figure
+        for name, figure in result.figures.items()
+    }
+
+
+def check_held(source: Path) -> None:
+    """Raises DataError where held-back pictures are not there, before a long training begins."""
+    if not source.exists():
+        raise DataError(f"{source} does not exist: give the held-back pictures as a folder, archive or list")

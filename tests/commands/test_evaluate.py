@@ -1,0 +1,101 @@
+"""`tunit evaluate`: a run on held-back pictures, two folders, and mistakes in words."""
+
+import json
+
+import pytest
+
+from tiny_model import save_tiny, write
+from tunit.cli import main
+from tunit.data.creatures import write_creatures
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(28):
+        write(folder / ("even" if seed % 2 == 0 else "odd") / f"{seed}.png", seed)
+    return folder
+
+
+def evaluate(*words):
+    return main(["evaluate", *map(str, words)])
+
+
+def test_class_folders_are_measured_by_the_protocol(run, pictures, capsys):
+    assert evaluate(run, pictures, "--device", "cpu") == 0
+    found = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert {"mFID", "mean density", "mean coverage", "accuracy", "NMI", "ARI", "purity"} <= found[
+        "figures"
+    ].keys()
+    assert set(found["groups"]) == {"even", "odd"}
+    assert found["features"] == "random-vgg16"
+    text = capsys.readouterr()
+    assert "random-vgg16" in text.out
+    assert "mFID" in text.out
+    assert "held-back ones stand for them" in text.err
+
+
+def test_without_labels_what_needs_none_is_reported(run, pictures, tmp_path):
+    out = tmp_path / "deep" / "figures.json"
+    assert evaluate(run, pictures, "--labels", "none", "--sources", "8", "--out", out) == 0
+    found = json.loads(out.read_text())
+    assert found["grouped_by"] == "domain"
+    assert "accuracy" not in found["figures"]
+
+
+def test_creatures_are_measured_against_the_exact_truth(run, tmp_path):
+    write_creatures(tmp_path / "creatures", 18, 32, seed=3)
+    out = tmp_path / "figures.json"
+    assert evaluate(run, tmp_path / "creatures" / "pictures", "--out", out, "--sources", 4) == 0
+    figures = json.loads(out.read_text())["figures"]
+    # An untrained model is worse than giving back the source.
+    assert figures["the same over the better naive answer"] > 1
+
+
+def test_two_folders(pictures, tmp_path, capsys):
+    out = tmp_path / "two.json"
+    words = ("--real", pictures / "even", "--fake", pictures / "odd", "--size", 32, "--out", out)
+    assert evaluate(*words) == 0
+    different = json.loads(out.read_text())["figures"]
+    assert different["FID"]["number"] == 14
+    words = ("--real", pictures / "even", "--fake", pictures / "even", "--size", 32, "--out", out)
+    assert evaluate(*words) == 0
+    same = json.loads(out.read_text())["figures"]
+    assert same["FID"]["value"] == pytest.approx(0, abs=1e-6)
+    assert same["precision"]["value"] == same["coverage"]["value"] == 1
+    assert different["FID"]["value"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "RUN and FOLDER missing"),
+        (("RUN",), "FOLDER, the held-back pictures, missing"),
+        (("--real", "PICTURES"), "both --real and --fake"),
+        (("RUN", "nowhere"), "nowhere"),
+        (("PICTURES", "PICTURES"), "holds no model.safetensors"),
+        (("RUN", "PICTURES", "--features", "vgg99"), "'vgg99' is neither a file nor a known name"),
+        (("RUN", "PICTURES", "--sources", "-1"), "--sources -1 is too small"),
+        (
+            ("--real", "PICTURES/even", "--fake", "ONE"),
+            "cannot be compared: 1 translated pictures are too few",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(run, pictures, tmp_path, capsys, words, message):
+    write(tmp_path / "one" / "1.png", 1)
+    places = {"RUN": str(run), "PICTURES": str(pictures), "ONE": str(tmp_path / "one")}
+    for name, place in places.items():
+        words = tuple(word.replace(name, place) for word in words)
+    assert evaluate(*words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert message in lines[-1]

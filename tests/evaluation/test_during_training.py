@@ -1,0 +1,67 @@
+"""Evaluation while training: figures among the metrics, and the best model kept, also across a resume."""
+
+import json
+
+import pytest
+import torch
+
+from tiny_run import tiny_config, write_pictures
+from tunit.evaluation.during_training import Evaluator
+from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import start_run
+from tunit.training.run_folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NETWORK = FeatureNetwork("coarse", lambda x: torch.nn.functional.avg_pool2d(x, 8), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    torch.set_num_threads(1)
+    for i, name in enumerate("ab"):
+        write_pictures(folder / "pictures" / name, seed=i, number=24)
+    with_labels = tiny_config(labels="folders", domains=2)
+    evaluator = Evaluator(RunFolder(folder / "watched"), NETWORK)
+    start_run(
+        folder / "pictures", folder / "watched", with_labels, evaluate=evaluator, evaluate_every=4, quiet=True
+    )
+    start_run(folder / "pictures", folder / "plain", with_labels, quiet=True)
+    return folder
+
+
+def test_figures_join_the_metrics(runs):
+    rows = [json.loads(line) for line in (runs / "watched" / "metrics.jsonl").read_text().splitlines()]
+    measured = [row["step"] for row in rows if "evaluation/mFID" in row]
+    assert measured == [4, 8, 12]
+
+
+def test_the_best_model_is_the_one_of_the_smallest_score(runs):
+    rows = [json.loads(line) for line in (runs / "watched" / "metrics.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row["evaluation/mFID"] for row in rows if "evaluation/mFID" in row}
+    best = json.loads((runs / "watched" / "best" / "best.json").read_text())
+    assert best["value"] == pytest.approx(min(scores.values()))
+    assert scores[best["step"]] == pytest.approx(best["value"])
+    model = json.loads((runs / "watched" / "best" / "model.json").read_text())
+    assert model["step"] == best["step"]
+
+
+def test_looking_does_not_change_the_training(runs):
+    watched, plain = (
+        read_tensors(checkpoints(runs / name / "checkpoints")[-1])[0] for name in ("watched", "plain")
+    )
+    assert all(torch.equal(watched[name], plain[name]) for name in plain)
+
+
+def test_a_worse_model_does_not_replace_the_best_of_an_earlier_session(tmp_path):
+    run = RunFolder(tmp_path)
+    evaluator = Evaluator(run, NETWORK)
+    assert evaluator._is_best("mFID", 5.0)
+    (tmp_path / "best").mkdir()
+    about = {"score": "mFID", "features": "coarse", "value": 4.0}
+    (tmp_path / "best" / "best.json").write_text(json.dumps(about))
+    assert not evaluator._is_best("mFID", 5.0)
+    assert evaluator._is_best("mFID", 3.0)
+    assert evaluator._is_best("FID of all", 9.0)  # another score cannot be compared

@@ -1,0 +1,167 @@
+"""The whole evaluation of a tiny model against the same figures worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from prdc import compute_prdc
+from scipy import linalg
+
+from tiny_model import DOMAINS, noise, tiny_model, to_input
+from tunit.data.augment import to_uint8
+from tunit.errors import DataError
+from tunit.evaluation.clusters import clustering_accuracy
+from tunit.evaluation.evaluate import Labelled, compare_sets, evaluate_model, mean_of
+from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.evaluation.intervals import Figure
+from tunit.evaluation.protocol import class_pairings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NUMBER = 36
+
+
+def coarse(x):
+    """A feature network that is easy to redo: means of 8 x 8 blocks."""
+    return torch.nn.functional.avg_pool2d(x, 8)
+
+
+NETWORK = FeatureNetwork("coarse", coarse, torch.device("cpu"))
+
+
+def by_hand(pictures):
+    blocks = np.asarray(pictures, np.float64).reshape(len(pictures), 4, 8, 4, 8, 3).mean((2, 4)) / 255
+    return blocks.transpose(0, 3, 1, 2).reshape(len(pictures), -1)
+
+
+def textbook_fid(a, b):
+    root = linalg.sqrtm(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)).real
+    means = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return means + np.trace(np.cov(a, rowvar=False)) + np.trace(np.cov(b, rowvar=False)) - 2 * np.trace(root)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    held = np.stack([noise(seed) for seed in range(NUMBER)])
+    train = np.stack([noise(seed) for seed in range(100, 190)])
+    classes = np.arange(NUMBER) % 3
+    return Labelled(held, classes, ["a", "b", "c"]), Labelled(train, np.arange(90) % 3, ["a", "b", "c"])
+
+
+@pytest.fixture(scope="module")
+def result(pictures):
+    torch.set_num_threads(1)
+    return evaluate_model(tiny_model(), *pictures, NETWORK)
+
+
+@torch.no_grad()
+def translations_into(model, held, k):
+    pairing = class_pairings(held.classes)[k]
+    out = []
+    for i, j in zip(pairing.sources, pairing.references, strict=True):
+        style = model.guide(to_input(held.images[j])).style
+        out.append(to_uint8(model.generator(to_input(held.images[i]), style))[0].numpy())
+    return np.stack(out), pairing
+
+
+def test_figures_of_a_class_are_those_worked_out_by_hand(result, pictures):
+    held, train = pictures
+    for k, name in enumerate("abc"):
+        fake = by_hand(translations_into(tiny_model(), held, k)[0])
+        real = by_hand(train.images[train.classes == k])
+        expected = compute_prdc(real, fake, nearest_k=5)
+        figures = result.groups[name]
+        assert figures["FID"].value == pytest.approx(textbook_fid(real, fake), rel=5e-3)
+        assert figures["density"].value == pytest.approx(expected["density"], abs=0.02)
+        assert figures["coverage"].value == pytest.approx(expected["coverage"], abs=0.04)
+        assert figures["coverage"].number == 30
+    fids = [figures["FID"].value for figures in result.groups.values()]
+    assert result.figures["mFID"].value == pytest.approx(np.mean(fids))
+
+
+@torch.no_grad()
+def test_clustering_and_style_figures_are_those_worked_out_by_hand(result, pictures):
+    held, _ = pictures
+    model = tiny_model()
+    found = np.array([int(model.guide(to_input(x)).logits.argmax()) for x in held.images])
+    assert result.domain_sizes == np.bincount(found, minlength=DOMAINS).tolist()
+    assert result.figures["accuracy"].value == pytest.approx(clustering_accuracy(found, held.classes))
+    reached, cosines = [], []
+    for k in range(3):
+        out, pairing = translations_into(model, held, k)
+        for picture, j in zip(out, pairing.references, strict=True):
+            seen, reference = model.guide(to_input(picture)), model.guide(to_input(held.images[j]))
+            reached.append(int(seen.logits.argmax()) == found[j])
+            cosines.append(float(torch.cosine_similarity(seen.style, reference.style)))
+    assert result.figures["reference's domain reached"].value == pytest.approx(np.mean(reached), abs=0.03)
+    assert result.figures["cosine to the reference's style"].value == pytest.approx(
+        np.mean(cosines), abs=2e-3
+    )
+    assert result.figures["cosine to the reference's style"].number == 72
+
+
+def test_all_of_it_is_json_with_intervals_and_costs(result):
+    found = json.loads(json.dumps(result.as_json()))
+    assert found["features"] == "coarse"
+    for figure in found["figures"].values():
+        if isinstance(figure, dict):
+            assert figure["low"] <= figure["value"] <= figure["high"]
+            assert figure["number"] > 0
+    assert {"translation", "comparison", "domains"} <= found["seconds"].keys()
+    assert sum(map(sum, found["confusion"])) == NUMBER
+
+
+def test_without_classes_the_domains_are_the_groups(pictures):
+    held, train = pictures
+    unknown = [Labelled(x.images, np.full(len(x.images), -1), []) for x in (held, train)]
+    result = evaluate_model(tiny_model(), *unknown, NETWORK)
+    assert result.grouped_by == "domain"
+    assert set(result.groups) <= {f"domain {k}" for k in range(DOMAINS)}
+    assert "accuracy" not in result.figures
+    assert {"FID of all", "KID of all", "precision of all", "recall of all"} <= result.figures.keys()
+    assert any("no classes are known" in note for note in result.notes)
+
+
+def test_a_class_of_few_pictures_is_noted_and_the_rest_reported(pictures):
+    held, train = pictures
+    few = np.where(train.classes == 1, -1, train.classes)
+    few[1] = 1
+    result = evaluate_model(tiny_model(), held, Labelled(train.images, few, train.names), NETWORK)
+    assert result.groups["b"] == {}
+    assert {"FID", "density", "coverage"} <= result.groups["a"].keys()
+    assert "mFID" in result.figures
+    assert any(note.startswith("b: 1 real pictures") for note in result.notes)
+
+
+def test_more_classes_than_domains_is_said(pictures):
+    held, train = pictures
+    classes = np.arange(NUMBER) % 6
+    names = list("abcdef")
+    result = evaluate_model(
+        tiny_model(),
+        Labelled(held.images, classes, names),
+        Labelled(train.images, train.classes, names),
+        NETWORK,
+    )
+    assert any("3 domains cannot match 6 classes" in note for note in result.notes)
+    result = evaluate_model(
+        tiny_model(),
+        Labelled(held.images, classes % 2, names),
+        Labelled(train.images, train.classes, names),
+        NETWORK,
+    )
+    assert any("1 of 3 domains have no class of their own" in note for note in result.notes)
+
+
+def test_compare_sets_refuses_too_few_and_survives_identical_features():
+    with pytest.raises(DataError, match="too few"):
+        compare_sets(torch.randn(4, 3), torch.randn(50, 3))
+    same = compare_sets(torch.ones(20, 3), torch.ones(20, 3))
+    assert same["FID"].value == pytest.approx(0, abs=1e-9)
+    assert same["coverage"].value == 0
+
+
+def test_the_interval_of_a_mean_of_figures_shrinks_with_their_number():
+    mean = mean_of([Figure(1.0, 0.0, 2.0, 5), Figure(3.0, 2.0, 4.0, 7)])
+    assert (mean.value, mean.number) == (2.0, 12)
+    assert mean.high - mean.value == pytest.approx(2**0.5 / 2)

@@ -1,0 +1,203 @@
+"""Feature networks: seeded, named, loaded from files, and refused in words."""
+
+import hashlib
+import http.server
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tunit.errors import ConfigError, DataError
+from tunit.evaluation import download, feature_networks
+from tunit.evaluation.feature_networks import inception_input, load_feature_network
+from tunit.evaluation.features import content_key, features_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+class Means(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+class Layers(nn.Module):
+    """Stands for the Inception network: what its layers see is what it gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def save_script(network, side, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(network, torch.zeros(1, 3, side, side)).save(path)
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return load_feature_network("random-vgg16")
+
+
+def test_random_vgg_is_the_same_every_time_and_tells_pictures_apart(vgg):
+    first = features_of(PICTURES, vgg)
+    second = features_of(PICTURES, load_feature_network("random-vgg16"))
+    assert first.shape == (5, 1024)
+    assert torch.equal(first, second)
+    distances = torch.cdist(first, first) + torch.eye(5) * 1e9
+    assert distances.min() > 0.1 * first.norm(dim=1).mean() * 0.1
+    assert vgg.name == "random-vgg16"
+
+
+def test_random_vgg_weights_are_not_those_of_the_global_generator(vgg):
+    torch.manual_seed(123)
+    torch.randn(7)
+    state = torch.get_rng_state()
+    other = load_feature_network("random-vgg16")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(features_of(PICTURES[:1], vgg), features_of(PICTURES[:1], other))
+
+
+def test_a_torchscript_file_gets_pictures_from_0_to_1(tmp_path):
+    path = tmp_path / "means.pt"
+    save_script(Means(), 32, path)
+    network = load_feature_network(str(path))
+    expected = PICTURES.astype(np.float64).mean((1, 2)) / 255
+    np.testing.assert_allclose(features_of(PICTURES, network), expected, rtol=1e-5)
+    assert network.name == "means.pt"
+
+
+def test_an_exported_file_works_too(tmp_path):
+    path = tmp_path / "means.pt2"
+    dynamic = {"x": {0: torch.export.Dim("batch", min=1, max=256)}}
+    torch.export.save(
+        torch.export.export(Means(), (torch.zeros(4, 3, 32, 32),), dynamic_shapes=dynamic), path
+    )
+    features = features_of(PICTURES, load_feature_network(str(path)))
+    np.testing.assert_allclose(features, PICTURES.mean((1, 2)) / 255, rtol=1e-5)
+
+
+def test_the_inception_file_is_known_by_its_layers_and_named_with_its_preprocessing(tmp_path):
+    path = tmp_path / "any.pt"
+    save_script(Layers(), 299, path)
+    names = [load_feature_network(str(path), preprocessing=p).name for p in ("clean", "legacy")]
+    assert names == ["inception (clean)", "inception (legacy)"]
+    plain = np.full((2, 32, 32, 3), 191, np.uint8)
+    clean, legacy = (
+        features_of(plain, load_feature_network(str(path), preprocessing=p)) for p in ("clean", "legacy")
+    )
+    torch.testing.assert_close(clean, torch.full((2, 3), (191 - 128) / 128), atol=1e-4, rtol=0)
+    mean, std = torch.tensor(feature_networks.IMAGENET_MEAN), torch.tensor(feature_networks.IMAGENET_STD)
+    torch.testing.assert_close(legacy[0], 2 * (191 / 255 - mean) / std - 1, atol=1e-4, rtol=0)
+
+
+def test_legacy_resizes_to_the_nearest_pixel_and_clean_with_antialiasing():
+    x = torch.rand(1, 3, 598, 598, generator=torch.Generator().manual_seed(0))
+    legacy = inception_input(x, legacy=True)
+    nearest = (
+        x[:, :, ::2, ::2] - torch.tensor(feature_networks.IMAGENET_MEAN)[:, None, None]
+    ) / torch.tensor(feature_networks.IMAGENET_STD)[:, None, None]
+    torch.testing.assert_close(legacy, 2 * nearest - 1)
+    clean = inception_input(x, legacy=False)
+    expected = (255 * F.interpolate(x, (299, 299), mode="bicubic", antialias=True).clamp(0, 1) - 128) / 128
+    torch.testing.assert_close(clean, expected)
+    # Random pixels average out only where the resize looks at all of them.
+    assert clean.std() < 0.8 * (2 * x - 1).std()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no-such", "neither a file nor a known name"), ("pickle.pt", "no TorchScript or .pt2 network")],
+)
+def test_what_is_no_network_is_refused_in_words(tmp_path, name, message):
+    (tmp_path / "pickle.pt").write_bytes(b"\x80\x04K\x01.")
+    path = str(tmp_path / name) if name.endswith(".pt") else name
+    with pytest.raises(ConfigError, match=message):
+        load_feature_network(path)
+
+
+def test_unknown_preprocessing_and_dinov2_without_its_package(monkeypatch):
+    with pytest.raises(ConfigError, match="preprocessing is 'best'"):
+        load_feature_network(preprocessing="best")
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"tunit\[dinov2\]"):
+        load_feature_network("dinov2")
+
+
+def test_features_are_kept_by_content(tmp_path, monkeypatch):
+    calls = []
+
+    def counting(x):
+        calls.append(len(x))
+        return x.mean((2, 3))
+
+    network = feature_networks.FeatureNetwork("counting", counting, torch.device("cpu"))
+    first = features_of(PICTURES, network, cache=tmp_path)
+    assert torch.equal(features_of(PICTURES.copy(), network, cache=tmp_path), first)
+    assert calls == [5]
+    features_of(PICTURES[::-1], network, cache=tmp_path)
+    assert calls == [5, 5]
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-3])  # damaged: made again
+    assert torch.equal(features_of(PICTURES, network, cache=tmp_path), first)
+    assert calls == [5, 5, 5]
+    assert content_key(PICTURES, "a") != content_key(PICTURES, "b")
+
+
+def test_features_that_are_not_finite_are_refused():
+    broken = feature_networks.FeatureNetwork("broken", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
+    with pytest.raises(DataError, match="not finite for 5 of 5 pictures"):
+        features_of(PICTURES, broken)
+
+
+@pytest.fixture
+def server():
+    """Serves b"weights" and counts."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"weights")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}/net.pt", asked
+        httpd.shutdown()
+        thread.join()
+
+
+def test_a_file_is_fetched_once_and_checked(server, tmp_path, monkeypatch):
+    address, asked = server
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path))
+    good = hashlib.sha256(b"weights").hexdigest()
+    for _ in range(2):
+        assert download.fetched(address, good, "--features FILE").read_bytes() == b"weights"
+    assert len(asked) == 1
+    (tmp_path / "net.pt").write_bytes(b"torn")
+    assert download.fetched(address, good, "--features FILE").read_bytes() == b"weights"
+    with pytest.raises(ConfigError, match="is not the file it was"):
+        download.fetched(address, "0" * 64, "--features FILE")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_an_unreachable_address_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(feature_networks, "INCEPTION_ADDRESS", "http://127.0.0.1:9/net.pt")
+    with pytest.raises(ConfigError, match=r"cannot be fetched .*give it by --features FILE") as caught:
+        load_feature_network("inception")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,53 @@
+"""Line charts: what is drawn is where it should be."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from tunit.report.charts import HEIGHT, POINTS, WIDTH, line_chart, number
+
+
+def lines_of(text):
+    svg = re.search(r"<svg.*?</svg>", text, re.S).group()
+    tree = ET.fromstring(svg)
+    return [
+        np.array([[float(v) for v in p.split(",")] for p in line.get("points").split()])
+        for line in tree.iter("polyline")
+    ]
+
+
+def test_points_lie_in_the_frame_and_rise_with_the_values():
+    (line,) = lines_of(line_chart("loss", [("a", [0, 5, 10], [1.0, 3.0, 2.0])]))
+    assert (line >= 0).all()
+    assert (line[:, 0] <= WIDTH).all()
+    assert (line[:, 1] <= HEIGHT).all()
+    assert np.diff(line[:, 0]) == pytest.approx([line[1, 0] - line[0, 0]] * 2)
+    assert line[1, 1] < line[2, 1] < line[0, 1]  # y points down
+
+
+def test_long_series_are_thinned_to_means_and_keep_their_mean():
+    values = np.random.default_rng(0).normal(size=5000)
+    (line,) = lines_of(line_chart("loss", [("a", np.arange(5000), values)]))
+    assert len(line) == POINTS
+
+
+def test_values_that_are_not_finite_are_left_out_and_an_empty_chart_is_none():
+    (line,) = lines_of(line_chart("loss", [("a", [1, 2, 3], [1.0, float("nan"), 2.0])]))
+    assert len(line) == 2
+    assert line_chart("loss", [("a", [1], [float("nan")])]) == ""
+    assert len(lines_of(line_chart("one point", [("a", [3], [0.0])]))) == 1
+
+
+def test_titles_are_escaped():
+    text = line_chart("<b>", [('"x"', [1, 2], [1, 2])])
+    assert "<b>" not in text
+    assert "&lt;b&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (1234.5, "1,234"), (0.3456, "0.346"), (2.1e-5, "2.1e-05")]
+)
+def test_numbers_are_short(value, text):
+    assert number(value) == text

@@ -1,0 +1,62 @@
+"""Warnings in plain words: each appears when it should, and only then."""
+
+import numpy as np
+import pytest
+import torch
+
+from tunit.report.findings import findings, listed, typical_rows
+
+APART = torch.eye(4)
+SURE = [0.9] * 4
+
+
+def texts(sizes=(5, 5, 5, 5), confidences=SURE, styles=APART, steady=1.0, cosine=0.9):
+    return [f.text for f in findings(list(sizes), list(confidences), styles, steady, cosine)]
+
+
+def test_nothing_to_say_of_a_good_model():
+    assert texts() == []
+    assert texts(steady=None, cosine=None) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "case"),
+    [
+        ("Collapse: every picture", {"sizes": (20, 0, 0, 0)}),
+        ("Dead domains: domain 1 and domain 3 are empty", {"sizes": (5, 0, 6, 0)}),
+        ("Dead domains: domain 2 is empty", {"sizes": (5, 5, 0, 6)}),
+        ("Nearly a collapse: domain 1 holds 80%", {"sizes": (2, 16, 1, 1)}),
+        ("Very few pictures fell into domain 0", {"sizes": (1, 50, 40, 49)}),
+        ("average styles of 0 and 1 hardly differ", {"styles": torch.cat([APART[:1], APART[:3]])}),
+        ("Leaking augmentation: 30% of the pictures", {"steady": 0.7}),
+        ("unsure of domain 2", {"confidences": (0.9, 0.9, 0.3, 0.9)}),
+        ("miss their reference's style (mean cosine 0.20)", {"cosine": 0.2}),
+    ],
+)
+def test_each_warning_comes_alone(words, case):
+    found = texts(**case)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_an_empty_domain_is_neither_alike_nor_unsure():
+    styles = torch.cat([APART[:1], APART[:1], APART[2:]])
+    assert texts(sizes=(5, 0, 6, 5), confidences=(0.9, 0, 0.9, 0.9), styles=styles) == [
+        "Dead domains: domain 1 is empty. With more domains than kinds that is to be expected."
+    ]
+
+
+def test_one_domain_is_no_collapse():
+    assert [f.text for f in findings([9], [1.0], torch.ones(1, 3), None, 0.9)] == []
+
+
+def test_lists():
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+
+
+def test_typical_pictures_are_the_nearest_to_the_average():
+    styles = torch.tensor([[0.0], [5.0], [1.0], [0.4], [9.0]])
+    rows = typical_rows(np.array([0, 0, 0, 0, 1]), styles, torch.tensor([[0.5], [9.0]]), 0, 3)
+    assert rows.tolist() == [3, 0, 2]

@@ -1,0 +1,213 @@
+"""A run's report: whole, self-contained, and working in a real browser."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import tiny_config, write_pictures
+from tunit.cli import main
+from tunit.errors import RunError
+from tunit.report.write import write_report
+from tunit.training.launch import start_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+EVIL = "</script><script>window.hacked=1</script>"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("reported")
+    for i, name in enumerate(("cats", "dogs")):
+        write_pictures(folder / "pictures" / name, seed=i, number=14)
+    evil = folder / "pictures" / "cats" / "a<img src=x onerror=window.hacked=2>.png"
+    Image.new("RGB", (40, 40), (200, 30, 90)).save(evil)
+    start_run(folder / "pictures", folder / "kinds", tiny_config(style_width=8), quiet=True)
+    figure = {"value": 12.5, "low": 11.0, "high": 14.0, "number": 28}
+    evaluation = {
+        "figures": {"mFID": figure, "NMI": 0.25},
+        "groups": {"cats": {"FID": figure}, EVIL: {}},
+        "features": "random-vgg16",
+        "notes": ["dogs: too few"],
+    }
+    (folder / "kinds" / "evaluation").mkdir()
+    (folder / "kinds" / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
+    return folder / "kinds"
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return write_report(run).read_text("utf-8")
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_every_section_is_there(page):
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == [
+        "Figures",
+        "Domains",
+        "Sources by references",
+        *(["Domain to domain"] if "Domain to domain" in page else []),
+        "Map of styles",
+        "Best and worst cases",
+        "Curves",
+        "Settings and versions",
+    ]
+    assert "random-vgg16" in page
+    assert "12.5" in page
+    assert "11 to 14" in page
+
+
+def test_it_asks_the_network_for_nothing(page):
+    for tag, attributes in Elements(page).found:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", re.sub(r"<dl>.*?</dl>", "", page, flags=re.S))
+    assert "@import" not in page
+
+
+def test_every_picture_has_an_alternative_text_and_ids_are_unique(page):
+    elements = Elements(page).found
+    pictures = [attributes for tag, attributes in elements if tag == "img"]
+    assert len(pictures) > 30
+    assert all(attributes.get("alt") for attributes in pictures)
+    identities = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(identities) == len(set(identities))
+
+
+def test_the_map_names_every_picture_with_its_domain_and_class(page, run):
+    data = json.loads(re.search(r'id="map-data">(.*?)</script>', page, re.S).group(1))
+    assert len(data["points"]) == len(data["names"]) == len(data["domains"]) == len(data["classes"]) == 29
+    assert data["classNames"] == ["cats", "dogs"]
+    assert all(
+        data["classNames"][k] == name.split("/")[0]
+        for k, name in zip(data["classes"], data["names"], strict=True)
+    )
+    assert all(0 <= v <= 1 for point in data["points"] for v in point)
+
+
+def test_names_cannot_run_as_code(page):
+    assert "<img src=x" not in page
+    assert page.count("<script") == 2
+    assert EVIL not in page
+
+
+def test_command_writes_where_told_and_says_where(run, tmp_path, capsys):
+    out = tmp_path / "deep" / "page.html"
+    assert main(["report", str(run), "--out", str(out), "--device", "cpu"]) == 0
+    assert out.read_text("utf-8").startswith("<!doctype html>")
+    assert str(out) in capsys.readouterr().out
+
+
+def test_no_run_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match=r"holds no model\.safetensors"):
+        write_report(tmp_path)
+
+
+def test_a_run_without_its_pictures_is_one_sentence(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(copy / "data")
+    with pytest.raises(RunError, match="no pictures to report on"):
+        write_report(copy)
+
+
+@pytest.fixture(scope="module")
+def browser(run, page):
+    if not (CHROMIUM and DRIVER):
+        if os.environ.get("CI"):
+            pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
+        pytest.skip("no chromium and chromedriver here")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.get((run / "report.html").as_uri())
+    yield driver
+    driver.quit()
+
+
+def test_it_opens_without_errors(browser):
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    assert browser.execute_script("return window.hacked") is None
+    broken = "return [...document.images].filter(i => i.complete && !i.naturalWidth).length"
+    assert browser.execute_script(broken) == 0
+    assert len(browser.find_elements("css selector", "#map circle")) == 29
+
+
+def test_pointing_at_the_map_shows_the_picture(browser):
+    from selenium.webdriver import ActionChains
+
+    browser.execute_script("document.getElementById('map').scrollIntoView({block: 'center'})")
+    tip = browser.find_element("id", "tip")
+    assert not tip.is_displayed()
+    data = json.loads(browser.execute_script("return document.getElementById('map-data').textContent"))
+    # The topmost circle, so that no other one covers it.
+    circle = browser.find_elements("css selector", "#map circle")[-1]
+    ActionChains(browser).move_to_element(circle).perform()
+    assert tip.is_displayed()
+    assert (
+        tip.text
+        == f"{data['names'][-1]} (domain {data['domains'][-1]}, {data['classNames'][data['classes'][-1]]})"
+    )
+    place = browser.execute_script("return document.querySelector('.thumb').style.backgroundPosition")
+    i, columns = 28, data["columns"]
+    x, y = (float(v.removesuffix("px")) for v in place.split())
+    assert (x, y) == pytest.approx((-(i % columns) * 120, -(i // columns) * 120))
+
+
+def test_colours_change_from_domains_to_classes(browser):
+    def legend():
+        return [key.text for key in browser.find_elements("css selector", "#map-legend .key")]
+
+    assert all(text.startswith("domain") for text in legend())
+    button = browser.find_element("css selector", "[data-by=classes]")
+    browser.execute_script("arguments[0].click()", button)
+    assert legend() == ["cats", "dogs"]
+    assert button.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_sticks_out_at_any_width(browser, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 700}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dark_and_light_differ_and_are_readable(browser):
+    def look(scheme):
+        features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        return [
+            sum(int(v) for v in re.findall(r"\d+", text)[:3]) / 3 for text in browser.execute_script(style)
+        ]
+
+    (light_ink, light_paper), (dark_ink, dark_paper) = look("light"), look("dark")
+    assert light_paper - light_ink > 150
+    assert dark_ink - dark_paper > 150
