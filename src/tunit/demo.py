@@ -24,6 +24,7 @@ from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, tran
 from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.model_file import Model, load_model
 from tunit.networks.tensor_file import write_text
+from tunit.report.write import write_report
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
@@ -35,9 +36,9 @@ PICTURES = 1800
 TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # apart from any seed of the training pictures by being added to it
 MINUTES = 8.0
-# Of the time, training may plan with this share, less what drawing and measuring take: machines slow down.
+# Of the time, training may plan with this share, less what drawing, measuring and the report take: machines slow down.
 TRAINING_SHARE = 0.85
-OTHER_SECONDS = 50.0
+OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
 SHORTEST_LOOK_BACK = (
     100  # steps; with averages of 25 steps the contrastive loss and with it E's domains collapse
@@ -68,7 +69,8 @@ def run_demo(
 ) -> Summary:
     """Draw creatures, find their domains, train, translate and measure, within about `minutes`.
 
-    Leaves in `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json.
+    Leaves in `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json, and
+    report.html, the page of `tunit report`.
     Raises RunError where `out` exists and `overwrite` does not allow to replace an earlier demo.
     """
     began = time.perf_counter()
@@ -98,6 +100,7 @@ def run_demo(
         seconds=time.perf_counter() - began,
     )
     write_text(out / "summary.json", json.dumps(vars(summary), indent=2) + "\n")
+    write_report(out / "run", out / "report.html", seed=seed, device=model.domain_styles.device)
     for line in report(summary, result, domain_names(domains, species, list(SPECIES)), out):
         say(line)
     return summary
@@ -115,7 +118,7 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
         f"{result.reference:.1f}",
         f"time {summary.seconds / 60:.1f} min, {summary.steps} steps",
         "",
-        f"look at    {out / 'translations.png'}   {out / 'domains.png'}   {out / 'run' / 'samples'}",
+        f"look at    {out / 'report.html'} in a browser, {out / 'translations.png'}, {out / 'run' / 'samples'}",
         "try next   tunit train YOUR_FOLDER --out runs/mine --domains 10",
         f"           tunit translate {out / 'run'} {out / 'creatures' / 'pictures' / '00001.png'} --domain all "
         f"--out {out / 'translated'}",
