@@ -12,6 +12,7 @@ from tunit.config import Config, read_config
 from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
 
 if TYPE_CHECKING:
+    from tunit.evaluation.of_run import evaluate_run as evaluate
     from tunit.training.launch import start_run as train
     from tunit.translation.translator import Translator
 
@@ -24,6 +25,7 @@ __all__ = [
     "Translator",
     "TunitError",
     "__version__",
+    "evaluate",
     "read_config",
     "train",
 ]
@@ -35,6 +37,10 @@ def __getattr__(name: str) -> Any:
         from tunit.translation.translator import Translator
 
         return Translator
+    if name == "evaluate":
+        from tunit.evaluation.of_run import evaluate_run
+
+        return evaluate_run
     if name == "train":
         from tunit.training.launch import start_run
 

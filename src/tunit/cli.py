@@ -17,6 +17,7 @@ COMMANDS = (
     "translate",
     "evaluate",
     "report",
+    "reproduce",
     "convert",
     "config",
 )

@@ -154,6 +154,26 @@ def read_config(preset: str) -> Config:
     return _read_chain(preset, ())
 
 
+def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
+    """What a preset and those it is based on say beyond `root`: SECTION.NAME -> value, for `with_overrides`.
+
+    Raises ConfigError where the chain does not lead to `root`.
+    """
+    found: dict[str, Any] = {}
+    name: str | None = preset
+    seen: list[str] = []
+    while name != root:
+        if name is None or name in seen:
+            raise ConfigError(f"preset {preset} is not based on {root}: it has no differences from it")
+        seen.append(name)
+        table = _read_table(name)
+        base = table.pop("base", None)
+        values = {f"{section}.{key}": value for section, keys in table.items() for key, value in keys.items()}
+        found = values | found
+        name = None if base is None else str(base)
+    return found
+
+
 def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     if preset in seen:
         raise ConfigError(f"the presets {', '.join(seen)} are based on each other in a circle")

@@ -197,7 +197,19 @@ class SlowTraining:
                 + w.reconstruction_weight * l1
                 + w.generator_style_weight * style
             )
-            loss.backward()
+            if w.adversarial_trains == "generator":
+                # E's gradients come from a loss without D, in passes of their own; G's are those of all terms.
+                loss.backward()
+                kept = [parameter.grad for parameter in self.G.parameters()]
+                self.zero_grad()
+                translated, repeated = self.G(x, self.E(x_ref).style), self.G(x, self.E(x).style)
+                l1 = (repeated - x).abs().sum() / x.numel()
+                style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
+                (w.reconstruction_weight * l1 + w.generator_style_weight * style).backward()
+                for parameter, gradient in zip(self.G.parameters(), kept, strict=True):
+                    parameter.grad = gradient
+            else:
+                loss.backward()
             self.rmsprop_G.step()
             self.adam_E.step()
             terms |= {
@@ -266,6 +278,7 @@ CASES = {
             "temperature": 0.3,
         }
     ),
+    "adversarial loss for G alone": Case({"adversarial_trains": "generator"}),
     "average of G starts late": Case(average_from=2),
 }
 

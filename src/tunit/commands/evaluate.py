@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tunit.evaluation.intervals import Figure
 
 HELP = "measure a run on held-back pictures, or compare two folders"
-RESULT = "evaluation.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,49 +92,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate_run(args: argparse.Namespace) -> int:
     from tunit.commands.pictures import say
-    from tunit.evaluation.evaluate import evaluate_model
-    from tunit.evaluation.feature_networks import load_feature_network
-    from tunit.evaluation.inputs import (
-        labelled,
-        pack_held,
-        square_settings,
-        training_pictures,
-        with_classes_of,
-    )
-    from tunit.evaluation.truth import truth_test_beside
-    from tunit.networks.device import choose_device
-    from tunit.networks.model_file import load_model
-    from tunit.networks.tensor_file import write_text
+    from tunit.evaluation.of_run import FOLDER, RESULT, evaluate_run
 
-    device = choose_device(args.device)
-    model = load_model(args.model, device)
-    network = load_feature_network(args.features, preprocessing=args.preprocessing, device=device)
-    folder = args.model / "evaluation"
-    squares = square_settings(model.image_size, model.fit, model.background)
-    known = {"labels": args.labels, "label_column": args.label_column}
-    held = labelled(pack_held(args.source, folder / "held", squares, **known))
-    if args.train is not None:
-        train = with_classes_of(held, labelled(pack_held(args.train, folder / "train", squares, **known)))
-    else:
-        found = training_pictures(args.model, held, model)
-        if found is None:
-            say("the run holds no training pictures: the held-back ones stand for them")
-        train = found or held
-    result = evaluate_model(
-        model,
-        held,
-        train,
-        network,
-        seed=args.seed,
+    out = args.out or args.model / FOLDER / RESULT
+    result = evaluate_run(
+        args.model,
+        args.source,
+        train=args.train,
+        labels=args.labels,
+        label_column=args.label_column,
+        features=args.features,
+        preprocessing=args.preprocessing,
         most_sources=args.sources,
-        truth=truth_test_beside(args.source, model.image_size, seed=args.seed),
-        cache=folder / "features",
+        seed=args.seed,
+        device=args.device,
+        out=out,
         say=say,
     )
-    out = args.out or folder / RESULT
-    out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"pictures": str(args.source), "step": model.step, "seed": args.seed, "sources": args.sources}
-    write_text(out, json.dumps(about | result.as_json(), indent=2) + "\n")
     print_evaluation(result)
     print(f"\nwritten to {out}")
     return 0

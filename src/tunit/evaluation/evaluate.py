@@ -92,6 +92,7 @@ def evaluate_model(
     seed: int = 0,
     most_sources: int = 0,
     truth: TruthTest | None = None,
+    translates: bool = True,
     cache: Path | None = None,
     say: Say = lambda text: None,
 ) -> Evaluation:
@@ -99,7 +100,7 @@ def evaluate_model(
 
     With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
     the domains that the model finds. most_sources: sources per group, 0 for all. truth: exact translations, which
-    drawn creatures have. cache: of the real features.
+    drawn creatures have. translates: False measures the clustering alone. cache: of the real features.
     """
     result = Evaluation(features=network.name)
     say(f"sorting {len(held.images):,} pictures")
@@ -107,12 +108,14 @@ def evaluate_model(
         probabilities, styles = guidance_of(model, held.images)
         confidences, domains = probabilities.max(1)
     found = domains.numpy()
-    if truth is not None:
+    if truth is not None and translates:
         with result.timed("exact truth"):
             error = translation_error(model, truth)
         result.figures["error against the exact truth (grey levels)"] = error.translation
         result.figures["the same over the better naive answer"] = error.ratio
     _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
+    if not translates:
+        return result
     if held.has_classes:
         groups, names, real_groups = held.classes, held.names, train.classes
     else:

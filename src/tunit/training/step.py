@@ -72,7 +72,7 @@ def guide_step(
         keys = networks.guide_average(batch.x_plus).style
     view, view_plus = networks.guide(batch.x), networks.guide(batch.x_plus)
     loss, terms = guide_loss(view, view_plus, keys, state.queue, batch, weights, unlabelled_factor)
-    _update(state.optimisers.guide, loss)
+    update(state.optimisers.guide, loss)
     return terms, keys
 
 
@@ -150,24 +150,28 @@ def translation_step(
     x_fake = x_out[: len(x)]
 
     loss, terms = discriminator_loss(networks, x_ref, x_fake.detach(), y_ref, phase, weights)
-    _update(optimisers.discriminator, loss)
+    update(optimisers.discriminator, loss)
 
     with torch.no_grad():
         keys_ref = networks.guide_average(x).style[permutation]
-    with _frozen(networks.discriminator):
+    with frozen(networks.discriminator):
         logit = networks.discriminator.judge(x_out, torch.cat([y_ref, y]))
         style = networks.guide(x_fake).style
         fake = losses.generator_adversarial(logit[: len(x)])
         rec = losses.generator_adversarial(logit[len(x) :])
         l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)
         contrast = losses.style_contrastive(style, keys_ref, state.queue, weights.temperature)
-        loss = (
-            weights.adversarial_weight * (fake + rec)
-            + weights.reconstruction_weight * l1
-            + weights.generator_style_weight * contrast
-        )
+        adversarial = weights.adversarial_weight * (fake + rec)
+        others = weights.reconstruction_weight * l1 + weights.generator_style_weight * contrast
         optimisers.guide.zero_grad(set_to_none=True)
-        _update(optimisers.generator, loss)
+        optimisers.generator.zero_grad(set_to_none=True)
+        with full_precision(others):
+            if weights.adversarial_trains == "generator":
+                adversarial.backward(inputs=list(networks.generator.parameters()), retain_graph=True)
+                others.backward()
+            else:
+                (adversarial + others).backward()
+        optimisers.generator.step()
         optimisers.guide.step()
     terms |= {
         "generator/adversarial": fake.detach(),
@@ -181,7 +185,10 @@ def translation_step(
 def discriminator_loss(
     networks: Networks, x_ref: Tensor, x_fake: Tensor, y_ref: Tensor, phase: Phase, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """Step 3: hinge loss of the real references against the translations, plus R1 on the references."""
+    """Step 3: hinge loss of the real references against the translations, plus R1 on the references.
+
+    x_ref, x_fake: (B, 3, S, S), x_fake without a graph; y_ref: (B,), the domains of both.
+    """
     x_ref = x_ref.detach().requires_grad_(phase.penalise)
     with full_precision(x_ref) if phase.penalise else nullcontext():
         logit_real = networks.discriminator.judge(x_ref, y_ref)
@@ -197,7 +204,8 @@ def discriminator_loss(
     return loss, terms
 
 
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of `optimiser` along the gradient of `loss`."""
     optimiser.zero_grad(set_to_none=True)
     # Each operation goes back in the precision it came in; autocast would cast float32 ones again.
     with full_precision(loss):
@@ -206,7 +214,7 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
+def frozen(network: nn.Module) -> Iterator[None]:
     """Gradients pass through `network` but not into its parameters, which saves their computation."""
     network.requires_grad_(False)
     try:

@@ -1,0 +1,87 @@
+"""Rerun a table of the paper, on the paper's pictures or on your own.
+
+  tunit reproduce table1 --data animal_faces/ --out experiments
+  tunit reproduce clustering --data photos/ --out experiments --steps 20000 --image-size 64 --seeds 3
+  tunit reproduce table1 --data creatures/factors.csv --out experiments --only A,G --base demo --smoke
+
+--data has class folders, or is a CSV with a label column; a fifth of every class is held back unless --held-back says
+otherwise. Runs that are done are skipped, runs that stopped go on. With --steps the phases keep their shares.
+Writes OUT/TABLE.md and OUT/TABLE.html: ours with mean and spread over the seeds, beside the paper's.
+"""
+
+import argparse
+from pathlib import Path
+
+from tunit.commands.settings import add_settings, settings_of
+
+HELP = "rerun a table of the paper"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit reproduce`."""
+    parser.add_argument("table", metavar="TABLE", help="clustering, table1, table2, table3 or ablation")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="pictures with classes")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where runs and tables go")
+    parser.add_argument(
+        "--held-back", type=Path, metavar="FOLDER", help="held-back pictures [a fifth of --data]"
+    )
+    parser.add_argument("--only", default="", metavar="A,G", help="these rows alone")
+    parser.add_argument(
+        "--base", default="paper", metavar="NAME", help="preset that the rows depart from [paper]"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N - 1 [1]")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time [1]")
+    parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
+    parser.add_argument("--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate")
+    parser.add_argument(
+        "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
+    )
+    parser.add_argument(
+        "--sources", type=int, default=0, metavar="N", help="translate N pictures into each class [all]"
+    )
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit reproduce`."""
+    from tunit.commands.pictures import say
+    from tunit.config import nearest
+    from tunit.errors import ConfigError, RunError
+    from tunit.experiments.driver import Plan, run_table, smoke
+    from tunit.experiments.outcome import write_outcome
+    from tunit.experiments.tables import TABLES
+
+    if args.table not in TABLES:
+        raise ConfigError(
+            f"there is no table {args.table!r}{nearest(args.table, TABLES)} ({', '.join(TABLES)})"
+        )
+    table = TABLES[args.table]
+    only = tuple(name.strip() for name in args.only.split(",") if name.strip())
+    names = [row.name for row in table.rows]
+    for name in only:
+        if name not in names:
+            raise ConfigError(f"{args.table} has no row {name!r}{nearest(name, names)} ({', '.join(names)})")
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} is {getattr(args, name)}: take at least 1")
+    plan = Plan(
+        data=args.data,
+        out=args.out,
+        held_back=args.held_back,
+        base=args.base,
+        overrides=tuple(settings_of(args).items()),
+        seeds=args.seeds,
+        features=args.features,
+        preprocessing=args.preprocessing,
+        most_sources=args.sources,
+    )
+    outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
+    markdown, page = write_outcome(table, plan, outcomes)
+    print(markdown.read_text("utf-8"))
+    print(f"written to {markdown} and {page}")
+    expected = len(only or names) * args.seeds
+    if len(outcomes) < expected:
+        raise RunError(
+            f"{expected - len(outcomes)} of {expected} trainings failed (see above): mend and call again"
+        )
+    return 0

@@ -1,0 +1,79 @@
+"""A run folder on held-back pictures, in one call: what `tunit evaluate` and the experiments use."""
+
+import json
+from pathlib import Path
+
+from tunit.evaluation.evaluate import Evaluation, Say, evaluate_model
+from tunit.evaluation.feature_networks import DEFAULT, load_feature_network
+from tunit.evaluation.inputs import (
+    AUTO,
+    labelled,
+    pack_held,
+    square_settings,
+    training_pictures,
+    with_classes_of,
+)
+from tunit.evaluation.truth import truth_test_beside
+from tunit.networks.device import choose_device
+from tunit.networks.model_file import load_model
+from tunit.networks.tensor_file import write_text
+
+FOLDER, RESULT = "evaluation", "evaluation.json"
+
+
+def evaluate_run(
+    run: Path,
+    source: Path,
+    *,
+    train: Path | None = None,
+    labels: str = AUTO,
+    label_column: str = "label",
+    features: str = DEFAULT,
+    preprocessing: str = "clean",
+    most_sources: int = 0,
+    translates: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | None = None,
+    say: Say = lambda text: None,
+) -> Evaluation:
+    """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
+
+    train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
+    has none, the held-back ones. labels, label_column: where classes come from, as in `pack_held`. most_sources: to
+    translate into each class, 0 for all. translates: False measures the clustering alone. out: the file,
+    RUN/evaluation/evaluation.json unless given.
+
+    Raises RunError, DataError or ConfigError for what is not there.
+    """
+    chosen = choose_device(device)
+    model = load_model(run, chosen)
+    network = load_feature_network(features, preprocessing=preprocessing, device=chosen)
+    folder = run / FOLDER
+    squares = square_settings(model.image_size, model.fit, model.background)
+    held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
+    if train is not None:
+        packed = pack_held(train, folder / "train", squares, labels=labels, label_column=label_column)
+        real = with_classes_of(held, labelled(packed))
+    else:
+        found = training_pictures(run, held, model)
+        if found is None:
+            say("the run holds no training pictures: the held-back ones stand for them")
+        real = found or held
+    result = evaluate_model(
+        model,
+        held,
+        real,
+        network,
+        seed=seed,
+        most_sources=most_sources,
+        translates=translates,
+        truth=truth_test_beside(source, model.image_size, seed=seed),
+        cache=folder / "features",
+        say=say,
+    )
+    path = out or folder / RESULT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
+    write_text(path, json.dumps(about | result.as_json(), indent=2) + "\n")
+    return result

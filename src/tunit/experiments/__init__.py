@@ -1,0 +1,1 @@
+"""The paper's experiments: tables as data, run by one driver."""

@@ -1,0 +1,202 @@
+"""Runs the rows of a table: labels, trainings, evaluation; what is done already is skipped, what stopped goes on."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunit.config import Config, preset_differences, read_config
+from tunit.errors import RunError, TunitError
+from tunit.evaluation.clusters import clustering_accuracy
+from tunit.evaluation.of_run import evaluate_run
+from tunit.experiments.labels import labelled_share, labels_for
+from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
+from tunit.experiments.tables import NONE, Experiment, Table
+from tunit.networks.model_file import load_model
+from tunit.training.launch import resume_run, start_run
+from tunit.training.run_folder import RunFolder
+
+Say = Callable[[str], None]
+PHASES = ("labelled_only_until", "guide_only_until", "average_from")
+SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
+    "guide_width": "4",
+    "generator_width": "4",
+    "discriminator_width": "4",
+    "queue_length": "16",
+    "checkpoint_every": "1000",
+    "sample_every": "0",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a table is run."""
+
+    data: Path
+    out: Path
+    held_back: Path | None = None
+    base: str = "paper"  # preset that every row departs from
+    overrides: tuple[tuple[str, str], ...] = ()  # for every row
+    seeds: int = 1
+    features: str = "random-vgg16"
+    preprocessing: str = "clean"
+    most_sources: int = 0
+
+    def folder(self, table: Table, row: Experiment, seed: int) -> Path:
+        """Where a row's runs lie."""
+        name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
+        return self.out / table.name / name / f"seed-{seed}"
+
+
+def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
+    """The row's config: the plan's base, the preset's differences from the paper, the row's and the plan's overrides.
+
+    The phases of the schedule keep their share of the steps when --steps, or another base, changes these; the number
+    of domains is the number of classes unless the row says otherwise.
+    """
+    config = read_config(plan.base).with_overrides({"domains": len(split.classes), "labels": "none"})
+    differences = preset_differences(preset)
+    config = config.with_overrides(differences)
+    given = dict(plan.overrides)
+    own_steps = 0 if plan.base == "paper" else read_config(plan.base).schedule.steps
+    steps = int(given.pop("steps", own_steps))
+    if steps:
+        full = read_config(preset)
+        scale = steps / read_config("paper").schedule.steps
+        phases = {name: round(getattr(full.schedule, name) * scale) for name in PHASES}
+        config = config.with_overrides({"steps": max(1, round(full.schedule.steps * scale)), **phases})
+    config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
+    return config.with_overrides({"seed": seed})
+
+
+def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = print) -> dict[str, Any]:
+    """One row for one seed, to its figures; written to outcome.json in the row's folder, and read back if there."""
+    folder = plan.folder(table, row, seed)
+    done = folder / "outcome.json"
+    if done.is_file():
+        return dict(json.loads(done.read_text("utf-8")))
+    split = split_pictures(plan.data, plan.held_back)
+    train = write_table(folder / "train.csv", split.train)
+    held = write_table(folder / "held.csv", split.held)
+    first: Path | None = None
+    if row.first:
+        first = folder / "first"
+        say(f"{row.name}, seed {seed}: first training ({row.first})")
+        train_to_end(train, first, config_of(row, row.first, plan, split, seed))
+    config = config_of(row, row.preset, plan, split, seed)
+    labels = labels_for(
+        row.labels,
+        split,
+        train,
+        folder / "packed",
+        size=config.data.image_size,
+        clusters=config.networks.domains,
+        features=plan.features,
+        first=first,
+        share=row.labelled_share,
+        seed=seed,
+    )
+    if labels is not None:
+        train = write_table(folder / "labelled.csv", split.train, labels)
+        given = {"labels": "csv", "label_column": LABEL}
+        if row.labelled_share:
+            given["labelled_ratio"] = str(labelled_share(labels, split))
+        config = config.with_overrides(given)
+    if row.guide_kept and first is not None:
+        config = config.with_overrides({"guide_from": str(first)})
+    say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
+    train_to_end(train, folder / "run", config)
+    result = evaluate_run(
+        folder / "run",
+        held,
+        train=folder / "train.csv",
+        labels="csv",
+        label_column=CLASS,
+        features=plan.features,
+        preprocessing=plan.preprocessing,
+        most_sources=plan.most_sources,
+        seed=seed,
+        translates=row.translates,
+        out=folder / "run" / "evaluation" / "evaluation.json",
+    )
+    found = result.as_json()
+    figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
+    if row.labels != NONE and not row.labelled_share:
+        figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
+    outcome = {
+        "row": row.name,
+        "seed": seed,
+        "figures": figures,
+        "notes": found["notes"],
+        "features": found["features"],
+        "pictures": [len(split.train), len(split.held)],
+        "settings": _settings_of(config),
+    }
+    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
+    return outcome
+
+
+def train_to_end(source: Path, out: Path, config: Config) -> None:
+    """Train a run, or go on with one that stopped; nothing where it has come to its end."""
+    run = RunFolder(out)
+    if not run.about.is_file():
+        start_run(source, out, config, quiet=True)
+        return
+    try:
+        if load_model(out).step >= config.schedule.steps:
+            return
+    except RunError:
+        pass  # it stopped before its first model was saved
+    resume_run(out, quiet=True)
+
+
+def run_table(
+    table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = print
+) -> list[dict[str, Any]]:
+    """All rows (or those named) for all seeds; a row that fails is said and left out, the others go on."""
+    rows = [row for row in table.rows if not only or row.name in only]
+    tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
+    if jobs <= 1:
+        found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
+    else:
+        # Processes start afresh: a fork of a process that runs torch's threads may hang.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            waiting = [pool.submit(_guarded, table, row, plan, seed, print) for row, seed in tasks]
+            found = [task.result() for task in waiting]
+    return [outcome for outcome in found if outcome is not None]
+
+
+def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:
+    try:
+        return run_row(table, row, plan, seed, say)
+    except TunitError as error:
+        say(f"{row.name}, seed {seed} failed: {error}")
+        return None
+
+
+def _accuracy_of(path: Path) -> float:
+    """Of the labels of a table against its classes, matched one to one."""
+    pairs = list(read_labels(path).values())
+    numbers = [{name: i for i, name in enumerate(sorted({pair[k] for pair in pairs}))} for k in (0, 1)]
+    classes, labels = (np.array([numbers[k][pair[k]] for pair in pairs]) for k in (0, 1))
+    return clustering_accuracy(labels, classes)
+
+
+def _settings_of(config: Config) -> dict[str, Any]:
+    """What the printed table says of our setting."""
+    return {
+        "image size": config.data.image_size,
+        "steps": config.schedule.steps,
+        "batch size": config.optimisers.batch_size,
+        "domains": config.networks.domains,
+    }
+
+
+def smoke(plan: Plan) -> Plan:
+    """The same plan as a trial of the path alone: a few steps of tiny networks."""
+    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)

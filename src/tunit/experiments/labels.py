@@ -1,0 +1,84 @@
+"""Where labels of a training come from when not all true ones are used: k-means, an earlier training, a few."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from tunit.data.pack import PackSettings, pack_pictures
+from tunit.errors import ConfigError
+from tunit.evaluation.feature_networks import load_feature_network
+from tunit.evaluation.features import features_of
+from tunit.evaluation.protocol import guidance_of
+from tunit.experiments.pictures import CLASS, Split, path_of_names
+from tunit.experiments.tables import CLASSES, FEATURES, FIRST, IMAGES, NONE
+from tunit.networks.device import choose_device
+from tunit.networks.model_file import load_model
+
+RESTARTS = 10  # of k-means, as scikit-learn recommends for it
+
+
+def labels_for(
+    kind: str,
+    split: Split,
+    table: Path,
+    cache: Path,
+    *,
+    size: int,
+    clusters: int,
+    features: str,
+    first: Path | None,
+    share: float,
+    seed: int,
+    device: str = "auto",
+) -> dict[str, str] | None:
+    """picture -> label for the training pictures of `split`; None for a training without labels.
+
+    kind: one of the sources in `tables`. table: a CSV of the training pictures. cache: where they are packed.
+    size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name. first: the
+    run whose domains become labels. share: of the true labels, where only a part is to be seen; 0 for all.
+    """
+    if kind == NONE:
+        return None
+    if kind == CLASSES:
+        return few_of(split, share, seed) if share else dict(split.train)
+    packed = pack_pictures(
+        table, cache, PackSettings(size=size, labels="csv", label_column=CLASS, keep_duplicates=True)
+    )
+    images = np.asarray(packed.images)
+    if kind == IMAGES:
+        found = k_means(images.reshape(len(images), -1) / np.float32(255), clusters, seed)
+    elif kind == FEATURES:
+        network = load_feature_network(features, device=choose_device(device))
+        found = k_means(features_of(images, network, cache=cache).numpy(), clusters, seed)
+    elif kind == FIRST and first is not None:
+        found = guidance_of(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()
+    else:
+        raise ConfigError(f"labels from {kind!r} cannot be had: take one of the sources in the tables")
+    paths = path_of_names(table)
+    return {paths[name]: f"cluster-{k:04d}" for name, k in zip(packed.names, found.tolist(), strict=True)}
+
+
+def k_means(vectors: NDArray[np.floating], clusters: int, seed: int) -> NDArray[np.int64]:
+    """(N,) clusters of (N, width) vectors."""
+    model = KMeans(n_clusters=min(clusters, len(vectors)), n_init=RESTARTS, random_state=seed)
+    return np.asarray(model.fit_predict(vectors), np.int64)
+
+
+def few_of(split: Split, share: float, seed: int) -> dict[str, str]:
+    """A class-balanced draw of a share of the true labels, at least one of each class."""
+    rng = np.random.default_rng(seed)
+    kept: dict[str, str] = {}
+    for name in split.classes:
+        members = [path for path, of in split.train if of == name]
+        number = max(1, round(share * len(members)))
+        for i in rng.permutation(len(members))[:number]:
+            kept[members[i]] = name
+    return kept
+
+
+def labelled_share(labels: dict[str, str], split: Split) -> float:
+    """Of the training pictures, how many have a label."""
+    return float(torch.tensor([path in labels for path, _ in split.train]).float().mean())

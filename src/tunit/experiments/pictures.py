@@ -1,0 +1,106 @@
+"""The pictures of an experiment: split into training and held-back ones, with their classes, as CSV tables."""
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tunit.data.sources import DiskFile, find_pictures
+from tunit.errors import DataError
+
+HELD_SHARE = 0.2
+CLASS = "class"  # the column of true classes
+LABEL = "label"  # the column that a training learns from
+FEWEST = 4  # pictures of a class, of which some are held back
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and held-back pictures: absolute paths and classes, in the order of the paths."""
+
+    train: list[tuple[str, str]]
+    held: list[tuple[str, str]]
+
+    @property
+    def classes(self) -> list[str]:
+        """All class names, in order."""
+        return sorted({name for _, name in self.train})
+
+
+def split_pictures(source: Path, held_back: Path | None = None, seed: int = 0) -> Split:
+    """The pictures of `source` with their classes: folders, or the label column of a CSV table.
+
+    held_back: a source of its own for held-back pictures; without it a fifth of every class is held back, by a draw
+    from `seed`. Raises DataError where there are no classes, or where pictures are not files of their own.
+    """
+    pictures = _with_classes(source)
+    if held_back is not None:
+        return Split(pictures, _with_classes(held_back))
+    members: dict[str, list[str]] = defaultdict(list)
+    for path, name in pictures:
+        members[name].append(path)
+    rng = np.random.default_rng(seed)
+    train, held = [], []
+    for name in sorted(members):
+        paths = members[name]
+        if len(paths) < FEWEST:
+            raise DataError(f"class {name!r} has {len(paths)} pictures: give at least {FEWEST} of each class")
+        order = rng.permutation(len(paths))
+        number = max(1, round(HELD_SHARE * len(paths)))
+        held += [(paths[i], name) for i in order[:number]]
+        train += [(paths[i], name) for i in order[number:]]
+    return Split(sorted(train), sorted(held))
+
+
+def path_of_names(table: Path) -> dict[str, str]:
+    """Name in a pack -> path, of the pictures of a table that `write_table` wrote."""
+    found = find_pictures(table).pictures
+    return {p.name: _path_of(p.content) for p in found if isinstance(p.content, DiskFile)}
+
+
+def _path_of(file: DiskFile) -> str:
+    return os.path.abspath(file.path)  # noqa: PTH100 (resolve would follow links)
+
+
+def _with_classes(source: Path) -> list[tuple[str, str]]:
+    table = source.suffix.lower() in (".csv", ".tsv")
+    found = find_pictures(source, labels="csv" if table else "folders")
+    pictures = []
+    for picture in found.pictures:
+        if not isinstance(picture.content, DiskFile):
+            raise DataError(
+                f"{source} is an archive: unpack it, for experiments refer to pictures by their paths"
+            )
+        if picture.label:
+            pictures.append((_path_of(picture.content), picture.label))
+    if len({name for _, name in pictures}) < 2:
+        raise DataError(
+            f"{source} holds fewer than two classes: give class folders, or a CSV with a label column"
+        )
+    return pictures
+
+
+def write_table(
+    path: Path, pictures: Iterable[tuple[str, str]], labels: Mapping[str, str] | None = None
+) -> Path:
+    """A CSV of pictures with their class and the label to learn from; an empty cell is no label.
+
+    labels: path -> label; None takes the classes themselves.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(("picture", CLASS, LABEL))
+        for picture, name in pictures:
+            writer.writerow((picture, name, name if labels is None else labels.get(picture, "")))
+    return path
+
+
+def read_labels(path: Path) -> dict[str, tuple[str, str]]:
+    """picture -> (class, label) of a table that `write_table` wrote."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return {row["picture"]: (row[CLASS], row[LABEL]) for row in csv.DictReader(file)}

@@ -1,0 +1,214 @@
+"""The experiments: their data, their settings, the whole path made tiny, and the table that comes out."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+
+from tiny_run import write_pictures
+from tunit.cli import main
+from tunit.config import preset_differences, read_config
+from tunit.errors import ConfigError, DataError
+from tunit.evaluation.clusters import clustering_accuracy
+from tunit.experiments import driver
+from tunit.experiments.driver import Plan, config_of, run_table, smoke
+from tunit.experiments.labels import few_of, k_means
+from tunit.experiments.outcome import write_outcome
+from tunit.experiments.pictures import Split, read_labels, split_pictures, write_table
+from tunit.experiments.tables import LABEL_SOURCES, TABLE1, TABLES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SEPARATE_ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, name in enumerate(("apples", "pears", "plums")):
+        write_pictures(folder / name, seed=i, number=16)
+    return folder
+
+
+def test_a_fifth_of_every_class_is_held_back_and_nothing_is_in_both(pictures):
+    split = split_pictures(pictures)
+    assert split.classes == ["apples", "pears", "plums"]
+    for name in split.classes:
+        assert sum(of == name for _, of in split.held) == 3
+        assert sum(of == name for _, of in split.train) == 13
+    assert not {path for path, _ in split.train} & {path for path, _ in split.held}
+    assert split == split_pictures(pictures)
+    assert split != split_pictures(pictures, seed=1)
+
+
+def test_tables_of_pictures_come_back(tmp_path):
+    rows = [("/a, b/1.png", "x"), ("/c\u00e9/2.png", "y")]
+    path = write_table(tmp_path / "t.csv", rows, {"/a, b/1.png": "cluster-1"})
+    assert read_labels(path) == {"/a, b/1.png": ("x", "cluster-1"), "/c\u00e9/2.png": ("y", "")}
+
+
+def test_one_class_or_few_pictures_are_refused_in_words(tmp_path):
+    write_pictures(tmp_path / "one" / "a", number=5)
+    with pytest.raises(DataError, match="fewer than two classes"):
+        split_pictures(tmp_path / "one")
+    write_pictures(tmp_path / "one" / "b", number=2, seed=1)
+    with pytest.raises(DataError, match="class 'b' has 2 pictures"):
+        split_pictures(tmp_path / "one")
+
+
+def test_k_means_finds_blobs():
+    vectors, classes = make_blobs(120, n_features=5, centers=4, cluster_std=0.3, random_state=1)
+    assert clustering_accuracy(k_means(vectors, 4, 0), classes) == 1
+    assert len(set(k_means(vectors[:3], 4, 0))) == 3  # no more clusters than pictures
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25, 1.0])
+def test_few_labels_are_balanced_over_classes_and_seeded(share):
+    split = Split([(f"{name}{i}", name) for name in "ab" for i in range(40)], [])
+    kept = few_of(split, share, 3)
+    counts = [sum(of == name for of in kept.values()) for name in "ab"]
+    assert counts == [max(1, round(40 * share))] * 2
+    assert kept == few_of(split, share, 3)
+    assert all(path.startswith(name) for path, name in kept.items())
+
+
+@pytest.mark.parametrize(("table", "row"), SEPARATE_ROWS, ids=lambda value: value.name)
+def test_every_row_has_a_preset_labels_and_a_config(table, row):
+    assert row.labels in LABEL_SOURCES
+    split = Split([("1", "a"), ("2", "b")], [])
+    for preset in filter(None, (row.preset, row.first)):
+        config = config_of(row, preset, Plan("data", "out"), split, 5)
+        assert config.run.seed == 5
+    assert {row.name for row in table.rows} >= set(table.map_of)
+
+
+def test_presets_of_a_table_say_only_their_differences_and_combine_with_another_base():
+    split = Split([("1", "a"), ("2", "b")], [])
+    row = next(row for row in TABLE1.rows if row.name == "B")
+    plan = Plan("data", "out", base="demo")
+    config = config_of(row, row.preset, plan, split, 0)
+    demo = read_config("demo")
+    assert config.networks.guide_width == demo.networks.guide_width
+    assert config.losses.classification_weight == 0
+    assert config.networks.domains == 2
+    assert config.schedule.steps == demo.schedule.steps
+    assert config.schedule.guide_only_until == 0
+    assert set(preset_differences("iic")) >= {"losses.guide_style_weight", "schedule.guide_only_until"}
+    with pytest.raises(ConfigError, match="not based on demo"):
+        preset_differences("iic", "demo")
+
+
+def test_phases_keep_their_share_of_fewer_steps():
+    split = Split([("1", "a"), ("2", "b")], [])
+    row = next(row for row in TABLE1.rows if row.name == "G")
+    config = config_of(row, "paper", Plan("data", "out", overrides=(("steps", "2000"),)), split, 0)
+    assert (config.schedule.steps, config.schedule.guide_only_until) == (2000, 650)
+    alone = config_of(row, "iic", Plan("data", "out", overrides=(("steps", "2000"),)), split, 0)
+    assert (alone.schedule.steps, alone.schedule.guide_only_until) == (650, 650)
+
+
+@pytest.fixture(scope="module")
+def done(pictures, tmp_path_factory):
+    """Configurations C, D, E, F and G, a few steps of each."""
+    out = tmp_path_factory.mktemp("out")
+    plan = smoke(Plan(pictures, out, overrides=(("threads", "1"), ("device", "cpu"))))
+    return plan, run_table(TABLE1, plan, only=("B", "C", "D", "F", "G"))
+
+
+def test_the_whole_path_leaves_an_outcome_for_every_row(done):
+    _, outcomes = done
+    assert [outcome["row"] for outcome in outcomes] == ["B", "C", "D", "F", "G"]
+    for outcome in outcomes:
+        assert outcome["pictures"] == [39, 9]
+        assert 0 <= outcome["figures"]["accuracy"] <= 1
+        assert outcome["figures"]["FID of all"] > 0
+    assert outcomes[0]["figures"]["accuracy"] == 1
+
+
+def test_labels_are_those_of_their_source(done):
+    plan, _ = done
+    labels = {}
+    for name in ("B", "C", "F"):
+        row = next(row for row in TABLE1.rows if row.name == name)
+        labels[name] = read_labels(plan.folder(TABLE1, row, 0) / "labelled.csv")
+    assert all(of == label for of, label in labels["B"].values())
+    images = np.stack([_pixels(path) for path in labels["C"]])
+    expected = k_means(images, 3, 0)
+    numbers = np.array([int(label.split("-")[1]) for _, label in labels["C"].values()])
+    assert clustering_accuracy(numbers, expected) == 1
+
+
+def _pixels(path):
+    from PIL import Image
+
+    from tunit.data.fit import fit_picture
+
+    with Image.open(path) as picture:
+        return fit_picture(picture.convert("RGB"), 32, "stretch").reshape(-1) / np.float32(255)
+
+
+def test_the_sequential_run_begins_with_the_first_ones_guide(done):
+    plan, _ = done
+    row = next(row for row in TABLE1.rows if row.name == "F")
+    config = (plan.folder(TABLE1, row, 0) / "run" / "config.toml").read_text()
+    assert str(plan.folder(TABLE1, row, 0) / "first") in config
+
+
+def test_what_is_done_is_not_done_again(done, monkeypatch):
+    plan, outcomes = done
+    monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained again"))
+    assert run_table(TABLE1, plan, only=("B", "G")) == [outcomes[0], outcomes[-1]]
+
+
+def test_the_table_has_ours_beside_the_papers_and_says_how_they_differ(done):
+    plan, outcomes = done
+    twice = [*outcomes, {**outcomes[-1], "seed": 1, "figures": outcomes[-1]["figures"] | {"accuracy": 0.0}}]
+    markdown, page = write_outcome(TABLE1, plan, twice)
+    text = markdown.read_text()
+    assert "39 training and 9 held-back pictures" in text
+    assert "32 px, 8 steps of 4 pictures" in text
+    assert "200,000 steps" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| G |")]
+    assert "±" in row
+    assert "47.7" in row
+    assert "0.841" in row
+    (first,) = [line for line in text.splitlines() if line.startswith("| B |")]
+    assert "±" not in first
+    assert "<td>G</td>" in page.read_text()
+
+
+def test_a_failing_row_does_not_stop_the_others(pictures, tmp_path, monkeypatch):
+    said = []
+
+    def failing(table, row, plan, seed, say):
+        if row.name == "C":
+            raise DataError("broken")
+        return {"row": row.name}
+
+    monkeypatch.setattr(driver, "run_row", failing)
+    found = run_table(TABLE1, Plan(pictures, tmp_path), only=("B", "C", "D"), say=said.append)
+    assert [outcome["row"] for outcome in found] == ["B", "D"]
+    assert said == ["C, seed 0 failed: broken"]
+
+
+def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
+    words = ["reproduce", "clustering", "--data", pictures, "--out", tmp_path, "--smoke", "--threads", "1"]
+    assert main([str(word) for word in words]) == 0
+    text = capsys.readouterr().out
+    assert "| IIC + eq. 2 |" in text
+    assert "3.040" in text
+    outcome = json.loads((tmp_path / "clustering" / "iic" / "seed-0" / "outcome.json").read_text())
+    assert "mFID" not in outcome["figures"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tabel1"], "did you mean 'table1'"),
+        (["table1", "--only", "Z"], "table1 has no row 'Z'"),
+        (["table1", "--seeds", "0"], "--seeds is 0"),
+    ],
+)
+def test_mistakes_are_one_sentence(pictures, tmp_path, capsys, words, message):
+    assert main(["reproduce", *words, "--data", str(pictures), "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
