@@ -2,6 +2,7 @@
 
   tunit prepare FOLDER                        report what can be used and what cannot, and why
   tunit prepare FOLDER --out packed --image-size 128
+  tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it is unpacked
 
 Nothing in FOLDER is changed. Training calls this by itself; call it to see what it would leave out. A pack is
 reused as long as neither pictures nor settings change.
@@ -29,15 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
-    from tunit.config import read_config
     from tunit.data.choose import choose_image_size
+    from tunit.data.layouts import layout_config, part_of
     from tunit.data.pack import pack_pictures, summarise_left_out
     from tunit.data.settings import pack_settings
 
-    config = read_config(args.preset).with_overrides(settings_of(args))
+    config = layout_config(args.preset, settings_of(args))
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(args.source)})
-    out = args.out or Path("packed") / (args.source.resolve().name or "pictures")
+    part = part_of(config.data)
+    name = f"{part.layout}-{part.split}" if part else args.source.resolve().name or "pictures"
+    out = args.out or Path("packed") / name
     bar, move = packing_progress()
     with bar:
         pictures = pack_pictures(

@@ -3,6 +3,7 @@
   tunit train FOLDER --out runs/mine                          sizes chosen from the pictures
   tunit train FOLDER --out runs/mine --domains 6 --steps 20000 --image-size 64
   tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
+  tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets
   tunit train --resume runs/mine                              go on where a run stopped
 
 FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
-    from tunit.config import read_config
+    from tunit.data.layouts import find_layout, layout_config, part_of
     from tunit.data.pack import PackedPictures, summarise_left_out
     from tunit.training.interrupt import Interrupted
     from tunit.training.launch import resume_run, start_run
@@ -86,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
             else:
                 if not args.source or not args.out:
                     raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
-                config = read_config(args.preset or "default").with_overrides(settings_of(args))
+                config = layout_config(args.preset or "default", settings_of(args))
+                part = part_of(config.data)
+                if part and args.overwrite:  # a wrong folder must not cost the run that is there
+                    find_layout(args.source, part, labels=config.data.labels != "none")
                 state = start_run(
                     args.source,
                     args.out,

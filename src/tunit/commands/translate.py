@@ -6,9 +6,11 @@ may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders
   tunit translate runs/mine cat.jpg --reference tiger.jpg --out translated
   tunit translate runs/mine photos/ --reference tiger1.jpg tiger2.jpg --out translated --size original
   tunit translate runs/mine photos/ --domain all --out translated
+  tunit translate runs/mine faces/ --from-label plain --to-label smiling --strength 0.8 --out translated
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,10 +25,13 @@ from tunit.commands.pictures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from PIL.Image import Image
     from torch import Tensor
 
     from tunit.data.sources import PictureSource
-    from tunit.translation.pictures import Report, Resize
+    from tunit.translation.pictures import Picture, Report
     from tunit.translation.translator import Translator
 
 HELP = "redraw pictures in the style of others, or of a domain"
@@ -47,6 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     style.add_argument(
         "--domain", metavar="K", help="in the average style of domain K; `all` makes a folder for each domain"
+    )
+    style.add_argument(
+        "--to-label",
+        metavar="B",
+        help="in the average style of label B, for a run that was trained with (a few) labels",
+    )
+    parser.add_argument(
+        "--from-label",
+        metavar="A",
+        help="with --to-label: only sources that the model takes for label A [all]",
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how far each source's style goes: 0 as it was, 1 all the way, more exaggerates [1]",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -74,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit translate`."""
     from tunit.data.decode import READABLE
     from tunit.data.left_out import LeftOut, printable, summarise_left_out
-    from tunit.errors import DataError
+    from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names, plan_names
     from tunit.translation.pictures import check_resize
     from tunit.translation.translator import Translator
@@ -85,14 +107,24 @@ def run(args: argparse.Namespace) -> int:
     sources = find_sources(args.sources, out=args.out, report=report)
     references = find_sources(args.reference or [], out=None, report=report)
     translator = Translator.load(args.model, device=args.device, precision=args.precision, batch=args.batch)
-    domains = [] if args.domain is None else _domains(args.domain, translator)
+    if args.from_label and not args.to_label:
+        raise ConfigError(
+            "--from-label says which sources to take: give --to-label, what to make of them, too"
+        )
+    if args.to_label:
+        domains = [_number_of(args.to_label, args.model, translator)]
+    else:
+        domains = [] if args.domain is None else _domains(args.domain, translator)
+    if args.from_label:
+        sources = _of_domain(translator, sources, _number_of(args.from_label, args.model, translator), report)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format)
     targets = [folder + name for folder in folders for name in names]
     claim_names(args.out, targets, overwrite=args.overwrite, keep=files_of([*sources, *references]))
     styles = _styles(translator, domains, references, report)
     named = dict(zip(sources, names, strict=True))
-    written = _translate(translator, named, styles, args.out, folders, args.fit, resize, report)
+    drawn = partial(translator.redraw, styles=styles, strength=args.strength, fit=args.fit, resize=resize)
+    written = _translate(drawn, named, args.out, folders, report)
     summary = summarise_left_out(left_out)
     if not written:
         raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
@@ -134,14 +166,47 @@ def _styles(
         return translator.style(counted(reading_order(references), advance), report=report)[None]
 
 
+def _number_of(label: str, run: Path, translator: "Translator") -> int:
+    """The domain of a label: labels are numbered in the order of their names, as in the training."""
+    import csv
+
+    from tunit.errors import ConfigError
+
+    try:
+        with (run / "pictures.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            names = sorted({row["label"] for row in csv.DictReader(file)} - {""})
+    except (OSError, KeyError):
+        names = []
+    if not names:
+        raise ConfigError(
+            f"{run} was trained without labels, so it knows no {label!r}: use --domain or --reference"
+        )
+    if label not in names or names.index(label) >= translator.domains:
+        raise ConfigError(f"label {label!r} is not among those of {run}: take one of {', '.join(names)}")
+    return names.index(label)
+
+
+def _of_domain(
+    translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
+) -> "list[PictureSource]":
+    """The sources that the model takes for one domain, in their order."""
+    from tunit.errors import DataError
+
+    kept = set()
+    for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
+        kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
+    if not kept:
+        raise DataError("none of the sources is taken for the label given by --from-label: leave it out")
+    if len(kept) < len(sources):
+        say(f"{len(sources) - len(kept)} of {len(sources)} sources are of other labels and stay as they are")
+    return [source for source in sources if source in kept]
+
+
 def _translate(
-    translator: "Translator",
+    redraw: "Callable[..., Iterator[tuple[Picture, list[Image]]]]",
     names: "dict[PictureSource, str]",
-    styles: "Tensor",
     out: Path,
     folders: list[str],
-    fit: str | None,
-    resize: "Resize",
     report: "Report | None",
 ) -> int:
     """Write every result as soon as it is there; returns how many sources were translated."""
@@ -154,7 +219,7 @@ def _translate(
     written = 0
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
-        for source, images in translator.redraw(sources, styles, fit=fit, resize=resize, report=report):
+        for source, images in redraw(sources, report=report):
             found = cast(PictureSource, source)  # as they all went in
             try:
                 for folder, image in zip(folders, images, strict=True):

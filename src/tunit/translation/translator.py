@@ -4,6 +4,7 @@
 >>> translator.translate("cat.jpg", reference="tiger.jpg").save("tiger-like.png")
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -142,6 +143,7 @@ class Translator:
         *,
         domain: int | None = None,
         style: Tensor | None = None,
+        strength: float = 1.0,
         fit: str | None = None,
         resize: Resize = None,
         report: Report | None = None,
@@ -150,7 +152,7 @@ class Translator:
 
         reference, domain, style: exactly one of them says the style: one or several pictures (averaged), the
             number of a domain, or a style code (style width,).
-        fit, resize: as in `redraw`, which takes any number of sources and styles.
+        strength, fit, resize: as in `redraw`, which takes any number of sources and styles.
         """
         given = {"reference": reference, "domain": domain, "style": style}
         names = [name for name, value in given.items() if value is not None]
@@ -164,7 +166,8 @@ class Translator:
         assert style is not None
         opened, alone = open_pictures(source, report)
         pictures = (picture for _, picture in opened)
-        drawn = self.redraw(pictures, style[None], fit=fit, resize=resize, report=None if alone else report)
+        heard = None if alone else report
+        drawn = self.redraw(pictures, style[None], strength=strength, fit=fit, resize=resize, report=heard)
         results = [images[0] for _, images in drawn]
         return results[0] if alone else results
 
@@ -173,6 +176,7 @@ class Translator:
         sources: Pictures,
         styles: Tensor,
         *,
+        strength: float = 1.0,
         fit: str | None = None,
         resize: Resize = None,
         report: Report | None = None,
@@ -180,6 +184,8 @@ class Translator:
         """Each source with its results, one per style code, lazily and in bounded memory.
 
         styles: (M, style width).
+        strength: how far the source's own style code goes towards these: 0 keeps its own, 1 takes theirs, more
+            exaggerates the difference.
         fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad", where the padding
             is cut off the result; None is what the model was trained with. References are always fitted so.
         resize: None gives results of the model's size (the longer side, after "pad"); "original" the source's
@@ -190,9 +196,12 @@ class Translator:
             raise ConfigError(
                 f"style codes of shape {tuple(styles.shape[1:])} do not fit: this model's are ({width},)"
             )
+        if not math.isfinite(strength):
+            raise ConfigError(f"strength is {strength}: take a number, such as 0.5 for half of the way")
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
-        return self._redrawn(self._batches(opened, fit, report), styles.to(self.device).float(), resize)
+        batches = self._batches(opened, fit, report)
+        return self._redrawn(batches, styles.to(self.device).float(), strength, resize)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
@@ -222,14 +231,17 @@ class Translator:
 
     @torch.inference_mode()
     def _redrawn(
-        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, resize: Resize
+        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, strength: float, resize: Resize
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
         generator = self.model.generator
         for batch in batches:
             x = torch.stack([square.x for _, square in batch]).to(self.device)
             with self._computing():
                 content = generator.encode(x)  # once, whatever the number of styles
-                codes = (style.expand(len(x), -1) for style in styles)
+                codes = [style.expand(len(x), -1) for style in styles]
+                if strength != 1:
+                    own = self.model.guide(x).style.float()
+                    codes = [own + strength * (code - own) for code in codes]
                 drawn = [to_uint8(generator.decode(content, code)).cpu().numpy() for code in codes]
             for row, (picture, square) in enumerate(batch):
                 yield picture, [from_square(pixels[row], square, resize) for pixels in drawn]

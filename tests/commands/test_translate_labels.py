@@ -1,0 +1,88 @@
+"""`tunit translate --from-label A --to-label B --strength X`: attribute translation of few-label runs."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_model import noise, save_tiny, to_input, to_pixels, write
+from tunit.cli import main
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LABELS = ("cold", "mild", "warm")  # domains 0, 1 and 2: by name
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny(folder)
+    with (folder / "pictures.csv").open("w", newline="") as file:
+        rows = [("picture", "label", "hash"), ("1.png", "warm", ""), ("2.png", "", ""), ("3.png", "cold", "")]
+        csv.writer(file).writerows([*rows, ("4.png", "mild", "")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    for seed in range(20):
+        write(folder / f"{seed}.png", seed)
+    return folder
+
+
+def translate(*words):
+    return main(["translate", *map(str, words)])
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5])
+def test_the_style_goes_part_of_the_way_to_the_average(run, sources, tmp_path, strength):
+    model = save_tiny(run)
+    words = ("--to-label", "warm", "--strength", strength, "--out", tmp_path)
+    assert translate(run, sources / "3.png", *words) == 0
+    x = to_input(noise(3))
+    own = model.guide(x).style
+    style = own + strength * (model.domain_styles[2] - own)
+    expected = to_pixels(model.generator(x, style)).astype(int)
+    assert np.abs(pixels_of(tmp_path / "3.png") - expected).max() <= 1
+
+
+@torch.no_grad()
+def test_only_sources_of_the_label_are_taken(run, sources, tmp_path, capsys):
+    model = save_tiny(run)
+    taken = {
+        f"{seed}.png" for seed in range(20) if int(model.guide(to_input(noise(seed))).logits.argmax()) == 0
+    }
+    assert 0 < len(taken) < 20
+    words = ("--from-label", "cold", "--to-label", "warm", "--out", tmp_path)
+    assert translate(run, sources, *words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == taken
+    assert f"{20 - len(taken)} of 20 sources are of other labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--to-label", "hot"), "take one of cold, mild, warm"),
+        (("--to-label", "mild"), "domain 1 is empty"),
+        (("--from-label", "cold", "--domain", "0"), "give --to-label"),
+        (("--to-label", "warm", "--strength", "nan"), "strength is nan"),
+    ],
+)
+def test_mistakes_are_one_sentence(run, sources, tmp_path, capsys, words, message):
+    assert translate(run, sources, *words, "--out", tmp_path) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_labels_says_so(sources, tmp_path, capsys):
+    save_tiny(tmp_path / "plain")
+    assert translate(tmp_path / "plain", sources, "--to-label", "warm", "--out", tmp_path / "out") == 2
+    assert "was trained without labels" in capsys.readouterr().err
