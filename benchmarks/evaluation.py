@@ -1,6 +1,6 @@
 """Density and coverage against the prdc package, and FID's distance step against scipy's matrix root, in one run.
 
-    python benchmarks/evaluation.py [--pictures 10000] [--width 2048]
+python benchmarks/evaluation.py [--pictures 10000] [--width 2048]
 """
 
 import argparse
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from machine import write
 from prdc import compute_prdc
 from scipy import linalg
 
+from machine import write
 from tunit.evaluation.distances import FeatureMoments, frechet_distance
 from tunit.evaluation.neighbours import neighbourhoods
 
@@ -33,7 +33,9 @@ def scipy_distance(a: FeatureMoments, b: FeatureMoments) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=2_048)
     parser.add_argument("--repeats", type=int, default=3)
@@ -42,8 +44,9 @@ def main() -> None:
     # Low intrinsic dimension, as features of pictures have: most of the figures are then neither 0 nor 1.
     mixing = rng.normal(size=(24, args.width))
     real, fake = (
-        (rng.normal(size=(args.pictures, 24)) @ mixing + 0.3 * rng.normal(size=(args.pictures, args.width)))
-        .astype(np.float32)
+        (
+            rng.normal(size=(args.pictures, 24)) @ mixing + 0.3 * rng.normal(size=(args.pictures, args.width))
+        ).astype(np.float32)
         for _ in range(2)
     )
     a, b = torch.from_numpy(real), torch.from_numpy(fake)

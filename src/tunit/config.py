@@ -41,6 +41,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "all_fields",
+    "file_settings",
     "find_field",
     "nearest",
     "preset_names",
@@ -172,6 +173,20 @@ def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
         found = values | found
         name = None if base is None else str(base)
     return found
+
+
+def file_settings(preset: str) -> set[str]:
+    """The settings (SECTION.NAME) that a TOML file of one's own says, or those that it is based on.
+
+    A preset that comes with the package says none in this sense. Raises ConfigError as `read_config` does.
+    """
+    if preset in preset_names():
+        return set()
+    read_config(preset)  # checks the chain
+    table = _read_table(preset)
+    base = table.pop("base", None)
+    own = {f"{section}.{name}" for section, values in table.items() for name in values}
+    return own if base is None else own | file_settings(str(base))
 
 
 def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:

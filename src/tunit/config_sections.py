@@ -11,6 +11,21 @@ def setting(
     return field(default=default, metadata={"help": text, "low": low, "high": high, "of": tuple(of)})
 
 
+# The published data sets that `tunit.data.layouts` reads.
+LAYOUT_NAMES = (
+    "animal-faces-10",
+    "animal-faces-149",
+    "food-10",
+    "food-101",
+    "afhq-cat",
+    "afhq-dog",
+    "afhq-wild",
+    "ffhq",
+    "lsun-car",
+    "two-domains",
+)
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """How pictures become squares."""
@@ -25,6 +40,16 @@ class DataConfig:
     min_side: int = setting(16, "a picture with a shorter side is left out", low=1)
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels")
+    layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
+    split: str = setting(
+        "train",
+        "part of the published set; test is another word for validation",
+        of=("train", "validation", "test"),
+    )
+    classes: str = setting("", "classes of food-10, with commas between them or as a text file")
+    held_out: int = setting(
+        0, "pictures that the published set holds back at its end; 0 is the paper's number", low=0
+    )
     labelled_ratio: float = setting(0.0, "share of labelled steps in few-label training", low=0, high=1)
 
 
@@ -50,8 +75,13 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of E, G and D."""
+    """Kind and sizes of E, G and D."""
 
+    architecture: str = setting(
+        "tunit",
+        "tunit, or funit: the FUNIT baseline, with a class encoder for E, patches for D, and labels for all pictures",
+        of=("tunit", "funit"),
+    )
     domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
     style_width: int = setting(128, "length of a style code", low=1)
     guide_width: int = setting(64, "width of E's first convolution", low=1)
@@ -64,8 +94,12 @@ class NetworkConfig:
     candidate_heads: int = setting(
         0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0
     )
-    generator_width: int = setting(0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px", low=0)
-    discriminator_width: int = setting(0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px", low=0)
+    generator_width: int = setting(
+        0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px (funit: always 64)", low=0
+    )
+    discriminator_width: int = setting(
+        0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px (funit: always 64)", low=0
+    )
 
 
 @dataclass(frozen=True)
@@ -88,16 +122,30 @@ class LossConfig:
     )
     labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
     adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
+    adversarial_trains: str = setting(
+        "generator and guide",
+        "which networks learn from D; the paper's ablation leaves E out",
+        of=("generator and guide", "generator"),
+    )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
     r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
     r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1)
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
+    # Used by the FUNIT baseline alone, whose G halves the sum of its two adversarial terms.
+    funit_adversarial_factor: float = setting(
+        0.5,
+        "funit: factor on G's adversarial terms, one of the translation, one of the reconstruction",
+        low=0,
+    )
+    feature_matching_weight: float = setting(
+        1.0, "funit: weight of the matching of D's features, averaged over space", low=0
+    )
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam for E, RMSprop for G and D; no learning-rate schedule."""
+    """Adam for E, RMSprop for G and D; no learning-rate schedule. The FUNIT baseline's class encoder learns as G."""
 
     batch_size: int = setting(32, "pictures per step", low=2)
     guide_only_batch_size: int = setting(0, "pictures per step while E trains alone; 0 for batch_size", low=0)
@@ -130,6 +178,7 @@ class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
     seed: int = setting(0, "seeds everything random", low=0)
+    guide_from: str = setting("", "run whose trained E a new run begins with")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     threads: int = setting(0, "CPU threads; 0 for all cores", low=0)

@@ -7,6 +7,7 @@ import pytest
 from tiny_model import save_tiny, write
 from tunit.cli import main
 from tunit.data.creatures import write_creatures
+from tunit.evaluation import feature_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,6 +74,17 @@ def test_two_folders(pictures, tmp_path, capsys):
     assert same["FID"]["value"] == pytest.approx(0, abs=1e-6)
     assert same["precision"]["value"] == same["coverage"]["value"] == 1
     assert different["FID"]["value"] > 0.1
+
+
+def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_networks, "INCEPTION_ADDRESS", "http://127.0.0.1:9/net.pt")
+    out = tmp_path / "figures.json"
+    assert evaluate(run, pictures, "--features", "inception", "--out", out) == 0
+    found = json.loads(out.read_text())
+    assert "cannot be fetched" in found["notes"][0]
+    assert {"accuracy", "cosine to the reference's style"} <= found["figures"].keys()
+    assert "cannot be fetched" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,13 @@ def test_the_interval_of_a_mean_of_figures_shrinks_with_their_number():
     mean = mean_of([Figure(1.0, 0.0, 2.0, 5), Figure(3.0, 2.0, 4.0, 7)])
     assert (mean.value, mean.number) == (2.0, 12)
     assert mean.high - mean.value == pytest.approx(2**0.5 / 2)
+
+
+@pytest.mark.parametrize("broken", ["none", "not finite"])
+def test_without_usable_features_the_rest_is_reported(pictures, broken):
+    nan = FeatureNetwork("nan", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
+    result = evaluate_model(tiny_model(), *pictures, None if broken == "none" else nan)
+    assert {"accuracy", "reference's domain reached", "cycle error (grey levels)"} <= result.figures.keys()
+    assert "mFID" not in result.figures
+    if broken == "not finite":
+        assert "nan gives features that are not finite for 90 of 90 pictures" in result.notes[0]

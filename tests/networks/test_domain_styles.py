@@ -41,3 +41,16 @@ def test_no_picture_at_all_is_all_zeros():
     assert not styles.any()
     assert sizes.dtype == torch.int64
     assert not sizes.any()
+
+
+def test_a_labelled_picture_belongs_to_the_domain_of_its_label():
+    guide = tiny_model().guide
+    pictures = torch.cat([to_input(noise(seed)) for seed in range(6)])
+    labels = torch.tensor([2, 2, -1, 0, -1, 0])
+    with torch.no_grad():
+        guide.domain_head.bias[1] += 1e6  # where E is asked, it says 1
+        codes = guide(pictures).style
+    styles, sizes = average_styles(guide, [pictures[:4], pictures[4:]], labels)
+    assert sizes.tolist() == [2, 2, 2]
+    for k, rows in enumerate(([3, 5], [2, 4], [0, 1])):
+        torch.testing.assert_close(styles[k], codes[rows].mean(0), atol=1e-4, rtol=1e-4)

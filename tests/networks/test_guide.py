@@ -59,7 +59,7 @@ def test_forward_pass_is_vgg_11_with_batch_norm(train: bool) -> None:
         h = h.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))
     features = h.mean((2, 3))
     guidance = guide.train(train)(x)
-    for head, found in zip(("domain", "style", "overcluster"), guidance, strict=True):
+    for head, found in zip(("domain", "style", "overcluster"), guidance[:3], strict=True):
         expected = features @ tensors[f"{head}_head.weight"].T + tensors[f"{head}_head.bias"]
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
 
@@ -102,9 +102,23 @@ def test_the_papers_head_starts_undecided() -> None:
 
 
 def test_heads_stay_in_float32_under_autocast() -> None:
-    guide = Guide(3, width=4, overclusters=5)
+    guide = Guide(3, width=4, overclusters=5, candidate_heads=2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         guidance = guide(torch.randn(2, 3, 32, 32))
         trunk = guide.trunk(torch.randn(2, 3, 32, 32))
     assert trunk.dtype == torch.bfloat16  # autocast was at work
     assert {t.dtype for t in guidance} == {torch.float32}
+
+
+def test_candidate_heads_are_linear_heads_on_the_same_features() -> None:
+    torch.manual_seed(0)
+    guide = Guide(3, width=4, candidate_heads=2, head_std=0.3).eval()
+    x = torch.randn(5, 3, 32, 32)
+    features = guide.trunk(x).mean((2, 3))
+    found = guide(x).candidate_logits
+    assert found is not None
+    assert found.shape == (2, 5, 3)
+    for logits, head in zip(found, guide.candidate_heads, strict=True):
+        torch.testing.assert_close(logits, features @ head.weight.T + head.bias)
+    assert not torch.allclose(found[0], found[1])
+    assert Guide(3, width=4)(x).candidate_logits is None

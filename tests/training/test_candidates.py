@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_run import tiny_config
+from tiny_run import tiny_config, write_pictures
 from tunit.data.batches import Batches
+from tunit.training import trainer
 from tunit.training.candidates import choose_domain_head
+from tunit.training.launch import start_run
 from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,3 +85,15 @@ def test_nothing_moves_but_the_heads_and_no_statistics(batches):
         f"{head}.{part}" for head in ("domain_head", "candidate_heads.1") for part in ("weight", "bias")
     }
     assert state.networks.guide_average.training
+
+
+@pytest.mark.parametrize("labels", ["none", "csv"])
+def test_a_head_that_learnt_labels_keeps_its_place(tmp_path, monkeypatch, labels):
+    folder = write_pictures(tmp_path / "pictures")
+    rows = [f"{p.name},{'ab'[i % 2] if i % 2 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
+    (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")
+    asked = []
+    monkeypatch.setattr(trainer, "choose_domain_head", lambda *words: asked.append(words))
+    config = tiny_config(candidate_heads=2, labels=labels, steps=5)
+    start_run(folder / "table.csv", tmp_path / "run", config, quiet=True)
+    assert len(asked) == (labels == "none")

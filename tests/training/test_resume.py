@@ -27,7 +27,12 @@ CASES = {
         "overcluster_weight": 5.0,
         "r1_every": 3,
     },
-    "few labels": {"labels": "csv", "labelled_ratio": 0.4, "labelled_only_until": 3},
+    "few labels": {
+        "labels": "csv",
+        "labelled_ratio": 0.4,
+        "labelled_only_until": 3,
+        "candidate_heads": 2,
+    },
 }
 
 

@@ -107,16 +107,26 @@ def test_the_schedule_has_its_phases_where_the_method_says():
     assert {stream_at(s, few) for s in range(20)} == {"labelled"}
     assert streams.count("labelled") == 100
     demo = read_config("demo").resolved_schedule()
-    assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 32)
+    assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 16)
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_trains_two_steps(tmp_path, preset):
     small = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "batch_size": 4}
-    config = read_config(preset).with_overrides(
-        small | {"guide_only_batch_size": 0, "steps": 2, "guide_only_until": 1, "threads": 1, "workers": 1}
+    config = read_config(preset)
+    alone = min(1, config.schedule.guide_only_until)
+    config = config.with_overrides(
+        small
+        | {"guide_only_batch_size": 0, "steps": 2, "guide_only_until": alone, "threads": 1, "workers": 1}
     )
-    state = start_run(write_pictures(tmp_path / "p", 8), tmp_path / "run", config, quiet=True)
+    source, rows = tmp_path / "p", ["picture,label"]
+    for seed, name in enumerate(("cat", "dog")):
+        pictures = sorted(write_pictures(source / name, 4, seed=seed).iterdir())
+        rows += [f"{name}/{picture.name},{name if i else ''}" for i, picture in enumerate(pictures)]
+    if config.data.labels == "csv":
+        source = source / "table.csv"
+        source.write_text("\n".join(rows) + "\n")
+    state = start_run(source, tmp_path / "run", config, quiet=True)
     assert state.step == 2
 
 

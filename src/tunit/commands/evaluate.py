@@ -2,6 +2,7 @@
 
   tunit evaluate runs/mine held_back/
   tunit evaluate runs/mine held_back/ --features inception --preprocessing legacy     as in the paper
+  tunit evaluate runs/mine animals/ --layout animal-faces-10         the validation pictures of a published set
   tunit evaluate --real photos/ --fake generated/
 
 With class folders (or a CSV table with labels) it follows the paper: mFID, density and coverage per class,
@@ -48,6 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-column", default="label", metavar="NAME", help="column of a CSV table [label]"
     )
     parser.add_argument(
+        "--layout",
+        default="none",
+        metavar="NAME",
+        help="published data set that FOLDER holds, as in tunit train",
+    )
+    parser.add_argument(
+        "--split", metavar="PART", help="of a published set: validation or train [validation]"
+    )
+    parser.add_argument("--classes", default="", metavar="NAMES", help="of food-10, as in tunit train")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="of a published set, as in tunit train"
+    )
+    parser.add_argument(
         "--features",
         default="random-vgg16",
         metavar="NETWORK",
@@ -92,8 +106,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate_run(args: argparse.Namespace) -> int:
     from tunit.commands.pictures import say
+    from tunit.data.layouts import make_part
     from tunit.evaluation.of_run import FOLDER, RESULT, evaluate_run
 
+    split = args.split or ("train" if args.layout == "none" else "validation")
     out = args.out or args.model / FOLDER / RESULT
     result = evaluate_run(
         args.model,
@@ -101,6 +117,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         train=args.train,
         labels=args.labels,
         label_column=args.label_column,
+        part=make_part(args.layout, split, args.classes, args.held_out),
         features=args.features,
         preprocessing=args.preprocessing,
         most_sources=args.sources,

@@ -6,7 +6,8 @@
 
 --data has class folders, or is a CSV with a label column; a fifth of every class is held back unless --held-back says
 otherwise. Runs that are done are skipped, runs that stopped go on. With --steps the phases keep their shares.
-Writes OUT/TABLE.md and OUT/TABLE.html: ours with mean and spread over the seeds, beside the paper's.
+Writes OUT/TABLE.md and OUT/TABLE.html: ours with mean and spread over the seeds, beside the paper's; for table2 also
+reports with maps of the styles.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.driver import Plan, run_table, smoke
     from tunit.experiments.outcome import write_outcome
     from tunit.experiments.tables import TABLES
+    from tunit.report.write import write_report
 
     if args.table not in TABLES:
         raise ConfigError(
@@ -79,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     markdown, page = write_outcome(table, plan, outcomes)
     print(markdown.read_text("utf-8"))
     print(f"written to {markdown} and {page}")
+    for row in table.rows:
+        folder = plan.folder(table, row, 0) / "run"
+        if row.name in table.map_of and any(outcome["row"] == row.name for outcome in outcomes):
+            print(f"map of styles, {row.name}: {write_report(folder)}")
     expected = len(only or names) * args.seeds
     if len(outcomes) < expected:
         raise RunError(

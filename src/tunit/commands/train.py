@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure the model every N steps and keep the best in RUN/best [never]",
     )
     parser.add_argument(
-        "--held-back", type=Path, metavar="FOLDER", help="pictures to measure on [those of the training]"
+        "--held-back",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures to measure on [those of the training, or with --layout its validation split]",
     )
     parser.add_argument(
         "--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate [random-vgg16]"

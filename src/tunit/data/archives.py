@@ -24,6 +24,7 @@ from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
+_MAX_TEXT = 1 << 26  # bytes of a list inside an archive
 _MAX_TAR_HEADER = 1 << 24  # bytes; real headers are below a kilobyte, long names and paths below a megabyte
 # What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, ValueError)
@@ -108,6 +109,37 @@ def list_archive(path: Path, kind: str) -> list[Entry]:
         else Entry(entry.name, None, DUPLICATE, again)
         for index, entry in enumerate(entries)
     ]
+
+
+def read_member(path: Path, kind: str, name: str) -> bytes | None:
+    """The bytes of the file `name` in an archive, such as a list that a publisher packs with the pictures.
+
+    None where there is none, or it is damaged, or larger than such a list is.
+    """
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(path) as archive:
+                for info in archive.infolist():
+                    if _is_named(info.filename, name) and info.file_size <= _MAX_TEXT:
+                        with archive.open(info) as file:
+                            return _exactly(file, info.file_size)
+            return None
+        with (
+            _unpacked(path) as unpacked,
+            tarfile.open(fileobj=cast(IO[bytes], _TarHeaders(unpacked)), mode="r:") as tar,
+        ):
+            while (member := tar.next()) is not None:
+                cast(Any, tar).members.clear()
+                if member.isreg() and _is_named(member.name, name) and member.size <= _MAX_TEXT:
+                    unpacked.seek(member.offset_data)
+                    return _exactly(unpacked, member.size)
+    except (tarfile.TarError, zipfile.BadZipFile, PictureError, *_DAMAGE):
+        return None
+    return None
+
+
+def _is_named(raw: str, name: str) -> bool:
+    return not is_outside(raw) and tidy(raw) == name
 
 
 def close_archives() -> None:
@@ -251,4 +283,12 @@ def _damage(error: BaseException) -> PictureError:
     return PictureError(UNREADABLE, f"the archive is damaged there ({error})")
 
 
-__all__ = ["Entry", "TarMember", "ZipMember", "archive_kind", "close_archives", "list_archive"]
+__all__ = [
+    "Entry",
+    "TarMember",
+    "ZipMember",
+    "archive_kind",
+    "close_archives",
+    "list_archive",
+    "read_member",
+]

@@ -70,6 +70,7 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     at_least: int | None = None,
     min_side: int = 1,
+    upright: bool = True,
 ) -> Image.Image:
     """Decode one picture: mode RGB, EXIF orientation applied, transparency laid on `background`.
 
@@ -77,6 +78,7 @@ def decode_picture(
     max_pixels, min_side: limits on the declared size, checked before decoding.
     at_least: a target side in pixels. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, as long as
         both sides stay at least twice the target; other formats are decoded in full.
+    upright: False leaves the EXIF orientation alone: the pixels as they are stored.
 
     Raises PictureError: `empty`, `unreadable`, `truncated`, `too small` or `decompression bomb`.
     """
@@ -88,7 +90,7 @@ def decode_picture(
             if at_least is not None:
                 image.draft(image.mode, (2 * at_least, 2 * at_least))
             image.load()
-            return _upright(_to_rgb(image, background), _orientation(image))
+            return _upright(_to_rgb(image, background), _orientation(image) if upright else 1)
     except PictureError:
         raise
     except Image.DecompressionBombError:

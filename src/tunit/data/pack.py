@@ -6,52 +6,29 @@ why a picture is left out, comes back. So the memory does not grow with the numb
 
 import contextlib
 import hashlib
-import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from tunit.data import cache as caches
 from tunit.data.archives import DUPLICATE, close_archives
 from tunit.data.cache import Index, PackedPictures
-from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, decode_picture
-from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.databases import close_databases
+from tunit.data.decode import UNREADABLE, PictureError, decode_picture
+from tunit.data.fit import fit_picture
+from tunit.data.layouts import find_layout
 from tunit.data.left_out import LeftOut, summarise_left_out
-from tunit.data.sources import LABEL_MODES, Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
+from tunit.data.pack_settings import PackSettings
+from tunit.data.sources import Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
 from tunit.data.workers import run_chunks, stopping, usable_cores
-from tunit.errors import ConfigError, DataError
+from tunit.errors import DataError
 
 _CHUNK = 16  # pictures that travel to a process together
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
-
-
-@dataclass(frozen=True)
-class PackSettings:
-    """How pictures are checked and brought to one size. Another cache is made where any of it changes."""
-
-    size: int  # pixels, both sides
-    fit: str = "stretch"  # "stretch", "crop" or "pad"
-    background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
-    min_side: int = 16  # pixels; a picture with a shorter side is left out
-    max_pixels: int = MAX_PIXELS  # a picture that declares more is left out undecoded
-    labels: str = "none"  # "none", "folders" or "csv"
-    label_column: str = "label"
-    keep_duplicates: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("size", "min_side", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is too small: use at least 1")
-        if self.fit not in FIT_MODES:
-            raise ConfigError(f"fit {self.fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
-        if self.labels not in LABEL_MODES:
-            raise ConfigError(f"labels {self.labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
-        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
-            raise ConfigError(f"background {self.background} is no colour: use three numbers from 0 to 255")
 
 
 def pack_pictures(
@@ -106,13 +83,9 @@ def open_packed(cache: Path) -> PackedPictures:
 
 
 def _find(source: Path, settings: PackSettings) -> Found:
+    if settings.part is not None:
+        return find_layout(source, settings.part, labels=settings.labels != "none")
     return find_pictures(source, labels=cast(LabelMode, settings.labels), label_column=settings.label_column)
-
-
-def _as_json(settings: PackSettings) -> dict[str, Any]:
-    """The settings as an index holds them; the label column counts only where labels come from it."""
-    column = settings.label_column if settings.labels == "csv" else ""
-    return cast(dict[str, Any], json.loads(json.dumps({**asdict(settings), "label_column": column})))
 
 
 def _reuse(cache: Path, settings: PackSettings, fingerprint: str) -> PackedPictures | None:
@@ -120,7 +93,7 @@ def _reuse(cache: Path, settings: PackSettings, fingerprint: str) -> PackedPictu
         index, packed = caches.open_cache(cache)
     except DataError:
         return None
-    same = index.settings == _as_json(settings) and index.fingerprint == fingerprint
+    same = index.settings == settings.as_json() and index.fingerprint == fingerprint
     return packed if same else None
 
 
@@ -154,6 +127,7 @@ def _build(
         raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from error
     finally:
         close_archives()
+        close_databases()
         if pixels is not None:
             with contextlib.suppress(OSError):
                 pixels.unlink(missing_ok=True)
@@ -167,7 +141,7 @@ def _index(
     number = {name: index for index, name in enumerate(classes)}
     return Index(
         size=settings.size,
-        settings=_as_json(settings),
+        settings=settings.as_json(),
         fingerprint=found.fingerprint,
         names=[picture.name for picture in kept],
         labels=[-1 if picture.label is None else number[picture.label] for picture in kept],

@@ -1,7 +1,8 @@
 """How a config packs pictures."""
 
 from tunit.config import Config
-from tunit.data.pack import PackSettings
+from tunit.data.layouts import part_of
+from tunit.data.pack_settings import PackSettings
 
 
 def pack_settings(config: Config) -> PackSettings:
@@ -14,4 +15,5 @@ def pack_settings(config: Config) -> PackSettings:
         min_side=data.min_side,
         labels=data.labels,
         label_column=data.label_column,
+        part=part_of(data),
     )

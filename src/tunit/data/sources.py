@@ -1,4 +1,4 @@
-"""Find pictures in a folder, an archive, a list of paths, a table, or a single file.
+"""Find pictures in a folder, an archive, a database, a list of paths, a table, or a single file.
 
 Nothing is decoded here: every picture gets a unique name, perhaps a label, and a way to its bytes. What
 cannot be used is listed with its reason. All names are POSIX paths relative to the source, in the order of
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
 from tunit.data.archives import DUPLICATE, MAX_BYTES, OUTSIDE, archive_kind, list_archive
+from tunit.data.databases import DATA, is_database, list_database
 from tunit.data.decode import READABLE, UNREADABLE, PictureError, looks_like_picture
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.lists import Row, read_list, read_table
@@ -77,7 +78,7 @@ class Found:
 
 
 def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str = "label") -> Found:
-    """Find the pictures of `source`: a folder, zip or tar archive, list of paths, CSV table, or one picture.
+    """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, or one picture.
 
     labels: "none"; "folders", the name of the folder that holds the picture, none in the root itself; or
         "csv", the column `label_column` of a table, where an empty cell is no label.
@@ -107,17 +108,18 @@ def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str
 
 
 def quick_fingerprint(source: Path) -> str | None:
-    """The fingerprint of an archive or a single picture, without opening it; None for other kinds."""
+    """The fingerprint of an archive, a database or a single picture, unopened; None for other kinds."""
     kind = _kind(source)
-    if kind not in ("zip", "tar", "picture"):
+    if kind not in ("zip", "tar", "picture", "database"):
         return None
-    return _digest([kind, _stamp(source.name, source.stat())])
+    file = source / DATA if kind == "database" else source
+    return _digest([kind, _stamp(source.name, file.stat())])
 
 
 def _kind(source: Path) -> str:
-    """What `source` is: folder, zip, tar, table, list or picture; lists by suffix, others by content."""
+    """What `source` is: folder, database, zip, tar, table, list or picture; lists by suffix, else by content."""
     if source.is_dir():
-        return "folder"
+        return "database" if is_database(source) else "folder"
     if not source.is_file():
         state = "is not a regular file" if source.exists() else "does not exist"
         raise DataError(f"{source} {state}: give a folder, an archive, a list or a picture")
@@ -143,6 +145,8 @@ def _walk(source: Path, kind: str, label_column: str | None) -> Iterator[tuple[P
         yield from _walk_folder(source)
     elif kind == "picture":
         yield PictureSource(source.name, None, DiskFile(source)), ""
+    elif kind == "database":
+        yield from ((PictureSource(name, None, record), "") for name, record in list_database(source))
     elif kind in ("zip", "tar"):
         for entry in list_archive(source, kind):
             if entry.member is None:

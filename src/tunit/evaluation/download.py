@@ -12,6 +12,10 @@ TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20
 
 
+class UnreachableError(ConfigError):
+    """Something to be fetched cannot be had; what does not need it can go on."""
+
+
 def cache_folder() -> Path:
     """Where fetched files and features are kept: TUNIT_CACHE, or the user's own cache folder."""
     given = os.environ.get("TUNIT_CACHE")
@@ -35,11 +39,13 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
         if _digest(partial) != sha256:
-            raise ConfigError(f"{address} is not the file it was (its SHA-256 differs): give it by {instead}")
+            raise UnreachableError(
+                f"{address} is not the file it was (its SHA-256 differs): give it by {instead}"
+            )
         partial.replace(path)
     except (urllib.error.URLError, OSError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
-        raise ConfigError(f"{address} cannot be fetched ({reason}): give it by {instead}") from None
+        raise UnreachableError(f"{address} cannot be fetched ({reason}): give it by {instead}") from None
     finally:
         partial.unlink(missing_ok=True)
     return path

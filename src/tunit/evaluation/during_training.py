@@ -1,8 +1,10 @@
 """Evaluation in the course of training: a few figures every so often, and the best model kept apart."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from tunit.data.layouts import part_of
 from tunit.data.pack import open_packed
 from tunit.errors import DataError
 from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
@@ -24,8 +26,9 @@ MOST_HELD = 2_000  # pictures, where the training's own stand for held-back ones
 class Evaluator:
     """What the trainer calls with its state; returns the figures by name and keeps the best model in RUN/best.
 
-    held: held-back pictures; None takes the training's own. The best so far is remembered in the run, so that it
-    stays the best when the run resumes.
+    held: held-back pictures; None takes the training's own. Of a run on a published set they are its validation
+    pictures, in `held` or, with None, where those of the training were. The best so far is remembered in the run, so
+    that it stays the best when the run resumes.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -55,14 +58,18 @@ class Evaluator:
     def _pictures(self, model: Model) -> tuple[Labelled, Labelled]:
         if self._sets is None:
             packed = open_packed(self.run.data)
-            if self.held_source is None:
+            part = part_of(self.run.read_config().data)
+            if part is not None:
+                part = replace(part, split="validation")
+            source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
+            if source is None:
                 whole = labelled(packed)
                 step = -(-len(whole.images) // MOST_HELD)
                 held = Labelled(whole.images[::step], whole.classes[::step], whole.names)
                 self._sets = held, whole
             else:
-                squares = square_settings(model.image_size, model.fit, model.background)
-                held = labelled(pack_held(self.held_source, self.run.path / "evaluation" / "held", squares))
+                squares = square_settings(model.image_size, model.fit, model.background, part)
+                held = labelled(pack_held(source, self.run.path / "evaluation" / "held", squares))
                 train = training_pictures(self.run.path, held, model)
                 self._sets = held, train or held
         return self._sets

@@ -87,7 +87,7 @@ def evaluate_model(
     model: Model,
     held: Labelled,
     train: Labelled,
-    network: FeatureNetwork,
+    network: FeatureNetwork | None,
     *,
     seed: int = 0,
     most_sources: int = 0,
@@ -99,10 +99,11 @@ def evaluate_model(
     """Measure `model` on held-back pictures against the training's, both at the model's size.
 
     With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
-    the domains that the model finds. most_sources: sources per group, 0 for all. truth: exact translations, which
-    drawn creatures have. translates: False measures the clustering alone. cache: of the real features.
+    the domains that the model finds. network: None leaves out the figures that need features. most_sources: sources
+    per group, 0 for all. truth: exact translations, which drawn creatures have. translates: False measures the
+    clustering alone. cache: of the real features.
     """
-    result = Evaluation(features=network.name)
+    result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
     with result.timed("domains"):
         probabilities, styles = guidance_of(model, held.images)
@@ -128,16 +129,21 @@ def evaluate_model(
     if not pairings:
         result.notes.append("translations between groups: there is only one group, so there are none")
         return result
-    say(f"features of {len(train.images):,} real pictures by {network.name}")
-    with result.timed("real features"):
-        real = features_of(train.images, network, cache=cache)
+    real: Tensor | None = None
+    if network is not None:
+        say(f"features of {len(train.images):,} real pictures by {network.name}")
+        with result.timed("real features"), result.noted("features"):
+            real = features_of(train.images, network, cache=cache)
     pools = _Pools()
     for k, pairing in pairings.items():
         say(f"translating {len(pairing):,} pictures into {names[k]}")
-        fake = _translate_group(result, model, network, held, pairing, styles, found, pools)
-        with result.timed("comparison"):
-            of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
-            result.groups[names[k]] = _compare(result, names[k], of_group, fake, seed)
+        fake = _translate_group(
+            result, model, network if real is not None else None, held, pairing, styles, found, pools
+        )
+        if real is not None and fake is not None:
+            with result.timed("comparison"):
+                of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
+                result.groups[names[k]] = _compare(result, names[k], of_group, fake, seed)
     with result.timed("comparison"):
         _summarise(result, real, pools, seed)
     return result
@@ -199,15 +205,15 @@ def _clustering(
 def _translate_group(
     result: Evaluation,
     model: Model,
-    network: FeatureNetwork,
+    network: FeatureNetwork | None,
     held: Labelled,
     pairing: Pairing,
     styles: Tensor,
     found: Integers,
     pools: _Pools,
-) -> Tensor:
-    """Features of the translations into one group; what else they show goes to the pools."""
-    parts = []
+) -> Tensor | None:
+    """Features of the translations into one group, where these can be had; what else they show goes to the pools."""
+    parts: list[Tensor] = []
     with result.timed("translation"):
         batches = translated(model, held.images, pairing, styles, cycle=True)
     while True:
@@ -220,8 +226,11 @@ def _translate_group(
         cosine = torch.cosine_similarity(batch.styles, styles[references])
         pools.cosine.append(cosine.numpy())
         pools.cycle.append(batch.cycle_error)
-        with result.timed("features of translations"):
-            parts.append(features_of(batch.pictures, network))
+        if network is not None:
+            with result.timed("features of translations"), result.noted("features of translations"):
+                parts.append(features_of(batch.pictures, network))
+    if not parts:
+        return None
     fake = torch.cat(parts)
     pools.features.append(fake)
     return fake
@@ -245,7 +254,7 @@ def _compare(result: Evaluation, name: str, real: Tensor, fake: Tensor, seed: in
     return figures
 
 
-def _summarise(result: Evaluation, real: Tensor, pools: _Pools, seed: int) -> None:
+def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int) -> None:
     """Means over the groups, as the paper gives them, and figures over all translations together."""
     for name, title in (("FID", "mFID"), ("density", "mean density"), ("coverage", "mean coverage")):
         of_groups = [figures[name] for figures in result.groups.values() if name in figures]
@@ -254,6 +263,8 @@ def _summarise(result: Evaluation, real: Tensor, pools: _Pools, seed: int) -> No
     result.figures["reference's domain reached"] = mean_figure(np.concatenate(pools.same_domain))
     result.figures["cosine to the reference's style"] = mean_figure(np.concatenate(pools.cosine))
     result.figures["cycle error (grey levels)"] = mean_figure(np.concatenate(pools.cycle))
+    if real is None or not pools.features:
+        return
     fake = torch.cat(pools.features)
     if len(fake) > MOST_COMPARED:
         keep = torch.randperm(len(fake), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import fetched
+from tunit.evaluation.download import UnreachableError, fetched
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -63,7 +63,7 @@ def load_feature_network(
     Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's numbers (ImageNet
     normalisation, nearest-neighbour resize).
 
-    Raises ConfigError for what is not there, cannot be fetched or cannot be read.
+    Raises ConfigError for what is not there or cannot be read, UnreachableError for what cannot be fetched.
     """
     device = torch.device(device)
     if preprocessing not in PREPROCESSINGS:
@@ -187,7 +187,7 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
     try:
         model = Dinov2Model.from_pretrained(DINOV2).to(device).eval()
     except Exception as error:  # the hub's client raises many kinds, and all mean the same here
-        raise ConfigError(
+        raise UnreachableError(
             f"the weights {DINOV2} cannot be had ({type(error).__name__}): check the network, or take random-vgg16"
         ) from None
 

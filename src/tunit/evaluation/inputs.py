@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.data.cache import PackedPictures
+from tunit.data.layouts import LAYOUTS, Part
 from tunit.data.pack import PackSettings, open_packed, pack_pictures
 from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures
 from tunit.errors import ConfigError, DataError
@@ -21,18 +22,26 @@ def pack_held(
 ) -> PackedPictures:
     """The pictures of `source` as squares, with labels where there are some.
 
-    settings: how pictures become squares. labels: "none", "folders", "csv", or "auto": the column of a CSV table
-    that has one, else the folders that hold the pictures, where there are two or more.
+    settings: how pictures become squares, and perhaps which part of a published set is wanted. labels: "none",
+    "folders", "csv", or "auto": the classes of the published set, else the column of a CSV table that has one, else
+    the folders that hold the pictures, where there are two or more.
     """
     if labels not in (AUTO, *LABEL_MODES):
         raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
-    mode = _mode_of(source, label_column) if labels == AUTO else labels
+    if labels != AUTO:
+        mode = labels
+    elif settings.part is not None:
+        mode = "folders" if LAYOUTS[settings.part.layout].has_classes else "none"
+    else:
+        mode = _mode_of(source, label_column)
     return pack_pictures(source, cache, replace(settings, labels=mode, label_column=label_column))
 
 
-def square_settings(size: int, fit: str, background: tuple[int, int, int]) -> PackSettings:
-    """Squares as a model sees them; every picture counts, repeated ones too."""
-    return PackSettings(size=size, fit=fit, background=background, keep_duplicates=True)
+def square_settings(
+    size: int, fit: str, background: tuple[int, int, int], part: Part | None = None
+) -> PackSettings:
+    """Squares as a model sees them; every picture counts, repeated ones too. part: of a published set."""
+    return PackSettings(size=size, fit=fit, background=background, keep_duplicates=True, part=part)
 
 
 def _mode_of(source: Path, label_column: str) -> LabelMode:

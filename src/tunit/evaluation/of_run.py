@@ -1,8 +1,11 @@
 """A run folder on held-back pictures, in one call: what `tunit evaluate` and the experiments use."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from tunit.data.layouts import Part
+from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Evaluation, Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, load_feature_network
 from tunit.evaluation.inputs import (
@@ -28,6 +31,7 @@ def evaluate_run(
     train: Path | None = None,
     labels: str = AUTO,
     label_column: str = "label",
+    part: Part | None = None,
     features: str = DEFAULT,
     preprocessing: str = "clean",
     most_sources: int = 0,
@@ -40,19 +44,27 @@ def evaluate_run(
     """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
 
     train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
-    has none, the held-back ones. labels, label_column: where classes come from, as in `pack_held`. most_sources: to
-    translate into each class, 0 for all. translates: False measures the clustering alone. out: the file,
+    has none, the held-back ones. labels, label_column: where classes come from, as in `pack_held`. part: which
+    part of a published set to take of `source`; of `train`, its training pictures. most_sources: to translate into
+    each class, 0 for all. translates: False measures the clustering alone. out: the file,
     RUN/evaluation/evaluation.json unless given.
 
     Raises RunError, DataError or ConfigError for what is not there.
     """
     chosen = choose_device(device)
     model = load_model(run, chosen)
-    network = load_feature_network(features, preprocessing=preprocessing, device=chosen)
+    network, unreachable = None, ""
+    try:
+        network = load_feature_network(features, preprocessing=preprocessing, device=chosen)
+    except UnreachableError as error:
+        unreachable = str(error)
+        say(f"{unreachable}; the figures that need no features are measured all the same")
     folder = run / FOLDER
-    squares = square_settings(model.image_size, model.fit, model.background)
+    squares = square_settings(model.image_size, model.fit, model.background, part)
     held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
     if train is not None:
+        if part is not None:
+            squares = replace(squares, part=replace(part, split="train"))
         packed = pack_held(train, folder / "train", squares, labels=labels, label_column=label_column)
         real = with_classes_of(held, labelled(packed))
     else:
@@ -72,6 +84,8 @@ def evaluate_run(
         cache=folder / "features",
         say=say,
     )
+    if unreachable:
+        result.notes.insert(0, unreachable)
     path = out or folder / RESULT
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}

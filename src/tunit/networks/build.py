@@ -2,12 +2,19 @@
 
 from tunit.config import NetworkConfig
 from tunit.networks.discriminator import Discriminator
+from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guide
 
+# What may stand in E's and D's place; every G is a Generator.
+AnyGuide = Guide | ClassEncoder
+AnyDiscriminator = Discriminator | PatchDiscriminator
 
-def build_guide(settings: NetworkConfig) -> Guide:
-    """E of the config."""
+
+def build_guide(settings: NetworkConfig) -> AnyGuide:
+    """E of the config, or its class encoder."""
+    if settings.architecture == "funit":
+        return ClassEncoder(settings.domains, width=settings.guide_width, style_width=settings.style_width)
     return Guide(
         settings.domains,
         width=settings.guide_width,
@@ -20,9 +27,11 @@ def build_guide(settings: NetworkConfig) -> Guide:
 
 def build_generator(settings: NetworkConfig, image_size: int) -> Generator:
     """G of the config, for pictures of `image_size`."""
-    return Generator(image_size, width=settings.generator_width or None, style_width=settings.style_width)
+    kind = FunitGenerator if settings.architecture == "funit" else Generator
+    return kind(image_size, width=settings.generator_width or None, style_width=settings.style_width)
 
 
-def build_discriminator(settings: NetworkConfig, image_size: int) -> Discriminator:
+def build_discriminator(settings: NetworkConfig, image_size: int) -> AnyDiscriminator:
     """D of the config, for pictures of `image_size`."""
-    return Discriminator(image_size, settings.domains, width=settings.discriminator_width or None)
+    kind = PatchDiscriminator if settings.architecture == "funit" else Discriminator
+    return kind(image_size, settings.domains, width=settings.discriminator_width or None)

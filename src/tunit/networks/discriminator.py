@@ -4,6 +4,7 @@ Source: TUNIT's appendix; the idea is that of Mescheder et al. 2018 and FUNIT, t
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +17,24 @@ WIDEST = 1024
 
 
 class ActivationFirstBlock(nn.Module):
-    """(shortcut + residual) / sqrt(2), each convolution preceded by FRN; `halve` pools both paths 2 x 2."""
+    """(shortcut + residual) / sqrt(2), each convolution preceded by FRN; `halve` pools both paths 2 x 2.
 
-    def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
+    activation: makes what stands in FRN's place, from the number of channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        halve: bool,
+        activation: Callable[[int], nn.Module] = FilterResponseNorm,
+    ) -> None:
         super().__init__()
         self.halve = halve
-        self.norm1 = FilterResponseNorm(in_channels)
+        self.norm1 = activation(in_channels)
         self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1)
-        self.norm2 = FilterResponseNorm(in_channels)
+        self.norm2 = activation(in_channels)
         self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.shortcut = (
             nn.Conv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None

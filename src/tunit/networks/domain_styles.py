@@ -5,23 +5,32 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tunit.networks.guide import Guide
+from tunit.networks.build import AnyGuide
 
 
 @torch.inference_mode()
-def average_styles(guide: Guide, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean style code of the pictures that E assigns to each domain, and how many those are.
+def average_styles(
+    guide: AnyGuide, batches: Iterable[Tensor], labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mean style code of the pictures of each domain, and how many those are.
 
-    guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. Returns styles (domains, style width),
-    zeros where a domain is empty, and sizes (domains,) int64.
+    A picture belongs to the domain of its label, an unlabelled one to that which E assigns, as in training.
+    guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 where
+    unlabelled; None where all are. Returns styles (domains, style width), zeros where a domain is empty, and
+    sizes (domains,) int64.
     """
-    domains, width = guide.domain_head.out_features, guide.style_head.out_features
+    domains, width = guide.domains, guide.style_width
     device = guide.style_head.weight.device
     totals = torch.zeros(domains, width, dtype=torch.float64, device=device)
     sizes = torch.zeros(domains, dtype=torch.int64, device=device)
+    done = 0
     for x in batches:
         guidance = guide(x)
         y = guidance.logits.argmax(1)
+        if labels is not None:
+            known = labels[done : done + len(x)].to(device)
+            y = torch.where(known >= 0, known, y)
+        done += len(x)
         totals.index_add_(0, y, guidance.style.double())
         sizes += torch.bincount(y, minlength=domains)
     return (totals / sizes.clamp_min(1)[:, None]).float(), sizes.cpu()

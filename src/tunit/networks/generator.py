@@ -30,11 +30,10 @@ def default_width(image_size: int) -> int:
 
 
 class ContentEncoder(nn.Module):
-    """Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * S / 16, 16, 16)."""
+    """Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), n = `halvings`."""
 
-    def __init__(self, image_size: int, width: int) -> None:
+    def __init__(self, halvings: int, width: int) -> None:
         super().__init__()
-        halvings = count_halvings(image_size, CONTENT_SIZE)
         widths = [width * 2**i for i in range(halvings + 1)]
         self.stem = ReflectConv2d(3, width, 7)
         self.down = nn.ModuleList(ReflectConv2d(a, b, 4, stride=2) for a, b in pairwise(widths))
@@ -53,11 +52,13 @@ class ContentEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Content codes and AdaIN parameters to pictures (B, 3, S, S) in [-1, 1]."""
+    """Content codes and AdaIN parameters to pictures (B, 3, S, S) in [-1, 1].
 
-    def __init__(self, image_size: int, width: int) -> None:
+    adaptive_up: AdaIN after the up-sampling convolutions too, else plain instance norm.
+    """
+
+    def __init__(self, doublings: int, width: int, *, adaptive_up: bool = True) -> None:
         super().__init__()
-        doublings = count_halvings(image_size, CONTENT_SIZE)
         widths = [width * 2**i for i in range(doublings, -1, -1)]
         self.residual = nn.ModuleList(
             ReflectConv2d(widths[0], widths[0], 3) for _ in range(2 * RESIDUAL_BLOCKS)
@@ -65,10 +66,11 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList(ReflectConv2d(a, b, 5) for a, b in pairwise(widths))
         self.to_picture = ReflectConv2d(width, 3, 7)
         # The AdaIN layers in network order; each takes `width` shifts, then `width` scales.
-        self.adain_widths = [widths[0]] * (2 * RESIDUAL_BLOCKS) + widths[1:]
+        self.adain_widths = [widths[0]] * (2 * RESIDUAL_BLOCKS) + (widths[1:] if adaptive_up else [])
+        self.adaptive_up = adaptive_up
 
     def forward(self, c: Tensor, adain: Tensor) -> Tensor:
-        """Pictures from c (B, C, 16, 16) and AdaIN parameters (B, 2 * sum of adain_widths)."""
+        """Pictures from c (B, C, h, h) and AdaIN parameters (B, 2 * sum of adain_widths)."""
         parameters = iter(torch.split(adain, [w for w in self.adain_widths for _ in range(2)], dim=1))
         x = c
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
@@ -77,7 +79,11 @@ class Decoder(nn.Module):
             x = x + RESIDUAL_SCALE * h
         for conv in self.up:
             x = conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-            x = F.relu(adaptive_instance_norm(x, next(parameters), next(parameters)))
+            if self.adaptive_up:
+                x = adaptive_instance_norm(x, next(parameters), next(parameters))
+            else:
+                x = instance_norm(x)
+            x = F.relu(x)
         return torch.tanh(self.to_picture(x))
 
 
@@ -85,13 +91,24 @@ class Generator(nn.Module):
     """G: `encode` gives the content code of a picture, `decode` redraws it with a style code.
 
     image_size: a power of two, at least 32. width: base width f; None is the paper's (64, or 32 from 256 px).
+    halvings: down-samplings; None is the paper's number, which ends at 16 px. adaptive_up: AdaIN in the
+    up-sampling layers too, as in the paper.
     """
 
-    def __init__(self, image_size: int, *, width: int | None = None, style_width: int = STYLE_WIDTH) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        *,
+        width: int | None = None,
+        style_width: int = STYLE_WIDTH,
+        halvings: int | None = None,
+        adaptive_up: bool = True,
+    ) -> None:
         super().__init__()
         width = width or default_width(image_size)
-        self.content_encoder = ContentEncoder(image_size, width)
-        self.decoder = Decoder(image_size, width)
+        halvings = count_halvings(image_size, CONTENT_SIZE) if halvings is None else halvings
+        self.content_encoder = ContentEncoder(halvings, width)
+        self.decoder = Decoder(halvings, width, adaptive_up=adaptive_up)
         self.style_mlp = nn.Sequential(
             nn.Linear(style_width, STYLE_HIDDEN),
             nn.ReLU(),

@@ -47,6 +47,7 @@ class Guide(nn.Module):
         head_std: float = STYLE_HEAD_STD,
     ) -> None:
         super().__init__()
+        self.domains, self.style_width = domains, style_width
         layers: list[nn.Module] = []
         channels = 3
         for item in VGG11:

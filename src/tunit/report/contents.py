@@ -23,12 +23,12 @@ from tunit.networks.model_file import Model
 from tunit.report.findings import Finding, findings, typical_rows
 from tunit.training.run_folder import RunFolder
 
-MOST_PICTURES = 10_000  # looked at; of a larger set, evenly spread ones
+MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
 MOST_POINTS = 1_500  # on the map
 SHOWN_DOMAINS = 24  # the largest ones
 TYPICAL = 10  # pictures of a domain
 SOURCES = 8  # that every domain's average style redraws, and of the matrix
-CASES = 256  # random pairs, of which the best and the worst are shown
+CASES = 96  # random pairs, of which the best and the worst are shown
 SHOWN_CASES = 6
 VIEWED = 512  # pictures in two views, for how steady domains are
 VIEW_STEP = 2**42  # past any schedule: these views are no step's

@@ -94,7 +94,9 @@ def _figures(c: Contents) -> str:
     if notes:
         table += f'<ul class="notes">{notes}</ul>'
     network = c.evaluation.get("features")
-    lead = f"Feature network: {network}. Figures of other networks cannot be compared with these."
+    lead = f"Feature network: {network}."
+    if any("FID" in name for name in c.evaluation["figures"]):
+        lead += " Figures of other networks cannot be compared with these."
     return _section("figures", "Figures", lead, table)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tunit.data.batches import Batches
+from tunit.networks.build import AnyGuide
 from tunit.networks.guide import Guide
 from tunit.training import losses
 from tunit.training.state import TrainingState
@@ -42,7 +43,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     return information
 
 
-def _probabilities(guide: Guide, x: Tensor) -> Tensor:
+def _probabilities(guide: AnyGuide, x: Tensor) -> Tensor:
     """(1 + candidates, B, domains)."""
     guidance = guide(x)
     heads = [guidance.logits[None]]
@@ -54,6 +55,7 @@ def _probabilities(guide: Guide, x: Tensor) -> Tensor:
 def _swap(state: TrainingState, candidate: int) -> None:
     moments = state.optimisers.guide.state
     for guide in (state.networks.guide, state.networks.guide_average):
+        assert isinstance(guide, Guide)  # no other network has candidate heads
         pairs = zip(
             guide.domain_head.parameters(), guide.candidate_heads[candidate].parameters(), strict=True
         )

@@ -6,6 +6,7 @@ References:
     [1] TUNIT (Baek et al., ICCV 2021). [2] Ji et al. Invariant information clustering, ICCV 2019.
     [3] He et al. Momentum contrast, CVPR 2020. [4] Lim, Ye. Geometric GAN, 2017 (hinge).
     [5] Mescheder et al. Which training methods for GANs do actually converge, ICML 2018 (R1).
+    [6] Liu et al. Few-shot unsupervised image-to-image translation, ICCV 2019 (FUNIT).
 """
 
 import torch
@@ -81,25 +82,27 @@ def classification(logits: Tensor, logits_plus: Tensor, y: Tensor) -> Tensor:
 
 
 def hinge_real(logit: Tensor) -> Tensor:
-    """D's side of equation 3 on real pictures, as a hinge [4]: mean relu(1 - D_y(x)). logit: (B,)."""
+    """D's side of equation 3 on real pictures, as a hinge [4]: mean relu(1 - D_y(x)). logit: (B,) or (B, h, w)."""
     return F.relu(1 - logit).mean()
 
 
 def hinge_fake(logit: Tensor) -> Tensor:
-    """D's side of equation 3 on translations, as a hinge [4]: mean relu(1 + D_y(G(x, s))). logit: (B,)."""
+    """D's side of equation 3 on translations, as a hinge [4]: mean relu(1 + D_y(G(x, s))). logit: as above."""
     return F.relu(1 + logit).mean()
 
 
 def generator_adversarial(logit: Tensor) -> Tensor:
-    """G's side of equation 3, hinge version [4]: -mean D_y(G(x, s)). logit: (B,)."""
+    """G's side of equation 3, hinge version [4]: -mean D_y(G(x, s)). logit: as above."""
     return -logit.mean()
 
 
 def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
     """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
 
-    logit: (B,), computed from x: (B, 3, S, S), which requires gradients. Differentiable.
+    logit: (B,), or (B, h, w) of patches, whose mean is taken for D_y(x) (method section 10); computed from
+    x: (B, 3, S, S), which requires gradients. Differentiable.
     """
+    logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
     (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
@@ -107,3 +110,12 @@ def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
 def reconstruction(x_rec: Tensor, x: Tensor) -> Tensor:
     """Equation 5 [1]: mean absolute error of G(x, s) against x."""
     return F.l1_loss(x_rec, x)
+
+
+def feature_matching(features: Tensor, target: Tensor) -> Tensor:
+    """FUNIT's feature matching [6] (method section 10): mean absolute error of spatially averaged features of D.
+
+    features, target: (B, C, h, w), of a picture of G and of the real one whose place or class it took.
+    """
+    kind = torch.promote_types(features.dtype, torch.float32)
+    return F.l1_loss(features.mean((2, 3), dtype=kind), target.mean((2, 3), dtype=kind))

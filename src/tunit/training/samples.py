@@ -36,7 +36,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
         to_float(torch.from_numpy(pictures.images[rows[i : i + BATCH]]).to(device))
         for i in range(0, len(rows), BATCH)
     )
-    styles, sizes = average_styles(guide, batches)
+    styles, sizes = average_styles(guide, batches, torch.from_numpy(pictures.labels[rows]))
     return Model(
         guide,
         generator,

@@ -5,23 +5,27 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tunit.config import Config, OptimiserConfig
+from tunit.config import Config
 from tunit.networks.average import frozen_copy_of
-from tunit.networks.build import build_discriminator, build_generator, build_guide
-from tunit.networks.discriminator import Discriminator
+from tunit.networks.build import (
+    AnyDiscriminator,
+    AnyGuide,
+    build_discriminator,
+    build_generator,
+    build_guide,
+)
 from tunit.networks.generator import Generator
-from tunit.networks.guide import Guide
 
 
 @dataclass
 class Networks:
-    """E, its average, G, its average, and D."""
+    """E (in the FUNIT baseline the class encoder), its average, G, its average, and D."""
 
-    guide: Guide
-    guide_average: Guide
+    guide: AnyGuide
+    guide_average: AnyGuide
     generator: Generator
     generator_average: Generator
-    discriminator: Discriminator
+    discriminator: AnyDiscriminator
 
     def named(self) -> dict[str, nn.Module]:
         """The five networks by name."""
@@ -30,7 +34,7 @@ class Networks:
 
 @dataclass
 class Optimisers:
-    """Adam for E; RMSprop for G and D."""
+    """Adam for E, RMSprop for G and D; in the FUNIT baseline RMSprop for all three."""
 
     guide: torch.optim.Optimizer
     generator: torch.optim.Optimizer
@@ -56,8 +60,13 @@ class TrainingState:
     cursors: dict[str, int] = field(default_factory=dict)
 
 
-def build_optimisers(networks: Networks, settings: OptimiserConfig) -> Optimisers:
-    """Method section 4: Adam and RMSprop, both with L2 (not decoupled) weight decay."""
+def build_optimisers(networks: Networks, config: Config) -> Optimisers:
+    """Method section 4: Adam and RMSprop, both with L2 (not decoupled) weight decay.
+
+    In the FUNIT baseline (section 10) the class encoder is a part of G: RMSprop with G's rate. As RMSprop works
+    on each parameter by itself, two of them are one over both networks.
+    """
+    settings = config.optimisers
 
     def rmsprop(network: nn.Module, rate: float) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
@@ -69,15 +78,18 @@ def build_optimisers(networks: Networks, settings: OptimiserConfig) -> Optimiser
             foreach=True,
         )
 
-    guide = torch.optim.Adam(
-        networks.guide.parameters(),
-        lr=settings.guide_rate,
-        betas=settings.guide_betas,
-        weight_decay=settings.guide_weight_decay,
-        foreach=True,
-    )
+    def adam(network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=settings.guide_rate,
+            betas=settings.guide_betas,
+            weight_decay=settings.guide_weight_decay,
+            foreach=True,
+        )
+
+    funit = config.networks.architecture == "funit"
     return Optimisers(
-        guide,
+        rmsprop(networks.guide, settings.generator_rate) if funit else adam(networks.guide),
         rmsprop(networks.generator, settings.generator_rate),
         rmsprop(networks.discriminator, settings.discriminator_rate),
     )
@@ -99,4 +111,4 @@ def new_state(config: Config, device: torch.device) -> TrainingState:
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
-    return TrainingState(networks, build_optimisers(networks, config.optimisers), queue)
+    return TrainingState(networks, build_optimisers(networks, config), queue)

@@ -167,10 +167,11 @@ def translation_step(
         optimisers.generator.zero_grad(set_to_none=True)
         with full_precision(others):
             if weights.adversarial_trains == "generator":
-                adversarial.backward(inputs=list(networks.generator.parameters()), retain_graph=True)
-                others.backward()
+                own = list(networks.generator.parameters())
+                adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
+                others.backward()  # type: ignore[no-untyped-call]
             else:
-                (adversarial + others).backward()
+                (adversarial + others).backward()  # type: ignore[no-untyped-call]
         optimisers.generator.step()
         optimisers.guide.step()
     terms |= {

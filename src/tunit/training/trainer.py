@@ -9,12 +9,13 @@ import torch
 from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
-from tunit.errors import DataError
+from tunit.errors import ConfigError, DataError, RunError
 from tunit.networks.device import choose_device
-from tunit.networks.model_file import save_model
+from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.funit_step import funit_step
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
@@ -27,6 +28,7 @@ from tunit.training.window import LossWindow
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STEPS = {"tunit": train_step, "funit": funit_step}  # by architecture
 
 
 @dataclass
@@ -56,8 +58,8 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
 
-    config: resolved. Raises TrainingError at a non-finite loss, DataError for too few pictures, and Interrupted,
-    with a checkpoint written, at Ctrl-C or SIGTERM.
+    config: resolved. Raises TrainingError at a non-finite loss, DataError for too few pictures or labels that do
+    not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
     """
     largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
     if len(pictures.names) < largest:
@@ -65,10 +67,13 @@ def train(
             f"there are {len(pictures.names)} usable pictures, fewer than the batch size {largest}: "
             "add pictures or lower --batch-size"
         )
+    check_labels(config, pictures)
     device = choose_device(config.run.device)
     torch.set_num_threads(config.run.threads)
     state = new_state(config, device)
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
+    if not resume and config.run.guide_from:
+        adopt_guide(state, Path(config.run.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     if not state.cursors:
         fill_queue(state, batches, config)
@@ -83,6 +88,35 @@ def train(
         finally:
             log.close()
     return state
+
+
+def check_labels(config: Config, pictures: PackedPictures) -> None:
+    """Refuse labels that the networks have no place for, and what the FUNIT baseline cannot learn from.
+
+    Raises DataError where labels are too many or missing, ConfigError where a setting contradicts the baseline.
+    """
+    classes, domains = int(pictures.labels.max(initial=-1)) + 1, config.networks.domains
+    if classes > domains:
+        raise DataError(
+            f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
+        )
+    if config.networks.architecture != "funit":
+        return
+    if config.schedule.guide_only_until:
+        raise ConfigError(
+            f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in architecture "
+            "'funit': set --guide-only-until 0"
+        )
+    if config.data.labels == "none":
+        raise ConfigError(
+            "labels is 'none', but architecture 'funit' learns from labels: set --labels folders or --labels csv"
+        )
+    unlabelled = (pictures.labels < 0).nonzero()[0]
+    if len(unlabelled):
+        raise DataError(
+            f"{len(unlabelled)} of {len(pictures.names)} pictures have no label ({pictures.names[unlabelled[0]]} "
+            "is the first), but architecture 'funit' needs all labels: label them or take them out"
+        )
 
 
 def run_steps(
@@ -112,7 +146,7 @@ def one_step(training: Training) -> None:
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
     permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
-    terms = train_step(
+    terms = STEPS[config.networks.architecture](
         state,
         batch,
         permutation,
@@ -123,10 +157,16 @@ def one_step(training: Training) -> None:
     )
     training.window.add(terms, size)
     if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
-        choose_domain_head(state, training.batches, size)
+        choose_head(training, size)
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
+
+
+def choose_head(training: Training, batch_size: int) -> None:
+    """Let the best of E's domain heads stay, unless labels tie the domain head to their classes."""
+    if not (training.pictures.labels >= 0).any():
+        choose_domain_head(training.state, training.batches, batch_size)
 
 
 def save(training: Training) -> None:
@@ -136,6 +176,21 @@ def save(training: Training) -> None:
         training.run.checkpoints, training.state, training.config.run.keep_checkpoints
     )
     save_model(training.run.path, model_of(training.state, training.pictures, training.config))
+
+
+def adopt_guide(state: TrainingState, run: Path) -> None:
+    """Begin with the E that another run trained, in both E and its average.
+
+    Raises RunError where it has none, or one of another shape.
+    """
+    weights = load_model(run).guide.state_dict()
+    for guide in (state.networks.guide, state.networks.guide_average):
+        try:
+            guide.load_state_dict(weights)
+        except RuntimeError:
+            raise RunError(
+                f"the guiding network of {run} is of another shape: give this run the same domains, widths and heads"
+            ) from None
 
 
 @torch.no_grad()

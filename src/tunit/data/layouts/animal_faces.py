@@ -1,0 +1,127 @@
+"""AnimalFaces (Liu et al., "Few-shot unsupervised image-to-image translation", 2019): heads of animals, cut out
+of ImageNet's training pictures by a file of coordinates, 149 classes.
+
+AnimalFaces-10 are ten of them by their index in the order of WordNet ids. The last 50 pictures of each class by
+name are validation.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from tunit.data.cropped import Cropped
+from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, hold_back, missing, stamped
+from tunit.data.left_out import LeftOut
+from tunit.data.sources import Found, PictureSource
+from tunit.errors import DataError
+
+COORDINATES = "animalface_coordinates.txt"  # lines of: image x1 y1 x2 y2
+CLASSES = 149
+TEN = (11, 43, 56, 74, 89, 128, 130, 138, 140, 141)
+_HELD_OUT = 50  # of each class
+
+
+def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) -> Found:
+    coordinates = _coordinates_beside(source)
+    classes = _class_folders(found)
+    left_out: list[LeftOut] = found.left_out
+    if coordinates is not None:
+        text = _text_of(coordinates)
+        found = stamped(found, source, text)
+        classes, lost = _cut_out(classes, coordinates, text)
+        left_out = left_out + lost
+    names = sorted(classes)
+    if len(names) == CLASSES:
+        names = [names[index] for index in chosen]
+    elif len(names) != len(chosen):  # exactly the ten class folders of AnimalFaces-10 will do as well
+        named = "" if coordinates is None else f" that {coordinates.name} names"
+        raise NotLaidOutError(f"{len(names)} class folders{named}")
+    pictures = [
+        replace(picture, label=name)
+        for name in names
+        for picture in hold_back(classes[name], part, f"class {name} of {source}")
+    ]
+    return Found(pictures, left_out, found.fingerprint)
+
+
+def _class_folders(found: Found) -> dict[str, list[PictureSource]]:
+    """The pictures of each class folder, named class/file: the folders beside each other that are most."""
+    folders: dict[PurePosixPath, list[PictureSource]] = {}
+    for picture in found.pictures:
+        folders.setdefault(PurePosixPath(picture.name).parent, []).append(picture)
+    folders.pop(PurePosixPath(), None)
+    homes = Counter(folder.parent for folder in sorted(folders))
+    if not homes:
+        return {}
+    home = homes.most_common(1)[0][0]
+    return {
+        folder.name: [
+            replace(picture, name=f"{folder.name}/{PurePosixPath(picture.name).name}") for picture in pictures
+        ]
+        for folder, pictures in folders.items()
+        if folder.parent == home
+    }
+
+
+def _coordinates_beside(source: Path) -> Path | None:
+    """The file of coordinates, in the folder of pictures or beside it. An archive holds ready crops."""
+    places = (source, source.absolute().parent) if source.is_dir() else ()
+    return next((file for place in places if (file := place / COORDINATES).is_file()), None)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+
+
+def _cut_out(
+    classes: dict[str, list[PictureSource]], path: Path, text: str
+) -> tuple[dict[str, list[PictureSource]], list[LeftOut]]:
+    """The crops of each class, and the lines whose picture is missing.
+
+    A crop is named as the publisher's tool names the file that it writes, so that the order of the names, and
+    with it the split, is that of the ready crops. A picture may have several.
+    """
+    whole = {picture.name: picture for pictures in classes.values() for picture in pictures}
+    crops: dict[str, PictureSource] = {}
+    left_out = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        image, box = _parse(line, f"line {number} of {path}")
+        name = "_".join((image, *map(str, box))) + ".jpg"
+        if image in whole:
+            crops[name] = PictureSource(name, None, Cropped(whole[image].content, box))
+        else:
+            left_out.append(missing(name, path.name))
+    cut: dict[str, list[PictureSource]] = {}
+    for name, crop in crops.items():
+        cut.setdefault(name.partition("/")[0], []).append(crop)
+    return cut, left_out
+
+
+def _parse(line: str, where: str) -> tuple[str, tuple[int, int, int, int]]:
+    image, *numbers = line.split()
+    try:
+        left, top, right, bottom = map(int, numbers)
+    except ValueError:
+        raise DataError(f"{where} is {line[:60]!r}: expected a picture and four whole numbers") from None
+    return image, (left, top, right, bottom)
+
+
+def _layout(chosen: tuple[int, ...]) -> Layout:
+    return Layout(
+        read=partial(_read, chosen=chosen),
+        expects=f"{CLASSES} class folders of crops, or ImageNet's class folders with {COORDINATES}",
+        # One pseudo domain for each class; the augmentations are the config's own defaults.
+        defaults={"image_size": 128, "domains": len(chosen)},
+        has_classes=True,
+        held_out=_HELD_OUT,
+    )
+
+
+ANIMAL_FACES_10 = _layout(TEN)
+ANIMAL_FACES_149 = _layout(tuple(range(CLASSES)))

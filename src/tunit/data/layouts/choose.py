@@ -1,0 +1,97 @@
+"""From the settings of a user to a part of a layout, and to a config with the layout's own defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunit.config import Config, DataConfig, file_settings, find_field, nearest, read_config
+from tunit.data.layouts.layout import Part
+from tunit.data.layouts.registry import LAYOUTS
+from tunit.errors import ConfigError
+
+NONE = "none"
+
+
+def layout_config(preset: str, overrides: Mapping[str, Any]) -> Config:
+    """The config of a preset, under the defaults of its layout, under what the user says.
+
+    The user's word are the overrides and the settings of a TOML file of one's own; the presets that come with
+    the package give way to a layout. Raises ConfigError as `read_config` and `with_overrides` do.
+    """
+    config = read_config(preset).with_overrides(overrides)
+    part = part_of(config.data)
+    if part is None:
+        return config
+    said = {find_field(name)[1].name for name in (*file_settings(preset), *overrides)}
+    defaults = LAYOUTS[part.layout].defaults
+    config = config.with_overrides({name: value for name, value in defaults.items() if name not in said})
+    # The names themselves, so that the run depends on no other file.
+    return config.with_overrides({"classes": ",".join(part.classes)})
+
+
+def part_of(data: DataConfig) -> Part | None:
+    """The part that the data settings ask for; None without a layout. Raises ConfigError."""
+    part = make_part(data.layout, data.split, data.classes, data.held_out)
+    if part is not None and data.labels == "csv":
+        raise ConfigError(
+            f"labels is csv, and {data.layout} has no table: take folders for its classes, or none"
+        )
+    return part
+
+
+def make_part(layout: str, split: str = "train", classes: str = "", held_out: int = 0) -> Part | None:
+    """A part of a layout; None where `layout` is "none".
+
+    split: "train", or "validation", whose other word is "test". classes: names with commas between them, or a
+    text file with one on a line; for layouts that leave them open alone. held_out: how many pictures at the end
+    are validation instead of the paper's number (0).
+
+    Raises ConfigError where they contradict each other.
+    """
+    if layout == NONE:
+        for name, value, unset in (
+            ("split", split, "train"),
+            ("classes", classes, ""),
+            ("held_out", held_out, 0),
+        ):
+            if value != unset:
+                raise ConfigError(
+                    f"{name} is {value!r} and there is no layout: give a layout, or leave {name} out"
+                )
+        return None
+    if layout not in LAYOUTS:
+        raise ConfigError(f"layout is {layout!r}: take one of {', '.join(LAYOUTS)}{nearest(layout, LAYOUTS)}")
+    if split not in ("train", "validation", "test"):
+        raise ConfigError(f"split is {split!r}: take train or validation")
+    known = LAYOUTS[layout]
+    if held_out < 0 or (held_out and not known.held_out):
+        why = (
+            "is less than 0" if held_out < 0 else f"is of no use to {layout}, whose split its publisher made"
+        )
+        raise ConfigError(f"held_out {held_out} {why}: leave it out")
+    names = _class_names(classes)
+    if len(names) != known.open_classes:
+        raise ConfigError(_wrong_classes(layout, known.open_classes, len(names)))
+    return Part(layout, "train" if split == "train" else "validation", names, held_out or known.held_out)
+
+
+def _wrong_classes(layout: str, needed: int, given: int) -> str:
+    if not needed:
+        return f"classes are given and {layout} has its own: leave classes out"
+    return (
+        f"{layout} takes {needed} classes, which the paper does not name, and {given} are given: give --classes "
+        "with commas between them or as a text file"
+    )
+
+
+def _class_names(classes: str) -> tuple[str, ...]:
+    """The names in a text, or in the file that it names, in order and once each."""
+    text = classes
+    if classes.lower().endswith(".txt"):
+        try:
+            text = Path(classes).read_text("utf-8-sig").replace("\n", ",")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"classes is {classes}, which cannot be read ({error}): give a text file"
+            ) from None
+    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))

@@ -1,0 +1,51 @@
+"""Two domains side by side, such as summer and winter or photographs and ukiyo-e: train/DOMAIN/ and test/DOMAIN/,
+or trainA/, trainB/, testA/, testB/ as CycleGAN's sets (Zhu et al., 2017) are published.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tunit.data.layouts.layout import Layout, NotLaidOutError, Part
+from tunit.data.sources import Found, PictureSource
+
+_PICTURE = re.compile(
+    r"(?P<home>(?:[^/]+/)*?)(?P<split>train|test|val)(?:/(?P<domain>[^/]+)|(?P<letter>[A-Z]))/(?P<file>.+)"
+)
+
+
+def _read(found: Found, source: Path, part: Part) -> Found:
+    matches = [(p, m) for p in found.pictures if (m := _PICTURE.fullmatch(p.name))]
+    for split in ("test", "val") if part.validation else ("train",):
+        homes = {m["home"] for _, m in matches if m["split"] == split}
+        if not homes:
+            continue
+        home = min(homes, key=lambda place: (place.count("/"), place))
+        pictures = [_named(p, m) for p, m in matches if m["split"] == split and m["home"] == home]
+        domains = sorted({str(picture.label) for picture in pictures})
+        if len(domains) != 2:
+            raise NotLaidOutError(f"{len(domains)} in {home}{split}: {', '.join(domains[:5])}")
+        return Found(pictures, found.left_out, found.fingerprint)
+    raise NotLaidOutError
+
+
+def _named(picture: PictureSource, match: re.Match[str]) -> PictureSource:
+    """Its domain as its label and as a folder of its name: trainA/x.jpg becomes train/A/x.jpg."""
+    domain = match["domain"] or match["letter"]
+    return replace(picture, name=f"{match['split']}/{domain}/{match['file']}", label=domain)
+
+
+TWO_DOMAINS = Layout(
+    read=_read,
+    expects="two folders in train/ and the same two in test/, or trainA/, trainB/, testA/ and testB/",
+    # Where seasons and painting styles differ in their colours, jitter would hide what is to be found.
+    defaults={
+        "image_size": 128,
+        "domains": 2,
+        "brightness": 0.0,
+        "contrast": 0.0,
+        "saturation": 0.0,
+        "hue": 0.0,
+    },
+    has_classes=True,
+)

@@ -1,0 +1,44 @@
+"""How pictures are checked and brought to one size."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from tunit.data.decode import MAX_PIXELS
+from tunit.data.fit import FIT_MODES
+from tunit.data.layouts import Part
+from tunit.data.sources import LABEL_MODES
+from tunit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How pictures are checked and brought to one size. Another cache is made where any of it changes."""
+
+    size: int  # pixels, both sides
+    fit: str = "stretch"  # "stretch", "crop" or "pad"
+    background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
+    min_side: int = 16  # pixels; a picture with a shorter side is left out
+    max_pixels: int = MAX_PIXELS  # a picture that declares more is left out undecoded
+    labels: str = "none"  # "none", "folders" or "csv"
+    label_column: str = "label"
+    keep_duplicates: bool = False
+    part: Part | None = None  # of a published data set; its labels are "folders"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "min_side", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is too small: use at least 1")
+        if self.fit not in FIT_MODES:
+            raise ConfigError(f"fit {self.fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
+        if self.labels not in LABEL_MODES:
+            raise ConfigError(f"labels {self.labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ConfigError(f"background {self.background} is no colour: use three numbers from 0 to 255")
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as an index holds them; the label column counts only where labels come from it."""
+        values = {**asdict(self), "label_column": self.label_column if self.labels == "csv" else ""}
+        if self.part is None:
+            del values["part"]  # so that packs from before there were layouts stay good
+        return cast(dict[str, Any], json.loads(json.dumps(values)))
