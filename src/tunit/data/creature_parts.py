@@ -241,12 +241,12 @@ def dragon_nose(pen: Pen) -> None:
 
 def _stripes(pen: Pen, x: float, slope: float, face: float) -> Shape:
     """Level bands that fall by `slope` away from the middle and leave the middle |u| < face free."""
-    period = 0.36 * pen.style.scale
-    share = 0.46 + 0.14 * pen.style.density
+    period = 0.52 * pen.style.scale  # wide enough to be seen at 32 px
+    share = 0.36 + 0.12 * pen.style.density
 
     def distance(u: Array, v: Array) -> Array:
         across = np.abs(u - np.float32(x))
-        t = (v - slope * across) / period + pen.style.phase
+        t = (v - slope * across) / period + 0.5 * pen.style.phase
         band = np.abs(t - np.rint(t)) * period - share * period / 2
         return np.asarray(np.maximum(band * 0.94, face - across - 0.25 * band), np.float32)
 

@@ -44,7 +44,7 @@ LOOKS: tuple[Look, ...] = (
         mouth=(0.0, 0.3),
     ),
     Look(  # zebra
-        base=(1.03, 0.01,  85), second=(0.76, 0.03, 320), accent=(0.28, 0.03, 285), paw=(0.32, 0.03, 285),
+        base=(1.03, 0.01,  85), second=(0.76, 0.03, 320), accent=(0.36, 0.03, 285), paw=(0.40, 0.03, 285),
         iris=(0.40, 0.06, 50), habitat=85, head=(0.55, 0.47), body=(0.41, 0.42), eyes=(0.26, -0.06),
         behind=parts.zebra_behind, on_body=parts.zebra_on_body, ears=parts.zebra_ears,
         on_head=parts.zebra_on_head, nose=parts.zebra_nose,
