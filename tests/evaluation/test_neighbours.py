@@ -6,7 +6,7 @@ import torch
 from prdc import compute_prdc
 
 from tunit.errors import DataError
-from tunit.evaluation.neighbours import neighbourhoods, squared_radii
+from tunit.evaluation.neighbours import _Sides, neighbourhoods, squared_radii
 
 
 def means(near):
@@ -56,7 +56,7 @@ def test_radii_do_not_depend_on_the_block_size(rows):
     x = torch.randn(23, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     expected = distances.sort(1).values[:, 3]
-    np.testing.assert_allclose(squared_radii(x, x.square().sum(1), 3, rows), expected, rtol=1e-9)
+    np.testing.assert_allclose(squared_radii(_Sides(x), 3, rows), expected, rtol=1e-9)
 
 
 def test_without_recall_the_fakes_may_be_few():

@@ -45,20 +45,19 @@ def neighbourhoods(
             )
     # Distances do not change, and small numbers lose less in |x|^2 + |y|^2 - 2 x.y.
     centre = real.mean(0)
-    real, fake = real - centre, fake - centre
-    real_norms, fake_norms = real.square().sum(1), fake.square().sum(1)
-    real_radii = squared_radii(real, real_norms, k, rows)
-    fake_radii = squared_radii(fake, fake_norms, k, rows) if recall else None
+    reals, fakes = _Sides(real - centre), _Sides(fake - centre)
+    real_radii = squared_radii(reals, k, rows)
+    fake_radii = squared_radii(fakes, k, rows) if recall else None
     counts = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for i in range(0, len(real), rows):
-        distances = _squared_distances(real[i : i + rows], real_norms[i : i + rows], fake, fake_norms)
+        distances = reals.squared_distances(slice(i, i + rows), fakes)
         radii = real_radii[i : i + rows]
         covered[i : i + rows] = distances.amin(1) < radii
         if fake_radii is not None:
             recalled[i : i + rows] = (distances < fake_radii).any(1)
-        counts += (distances < radii[:, None]).sum(0)
+        counts += (distances < radii[:, None]).to(real.dtype).sum(0).long()  # exact: at most `rows` ones
     return Neighbourhoods(
         density=counts.double() / k,
         coverage=covered.double(),
@@ -67,17 +66,36 @@ def neighbourhoods(
     )
 
 
-def squared_radii(features: Tensor, norms: Tensor, k: int, rows: int) -> Tensor:
+class _Sides:
+    """Features (N, width), prepared for either side of a product that gives squared distances in one go.
+
+    (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2: no pass over the large matrix of distances but the product.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        norms = features.square().sum(1, keepdim=True)
+        ones = torch.ones_like(norms)
+        self.left = torch.cat([-2 * features, norms, ones], dim=1)
+        self.right = torch.cat([features, ones, norms], dim=1)
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def squared_distances(self, rows: slice, others: "_Sides", first: int = 0) -> Tensor:
+        """(rows, others from `first` on)."""
+        return torch.mm(self.left[rows], others.right[first:].T).clamp_min_(0)
+
+
+def squared_radii(features: _Sides, k: int, rows: int) -> Tensor:
     """(N,) squared distance of each to its k-th nearest other one.
 
     Every block of distances serves its rows and, transposed, its columns, so that each pair is computed once.
     """
     number = len(features)
-    nearest = features.new_full((number, k + 1), torch.inf)  # itself among them
+    nearest = features.left.new_full((number, k + 1), torch.inf)  # itself among them
     for i in range(0, number, rows):
-        block = features[i : i + rows]
-        distances = _squared_distances(block, norms[i : i + rows], features[i:], norms[i:])
-        _merge(nearest, slice(i, i + len(block)), distances, k)
+        distances = features.squared_distances(slice(i, i + rows), features, first=i)
+        _merge(nearest, slice(i, i + len(distances)), distances, k)
         if i + rows < number:
             _merge(nearest, slice(i + rows, number), distances[:, rows:].T, k)
     return nearest.amax(1)
@@ -91,8 +109,3 @@ def _merge(nearest: Tensor, where: slice, distances: Tensor, k: int) -> None:
 def smallest(distances: Tensor, number: int) -> Tensor:
     """The `number` smallest of each row, or all where there are fewer."""
     return distances.topk(min(number, distances.shape[1]), dim=1, largest=False, sorted=False).values
-
-
-def _squared_distances(x: Tensor, x_norms: Tensor, y: Tensor, y_norms: Tensor) -> Tensor:
-    """(len(x), len(y))."""
-    return torch.addmm(y_norms[None] + x_norms[:, None], x, y.T, alpha=-2).clamp_min_(0)
