@@ -22,6 +22,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
+from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
 from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.model_file import Model, load_model
@@ -195,23 +196,13 @@ def _make_room(out: Path, overwrite: bool) -> None:
     shutil.rmtree(out)
 
 
-@torch.inference_mode()
 def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], Pictures]:
     """Of every training picture: the domain that E gives it, its true species, and itself."""
     packed = open_packed(out / "run" / "data")
     creatures = read_creatures(out / "creatures" / "factors.csv")
     species_of = {f"{i + 1:05d}.png": c.style.species for i, c in enumerate(creatures)}
-    device = model.domain_styles.device
     images = np.array(packed.images)
-    domains = np.concatenate(
-        [
-            model.guide(to_float(torch.from_numpy(images[i : i + 256]).to(device)))
-            .logits.argmax(1)
-            .cpu()
-            .numpy()
-            for i in range(0, len(images), 256)
-        ]
-    )
+    domains = guidance_of(model, images)[0].argmax(1).numpy()
     return domains, np.array([species_of[name] for name in packed.names]), images
 
 

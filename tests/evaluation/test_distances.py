@@ -67,7 +67,7 @@ def test_moments_that_come_in_batches_are_those_of_the_whole():
     a = features(101, 5, 4) * 10 + 1e4
     moments = FeatureMoments()
     for part in (a[:1], a[1:50], a[50:50], a[50:]):
-        moments.add(part.float() if False else part)
+        moments.add(part)
     assert moments.number == 101
     np.testing.assert_allclose(moments.mean, a.mean(0), rtol=1e-12)
     np.testing.assert_allclose(moments.covariance, np.cov(a.numpy(), rowvar=False), rtol=1e-9)

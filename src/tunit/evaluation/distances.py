@@ -80,9 +80,8 @@ def frechet_distance_of(a: Tensor, b: Tensor) -> float:
     """
     if min(len(a), len(b)) >= a.shape[1] or a.shape[1:] != b.shape[1:]:
         return frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
-    for features in (a, b):
-        if len(features) < 2:
-            raise DataError(f"FID needs at least 2 pictures on each side: there are {len(a)} and {len(b)}")
+    if min(len(a), len(b)) < 2:
+        raise DataError(f"FID needs at least 2 pictures on each side: there are {len(a)} and {len(b)}")
     a, b = (a, b) if len(a) <= len(b) else (b, a)
     a, b = a.double(), b.double()
     x = (a - a.mean(0)) / (len(a) - 1) ** 0.5

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from tunit.data.cache import PackedPictures
 from tunit.data.layouts import part_of
 from tunit.data.pack import open_packed
 from tunit.errors import DataError
@@ -41,7 +42,7 @@ class Evaluator:
         """Measure the averages of E and G as they stand."""
         packed = open_packed(self.run.data)
         model = model_of(state, packed, self.run.read_config())
-        held, train = self._pictures(model)
+        held, train = self._pictures(model, packed)
         result = evaluate_model(
             model, held, train, self.network, most_sources=MOST_SOURCES, cache=self.run.path / "evaluation"
         )
@@ -55,9 +56,8 @@ class Evaluator:
             write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
         return {f"evaluation/{name.replace(' ', '_')}": value for name, value in values.items()}
 
-    def _pictures(self, model: Model) -> tuple[Labelled, Labelled]:
+    def _pictures(self, model: Model, packed: PackedPictures) -> tuple[Labelled, Labelled]:
         if self._sets is None:
-            packed = open_packed(self.run.data)
             part = part_of(self.run.read_config().data)
             if part is not None:
                 part = replace(part, split="validation")

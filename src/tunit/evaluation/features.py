@@ -1,7 +1,6 @@
 """Features of many pictures, in batches, kept by the content of the pictures."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tunit.networks.tensor_file import read_tensors, write_tensors
 
 BATCH = 64
 Pictures = NDArray[np.uint8]
-Progress = Callable[[int], None]
 
 
 def features_of(
@@ -23,12 +21,11 @@ def features_of(
     network: FeatureNetwork,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
 ) -> Tensor:
     """(N, width) float32 on the CPU, of pictures (N, S, S, 3).
 
     cache: a folder where features are looked up, and kept, under a hash of the pixels and the network's name.
-    progress: called with the number of pictures done at a time. Raises DataError for features that are not finite.
+    Raises DataError for features that are not finite.
     """
     path = cache / f"{content_key(pictures, network.name)}.safetensors" if cache else None
     if path and path.is_file():
@@ -37,15 +34,11 @@ def features_of(
         except (RunError, KeyError):
             kept = torch.zeros(0)  # damaged: made again
         if len(kept) == len(pictures):
-            if progress:
-                progress(len(pictures))
             return kept
     parts = []
     for i in range(0, len(pictures), BATCH):
         batch = torch.from_numpy(np.array(pictures[i : i + BATCH]))
         parts.append(network(batch.permute(0, 3, 1, 2).float() / 255).cpu())
-        if progress:
-            progress(len(batch))
     features = torch.cat(parts) if parts else torch.zeros(0, 0)
     check_finite(features, network.name)
     if path:

@@ -96,7 +96,7 @@ class Contents:
 def gather(run: RunFolder, model: Model, *, seed: int = 0) -> Contents:
     """Look at the run's own pictures with its model.
 
-    Raises RunError where the run has no pictures or no metrics of its own.
+    Raises RunError where the run has no pictures of its own.
     """
     config, about = run.read_config(), run.read_about()
     try:
