@@ -12,7 +12,7 @@ from tiny_run import flags
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.layouts import layout_config
-from tunit.data.pack import pack_pictures
+from tunit.data.pack import open_packed, pack_pictures
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.inputs import square_settings
@@ -80,6 +80,6 @@ def test_what_measures_a_training_takes_the_validation_pictures_of_its_folder(
     run.about.write_text(json.dumps({"source": str(seasons)}))
     pack_pictures(seasons, run.data, square_settings(32, "stretch", (0, 0, 0)), workers=1)
     evaluator = Evaluator(run, coarse())
-    held, train = evaluator._pictures(model)
+    held, train = evaluator._pictures(model, open_packed(run.data))
     assert (len(held.images), held.names) == (16, ["summer", "winter"])
     assert len(train.images) == 32
