@@ -531,6 +531,9 @@ PROGRAM = """
     def progress(done, total):
         {action}
 
+    # A shell's background job, and with it this test, may begin with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def main():
         root, cache = map(Path, sys.argv[1:])
         packed = pack_pictures(root, cache, PackSettings(size=16), workers={workers}, progress=progress)

@@ -17,6 +17,7 @@ from tunit.networks.layers import (
     initialise_fan_in,
     instance_norm,
 )
+from tunit.networks.upsampling import UpsamplingConv2d
 
 CONTENT_SIZE = 16  # side of the content code, whatever the image size
 RESIDUAL_SCALE = 0.1
@@ -63,7 +64,7 @@ class Decoder(nn.Module):
         self.residual = nn.ModuleList(
             ReflectConv2d(widths[0], widths[0], 3) for _ in range(2 * RESIDUAL_BLOCKS)
         )
-        self.up = nn.ModuleList(ReflectConv2d(a, b, 5) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(UpsamplingConv2d(a, b) for a, b in pairwise(widths))
         self.to_picture = ReflectConv2d(width, 3, 7)
         # The AdaIN layers in network order; each takes `width` shifts, then `width` scales.
         self.adain_widths = [widths[0]] * (2 * RESIDUAL_BLOCKS) + (widths[1:] if adaptive_up else [])
@@ -78,7 +79,7 @@ class Decoder(nn.Module):
             h = adaptive_instance_norm(second(h), next(parameters), next(parameters))
             x = x + RESIDUAL_SCALE * h
         for conv in self.up:
-            x = conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+            x = conv(x)
             if self.adaptive_up:
                 x = adaptive_instance_norm(x, next(parameters), next(parameters))
             else:

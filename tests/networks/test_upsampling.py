@@ -1,0 +1,47 @@
+"""The up-sampling convolution against the plain one of the up-sampled picture."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tunit.networks.layers import ReflectConv2d
+from tunit.networks.upsampling import UpsamplingConv2d
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    large = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return F.conv2d(F.pad(large, (2, 2, 2, 2), mode="reflect"), weight, bias)
+
+
+@pytest.mark.parametrize(("h", "w"), [(2, 2), (2, 5), (3, 4), (8, 8), (16, 9)])
+def test_equals_the_plain_convolution_with_its_gradients(h: int, w: int) -> None:
+    torch.manual_seed(h)
+    conv = UpsamplingConv2d(3, 4).double()
+    x = torch.randn(2, 3, h, w, dtype=torch.float64, requires_grad=True)
+    assert conv.bias is not None
+    ours, theirs = conv(x), plain(x, conv.weight, conv.bias)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    gradient = torch.randn_like(theirs)
+    inputs = (x, conv.weight, conv.bias)
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, gradient),
+        torch.autograd.grad(theirs, inputs, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_has_the_parameters_of_the_plain_convolution() -> None:
+    convolutions = (UpsamplingConv2d(3, 4), ReflectConv2d(3, 4, 5))
+    ours, plain = ({name: v.shape for name, v in c.state_dict().items()} for c in convolutions)
+    assert ours == plain
+
+
+def test_keeps_to_bfloat16_under_autocast() -> None:
+    torch.manual_seed(0)
+    conv, x = UpsamplingConv2d(8, 4), torch.randn(2, 8, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), plain(x, conv.weight, conv.bias), rtol=0, atol=0.05)
