@@ -181,6 +181,9 @@ class RunConfig:
     guide_from: str = setting("", "run whose trained E a new run begins with")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
+    micro_batch: int = setting(
+        0, "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch", low=0
+    )
     threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
     workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0)
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)

@@ -356,6 +356,7 @@ def test_unlabelled_pictures_are_refused_by_name(tmp_path, pictures) -> None:
     [
         ({"labels": "none"}, ConfigError, "labels is 'none'.*set --labels folders"),
         ({"guide_only_until": 1}, ConfigError, "guide_only_until is 1.*set --guide-only-until 0"),
+        ({"micro_batch": 2}, ConfigError, "micro_batch is 2.*lower --batch-size"),
         ({"domains": 2}, DataError, "3 classes, more than the 2 domains: raise --domains to 3"),
     ],
 )

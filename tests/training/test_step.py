@@ -246,6 +246,7 @@ class Case:
     y: tuple[int, ...] = (-1, -1, -1, -1)
     joint: bool = True
     average_from: int = 0
+    micro_batch: int = 0
 
 
 UNLABELLED_6, MIXED, LABELLED = (-1,) * 6, (-1, 2, -1, 0, -1, -1), (1, 2, 0, 2)
@@ -280,6 +281,8 @@ CASES = {
     ),
     "adversarial loss for G alone": Case({"adversarial_trains": "generator"}),
     "average of G starts late": Case(average_from=2),
+    "in parts": Case(y=UNLABELLED_6, micro_batch=2),
+    "in unequal parts": Case({"adversarial_trains": "generator"}, y=MIXED, micro_batch=4),
 }
 
 
@@ -295,7 +298,15 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
         batch, permutation = random_batch(i, list(case.y))
         expected = slow.step(batch, permutation, phase)
         decay = config.optimisers.average_decay
-        terms = train_step(state, batch, permutation, phase, config.losses, average_decay=decay)
+        terms = train_step(
+            state,
+            batch,
+            permutation,
+            phase,
+            config.losses,
+            average_decay=decay,
+            micro_batch=case.micro_batch,
+        )
         assert set(terms) == set(expected)
         for term, value in expected.items():
             assert terms[term].item() == pytest.approx(value, rel=1e-9, abs=1e-9), (i, term)

@@ -69,6 +69,19 @@ def test_only_the_newest_checkpoints_stay(tmp_path):
     assert names == ["step_00000010.safetensors", "step_00000012.safetensors"]
 
 
+def test_a_run_in_parts_learns_what_a_whole_one_learns(tmp_path):
+    pictures = write_pictures(tmp_path / "p")
+    found = []
+    for parts in (0, 2):
+        run = tmp_path / f"run-{parts}"
+        start_run(pictures, run, tiny_config(micro_batch=parts, steps=6), quiet=True)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        found.append({k: v for k, v in lines[-1].items() if not k.startswith("speed/")})
+    assert "generator/reconstruction" in found[0]
+    assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-6)
+    assert found[1] != found[0]  # sums of parts round differently: the setting has reached the step
+
+
 def test_too_few_pictures_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="3 usable pictures, fewer than the batch size 6"):
         start_run(write_pictures(tmp_path / "p", 3), tmp_path / "run", tiny_config(), quiet=True)

@@ -34,7 +34,7 @@ class UpsamplingConv2d(ReflectConv2d):
         # The four output pixels of an input pixel as four groups of channels, which the shuffle lays out in space.
         weight = torch.einsum("pai,qbj,ocij->opqcab", taps, taps, self.weight).flatten(0, 2)
         weight = weight.contiguous(memory_format=torch.channels_last)
-        y = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, self.bias.repeat_interleave(4))
+        y = F.conv2d(_repeat_edges(x), weight, self.bias.repeat_interleave(4))
         y = F.pixel_shuffle(y, 2)
         return self._reflect_edges(y, x)
 
@@ -55,7 +55,14 @@ class UpsamplingConv2d(ReflectConv2d):
         return y
 
 
+def _repeat_edges(x: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, C, h + 2, w + 2), as F.pad does, of whose backward torch.compile takes the layout wrong."""
+    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+    return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+
+
 def _convolve_lines(lines: Tensor, weight: Tensor, padding: str) -> Tensor:
     """Two lines (B, 2 in, n), up-sampled and convolved each with its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
     large = F.pad(lines.repeat_interleave(2, dim=2), (2, 2), mode=padding)
-    return F.conv1d(large, weight, groups=2).unflatten(1, (2, -1)).transpose(1, 2)
+    y = F.conv1d(large, weight, groups=2)
+    return y.view(len(y), 2, -1, y.shape[2]).transpose(1, 2)

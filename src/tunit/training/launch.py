@@ -73,6 +73,7 @@ RESUMABLE = (
     "steps",
     "device",
     "precision",
+    "micro_batch",
     "threads",
     "workers",
     "log_every",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tunit.config import LossConfig
 from tunit.data.batches import Batch
 from tunit.networks.average import follow
+from tunit.networks.generator import Generator
 from tunit.networks.guide import Guidance
 from tunit.networks.queue import push
 from tunit.training import losses
@@ -41,18 +42,22 @@ def train_step(
     *,
     average_decay: float,
     precision: torch.dtype = torch.float32,
+    micro_batch: int = 0,
 ) -> Terms:
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
     permutation: (B,) int64; x[permutation] are the references. precision: bfloat16 runs convolutions and
     matrices under autocast, with mutual information, contrastive logits and R1 in float32 all the same.
+    micro_batch: G and D take so many pictures at a time and add up their gradients, which is the same and needs less
+    memory; 0 takes the whole batch at once. E sees the whole batch always, for mutual information and batch norm are
+    not means over pictures.
     """
     low, device_type = precision == torch.bfloat16, batch.x.device.type
     # No cache: it would keep E's weights as they were before E's own update.
     with torch.autocast(device_type, dtype=torch.bfloat16, enabled=low, cache_enabled=False):
         terms, keys = guide_step(state, batch, weights, weights.joint_guide_factor if phase.joint else 1.0)
         if phase.joint:
-            terms |= translation_step(state, batch, permutation, phase, weights)
+            terms |= translation_step(state, batch, permutation, phase, weights, micro_batch)
     state.queue = push(state.queue, keys)
     networks = state.networks
     follow(networks.guide_average, networks.guide, average_decay)
@@ -135,52 +140,132 @@ def _clustering(
 
 
 def translation_step(
-    state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, weights: LossConfig
+    state: TrainingState,
+    batch: Batch,
+    permutation: Tensor,
+    phase: Phase,
+    weights: LossConfig,
+    micro_batch: int = 0,
 ) -> Terms:
-    """Steps 2 to 4: with the updated E, D learns to tell translations, then G and (again) E learn from D."""
+    """Steps 2 to 4: with the updated E, D learns to tell translations, then G and (again) E learn from D.
+
+    micro_batch: as for `train_step`.
+    """
     networks, optimisers = state.networks, state.optimisers
-    x, x_ref = batch.x, batch.x[permutation]
-    guidance = networks.guide(x)
+    guidance = networks.guide(batch.x)
     y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
-    y_ref = y[permutation]
-    s = guidance.style
-    c = networks.generator.encode(x)
-    # The translations with the references' styles, and the reconstructions, in one pass.
-    x_out = networks.generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
-    x_fake = x_out[: len(x)]
+    # G's gradient is gathered here, part by part, and goes on into E at the end.
+    s = guidance.style.detach().requires_grad_()
+    parts = [Part(batch.x, y, s, permutation, rows) for rows in rows_of(batch.x, micro_batch)]
+    # A whole batch keeps its graph for step 4. Parts are drawn again there, for only one graph fits at a time.
+    with torch.set_grad_enabled(len(parts) == 1):
+        drawn = [part.draw(networks.generator) for part in parts]
+    terms = discriminator_step(state, parts, drawn, phase, weights)
 
-    loss, terms = discriminator_loss(networks, x_ref, x_fake.detach(), y_ref, phase, weights)
-    update(optimisers.discriminator, loss)
-
-    with torch.no_grad():
-        keys_ref = networks.guide_average(x).style[permutation]
+    optimisers.guide.zero_grad(set_to_none=True)
+    optimisers.generator.zero_grad(set_to_none=True)
     with frozen(networks.discriminator):
-        logit = networks.discriminator.judge(x_out, torch.cat([y_ref, y]))
-        style = networks.guide(x_fake).style
-        fake = losses.generator_adversarial(logit[: len(x)])
-        rec = losses.generator_adversarial(logit[len(x) :])
-        l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)
-        contrast = losses.style_contrastive(style, keys_ref, state.queue, weights.temperature)
-        adversarial = weights.adversarial_weight * (fake + rec)
-        others = weights.reconstruction_weight * l1 + weights.generator_style_weight * contrast
-        optimisers.guide.zero_grad(set_to_none=True)
-        optimisers.generator.zero_grad(set_to_none=True)
-        with full_precision(others):
-            if weights.adversarial_trains == "generator":
-                own = list(networks.generator.parameters())
-                adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
-                others.backward()  # type: ignore[no-untyped-call]
-            else:
-                (adversarial + others).backward()  # type: ignore[no-untyped-call]
-        optimisers.generator.step()
-        optimisers.guide.step()
-    terms |= {
+        x_fake = torch.cat([x_out[: len(x_out) // 2] for x_out in drawn]).detach().requires_grad_()
+        with torch.no_grad():
+            keys_ref = networks.guide_average(batch.x).style[permutation]
+        contrast = losses.style_contrastive(
+            networks.guide(x_fake).style, keys_ref, state.queue, weights.temperature
+        )
+        backward(weights.generator_style_weight * contrast)
+        assert x_fake.grad is not None
+        for i, part in enumerate(parts):
+            x_out = drawn[0] if len(parts) == 1 else part.draw(networks.generator)
+            drawn[i] = x_out.detach()
+            of_part = generator_part(networks, part, x_out, x_fake.grad[part.rows], weights)
+            add_terms(terms, of_part, part.share)
+    with full_precision(s):
+        guidance.style.backward(s.grad)
+    optimisers.generator.step()
+    optimisers.guide.step()
+    return terms | {"generator/style": contrast.detach()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pictures of a batch as sources, with the references that the permutation gives them."""
+
+    x: Tensor  # (B, 3, S, S): the whole batch
+    y: Tensor  # (B,): labels or pseudo labels
+    s: Tensor  # (B, style width)
+    permutation: Tensor  # (B,)
+    rows: slice  # those of this part
+
+    @property
+    def references(self) -> Tensor:
+        """(b,) indices of the references in the batch."""
+        return self.permutation[self.rows]
+
+    @property
+    def share(self) -> float:
+        """Of the batch."""
+        return len(self.references) / len(self.x)
+
+    def draw(self, generator: Generator) -> Tensor:
+        """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
+        c = generator.encode(self.x[self.rows])
+        return generator.decode(torch.cat([c, c]), torch.cat([self.s[self.references], self.s[self.rows]]))
+
+
+def rows_of(x: Tensor, micro_batch: int) -> list[slice]:
+    """The batch in parts of `micro_batch` pictures (0: all); a rest joins the others as a part of its own."""
+    size = micro_batch or len(x)
+    return [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
+
+
+def discriminator_step(
+    state: TrainingState, parts: list[Part], drawn: list[Tensor], phase: Phase, weights: LossConfig
+) -> Terms:
+    """Step 3: the losses are means over the batch, so that parts add up to it exactly."""
+    optimiser = state.optimisers.discriminator
+    terms: Terms = {}
+    optimiser.zero_grad(set_to_none=True)
+    for part, x_out in zip(parts, drawn, strict=True):
+        x_ref, y_ref = part.x[part.references], part.y[part.references]
+        x_fake = x_out[: len(x_ref)].detach()
+        loss, of_part = discriminator_loss(state.networks, x_ref, x_fake, y_ref, phase, weights)
+        backward(part.share * loss)
+        add_terms(terms, of_part, part.share)
+    optimiser.step()
+    return terms
+
+
+def generator_part(
+    networks: Networks, part: Part, x_out: Tensor, slope: Tensor, weights: LossConfig
+) -> Terms:
+    """Step 4 for a part: gradients of equations 3 and 5, and those that `slope` brings, into G and into part.s.
+
+    x_out: (2 b, 3, S, S), what the part drew; slope: (b, 3, S, S), the gradient of equation 4 for its translations.
+    """
+    x, y, number = part.x[part.rows], part.y, len(slope)
+    logit = networks.discriminator.judge(x_out, torch.cat([y[part.references], y[part.rows]]))
+    fake = losses.generator_adversarial(logit[:number])
+    rec = losses.generator_adversarial(logit[number:])
+    l1 = losses.reconstruction(x_out[number:].to(x.dtype), x)
+    adversarial = part.share * weights.adversarial_weight * (fake + rec)
+    others = part.share * weights.reconstruction_weight * l1
+    with full_precision(x):
+        if weights.adversarial_trains == "generator":
+            own = list(networks.generator.parameters())
+            adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
+        else:
+            others = adversarial + others
+        torch.autograd.backward([others, x_out[:number]], [None, slope.to(x_out.dtype)])
+    return {
         "generator/adversarial": fake.detach(),
         "generator/adversarial_reconstruction": rec.detach(),
         "generator/reconstruction": l1.detach(),
-        "generator/style": contrast.detach(),
     }
-    return terms
+
+
+def add_terms(terms: Terms, of_part: Terms, share: float) -> None:
+    """Add a part's losses to those of the batch, by its share."""
+    for name, value in of_part.items():
+        terms[name] = terms[name] + share * value if name in terms else share * value
 
 
 def discriminator_loss(
@@ -208,10 +293,15 @@ def discriminator_loss(
 def update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of `optimiser` along the gradient of `loss`."""
     optimiser.zero_grad(set_to_none=True)
+    backward(loss)
+    optimiser.step()
+
+
+def backward(loss: Tensor) -> None:
+    """Add the gradient of `loss` to the parameters'."""
     # Each operation goes back in the precision it came in; autocast would cast float32 ones again.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
 
 
 @contextmanager

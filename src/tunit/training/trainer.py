@@ -107,6 +107,11 @@ def check_labels(config: Config, pictures: PackedPictures) -> None:
             f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in architecture "
             "'funit': set --guide-only-until 0"
         )
+    if config.run.micro_batch:
+        raise ConfigError(
+            f"micro_batch is {config.run.micro_batch}, but architecture 'funit' takes a batch at once: leave it 0 and "
+            "lower --batch-size"
+        )
     if config.data.labels == "none":
         raise ConfigError(
             "labels is 'none', but architecture 'funit' learns from labels: set --labels folders or --labels csv"
@@ -146,6 +151,7 @@ def one_step(training: Training) -> None:
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
     permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
+    in_parts = {"micro_batch": config.run.micro_batch} if config.run.micro_batch else {}
     terms = STEPS[config.networks.architecture](
         state,
         batch,
@@ -154,6 +160,7 @@ def one_step(training: Training) -> None:
         config.losses,
         average_decay=config.optimisers.average_decay,
         precision=PRECISIONS[config.run.precision],
+        **in_parts,
     )
     training.window.add(terms, size)
     if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
