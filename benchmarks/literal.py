@@ -41,7 +41,11 @@ class Generator(nn.Module):
         self.decoded = nn.ModuleList(Reflect(top, top, 3) for _ in range(4))
         self.widths = [top] * 4 + widths[-2::-1]
         self.mlp = nn.Sequential(
-            nn.Linear(style, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 2 * sum(self.widths))
+            nn.Linear(style, 256),
+            nn.ReLU(),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2 * sum(self.widths)),
         )
         self.adain = AdaIN()
 
@@ -91,7 +95,13 @@ def discriminator(size: int, w: int, domains: int) -> nn.Sequential:
     for _ in range(int(math.log2(size)) - 2):
         layers += [Block(w, w, False), Block(w, min(2 * w, 1024), True)]
         w = min(2 * w, 1024)
-    layers += [nn.LeakyReLU(0.2), nn.Conv2d(w, w, 4), nn.LeakyReLU(0.2), nn.Conv2d(w, domains, 1), nn.Flatten()]
+    layers += [
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(w, w, 4),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(w, domains, 1),
+        nn.Flatten(),
+    ]
     return nn.Sequential(*layers)
 
 

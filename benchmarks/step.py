@@ -1,0 +1,280 @@
+"""The training step against the literal one, in turns in one run: by phase, its parts, FLOPs, matrix rate, memory.
+
+  python benchmarks/step.py                              # 32 px x 32 and 64 px x 8, the paper's widths: 20 minutes
+  python benchmarks/step.py --shapes 128x32 --device cuda
+  python benchmarks/step.py --growth                     # instead: seconds over image size, batch and domains
+  python benchmarks/step.py --quick                      # narrow networks: does it run
+
+The literal step (literal.py) is eager float32 with every pass spelt out. Ours runs in the precision of the device
+(`--precision`). Lazy R1 is R1 every 16th step: one step with it and fifteen without.
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from flops import CountFlops
+from literal import LiteralStep
+from machine import write
+from paired import spread
+from tunit.config import Config
+from tunit.data.augment import to_float, two_views
+from tunit.data.batches import Batch, make_batch
+from tunit.networks.device import resolve_machine
+from tunit.training import step as step_module
+from tunit.training.state import TrainingState, new_state
+from tunit.training.step import Phase, train_step
+from tunit.training.trainer import PRECISIONS
+
+LAZY = 16
+ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
+NARROW = {"guide_width": 8, "generator_width": 8, "discriminator_width": 8}
+
+
+class Bench:
+    """Both steps on one random batch, which stays the same: only time is of interest."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        size, number = config.data.image_size, config.optimisers.batch_size
+        self.config, self.device = config, device
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (number, size, size, 3), dtype=torch.uint8, generator=generator)
+        self.images = images.to(device)
+        self.permutation = torch.randperm(number, generator=generator).to(device)
+        self.state: TrainingState | None = None
+        self.literal: LiteralStep | None = None
+
+    def draw(self) -> Batch:
+        x, x_plus = two_views(to_float(self.images), self.config.augment, torch.Generator().manual_seed(1))
+        return make_batch(x, x_plus, torch.full((len(x),), -1))
+
+    def ours(self, phase: Phase) -> None:
+        self.state = self.state or new_state(self.config, self.device)
+        train_step(
+            self.state,
+            self.draw(),
+            self.permutation,
+            phase,
+            self.config.losses,
+            average_decay=0.999,
+            precision=PRECISIONS[self.config.run.precision],
+            micro_batch=self.config.run.micro_batch,
+        )
+        self.wait()
+
+    def theirs(self, phase: Phase) -> None:
+        self.literal = self.literal or LiteralStep(self.config, self.device)
+        batch = self.draw()
+        self.literal(
+            batch.x.contiguous(),
+            batch.x_plus.contiguous(),
+            self.permutation,
+            joint=phase.joint,
+            penalise=phase.penalise,
+        )
+        self.wait()
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, function: Callable[[Phase], None], phase: Phase) -> float:
+        began = time.perf_counter()
+        function(phase)
+        return time.perf_counter() - began
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """FLOP per second of a product of two large matrices, the best of some."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        c: Tensor = a @ b
+        c.sum().item()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+@contextmanager
+def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
+    """Seconds that a step spends in its parts; what is left is G's passes and losses."""
+    found: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            bench.wait()
+            before, began = dict(found), time.perf_counter()
+            result = function(*args, **kwargs)
+            bench.wait()
+            inner = sum(found.values()) - sum(before.values())  # has a name of its own
+            found[name] += time.perf_counter() - began - inner
+            return result
+
+        return run
+
+    assert bench.state is not None
+    with (
+        patch.object(bench, "draw", timed("data and augmentation", bench.draw)),
+        patch.object(step_module, "guide_step", timed("E alone", step_module.guide_step)),
+        patch.object(step_module, "discriminator_step", timed("D", step_module.discriminator_step)),
+        patch.object(step_module, "follow", timed("averages", step_module.follow)),
+    ):
+        optimisers = bench.state.optimisers.named()
+        plain = {name: optimiser.step for name, optimiser in optimisers.items()}
+        for optimiser in optimisers.values():
+            optimiser.step = timed("optimisers", optimiser.step)  # type: ignore[method-assign]
+        yield found
+        for name, optimiser in optimisers.items():
+            optimiser.step = plain[name]  # type: ignore[method-assign]
+
+
+def parts_of(bench: Bench) -> dict[str, float]:
+    """Share of each part in a joint step with R1."""
+    with timed_parts(bench) as found:
+        began = time.perf_counter()
+        bench.ours(JOINT)
+        whole = time.perf_counter() - began
+    shares = {name: seconds / whole for name, seconds in found.items()}
+    shares["G, and E and D for it"] = 1 - sum(shares.values())
+    return {name: round(share, 3) for name, share in shares.items()}
+
+
+def flops_of(function: Callable[[Phase], None], phase: Phase, pictures: int) -> float:
+    with CountFlops() as count:
+        function(phase)
+    return round(count.total / pictures / 1e9, 2)
+
+
+def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any]:
+    """One image size and batch: everything but memory."""
+    bench, number = Bench(config, device), config.optimisers.batch_size
+    flops = {
+        "literal, joint": flops_of(bench.theirs, JOINT, number),
+        "joint": flops_of(bench.ours, JOINT, number),
+        "joint without R1": flops_of(bench.ours, WITHOUT_R1, number),
+        "E alone": flops_of(bench.ours, ALONE, number),
+    }
+    bench.theirs(ALONE)
+    rows: dict[str, list[float]] = defaultdict(list)
+    for _ in range(repeats):
+        literal = bench.seconds(bench.theirs, JOINT)
+        joint, without = bench.seconds(bench.ours, JOINT), bench.seconds(bench.ours, WITHOUT_R1)
+        literal_alone, alone = bench.seconds(bench.theirs, ALONE), bench.seconds(bench.ours, ALONE)
+        lazy = (joint + (LAZY - 1) * without) / LAZY
+        for name, value in (
+            ("literal, joint, seconds", literal),
+            ("joint, R1 every step, seconds", joint),
+            ("joint, lazy R1, seconds", lazy),
+            ("literal, E alone, seconds", literal_alone),
+            ("E alone, seconds", alone),
+            ("joint, R1 every step, times as fast", literal / joint),
+            ("joint, lazy R1, times as fast", literal / lazy),
+            ("E alone, times as fast", literal_alone / alone),
+        ):
+            rows[name].append(value)
+    joint = statistics.median(rows["joint, R1 every step, seconds"])
+    rate = matrix_rate(device, PRECISIONS[config.run.precision])
+    return {
+        **{name: spread(values) for name, values in rows.items()},
+        "pictures per second, joint": round(number / joint, 2),
+        "GFLOP per picture and step": flops,
+        "matrix rate, GFLOP per second": round(rate / 1e9, 1),
+        "share of the matrix rate": {
+            "joint": round(flops["joint"] * number * 1e9 / joint / rate, 3),
+            "literal": round(
+                flops["literal, joint"]
+                * number
+                * 1e9
+                / statistics.median(rows["literal, joint, seconds"])
+                / rate,
+                3,
+            ),
+        },
+        "share of each part": parts_of(bench),
+    }
+
+
+def peak_memory(overrides: dict[str, Any], device: str, which: str) -> int:
+    """MiB that two joint steps need beyond what the process had before; in a process of its own."""
+    import resource
+
+    bench = Bench(resolve_machine(Config().with_overrides(overrides)), torch.device(device))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        (bench.theirs if which == "literal" else bench.ours)(JOINT)
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() >> 20
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+
+
+def memory_of(overrides: dict[str, Any], device: str) -> dict[str, int]:
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return {
+            name: pool.apply(peak_memory, (overrides | more, device, which))
+            for name, which, more in (
+                ("literal", "literal", {}),
+                ("tunit", "tunit", {}),
+                ("tunit, micro_batch 2", "tunit", {"micro_batch": 2}),
+            )
+        }
+
+
+def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
+    """Seconds of a joint step, median, with one thing changed at a time from 32 px, 8 pictures, 10 domains."""
+    start = {"image_size": 32, "batch_size": 8, "domains": 10}
+    sweeps = {"image_size": (32, 64, 128), "batch_size": (4, 8, 16, 32), "domains": (10, 100, 1000)}
+    found: dict[str, Any] = {}
+    for name, values in sweeps.items():
+        found[name] = {}
+        for value in values:
+            config = resolve_machine(Config().with_overrides(base | start | {name: value}))
+            bench = Bench(config, device)
+            bench.ours(JOINT)
+            seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
+            found[name][str(value)] = spread(seconds)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="+", default=["32x32", "64x8"], metavar="SIZExBATCH")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    base: dict[str, Any] = {"precision": args.precision, "device": args.device}
+    if args.quick:
+        base |= NARROW
+    device = torch.device(args.device)
+    name = f"step-{'growth-' if args.growth else ''}{device.type}{'-quick' if args.quick else ''}"
+    if args.growth:
+        result = growth(base, device, args.repeats)
+    else:
+        result = {}
+        for shape in args.shapes:
+            size, number = (int(word) for word in shape.split("x"))
+            overrides = base | {"image_size": size, "batch_size": number}
+            config = resolve_machine(Config().with_overrides(overrides))
+            result[shape] = {"precision": config.run.precision, **compare(config, device, args.repeats)}
+            result[shape]["peak memory beyond the start, MiB"] = memory_of(overrides, args.device)
+    print(write(name, result).read_text())
+
+
+if __name__ == "__main__":
+    main()
