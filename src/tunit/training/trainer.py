@@ -21,6 +21,7 @@ from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
+from tunit.training.semit_step import semit_step
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import train_step
 from tunit.training.window import LossWindow
@@ -28,7 +29,7 @@ from tunit.training.window import LossWindow
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-STEPS = {"tunit": train_step, "funit": funit_step}  # by architecture
+STEPS = {"tunit": train_step, "funit": funit_step, "semit": semit_step}  # by architecture
 
 
 @dataclass
@@ -70,7 +71,7 @@ def train(
     check_labels(config, pictures)
     device = choose_device(config.run.device)
     torch.set_num_threads(config.run.threads)
-    state = new_state(config, device)
+    state = new_state(config, device, len(pictures.names))
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
         adopt_guide(state, Path(config.run.guide_from))
@@ -91,28 +92,32 @@ def train(
 
 
 def check_labels(config: Config, pictures: PackedPictures) -> None:
-    """Refuse labels that the networks have no place for, and what the FUNIT baseline cannot learn from.
+    """Refuse labels that the networks have no place for, and what a baseline cannot learn from.
 
     Raises DataError where labels are too many or missing, ConfigError where a setting contradicts the baseline.
     """
+    architecture = config.networks.architecture
     classes, domains = int(pictures.labels.max(initial=-1)) + 1, config.networks.domains
     if classes > domains:
         raise DataError(
             f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
         )
-    if config.networks.architecture != "funit":
+    if architecture == "tunit":
         return
-    if config.schedule.guide_only_until:
+    if architecture == "funit" and config.schedule.guide_only_until:
         raise ConfigError(
             f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in architecture "
             "'funit': set --guide-only-until 0"
         )
     if config.data.labels == "none":
         raise ConfigError(
-            "labels is 'none', but architecture 'funit' learns from labels: set --labels folders or --labels csv"
+            f"labels is 'none', but architecture '{architecture}' learns from labels: "
+            "set --labels folders or --labels csv"
         )
     unlabelled = (pictures.labels < 0).nonzero()[0]
-    if len(unlabelled):
+    if len(unlabelled) == len(pictures.labels):
+        raise DataError(f"no picture has a label, but architecture '{architecture}' needs some: label a few")
+    if architecture == "funit" and len(unlabelled):
         raise DataError(
             f"{len(unlabelled)} of {len(pictures.names)} pictures have no label ({pictures.names[unlabelled[0]]} "
             "is the first), but architecture 'funit' needs all labels: label them or take them out"
