@@ -152,13 +152,13 @@ class LossConfig:
         low=0,
     )
     compatibility_weight: float = setting(
-        1.0, "semit: weight of the soft labels' cross-entropy to what they were at first", low=0
+        0.3, "semit: weight of the soft labels' cross-entropy to what they were at first", low=0
     )
     prediction_entropy_weight: float = setting(
         0.4, "semit: weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
     )
     soft_label_rate: float = setting(
-        0.5, "semit: gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
+        1.0, "semit: gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
     )
     cycle_weight: float = setting(0.1, "semit: weight of the cycle consistency", low=0)
     content_entropy_weight: float = setting(

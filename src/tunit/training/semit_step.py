@@ -45,7 +45,7 @@ def semit_step(
     ):
         guidance = state.networks.guide(x)
         p = guidance.logits.detach().softmax(1)
-        label_logits = state.soft_labels.meet(batch, p)
+        label_logits = state.soft_labels.logits_of(batch)
         loss, terms = classifier_loss(guidance.logits, label_logits, batch, weights)
         if phase.joint:
             y = state.soft_labels.classes(batch)

@@ -5,6 +5,7 @@ References:
     [2] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,34 +18,32 @@ from tunit.training.losses import full_precision
 
 @dataclass
 class SoftLabels:
-    """A distribution over the classes for each of N pictures. Rows of labelled pictures stay 0 and are not used."""
+    """A distribution over the classes for each of N pictures; those of labelled pictures are not used."""
 
     logits: Tensor  # (N, K): their softmax is the soft label
-    first: Tensor  # (N, K): the soft label that a picture began with; all 0 for one that was not met yet
+    first: Tensor  # (N, K): the soft label that a picture began with
 
     def named(self) -> dict[str, Tensor]:
         """Both tensors by name."""
         return dict(vars(self))
 
-    def meet(self, batch: Batch, p: Tensor) -> Tensor:
-        """The labels' logits (B, K) of a batch; an unlabelled picture that is met the first time begins with p.
-
-        p: (B, K), what the classifier says of the batch's pictures, without a graph.
-        """
-        index = _index_of(batch)
-        logits, first = self.logits[index], self.first[index]
-        fresh = (batch.y < 0)[:, None] & ~first.any(1, keepdim=True)
+    def begin(self, batches: Iterable[Tensor]) -> None:
+        """All pictures in order begin with what the classifier says of them, p: (B, K) each."""
+        p = torch.cat(list(batches))
         # A probability that underflowed would stay 0 for ever, and its logarithm is not finite.
-        p = mean_of_same(index, p).clamp_min(torch.finfo(p.dtype).eps)
-        logits, first = torch.where(fresh, p.log(), logits), torch.where(fresh, p, first)
-        self.logits[index], self.first[index] = logits, first
-        return logits
+        self.first.copy_(p.clamp_min(torch.finfo(p.dtype).eps))
+        self.logits.copy_(self.first.log())
+
+    def logits_of(self, batch: Batch) -> Tensor:
+        """The labels' logits (B, K) of a batch."""
+        return self.logits[_index_of(batch)]
 
     def learn(self, batch: Batch, p: Tensor, weights: LossConfig) -> None:
         """One step of gradient descent on the logits, along [2]'s loss of each unlabelled picture by itself.
 
         Of pseudo_label_weight * KL(p || y) + compatibility_weight * CE(first, y) with y = softmax(logits), the
-        gradient is pseudo_label_weight * (y - p) + compatibility_weight * (y - first). p: as for `meet`.
+        gradient is pseudo_label_weight * (y - p) + compatibility_weight * (y - first). p: (B, K), what the
+        classifier says of the batch.
         """
         index = _index_of(batch)
         logits, first = self.logits[index], self.first[index]
@@ -60,7 +59,7 @@ class SoftLabels:
 
 
 def new_soft_labels(pictures: int, classes: int, device: torch.device) -> SoftLabels:
-    """Labels of pictures none of which was met."""
+    """Labels that have not begun."""
     return SoftLabels(*(torch.zeros(pictures, classes, device=device) for _ in range(2)))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import Config
+from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.errors import ConfigError, DataError, RunError
@@ -147,6 +148,8 @@ def run_steps(
 def one_step(training: Training) -> None:
     """Draw a batch, take the step, note its losses."""
     config, state, step = training.config, training.state, training.state.step
+    if step == config.schedule.labelled_only_until:
+        begin_soft_labels(training)
     size = batch_size_at(step, config)
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
@@ -166,6 +169,17 @@ def one_step(training: Training) -> None:
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
+
+
+@torch.no_grad()
+def begin_soft_labels(training: Training) -> None:
+    """Where there are soft labels: they begin with what the classifier, taught by labels alone, says."""
+    labels, guide = training.state.soft_labels, training.state.networks.guide
+    if labels is not None:
+        images, device = training.pictures.images, labels.logits.device
+        size = training.config.optimisers.batch_size
+        parts = (torch.from_numpy(images[i : i + size].copy()) for i in range(0, len(images), size))
+        labels.begin(guide(to_float(part.to(device))).logits.softmax(1) for part in parts)
 
 
 def choose_head(training: Training, batch_size: int) -> None:
