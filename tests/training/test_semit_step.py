@@ -487,6 +487,9 @@ def test_train_domains_translate_evaluate(tmp_path, table, capsys) -> None:
     assert main(["evaluate", str(run), str(table.parent), "--labels", "folders", "--sources", "4"]) == 0
     found = json.loads((run / "evaluation" / "evaluation.json").read_text())
     assert {"FID of all", "accuracy"} <= found["figures"].keys()
+    # No checkpoint of the release has a place for it.
+    assert main(["convert", str(run), "--to", "published", "--out", str(tmp_path / "x.ckpt")]) == 2
+    assert "is of architecture 'semit', and the release reads 'tunit' alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

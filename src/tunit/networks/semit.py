@@ -34,9 +34,9 @@ Octaves = tuple[Tensor, Tensor | None]
 
 
 class SemitEncoder(ClassEncoder):
-    """The class encoder with the auxiliary classifier M on its style codes: Guidance with real domain logits.
+    """The class encoder with the auxiliary classifier [1] on its style codes: Guidance with real domain logits.
 
-    M sees the style code alone [1], so that the code must tell the class.
+    The classifier sees the style code alone, so that the code must tell the class.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:
