@@ -79,8 +79,9 @@ class NetworkConfig:
 
     architecture: str = setting(
         "tunit",
-        "tunit, or funit: the FUNIT baseline, with a class encoder for E, patches for D, and labels for all pictures",
-        of=("tunit", "funit"),
+        "tunit, or a baseline: funit, with a class encoder for E, patches for D, and labels for all pictures; "
+        "semit, which is funit for few labels, with octave convolutions in G",
+        of=("tunit", "funit", "semit"),
     )
     domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
     style_width: int = setting(128, "length of a style code", low=1)
@@ -95,10 +96,13 @@ class NetworkConfig:
         0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0
     )
     generator_width: int = setting(
-        0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px (funit: always 64)", low=0
+        0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)", low=0
     )
     discriminator_width: int = setting(
-        0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px (funit: always 64)", low=0
+        0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)", low=0
+    )
+    octave_share: float = setting(
+        0.5, "semit: share of G's channels at the low frequency; 0 is funit's G", low=0, high=1
     )
 
 
@@ -132,20 +136,39 @@ class LossConfig:
     r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
     r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1)
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
-    # Used by the FUNIT baseline alone, whose G halves the sum of its two adversarial terms.
+    # Used by the baselines alone, whose G halves the sum of its two adversarial terms.
     funit_adversarial_factor: float = setting(
         0.5,
-        "funit: factor on G's adversarial terms, one of the translation, one of the reconstruction",
+        "funit, semit: factor on G's adversarial terms, one of the translation, one of the reconstruction",
         low=0,
     )
     feature_matching_weight: float = setting(
-        1.0, "funit: weight of the matching of D's features, averaged over space", low=0
+        1.0, "funit, semit: weight of the matching of D's features, averaged over space", low=0
+    )
+    # Used by the SEMIT baseline alone (docs/baselines.md says where each comes from).
+    pseudo_label_weight: float = setting(
+        1.0,
+        "semit: weight of the classifier's divergence from the soft labels, in its loss and theirs",
+        low=0,
+    )
+    compatibility_weight: float = setting(
+        0.3, "semit: weight of the soft labels' cross-entropy to what they were at first", low=0
+    )
+    prediction_entropy_weight: float = setting(
+        0.4, "semit: weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
+    )
+    soft_label_rate: float = setting(
+        1.0, "semit: gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
+    )
+    cycle_weight: float = setting(0.1, "semit: weight of the cycle consistency", low=0)
+    content_entropy_weight: float = setting(
+        0.1, "semit: weight of the entropy of the class as read from content codes, which G raises", low=0
     )
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam for E, RMSprop for G and D; no learning-rate schedule. The FUNIT baseline's class encoder learns as G."""
+    """Adam for E, RMSprop for G and D; no learning-rate schedule. The baselines' class encoder learns as G."""
 
     batch_size: int = setting(32, "pictures per step", low=2)
     guide_only_batch_size: int = setting(0, "pictures per step while E trains alone; 0 for batch_size", low=0)

@@ -190,6 +190,11 @@ def _to_published(args: argparse.Namespace) -> list[str]:
         raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
     run = RunFolder(args.source)
     config = run.read_config()
+    if config.networks.architecture != "tunit":
+        raise RunError(
+            f"{run.path} is of architecture '{config.networks.architecture}', and the release reads 'tunit' alone: "
+            "keep it as a run"
+        )
     state = new_state(config, torch.device("cpu"))
     path, notes = load_newest(run.checkpoints, state)
     checkpoint, left_out = to_published(state_tensors(state), config, state.step)

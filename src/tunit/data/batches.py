@@ -30,11 +30,13 @@ class Batch:
     # Known on the host, so that a step can leave out a loss of nothing without waiting for the device.
     any_labelled: bool
     any_unlabelled: bool
+    index: Tensor | None = None  # (B,) int64: which pictures of the set these are; None where of no set
 
 
-def make_batch(x: Tensor, x_plus: Tensor, y: Tensor) -> Batch:
-    """A batch of x, x_plus: (B, 3, S, S) and labels y: (B,) on the host, which move to x's device."""
-    return Batch(x, x_plus, y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()))
+def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
+    """A batch of x, x_plus: (B, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device."""
+    index = None if index is None else index.to(x.device)
+    return Batch(x, x_plus, y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
 
 class Batches:
@@ -73,7 +75,7 @@ class Batches:
         x, x_plus = two_views(
             to_float(self._pictures(rows)), self._augment, torch_generator(self._seed, "views", step)
         )
-        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]))
+        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
         """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""

@@ -88,6 +88,17 @@ class Decoder(nn.Module):
         return torch.tanh(self.to_picture(x))
 
 
+def make_style_mlp(style_width: int, adain_widths: list[int]) -> nn.Sequential:
+    """Style codes (B, style_width) to a shift and a scale of each channel: (B, 2 * sum of adain_widths)."""
+    return nn.Sequential(
+        nn.Linear(style_width, STYLE_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(STYLE_HIDDEN, STYLE_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(STYLE_HIDDEN, 2 * sum(adain_widths)),
+    )
+
+
 class Generator(nn.Module):
     """G: `encode` gives the content code of a picture, `decode` redraws it with a style code.
 
@@ -110,13 +121,7 @@ class Generator(nn.Module):
         halvings = count_halvings(image_size, CONTENT_SIZE) if halvings is None else halvings
         self.content_encoder = ContentEncoder(halvings, width)
         self.decoder = Decoder(halvings, width, adaptive_up=adaptive_up)
-        self.style_mlp = nn.Sequential(
-            nn.Linear(style_width, STYLE_HIDDEN),
-            nn.ReLU(),
-            nn.Linear(STYLE_HIDDEN, STYLE_HIDDEN),
-            nn.ReLU(),
-            nn.Linear(STYLE_HIDDEN, 2 * sum(self.decoder.adain_widths)),
-        )
+        self.style_mlp = make_style_mlp(style_width, self.decoder.adain_widths)
         initialise_fan_in(self)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -18,12 +18,14 @@ LEAKY_SLOPE = 0.2
 
 
 class ReflectConv2d(nn.Conv2d):
-    """A convolution with bias and reflection padding; halves the picture with stride 2 and an even kernel."""
+    """A convolution with reflection padding; halves the picture with stride 2 and an even kernel."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = True
+    ) -> None:
         padding = (kernel_size - stride + 1) // 2
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding=padding, padding_mode="reflect"
+            in_channels, out_channels, kernel_size, stride, padding, bias=bias, padding_mode="reflect"
         )
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from tunit._version import __version__
 from tunit.config import NetworkConfig
 from tunit.errors import RunError
-from tunit.networks.build import AnyGuide, build_generator, build_guide
-from tunit.networks.generator import Generator
+from tunit.networks.build import AnyGenerator, AnyGuide, build_generator, build_guide
 from tunit.networks.tensor_file import read_tensors, write_tensors, write_text
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
@@ -23,7 +22,7 @@ class Model:
     """What inference needs: the averages of E and G, and how pictures become their input."""
 
     guide: AnyGuide
-    generator: Generator
+    generator: AnyGenerator
     settings: NetworkConfig
     image_size: int
     fit: str  # how pictures become squares

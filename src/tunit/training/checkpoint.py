@@ -51,8 +51,8 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue."""
-    tensors = {"queue": state.queue}
+    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, soft_labels.*."""
+    tensors = {"queue": state.queue} | _soft_labels_of(state)
     networks = state.networks.named()
     for name, network in networks.items():
         tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
@@ -64,6 +64,11 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     return tensors
 
 
+def _soft_labels_of(state: TrainingState) -> dict[str, Tensor]:
+    named = state.soft_labels.named() if state.soft_labels else {}
+    return {f"soft_labels.{name}": tensor for name, tensor in named.items()}
+
+
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
     """Fill `state` with tensors named as by `state_tensors`.
 
@@ -71,7 +76,7 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
     """
     networks = state.networks.named()
     expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
-    expected["queue"] = state.queue
+    expected |= {"queue": state.queue} | _soft_labels_of(state)
     found = {k for k in tensors if not k.startswith("optimiser.")}
     wrong = [f"{k} is missing" for k in sorted(expected.keys() - found)]
     wrong += [f"{k} is unexpected" for k in sorted(found - expected.keys())]
@@ -95,4 +100,6 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
                 saved["state"][index] = moments
         optimiser.load_state_dict(saved)
     state.queue = tensors["queue"].to(state.queue.device)
+    for name, tensor in _soft_labels_of(state).items():
+        tensor.copy_(tensors[name])
     state.step, state.cursors = int(about["step"]), dict(about["cursors"])

@@ -13,7 +13,7 @@ from tunit.errors import DataError
 from tunit.networks.average import follow
 from tunit.networks.funit import PatchDiscriminator
 from tunit.training import losses
-from tunit.training.state import TrainingState
+from tunit.training.state import Networks, Optimisers, TrainingState
 from tunit.training.step import Phase, Terms, discriminator_loss, frozen, update
 
 
@@ -54,15 +54,24 @@ def funit_step(
         assert isinstance(networks.discriminator, PatchDiscriminator)
         with frozen(networks.discriminator):
             loss, more = generator_loss(networks.discriminator, x, y, x_out, permutation, weights)
-            optimisers.guide.zero_grad(set_to_none=True)
-            update(optimisers.generator, loss)
-            optimisers.guide.step()
-    # The average of G is fed by that of the class encoder, so both start together.
+            update_both(optimisers, loss)
+    follow_both(networks, phase, average_decay)
+    state.step += 1
+    return terms | more
+
+
+def update_both(optimisers: Optimisers, loss: Tensor) -> None:
+    """One step of G and of the class encoder, which learns as a part of G, along the gradient of `loss`."""
+    optimisers.guide.zero_grad(set_to_none=True)
+    update(optimisers.generator, loss)
+    optimisers.guide.step()
+
+
+def follow_both(networks: Networks, phase: Phase, average_decay: float) -> None:
+    """The averages of G and of the class encoder, by which it is fed: so both start together."""
     decay = average_decay if phase.generator_average_follows else 0.0
     follow(networks.guide_average, networks.guide, decay)
     follow(networks.generator_average, networks.generator, decay)
-    state.step += 1
-    return terms | more
 
 
 def generator_loss(

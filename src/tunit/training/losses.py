@@ -7,6 +7,8 @@ References:
     [3] He et al. Momentum contrast, CVPR 2020. [4] Lim, Ye. Geometric GAN, 2017 (hinge).
     [5] Mescheder et al. Which training methods for GANs do actually converge, ICML 2018 (R1).
     [6] Liu et al. Few-shot unsupervised image-to-image translation, ICCV 2019 (FUNIT).
+    [7] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
+    [8] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
 """
 
 import torch
@@ -119,3 +121,31 @@ def feature_matching(features: Tensor, target: Tensor) -> Tensor:
     """
     kind = torch.promote_types(features.dtype, torch.float32)
     return F.l1_loss(features.mean((2, 3), dtype=kind), target.mean((2, 3), dtype=kind))
+
+
+# SEMIT's noise-tolerant pseudo-labelling [7], which has PENCIL's three terms [8]; each in nats, per picture, not
+# divided by the number of classes. logits: (B, K) of the classifier; label_logits: (B, K), whose softmax are the
+# soft labels.
+
+
+def labelled_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """CE of the classifier over the labelled pictures; 0 where there are none. y: (B,), -1 where unlabelled."""
+    each = F.cross_entropy(logits, y.clamp_min(0), reduction="none")
+    return weighted_mean(each, (y >= 0).to(each.dtype))
+
+
+def pseudo_label_divergence(logits: Tensor, label_logits: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The classification loss of [8]: KL(p || y), p the classifier's probabilities and y the soft labels."""
+    log_p = logits.log_softmax(1)
+    return weighted_mean((log_p.exp() * (log_p - label_logits.log_softmax(1))).sum(1), weight)
+
+
+def compatibility(label_logits: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The compatibility loss of [8]: cross-entropy of the soft labels to the first ones, probabilities (B, K)."""
+    return weighted_mean(-(first * label_logits.log_softmax(1)).sum(1), weight)
+
+
+def prediction_entropy(logits: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The entropy loss of [8]: mean entropy of the predictions, from 0 to ln K."""
+    log_p = logits.log_softmax(1)
+    return weighted_mean(-(log_p.exp() * log_p).sum(1), weight)

@@ -9,22 +9,23 @@ from tunit.config import Config
 from tunit.networks.average import frozen_copy_of
 from tunit.networks.build import (
     AnyDiscriminator,
+    AnyGenerator,
     AnyGuide,
     build_discriminator,
     build_generator,
     build_guide,
 )
-from tunit.networks.generator import Generator
+from tunit.training.soft_labels import SoftLabels, new_soft_labels
 
 
 @dataclass
 class Networks:
-    """E (in the FUNIT baseline the class encoder), its average, G, its average, and D."""
+    """E (in the baselines the class encoder), its average, G, its average, and D."""
 
     guide: AnyGuide
     guide_average: AnyGuide
-    generator: Generator
-    generator_average: Generator
+    generator: AnyGenerator
+    generator_average: AnyGenerator
     discriminator: AnyDiscriminator
 
     def named(self) -> dict[str, nn.Module]:
@@ -34,7 +35,7 @@ class Networks:
 
 @dataclass
 class Optimisers:
-    """Adam for E, RMSprop for G and D; in the FUNIT baseline RMSprop for all three."""
+    """Adam for E, RMSprop for G and D; in the baselines RMSprop for all three."""
 
     guide: torch.optim.Optimizer
     generator: torch.optim.Optimizer
@@ -58,12 +59,13 @@ class TrainingState:
     queue: Tensor  # (queue length, style width): the last keys
     step: int = 0
     cursors: dict[str, int] = field(default_factory=dict)
+    soft_labels: SoftLabels | None = None  # in the SEMIT baseline alone
 
 
 def build_optimisers(networks: Networks, config: Config) -> Optimisers:
     """Method section 4: Adam and RMSprop, both with L2 (not decoupled) weight decay.
 
-    In the FUNIT baseline (section 10) the class encoder is a part of G: RMSprop with G's rate. As RMSprop works
+    In the baselines (section 10) the class encoder is a part of G: RMSprop with G's rate. As RMSprop works
     on each parameter by itself, two of them are one over both networks.
     """
     settings = config.optimisers
@@ -87,16 +89,19 @@ def build_optimisers(networks: Networks, config: Config) -> Optimisers:
             foreach=True,
         )
 
-    funit = config.networks.architecture == "funit"
+    baseline = config.networks.architecture != "tunit"
     return Optimisers(
-        rmsprop(networks.guide, settings.generator_rate) if funit else adam(networks.guide),
+        rmsprop(networks.guide, settings.generator_rate) if baseline else adam(networks.guide),
         rmsprop(networks.generator, settings.generator_rate),
         rmsprop(networks.discriminator, settings.discriminator_rate),
     )
 
 
-def new_state(config: Config, device: torch.device) -> TrainingState:
-    """A fresh state, initialised from the config's seed alone (the same on every device)."""
+def new_state(config: Config, device: torch.device, pictures: int = 0) -> TrainingState:
+    """A fresh state, initialised from the config's seed alone (the same on every device).
+
+    pictures: how many there are to train with; only the SEMIT baseline, which keeps a label of each, must know.
+    """
     size = config.data.image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
@@ -111,4 +116,6 @@ def new_state(config: Config, device: torch.device) -> TrainingState:
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
-    return TrainingState(networks, build_optimisers(networks, config), queue)
+    semit = config.networks.architecture == "semit"
+    soft_labels = new_soft_labels(pictures, config.networks.domains, device) if semit else None
+    return TrainingState(networks, build_optimisers(networks, config), queue, soft_labels=soft_labels)

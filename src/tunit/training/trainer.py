@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import Config
+from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.errors import ConfigError, DataError, RunError
@@ -21,6 +22,7 @@ from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
+from tunit.training.semit_step import semit_step
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import train_step
 from tunit.training.window import LossWindow
@@ -28,7 +30,7 @@ from tunit.training.window import LossWindow
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-STEPS = {"tunit": train_step, "funit": funit_step}  # by architecture
+STEPS = {"tunit": train_step, "funit": funit_step, "semit": semit_step}  # by architecture
 
 
 @dataclass
@@ -70,7 +72,7 @@ def train(
     check_labels(config, pictures)
     device = choose_device(config.run.device)
     torch.set_num_threads(config.run.threads)
-    state = new_state(config, device)
+    state = new_state(config, device, len(pictures.names))
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
         adopt_guide(state, Path(config.run.guide_from))
@@ -91,18 +93,19 @@ def train(
 
 
 def check_labels(config: Config, pictures: PackedPictures) -> None:
-    """Refuse labels that the networks have no place for, and what the FUNIT baseline cannot learn from.
+    """Refuse labels that the networks have no place for, and what a baseline cannot learn from.
 
     Raises DataError where labels are too many or missing, ConfigError where a setting contradicts the baseline.
     """
+    architecture = config.networks.architecture
     classes, domains = int(pictures.labels.max(initial=-1)) + 1, config.networks.domains
     if classes > domains:
         raise DataError(
             f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
         )
-    if config.networks.architecture != "funit":
+    if architecture == "tunit":
         return
-    if config.schedule.guide_only_until:
+    if architecture == "funit" and config.schedule.guide_only_until:
         raise ConfigError(
             f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in architecture "
             "'funit': set --guide-only-until 0"
@@ -114,10 +117,13 @@ def check_labels(config: Config, pictures: PackedPictures) -> None:
         )
     if config.data.labels == "none":
         raise ConfigError(
-            "labels is 'none', but architecture 'funit' learns from labels: set --labels folders or --labels csv"
+            f"labels is 'none', but architecture '{architecture}' learns from labels: "
+            "set --labels folders or --labels csv"
         )
     unlabelled = (pictures.labels < 0).nonzero()[0]
-    if len(unlabelled):
+    if len(unlabelled) == len(pictures.labels):
+        raise DataError(f"no picture has a label, but architecture '{architecture}' needs some: label a few")
+    if architecture == "funit" and len(unlabelled):
         raise DataError(
             f"{len(unlabelled)} of {len(pictures.names)} pictures have no label ({pictures.names[unlabelled[0]]} "
             "is the first), but architecture 'funit' needs all labels: label them or take them out"
@@ -147,6 +153,8 @@ def run_steps(
 def one_step(training: Training) -> None:
     """Draw a batch, take the step, note its losses."""
     config, state, step = training.config, training.state, training.state.step
+    if step == config.schedule.labelled_only_until:
+        begin_soft_labels(training)
     size = batch_size_at(step, config)
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
@@ -168,6 +176,17 @@ def one_step(training: Training) -> None:
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
+
+
+@torch.no_grad()
+def begin_soft_labels(training: Training) -> None:
+    """Where there are soft labels: they begin with what the classifier, taught by labels alone, says."""
+    labels, guide = training.state.soft_labels, training.state.networks.guide
+    if labels is not None:
+        images, device = training.pictures.images, labels.logits.device
+        size = training.config.optimisers.batch_size
+        parts = (torch.from_numpy(images[i : i + size].copy()) for i in range(0, len(images), size))
+        labels.begin(guide(to_float(part.to(device))).logits.softmax(1) for part in parts)
 
 
 def choose_head(training: Training, batch_size: int) -> None:

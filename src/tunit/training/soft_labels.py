@@ -1,0 +1,79 @@
+"""The soft labels of unlabelled pictures in SEMIT's noise-tolerant pseudo-labelling: one per picture, and they learn.
+
+References:
+    [1] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
+    [2] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tunit.config import LossConfig
+from tunit.data.batches import Batch
+from tunit.training.losses import full_precision
+
+
+@dataclass
+class SoftLabels:
+    """A distribution over the classes for each of N pictures; those of labelled pictures are not used."""
+
+    logits: Tensor  # (N, K): their softmax is the soft label
+    first: Tensor  # (N, K): the soft label that a picture began with
+
+    def named(self) -> dict[str, Tensor]:
+        """Both tensors by name."""
+        return dict(vars(self))
+
+    def begin(self, batches: Iterable[Tensor]) -> None:
+        """All pictures in order begin with what the classifier says of them, p: (B, K) each."""
+        p = torch.cat(list(batches))
+        # A probability that underflowed would stay 0 for ever, and its logarithm is not finite.
+        self.first.copy_(p.clamp_min(torch.finfo(p.dtype).eps))
+        self.logits.copy_(self.first.log())
+
+    def logits_of(self, batch: Batch) -> Tensor:
+        """The labels' logits (B, K) of a batch."""
+        return self.logits[_index_of(batch)]
+
+    def learn(self, batch: Batch, p: Tensor, weights: LossConfig) -> None:
+        """One step of gradient descent on the logits, along [2]'s loss of each unlabelled picture by itself.
+
+        Of pseudo_label_weight * KL(p || y) + compatibility_weight * CE(first, y) with y = softmax(logits), the
+        gradient is pseudo_label_weight * (y - p) + compatibility_weight * (y - first). p: (B, K), what the
+        classifier says of the batch.
+        """
+        index = _index_of(batch)
+        logits, first = self.logits[index], self.first[index]
+        y = logits.softmax(1)
+        gradient = weights.pseudo_label_weight * (y - mean_of_same(index, p))
+        gradient = gradient + weights.compatibility_weight * (y - first)
+        step = weights.soft_label_rate * gradient
+        self.logits[index] = torch.where((batch.y < 0)[:, None], logits - step, logits)
+
+    def classes(self, batch: Batch) -> Tensor:
+        """The class (B,) of each picture: its label, or the likeliest class of its soft label."""
+        return torch.where(batch.y >= 0, batch.y, self.logits[_index_of(batch)].argmax(1))
+
+
+def new_soft_labels(pictures: int, classes: int, device: torch.device) -> SoftLabels:
+    """Labels that have not begun."""
+    return SoftLabels(*(torch.zeros(pictures, classes, device=device) for _ in range(2)))
+
+
+def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
+    """Rows of p (B, K) averaged over those with the same index (B,).
+
+    A batch across the border of two epochs may hold a picture twice; its rows must be equal where they are written
+    back, or what is kept would be a matter of chance.
+    """
+    same = (index[:, None] == index).to(p.dtype)
+    with full_precision(p):
+        return same @ p / same.sum(1, keepdim=True)
+
+
+def _index_of(batch: Batch) -> Tensor:
+    assert batch.index is not None  # batches of packed pictures have it
+    return batch.index
