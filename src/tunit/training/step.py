@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunit.config import LossConfig
 from tunit.data.batches import Batch
 from tunit.networks.average import follow
-from tunit.networks.generator import Generator
+from tunit.networks.build import AnyGenerator
 from tunit.networks.guide import Guidance
 from tunit.networks.queue import push
 from tunit.training import losses
@@ -205,7 +205,7 @@ class Part:
         """Of the batch."""
         return len(self.references) / len(self.x)
 
-    def draw(self, generator: Generator) -> Tensor:
+    def draw(self, generator: AnyGenerator) -> Tensor:
         """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
         c = generator.encode(self.x[self.rows])
         return generator.decode(torch.cat([c, c]), torch.cat([self.s[self.references], self.s[self.rows]]))

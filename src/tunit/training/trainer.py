@@ -112,8 +112,8 @@ def check_labels(config: Config, pictures: PackedPictures) -> None:
         )
     if config.run.micro_batch:
         raise ConfigError(
-            f"micro_batch is {config.run.micro_batch}, but architecture 'funit' takes a batch at once: leave it 0 and "
-            "lower --batch-size"
+            f"micro_batch is {config.run.micro_batch}, but architecture '{architecture}' takes a batch at once: "
+            "leave it 0 and lower --batch-size"
         )
     if config.data.labels == "none":
         raise ConfigError(
