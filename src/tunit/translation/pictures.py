@@ -6,6 +6,7 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -22,6 +23,7 @@ from tunit.data.fit import FIT_MODES, Box, fit_picture, padded_box
 from tunit.data.left_out import LeftOut, printable
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.errors import ConfigError, DataError
+from tunit.translation.overlap import in_order
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
 Pictures: TypeAlias = Picture | Iterable[Picture]
@@ -89,17 +91,31 @@ def squares(
     fit: str,
     background: tuple[int, int, int],
     report: Report | None,
+    *,
+    ahead: int = 1,
 ) -> Iterator[tuple[Picture, Square]]:
-    """Every picture with its square, one at a time; those that cannot be decoded go to `report`."""
-    for name, picture in pictures:
+    """Every picture with its square, in order; those that cannot be decoded go to `report`.
+
+    ahead: how many files may be read and decoded, on threads of their own, before they are asked for. The
+        caller's own images and arrays are taken one at a time, as they are needed.
+    """
+
+    def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
+        name, picture = item
         try:
-            square = to_square(picture, size, fit, background)
+            return picture, to_square(picture, size, fit, background)
         except PictureError as error:
-            leave_out(LeftOut(name, error.reason, error.detail), report)
+            return picture, LeftOut(name, error.reason, error.detail)
         except MemoryError:
-            leave_out(LeftOut(name, UNREADABLE, "too large for the memory"), report)
-        else:
-            yield picture, square
+            return picture, LeftOut(name, UNREADABLE, "too large for the memory")
+
+    for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
+        found = in_order(square_of, items, ahead=ahead) if are_files else map(square_of, items)  # noqa: B031 (one of the two)
+        for picture, square in found:
+            if isinstance(square, LeftOut):
+                leave_out(square, report)
+            else:
+                yield picture, square
 
 
 def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int, int]) -> Square:
