@@ -69,9 +69,8 @@ class QuickConvolution(nn.Module):
         self.register_buffer("bias", bias)
         self.quick = min(weight.shape[:2]) >= WORTH_IT
         if self.quick:
-            g = _G.to(weight.device)
-            products = torch.einsum("ik,ockl,jl->ijoc", g, weight.double(), g)
-            self.register_buffer("products", products.flatten(0, 1).to(weight.dtype).contiguous())
+            products = _kernels(torch.kron(_G, _G), weight)  # (36, O, C)
+            self.register_buffer("products", products.to(weight.dtype))
             self.register_buffer("into", torch.kron(_B, _B).to(weight))  # (36, 36)
             self.register_buffer("out_of", torch.kron(_A, _A).to(weight))  # (16, 36)
 
@@ -120,9 +119,11 @@ class QuickUpConvolution(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         weight, bias = _values(convolution)
-        meet = _MEET.to(weight.device)
-        four = torch.einsum("aik,bjl,ockl->oabcij", meet, meet, weight.double())  # (O, 2, 2, C, 3, 3)
-        self.inner = QuickConvolution(four.flatten(0, 2).to(weight.dtype), bias.repeat_interleave(4))
+        meet = torch.einsum("aik,bjl->abijkl", _MEET, _MEET).reshape(4 * 9, 25)
+        four = (
+            _kernels(meet, weight).view(4, 3, 3, *weight.shape[:2]).permute(3, 0, 4, 1, 2)
+        )  # (O, 4, C, 3, 3)
+        self.inner = QuickConvolution(four.flatten(0, 1).to(weight.dtype), bias.repeat_interleave(4))
         self.register_buffer("weight", weight)
 
     weight: Tensor
@@ -196,6 +197,12 @@ def quick_copy_of(generator: Generator) -> Generator:
         encoder.residual[i] = QuickReflectConvolution(_checked(convolution, 3))
     quick.decoder = QuickDecoder(quick.decoder)  # type: ignore[assignment]
     return quick.requires_grad_(False)
+
+
+def _kernels(matrix: Tensor, weight: Tensor) -> Tensor:
+    """`matrix` (N, k * k) times every kernel of weight (O, C, k, k), in float64: (N, O, C)."""
+    kernels = weight.double().flatten(2).permute(2, 0, 1).flatten(1)  # (k * k, O * C)
+    return (matrix.to(kernels) @ kernels).view(-1, *weight.shape[:2])
 
 
 def _checked(convolution: nn.Module, side: int) -> nn.Conv2d:
