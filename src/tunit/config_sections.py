@@ -182,6 +182,12 @@ class RunConfig:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
+    checkpoint_activations: int = setting(
+        0,
+        "1 computes activations of G and D again instead of keeping them: less memory, more time",
+        low=0,
+        high=1,
+    )
     workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0)
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
     sample_every: int = setting(5_000, "steps between sample grids; 0 for none but the last", low=0)

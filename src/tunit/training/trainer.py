@@ -18,6 +18,7 @@ from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.funit_step import funit_step
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
+from tunit.training.memory import checkpoint_activations, is_out_of_memory, out_of_memory
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -58,8 +59,8 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
 
-    config: resolved. Raises TrainingError at a non-finite loss, DataError for too few pictures or labels that do
-    not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
+    config: resolved. Raises TrainingError at a non-finite loss or where memory runs out, DataError for too few
+    pictures or labels that do not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
     """
     largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
     if len(pictures.names) < largest:
@@ -71,6 +72,8 @@ def train(
     device = choose_device(config.run.device)
     torch.set_num_threads(config.run.threads)
     state = new_state(config, device)
+    if config.run.checkpoint_activations:
+        checkpoint_activations(state.networks)
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
         adopt_guide(state, Path(config.run.guide_from))
@@ -85,6 +88,11 @@ def train(
             display.say(f"warning: {warning}")
         try:
             run_steps(training, signals, evaluate, evaluate_every)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it holds on to the step's tensors
+            raise out_of_memory(config, device, batch_size_at(state.step, config)) from None
         finally:
             log.close()
     return state
