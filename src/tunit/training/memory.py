@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tunit.config import Config
 from tunit.data.batches import make_batch
+from tunit.data.memory import available_bytes
 from tunit.errors import TrainingError
 from tunit.training.funit_step import funit_step
 from tunit.training.state import Networks, new_state
@@ -120,15 +120,6 @@ def step_bytes(config: Config, size: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         try_step(config, torch.device("cpu"), size)
     return sum(kept.values())
-
-
-def available_bytes() -> int:
-    """The memory that this machine has to give, as far as the system says; else 4 GiB."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return 2**32
 
 
 def checkpoint_activations(networks: Networks) -> None:
