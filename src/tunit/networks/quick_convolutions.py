@@ -69,8 +69,7 @@ class QuickConvolution(nn.Module):
         self.register_buffer("bias", bias)
         self.quick = min(weight.shape[:2]) >= WORTH_IT
         if self.quick:
-            products = _kernels(torch.kron(_G, _G), weight)  # (36, O, C)
-            self.register_buffer("products", products.to(weight.dtype))
+            self.register_buffer("products", _kernels(torch.kron(_G, _G), weight))  # (36, O, C)
             self.register_buffer("into", torch.kron(_B, _B).to(weight))  # (36, 36)
             self.register_buffer("out_of", torch.kron(_A, _A).to(weight))  # (16, 36)
 
@@ -85,19 +84,22 @@ class QuickConvolution(nn.Module):
         rows, columns = (x.shape[2] - 2) // TILE, (x.shape[3] - 2) // TILE
         if not self.quick or x.shape[2] != TILE * rows + 2 or x.shape[3] != TILE * columns + 2:
             return F.conv2d(x, self.weight, self.bias)
-        parts = torch.split(x, max(1, TILES_AT_ONCE // (rows * columns)))
-        return torch.cat([self._tiled(part, rows, columns) for part in parts])
+        y = x.new_empty(len(x), len(self.weight), rows, TILE, columns, TILE)
+        step = max(1, TILES_AT_ONCE // (rows * columns))
+        for i in range(0, len(x), step):
+            self._tiled(x[i : i + step], y[i : i + step])
+        return y.view(len(x), -1, TILE * rows, TILE * columns).add_(self.bias[:, None, None])
 
-    def _tiled(self, x: Tensor, rows: int, columns: int) -> Tensor:
+    def _tiled(self, x: Tensor, y: Tensor) -> None:
+        """Write the convolution of x (B, C, H + 2, W + 2) into y: (B, O, H / 4, 4, W / 4, 4)."""
         batch, channels = x.shape[:2]
         side = TILE + 2
-        tiles = x.unfold(2, side, TILE).unfold(3, side, TILE)  # (B, C, rows, columns, 6, 6)
+        tiles = x.unfold(2, side, TILE).unfold(3, side, TILE)  # (B, C, H / 4, W / 4, 6, 6)
         tiles = tiles.permute(4, 5, 1, 0, 2, 3).reshape(side * side, -1)
-        tiles = (self.into @ tiles).view(side * side, channels, -1)  # (36, C, B * rows * columns)
-        y = self.out_of @ torch.bmm(self.products, tiles).flatten(1)  # (16, O * B * rows * columns)
-        y = y.view(TILE, TILE, -1, batch, rows, columns).permute(3, 2, 4, 0, 5, 1)
-        y = y.reshape(batch, -1, TILE * rows, TILE * columns)
-        return y.add_(self.bias[:, None, None])
+        tiles = (self.into @ tiles).view(side * side, channels, -1)  # (36, C, tiles)
+        z = self.out_of @ torch.bmm(self.products, tiles).flatten(1)  # (16, O * tiles)
+        z = z.view(TILE, TILE, -1, batch, y.shape[2], y.shape[4])
+        y.copy_(z.permute(3, 2, 4, 0, 5, 1))
 
 
 class QuickReflectConvolution(nn.Module):
@@ -123,7 +125,7 @@ class QuickUpConvolution(nn.Module):
         four = (
             _kernels(meet, weight).view(4, 3, 3, *weight.shape[:2]).permute(3, 0, 4, 1, 2)
         )  # (O, 4, C, 3, 3)
-        self.inner = QuickConvolution(four.flatten(0, 1).to(weight.dtype), bias.repeat_interleave(4))
+        self.inner = QuickConvolution(four.flatten(0, 1), bias.repeat_interleave(4))
         self.register_buffer("weight", weight)
 
     weight: Tensor
@@ -200,8 +202,8 @@ def quick_copy_of(generator: Generator) -> Generator:
 
 
 def _kernels(matrix: Tensor, weight: Tensor) -> Tensor:
-    """`matrix` (N, k * k) times every kernel of weight (O, C, k, k), in float64: (N, O, C)."""
-    kernels = weight.double().flatten(2).permute(2, 0, 1).flatten(1)  # (k * k, O * C)
+    """`matrix` (N, k * k) times every kernel of weight (O, C, k, k): (N, O, C)."""
+    kernels = weight.flatten(2).permute(2, 0, 1).flatten(1)  # (k * k, O * C)
     return (matrix.to(kernels) @ kernels).view(-1, *weight.shape[:2])
 
 
