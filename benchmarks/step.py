@@ -29,11 +29,11 @@ from paired import spread
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
-from tunit.networks.device import resolve_machine
+from tunit.networks.device import PRECISIONS, resolve_machine
 from tunit.training import step as step_module
 from tunit.training.state import TrainingState, new_state
-from tunit.training.step import Phase, train_step
-from tunit.training.trainer import PRECISIONS
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
 
 LAZY = 16
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
@@ -59,16 +59,7 @@ class Bench:
 
     def ours(self, phase: Phase) -> None:
         self.state = self.state or new_state(self.config, self.device)
-        train_step(
-            self.state,
-            self.draw(),
-            self.permutation,
-            phase,
-            self.config.losses,
-            average_decay=0.999,
-            precision=PRECISIONS[self.config.run.precision],
-            micro_batch=self.config.run.micro_batch,
-        )
+        take_step(self.state, self.draw(), self.permutation, phase, self.config)
         self.wait()
 
     def theirs(self, phase: Phase) -> None:

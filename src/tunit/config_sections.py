@@ -208,6 +208,12 @@ class RunConfig:
         0, "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch", low=0
     )
     threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
+    checkpoint_activations: int = setting(
+        0,
+        "1 computes activations of G and D again instead of keeping them: less memory, more time",
+        low=0,
+        high=1,
+    )
     workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0)
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
     sample_every: int = setting(5_000, "steps between sample grids; 0 for none but the last", low=0)

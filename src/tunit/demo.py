@@ -32,8 +32,7 @@ from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
-from tunit.training.step import train_step
-from tunit.training.trainer import PRECISIONS
+from tunit.training.steps import take_step
 
 PICTURES = 1800
 TEST_PAIRS = 300
@@ -171,15 +170,7 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 12) -> float:
     for i in range(repeats + 2):
         if i == 2:
             began = time.perf_counter()
-        terms = train_step(
-            state,
-            batch,
-            permutation,
-            phase_at(step + i, config),
-            config.losses,
-            average_decay=config.optimisers.average_decay,
-            precision=PRECISIONS[config.run.precision],
-        )
+        terms = take_step(state, batch, permutation, phase_at(step + i, config), config)
         next(iter(terms.values())).item()  # wait for the device
     return (time.perf_counter() - began) / repeats
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tunit.config import AugmentConfig
+from tunit.data import memory
 from tunit.data.augment import to_float
 from tunit.data.batches import Batch, Batches, batch_permutation, make_batch
 from tunit.data.randomness import numpy_generator, seed_of, torch_generator
@@ -124,6 +125,54 @@ def test_memory_mapped_equals_resident(tmp_path: Path) -> None:
         size, stream = (17, "all") if step % 2 else (4, "unlabelled")
         assert same(resident.draw(step, size, mine, stream), streamed.draw(step, size, theirs, stream))
     assert np.array_equal(mapped, images())
+
+
+class Counting(np.ndarray):
+    """Pictures that count how often they are read."""
+
+    reads: list[list[int]] = []  # noqa: RUF012
+
+    def __getitem__(self, rows: Any) -> Any:
+        self.reads.append(list(rows))
+        return np.asarray(self)[rows]
+
+
+def test_what_is_read_ahead_is_what_comes_next_and_is_read_once() -> None:
+    pictures = images().view(Counting)
+    Counting.reads.clear()
+    source, cursors = batches(images=pictures, resident_bytes=0), {}
+    for step in range(5):
+        drawn = numbers(source.draw(step, 4, cursors))
+        assert drawn == batches().rows("all", 4 * step, 4).tolist()
+        assert cursors == {"all": 4 * (step + 1)}  # what was read ahead does not count
+    source._reader.shutdown()  # type: ignore[union-attr]
+    assert len(Counting.reads) == 6  # five drawn, one ahead
+    assert all(
+        sorted(batches().rows("all", 4 * i, 4).tolist()) == read for i, read in enumerate(Counting.reads)
+    )
+
+
+def test_a_wrong_guess_changes_nothing() -> None:
+    """Other sizes, streams, cursors and steps than were expected, and a resume in between."""
+    asked = [(0, 4, "all"), (1, 4, "all"), (2, 6, "all"), (3, 6, "labelled"), (4, 6, "all"), (9, 17, "all")]
+    resident, mine = batches(augment=AugmentConfig()), {"all": 0}
+    streamed = batches(augment=AugmentConfig(), resident_bytes=0)
+    theirs: dict[str, int] = {"all": 0}
+    for step, size, stream in asked:
+        assert same(resident.draw(step, size, mine, stream), streamed.draw(step, size, theirs, stream))
+        assert mine == theirs
+        streamed = batches(augment=AugmentConfig(), resident_bytes=0) if step == 3 else streamed
+    assert same(resident.draw(1, 4, {"all": 4}), streamed.draw(1, 4, {"all": 4}))  # back to an older cursor
+
+
+def test_pictures_stay_on_the_device_where_a_share_of_its_memory_holds_them(monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * images().nbytes)
+    assert isinstance(batches()._images, torch.Tensor)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * images().nbytes - 1)
+    assert isinstance(batches()._images, np.ndarray)
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 10**9) if device == gpu else None)
+    assert memory.room_for_pictures(gpu) == 200
 
 
 def test_resident_pictures_are_a_copy() -> None:

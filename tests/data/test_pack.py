@@ -364,6 +364,17 @@ def test_a_cache_is_made_anew_when_a_setting_changes(tmp_path: Path, other: dict
     assert not pack_pictures(root, tmp_path / "c", PackSettings(**{"size": 16, **other})).reused
 
 
+def test_a_cache_of_an_older_decoding_is_made_anew_but_still_opens(tmp_path: Path) -> None:
+    root = fill(tmp_path / "p", 2)
+    pack_pictures(root, tmp_path / "c", SMALL)
+    index = json.loads((tmp_path / "c" / "index.json").read_text())
+    del index["settings"]["decoding"]  # as in packs of before it was counted
+    (tmp_path / "c" / "index.json").write_text(json.dumps(index))
+    assert len(open_packed(tmp_path / "c").names) == 2  # what a resumed run reads
+    assert not pack_pictures(root, tmp_path / "c", SMALL).reused
+    assert pack_pictures(root, tmp_path / "c", SMALL).reused
+
+
 def damage_nothing_but_the_end(cache: Path) -> None:
     os.truncate(cache / "pictures.npy", 128 + 2 * 768 - 1)
 

@@ -98,7 +98,13 @@ def run(args: argparse.Namespace) -> int:
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report)
-    translator = Translator.load(args.model, device=args.device, precision=args.precision, batch=args.batch)
+    translator = Translator.load(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        batch=args.batch,
+        compiled=args.compile,
+    )
     galleries = [f"domain_{k}.png" for k in range(translator.domains)]
     claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])
     tally = _look(translator, pictures, args.per_domain, report)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--device, --precision, --batch, --strict and --overwrite."""
+    """--device, --precision, --batch, --compile, --strict and --overwrite."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -26,6 +26,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="of convolutions and matrices [float32]",
     )
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="pictures computed at a time [32]")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="let torch.compile make the networks faster; takes a while to begin",
+    )
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 

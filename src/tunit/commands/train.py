@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument(
+        "--batch",
+        choices=("auto",),
+        help="auto: halve the batch size until a step fits the memory (a number is --batch-size)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
         "--evaluate-every",
@@ -73,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         with bar:
             if args.resume:
-                if args.out or args.preset or args.overwrite:
+                if args.out or args.preset or args.overwrite or args.batch:
                     raise ConfigError(
-                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite"
+                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch"
                     )
                 state = resume_run(
                     args.resume,
@@ -104,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
                     announce=announce,
                     evaluate=evaluate,
                     evaluate_every=args.evaluate_every,
+                    fit_batch=args.batch == "auto",
                     quiet=args.quiet,
                 )
     except Interrupted as stop:

@@ -10,6 +10,7 @@ may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders
 """
 
 import argparse
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 HELP = "redraw pictures in the style of others, or of a domain"
 ALL = "all"
+SAVED_BEHIND = 16  # sources whose results may wait to be saved, in memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +108,13 @@ def run(args: argparse.Namespace) -> int:
     report = None if args.strict else left_out.append
     sources = find_sources(args.sources, out=args.out, report=report)
     references = find_sources(args.reference or [], out=None, report=report)
-    translator = Translator.load(args.model, device=args.device, precision=args.precision, batch=args.batch)
+    translator = Translator.load(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        batch=args.batch,
+        compiled=args.compile,
+    )
     if args.from_label and not args.to_label:
         raise ConfigError(
             "--from-label says which sources to take: give --to-label, what to make of them, too"
@@ -214,17 +222,26 @@ def _translate(
     from tunit.data.left_out import LeftOut
     from tunit.data.sources import PictureSource
     from tunit.translation.outputs import write_picture
+    from tunit.translation.overlap import in_order
     from tunit.translation.pictures import leave_out
+
+    def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
+        found = cast(PictureSource, result[0])  # as they all went in
+        try:
+            for folder, image in zip(folders, result[1], strict=True):
+                write_picture(out, folder + names[found], image)
+        except PictureError as error:
+            return LeftOut(found.name, error.reason, error.detail)
+        return None
 
     written = 0
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
-        for source, images in redraw(sources, report=report):
-            found = cast(PictureSource, source)  # as they all went in
-            try:
-                for folder, image in zip(folders, images, strict=True):
-                    write_picture(out, folder + names[found], image)
-                written += 1
-            except PictureError as error:
-                leave_out(LeftOut(found.name, error.reason, error.detail), report)
+        # Saving takes its time, which the networks need not wait for.
+        with closing(in_order(write, redraw(sources, report=report), ahead=SAVED_BEHIND)) as outcomes:
+            for problem in outcomes:
+                if problem is None:
+                    written += 1
+                else:
+                    leave_out(problem, report)
     return written

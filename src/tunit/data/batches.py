@@ -5,6 +5,7 @@ drawn from (seed, stream, epoch). A cursor, the number of pictures drawn so far,
 kept in the training state, so that a resumed run reads on exactly.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tunit.config import AugmentConfig
 from tunit.data.augment import to_float, two_views
+from tunit.data.memory import room_for_pictures
 from tunit.data.randomness import numpy_generator, torch_generator
 from tunit.errors import DataError
 
@@ -42,8 +44,9 @@ def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None
 class Batches:
     """Batches of packed pictures.
 
-    images: (N, S, S, 3) uint8, an array or memory map; they move to the device once when they take less than
-    `resident_bytes`. labels: (N,) int64, -1 where unlabelled.
+    images: (N, S, S, 3) uint8, an array or memory map; they move to the device once when they take no more than
+    `resident_bytes` (None: a share of what the device has free). Else every batch is read when it is wanted,
+    and meanwhile a thread reads the one that probably comes next. labels: (N,) int64, -1 where unlabelled.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class Batches:
         *,
         seed: int,
         device: torch.device,
-        resident_bytes: int = 2**31,
+        resident_bytes: int | None = None,
     ) -> None:
         self._augment, self._seed, self._device = augment, seed, device
         self._images: NDArray[np.uint8] | Tensor = images
+        if resident_bytes is None:
+            resident_bytes = room_for_pictures(device)
         if images.nbytes <= resident_bytes:
             self._images = torch.from_numpy(np.array(images)).to(device)
         self._labels = np.asarray(labels)
@@ -67,14 +72,19 @@ class Batches:
             "unlabelled": np.flatnonzero(self._labels < 0),
         }
         self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
+        self._reader: ThreadPoolExecutor | None = None
+        self._guess: tuple[tuple[str, int, int], Future[Tensor]] | None = None
 
     def draw(self, step: int, size: int, cursors: dict[str, int], stream: str = "all") -> Batch:
         """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead."""
-        rows = self.rows(stream, cursors.get(stream, 0), size)
-        cursors[stream] = cursors.get(stream, 0) + size
-        x, x_plus = two_views(
-            to_float(self._pictures(rows)), self._augment, torch_generator(self._seed, "views", step)
-        )
+        cursor = cursors.get(stream, 0)
+        rows = self.rows(stream, cursor, size)
+        if isinstance(self._images, Tensor):
+            pictures = self._images[torch.from_numpy(rows).to(self._device)]
+        else:
+            pictures = self._streamed(stream, cursor, rows)
+        cursors[stream] = cursor + size
+        x, x_plus = two_views(to_float(pictures), self._augment, torch_generator(self._seed, "views", step))
         return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
@@ -98,14 +108,29 @@ class Batches:
             self._orders[stream] = known
         return known[1]
 
-    def _pictures(self, rows: NDArray[np.int64]) -> Tensor:
-        if isinstance(self._images, Tensor):
-            return self._images[torch.from_numpy(rows).to(self._device)]
+    def _streamed(self, stream: str, cursor: int, rows: NDArray[np.int64]) -> Tensor:
+        """The pictures of `rows`, read ahead if the last batch told what comes; then the next are read ahead.
+
+        A guess says what to read, never what to return: a batch depends on its cursor alone, and cursors count
+        what was drawn.
+        """
+        size = len(rows)
+        guess, self._guess = self._guess, None
+        if guess is not None and guess[0] == (stream, cursor, size):
+            chosen = guess[1].result()
+        else:
+            chosen = self._read(rows)
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
+        coming = self.rows(stream, cursor + size, size)
+        self._guess = (stream, cursor + size, size), self._reader.submit(self._read, coming)
+        return chosen.to(self._device, non_blocking=True)
+
+    def _read(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, S, S, 3) uint8 on the host, read in the order of the file."""
         chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.sort(rows)]))
         chosen = chosen[torch.from_numpy(np.argsort(np.argsort(rows)))]
-        if self._device.type == "cuda":
-            chosen = chosen.pin_memory()
-        return chosen.to(self._device, non_blocking=True)
+        return chosen.pin_memory() if self._device.type == "cuda" else chosen
 
 
 def batch_permutation(seed: int, step: int, size: int) -> Tensor:

@@ -4,11 +4,12 @@ The content decides the format. The header is checked before a single pixel is d
 that declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
 """
 
+import contextlib
 import io
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# How an orientation moves the corner where the stored pixels begin.
+_SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
+_LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats that decode without a look at Pillow's limit, or a warning
 _pillow = threading.RLock()
 
 
@@ -63,40 +67,95 @@ class PictureError(TunitError):
         return f"{self.reason}: {self.detail}"
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, perhaps at a fraction of its size."""
+
+    image: Image.Image  # mode RGB, upright
+    # Left, top, right, bottom of the picture inside `image`. A JPEG at 1/8 fills whole blocks of 8 pixels, so
+    # that the last column may stand for less than its width; to resize all of it would distort the picture.
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]  # width and height of the file, upright
+
+
 def decode_picture(
     data: bytes,
     *,
     background: tuple[int, int, int] = (255, 255, 255),
     max_pixels: int = MAX_PIXELS,
-    at_least: int | None = None,
     min_side: int = 1,
     upright: bool = True,
 ) -> Image.Image:
-    """Decode one picture: mode RGB, EXIF orientation applied, transparency laid on `background`.
+    """Decode one picture in full: mode RGB, EXIF orientation applied, transparency laid on `background`.
 
     data: the whole file. Of an animation the first frame is taken.
     max_pixels, min_side: limits on the declared size, checked before decoding.
-    at_least: a target side in pixels. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, as long as
-        both sides stay at least twice the target; other formats are decoded in full.
     upright: False leaves the EXIF orientation alone: the pixels as they are stored.
 
     Raises PictureError: `empty`, `unreadable`, `truncated`, `too small` or `decompression bomb`.
     """
+    return _decode(data, background, max_pixels, None, min_side, upright).image
+
+
+def decode_scaled(
+    data: bytes,
+    at_least: int,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = 1,
+) -> Decoded:
+    """As `decode_picture`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is much faster.
+
+    at_least: a target side in pixels. Both sides stay at least twice the target, so that an antialiased resize
+        to it still sees more than it shows. Other formats are decoded in full. All limits, and the size that is
+        given back, are those of the file.
+    """
+    return _decode(data, background, max_pixels, at_least, min_side, upright=True)
+
+
+def _decode(
+    data: bytes,
+    background: tuple[int, int, int],
+    max_pixels: int,
+    at_least: int | None,
+    min_side: int,
+    upright: bool,
+) -> Decoded:
     if not data:
         raise PictureError(EMPTY, "0 bytes")
     try:
-        with _quiet_pillow(max_pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.size, max_pixels, min_side)
-            if at_least is not None:
-                image.draft(image.mode, (2 * at_least, 2 * at_least))
-            image.load()
-            return _upright(_to_rgb(image, background), _orientation(image) if upright else 1)
+        with contextlib.ExitStack() as stack:
+            with _quiet_pillow(max_pixels):
+                image = stack.enter_context(Image.open(io.BytesIO(data), formats=FORMATS))
+                size = image.size
+                _check_size(size, max_pixels, min_side)
+                drafted = at_least and image.draft(image.mode, (2 * at_least, 2 * at_least))
+                if image.format not in _LOAD_QUIETLY:
+                    image.load()
+            image.load()  # where threads decode at the same time
+            with _quiet_pillow(max_pixels):
+                orientation = _orientation(image) if upright else 1
+                picture = _upright(_to_rgb(image, background), orientation)
+            shown = drafted[1][2:] if drafted else size
+            return _decoded(picture, shown, size, orientation)
     except PictureError:
         raise
     except Image.DecompressionBombError:
         raise PictureError(BOMB, f"its header declares more than {2 * max_pixels:,} pixels") from None
     except Exception as error:  # a hostile file makes a decoder raise nearly anything; the job goes on
         raise _explain(error, data) from None
+
+
+def _decoded(
+    image: Image.Image, shown: tuple[float, float], size: tuple[int, int], orientation: int
+) -> Decoded:
+    """shown, size: width and height as stored, of the scaled picture (not whole pixels) and of the file."""
+    if orientation in _SWAPPED:
+        shown, size = shown[::-1], size[::-1]
+    left = image.width - shown[0] if orientation in _FROM_RIGHT else 0.0
+    top = image.height - shown[1] if orientation in _FROM_BELOW else 0.0
+    return Decoded(image, (left, top, left + shown[0], top + shown[1]), size)
 
 
 def looks_like_picture(head: bytes) -> bool:
@@ -110,12 +169,9 @@ def looks_like_picture(head: bytes) -> bool:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_pillow(max_pixels: int) -> Iterator[None]:
-    """Hold Pillow's own limit at ours and its warnings back; both are global, hence one thread at a time.
-
-    Decoding in parallel is the work of processes, which share neither.
-    """
+    """Hold Pillow's own limit at ours and its warnings back; both are global, hence one thread at a time."""
     with _pillow, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
@@ -200,4 +256,12 @@ def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
     return np.round(grey * np.float32(255.0 / top)).astype(np.uint8)
 
 
-__all__ = ["FORMATS", "MAX_PIXELS", "PictureError", "decode_picture", "looks_like_picture"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Decoded",
+    "PictureError",
+    "decode_picture",
+    "decode_scaled",
+    "looks_like_picture",
+]

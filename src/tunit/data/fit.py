@@ -1,11 +1,14 @@
 """A picture of any size and shape to a square of S x S pixels."""
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.errors import ConfigError
 
+Box: TypeAlias = tuple[float, float, float, float]
 FIT_MODES = ("stretch", "crop", "pad")
 # Pillow first shrinks by whole steps while three times the target remains, then resamples with antialiasing:
 # several times faster on large pictures, and on photographs within a grey level of the one-step result.
@@ -13,7 +16,11 @@ _REDUCING_GAP = 3.0
 
 
 def fit_picture(
-    image: Image.Image, size: int, mode: str, background: tuple[int, int, int] = (255, 255, 255)
+    image: Image.Image,
+    size: int,
+    mode: str,
+    background: tuple[int, int, int] = (255, 255, 255),
+    box: Box | None = None,
 ) -> NDArray[np.uint8]:
     """Resize by antialiased bilinear interpolation. Returns (size, size, 3), 0..255, writable.
 
@@ -25,30 +32,34 @@ def fit_picture(
         raise ConfigError(f"fit {mode!r} is unknown: use one of {', '.join(FIT_MODES)}")
     if size < 1:
         raise ConfigError(f"size {size} is not a picture size: use at least 1")
+    box = box or (0.0, 0.0, float(image.width), float(image.height))
     if mode == "pad":
-        return _padded(image, size, background)
-    whole = (0.0, 0.0, float(image.width), float(image.height))
-    box = _central_square(image.size) if mode == "crop" else whole
-    return np.array(_resize(image, (size, size), box))
+        return _padded(image, size, background, box)
+    return np.array(_resize(image, (size, size), _central_square(box) if mode == "crop" else box))
 
 
-def _central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
+def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, int]:
+    """Where in its square "pad" puts a picture of this width and height: left, top, right, bottom."""
+    scale = size / max(shape)
+    width, height = (max(1, round(side * scale)) for side in shape)
+    left, top = (size - width) // 2, (size - height) // 2
+    return left, top, left + width, top + height
+
+
+def _central_square(box: Box) -> Box:
     """The largest central square: resizing it is resizing the shorter side and cropping, but unrounded."""
-    width, height = size
-    side = min(size)
-    left, top = (width - side) / 2, (height - side) / 2
+    width, height = box[2] - box[0], box[3] - box[1]
+    side = min(width, height)
+    left, top = box[0] + (width - side) / 2, box[1] + (height - side) / 2
     return left, top, left + side, top + side
 
 
-def _padded(image: Image.Image, size: int, background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    width, height = image.size
-    scale = size / max(width, height)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+def _padded(image: Image.Image, size: int, background: tuple[int, int, int], box: Box) -> NDArray[np.uint8]:
+    left, top, right, bottom = padded_box((box[2] - box[0], box[3] - box[1]), size)
     canvas = Image.new("RGB", (size, size), background)
-    small = _resize(image, inner, (0.0, 0.0, float(width), float(height)))
-    canvas.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    canvas.paste(_resize(image, (right - left, bottom - top), box), (left, top))
     return np.array(canvas)
 
 
-def _resize(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
+def _resize(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=_REDUCING_GAP)

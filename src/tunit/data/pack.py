@@ -18,7 +18,7 @@ from tunit.data import cache as caches
 from tunit.data.archives import DUPLICATE, close_archives
 from tunit.data.cache import Index, PackedPictures
 from tunit.data.databases import close_databases
-from tunit.data.decode import UNREADABLE, PictureError, decode_picture
+from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
 from tunit.data.fit import fit_picture
 from tunit.data.layouts import find_layout
 from tunit.data.left_out import LeftOut, summarise_left_out
@@ -239,14 +239,14 @@ def _pack_chunk(chunk: _Chunk) -> list[_Outcome]:
 def _pack_one(picture: PictureSource, slot: int, chunk: _Chunk) -> str | LeftOut:
     settings = chunk.settings
     try:
-        image = decode_picture(
+        decoded = decode_scaled(
             picture.read(),
+            settings.size,
             background=settings.background,
             max_pixels=settings.max_pixels,
-            at_least=settings.size,
             min_side=settings.min_side,
         )
-        array = fit_picture(image, settings.size, settings.fit, settings.background)
+        array = fit_picture(decoded.image, settings.size, settings.fit, settings.background, decoded.box)
     except PictureError as error:
         return LeftOut(picture.name, error.reason, error.detail)
     except MemoryError:

@@ -10,6 +10,10 @@ from tunit.data.layouts import Part
 from tunit.data.sources import LABEL_MODES
 from tunit.errors import ConfigError
 
+# Raised whenever the same settings come to give other pixels; packs of an older number are made again when they
+# are prepared, while a run that has one goes on with it.
+DECODING = 2
+
 
 @dataclass(frozen=True)
 class PackSettings:
@@ -38,7 +42,8 @@ class PackSettings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings as an index holds them; the label column counts only where labels come from it."""
-        values = {**asdict(self), "label_column": self.label_column if self.labels == "csv" else ""}
+        label_column = self.label_column if self.labels == "csv" else ""
+        values = {**asdict(self), "label_column": label_column, "decoding": DECODING}
         if self.part is None:
-            del values["part"]  # so that packs from before there were layouts stay good
+            del values["part"]
         return cast(dict[str, Any], json.loads(json.dumps(values)))

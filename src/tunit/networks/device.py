@@ -7,6 +7,9 @@ import torch
 from tunit.config import Config
 from tunit.errors import ConfigError
 
+# Of convolutions and matrices, by name.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def choose_device(name: str) -> torch.device:
     """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""

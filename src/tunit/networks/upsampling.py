@@ -30,35 +30,38 @@ class UpsamplingConv2d(ReflectConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, twice as large."""
         assert self.bias is not None
-        taps = torch.tensor(_TAPS, dtype=self.weight.dtype, device=x.device)
-        # The four output pixels of an input pixel as four groups of channels, which the shuffle lays out in space.
-        weight = torch.einsum("pai,qbj,ocij->opqcab", taps, taps, self.weight).flatten(0, 2)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        y = F.conv2d(_repeat_edges(x), weight, self.bias.repeat_interleave(4))
-        y = F.pixel_shuffle(y, 2)
-        return self._reflect_edges(y, x)
-
-    def _reflect_edges(self, y: Tensor, x: Tensor) -> Tensor:
-        """What reflection adds to the outermost rows and columns of y, whose input repeated the edge so far.
-
-        Only the outermost of the five taps there sees another pixel: the edge's neighbour, not the edge.
-        """
-        h, w = x.shape[2:]
-        k = self.weight
-        rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)  # (B, 2 in, w)
-        columns = torch.cat([x[..., 1] - x[..., 0], x[..., -2] - x[..., -1]], dim=1)  # (B, 2 in, h)
-        # Columns go over rows that repeat their edge: what reflection changes at corners is in the rows already.
-        rows = _convolve_lines(rows, torch.cat([k[:, :, 0], k[:, :, 4]]), "reflect")
-        columns = _convolve_lines(columns, torch.cat([k[..., 0], k[..., 4]]), "replicate")
-        y[:, :, :: 2 * h - 1] += rows
-        y[..., :: 2 * w - 1] += columns.transpose(2, 3)
-        return y
+        weight = weight_for_small(self.weight).contiguous(memory_format=torch.channels_last)
+        y = F.conv2d(repeat_edges(x), weight, self.bias.repeat_interleave(4))
+        return reflect_edges(F.pixel_shuffle(y, 2), x, self.weight)
 
 
-def _repeat_edges(x: Tensor) -> Tensor:
+def weight_for_small(weight: Tensor) -> Tensor:
+    """(out, in, 5, 5) to (4 * out, in, 3, 3): the four outputs of a small pixel, which `F.pixel_shuffle` lays out."""
+    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
+    return torch.einsum("pai,qbj,ocij->opqcab", taps, taps, weight).flatten(0, 2)
+
+
+def repeat_edges(x: Tensor) -> Tensor:
     """(B, C, h, w) to (B, C, h + 2, w + 2), as F.pad does, of whose backward torch.compile takes the layout wrong."""
     x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
     return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+
+
+def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """y: (B, out, 2 h, 2 w), made of x with its edges repeated, changed in place as if those were reflected.
+
+    x: (B, in, h, w). weight: (out, in, 5, 5). Only the outermost of the five taps meets another pixel, and only for
+    the outermost rows and columns of y: the neighbour of the edge, not the edge.
+    """
+    h, w = x.shape[2:]
+    rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)  # (B, 2 in, w)
+    columns = torch.cat([x[..., 1] - x[..., 0], x[..., -2] - x[..., -1]], dim=1)  # (B, 2 in, h)
+    # Columns go over rows that repeat their edge: what reflection changes at corners is in the rows already.
+    rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
+    columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
+    y[:, :, :: 2 * h - 1] += rows
+    y[..., :: 2 * w - 1] += columns.transpose(2, 3)
+    return y
 
 
 def _convolve_lines(lines: Tensor, weight: Tensor, padding: str) -> Tensor:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from tunit.config import Config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures
@@ -12,6 +14,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.networks.device import choose_device, resolve_machine
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
+from tunit.training.memory import fitting_batch
 from tunit.training.run_folder import (
     RunFolder,
     begin_run,
@@ -37,11 +40,13 @@ def start_run(
     announce: Announce | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
+    fit_batch: bool = False,
     quiet: bool = False,
 ) -> TrainingState:
     """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
+    fit_batch: halve the batch size until a step fits the memory; what was found is the run's own from then on.
     Raises RunError where `out` holds something already and `overwrite` does not say so.
     """
     run = RunFolder(out)
@@ -49,6 +54,10 @@ def start_run(
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source)})
     config = config.resolved_schedule()
+    if fit_batch:
+        torch.set_num_threads(config.run.threads)
+        batch = fitting_batch(config, choose_device(config.run.device))
+        config = config.with_overrides({"batch_size": batch})
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
     if run.exists() and overwrite:
@@ -75,6 +84,7 @@ RESUMABLE = (
     "precision",
     "micro_batch",
     "threads",
+    "checkpoint_activations",
     "workers",
     "log_every",
     "sample_every",

@@ -16,21 +16,18 @@ from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import load_newest, save_checkpoint
-from tunit.training.funit_step import funit_step
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
+from tunit.training.memory import checkpoint_activations, is_out_of_memory, out_of_memory
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
-from tunit.training.semit_step import semit_step
 from tunit.training.state import TrainingState, new_state
-from tunit.training.step import train_step
+from tunit.training.steps import take_step
 from tunit.training.window import LossWindow
 
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-STEPS = {"tunit": train_step, "funit": funit_step, "semit": semit_step}  # by architecture
 
 
 @dataclass
@@ -60,8 +57,8 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
 
-    config: resolved. Raises TrainingError at a non-finite loss, DataError for too few pictures or labels that do
-    not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
+    config: resolved. Raises TrainingError at a non-finite loss or where memory runs out, DataError for too few
+    pictures or labels that do not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
     """
     largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
     if len(pictures.names) < largest:
@@ -73,6 +70,8 @@ def train(
     device = choose_device(config.run.device)
     torch.set_num_threads(config.run.threads)
     state = new_state(config, device, len(pictures.names))
+    if config.run.checkpoint_activations:
+        checkpoint_activations(state.networks)
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
         adopt_guide(state, Path(config.run.guide_from))
@@ -87,6 +86,11 @@ def train(
             display.say(f"warning: {warning}")
         try:
             run_steps(training, signals, evaluate, evaluate_every)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it holds on to the step's tensors
+            raise out_of_memory(config, device, batch_size_at(state.step, config)) from None
         finally:
             log.close()
     return state
@@ -159,17 +163,7 @@ def one_step(training: Training) -> None:
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
     permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
-    in_parts = {"micro_batch": config.run.micro_batch} if config.run.micro_batch else {}
-    terms = STEPS[config.networks.architecture](
-        state,
-        batch,
-        permutation,
-        phase,
-        config.losses,
-        average_decay=config.optimisers.average_decay,
-        precision=PRECISIONS[config.run.precision],
-        **in_parts,
-    )
+    terms = take_step(state, batch, permutation, phase, config)
     training.window.add(terms, size)
     if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
         choose_head(training, size)

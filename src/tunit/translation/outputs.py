@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -84,9 +85,8 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
-    partial = (
-        path.parent / f".{os.getpid()}.partial"
-    )  # not the file's own name, which may be as long as can be
+    # Not the file's own name, which may be as long as can be; one for each thread that writes.
+    partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

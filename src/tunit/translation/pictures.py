@@ -4,10 +4,9 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor 
 `find_pictures` found. A path may lead to a folder, an archive or a list as well: that is all its pictures.
 """
 
-import io
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -19,11 +18,12 @@ from torch import Tensor
 
 from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
-from tunit.data.decode import FORMATS, UNREADABLE, PictureError, decode_picture
-from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
+from tunit.data.fit import FIT_MODES, Box, fit_picture, padded_box
 from tunit.data.left_out import LeftOut, printable
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.errors import ConfigError, DataError
+from tunit.translation.overlap import in_order
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
 Pictures: TypeAlias = Picture | Iterable[Picture]
@@ -32,7 +32,6 @@ Resize: TypeAlias = str | int | None
 
 ORIGINAL = "original"
 MAX_SIDE = 16_384  # pixels of a result, where it is asked for by number
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
 _TOLERANCE = 1e-3  # beyond [-1, 1]: what rounding may add, far below what another range would
 
 
@@ -92,17 +91,31 @@ def squares(
     fit: str,
     background: tuple[int, int, int],
     report: Report | None,
+    *,
+    ahead: int = 1,
 ) -> Iterator[tuple[Picture, Square]]:
-    """Every picture with its square, one at a time; those that cannot be decoded go to `report`."""
-    for name, picture in pictures:
+    """Every picture with its square, in order; those that cannot be decoded go to `report`.
+
+    ahead: how many files may be read and decoded, on threads of their own, before they are asked for. The
+        caller's own images and arrays are taken one at a time, as they are needed.
+    """
+
+    def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
+        name, picture = item
         try:
-            square = to_square(picture, size, fit, background)
+            return picture, to_square(picture, size, fit, background)
         except PictureError as error:
-            leave_out(LeftOut(name, error.reason, error.detail), report)
+            return picture, LeftOut(name, error.reason, error.detail)
         except MemoryError:
-            leave_out(LeftOut(name, UNREADABLE, "too large for the memory"), report)
-        else:
-            yield picture, square
+            return picture, LeftOut(name, UNREADABLE, "too large for the memory")
+
+    for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
+        found = in_order(square_of, items, ahead=ahead) if are_files else map(square_of, items)  # noqa: B031 (one of the two)
+        for picture, square in found:
+            if isinstance(square, LeftOut):
+                leave_out(square, report)
+            else:
+                yield picture, square
 
 
 def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int, int]) -> Square:
@@ -116,20 +129,20 @@ def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int,
         return Square(_check_tensor(picture, size), whole, (size, size))
     if isinstance(picture, str | Path):
         picture = PictureSource(str(picture), None, DiskFile(Path(picture)))
+    box: Box | None = None
     if isinstance(picture, PictureSource):
-        data = picture.read()
-        # As for training: a large JPEG is decoded at a fraction of its size, which its header still knows.
-        image = decode_picture(data, background=background, at_least=size)
-        own = _jpeg_size(data) if data.startswith(b"\xff\xd8\xff") else image.size
+        # As for training: a large JPEG is decoded at a fraction of its size.
+        decoded = decode_scaled(picture.read(), size, background=background)
+        image, box, own = decoded.image, decoded.box, decoded.size
     elif isinstance(picture, Image.Image):
         image = _upright_rgb(picture, background)
         own = image.size
     else:
         image = Image.fromarray(_check_array(picture))
         own = image.size
-    x = to_float(torch.from_numpy(fit_picture(image, size, fit, background))[None])[0]
+    x = to_float(torch.from_numpy(fit_picture(image, size, fit, background, box))[None])[0]
     shown = (min(own), min(own)) if fit == "crop" else own
-    inner = _padded_box(image.size, size) if fit == "pad" else (0, 0, size, size)
+    inner = padded_box(own, size) if fit == "pad" else (0, 0, size, size)
     return Square(x, inner, shown)
 
 
@@ -169,27 +182,6 @@ def check_resize(resize: Resize) -> Resize:
     if not 1 <= side <= MAX_SIDE:
         raise ConfigError(f"size {side} is out of range: use from 1 to {MAX_SIDE} pixels")
     return side
-
-
-def _padded_box(own: tuple[int, int], size: int) -> tuple[int, int, int, int]:
-    """Where `fit_picture` puts a picture of (width, height) `own` into its square when it pads."""
-    scale = size / max(own)
-    width, height = (max(1, round(side * scale)) for side in own)
-    left, upper = (size - width) // 2, (size - height) // 2
-    return left, upper, left + width, upper + height
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height, upright, by the header of a JPEG that has been decoded before."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about large pictures, which the decoder has judged
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            try:
-                turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-            except Exception:  # as in decoding, a damaged EXIF block counts as upright
-                turned = False
-    return (height, width) if turned else (width, height)
 
 
 def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tunit.data.augment import to_uint8
 from tunit.errors import ConfigError, DataError
-from tunit.networks.device import choose_device
+from tunit.networks.device import PRECISIONS, choose_device
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import TENSORS, Model, load_model
+from tunit.translation.networks import networks_for
+from tunit.translation.overlap import in_order
 from tunit.translation.pictures import (
     Picture,
     Pictures,
@@ -34,7 +38,10 @@ from tunit.translation.pictures import (
 )
 
 BATCH = 32  # pictures through the networks at a time, and in memory
-PRECISIONS = ("float32", "bfloat16")
+
+
+# A picture, its square, and the (S, S, 3) pixels of its results.
+Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 
 class Classified(NamedTuple):
@@ -56,7 +63,9 @@ class Translator:
     (as a `LeftOut`), whereupon the picture is skipped. A picture that is given alone still raises.
     """
 
-    def __init__(self, model: Model, *, precision: str = "float32", batch: int = BATCH) -> None:
+    def __init__(
+        self, model: Model, *, precision: str = "float32", batch: int = BATCH, compiled: bool = False
+    ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
         if batch < 1:
@@ -65,21 +74,30 @@ class Translator:
         self.precision = precision
         self.batch = batch
         self.device = model.guide.style_head.weight.device
+        self._networks = networks_for(model, self.device, precision, compiled=compiled)
 
     @classmethod
     def load(
-        cls, run: str | Path, *, device: str = "auto", precision: str = "float32", batch: int = BATCH
+        cls,
+        run: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        batch: int = BATCH,
+        compiled: bool = False,
     ) -> "Translator":
         """The model of a run folder, or of any folder that holds a model.safetensors.
 
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
-        matrices, "float32" or "bfloat16".
+        matrices, "float32" or "bfloat16". compiled: let torch.compile make the networks faster, which takes it
+        a minute or so before the first result.
 
-        Raises RunError where there is no model, ConfigError for a device that is not there.
+        Raises RunError where there is no model, ConfigError for a device or a compiler that is not there.
         """
         path = Path(run)
         folder = path.parent if path.name == TENSORS else path
-        return cls(load_model(folder, choose_device(device)), precision=precision, batch=batch)
+        model = load_model(folder, choose_device(device))
+        return cls(model, precision=precision, batch=batch, compiled=compiled)
 
     @property
     def domains(self) -> int:
@@ -212,7 +230,7 @@ class Translator:
     def _batches(
         self, opened: Iterator[tuple[str, Picture]], fit: str, report: Report | None
     ) -> Iterator[list[tuple[Picture, Square]]]:
-        stream = squares(opened, self.image_size, fit, self.model.background, report)
+        stream = squares(opened, self.image_size, fit, self.model.background, report, ahead=self.batch)
         while batch := list(islice(stream, self.batch)):
             yield batch
 
@@ -225,26 +243,45 @@ class Translator:
         for batch in batches:
             x = torch.stack([square.x for _, square in batch])
             with self._computing():
-                guidance = self.model.guide(x.to(self.device))
-            on_cpu = Guidance(guidance.logits.float().cpu(), guidance.style.float().cpu())
+                parts = [self._networks.guide(part.to(self.device)) for part in self._networks.split(x)]
+                logits = torch.cat([part.logits for part in parts])
+                style = torch.cat([part.style for part in parts])
+            on_cpu = Guidance(logits.float().cpu(), style.float().cpu())
             yield [picture for picture, _ in batch], x, on_cpu
 
-    @torch.inference_mode()
     def _redrawn(
         self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, strength: float, resize: Resize
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-        generator = self.model.generator
+        def finished(item: Drawn) -> tuple[Picture, list[Image.Image]]:
+            picture, square, drawn = item
+            return picture, [from_square(pixels, square, resize) for pixels in drawn]
+
+        drawn = self._drawn(batches, styles, strength)
+        if resize is None:
+            yield from map(finished, drawn)
+        else:  # enlarging takes its time
+            yield from in_order(finished, drawn, ahead=self.batch - 1)
+
+    @torch.inference_mode()
+    def _drawn(
+        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, strength: float
+    ) -> Iterator[Drawn]:
         for batch in batches:
-            x = torch.stack([square.x for _, square in batch]).to(self.device)
-            with self._computing():
-                content = generator.encode(x)  # once, whatever the number of styles
-                codes = [style.expand(len(x), -1) for style in styles]
-                if strength != 1:
-                    own = self.model.guide(x).style.float()
-                    codes = [own + strength * (code - own) for code in codes]
-                drawn = [to_uint8(generator.decode(content, code)).cpu().numpy() for code in codes]
-            for row, (picture, square) in enumerate(batch):
-                yield picture, [from_square(pixels[row], square, resize) for pixels in drawn]
+            for part in self._networks.split(batch):
+                with self._computing():
+                    drawn = self._draw(torch.stack([square.x for _, square in part]), styles, strength)
+                for row, (picture, square) in enumerate(part):
+                    yield picture, square, [pixels[row] for pixels in drawn]
+
+    def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
+        """x: (B, 3, S, S) in each of the styles (M, style width): M arrays (B, S, S, 3)."""
+        x = x.to(self.device)
+        content = self._networks.encode(x)  # once, whatever the number of styles
+        codes = [style.expand(len(x), -1) for style in styles]
+        if strength != 1:
+            own = self._networks.guide(x).style.float()
+            codes = [own + strength * (code - own) for code in codes]
+        return [to_uint8(self._networks.decode(content, code)).cpu().numpy() for code in codes]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -1,0 +1,145 @@
+"""Packing of large photographs against a plain full-size decode and resize, and what a large pack costs, in one run.
+
+    python benchmarks/packing.py [--quick]
+
+One process on one core. The photographs are scikit-learn's two, enlarged to 12 megapixels, with the grain of a
+camera, so that a file takes about as many bytes as a telephone's. The baseline is Pillow's: open, RGB, resize.
+"""
+
+import argparse
+import io
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from machine import write
+from paired import compare, seconds_of, spread
+from tunit.config import AugmentConfig
+from tunit.data import cache as caches
+from tunit.data.cache import Index, open_cache
+from tunit.data.decode import decode_scaled
+from tunit.data.fit import fit_picture
+from tunit.data.pack import PackSettings, pack_pictures
+
+SIZE = 128
+GRAIN = 4.0  # standard deviation, grey levels
+
+
+def photographs(number: int, width: int, height: int, *, progressive: bool) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    files = []
+    for _, sample in zip(range(number), itertools.cycle(load_sample_images().images), strict=False):
+        image = Image.fromarray(sample).resize((width, height), Image.Resampling.BICUBIC)
+        grain = rng.normal(0, GRAIN, (height, width, 1)).astype(np.float32)
+        file = io.BytesIO()
+        pixels = (np.asarray(image) + grain).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", quality=90, progressive=progressive)
+        files.append(file.getvalue())
+    return files
+
+
+def plain(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def ours(data: bytes) -> np.ndarray:
+    decoded = decode_scaled(data, SIZE)
+    return fit_picture(decoded.image, SIZE, "stretch", box=decoded.box)
+
+
+def decoding(files: list[bytes], repeats: int) -> dict[str, Any]:
+    """Pictures in memory to squares in memory."""
+    difference = [np.abs(plain(data).astype(int) - ours(data)) for data in files]
+    return {
+        "pictures": len(files),
+        "bytes each": round(sum(map(len, files)) / len(files)),
+        "mean difference, grey levels": float(np.mean([d.mean() for d in difference])),
+        "largest difference, grey levels": int(max(d.max() for d in difference)),
+        **compare(
+            lambda: [ours(data) for data in files],
+            lambda: [plain(data) for data in files],
+            work=len(files),
+            repeats=repeats,
+        ),
+    }
+
+
+def whole_pack(files: list[bytes], repeats: int) -> dict[str, Any]:
+    """The whole of `pack_pictures`, folder to pack, against the plain loop from and to files."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, counter = Path(scratch) / "photographs", itertools.count()
+        folder.mkdir()
+        for number, data in enumerate(files):
+            (folder / f"{number}.jpg").write_bytes(data)
+
+        def packed() -> None:
+            pack_pictures(folder, Path(scratch) / f"pack{next(counter)}", PackSettings(SIZE), workers=1)
+
+        def loop() -> None:
+            squares = [plain(path.read_bytes()) for path in sorted(folder.iterdir())]
+            np.save(Path(scratch) / "plain.npy", np.stack(squares))
+
+        return {"pictures": len(files), **compare(packed, loop, work=len(files), repeats=repeats)}
+
+
+def index_of(entries: int, repeats: int) -> dict[str, Any]:
+    """Opening a pack of so many pictures (8 px, for the pixels are mapped, not read), and drawing from it."""
+    import torch
+
+    from tunit.data.batches import Batches
+
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch)
+        pixels = caches.new_pixels(cache, entries, 8)
+        names = [f"folder/{number:07d}.jpg" for number in range(entries)]
+        hashes = [f"{number:032x}" for number in range(entries)]
+        caches.install(cache, pixels, Index(8, {}, "", names, [-1] * entries, [], hashes, []))
+        opening = [seconds_of(lambda: open_cache(cache)) for _ in range(repeats)]
+        packed = open_cache(cache)[1]
+        batches = Batches(
+            packed.images,
+            packed.labels,
+            AugmentConfig(),
+            seed=0,
+            device=torch.device("cpu"),
+            resident_bytes=0,
+        )
+        epochs = [seconds_of(lambda e=e: batches.rows("all", e * entries, 32)) for e in range(repeats)]
+        later = [seconds_of(lambda i=i: batches.rows("all", i * 32, 32)) for i in range(1, 200)]
+        return {
+            "entries": entries,
+            "opening, seconds": spread(opening),
+            "first batch of an epoch, seconds": spread(epochs),
+            "rows of a later batch, seconds": spread(later[1:]),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few pictures, few repeats")
+    args = parser.parse_args()
+    number, repeats = (2, 3) if args.quick else (8, 7)
+    photos = photographs(number, 4000, 3000, progressive=False)
+    result = {
+        "size": SIZE,
+        "12 megapixels": decoding(photos, repeats),
+        "12 megapixels, progressive": decoding(
+            photographs(number, 4000, 3000, progressive=True), max(3, repeats // 2)
+        ),
+        "3 megapixels": decoding(photographs(number, 2000, 1500, progressive=False), repeats),
+        "whole pack, 12 megapixels": whole_pack(photos, repeats),
+        "index": [index_of(10**power, 3) for power in ((3, 4) if args.quick else (3, 4, 5, 6))],
+    }
+    print(write("packing-quick" if args.quick else "packing", result).read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What a step needs of memory: the largest batch that fits, and activations computed again instead of kept."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tunit.config import Config
+from tunit.data.batches import make_batch
+from tunit.data.memory import available_bytes
+from tunit.errors import TrainingError
+from tunit.training.state import Networks, new_state
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
+
+SMALLEST_BATCH = 2
+ROOM = 0.8  # share of a processor's available memory that a step may fill
+_TRIED = 2, 4  # pictures, from which a processor's need is extrapolated
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on a processor."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
+    """`wanted`, or its largest half, quarter, ... that fits, down to 2; None where none does."""
+    size = wanted
+    while size >= SMALLEST_BATCH:
+        if fits(size):
+            return size
+        size //= 2
+    return None
+
+
+def fitting_batch(config: Config, device: torch.device) -> int:
+    """The config's batch size, or the largest half of it with which a joint step fits the memory of `device`.
+
+    Never more: results depend on the batch size. Raises TrainingError where not even 2 pictures fit.
+    """
+    wanted = config.optimisers.batch_size
+    found = largest_batch(fits_in(config, device), wanted)
+    if found is None:
+        raise TrainingError(
+            f"not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory of {device}: lower "
+            "--image-size, --generator-width or --discriminator-width"
+        )
+    return found
+
+
+def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingError:
+    """The error for a step of `size` pictures that ran out of memory; it names a batch size that was tried to fit."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    found = largest_batch(fits_in(config, device), size // 2)
+    remedy = (
+        "lower --image-size or the widths"
+        if found is None
+        else f"train anew with --batch-size {found}, which fits"
+    )
+    # Neither changes what is learnt, so that a run may take them up midway.
+    thrift = []
+    if config.networks.architecture == "tunit" and not config.run.micro_batch:
+        thrift.append(f"--micro-batch {found or SMALLEST_BATCH}")
+    if not config.run.checkpoint_activations:
+        thrift.append("--checkpoint-activations 1")
+    if thrift:
+        remedy += f", or go on with --resume and {' or '.join(thrift)}"
+    return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
+
+
+def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
+    """Whether a joint step on so many pictures fits: tried on a GPU, extrapolated from small ones elsewhere."""
+    if device.type != "cuda":
+        first, second = (step_bytes(config, size) for size in _TRIED)
+        each = (second - first) / (_TRIED[1] - _TRIED[0])
+        room = ROOM * available_bytes()
+        return lambda size: first + each * (size - _TRIED[0]) <= room
+
+    def fits(size: int) -> bool:
+        try:
+            try_step(config, device, size)
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            torch.cuda.empty_cache()
+        return True
+
+    return fits
+
+
+def try_step(config: Config, device: torch.device, size: int) -> None:
+    """One joint step with R1 of a fresh state on noise: as much as any step needs."""
+    state = new_state(config, device, size)
+    if config.run.checkpoint_activations:
+        checkpoint_activations(state.networks)
+    side = config.data.image_size
+    x = torch.rand(size, 3, side, side, device=device) * 2 - 1
+    y = torch.arange(size) % config.networks.domains
+    unlabelled = config.networks.architecture == "tunit" and config.data.labels == "none"
+    take_step(
+        state,
+        make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
+        torch.arange(size, device=device).flip(0),
+        Phase(joint=True, generator_average_follows=True, penalise=True),
+        config,
+    )
+
+
+def step_bytes(config: Config, size: int) -> int:
+    """The bytes that a joint step keeps for its backward passes, on the CPU: a bound, for not all live at once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = max(kept.get(storage.data_ptr(), 0), storage.nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        try_step(config, torch.device("cpu"), size)
+    return sum(kept.values())
+
+
+def checkpoint_activations(networks: Networks) -> None:
+    """Let G and D keep no activations inside their parts, but compute them again in the backward pass.
+
+    G is parted into its encoder and its decoder, D into its blocks. Results are the same; a step takes about a third
+    longer and much less memory.
+    """
+    discriminator: nn.Module = networks.discriminator
+    parts = [networks.generator.content_encoder, networks.generator.decoder]
+    for part in (*parts, *getattr(discriminator, "blocks", [])):
+        # On the object, so that names of weights, and so checkpoints, stay as they are.
+        part.forward = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,0 +1,46 @@
+"""Work on threads of their own, in order and in bounded memory, while the caller does something else."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from tunit.data.workers import usable_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_THREADS = 8  # a disk and Python's own lock keep no more of them busy
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int | None = None
+) -> Generator[Result, None, None]:
+    """`work` of every item, in the order of the items, up to `ahead` of them before they are asked for.
+
+    The items themselves are taken in the caller's thread. What `work` raises is raised where its result would
+    have come. When the caller stops early, by whatever cause, what has begun is finished and the rest dropped.
+
+    ahead: at least 1. threads: None is as many as there are cores, within reason.
+    """
+    pool = ThreadPoolExecutor(threads or min(usable_cores(), MOST_THREADS), thread_name_prefix="tunit")
+    pending: deque[Future[Result]] = deque()
+    iterator, failure = iter(items), None
+    try:
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:  # what was taken before it still comes before it
+                failure = error
+                break
+            pending.append(pool.submit(work, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    if failure is not None:
+        raise failure

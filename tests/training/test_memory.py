@@ -1,0 +1,148 @@
+"""Memory: which batch fits, what is said when none does, and activations computed again to the same results."""
+
+import pytest
+import torch
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.config import read_config
+from tunit.data.batches import make_batch
+from tunit.training import memory, steps
+from tunit.training.memory import (
+    checkpoint_activations,
+    fits_in,
+    fitting_batch,
+    is_out_of_memory,
+    largest_batch,
+    step_bytes,
+)
+from tunit.training.state import new_state
+from tunit.training.step import Phase, train_step
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(("room", "expected"), [(100, 32), (32, 32), (31, 16), (9, 8), (2, 2), (1, None)])
+def test_the_largest_half_that_fits_is_found_and_nothing_smaller_is_tried(room, expected):
+    tried = []
+
+    def fits(size):
+        tried.append(size)
+        return size <= room
+
+    assert largest_batch(fits, 32) == expected
+    assert tried == [32, 16, 8, 4, 2][: len(tried)]
+    assert tried[-1] == (expected or 2)
+
+
+def test_a_batch_that_is_no_power_of_two_is_halved_too():
+    assert largest_batch(lambda size: size <= 11, 48) == 6
+    assert largest_batch(lambda size: False, 1) is None
+
+
+def test_what_running_out_of_memory_looks_like():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def test_on_a_processor_the_need_grows_in_proportion_to_the_batch(monkeypatch):
+    config = tiny_config()
+    need = {size: step_bytes(config, size) for size in (2, 4, 8)}
+    line = need[2] + (need[4] - need[2]) * 3
+    assert need[8] == pytest.approx(line, rel=0.05)
+    for size in (4, 8):
+        monkeypatch.setattr(memory, "available_bytes", lambda size=size: need[size] * 1.02 / memory.ROOM)
+        fits = fits_in(config, CPU)
+        assert fits(size)
+        assert not fits(2 * size)
+        assert fitting_batch(config.with_overrides({"batch_size": 16}), CPU) == size
+        assert fitting_batch(config.with_overrides({"batch_size": 2}), CPU) == 2
+
+
+def test_activations_computed_again_need_less():
+    config = tiny_config(image_size=64)
+    less = step_bytes(config.with_overrides({"checkpoint_activations": 1}), 4)
+    assert less < 0.6 * step_bytes(config, 4)
+
+
+def trained(config, again):
+    """The state after three joint steps with R1 in float64."""
+    state = new_state(config, CPU)
+    for network in state.networks.named().values():
+        network.double()
+    state.queue = state.queue.double()
+    if again:
+        checkpoint_activations(state.networks)
+    torch.manual_seed(0)
+    for _ in range(3):
+        x = torch.rand(4, 3, 32, 32, dtype=torch.float64) * 2 - 1
+        train_step(
+            state,
+            make_batch(x, x.flip(3), torch.full((4,), -1)),
+            torch.tensor([2, 3, 1, 0]),
+            Phase(joint=True, generator_average_follows=True, penalise=True),
+            config.losses,
+            average_decay=0.9,
+        )
+    return state
+
+
+@pytest.mark.parametrize("adversarial_trains", ["generator and guide", "generator"])
+def test_activations_computed_again_give_the_same_weights_through_r1_too(adversarial_trains):
+    config = tiny_config(adversarial_trains=adversarial_trains, r1_weight=10.0)
+    kept, again = trained(config, False).networks.named(), trained(config, True).networks.named()
+    fresh = new_state(config, CPU).networks.named()
+    for name, network in kept.items():
+        values = again[name].state_dict()
+        assert values.keys() == network.state_dict().keys()
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(values[key], value, rtol=1e-9, atol=1e-12)
+    moved = [
+        not torch.equal(value.double(), fresh["discriminator"].state_dict()[key].double())
+        for key, value in kept["discriminator"].state_dict().items()
+    ]
+    assert all(moved)
+
+
+def out_of_memory_beyond(monkeypatch, room):
+    """As if steps of more than `room` pictures ran out of memory."""
+
+    def step(state, batch, *rest, **options):
+        if len(batch.x) > room:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 20.00 GiB")
+        return train_step(state, batch, *rest, **options)
+
+    monkeypatch.setitem(steps.STEPS, "tunit", step)
+    monkeypatch.setattr(memory, "fits_in", lambda config, device: lambda size: size <= room)
+
+
+def test_running_out_of_memory_is_one_sentence_that_names_a_batch_that_fits(tmp_path, monkeypatch, capsys):
+    pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    out_of_memory_beyond(monkeypatch, 3)
+    words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet"]
+    words += flags(batch_size=8, guide_only_batch_size=0)
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "tunit: a step of 8 pictures does not fit the memory of cpu: train anew with --batch-size 2"
+    )
+    assert "go on with --resume and --micro-batch 2 or --checkpoint-activations 1" in err
+    assert len(err.splitlines()) == 1
+    assert main([*words, "--overwrite", "--batch", "auto"]) == 0
+    assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
+
+
+def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+    from tunit.training.launch import start_run
+
+    def broken(*_, **__):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setitem(steps.STEPS, "tunit", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", tiny_config(), quiet=True)
