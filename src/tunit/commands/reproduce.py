@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from tunit.commands.pictures import say
     from tunit.config import nearest
     from tunit.errors import ConfigError, RunError
-    from tunit.experiments.driver import Plan, run_table, smoke
+    from tunit.experiments.driver import run_table
     from tunit.experiments.outcome import write_outcome
+    from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.tables import TABLES
     from tunit.report.write import write_report
 

@@ -3,75 +3,25 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tunit.config import Config, preset_differences, read_config
+from tunit.config import Config
 from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.labels import labelled_share, labels_for
-from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
+from tunit.experiments.pictures import CLASS, LABEL, read_labels, split_pictures, write_table
+from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.tables import NONE, Experiment, Table
 from tunit.networks.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
-PHASES = ("labelled_only_until", "guide_only_until", "average_from")
-SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
-    "guide_width": "4",
-    "generator_width": "4",
-    "discriminator_width": "4",
-    "queue_length": "16",
-    "checkpoint_every": "1000",
-    "sample_every": "0",
-}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a table is run."""
-
-    data: Path
-    out: Path
-    held_back: Path | None = None
-    base: str = "paper"  # preset that every row departs from
-    overrides: tuple[tuple[str, str], ...] = ()  # for every row
-    seeds: int = 1
-    features: str = "random-vgg16"
-    preprocessing: str = "clean"
-    most_sources: int = 0
-
-    def folder(self, table: Table, row: Experiment, seed: int) -> Path:
-        """Where a row's runs lie."""
-        name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
-        return self.out / table.name / name / f"seed-{seed}"
-
-
-def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
-    """The row's config: the plan's base, the preset's differences from the paper, the row's and the plan's overrides.
-
-    The phases of the schedule keep their share of the steps when --steps, or another base, changes these; the number
-    of domains is the number of classes unless the row says otherwise.
-    """
-    config = read_config(plan.base).with_overrides({"domains": len(split.classes), "labels": "none"})
-    differences = preset_differences(preset)
-    config = config.with_overrides(differences)
-    given = dict(plan.overrides)
-    own_steps = 0 if plan.base == "paper" else read_config(plan.base).schedule.steps
-    steps = int(given.pop("steps", own_steps))
-    if steps:
-        full = read_config(preset)
-        scale = steps / read_config("paper").schedule.steps
-        phases = {name: round(getattr(full.schedule, name) * scale) for name in PHASES}
-        config = config.with_overrides({"steps": max(1, round(full.schedule.steps * scale)), **phases})
-    config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
-    return config.with_overrides({"seed": seed})
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = print) -> dict[str, Any]:
@@ -195,8 +145,3 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "batch size": config.optimisers.batch_size,
         "domains": config.networks.domains,
     }
-
-
-def smoke(plan: Plan) -> Plan:
-    """The same plan as a trial of the path alone: a few steps of tiny networks."""
-    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)

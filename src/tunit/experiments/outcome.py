@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tunit.experiments.driver import Plan
+from tunit.experiments.plan import Plan
 from tunit.experiments.tables import Table
 
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
