@@ -98,7 +98,7 @@ def main() -> None:
                 total += measured[kind]["seconds in all"]
         hours[table.name] = round(total / 3600, 2)
     result = {**vars(args), "trainings": measured, "hours of training, one at a time": hours}
-    print(write(f"tables-{args.base}", result).read_text())
+    print(write(args.base, result).read_text())
 
 
 if __name__ == "__main__":

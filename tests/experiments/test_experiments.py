@@ -1,6 +1,7 @@
 """The experiments: their data, their settings, the whole path made tiny, and the table that comes out."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn.datasets import make_blobs
 
 from tiny_run import write_pictures
 from tunit.cli import main
-from tunit.config import preset_differences, read_config
+from tunit.config import preset_differences, preset_names, read_config
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.experiments import driver
@@ -17,10 +18,17 @@ from tunit.experiments.labels import few_of, k_means
 from tunit.experiments.outcome import write_outcome
 from tunit.experiments.pictures import Split, read_labels, split_pictures, write_table
 from tunit.experiments.plan import Plan, config_of, smoke
-from tunit.experiments.tables import LABEL_SOURCES, TABLE1, TABLES
+from tunit.experiments.table import LABEL_SOURCES, chosen
+from tunit.experiments.tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SEPARATE_ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
+
+
+def needs(preset):
+    """SEMIT's rows stand in table 3 whether its preset comes with the package or not."""
+    if preset == "semit" and preset not in preset_names():
+        pytest.skip("preset semit is not there")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,7 @@ def test_k_means_finds_blobs():
 def test_few_labels_are_balanced_over_classes_and_seeded(share):
     split = Split([(f"{name}{i}", name) for name in "ab" for i in range(40)], [])
     kept = few_of(split, share, 3)
+    assert few_of(split, share, 3, 35).keys() >= kept.keys() or share == 1
     counts = [sum(of == name for of in kept.values()) for name in "ab"]
     assert counts == [max(1, round(40 * share))] * 2
     assert kept == few_of(split, share, 3)
@@ -78,6 +87,7 @@ def test_every_row_has_a_preset_labels_and_a_config(table, row):
     assert row.labels in LABEL_SOURCES
     split = Split([("1", "a"), ("2", "b")], [])
     for preset in filter(None, (row.preset, row.first)):
+        needs(preset)
         config = config_of(row, preset, Plan("data", "out"), split, 5)
         assert config.run.seed == 5
     assert {row.name for row in table.rows} >= set(table.map_of)
@@ -131,6 +141,7 @@ def test_rows_keep_their_relation_to_the_papers_schedule_under_a_small_base(name
 
 @pytest.mark.parametrize(("table", "row"), SEPARATE_ROWS, ids=lambda value: value.name)
 def test_under_the_papers_base_a_row_is_its_preset(table, row):
+    needs(row.preset)
     split = Split([(str(k), str(k)) for k in range(10)], [])
     config = config_of(row, row.preset, Plan("data", "out"), split, 0)
     assert config.schedule == read_config(row.preset).schedule
@@ -250,3 +261,69 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
 def test_mistakes_are_one_sentence(pictures, tmp_path, capsys, words, message):
     assert main(["reproduce", *words, "--data", str(pictures), "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["TUNIT", "SEMIT", "FUNIT"])
+def test_a_first_word_takes_all_rows_of_a_model(name):
+    rows, unknown = chosen(TABLE3, (name,))
+    assert [row.name for row in rows] == [f"{name} {ratio} %" for ratio in (1, 2, 4, 8, 20, 40, 60, 80)]
+    assert not unknown
+
+
+def test_rows_are_chosen_by_name_whatever_the_spaces_and_in_the_tables_order():
+    rows, _ = chosen(TABLE3, ("TUNIT 8 %", "FUNIT1%"))
+    assert [row.name for row in rows] == ["FUNIT 1 %", "TUNIT 8 %"]
+    assert [row.name for row in chosen(CLUSTERING, ("IIC",))[0]] == ["IIC"]  # a whole name is no first word
+    assert len(chosen(TABLE2, ())[0]) == len(TABLE2.rows)
+    assert chosen(TABLE3, ("TUNIT", "TUNIT 3 %")) == ([], "TUNIT 3 %")
+
+
+def test_names_of_rows_are_unambiguous_also_as_folders():
+    for table in TABLES.values():
+        plan = Plan(Path("data"), Path("out"))
+        folders = {plan.folder(table, row, 0) for row in table.rows}
+        assert len(folders) == len(table.rows)
+
+
+PRINTED = {  # cells of the paper's tables 2 and 3, read off again
+    ("K = 20", "AnimalFaces-10", "mean coverage"): 0.778,
+    ("K = 50", "Food-10", "mean density"): 1.067,
+    ("K = 500", "AnimalFaces-10", "mFID"): 67.2,
+    ("K = 1000", "Food-10", "mFID"): 60.7,
+    ("FUNIT 1 %", "Food-10", "mFID"): 195.7,
+    ("FUNIT 80 %", "Food-101", "mFID"): 67.4,
+    ("SEMIT 8 %", "AnimalFaces-149", "mFID"): 120.3,
+    ("TUNIT 40 %", "AnimalFaces-149", "mFID"): 79.9,
+    ("TUNIT 2 %", "Food-101", "mFID"): 74.4,
+}
+
+
+def test_the_papers_figures_stand_in_the_right_cells():
+    rows = {row.name: row for table in (TABLE2, TABLE3) for row in table.rows}
+    assert {key: rows[key[0]].paper[key[1]][key[2]] for key in PRINTED} == PRINTED
+
+
+def test_funit_learns_from_the_labelled_pictures_alone_in_batches_of_what_is_there(pictures, tmp_path):
+    plan = smoke(Plan(pictures, tmp_path, overrides=(("threads", "1"), ("device", "cpu"))))
+    (outcome,) = run_table(TABLE3, plan, only=("FUNIT 4 %",))
+    row = chosen(TABLE3, ("FUNIT 4 %",))[0][0]
+    folder = plan.folder(TABLE3, row, 0)
+    assert sorted(read_labels(folder / "labelled.csv").values()) == [
+        (n, n) for n in ("apples", "pears", "plums")
+    ]
+    assert outcome["settings"]["batch size"] == 3
+    assert outcome["pictures"] == [39, 9]  # translations are compared with all training pictures
+    assert "accuracy" not in outcome["figures"]
+    assert outcome["figures"]["mFID"] > 0
+
+
+def test_few_labels_of_tunit_leave_the_others_in_the_table(pictures, tmp_path):
+    plan = smoke(Plan(pictures, tmp_path, overrides=(("threads", "1"), ("device", "cpu")), base="tables-32"))
+    (outcome,) = run_table(TABLE3, plan, only=("TUNIT 20 %",))
+    folder = plan.folder(TABLE3, chosen(TABLE3, ("TUNIT 20 %",))[0][0], 0)
+    labels = [label for _, label in read_labels(folder / "labelled.csv").values()]
+    assert (len(labels), labels.count("")) == (39, 30)
+    config = read_config(str(folder / "run" / "config.toml"))
+    assert config.data.labelled_ratio == pytest.approx(9 / 39)
+    assert config.networks.candidate_heads == 0
+    assert 0 <= outcome["figures"]["accuracy"] <= 1

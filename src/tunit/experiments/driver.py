@@ -13,10 +13,11 @@ from tunit.config import Config
 from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
+from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.labels import labelled_share, labels_for
-from tunit.experiments.pictures import CLASS, LABEL, read_labels, split_pictures, write_table
+from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.tables import NONE, Experiment, Table
+from tunit.experiments.table import NONE, Experiment, Table, chosen
 from tunit.networks.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
@@ -30,7 +31,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
     done = folder / "outcome.json"
     if done.is_file():
         return dict(json.loads(done.read_text("utf-8")))
-    split = split_pictures(plan.data, plan.held_back)
+    split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
+    config = config_of(row, row.preset, plan, split, seed)
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
     first: Path | None = None
@@ -38,9 +40,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         first = folder / "first"
         say(f"{row.name}, seed {seed}: first training ({row.first})")
         train_to_end(train, first, config_of(row, row.first, plan, split, seed))
-    config = config_of(row, row.preset, plan, split, seed)
     labels = labels_for(
-        row.labels,
+        row,
         split,
         train,
         folder / "packed",
@@ -48,19 +49,36 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         clusters=config.networks.domains,
         features=plan.features,
         first=first,
-        share=row.labelled_share,
         seed=seed,
     )
     if labels is not None:
-        train = write_table(folder / "labelled.csv", split.train, labels)
-        given = {"labels": "csv", "label_column": LABEL}
-        if row.labelled_share:
-            given["labelled_ratio"] = str(labelled_share(labels, split))
-        config = config.with_overrides(given)
+        train, config = _labelled(row, split, labels, folder, config)
     if row.guide_kept and first is not None:
         config = config.with_overrides({"guide_from": str(first)})
     say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
     train_to_end(train, folder / "run", config)
+    outcome = _measured(row, plan, split, config, folder, held, seed)
+    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
+    return outcome
+
+
+def _labelled(
+    row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
+) -> tuple[Path, Config]:
+    """The table that a training with labels learns from, and its config."""
+    pictures = [p for p in split.train if p[0] in labels] if row.labelled_alone else split.train
+    given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
+    if row.few_labels and config.data.labelled_ratio:  # of the presets that take steps in turn
+        given["labelled_ratio"] = labelled_share(labels, split)
+    if row.labelled_alone:  # a handful of pictures makes batches of that handful
+        given["batch_size"] = min(config.optimisers.batch_size, len(pictures))
+    return write_table(folder / "labelled.csv", pictures, labels), config.with_overrides(given)
+
+
+def _measured(
+    row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
+) -> dict[str, Any]:
+    """What is kept of a row: its figures, and what they were measured with."""
     result = evaluate_run(
         folder / "run",
         held,
@@ -76,9 +94,14 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
     )
     found = result.as_json()
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
-    if row.labels != NONE and not row.labelled_share:
+    if row.labels != NONE and not row.few_labels:
         figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
-    outcome = {
+    elif config.networks.architecture == "funit":
+        figures.pop("accuracy", None)  # it is told the classes and learns none
+    if row.strengths:
+        classes = plan.classes or tuple(split.classes)
+        figures |= attribute_figures(folder / "run", split, (classes[0], classes[1]), row.strengths)
+    return {
         "row": row.name,
         "seed": seed,
         "figures": figures,
@@ -87,8 +110,6 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         "pictures": [len(split.train), len(split.held)],
         "settings": _settings_of(config),
     }
-    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
-    return outcome
 
 
 def train_to_end(source: Path, out: Path, config: Config) -> None:
@@ -109,7 +130,7 @@ def run_table(
     table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = print
 ) -> list[dict[str, Any]]:
     """All rows (or those named) for all seeds; a row that fails is said and left out, the others go on."""
-    rows = [row for row in table.rows if not only or row.name in only]
+    rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
@@ -144,4 +165,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "steps": config.schedule.steps,
         "batch size": config.optimisers.batch_size,
         "domains": config.networks.domains,
+        "candidate heads": config.networks.candidate_heads,
+        "overclusters": config.networks.overclusters,
+        "marginal balance": config.losses.marginal_balance,
     }

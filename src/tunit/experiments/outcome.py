@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunit.experiments.plan import Plan
-from tunit.experiments.tables import Table
+from tunit.experiments.table import Table
 
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 SMALL = {"mFID": 1}  # decimals, 3 for the others

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunit.config import Config, preset_differences, read_config
 from tunit.experiments.pictures import Split
-from tunit.experiments.tables import Experiment, Table
+from tunit.experiments.table import Experiment, Table
 
 PAPER = "paper"
 SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
@@ -31,6 +31,7 @@ class Plan:
     features: str = "random-vgg16"
     preprocessing: str = "clean"
     most_sources: int = 0
+    classes: tuple[str, ...] = ()  # these alone, in this order where it matters; none for all
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """Where a row's runs lie."""
