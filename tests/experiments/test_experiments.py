@@ -203,6 +203,19 @@ def test_the_sequential_run_begins_with_the_first_ones_guide(done):
     assert str(plan.folder(TABLE1, row, 0) / "first") in config
 
 
+def test_k_means_may_see_other_features_than_the_figures(pictures, tmp_path, monkeypatch):
+    asked = []
+
+    def noted(row, *words, features, **more):
+        asked.append(features)
+        raise DataError("enough")
+
+    monkeypatch.setattr(driver, "labels_for", noted)
+    for own in ("", "moco.pth.tar"):
+        run_table(TABLE1, Plan(pictures, tmp_path, cluster_features=own), only=("D",), say=lambda text: None)
+    assert asked == ["random-vgg16", "moco.pth.tar"]
+
+
 def test_what_is_done_is_not_done_again(done, monkeypatch):
     plan, outcomes = done
     monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained again"))

@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
     parser.add_argument("--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate")
     parser.add_argument(
+        "--cluster-features",
+        default="",
+        metavar="NETWORK",
+        help="for row D, whose labels are k-means on features [that of --features]; the paper takes MoCo v2's checkpoint",
+    )
+    parser.add_argument(
         "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
     )
     parser.add_argument(
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=tuple(settings_of(args).items()),
         seeds=args.seeds,
         features=args.features,
+        cluster_features=args.cluster_features,
         preprocessing=args.preprocessing,
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),

@@ -47,7 +47,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         folder / "packed",
         size=config.data.image_size,
         clusters=config.networks.domains,
-        features=plan.features,
+        features=plan.cluster_features or plan.features,
         first=first,
         seed=seed,
     )

@@ -29,6 +29,7 @@ class Plan:
     overrides: tuple[tuple[str, str], ...] = ()  # for every row
     seeds: int = 1
     features: str = "random-vgg16"
+    cluster_features: str = ""  # that k-means sees; the same unless given
     preprocessing: str = "clean"
     most_sources: int = 0
     classes: tuple[str, ...] = ()  # these alone, in this order where it matters; none for all
