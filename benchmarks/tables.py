@@ -18,7 +18,8 @@ from tunit.data.batches import Batches, batch_permutation
 from tunit.errors import ConfigError
 from tunit.experiments.pictures import Split
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.tables import NONE, TABLES
+from tunit.experiments.table import NONE
+from tunit.experiments.tables import TABLES
 from tunit.networks.device import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
@@ -89,7 +90,9 @@ def main() -> None:
                 except ConfigError:
                     print(f"{table.name}, {row.name}: no preset {preset} here")
                     continue
-                labelled = row.labels != NONE and preset == row.preset and not row.labelled_share
+                labelled = (
+                    row.labels != NONE and preset == row.preset and (row.labelled_alone or not row.few_labels)
+                )
                 # Rows that differ in weights or labels alone take the same time: measure each kind once.
                 kind = f"{preset}, {config.networks.domains} domains"
                 if kind not in measured:

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster-features",
         default="",
         metavar="NETWORK",
-        help="for row D, whose labels are k-means on features [that of --features]; the paper takes MoCo v2's checkpoint",
+        help="for row D: k-means on these features [--features]; the paper takes MoCo v2's checkpoint",
     )
     parser.add_argument(
         "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
