@@ -186,7 +186,7 @@ def test_the_page_and_the_markdown_say_the_same(tmp_path):
         assert cell in text
         assert cell in html
     assert "- not found: TUNIT beats clustering beforehand (mFID 15.5 (G), 11.5 (C); in 0 of 2 seeds)" in text
-    assert "not tried: 1 claims" in text
+    assert "not tried: 1 of 4, as rows" in text
     assert html.count("<svg") == 3  # ours and two sets of the paper's
     assert "prefers-color-scheme:dark" in html
     assert 'name="viewport"' in html

@@ -51,7 +51,9 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
         lines += ["", "What the paper claims, in our figures:", ""]
         lines += [f"- {claim.verdict}: {claim.words} ({claim.detail})" for claim in tried]
         if len(tried) < len(claims):
-            lines.append(f"- not tried: {len(claims) - len(tried)} claims about rows that were not run")
+            lines.append(
+                f"- not tried: {len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run"
+            )
     return "\n".join(lines) + "\n"
 
 

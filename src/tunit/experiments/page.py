@@ -88,7 +88,7 @@ def _claims(claims: Sequence[Claim]) -> str:
     ]
     if len(tried) < len(claims):
         items.append(
-            f"<li><b>not tried</b>{len(claims) - len(tried)} claims about rows that were not run</li>"
+            f"<li><b>not tried</b>{len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run</li>"
         )
     return f'<h2>What the paper claims</h2><ul class="findings">{"".join(items)}</ul>' if items else ""
 
