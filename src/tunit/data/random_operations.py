@@ -114,9 +114,10 @@ def brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 def sharpness(image: Tensor, factor: Tensor) -> Tensor:
     """From a blurred picture (factor 0) through the picture (1) beyond; the outermost pixels stay."""
-    kernel = torch.tensor(SMOOTH, device=image.device, dtype=image.dtype).view(1, 1, 3, 3) / sum(SMOOTH)
+    kernel = torch.tensor(SMOOTH, device=image.device, dtype=image.dtype).view(1, 1, 3, 3)
     height, width = image.shape[2:]
-    inner = F.conv2d(image.reshape(-1, 1, height, width), kernel)
+    # Whole numbers, so that the sums are exact at any precision of convolutions.
+    inner = F.conv2d(image.reshape(-1, 1, height, width), kernel) / sum(SMOOTH)
     inner = inner.view(*image.shape[:2], height - 2, width - 2)
     blurred = image.clone()
     blurred[:, :, 1:-1, 1:-1] = (inner + 0.5).floor().clamp(0, VALUES - 1)

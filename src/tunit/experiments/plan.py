@@ -51,7 +51,9 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
     if "steps" in given:
         share = base.with_overrides({"steps": given.pop("steps")}).schedule.steps / base.schedule.steps
     config = base.with_overrides({"domains": len(split.classes), "labels": "none"})
-    config = config.with_overrides(preset_differences(preset) | scaled(read_config(preset), base, share))
+    config = config.with_overrides(
+        preset_differences(preset) | scaled(read_config(preset).resolved_schedule(), base, share)
+    )
     config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
     return config.with_overrides({"seed": seed})
 
@@ -64,7 +66,7 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     schedule, E alone as many steps as E has there, and a row whose G and D train throughout has 200 / 135 of the
     base's joint steps. Batches keep their ratio to the paper's 32.
 
-    row: the config of a preset based on the paper; base: with phases in steps; share: of the base's steps.
+    row: the config of a preset based on the paper; row and base: with phases in steps; share: of the base's steps.
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
