@@ -55,7 +55,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car)."""
+    """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car).
+
+    For food the layouts `food-10` and `food-101` put randomly chosen operations in the place of affine and jitter.
+    """
 
     flip: float = setting(0.5, "probability of a horizontal flip, both views", low=0, high=1)
     rotation: float = setting(20.0, "largest rotation, degrees", low=0, high=180)
@@ -71,6 +74,10 @@ class AugmentConfig:
     contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
     saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
     hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
+    random_operations: int = setting(
+        0, "operations on x+ chosen as in RandAugment, after all others; the paper uses such for food", low=0
+    )
+    random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         default="random-vgg16",
         metavar="NETWORK",
-        help="random-vgg16, inception, dinov2, or a TorchScript or .pt2 file [random-vgg16]",
+        help="random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar [random-vgg16]",
     )
     parser.add_argument(
         "--preprocessing",

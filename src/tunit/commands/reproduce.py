@@ -2,10 +2,13 @@
 
   tunit reproduce table1 --data animal_faces/ --out experiments
   tunit reproduce clustering --data photos/ --out experiments --steps 20000 --image-size 64 --seeds 3
-  tunit reproduce table1 --data creatures/factors.csv --out experiments --only A,G --base demo --smoke
+  tunit reproduce table1 --data creatures/factors.csv --out experiments --base tables-32 --jobs 2 --threads 1
+  tunit reproduce table3 --data creatures/factors.csv --out experiments --only "TUNIT 1 %,FUNIT" --smoke
+  tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
 --data has class folders, or is a CSV with a label column; a fifth of every class is held back unless --held-back says
-otherwise. Runs that are done are skipped, runs that stopped go on. With --steps the phases keep their shares.
+otherwise. Runs that are done are skipped, runs that stopped go on. With --steps the phases keep their shares. Presets
+tables-32 and tables-64 are made for two CPU cores.
 Writes OUT/TABLE.md and OUT/TABLE.html: ours with mean and spread over the seeds, beside the paper's; for table2 also
 reports with maps of the styles.
 """
@@ -20,13 +23,26 @@ HELP = "rerun a table of the paper"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit reproduce`."""
-    parser.add_argument("table", metavar="TABLE", help="clustering, table1, table2, table3 or ablation")
+    parser.add_argument(
+        "table", metavar="TABLE", help="clustering, table1, table2, table3, figure4 or ablation"
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="pictures with classes")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where runs and tables go")
     parser.add_argument(
         "--held-back", type=Path, metavar="FOLDER", help="held-back pictures [a fifth of --data]"
     )
-    parser.add_argument("--only", default="", metavar="A,G", help="these rows alone")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="A,G",
+        help="these rows alone; a first word such as TUNIT takes all rows that begin with it",
+    )
+    parser.add_argument(
+        "--between",
+        default="",
+        metavar="A,B",
+        help="these classes alone; figure4 translates A into B [its first two]",
+    )
     parser.add_argument(
         "--base", default="paper", metavar="NAME", help="preset that the rows depart from [paper]"
     )
@@ -34,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time [1]")
     parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
     parser.add_argument("--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate")
+    parser.add_argument(
+        "--cluster-features",
+        default="",
+        metavar="NETWORK",
+        help="for row D: k-means on these features [--features]; the paper takes MoCo v2's checkpoint",
+    )
     parser.add_argument(
         "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
     )
@@ -48,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
     from tunit.commands.pictures import say
     from tunit.config import nearest
     from tunit.errors import ConfigError, RunError
-    from tunit.experiments.driver import Plan, run_table, smoke
+    from tunit.experiments.driver import run_table
     from tunit.experiments.outcome import write_outcome
+    from tunit.experiments.plan import Plan, smoke
+    from tunit.experiments.table import chosen
     from tunit.experiments.tables import TABLES
     from tunit.report.write import write_report
 
@@ -59,10 +83,12 @@ def run(args: argparse.Namespace) -> int:
         )
     table = TABLES[args.table]
     only = tuple(name.strip() for name in args.only.split(",") if name.strip())
-    names = [row.name for row in table.rows]
-    for name in only:
-        if name not in names:
-            raise ConfigError(f"{args.table} has no row {name!r}{nearest(name, names)} ({', '.join(names)})")
+    rows, unknown = chosen(table, only)
+    if unknown:
+        names = [row.name for row in table.rows]
+        raise ConfigError(
+            f"{args.table} has no row {unknown!r}{nearest(unknown, names)} ({', '.join(names)})"
+        )
     for name in ("seeds", "jobs"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} is {getattr(args, name)}: take at least 1")
@@ -74,8 +100,10 @@ def run(args: argparse.Namespace) -> int:
         overrides=tuple(settings_of(args).items()),
         seeds=args.seeds,
         features=args.features,
+        cluster_features=args.cluster_features,
         preprocessing=args.preprocessing,
         most_sources=args.sources,
+        classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     markdown, page = write_outcome(table, plan, outcomes)
@@ -85,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         folder = plan.folder(table, row, 0) / "run"
         if row.name in table.map_of and any(outcome["row"] == row.name for outcome in outcomes):
             print(f"map of styles, {row.name}: {write_report(folder)}")
-    expected = len(only or names) * args.seeds
+    expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(
             f"{expected - len(outcomes)} of {expected} trainings failed (see above): mend and call again"

@@ -1,7 +1,8 @@
 """The two views of a batch: x (perhaps flipped) and x+ (a random transform), batched, on the device.
 
-Geometry is one affine map per picture, so that a picture is resampled once; colour jitter follows. Parts that
-come from outside the picture are mirrored, since black corners would tell the views from real pictures.
+Geometry is one affine map per picture, so that a picture is resampled once; colour jitter follows, and for food
+randomly chosen operations. Parts that come from outside the picture are mirrored, since black corners would tell the
+views from real pictures.
 """
 
 import math
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.config import AugmentConfig
+from tunit.data.random_operations import random_operations
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
@@ -37,7 +39,10 @@ def two_views(x: Tensor, settings: AugmentConfig, generator: torch.Generator) ->
     theta = random_affine(batch, settings, generator).to(x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return plain, jitter(moved, settings, generator)
+    moved = jitter(moved, settings, generator)
+    if settings.random_operations:
+        moved = random_operations(moved, settings.random_operations, settings.random_magnitude, generator)
+    return plain, moved
 
 
 def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generator) -> Tensor:

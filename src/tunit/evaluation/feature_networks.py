@@ -6,7 +6,7 @@ References:
     [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that FID is defined by.
     [2] Naeem et al. Reliable fidelity and diversity metrics, ICML 2020 (random embeddings, section 3.3).
     [3] Oquab et al. DINOv2, 2023. [4] Parmar et al. On aliased resizing and surprising subtleties in GAN
-    evaluation, CVPR 2022 (`clean`).
+    evaluation, CVPR 2022 (`clean`). [5] Chen et al. Improved baselines with momentum contrastive learning, 2020.
 """
 
 import warnings
@@ -22,12 +22,19 @@ from torch import Tensor, nn
 
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched
+from tunit.evaluation.resnet import load_moco
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 )
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 INCEPTION_SIDE = 299
+# Its publisher names no SHA-256, and what cannot be checked is not fetched: it is given by path alone.
+MOCO_ADDRESS = (
+    "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
+)
+MOCO_SUFFIXES = (".pth", ".tar")
+MOCO_SIDE = 224
 DINOV2 = "facebook/dinov2-small"
 DINOV2_SIDE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,12 +63,13 @@ class FeatureNetwork:
 def load_feature_network(
     name: str = DEFAULT, *, preprocessing: str = "clean", device: torch.device | str = "cpu"
 ) -> FeatureNetwork:
-    """The feature network `name`: "random-vgg16", "inception", "dinov2", or a TorchScript or .pt2 file.
+    """The feature network `name`: "random-vgg16", "inception", "dinov2", or a file: TorchScript, .pt2, or
+    MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
 
-    A file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives (B, width); the FID
-    Inception network is known by its layers, and treated as `inception`. preprocessing: how pictures come to the
-    Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's numbers (ImageNet
-    normalisation, nearest-neighbour resize).
+    A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives
+    (B, width); the FID Inception network is known by its layers, and treated as `inception`. preprocessing: how
+    pictures come to the Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's
+    numbers (ImageNet normalisation, nearest-neighbour resize).
 
     Raises ConfigError for what is not there or cannot be read, UnreachableError for what cannot be fetched.
     """
@@ -73,6 +81,11 @@ def load_feature_network(
         return FeatureNetwork(name, network, device)
     if name == "dinov2":
         return FeatureNetwork(name, _dinov2(device), device)
+    if name == "moco-v2":
+        raise ConfigError(
+            f"moco-v2 is not fetched, as no hash of it is known to check it by: fetch {MOCO_ADDRESS} and give "
+            "--features FILE"
+        )
     if name == "inception":
         path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
     else:
@@ -80,8 +93,10 @@ def load_feature_network(
         if not path.is_file():
             raise ConfigError(
                 f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "
-                "or the path of a TorchScript or .pt2 file"
+                "or the path of a TorchScript or .pt2 file, or of MoCo v2's checkpoint"
             )
+    if path.suffix in MOCO_SUFFIXES:
+        return FeatureNetwork(f"moco-v2 ({path.name})", _moco(path, device), device)
     module = _load_file(path, device)
     if hasattr(module, "layers") and path.suffix != ".pt2":
         kind = f"inception ({preprocessing})"
@@ -174,6 +189,19 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
         raise ConfigError(
             f"{path} is no TorchScript or .pt2 network ({reason}): save it with torch.jit.save or torch.export.save"
         ) from None
+
+
+def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The 2,048 features of ResNet-50 trained by MoCo v2 [5], on which the paper's configuration D clusters."""
+    network = load_moco(path).to(device)
+
+    def extract(x: Tensor) -> Tensor:
+        side = (MOCO_SIDE, MOCO_SIDE)
+        x = F.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
+        features: Tensor = network(imagenet_normalised(x))
+        return features
+
+    return extract
 
 
 def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -3,75 +3,26 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tunit.config import Config, preset_differences, read_config
+from tunit.config import Config
 from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
+from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.labels import labelled_share, labels_for
 from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
-from tunit.experiments.tables import NONE, Experiment, Table
+from tunit.experiments.plan import Plan, config_of
+from tunit.experiments.table import NONE, Experiment, Table, chosen
 from tunit.networks.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
-PHASES = ("labelled_only_until", "guide_only_until", "average_from")
-SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
-    "guide_width": "4",
-    "generator_width": "4",
-    "discriminator_width": "4",
-    "queue_length": "16",
-    "checkpoint_every": "1000",
-    "sample_every": "0",
-}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a table is run."""
-
-    data: Path
-    out: Path
-    held_back: Path | None = None
-    base: str = "paper"  # preset that every row departs from
-    overrides: tuple[tuple[str, str], ...] = ()  # for every row
-    seeds: int = 1
-    features: str = "random-vgg16"
-    preprocessing: str = "clean"
-    most_sources: int = 0
-
-    def folder(self, table: Table, row: Experiment, seed: int) -> Path:
-        """Where a row's runs lie."""
-        name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
-        return self.out / table.name / name / f"seed-{seed}"
-
-
-def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
-    """The row's config: the plan's base, the preset's differences from the paper, the row's and the plan's overrides.
-
-    The phases of the schedule keep their share of the steps when --steps, or another base, changes these; the number
-    of domains is the number of classes unless the row says otherwise.
-    """
-    config = read_config(plan.base).with_overrides({"domains": len(split.classes), "labels": "none"})
-    differences = preset_differences(preset)
-    config = config.with_overrides(differences)
-    given = dict(plan.overrides)
-    own_steps = 0 if plan.base == "paper" else read_config(plan.base).schedule.steps
-    steps = int(given.pop("steps", own_steps))
-    if steps:
-        full = read_config(preset)
-        scale = steps / read_config("paper").schedule.steps
-        phases = {name: round(getattr(full.schedule, name) * scale) for name in PHASES}
-        config = config.with_overrides({"steps": max(1, round(full.schedule.steps * scale)), **phases})
-    config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
-    return config.with_overrides({"seed": seed})
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = print) -> dict[str, Any]:
@@ -80,7 +31,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
     done = folder / "outcome.json"
     if done.is_file():
         return dict(json.loads(done.read_text("utf-8")))
-    split = split_pictures(plan.data, plan.held_back)
+    split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
+    config = config_of(row, row.preset, plan, split, seed)
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
     first: Path | None = None
@@ -88,29 +40,45 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         first = folder / "first"
         say(f"{row.name}, seed {seed}: first training ({row.first})")
         train_to_end(train, first, config_of(row, row.first, plan, split, seed))
-    config = config_of(row, row.preset, plan, split, seed)
     labels = labels_for(
-        row.labels,
+        row,
         split,
         train,
         folder / "packed",
         size=config.data.image_size,
         clusters=config.networks.domains,
-        features=plan.features,
+        features=plan.cluster_features or plan.features,
         first=first,
-        share=row.labelled_share,
         seed=seed,
     )
     if labels is not None:
-        train = write_table(folder / "labelled.csv", split.train, labels)
-        given = {"labels": "csv", "label_column": LABEL}
-        if row.labelled_share:
-            given["labelled_ratio"] = str(labelled_share(labels, split))
-        config = config.with_overrides(given)
+        train, config = _labelled(row, split, labels, folder, config)
     if row.guide_kept and first is not None:
         config = config.with_overrides({"guide_from": str(first)})
     say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
     train_to_end(train, folder / "run", config)
+    outcome = _measured(row, plan, split, config, folder, held, seed)
+    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
+    return outcome
+
+
+def _labelled(
+    row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
+) -> tuple[Path, Config]:
+    """The table that a training with labels learns from, and its config."""
+    pictures = [p for p in split.train if p[0] in labels] if row.labelled_alone else split.train
+    given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
+    if row.few_labels and config.data.labelled_ratio:  # of the presets that take steps in turn
+        given["labelled_ratio"] = labelled_share(labels, split)
+    if row.labelled_alone:  # a handful of pictures makes batches of that handful
+        given["batch_size"] = min(config.optimisers.batch_size, len(pictures))
+    return write_table(folder / "labelled.csv", pictures, labels), config.with_overrides(given)
+
+
+def _measured(
+    row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
+) -> dict[str, Any]:
+    """What is kept of a row: its figures, and what they were measured with."""
     result = evaluate_run(
         folder / "run",
         held,
@@ -126,9 +94,14 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
     )
     found = result.as_json()
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
-    if row.labels != NONE and not row.labelled_share:
+    if row.labels != NONE and not row.few_labels:
         figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
-    outcome = {
+    elif config.networks.architecture == "funit":
+        figures.pop("accuracy", None)  # it is told the classes and learns none
+    if row.strengths:
+        classes = plan.classes or tuple(split.classes)
+        figures |= attribute_figures(folder / "run", split, (classes[0], classes[1]), row.strengths)
+    return {
         "row": row.name,
         "seed": seed,
         "figures": figures,
@@ -137,8 +110,6 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
         "pictures": [len(split.train), len(split.held)],
         "settings": _settings_of(config),
     }
-    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
-    return outcome
 
 
 def train_to_end(source: Path, out: Path, config: Config) -> None:
@@ -159,7 +130,7 @@ def run_table(
     table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = print
 ) -> list[dict[str, Any]]:
     """All rows (or those named) for all seeds; a row that fails is said and left out, the others go on."""
-    rows = [row for row in table.rows if not only or row.name in only]
+    rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
@@ -194,9 +165,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "steps": config.schedule.steps,
         "batch size": config.optimisers.batch_size,
         "domains": config.networks.domains,
+        "candidate heads": config.networks.candidate_heads,
+        "overclusters": config.networks.overclusters,
+        "marginal balance": config.losses.marginal_balance,
     }
-
-
-def smoke(plan: Plan) -> Plan:
-    """The same plan as a trial of the path alone: a few steps of tiny networks."""
-    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)

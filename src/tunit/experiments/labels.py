@@ -13,7 +13,7 @@ from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of
 from tunit.evaluation.protocol import guidance_of
 from tunit.experiments.pictures import CLASS, Split, path_of_names
-from tunit.experiments.tables import CLASSES, FEATURES, FIRST, IMAGES, NONE
+from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
 from tunit.networks.device import choose_device
 from tunit.networks.model_file import load_model
 
@@ -21,7 +21,7 @@ RESTARTS = 10  # of k-means, as scikit-learn recommends for it
 
 
 def labels_for(
-    kind: str,
+    row: Experiment,
     split: Split,
     table: Path,
     cache: Path,
@@ -30,20 +30,21 @@ def labels_for(
     clusters: int,
     features: str,
     first: Path | None,
-    share: float,
     seed: int,
     device: str = "auto",
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
-    kind: one of the sources in `tables`. table: a CSV of the training pictures. cache: where they are packed.
-    size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name. first: the
-    run whose domains become labels. share: of the true labels, where only a part is to be seen; 0 for all.
+    row: says where labels come from, and how many. table: a CSV of the training pictures. cache: where they are
+    packed. size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name.
+    first: the run whose domains become labels.
     """
+    kind = row.labels
     if kind == NONE:
         return None
     if kind == CLASSES:
-        return few_of(split, share, seed) if share else dict(split.train)
+        few = few_of(split, row.labelled_share, seed, row.labelled_of_class)
+        return few if row.few_labels else dict(split.train)
     packed = pack_pictures(
         table, cache, PackSettings(size=size, labels="csv", label_column=CLASS, keep_duplicates=True)
     )
@@ -67,13 +68,13 @@ def k_means(vectors: NDArray[np.floating], clusters: int, seed: int) -> NDArray[
     return np.asarray(model.fit_predict(vectors), np.int64)
 
 
-def few_of(split: Split, share: float, seed: int) -> dict[str, str]:
-    """A class-balanced draw of a share of the true labels, at least one of each class."""
+def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str, str]:
+    """A class-balanced draw of true labels: `of_class` of each class, or else a share, at least one of each."""
     rng = np.random.default_rng(seed)
     kept: dict[str, str] = {}
     for name in split.classes:
         members = [path for path, of in split.train if of == name]
-        number = max(1, round(share * len(members)))
+        number = of_class or max(1, round(share * len(members)))
         for i in rng.permutation(len(members))[:number]:
             kept[members[i]] = name
     return kept

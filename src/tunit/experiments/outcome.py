@@ -1,90 +1,102 @@
-"""Tables of what was found, beside the paper's figures: Markdown and HTML."""
+"""Tables of what was found, beside the paper's figures: Markdown, and a page that `page` draws."""
 
-import statistics
-from collections import defaultdict
-from html import escape
 from pathlib import Path
-from typing import Any
 
-from tunit.experiments.driver import Plan
-from tunit.experiments.tables import Table
+from tunit.experiments.attribute import PICTURE
+from tunit.experiments.findings import (
+    Claim,
+    Outcomes,
+    claims_of,
+    number,
+    paper_columns,
+    rows_run,
+    spread,
+    values_of,
+)
+from tunit.experiments.page import render
+from tunit.experiments.plan import Plan
+from tunit.experiments.table import Table
 
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
-SMALL = {"mFID": 1}  # decimals, 3 for the others
 
 
-def write_outcome(table: Table, plan: Plan, outcomes: list[dict[str, Any]]) -> tuple[Path, Path]:
+def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
     """OUT/TABLE.md and OUT/TABLE.html; their paths."""
-    rows = _rows(table, outcomes)
-    notes = _differences(table, plan, outcomes)
-    sets = sorted({name for row in table.rows for name in row.paper})
-    head = ["", "configuration", *table.figures, *(f"{f}, paper {s}" for s in sets for f in table.figures)]
+    notes = notes_of(plan, outcomes)
+    claims = claims_of(table, outcomes)
     plan.out.mkdir(parents=True, exist_ok=True)
     paths = plan.out / f"{table.name}.md", plan.out / f"{table.name}.html"
-    lines = [f"# {table.title}", "", *(f"- {note}" for note in notes), ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    paths[0].write_text("\n".join(lines) + "\n", "utf-8")
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    paths[1].write_text(
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(table.title)}</title>"
-        "<style>body{font:16px system-ui;margin:2rem;color-scheme:light dark}td,th{padding:.3rem .7rem;"
-        "text-align:right;border-bottom:1px solid #8884}"
-        "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}</style>"
-        f"<h1>{escape(table.title)}</h1><ul>{listed}</ul><table><tr>{cells}</tr>{body}</table></html>\n",
-        "utf-8",
-    )
+    paths[0].write_text(_markdown(table, outcomes, notes, claims), "utf-8")
+    links = {
+        row.name: str((plan.folder(table, row, 0) / "run" / "report.html").relative_to(plan.out))
+        for row in rows_run(table, outcomes)
+        if row.name in table.map_of
+    }
+    pictures = [plan.folder(table, row, 0) / "run" / PICTURE for row in table.rows if row.strengths]
+    paths[1].write_text(render(table, outcomes, notes, claims, links=links, pictures=pictures), "utf-8")
     return paths
 
 
-def _rows(table: Table, outcomes: list[dict[str, Any]]) -> list[list[str]]:
-    of_row = defaultdict(list)
-    for outcome in outcomes:
-        of_row[outcome["row"]].append(outcome["figures"])
-    sets = sorted({name for row in table.rows for name in row.paper})
-    rows = []
-    for row in table.rows:
-        if row.name not in of_row:
-            continue
-        ours = [_spread(name, [f[name] for f in of_row[row.name] if name in f]) for name in table.figures]
-        theirs = [_number(f, row.paper.get(s, {}).get(f)) for s in sets for f in table.figures]
-        rows.append([row.name, row.title, *ours, *theirs])
-    return rows
+def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[Claim]) -> str:
+    columns = paper_columns(table)
+    head = ["", "configuration", *table.figures, *(f"{figure}, paper {name}" for name, figure in columns)]
+    lines = [f"# {table.title}", "", *(f"- {note}" for note in notes), ""]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows_run(table, outcomes):
+        ours = [spread(figure, values_of(outcomes, row.name, figure)) for figure in table.figures]
+        theirs = [number(figure, row.paper.get(name, {}).get(figure)) for name, figure in columns]
+        lines.append("| " + " | ".join([row.name, row.title, *ours, *theirs]) + " |")
+    tried = [claim for claim in claims if claim.found is not None]
+    if claims:
+        lines += ["", "What the paper claims, in our figures:", ""]
+        lines += [f"- {claim.verdict}: {claim.words} ({claim.detail})" for claim in tried]
+        if len(tried) < len(claims):
+            lines.append(
+                f"- not tried: {len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run"
+            )
+    return "\n".join(lines) + "\n"
 
 
-def _spread(name: str, values: list[float]) -> str:
-    """Mean, and the standard deviation over the seeds where there are several."""
-    if not values:
-        return "-"
-    text = _number(name, statistics.mean(values))
-    return f"{text} ± {_number(name, statistics.stdev(values))}" if len(values) > 1 else text
-
-
-def _number(name: str, value: float | None) -> str:
-    return "-" if value is None else f"{value:.{SMALL.get(name, 3)}f}"
-
-
-def _differences(table: Table, plan: Plan, outcomes: list[dict[str, Any]]) -> list[str]:
+def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
     """How our setting and the paper's differ, exactly."""
     if not outcomes:
         return ["nothing was run"]
     first = outcomes[0]
     train, held = first["pictures"]
-    steps = sorted({o["settings"]["steps"] for o in outcomes})
-    sizes = sorted({o["settings"]["image size"] for o in outcomes})
-    batches = sorted({o["settings"]["batch size"] for o in outcomes})
     seeds = len({o["seed"] for o in outcomes})
 
-    def listed(values: list[int]) -> str:
-        return " or ".join(f"{v:,}" for v in values)
+    def listed(name: str) -> str:
+        return " or ".join(f"{value:,}" for value in sorted({o["settings"][name] for o in outcomes}))
 
-    return [
-        f"ours: {plan.data.name}, {train:,} training and {held:,} held-back pictures, {listed(sizes)} px, "
-        f"{listed(steps)} steps of {listed(batches)} pictures, base preset {plan.base}, "
+    notes = [
+        f"ours: {plan.data.name}, {train:,} training and {held:,} held-back pictures, {listed('image size')} px, "
+        f"{listed('steps')} steps of {listed('batch size')} pictures, base preset {plan.base}, "
         f"{first['features']} features, {seeds} seed{'s' if seeds > 1 else ''}",
         f"the paper: {PAPER_SETTING}",
         "figures of different pictures, sizes and feature networks cannot be compared: look at the order of the rows",
         "± is the standard deviation over seeds",
+    ]
+    if plan.cluster_features:
+        notes.append(f"k-means on features saw those of {Path(plan.cluster_features).name}")
+    return notes + _additions(outcomes)
+
+
+def _additions(outcomes: Outcomes) -> list[str]:
+    """What helps E find domains here and not in TUNIT's paper."""
+    settings = [outcome["settings"] for outcome in outcomes]
+    found = []
+    heads = max(s.get("candidate heads", 0) for s in settings)
+    overclusters = max(s.get("overclusters", 0) for s in settings)
+    balance = max(s.get("marginal balance", 1.0) for s in settings)
+    if heads:
+        found.append(f"{heads} further domain heads of which the best stays")
+    if overclusters:
+        found.append(f"an over-complete head of {overclusters} clusters")
+    if balance != 1:
+        found.append(f"a factor of {balance:g} on the marginal entropies")
+    if not found:
+        return []
+    return [
+        f"E has {' and '.join(found)}, as IIC has them (Ji et al. 2019: sub-heads, over-clustering, lambda) and "
+        "TUNIT's paper does not; rows named after IIC or mutual information have them too"
     ]

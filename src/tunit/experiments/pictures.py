@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tunit.config import nearest
 from tunit.data.sources import DiskFile, find_pictures
 from tunit.errors import DataError
 
@@ -29,6 +30,20 @@ class Split:
     def classes(self) -> list[str]:
         """All class names, in order."""
         return sorted({name for _, name in self.train})
+
+    def of_classes(self, wanted: tuple[str, ...], number: int = 0) -> "Split":
+        """The pictures of the wanted classes alone; without any wanted, of the first `number`, 0 for all.
+
+        Raises DataError for a class that is not there, or where not `number` of them are wanted.
+        """
+        known = self.classes
+        for name in wanted:
+            if name not in known:
+                raise DataError(f"there is no class {name!r}{nearest(name, known)} ({', '.join(known)})")
+        if number and wanted and len(set(wanted)) != number:
+            raise DataError(f"{len(set(wanted))} classes are chosen: this table takes {number}")
+        kept = set(wanted or (known[:number] if number else known))
+        return Split([p for p in self.train if p[1] in kept], [p for p in self.held if p[1] in kept])
 
 
 def split_pictures(source: Path, held_back: Path | None = None, seed: int = 0) -> Split:

@@ -3,47 +3,10 @@
 The figures are those of the paper's tables (TUNIT, ICCV 2021), to print beside ours.
 """
 
-from dataclasses import dataclass, field
+from typing import Any
 
-# Where the labels of a training come from.
-NONE = "none"
-CLASSES = "classes"  # the true ones
-IMAGES = "k-means on images"
-FEATURES = "k-means on features"
-FIRST = "domains of the first training"
-LABEL_SOURCES = (NONE, CLASSES, IMAGES, FEATURES, FIRST)
-
-Paper = dict[str, dict[str, float]]  # data set -> figure -> value
-SWEEP = (1, 4, 7, 10, 13, 16, 20, 50, 500, 1000)
-RATIOS = (1, 2, 4, 8, 20, 40, 60, 80)  # per cent
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One row of a table: a training, and what comes before it."""
-
-    name: str
-    title: str
-    preset: str
-    labels: str = NONE
-    first: str = ""  # preset of a training whose domains become the labels
-    guide_kept: bool = False  # the training begins with the first one's E
-    overrides: dict[str, str] = field(default_factory=dict)
-    translates: bool = True  # else only the clustering is measured
-    labelled_share: float = 0.0  # of the pictures' true labels that the training sees
-    paper: Paper = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the paper."""
-
-    name: str
-    title: str
-    figures: tuple[str, ...]  # names as in an evaluation
-    rows: tuple[Experiment, ...]
-    map_of: tuple[str, ...] = ()  # rows of which a map of styles is made
-
+from tunit.experiments.paper_figures import FEW_LABELS, RATIOS, SWEEP
+from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, Experiment, Ordering, Paper, Table
 
 MFID, DENSITY, COVERAGE, ACCURACY, IOI = "mFID", "mean density", "mean coverage", "accuracy", "IOI"
 
@@ -81,6 +44,10 @@ CLUSTERING = Table(
                 "Food-10": {ACCURACY: 0.860, IOI: 2.50},
             },
         ),
+    ),
+    orderings=(
+        Ordering("the style contrastive loss finds the classes better", ACCURACY, ("IIC",), ("IIC + eq. 2",)),
+        Ordering("it sets the styles of domains further apart", IOI, ("IIC",), ("IIC + eq. 2",)),
     ),
 )
 
@@ -141,6 +108,18 @@ TABLE1 = Table(
             paper=_paper((47.7, 1.039, 0.805, 0.841), (52.2, 1.079, 0.875, 0.848)),
         ),
     ),
+    orderings=(
+        Ordering(
+            "without labels as good as with all of them (G at most a tenth above B)",
+            MFID,
+            ("G",),
+            ("B",),
+            1.1,
+        ),
+        Ordering("TUNIT beats clustering beforehand", MFID, ("F", "G"), ("C", "D", "E")),
+        Ordering("TUNIT's G and D beat FUNIT's", MFID, ("B",), ("A",)),
+        Ordering("TUNIT finds the classes better", ACCURACY, ("C", "D", "E"), ("F", "G")),
+    ),
 )
 
 ABLATION = Table(
@@ -167,33 +146,39 @@ ABLATION = Table(
         Experiment("no eq. 5", "no reconstruction", "paper", overrides={"reconstruction_weight": "0"}),
         Experiment("no R1", "no gradient penalty", "paper", overrides={"r1_weight": "0"}),
     ),
+    orderings=(Ordering("E should learn from D, too", MFID, ("G",), ("no adversarial loss for E",)),),
 )
 
-_SWEEP_PAPER: dict[int, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    1: ((129.6, 0.561, 0.512), (95.1, 1.113, 0.771)),
-    4: ((77.7, 0.879, 0.738), (67.4, 0.851, 0.785)),
-    7: ((62.7, 1.016, 0.729), (52.7, 1.024, 0.846)),
-    10: ((47.7, 1.039, 0.805), (52.2, 1.079, 0.875)),
-    13: ((56.8, 0.993, 0.720), (54.8, 0.970, 0.845)),
-    16: ((54.1, 1.093, 0.782), (54.8, 1.029, 0.857)),
-}
+_ENOUGH = tuple(f"K = {k}" for k in SWEEP if k >= 10)
 
 TABLE2 = Table(
     "table2",
     "Table 2: the number of domains",
     (MFID, DENSITY, COVERAGE, "purity", "effective number of domains"),
     tuple(
-        Experiment(
-            f"K = {k}",
-            f"{k} domains",
-            "paper",
-            overrides={"domains": str(k)},
-            paper=_paper(*_SWEEP_PAPER[k]) if k in _SWEEP_PAPER else {},
-        )
-        for k in SWEEP
+        Experiment(f"K = {k}", f"{k} domains", "paper", overrides={"domains": str(k)}, paper=_paper(*figures))
+        for k, figures in SWEEP.items()
     ),
     map_of=("K = 10", "K = 20"),
+    orderings=(
+        Ordering("one domain is not enough", MFID, _ENOUGH, ("K = 1",)),
+        Ordering(
+            "from ten domains on their number matters little (the largest mFID at most 1.5 times the smallest)",
+            MFID,
+            _ENOUGH,
+            _ENOUGH,
+            1.5,
+        ),
+    ),
 )
+
+# How each model of table 3 uses the labels that there are.
+_FEW: dict[str, tuple[str, dict[str, Any]]] = {
+    "FUNIT": ("table1-a", {"labelled_alone": True}),
+    "SEMIT": ("semit", {}),
+    # Labels tie the domain head to their classes, so there is nothing for candidates to win.
+    "TUNIT": ("few-labels", {"overrides": {"candidate_heads": "0"}}),
+}
 
 TABLE3 = Table(
     "table3",
@@ -201,14 +186,43 @@ TABLE3 = Table(
     (MFID, ACCURACY),
     tuple(
         Experiment(
-            f"TUNIT {ratio} %",
-            f"{ratio} % of the labels",
-            "few-labels",
+            f"{model} {ratio} %",
+            f"{model}, {ratio} % of the labels",
+            preset,
             labels=CLASSES,
             labelled_share=ratio / 100,
+            paper={name: {MFID: values[i]} for name, values in FEW_LABELS[model].items()},
+            **more,
         )
+        for model, (preset, more) in _FEW.items()
+        for i, ratio in enumerate(RATIOS)
+    ),
+    orderings=tuple(
+        Ordering(f"TUNIT beats {other} at {ratio} %", MFID, (f"TUNIT {ratio} %",), (f"{other} {ratio} %",))
+        for other in ("FUNIT", "SEMIT")
         for ratio in RATIOS
     ),
 )
 
-TABLES = {table.name: table for table in (CLUSTERING, TABLE1, TABLE2, TABLE3, ABLATION)}
+STRENGTHS = (0.0, 0.5, 1.0, 1.5)
+TARGET, CONTENT = "taken for the target at strength {:g}", "content error at strength {:g}"
+
+FIGURE4 = Table(
+    "figure4",
+    "Figure 4: an attribute from 35 labelled pictures with it and 35 without",
+    (*(TARGET.format(s) for s in STRENGTHS), *(CONTENT.format(s) for s in STRENGTHS), ACCURACY),
+    (
+        Experiment(
+            "attribute",
+            "the first class, translated into the second by average styles",
+            "few-labels",
+            labels=CLASSES,
+            labelled_of_class=35,
+            strengths=STRENGTHS,
+            overrides={"candidate_heads": "0"},
+        ),
+    ),
+    classes=2,
+)
+
+TABLES = {table.name: table for table in (CLUSTERING, TABLE1, TABLE2, TABLE3, FIGURE4, ABLATION)}

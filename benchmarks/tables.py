@@ -1,0 +1,101 @@
+"""How long the rows of the paper's tables take under a base preset: a few steps of each, measured, and the sum.
+
+  python benchmarks/tables.py --base tables-32 --classes 6 --threads 1
+
+Pictures are random; evaluation and k-means are not included. Times are of the processor, summed over its cores, so
+that other work on the machine counts little.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from machine import write
+from tunit.config import Config
+from tunit.data.batches import Batches, batch_permutation
+from tunit.errors import ConfigError
+from tunit.experiments.pictures import Split
+from tunit.experiments.plan import Plan, config_of
+from tunit.experiments.table import NONE
+from tunit.experiments.tables import TABLES
+from tunit.networks.device import resolve_machine
+from tunit.training.schedule import batch_size_at, phase_at
+from tunit.training.state import new_state
+from tunit.training.steps import take_step
+
+PICTURES = 256
+
+
+def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> float:
+    """Mean processor time of a step that stands at `at` in the schedule, whole periods of R1 at a time."""
+    torch.set_num_threads(config.run.threads)
+    rng = np.random.default_rng(0)
+    size = config.data.image_size
+    images = rng.integers(0, 256, (PICTURES, size, size, 3), np.uint8)
+    labels = rng.integers(0, config.networks.domains, PICTURES) if labelled else np.full(PICTURES, -1)
+    device = torch.device("cpu")
+    state = new_state(config, device, PICTURES)
+    batches = Batches(images, labels, config.augment, seed=0, device=device)
+    number = batch_size_at(at, config)
+    began = 0.0
+    for i in range(repeats + 1):
+        if i == 1:
+            began = time.process_time()
+        batch = batches.draw(at + i, number, {})
+        take_step(state, batch, batch_permutation(0, i, number), phase_at(at + i, config), config)
+    return (time.process_time() - began) / repeats
+
+
+def training_seconds(config: Config, labelled: bool, repeats: int) -> dict[str, float]:
+    """Of one training: seconds for a step alone, for a joint step, and for all."""
+    alone, steps = int(config.schedule.guide_only_until), config.schedule.steps
+    found = {"steps": float(steps), "steps alone": float(alone)}
+    first = seconds_per_step(config, 0, labelled, max(2, repeats // 4)) if alone else 0.0
+    joint = seconds_per_step(config, alone, labelled, repeats) if steps > alone else 0.0
+    total = first * alone + joint * (steps - alone)
+    return found | {"seconds alone": first, "seconds joint": joint, "seconds in all": total}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--base", default="tables-32")
+    parser.add_argument("--classes", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--repeats", type=int, default=16, help="joint steps to measure: a multiple of r1_every"
+    )
+    args = parser.parse_args()
+    split = Split([(str(k), f"class-{k:02d}") for k in range(args.classes)], [])
+    plan = Plan(Path("data"), Path("out"), base=args.base, overrides=(("threads", str(args.threads)),))
+    measured: dict[str, dict[str, float]] = {}
+    hours: dict[str, float] = {}
+    for table in TABLES.values():
+        total = 0.0
+        for row in table.rows:
+            for preset in filter(None, (row.first, row.preset)):
+                try:
+                    config = resolve_machine(config_of(row, preset, plan, split, 0).resolved_schedule())
+                except ConfigError:
+                    print(f"{table.name}, {row.name}: no preset {preset} here")
+                    continue
+                labelled = (
+                    row.labels != NONE and preset == row.preset and (row.labelled_alone or not row.few_labels)
+                )
+                # Rows of one preset take about the same time: measure each preset once.
+                kind = preset
+                if kind not in measured:
+                    measured[kind] = training_seconds(config, labelled, args.repeats)
+                    print(f"{kind}: {measured[kind]}")
+                total += measured[kind]["seconds in all"]
+        hours[table.name] = round(total / 3600, 2)
+    result = {**vars(args), "trainings": measured, "core hours of training": hours}
+    print(write(args.base, result).read_text())
+
+
+if __name__ == "__main__":
+    main()

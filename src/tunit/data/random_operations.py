@@ -1,0 +1,201 @@
+"""The stronger policy of x+ for food: a few randomly chosen operations of one magnitude, as in RandAugment.
+
+Batched, each picture with its own operations. The operations are those of 8-bit pictures, so pictures are rounded to
+the 256 values before and after each; colour operations agree with Pillow's to the last bit.
+
+References:
+    [1] Cubuk et al. RandAugment: practical automated data augmentation with a reduced search space, 2020 (the 14
+    operations, N and M).
+    [2] Cubuk et al. AutoAugment, CVPR 2019 (the ranges that a magnitude of 10 reaches).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LARGEST = 10.0  # magnitude
+# What a magnitude of 10 reaches [2].
+ROTATION = 30.0  # degrees
+SHEAR = 0.3  # shift over height
+TRANSLATION = 150 / 331  # of the side
+BITS_LOST = 4  # of 8
+ENHANCEMENT = 0.9  # factors from 1 - 0.9 to 1 + 0.9
+VALUES = 256
+SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur that sharpness moves away from, over 13
+
+# From pictures (n, 3, S, S) of whole values 0 to 255, and an amount (n,) from -1 to 1, of which colour operations
+# without a direction take the size alone, to such pictures.
+Operation = Callable[[Tensor, Tensor], Tensor]
+
+
+def random_operations(x: Tensor, number: int, magnitude: float, generator: torch.Generator) -> Tensor:
+    """`number` operations on each picture, chosen with equal probability and in turn [1].
+
+    x: (B, 3, S, S) in [-1, 1], and so is the result. magnitude: 0 to 10. generator: on the CPU; with it everything
+    random is determined, and nothing depends on the pictures themselves.
+    """
+    image = whole((x + 1) * 127.5)
+    operations = list(OPERATIONS.values())
+    for _ in range(number):
+        # Drawn on the host: which pictures an operation takes is known without waiting for the device.
+        kinds = torch.randint(len(operations), (len(x),), generator=generator)
+        signs = 2 * torch.randint(2, (len(x),), generator=generator) - 1
+        amounts = signs * (magnitude / LARGEST)
+        for kind in sorted(set(kinds.tolist())):
+            rows = (kinds == kind).nonzero().squeeze(1)
+            on_device = rows.to(x.device)
+            changed = operations[kind](image[on_device], amounts[rows].to(x.device, image.dtype))
+            image = image.index_copy(0, on_device, changed)
+    return image / 127.5 - 1
+
+
+def whole(image: Tensor) -> Tensor:
+    """Rounded to the values of an 8-bit picture, 0 to 255."""
+    return image.round().clamp(0, VALUES - 1)
+
+
+# ---- colour ----
+
+
+def autocontrast(image: Tensor) -> Tensor:
+    """Each channel stretched from its least and largest value to 0 and 255; a channel of one value stays."""
+    low, high = image.amin((2, 3)).double(), image.amax((2, 3)).double()  # (n, 3)
+    # A number over a tensor would be multiplied by a reciprocal, which rounds otherwise than Pillow's division.
+    scale = torch.full_like(low, VALUES - 1) / (high - low).clamp_min(1)
+    levels = torch.arange(VALUES, device=image.device, dtype=torch.float64)
+    table = (levels * scale[..., None] + -low[..., None] * scale[..., None]).trunc().clamp(0, VALUES - 1)
+    return _looked_up(image, torch.where((high > low)[..., None], table, levels))
+
+
+def equalise(image: Tensor) -> Tensor:
+    """Each channel with its histogram made level, as far as whole values allow."""
+    n, channels = image.shape[:2]
+    flat = image.reshape(n, channels, -1).long()
+    counts = torch.zeros(n, channels, VALUES, device=image.device, dtype=torch.int64)
+    counts.scatter_add_(2, flat, torch.ones_like(flat))
+    levels = torch.arange(VALUES, device=image.device)
+    last = counts.gather(2, flat.amax(2, keepdim=True))  # of the largest value
+    step = (flat.shape[2] - last) // (VALUES - 1)  # (n, 3, 1)
+    before = counts.cumsum(2) - counts
+    table = ((step // 2 + before) // step.clamp_min(1)).clamp_max(VALUES - 1)
+    return _looked_up(image, torch.where(step > 0, table, levels))
+
+
+def solarise(image: Tensor, size: Tensor) -> Tensor:
+    """Values from a threshold on inverted; the threshold is 256 at size 0, which changes nothing, and 0 at 1."""
+    threshold = VALUES * (1 - _wide(size))
+    return torch.where(image < threshold, image, VALUES - 1 - image)
+
+
+def posterise(image: Tensor, size: Tensor) -> Tensor:
+    """The lowest bits put out: none at size 0, four at 1."""
+    lost = 2.0 ** (_wide(size) * BITS_LOST).round()
+    return (image / lost).floor() * lost
+
+
+def colour(image: Tensor, factor: Tensor) -> Tensor:
+    """From grey (factor 0) through the picture (1) beyond."""
+    return _blended(_grey(image), image, factor)
+
+
+def contrast(image: Tensor, factor: Tensor) -> Tensor:
+    """From the picture's mean grey (factor 0) through the picture (1) beyond."""
+    mean = (_grey(image).double().mean((1, 2, 3), keepdim=True) + 0.5).floor().to(image.dtype)
+    return _blended(mean, image, factor)
+
+
+def brightness(image: Tensor, factor: Tensor) -> Tensor:
+    """From black (factor 0) through the picture (1) beyond."""
+    return _blended(torch.zeros_like(image), image, factor)
+
+
+def sharpness(image: Tensor, factor: Tensor) -> Tensor:
+    """From a blurred picture (factor 0) through the picture (1) beyond; the outermost pixels stay."""
+    kernel = torch.tensor(SMOOTH, device=image.device, dtype=image.dtype).view(1, 1, 3, 3)
+    height, width = image.shape[2:]
+    # Whole numbers, so that the sums are exact at any precision of convolutions.
+    inner = F.conv2d(image.reshape(-1, 1, height, width), kernel) / sum(SMOOTH)
+    inner = inner.view(*image.shape[:2], height - 2, width - 2)
+    blurred = image.clone()
+    blurred[:, :, 1:-1, 1:-1] = (inner + 0.5).floor().clamp(0, VALUES - 1)
+    return _blended(blurred, image, factor)
+
+
+def _grey(image: Tensor) -> Tensor:
+    """ITU-R BT.601 luma in whole numbers, as Pillow computes it: (n, 1, S, S)."""
+    weights = torch.tensor((19595, 38470, 7471), device=image.device)[:, None, None]
+    total = (image.long() * weights).sum(1, keepdim=True) + 0x8000
+    return (total >> 16).to(image.dtype)
+
+
+def _blended(other: Tensor, image: Tensor, factor: Tensor) -> Tensor:
+    """other + factor * (image - other), cut off to whole values."""
+    return (other + _wide(factor) * (image - other)).trunc().clamp(0, VALUES - 1)
+
+
+def _looked_up(image: Tensor, table: Tensor) -> Tensor:
+    """Values replaced by those of a table (n, 3, 256)."""
+    found = table.to(image.dtype).gather(2, image.flatten(2).long())
+    return found.view_as(image)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+# ---- geometry ----
+
+
+def moved(image: Tensor, matrix: list[list[Tensor]]) -> Tensor:
+    """Resampled by a (2, 3) matrix of (n,) entries, from output to input coordinates in [-1, 1].
+
+    What comes from outside is mirrored, as in the other transforms.
+    """
+    n = len(image)
+    theta = torch.stack([torch.stack([entry.expand(n) for entry in row], 1) for row in matrix], 1)
+    grid = F.affine_grid(theta.to(image.dtype), list(image.shape), align_corners=False)
+    return whole(F.grid_sample(image, grid, padding_mode="reflection", align_corners=False))
+
+
+def rotated(image: Tensor, degrees: Tensor) -> Tensor:
+    """Turned about the centre, anticlockwise as one sees it."""
+    angle = degrees * (math.pi / 180)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return moved(image, [[cos, -sin, zero], [sin, cos, zero]])
+
+
+def sheared(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Rows shifted by x times their height above the centre, columns by y."""
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return moved(image, [[one, x, zero], [y, one, zero]])
+
+
+def shifted(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Moved to the left by a share x of the side, up by y."""
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return moved(image, [[one, zero, 2 * x], [zero, one, 2 * y]])
+
+
+def _factor(amount: Tensor) -> Tensor:
+    return 1 + ENHANCEMENT * amount
+
+
+OPERATIONS: dict[str, Operation] = {
+    "identity": lambda image, amount: image,
+    "autocontrast": lambda image, amount: autocontrast(image),
+    "equalise": lambda image, amount: equalise(image),
+    "rotate": lambda image, amount: rotated(image, ROTATION * amount),
+    "solarise": lambda image, amount: solarise(image, amount.abs()),
+    "colour": lambda image, amount: colour(image, _factor(amount)),
+    "posterise": lambda image, amount: posterise(image, amount.abs()),
+    "contrast": lambda image, amount: contrast(image, _factor(amount)),
+    "brightness": lambda image, amount: brightness(image, _factor(amount)),
+    "sharpness": lambda image, amount: sharpness(image, _factor(amount)),
+    "shear x": lambda image, amount: sheared(image, SHEAR * amount, 0 * amount),
+    "shear y": lambda image, amount: sheared(image, 0 * amount, SHEAR * amount),
+    "translate x": lambda image, amount: shifted(image, TRANSLATION * amount, 0 * amount),
+    "translate y": lambda image, amount: shifted(image, 0 * amount, TRANSLATION * amount),
+}

@@ -1,0 +1,78 @@
+"""Figure 4: held-back pictures of one class redrawn by the average style of another, at several strengths."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tunit.data.augment import to_uint8
+from tunit.data.galleries import captioned, enlargement, grid
+from tunit.data.left_out import LeftOut
+from tunit.errors import DataError
+from tunit.experiments.pictures import Split
+from tunit.experiments.tables import CONTENT, TARGET
+from tunit.networks.model_file import Model
+from tunit.translation.translator import Translator
+
+PICTURE = "attribute.png"
+SHOWN = 8  # sources in the picture
+
+
+def attribute_figures(
+    run: Path, split: Split, classes: tuple[str, str], strengths: tuple[float, ...], device: str = "auto"
+) -> dict[str, float]:
+    """Translate the held-back pictures of the first class into the second, and leave RUN/attribute.png.
+
+    For each strength two figures: the share of translations that E takes for the second class, and the content
+    error of `content_error`. classes: both of the training's labels, which are numbered in the order of their names.
+    Raises DataError where no picture of the first class is held back.
+    """
+    translator = Translator.load(run, device=device)
+    target = split.classes.index(classes[1])
+    style = translator.domain_style(target)[None]
+    paths = [path for path, name in split.held if name == classes[0]]
+    left_out: list[LeftOut] = []
+    seen = [(names, x) for names, x, _ in translator.guided(paths, report=left_out.append)]
+    if not seen:
+        raise DataError(f"no picture of class {classes[0]!r} is held back: give some of each class")
+    x = torch.cat([part for _, part in seen])  # as the networks see them, whatever the size of the files
+    figures: dict[str, float] = {}
+    columns = [[Image.fromarray(square) for square in to_uint8(x).numpy()]]
+    for strength in strengths:
+        drawn = [images[0] for _, images in translator.redraw(list(x), style, strength=strength)]
+        parts = [(out, guidance.logits.argmax(1)) for _, out, guidance in translator.guided(drawn)]
+        taken = torch.cat([domains for _, domains in parts]) == target
+        out = torch.cat([part for part, _ in parts])
+        figures[TARGET.format(strength)] = float(taken.double().mean())
+        figures[CONTENT.format(strength)] = content_error(translator.model, x, out)
+        columns.append(drawn)
+    _draw(run / PICTURE, columns, classes, strengths)
+    return figures
+
+
+@torch.inference_mode()
+def content_error(model: Model, x: Tensor, out: Tensor) -> float:
+    """Mean distance of the content codes of `out` from those of `x`, over that of different pictures of `x`.
+
+    x, out: (N, 3, S, S) in [-1, 1]. 0 keeps the content; 1 is as far from it as another picture. Distances are mean
+    absolute differences; nan for a single picture, which has no other.
+    """
+    device = model.domain_styles.device
+    codes, codes_out = (_codes(model, part.to(device)) for part in (x, out))
+    apart = (codes - codes.roll(1, 0)).abs().mean()
+    return float((codes_out - codes).abs().mean() / apart) if len(x) > 1 else float("nan")
+
+
+def _codes(model: Model, x: Tensor) -> Tensor:
+    return torch.cat([model.generator.encode(part).float().cpu() for part in torch.split(x, 64)])
+
+
+def _draw(
+    path: Path, columns: list[list[Image.Image]], classes: tuple[str, str], strengths: tuple[float, ...]
+) -> None:
+    """A row for each source: itself, then its translations with growing strength."""
+    cells = [column[i] for i in range(min(SHOWN, len(columns[0]))) for column in columns]
+    picture = grid(cells, len(columns), enlarge=enlargement(cells[0].width))
+    words = ", ".join(f"{strength:g}" for strength in strengths)
+    captioned(picture, f"{classes[0]}, then towards {classes[1]} at strength {words}").save(path)

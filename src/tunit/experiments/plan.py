@@ -1,0 +1,90 @@
+"""How a table is run, and the config of each of its rows: a base preset, a row's differences, one's own settings."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunit.config import Config, preset_differences, read_config
+from tunit.experiments.pictures import Split
+from tunit.experiments.table import Experiment, Table
+
+PAPER = "paper"
+SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
+    "guide_width": "4",
+    "generator_width": "4",
+    "discriminator_width": "4",
+    "queue_length": "16",
+    "checkpoint_every": "1000",
+    "sample_every": "0",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a table is run."""
+
+    data: Path
+    out: Path
+    held_back: Path | None = None
+    base: str = PAPER  # preset that every row departs from
+    overrides: tuple[tuple[str, str], ...] = ()  # for every row
+    seeds: int = 1
+    features: str = "random-vgg16"
+    cluster_features: str = ""  # that k-means sees; the same unless given
+    preprocessing: str = "clean"
+    most_sources: int = 0
+    classes: tuple[str, ...] = ()  # these alone, in this order where it matters; none for all
+
+    def folder(self, table: Table, row: Experiment, seed: int) -> Path:
+        """Where a row's runs lie."""
+        name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
+        return self.out / table.name / name / f"seed-{seed}"
+
+
+def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
+    """The row's config: the plan's base, the preset's differences from the paper, the plan's and the row's overrides.
+
+    The number of domains is the number of classes unless the row says otherwise. Under another base than the
+    paper's, or with --steps, the schedule and the batch size keep their relation to the paper's (`scaled`).
+    """
+    base, share = read_config(plan.base).resolved_schedule(), 1.0
+    given = dict(plan.overrides)
+    if "steps" in given:
+        share = base.with_overrides({"steps": given.pop("steps")}).schedule.steps / base.schedule.steps
+    config = base.with_overrides({"domains": len(split.classes), "labels": "none"})
+    config = config.with_overrides(
+        preset_differences(preset) | scaled(read_config(preset).resolved_schedule(), base, share)
+    )
+    config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
+    return config.with_overrides({"seed": seed})
+
+
+def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
+    """The schedule and the batch size that a row of the paper has under a base of fewer steps, as overrides.
+
+    The paper's timeline is stretched on both sides of the point where G and D join: what is 65,000 steps of E alone
+    there is as many as the base has, what is 135,000 joint steps there likewise. So a joint row has the base's own
+    schedule, E alone as many steps as E has there, and a row whose G and D train throughout has 200 / 135 of the
+    base's joint steps. Batches keep their ratio to the paper's 32.
+
+    row: the config of a preset based on the paper; row and base: with phases in steps; share: of the base's steps.
+    """
+    paper, ours, own = read_config(PAPER), base.schedule, row.schedule
+    theirs = paper.schedule
+    alone = share * ours.guide_only_until / theirs.guide_only_until
+    joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
+    late = share * (ours.average_from - ours.guide_only_until)
+    late /= theirs.average_from - theirs.guide_only_until
+    until = own.guide_only_until * alone
+    batch = row.optimisers.batch_size * base.optimisers.batch_size / paper.optimisers.batch_size
+    return {
+        "labelled_only_until": round(own.labelled_only_until * alone),
+        "guide_only_until": round(until),
+        "average_from": round(until + (own.average_from - own.guide_only_until) * late),
+        "steps": max(1, round(until + (own.steps - own.guide_only_until) * joint)),
+        "batch_size": max(2, round(batch)),
+    }
+
+
+def smoke(plan: Plan) -> Plan:
+    """The same plan as a trial of the path alone: a few steps of tiny networks."""
+    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)

@@ -1,0 +1,96 @@
+"""Figure 4: its figures against a literal count, its picture, and which classes it takes."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import write_pictures
+from tunit.cli import main
+from tunit.errors import DataError
+from tunit.experiments import driver
+from tunit.experiments.attribute import attribute_figures, content_error
+from tunit.experiments.driver import run_table
+from tunit.experiments.labels import few_of
+from tunit.experiments.pictures import Split, read_labels
+from tunit.experiments.plan import Plan, smoke
+from tunit.experiments.tables import FIGURE4
+from tunit.translation.translator import Translator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Three classes, of which the last and the first are taken, in this order."""
+    folder = tmp_path_factory.mktemp("figure4")
+    for i, name in enumerate(("apples", "pears", "plums")):
+        write_pictures(folder / "data" / name, seed=i, number=16)
+    settings = (("threads", "1"), ("device", "cpu"))
+    plan = smoke(Plan(folder / "data", folder / "out", overrides=settings, classes=("plums", "apples")))
+    (outcome,) = run_table(FIGURE4, plan)
+    return plan.folder(FIGURE4, FIGURE4.rows[0], 0), outcome
+
+
+def test_two_classes_alone_are_taken_with_a_label_for_at_most_35_of_each(done):
+    folder, outcome = done
+    assert outcome["settings"]["domains"] == 2
+    assert {name for name, _ in read_labels(folder / "labelled.csv").values()} == {"apples", "plums"}
+    split = Split([(f"{name}{i}", name) for name in "ab" for i in range(50)], [])
+    kept = few_of(split, 0, 0, FIGURE4.rows[0].labelled_of_class)
+    assert [sum(name == of for of in kept.values()) for name in "ab"] == [35, 35]
+
+
+def test_its_figures_are_those_of_translations_made_one_by_one(done):
+    folder, outcome = done
+    translator = Translator.load(folder / "run", device="cpu", batch=1)
+    sources = [path for path, (name, _) in read_labels(folder / "held.csv").items() if name == "plums"]
+    taken = []
+    for path in sources:
+        own = translator.style(path)
+        towards = own + 1.5 * (translator.domain_style(0) - own)  # apples are the first label
+        taken.append(int(translator.classify(translator.translate(path, style=towards)).domains[0]) == 0)
+    share = sum(taken) / len(taken)
+    assert outcome["figures"]["taken for the target at strength 1.5"] == pytest.approx(share)
+    errors = [outcome["figures"][f"content error at strength {s}"] for s in ("0", "0.5", "1", "1.5")]
+    assert all(error >= 0 for error in errors)
+
+
+def test_content_error_is_0_for_the_same_and_1_for_another_pictures_content():
+    """With the identity for a content encoder the error is plain arithmetic."""
+    encoder = SimpleNamespace(encode=lambda x: x)
+    model = SimpleNamespace(domain_styles=torch.zeros(1), generator=encoder)
+    x = torch.stack([torch.full((3, 4, 4), value) for value in (0.0, 0.5)])
+    assert content_error(model, x, x) == 0
+    assert content_error(model, x, x.flip(0)) == pytest.approx(1)
+    assert content_error(model, x, x + 0.25) == pytest.approx(0.5)
+
+
+def test_the_picture_has_a_row_for_each_source_and_a_column_for_each_strength(done):
+    folder, _ = done
+    with Image.open(folder / "run" / "attribute.png") as picture:
+        times = 4  # 32 px are enlarged to 128
+        assert picture.height == 18 + 3 * (32 * times) + 2 * 2  # caption, three held-back pictures, gaps
+        assert picture.width >= 5 * (32 * times) + 4 * 2  # the source and four strengths
+
+
+def test_no_held_back_picture_is_one_sentence(done):
+    folder, _ = done
+    with pytest.raises(DataError, match="no picture of class 'plums' is held back"):
+        attribute_figures(
+            folder / "run", Split([("1", "apples"), ("2", "plums")], []), ("plums", "apples"), (1.0,)
+        )
+
+
+def test_wrong_classes_are_one_sentence_for_each_row(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained"))
+    for i, name in enumerate("abc"):
+        write_pictures(tmp_path / "data" / name, seed=i, number=5)
+    for words, message in (
+        ("a,d", "there is no class 'd'"),
+        ("a,b,c", "3 classes are chosen: this table takes 2"),
+    ):
+        arguments = ["figure4", "--data", tmp_path / "data", "--out", tmp_path / "out", "--between", words]
+        assert main(["reproduce", *map(str, arguments)]) != 0
+        assert message in capsys.readouterr().err

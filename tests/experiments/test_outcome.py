@@ -1,0 +1,242 @@
+"""The outcome: means and spreads, what is best, the paper's claims on the paper's own figures, and the page."""
+
+import statistics
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tunit.experiments.findings import (
+    best_rows,
+    claims_of,
+    judged,
+    means_of,
+    paper_columns,
+    paper_values,
+    spread,
+)
+from tunit.experiments.outcome import notes_of, write_outcome
+from tunit.experiments.page import bar_chart
+from tunit.experiments.plan import Plan
+from tunit.experiments.table import Experiment, Ordering, Table
+from tunit.experiments.tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
+
+SETTINGS = {"image size": 32, "steps": 8, "batch size": 4, "domains": 3}
+VOID = {"meta", "link", "br", "img"}
+
+
+def outcome(row, seed=0, settings=None, **figures):
+    figures = {name.replace("_", " "): value for name, value in figures.items()}
+    return {
+        "row": row,
+        "seed": seed,
+        "figures": figures,
+        "notes": [],
+        "features": "random-vgg16",
+        "pictures": [39, 9],
+        "settings": SETTINGS | (settings or {}),
+    }
+
+
+class Checker(HTMLParser):
+    """Tags that open close in turn; all text and addresses are kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.addresses, self.tags = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("href", "src")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(page):
+    checker = Checker()
+    checker.feed(page)
+    assert not checker.open
+    return checker
+
+
+# The data sets for which the paper makes its claims of orderings.
+@pytest.mark.parametrize("name", ["AnimalFaces-10", "Food-10"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_the_papers_own_figures_show_its_claims(table, name):
+    values = {row.name: row.paper.get(name, {}) for row in table.rows}
+    claims = [judged(ordering, values) for ordering in table.orderings]
+    assert all(claim.found for claim in claims if claim.found is not None)
+    if table in (CLUSTERING, TABLE1, TABLE2, TABLE3):
+        assert claims
+        assert all(claim.found for claim in claims)
+
+
+def test_claims_can_fail():
+    """With the figures of table 1 turned round, every claim of it is not found."""
+    values = {row.name: row.paper["AnimalFaces-10"] for row in TABLE1.rows}
+    turned = {row: {figure: 1 / value for figure, value in of.items()} for row, of in values.items()}
+    found = [judged(ordering, turned).found for ordering in TABLE1.orderings]
+    assert found[1:] == [False, False, False]
+
+
+@pytest.mark.parametrize(("g", "found"), [(109.9, True), (110.0, True), (110.2, False)])
+def test_a_factor_is_allowed_to_its_edge(g, found):
+    ordering = Ordering("near", "mFID", ("G",), ("B",), 1.1)
+    claim = judged(ordering, {"G": {"mFID": g}, "B": {"mFID": 100.0001}})
+    assert claim.found is found
+    assert f"{g:.1f} (G), 100.0 (B)" in claim.detail
+
+
+def test_the_same_rows_on_both_sides_are_a_bound_on_largest_over_smallest():
+    values = {name: {"mFID": value} for name, value in (("a", 60.0), ("b", 50.0), ("c", 74.0))}
+    for factor, found in ((1.49, True), (1.47, False)):
+        assert (
+            judged(Ordering("flat", "mFID", ("a", "b", "c"), ("a", "b", "c"), factor), values).found is found
+        )
+
+
+def test_equal_values_show_no_ordering_and_missing_rows_are_not_tried():
+    ordering = Ordering("better", "mFID", ("a",), ("b",))
+    assert judged(ordering, {"a": {"mFID": 1.0}, "b": {"mFID": 1.0}}).found is False
+    claim = judged(ordering, {"a": {"mFID": 1.0}, "b": {"accuracy": 1.0}})
+    assert (claim.found, claim.verdict, claim.detail) == (None, "not tried", "no mFID of b")
+
+
+def test_means_spreads_and_seeds():
+    values = [10.0, 12.0, 17.0]
+    outcomes = [outcome("B", seed, mFID=20.0) for seed in range(3)]
+    outcomes += [outcome("G", seed, mFID=value) for seed, value in enumerate(values)]
+    outcomes.append(outcome("A", 0, mFID=float("nan")))
+    means = means_of(outcomes)
+    assert means["G"]["mFID"] == pytest.approx(13.0)
+    assert means.get("A", {}) == {}
+    assert spread("mFID", values) == f"13.0 ± {statistics.stdev(values):.1f}"
+    assert spread("accuracy", [0.5]) == "0.500"
+    outcomes[-2]["figures"]["mFID"] = 25.0  # one seed of three is beyond a tenth above B
+    (claim,) = [c for c in claims_of(TABLE1, outcomes) if "without labels" in c.words]
+    assert claim.found
+    assert claim.detail.endswith("in 2 of 3 seeds")
+
+
+def test_the_best_is_that_of_the_papers_bold_type():
+    rows = {row.name: row for row in TABLE1.rows}
+
+    def best(figure):
+        return best_rows(rows.values(), figure, paper_values(TABLE1, "AnimalFaces-10"))
+
+    assert best("mFID") == {"B", "F"}  # with labels, without
+    assert best("mean coverage") == {"B", "G"}
+    assert best("accuracy") == {"A", "B", "F"}
+    number = "effective number of domains"
+    assert best_rows(rows.values(), number, {name: {number: i} for i, name in enumerate(rows)}) == set()
+    assert best_rows([rows["G"]], "mFID", {"G": {"mFID": 1.0}}) == set()
+
+
+def test_columns_that_the_paper_leaves_empty_are_not_printed():
+    assert ("Food-101", "accuracy") not in paper_columns(TABLE3)
+    assert [name for name, _ in paper_columns(TABLE3)] == [
+        "AnimalFaces-10",
+        "AnimalFaces-149",
+        "Food-10",
+        "Food-101",
+    ]
+
+
+def test_the_page_needs_nothing_and_escapes_all_that_it_is_told(tmp_path):
+    rows = (
+        Experiment("a <b>", "one & two", "paper", paper={"Set <1>": {"mFID": 3.0}}),
+        Experiment('"c"', "", "paper", paper={"Set <1>": {"mFID": 2.0}}),
+    )
+    orderings = (Ordering("<i>lower</i>", "mFID", ('"c"',), ("a <b>",)),)
+    table = Table(
+        "odd", "A <script>alert(1)</script>", ("mFID",), rows, map_of=("a <b>",), orderings=orderings
+    )
+    outcomes = [outcome("a <b>", mFID=2.0), outcome('"c"', mFID=1.0)]
+    _, page = write_outcome(table, Plan(Path("x<y>"), tmp_path), outcomes)
+    found = read(page.read_text("utf-8"))
+    assert "script" not in found.tags
+    assert "b" in found.tags  # the verdict's own
+    assert "i" not in found.tags
+    assert all(address.startswith(("data:", "odd/")) for address in found.addresses)
+    text = "".join(found.text)
+    assert "A <script>alert(1)</script>" in text
+    assert "<i>lower</i>" in text
+    assert "found" in text
+
+
+def test_the_page_and_the_markdown_say_the_same(tmp_path):
+    outcomes = [
+        outcome(name, seed, mFID=10.0 + i + seed, accuracy=0.5)
+        for i, name in enumerate("BCDEFG")
+        for seed in (0, 1)
+    ]
+    markdown, page = write_outcome(TABLE1, Plan(Path("data"), tmp_path), outcomes)
+    text, html = markdown.read_text("utf-8"), page.read_text("utf-8")
+    for cell in ("10.5 ± 0.7", "15.5 ± 0.7", "47.7"):
+        assert cell in text
+        assert cell in html
+    assert "- not found: TUNIT beats clustering beforehand (mFID 15.5 (G), 11.5 (C); in 0 of 2 seeds)" in text
+    assert "not tried: 1 of 4, as rows" in text
+    assert html.count("<svg") == 3  # ours and two sets of the paper's
+    assert "prefers-color-scheme:dark" in html
+    assert 'name="viewport"' in html
+    read(html)
+
+
+def test_maps_are_linked_for_the_rows_that_have_one(tmp_path):
+    outcomes = [outcome("K = 10", mFID=1.0), outcome("K = 4", mFID=1.0)]
+    _, page = write_outcome(TABLE2, Plan(Path("data"), tmp_path), outcomes)
+    found = read(page.read_text("utf-8"))
+    expected = Plan(Path("data"), tmp_path).folder(TABLE2, TABLE2.rows[3], 0) / "run" / "report.html"
+    assert [a for a in found.addresses if a.endswith("report.html")] == [str(expected.relative_to(tmp_path))]
+
+
+def test_the_picture_of_figure_4_is_within_the_page(tmp_path):
+    table = TABLES["figure4"]
+    plan = Plan(Path("data"), tmp_path)
+    picture = plan.folder(table, table.rows[0], 0) / "run" / "attribute.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"\x89PNG")
+    _, page = write_outcome(table, plan, [outcome("attribute", accuracy=0.5)])
+    assert any(a.startswith("data:image/png;base64,iVBORw") for a in read(page.read_text()).addresses)
+
+
+def test_bars_are_as_long_as_their_values_with_a_line_over_the_seeds():
+    chart = bar_chart("t", "mFID", [("a", [20.0]), ("b", [30.0, 50.0]), ("none", [])])
+    svg = ElementTree.fromstring(chart[chart.index("<svg") : chart.index("</svg>") + 6])
+    widths = [float(bar.get("width")) for bar in svg.iter("rect")]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    (line,) = svg.iter("line")
+    start = float(next(iter(svg.iter("rect"))).get("x"))
+    assert (float(line.get("x2")) - start) == pytest.approx(widths[1] * 50 / 40, abs=0.2)
+    assert (float(line.get("x1")) - start) == pytest.approx(widths[1] * 30 / 40, abs=0.2)
+    assert bar_chart("t", "mFID", []) == ""
+
+
+def test_what_helps_the_clustering_is_said():
+    plain = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC")])
+    assert not any("over-clustering" in note for note in plain)
+    more = {"candidate heads": 5, "overclusters": 30, "marginal balance": 1.75}
+    notes = notes_of(
+        Plan(Path("d"), Path("o"), cluster_features="/x/moco.pth.tar"), [outcome("IIC", settings=more)]
+    )
+    (note,) = [note for note in notes if "Ji et al. 2019" in note]
+    assert "5 further domain heads" in note
+    assert "30 clusters" in note
+    assert "1.75" in note
+    assert any(note.endswith("moco.pth.tar") for note in notes)
+
+
+def test_nothing_run_is_a_page_too(tmp_path):
+    _, page = write_outcome(TABLE1, Plan(Path("data"), tmp_path), [])
+    assert "nothing was run" in "".join(read(page.read_text()).text)
