@@ -215,6 +215,9 @@ class RunConfig:
         0, "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch", low=0
     )
     threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
+    compile: int = setting(
+        0, "1 lets torch.compile make E and G faster; it takes minutes before the first step", low=0, high=1
+    )
     checkpoint_activations: int = setting(
         0,
         "1 computes activations of G and D again instead of keeping them: less memory, more time",

@@ -8,8 +8,8 @@ import torch
 from tiny_model import SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, write
 from tunit.cli import main
 from tunit.errors import ConfigError
+from tunit.networks.device import check_compiler
 from tunit.networks.generator import Generator
-from tunit.translation import networks
 from tunit.translation.networks import networks_for
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def test_without_a_compiler_there_is_one_sentence_and_nothing_is_written(monkeyp
 
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(ConfigError, match="compiler found"):
-        networks.check_compiler(CPU)
+        check_compiler(CPU)
     save_tiny(tmp_path / "run")
     words = ["translate", str(tmp_path / "run"), str(write(tmp_path / "a.png")), "--domain", "0"]
     assert main([*words, "--out", str(tmp_path / "out"), "--compile", "--device", "cpu"]) == 2

@@ -43,3 +43,14 @@ def resolve_machine(config: Config) -> Config:
     threads = config.run.threads or len(os.sched_getaffinity(0))
     precision = choose_precision(config.run.precision, device)
     return config.with_overrides({"device": str(device), "precision": precision, "threads": threads})
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile next to nothing, to learn now whether it can be done. Raises ConfigError."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # whatever is missing, it is the compiler that does not work
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"torch.compile does not work here ({reason}): install a C++ compiler, or leave out --compile"
+        ) from None

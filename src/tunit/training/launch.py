@@ -83,6 +83,7 @@ RESUMABLE = (
     "device",
     "precision",
     "micro_batch",
+    "compile",
     "threads",
     "checkpoint_activations",
     "workers",

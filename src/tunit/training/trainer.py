@@ -16,6 +16,7 @@ from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.compiled import compile_networks
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, is_out_of_memory, out_of_memory
@@ -72,6 +73,8 @@ def train(
     state = new_state(config, device, len(pictures.names))
     if config.run.checkpoint_activations:
         checkpoint_activations(state.networks)
+    if config.run.compile:
+        compile_networks(state.networks, device)
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
         adopt_guide(state, Path(config.run.guide_from))

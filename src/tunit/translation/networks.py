@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tunit.errors import ConfigError
+from tunit.networks.device import check_compiler
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import Model
 from tunit.networks.quick_convolutions import is_worth_it, quick_copy_of
@@ -47,14 +47,3 @@ def networks_for(model: Model, device: torch.device, precision: str, *, compiled
     if device.type == "cpu" and precision == "float32" and is_worth_it(generator):
         generator = quick_copy_of(generator)
     return Networks(model.guide, generator.encode, generator.decode, part)
-
-
-def check_compiler(device: torch.device) -> None:
-    """Compile next to nothing, to learn now whether it can be done. Raises ConfigError."""
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # whatever is missing, it is the compiler that does not work
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"torch.compile does not work here ({reason}): install a C++ compiler, or leave out --compile"
-        ) from None

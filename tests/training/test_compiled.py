@@ -1,0 +1,56 @@
+"""Compiled networks learn what plain ones learn."""
+
+import pytest
+import torch
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.batches import make_batch
+from tunit.training.compiled import compile_networks
+from tunit.training.state import TrainingState, new_state
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+def trained(*, compiled: bool) -> TrainingState:
+    """After two steps, the second without R1, in float64."""
+    config = tiny_config(r1_weight=10.0, head_std=0.3)  # gradients well above rounding
+    state = new_state(config, CPU)
+    for network in state.networks.named().values():
+        network.double()
+    state.queue = state.queue.double()
+    if compiled:
+        compile_networks(state.networks, CPU, backend="aot_eager")
+    generator = torch.Generator().manual_seed(0)
+    for i in range(2):
+        x = torch.rand(4, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+        batch = make_batch(x, x.flip(3), torch.full((4,), -1))
+        take_step(state, batch, torch.arange(4).flip(0), Phase(True, True, penalise=i == 0), config)
+    return state
+
+
+# torch's own tracing looks at gradients where there are none.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_two_steps_equal_those_of_plain_networks_and_names_stay() -> None:
+    plain, compiled = trained(compiled=False).networks.named(), trained(compiled=True).networks.named()
+    for name, network in plain.items():
+        values = compiled[name].state_dict()
+        assert values.keys() == network.state_dict().keys()
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(values[key], value, rtol=1e-9, atol=1e-9, msg=f"{name} {key}")
+
+
+def test_without_a_compiler_training_says_so_in_one_sentence(tmp_path, monkeypatch, capsys) -> None:
+    def broken(function):
+        raise RuntimeError("no C++ compiler found\nwith a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    words = ["train", str(write_pictures(tmp_path / "p")), "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*words, "--preset", "paper", *flags(), "--compile", "1", "--device", "cpu"]) == 2
+    err = capsys.readouterr().err
+    assert "no C++ compiler found" in err
+    assert "leave out --compile" in err
+    assert len(err.splitlines()) == 1
