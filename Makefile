@@ -1,10 +1,10 @@
-# make demo: the main job, end to end, on CPU.   make test: every check and test.
+# make demo: the main job, end to end, on CPU.   make test: every check and test.   make bench: all measurements of speed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
@@ -17,6 +17,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Half an hour on an idle machine; results in benchmarks/results/. ARGS=--quick tries whether they run.
+bench: $(VENV)/.installed-test
+	for name in step packing feeding translation startup; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/step.py --growth $(ARGS)
+	$(BIN)/python benchmarks/chart.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12), (3, 13)) else "tunit needs Python 3.11 or newer, this is %d.%d: call make PYTHON=python3.11" % v)'

@@ -3,8 +3,8 @@
     python benchmarks/translation.py [--quick] [--pictures 64] [--size 128] [--threads N]
 
 The baseline follows section 2 of the method as a loop over pictures: decode the source and the reference, E's style
-code of the reference, G(x, s) in float32 as torch computes it by itself, save. Both load the model, read the same
-JPEGs and write PNGs. The networks are untrained (their speed does not depend on it), of the paper's width.
+code of the reference, G(x, s) in float32 as torch computes it by itself (literal.py), save. Both load the model, read
+the same JPEGs and write PNGs. The networks are untrained (their speed does not depend on it), of the paper's width.
 """
 
 import argparse
@@ -20,11 +20,13 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+import literal
 from machine import write
 from paired import compare
 from tunit.cli import main as tunit
 from tunit.config import NetworkConfig
 from tunit.networks.build import build_generator, build_guide
+from tunit.networks.generator import Generator
 from tunit.networks.model_file import Model, load_model, save_model
 
 
@@ -54,13 +56,36 @@ def read(path: Path, size: int) -> torch.Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
+def literal_networks(model: Model) -> tuple[literal.Guide, literal.Generator]:
+    """E and G of a model, layer by layer as the method's section 2 has them."""
+    ours, settings = model.generator, model.settings
+    assert isinstance(ours, Generator)
+    generator = literal.Generator(model.image_size, settings.generator_width or 64, settings.style_width)
+    guide = literal.Guide(settings.guide_width, settings.domains, settings.style_width)
+    encoder, decoder = ours.content_encoder, ours.decoder
+    for theirs, mine in (
+        (generator.stem, encoder.stem),
+        (generator.down, encoder.down),
+        (generator.coded, encoder.residual),
+        (generator.decoded, decoder.residual),
+        (generator.up, decoder.up),
+        (generator.last, decoder.to_picture),
+        (generator.mlp, ours.style_mlp),
+        (guide.trunk, model.guide.trunk),
+        (guide.style, model.guide.style_head),
+    ):
+        theirs.load_state_dict(mine.state_dict())
+    return guide.eval(), generator.eval()
+
+
 @torch.inference_mode()
 def one_at_a_time(run: Path, sources: Path, reference: Path, out: Path) -> None:
     model = load_model(run)
+    guide, generator = literal_networks(model)
     out.mkdir()
     for path in sorted(sources.iterdir()):
         x, x_ref = read(path, model.image_size), read(reference, model.image_size)
-        y = model.generator(x, model.guide(x_ref).style)[0]
+        y = generator(x, guide(x_ref)[1])[0]
         pixels = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(out / f"{path.stem}.png")
 

@@ -1,8 +1,8 @@
 """torch.compile for the networks of a training: what it can take, and what must stay as it is.
 
-D stays as it is: the gradient penalty differentiates its gradient, which compiled code cannot. Of E the trunk alone is
-compiled: what compiled code does not use has a gradient of zero instead of none, and with that E's second optimiser
-step would move E_C, which it must leave alone.
+D stays as it is: the gradient penalty differentiates its gradient, which compiled code cannot. Of E the trunk alone
+is compiled: what compiled code does not use has a gradient of zero instead of none, and with that E's second
+optimiser step would move E_C, which it must leave alone.
 """
 
 import torch
