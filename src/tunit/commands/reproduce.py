@@ -4,6 +4,7 @@
   tunit reproduce clustering --data photos/ --out experiments --steps 20000 --image-size 64 --seeds 3
   tunit reproduce table1 --data creatures/factors.csv --out experiments --base tables-32 --jobs 2 --threads 1
   tunit reproduce table3 --data creatures/factors.csv --out experiments --only "TUNIT 1 %,FUNIT" --smoke
+  tunit reproduce table1 --data photos/ --out experiments --add mine.toml --only G,mine
   tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
 --data has class folders, or is a CSV with a label column; a fifth of every class is held back unless --held-back says
@@ -36,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="A,G",
         help="these rows alone; a first word such as TUNIT takes all rows that begin with it",
+    )
+    parser.add_argument(
+        "--add",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.toml",
+        help="rows of your own beside the table's: presets based on paper, named by their files",
     )
     parser.add_argument(
         "--between",
@@ -72,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.errors import ConfigError, RunError
     from tunit.experiments.driver import run_table
     from tunit.experiments.outcome import write_outcome
+    from tunit.experiments.own_rows import with_rows
     from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.table import chosen
     from tunit.experiments.tables import TABLES
@@ -81,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"there is no table {args.table!r}{nearest(args.table, TABLES)} ({', '.join(TABLES)})"
         )
-    table = TABLES[args.table]
+    table = with_rows(TABLES[args.table], args.add)
     only = tuple(name.strip() for name in args.only.split(",") if name.strip())
     rows, unknown = chosen(table, only)
     if unknown:

@@ -1,0 +1,27 @@
+"""Rows of one's own beside those of a table: a new configuration is one small preset file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tunit.config import preset_differences, read_config
+from tunit.errors import ConfigError
+from tunit.experiments.table import CLASSES, NONE, Experiment, Table
+
+
+def with_rows(table: Table, presets: Sequence[Path]) -> Table:
+    """`table` with a row for each preset file, named by the file.
+
+    A preset that trains with labels is given the true ones. Rows join the table's figures, not its orderings.
+    Raises ConfigError for a file that is no preset based on the paper's, or whose name the table has already.
+    """
+    rows = list(table.rows)
+    for path in presets:
+        if path.stem in {row.name for row in rows}:
+            raise ConfigError(f"{table.name} has a row {path.stem!r} already: give {path} another name")
+        supervised = read_config(str(path)).data.labels != "none"
+        differences = preset_differences(str(path))
+        # The driver says where labels are; which file holds them is not the preset's matter.
+        title = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in differences.items())
+        rows.append(Experiment(path.stem, title or "as paper", str(path), CLASSES if supervised else NONE))
+    return replace(table, rows=tuple(rows))

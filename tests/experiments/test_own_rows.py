@@ -1,0 +1,59 @@
+"""Rows of one's own: a preset file beside the rows of a table."""
+
+import json
+
+import pytest
+
+from tiny_run import write_pictures
+from tunit.cli import main
+from tunit.errors import ConfigError
+from tunit.experiments.own_rows import with_rows
+from tunit.experiments.table import CLASSES, NONE
+from tunit.experiments.tables import TABLE1
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def preset(path, text):
+    path.write_text(f'base = "paper"\n{text}')
+    return path
+
+
+def test_a_preset_is_a_row_by_its_name_with_its_labels(tmp_path):
+    free = preset(tmp_path / "wider.toml", "[networks]\ngenerator_width = 96\n")
+    told = preset(tmp_path / "told.toml", '[data]\nlabels = "folders"\n')
+    rows = with_rows(TABLE1, [free, told]).rows
+    assert rows[:-2] == TABLE1.rows
+    assert [(row.name, row.labels) for row in rows[-2:]] == [("wider", NONE), ("told", CLASSES)]
+    assert rows[-2].title == "generator_width 96"
+
+
+def test_a_name_that_is_taken_and_a_file_that_is_no_preset_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="table1 has a row 'G' already"):
+        with_rows(TABLE1, [preset(tmp_path / "G.toml", "")])
+    with pytest.raises(ConfigError, match=r"absent\.toml' is neither a file nor a preset"):
+        with_rows(TABLE1, [tmp_path / "absent.toml"])
+    (tmp_path / "rootless.toml").write_text("[networks]\ngenerator_width = 96\n")
+    with pytest.raises(ConfigError, match="is not based on paper"):
+        with_rows(TABLE1, [tmp_path / "rootless.toml"])
+
+
+def test_a_row_of_ones_own_is_run_and_printed(tmp_path, capsys):
+    for i, name in enumerate(("apples", "pears")):
+        write_pictures(tmp_path / "pictures" / name, seed=i, number=16)
+    mine = preset(tmp_path / "mine.toml", "[losses]\nreconstruction_weight = 3.0\n")
+    words = [
+        "reproduce",
+        "table1",
+        "--data",
+        str(tmp_path / "pictures"),
+        "--out",
+        str(tmp_path / "out"),
+        "--smoke",
+    ]
+    assert main([*words, "--add", str(mine), "--only", "mine", "--device", "cpu", "--threads", "1"]) == 0
+    assert "| mine | reconstruction_weight 3.0 |" in capsys.readouterr().out
+    outcome = json.loads((tmp_path / "out/table1/mine/seed-0/outcome.json").read_text())
+    assert outcome["figures"]["mFID"] > 0
+    config = (tmp_path / "out/table1/mine/seed-0/run/config.toml").read_text()
+    assert "reconstruction_weight = 3.0" in config
