@@ -16,6 +16,7 @@ from tunit.commands.pictures import (
     add_model_arguments,
     counted,
     find_sources,
+    load_translator,
     progress,
     reading_order,
     say,
@@ -90,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.left_out import LeftOut, printable, summarise_left_out
     from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names
-    from tunit.translation.translator import Translator
 
     if args.per_domain < 1:
         raise ConfigError(f"--per-domain is {args.per_domain}: take at least 1")
@@ -98,13 +98,7 @@ def run(args: argparse.Namespace) -> int:
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report)
-    translator = Translator.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        batch=args.batch,
-        compiled=args.compile,
-    )
+    translator = load_translator(args)
     galleries = [f"domain_{k}.png" for k in range(translator.domains)]
     claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])
     tally = _look(translator, pictures, args.per_domain, report)

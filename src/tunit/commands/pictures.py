@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tunit.data.sources import PictureSource
     from tunit.translation.pictures import Report
+    from tunit.translation.translator import Translator
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
+
+
+def load_translator(args: argparse.Namespace) -> "Translator":
+    """The model of a command that took `add_model_arguments`."""
+    from tunit.translation.translator import Translator
+
+    return Translator.load(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        batch=args.batch,
+        compiled=args.compile,
+    )
 
 
 def find_sources(

@@ -20,6 +20,7 @@ from tunit.commands.pictures import (
     counted,
     files_of,
     find_sources,
+    load_translator,
     progress,
     reading_order,
     say,
@@ -101,20 +102,13 @@ def run(args: argparse.Namespace) -> int:
     from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names, plan_names
     from tunit.translation.pictures import check_resize
-    from tunit.translation.translator import Translator
 
     resize = check_resize(args.size)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     sources = find_sources(args.sources, out=args.out, report=report)
     references = find_sources(args.reference or [], out=None, report=report)
-    translator = Translator.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        batch=args.batch,
-        compiled=args.compile,
-    )
+    translator = load_translator(args)
     if args.from_label and not args.to_label:
         raise ConfigError(
             "--from-label says which sources to take: give --to-label, what to make of them, too"

@@ -99,7 +99,29 @@ def make_style_mlp(style_width: int, adain_widths: list[int]) -> nn.Sequential:
     )
 
 
-class Generator(nn.Module):
+class StyledGenerator(nn.Module):
+    """What every G is: a content encoder, and a decoder whose AdaIN parameters a style code gives."""
+
+    content_encoder: nn.Module
+    decoder: nn.Module
+    style_mlp: nn.Module
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Content code c of x: (B, 3, S, S) in [-1, 1]; of the paper's G (B, width * S / 16, 16, 16)."""
+        c: Tensor = self.content_encoder(x)
+        return c
+
+    def decode(self, c: Tensor, s: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1] with the content code c and the style code s: (B, style width)."""
+        x: Tensor = self.decoder(c, self.style_mlp(s))
+        return x
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        """G(x, s): x redrawn with the style code s."""
+        return self.decode(self.encode(x), s)
+
+
+class Generator(StyledGenerator):
     """G: `encode` gives the content code of a picture, `decode` redraws it with a style code.
 
     image_size: a power of two, at least 32. width: base width f; None is the paper's (64, or 32 from 256 px).
@@ -119,21 +141,7 @@ class Generator(nn.Module):
         super().__init__()
         width = width or default_width(image_size)
         halvings = count_halvings(image_size, CONTENT_SIZE) if halvings is None else halvings
-        self.content_encoder = ContentEncoder(halvings, width)
-        self.decoder = Decoder(halvings, width, adaptive_up=adaptive_up)
+        self.content_encoder: ContentEncoder = ContentEncoder(halvings, width)
+        self.decoder: Decoder = Decoder(halvings, width, adaptive_up=adaptive_up)
         self.style_mlp = make_style_mlp(style_width, self.decoder.adain_widths)
         initialise_fan_in(self)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Content code c: (B, width * S / 16, 16, 16) of x: (B, 3, S, S) in [-1, 1]."""
-        c: Tensor = self.content_encoder(x)
-        return c
-
-    def decode(self, c: Tensor, s: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1] with the content code c and the style code s: (B, style width)."""
-        x: Tensor = self.decoder(c, self.style_mlp(s))
-        return x
-
-    def forward(self, x: Tensor, s: Tensor) -> Tensor:
-        """G(x, s): x redrawn with the style code s."""
-        return self.decode(self.encode(x), s)

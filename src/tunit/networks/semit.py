@@ -16,7 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.funit import CODE_WIDTH, DOWN_SAMPLINGS, WIDTH, ClassEncoder
-from tunit.networks.generator import CONTENT_SIZE, RESIDUAL_BLOCKS, RESIDUAL_SCALE, make_style_mlp
+from tunit.networks.generator import (
+    CONTENT_SIZE,
+    RESIDUAL_BLOCKS,
+    RESIDUAL_SCALE,
+    StyledGenerator,
+    make_style_mlp,
+)
 from tunit.networks.guide import STYLE_HEAD_STD, Guidance
 from tunit.networks.layers import (
     ReflectConv2d,
@@ -203,7 +209,7 @@ def _add(x: Octaves, residual: Octaves) -> Octaves:
     )
 
 
-class OctaveGenerator(nn.Module):
+class OctaveGenerator(StyledGenerator):
     """G of the SEMIT baseline: FUNIT's of octave convolutions, and a classifier that tries to read its content codes.
 
     image_size: a power of two, at least 32. domains: classes. width: base width; None is 64. share: of the
@@ -232,16 +238,6 @@ class OctaveGenerator(nn.Module):
             if isinstance(module, OctaveConv2d):
                 module.share_fan_in()
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Content code c: (B, C, h, h) of x: (B, 3, S, S) in [-1, 1]."""
-        c: Tensor = self.content_encoder(x)
-        return c
-
-    def decode(self, c: Tensor, s: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S) in [-1, 1] with the content code c and the style code s: (B, style width)."""
-        x: Tensor = self.decoder(c, self.style_mlp(s))
-        return x
-
     def read_content(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """The content head's class logits, twice (B, domains): to teach the head alone, and the encoder alone.
 
@@ -253,7 +249,3 @@ class OctaveGenerator(nn.Module):
             of_head: Tensor = self.content_head(features.detach())
             weight, bias = self.content_head.weight.detach(), self.content_head.bias.detach()
             return of_head, F.linear(features, weight, bias)
-
-    def forward(self, x: Tensor, s: Tensor) -> Tensor:
-        """G(x, s): x redrawn with the style code s."""
-        return self.decode(self.encode(x), s)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,15 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.augment import to_float, to_uint8
 from tunit.data.batches import Batches
-from tunit.data.pack import PackedPictures, open_packed
+from tunit.data.pack import open_packed
 from tunit.data.randomness import numpy_generator
 from tunit.errors import DataError, RunError
-from tunit.evaluation.clusters import clustering_accuracy, domain_sizes
-from tunit.evaluation.protocol import guidance_of, random_pairing, translated
+from tunit.evaluation.protocol import random_pairing, translated
 from tunit.networks.model_file import Model
 from tunit.report.findings import Finding, findings, typical_rows
+from tunit.report.look import Integers, Look, Pictures, look_at
 from tunit.training.run_folder import RunFolder
 
-MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
 MOST_POINTS = 1_500  # on the map
 SHOWN_DOMAINS = 24  # the largest ones
 TYPICAL = 10  # pictures of a domain
@@ -32,10 +31,6 @@ CASES = 96  # random pairs, of which the best and the worst are shown
 SHOWN_CASES = 6
 VIEWED = 512  # pictures in two views, for how steady domains are
 VIEW_STEP = 2**42  # past any schedule: these views are no step's
-MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
-
-Pictures = NDArray[np.uint8]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -103,70 +98,69 @@ def gather(run: RunFolder, model: Model, *, seed: int = 0) -> Contents:
         packed = open_packed(run.data)
     except DataError as error:
         raise RunError(f"{run.path} has no pictures to report on ({error})") from None
-    rows = np.linspace(0, len(packed.names) - 1, min(len(packed.names), MOST_PICTURES)).astype(np.int64)
-    images = np.asarray(packed.images[rows])
-    names = [packed.names[i] for i in rows]
-    classes = _classes_of(packed, rows)
-    probabilities, styles = guidance_of(model, images)
-    confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
-    averages = _average_styles(found, styles, model.settings.domains)
-    sizes = domain_sizes(found, model.settings.domains)
+    look = look_at(packed, model)
     rng = numpy_generator(seed, "report", 0)
-    chosen = _of_every_domain(rng.permutation(len(images)), found, 2 * SOURCES)
+    chosen = _of_every_domain(rng.permutation(len(look.images)), look.found, 2 * SOURCES)
     # Every second one: both sides then hold every domain, where there are pictures enough.
     sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
-    mean_confidence = [
-        float(confidences[found == k].mean()) if size else 0.0 for k, size in enumerate(sizes.sizes)
-    ]
-    largest = sorted((k for k, size in enumerate(sizes.sizes) if size), key=lambda k: -sizes.sizes[k])
+    sizes = look.sizes.sizes
+    largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
     shown = sorted(largest[:SHOWN_DOMAINS])
-    typical = {k: typical_rows(found, styles, averages, k, TYPICAL) for k in shown}
-    redrawn = _redraw(model, images[sources], averages[shown])
-    firsts = np.array([typical[k][0] for k in shown])
-    cases = _cases(model, images, styles, seed)
-    points, on_map = _map(styles, seed)
+    domains = _domains(model, look, shown, sources)
+    firsts = np.stack([domain.typical[0][1] for domain in domains])
+    cases = _cases(model, look.images, look.styles, seed)
+    points, on_map = _map(look.styles, seed)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
         config=config,
         config_text=run.config.read_text("utf-8"),
         pictures=len(packed.names),
-        looked=len(images),
+        looked=len(look.images),
         step=model.step,
-        domains=[
-            DomainShown(
-                k,
-                sizes.sizes[k],
-                mean_confidence[k],
-                _common_class(classes, found == k),
-                [(names[i], images[i]) for i in typical[k]],
-                [row[column] for row in redrawn],
-            )
-            for column, k in enumerate(shown)
-        ],
+        domains=domains,
         hidden_domains=len(largest) - len(shown),
-        effective=sizes.effective,
-        accuracy=_accuracy(found, classes),
-        sources=list(images[sources]),
-        references=list(images[references]),
-        matrix=_redraw(model, images[sources], styles[references]),
+        effective=look.sizes.effective,
+        accuracy=look.accuracy,
+        sources=list(look.images[sources]),
+        references=list(look.images[references]),
+        matrix=_redraw(model, look.images[sources], look.styles[references]),
         crossed_numbers=shown,
-        crossed_pictures=list(images[firsts]),
-        crossed=_redraw(model, images[firsts], averages[shown]),
+        crossed_pictures=list(firsts),
+        crossed=_redraw(model, firsts, look.average_styles[shown]),
         points=points,
-        point_pictures=list(images[on_map]),
-        point_names=[names[i] for i in on_map],
-        point_domains=[int(found[i]) for i in on_map],
-        point_classes=[classes[i] for i in on_map] if classes else [],
+        point_pictures=list(look.images[on_map]),
+        point_names=[look.names[i] for i in on_map],
+        point_domains=[int(look.found[i]) for i in on_map],
+        point_classes=[look.classes[i] for i in on_map] if look.classes else [],
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
         evaluation=_evaluation_of(run),
     )
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
-    steady = _steadiness(model, images, config, seed)
-    contents.findings = findings(sizes.sizes, mean_confidence, averages, steady, mean_cosine)
+    steady = _steadiness(model, look.images, config, seed)
+    contents.findings = findings(sizes, look.mean_confidences, look.average_styles, steady, mean_cosine)
     return contents
+
+
+def _domains(model: Model, look: Look, shown: list[int], sources: Integers) -> list[DomainShown]:
+    """The domains `shown`, each with its most typical pictures and the sources (rows of the look) in its style."""
+    redrawn = _redraw(model, look.images[sources], look.average_styles[shown])
+    domains = []
+    for column, k in enumerate(shown):
+        typical = typical_rows(look.found, look.styles, look.average_styles, k, TYPICAL)
+        domains.append(
+            DomainShown(
+                k,
+                look.sizes.sizes[k],
+                look.mean_confidences[k],
+                look.common_class(k),
+                [(look.names[i], look.images[i]) for i in typical],
+                [row[column] for row in redrawn],
+            )
+        )
+    return domains
 
 
 def _title(path: Path) -> str:
@@ -185,15 +179,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
-    """The class of every picture where classes are known: labels, or else the folders that pictures lie in."""
-    if packed.classes:
-        names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
-    else:
-        names = [PurePosixPath(packed.names[i]).parent.name for i in rows]
-    return names if 1 < len(set(names)) <= MOST_CLASSES else []
-
-
 def _of_every_domain(order: Integers, found: Integers, number: int) -> Integers:
     """The first `number` of `order`, taken from the domains in turn, two at a time."""
     queues = [list(order[found[order] == k]) for k in np.unique(found)]
@@ -203,27 +188,6 @@ def _of_every_domain(order: Integers, found: Integers, number: int) -> Integers:
             taken += [int(i) for i in queue[:2]]
             del queue[:2]
     return np.array(taken[:number], np.int64)
-
-
-def _accuracy(found: Integers, classes: list[str]) -> float | None:
-    if not classes:
-        return None
-    numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
-    return clustering_accuracy(found, np.array([numbers[name] for name in classes]))
-
-
-def _common_class(classes: list[str], members: NDArray[np.bool_]) -> str:
-    if not classes:
-        return ""
-    names, counts = np.unique(np.array(classes)[members], return_counts=True)
-    return str(names[counts.argmax()])
-
-
-def _average_styles(found: Integers, styles: Tensor, number: int) -> Tensor:
-    """(K, width): of these pictures; zeros for an empty domain."""
-    totals = torch.zeros(number, styles.shape[1])
-    totals.index_add_(0, torch.from_numpy(found), styles)
-    return totals / torch.bincount(torch.from_numpy(found), minlength=number).clamp_min(1)[:, None]
 
 
 @torch.inference_mode()

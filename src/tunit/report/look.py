@@ -1,0 +1,88 @@
+"""What the model says of a run's own pictures: the ground that a report stands on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.data.pack import PackedPictures
+from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
+from tunit.evaluation.protocol import guidance_of
+from tunit.networks.model_file import Model
+
+MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
+MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
+
+Pictures = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Look:
+    """N pictures with their domains and style codes."""
+
+    images: Pictures  # (N, S, S, 3)
+    names: list[str]
+    classes: list[str]  # of every picture; empty where none are known
+    domains: int
+    found: Integers  # (N,): the likeliest domain
+    confidences: NDArray[np.floating]  # (N,): its probability
+    styles: Tensor  # (N, style width)
+
+    @cached_property
+    def sizes(self) -> DomainSizes:
+        """Of the domains, and how evenly they are used."""
+        return domain_sizes(self.found, self.domains)
+
+    @cached_property
+    def average_styles(self) -> Tensor:
+        """(domains, style width): of these pictures; zeros for an empty domain."""
+        found = torch.from_numpy(self.found)
+        totals = torch.zeros(self.domains, self.styles.shape[1]).index_add_(0, found, self.styles)
+        return totals / torch.bincount(found, minlength=self.domains).clamp_min(1)[:, None]
+
+    @cached_property
+    def mean_confidences(self) -> list[float]:
+        """Of each domain; 0 for an empty one."""
+        return [
+            float(self.confidences[self.found == k].mean()) if size else 0.0
+            for k, size in enumerate(self.sizes.sizes)
+        ]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the domains against the classes; None where no classes are known."""
+        if not self.classes:
+            return None
+        numbers = {name: i for i, name in enumerate(sorted(set(self.classes)))}
+        return clustering_accuracy(self.found, np.array([numbers[name] for name in self.classes]))
+
+    def common_class(self, k: int) -> str:
+        """The class that domain k holds most of; "" where no classes are known."""
+        if not self.classes:
+            return ""
+        names, counts = np.unique(np.array(self.classes)[self.found == k], return_counts=True)
+        return str(names[counts.argmax()])
+
+
+def look_at(packed: PackedPictures, model: Model) -> Look:
+    """The pack's pictures, or an even spread of them where they are many, through the guiding network."""
+    rows = np.linspace(0, len(packed.names) - 1, min(len(packed.names), MOST_PICTURES)).astype(np.int64)
+    images = np.asarray(packed.images[rows])
+    probabilities, styles = guidance_of(model, images)
+    confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
+    names = [packed.names[i] for i in rows]
+    return Look(images, names, _classes_of(packed, rows), model.settings.domains, found, confidences, styles)
+
+
+def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
+    """The class of every picture where classes are known: labels, or else the folders that pictures lie in."""
+    if packed.classes:
+        names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
+    else:
+        names = [PurePosixPath(packed.names[i]).parent.name for i in rows]
+    return names if 1 < len(set(names)) <= MOST_CLASSES else []
