@@ -53,7 +53,7 @@ def main() -> None:
             "seconds": round(seconds, 1),
             "megabytes": round(path.stat().st_size / 1e6, 2),
         }
-    print(write("report", result).read_text())
+    print(write(f"report-{args.size}", result).read_text())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_s
 from tunit.evaluation.protocol import guidance_of
 from tunit.networks.model_file import Model
 
-MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
+# Looked at; of a larger set, evenly spread ones. Beyond 64 px fewer, so that a report takes a minute or so on a CPU.
+MOST_PICTURES, FEWEST_PICTURES, MOST_PIXELS = 5_000, 500, 5_000 * 64**2
 MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
 
 Pictures = NDArray[np.uint8]
@@ -71,12 +72,18 @@ class Look:
 
 def look_at(packed: PackedPictures, model: Model) -> Look:
     """The pack's pictures, or an even spread of them where they are many, through the guiding network."""
-    rows = np.linspace(0, len(packed.names) - 1, min(len(packed.names), MOST_PICTURES)).astype(np.int64)
+    there = len(packed.names)
+    rows = np.linspace(0, there - 1, number_looked_at(there, packed.images.shape[1])).astype(np.int64)
     images = np.asarray(packed.images[rows])
     probabilities, styles = guidance_of(model, images)
     confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
     names = [packed.names[i] for i in rows]
     return Look(images, names, _classes_of(packed, rows), model.settings.domains, found, confidences, styles)
+
+
+def number_looked_at(there: int, side: int) -> int:
+    """How many of `there` pictures of `side` pixels a report looks at."""
+    return min(there, MOST_PICTURES, max(FEWEST_PICTURES, MOST_PIXELS // side**2))
 
 
 def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
