@@ -31,6 +31,7 @@ from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
 from tunit.networks.device import PRECISIONS, resolve_machine
 from tunit.training import step as step_module
+from tunit.training.compiled import compile_networks
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
@@ -58,7 +59,10 @@ class Bench:
         return make_batch(x, x_plus, torch.full((len(x),), -1))
 
     def ours(self, phase: Phase) -> None:
-        self.state = self.state or new_state(self.config, self.device)
+        if self.state is None:
+            self.state = new_state(self.config, self.device)
+            if self.config.run.compile:
+                compile_networks(self.state.networks, self.device)
         take_step(self.state, self.draw(), self.permutation, phase, self.config)
         self.wait()
 
@@ -148,14 +152,17 @@ def flops_of(function: Callable[[Phase], None], phase: Phase, pictures: int) -> 
 
 def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any]:
     """One image size and batch: everything but memory."""
-    bench, number = Bench(config, device), config.optimisers.batch_size
+    number = config.optimisers.batch_size
+    plain = Bench(config.with_overrides({"compile": 0}), device)  # what is compiled cannot be counted
     flops = {
-        "literal, joint": flops_of(bench.theirs, JOINT, number),
-        "joint": flops_of(bench.ours, JOINT, number),
-        "joint without R1": flops_of(bench.ours, WITHOUT_R1, number),
-        "E alone": flops_of(bench.ours, ALONE, number),
+        "literal, joint": flops_of(plain.theirs, JOINT, number),
+        "joint": flops_of(plain.ours, JOINT, number),
+        "joint without R1": flops_of(plain.ours, WITHOUT_R1, number),
+        "E alone": flops_of(plain.ours, ALONE, number),
     }
-    bench.theirs(ALONE)
+    bench = Bench(config, device)
+    for phase in (JOINT, WITHOUT_R1, ALONE):
+        bench.theirs(phase), bench.ours(phase)
     rows: dict[str, list[float]] = defaultdict(list)
     for _ in range(repeats):
         literal = bench.seconds(bench.theirs, JOINT)
@@ -246,14 +253,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="our networks by torch.compile")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    base: dict[str, Any] = {"precision": args.precision, "device": args.device}
+    base: dict[str, Any] = {
+        "precision": args.precision,
+        "device": args.device,
+        "compile": int(args.compile),
+    }
     if args.quick:
         base |= NARROW
     device = torch.device(args.device)
-    name = f"step-{'growth-' if args.growth else ''}{device.type}{'-quick' if args.quick else ''}"
+    kind = "-growth" if args.growth else "-compiled" if args.compile else ""
+    name = f"step{kind}-{device.type}{'-quick' if args.quick else ''}"
     if args.growth:
         result = growth(base, device, args.repeats)
     else:
