@@ -41,7 +41,7 @@ TEST_SEED = 1_000_003  # apart from any seed of the training pictures by being a
 MINUTES = 8.0
 # Of the time, training may plan with this share, less what drawing, measuring and the report take, for machines
 # slow down.
-TRAINING_SHARE = 0.94
+TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
 SHORTEST_LOOK_BACK = (
