@@ -21,6 +21,7 @@ lint: $(VENV)/.installed-test
 # Half an hour on an idle machine; results in benchmarks/results/. ARGS=--quick tries whether they run.
 bench: $(VENV)/.installed-test
 	for name in step packing feeding translation startup; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/step.py --memory $(ARGS)
 	$(BIN)/python benchmarks/step.py --growth $(ARGS)
 	$(BIN)/python benchmarks/chart.py
 

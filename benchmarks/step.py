@@ -2,6 +2,7 @@
 
   python benchmarks/step.py                              # 32 px x 32 and 64 px x 8, the paper's widths: 20 minutes
   python benchmarks/step.py --shapes 128x32 --device cuda
+  python benchmarks/step.py --memory                     # instead: peak memory
   python benchmarks/step.py --growth                     # instead: seconds over image size, batch and domains
   python benchmarks/step.py --quick                      # narrow networks: does it run
 
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -204,17 +206,21 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
 
 def peak_memory(overrides: dict[str, Any], device: str, which: str) -> int:
     """MiB that two joint steps need beyond what the process had before; in a process of its own."""
-    import resource
-
     bench = Bench(resolve_machine(Config().with_overrides(overrides)), torch.device(device))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for _ in range(2):
         (bench.theirs if which == "literal" else bench.ours)(JOINT)
     if device == "cuda":
         return torch.cuda.max_memory_allocated() >> 20
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    return (peak_resident() - before) >> 10
+
+
+def peak_resident() -> int:
+    """KiB of this process at its largest; what `resource` says begins with the parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 def memory_of(overrides: dict[str, Any], device: str) -> dict[str, int]:
@@ -254,6 +260,9 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="our networks by torch.compile")
+    parser.add_argument(
+        "--memory", action="store_true", help="instead: peak memory, in processes of their own"
+    )
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
@@ -265,7 +274,7 @@ def main() -> None:
     if args.quick:
         base |= NARROW
     device = torch.device(args.device)
-    kind = "-growth" if args.growth else "-compiled" if args.compile else ""
+    kind = "-growth" if args.growth else "-memory" if args.memory else "-compiled" if args.compile else ""
     name = f"step{kind}-{device.type}{'-quick' if args.quick else ''}"
     if args.growth:
         result = growth(base, device, args.repeats)
@@ -275,8 +284,10 @@ def main() -> None:
             size, number = (int(word) for word in shape.split("x"))
             overrides = base | {"image_size": size, "batch_size": number}
             config = resolve_machine(Config().with_overrides(overrides))
-            result[shape] = {"precision": config.run.precision, **compare(config, device, args.repeats)}
-            result[shape]["peak memory beyond the start, MiB"] = memory_of(overrides, args.device)
+            if args.memory:
+                result[shape] = {"peak beyond the start, MiB": memory_of(overrides, args.device)}
+            else:
+                result[shape] = {"precision": config.run.precision, **compare(config, device, args.repeats)}
     print(write(name, result).read_text())
 
 
