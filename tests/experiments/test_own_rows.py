@@ -57,3 +57,20 @@ def test_a_row_of_ones_own_is_run_and_printed(tmp_path, capsys):
     assert outcome["figures"]["mFID"] > 0
     config = (tmp_path / "out/table1/mine/seed-0/run/config.toml").read_text()
     assert "reconstruction_weight = 3.0" in config
+
+
+def test_pictures_that_are_not_there_are_said_once_and_leave_nothing(tmp_path, capsys):
+    words = [
+        "reproduce",
+        "table1",
+        "--data",
+        str(tmp_path / "absent"),
+        "--out",
+        str(tmp_path / "out"),
+        "--smoke",
+    ]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "absent does not exist" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

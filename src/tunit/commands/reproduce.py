@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.driver import run_table
     from tunit.experiments.outcome import write_outcome
     from tunit.experiments.own_rows import with_rows
+    from tunit.experiments.pictures import split_pictures
     from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.table import chosen
     from tunit.experiments.tables import TABLES
@@ -115,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
+    split_pictures(
+        plan.data, plan.held_back
+    )  # what is wrong with the pictures is said once, not by every row
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     markdown, page = write_outcome(table, plan, outcomes)
     print(markdown.read_text("utf-8"))
