@@ -116,9 +116,8 @@ def run(args: argparse.Namespace) -> int:
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
-    split_pictures(
-        plan.data, plan.held_back
-    )  # what is wrong with the pictures is said once, not by every row
+    # What is wrong with the pictures is said once, not by every row.
+    split_pictures(plan.data, plan.held_back)
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     markdown, page = write_outcome(table, plan, outcomes)
     print(markdown.read_text("utf-8"))

@@ -173,9 +173,8 @@ def translation_step(
         )
         backward(weights.generator_style_weight * contrast)
         assert x_fake.grad is not None
-        for i, part in enumerate(parts):
+        for part in parts:
             x_out = drawn[0] if len(parts) == 1 else part.draw(networks.generator)
-            drawn[i] = x_out.detach()
             of_part = generator_part(networks, part, x_out, x_fake.grad[part.rows], weights)
             add_terms(terms, of_part, part.share)
     with full_precision(s):
@@ -212,7 +211,7 @@ class Part:
 
 
 def rows_of(x: Tensor, micro_batch: int) -> list[slice]:
-    """The batch in parts of `micro_batch` pictures (0: all); a rest joins the others as a part of its own."""
+    """The batch in parts of `micro_batch` pictures (0: all), the last one perhaps smaller."""
     size = micro_batch or len(x)
     return [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
 
