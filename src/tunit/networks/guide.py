@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunit.networks.layers import Conv3x3
+
 STYLE_WIDTH = 128
 STYLE_HEAD_STD = 0.01
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
@@ -55,7 +57,7 @@ class Guide(nn.Module):
                 layers.append(nn.MaxPool2d(2))
                 continue
             layers += [
-                nn.Conv2d(channels, item * width, 3, padding=1),
+                Conv3x3(channels, item * width),
                 nn.BatchNorm2d(item * width),
                 nn.ReLU(),
             ]

@@ -12,9 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunit.networks.winograd import convolve_3x3
+
 INSTANCE_NORM_EPS = 1e-5
 FILTER_RESPONSE_EPS = 1e-6
 LEAKY_SLOPE = 0.2
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3 x 3 convolution with zeros around the picture; its size stays."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W)."""
+        return convolve_3x3(x, self.weight, self.bias, "zeros")
 
 
 class ReflectConv2d(nn.Conv2d):
@@ -27,6 +40,12 @@ class ReflectConv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, bias=bias, padding_mode="reflect"
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H / stride, W / stride)."""
+        if self.kernel_size == (3, 3) and self.stride == (1, 1):
+            return convolve_3x3(x, self.weight, self.bias, "reflect")
+        return super().forward(x)
 
 
 def instance_norm(x: Tensor) -> Tensor:

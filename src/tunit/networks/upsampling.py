@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.networks.layers import ReflectConv2d
+from tunit.networks.winograd import convolve_3x3
 
 KERNEL = 5
 # Which of the five taps fall together, for output pixels of even and of odd position: (2, 3, 5).
@@ -31,7 +32,7 @@ class UpsamplingConv2d(ReflectConv2d):
         """The convolution of x, twice as large."""
         assert self.bias is not None
         weight = weight_for_small(self.weight).contiguous(memory_format=torch.channels_last)
-        y = F.conv2d(repeat_edges(x), weight, self.bias.repeat_interleave(4))
+        y = convolve_3x3(x, weight, self.bias.repeat_interleave(4), "replicate")
         return reflect_edges(F.pixel_shuffle(y, 2), x, self.weight)
 
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunit.networks.winograd import gradients_of_inputs_only
+
 SMALLEST_PROBABILITY = 1e-10
 
 
@@ -105,7 +107,8 @@ def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
     x: (B, 3, S, S), which requires gradients. Differentiable.
     """
     logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
-    (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
+    with gradients_of_inputs_only():
+        (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 

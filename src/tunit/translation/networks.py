@@ -10,7 +10,6 @@ from torch import Tensor
 from tunit.networks.device import check_compiler
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import Model
-from tunit.networks.quick_convolutions import is_worth_it, quick_copy_of
 
 # Pictures that a processor computes together: enough for whole matrices, few enough for its cache.
 CPU_PART = 4
@@ -32,18 +31,17 @@ class Networks:
         return (batch[i : i + part] for i in range(0, len(batch), part))
 
 
-def networks_for(model: Model, device: torch.device, precision: str, *, compiled: bool) -> Networks:
-    """The networks of `model` in the way that suits where and how precisely they run.
+def networks_for(model: Model, device: torch.device, *, compiled: bool) -> Networks:
+    """The networks of `model` in the way that suits where they run.
 
-    In float32 a processor computes a quick copy of a wide G, whose results differ by rounding alone; a GPU has
-    such algorithms of its own. Raises ConfigError where they are to be compiled and cannot be.
+    Convolutions are fastest with the channels last, and on a processor Winograd's are so alone; `model` itself is
+    changed to that. Raises ConfigError where they are to be compiled and cannot be.
     """
     part = CPU_PART if device.type == "cpu" else None
+    for network in (model.guide, model.generator):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compiled:
         check_compiler(device)
         encode, decode = torch.compile(model.generator.encode), torch.compile(model.generator.decode)
         return Networks(torch.compile(model.guide), encode, decode, part)
-    generator = model.generator
-    if device.type == "cpu" and precision == "float32" and is_worth_it(generator):
-        generator = quick_copy_of(generator)
-    return Networks(model.guide, generator.encode, generator.decode, part)
+    return Networks(model.guide, model.generator.encode, model.generator.decode, part)

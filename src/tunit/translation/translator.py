@@ -74,7 +74,7 @@ class Translator:
         self.precision = precision
         self.batch = batch
         self.device = model.guide.style_head.weight.device
-        self._networks = networks_for(model, self.device, precision, compiled=compiled)
+        self._networks = networks_for(model, self.device, compiled=compiled)
 
     @classmethod
     def load(

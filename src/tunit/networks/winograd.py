@@ -1,0 +1,292 @@
+"""3 x 3 convolutions on a processor with a quarter of the multiplications: Winograd's algorithm, for training too.
+
+A processor convolves at nearly its peak already, so that only fewer operations help. In F(4 x 4, 3 x 3) [1] the 4 x 4
+outputs of a tile come from 36 products instead of 144:
+
+    Y = A^T ((G w G^T) * (B^T x B)) A,
+
+x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, summed over the input channels: 36
+products of matrices, which PyTorch computes. The transforms on both sides are winograd.c, compiled when tunit is
+installed; without a compiler there, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
+
+The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
+so are theirs (R1 needs them).
+
+References:
+    [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
+"""
+
+import ctypes
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+Edge = Literal["zeros", "replicate", "reflect"]
+_EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
+
+LANES = 16  # channels come in multiples of these
+FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
+FEWEST_TILES = 16  # in a batch; below, the kernels' transforms cost more than they save
+# What is held at once stays in the processor's cache.
+KERNELS_AT_ONCE = 64
+NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
+
+_inputs_only = False
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The compiled transforms, or None where they were not compiled."""
+    found = importlib.util.find_spec("tunit.networks._winograd")
+    if found is None or found.origin is None:
+        return None
+    try:
+        return ctypes.CDLL(found.origin)
+    except OSError:  # for another processor
+        return None
+
+
+def is_there() -> bool:
+    """Whether the transforms were compiled when tunit was installed."""
+    return _library() is not None
+
+
+def is_worth_it(x: Tensor, weight: Tensor) -> bool:
+    """Whether `convolve` takes such a picture and such kernels, and is the faster for it."""
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    (batch, channels, height, width), (kernels, _, *sides) = x.shape, weight.shape
+    return (
+        sides == [3, 3]
+        and weight.dtype == torch.float32
+        and min(channels, kernels) >= FEWEST_CHANNELS
+        and channels % LANES == kernels % LANES == height % 4 == width % 4 == 0
+        and batch * height * width >= 16 * FEWEST_TILES
+        and not torch.is_autocast_enabled("cpu")
+        and is_there()
+    )
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """The 3 x 3 convolution of x (B, C, H, W) with stride 1 and one pixel of padding: (B, O, H, W), channels last.
+
+    weight: (O, C, 3, 3); bias: (O,). edge: what lies outside x. As `is_worth_it` asks. Can be differentiated twice.
+    """
+    y: Tensor = _apply(_Convolution, x, weight, bias, edge)
+    return y
+
+
+def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """`convolve` where it is worth it, else the same by PyTorch."""
+    if is_worth_it(x, weight):
+        return convolve(x, weight, bias, edge)
+    if edge == "zeros":
+        return F.conv2d(x, weight, bias, padding=1)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
+
+
+@contextmanager
+def gradients_of_inputs_only() -> Iterator[None]:
+    """Inside, a gradient that is itself to be differentiated is not computed for kernels.
+
+    PyTorch does not tell a `Function` which of its gradients are asked for; the gradient penalty asks for the
+    picture's alone.
+    """
+    global _inputs_only
+    before, _inputs_only = _inputs_only, True
+    try:
+        yield
+    finally:
+        _inputs_only = before
+
+
+def _apply(function: type[Function], *arguments: Any) -> Any:
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+
+
+class _Convolution(Function):
+    """(x, weight, bias) to y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.edge = edge
+        return _forward(x, weight, bias, edge)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            of_weight = of_weight and not _inputs_only
+            dx = _apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
+            dw = _apply(_KernelGradient, x, dy, ctx.edge) if of_weight else None
+        else:
+            dx, dw = _gradients(x if of_weight else None, dy, weight if of_x else None, ctx.edge)
+        return dx, dw, dy.sum((0, 2, 3)) if of_bias else None, None
+
+
+class _PictureGradient(Function):
+    """(dy, weight) to dx: the adjoint of the convolution, for given kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, weight: Tensor, edge: Edge) -> Tensor:
+        ctx.save_for_backward(dy, weight)
+        ctx.edge = edge
+        dx, _ = _gradients(None, dy, weight, edge)
+        assert dx is not None
+        return dx
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
+        dy, weight = ctx.saved_tensors
+        of_dy, of_weight, _ = ctx.needs_input_grad
+        return (
+            _apply(_Convolution, ddx, weight, None, ctx.edge) if of_dy else None,
+            _apply(_KernelGradient, ddx, dy, ctx.edge) if of_weight else None,
+            None,
+        )
+
+
+class _KernelGradient(Function):
+    """(x, dy) to dw: the adjoint of the convolution, for a given picture."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dy: Tensor, edge: Edge) -> Tensor:
+        ctx.save_for_backward(x, dy)
+        ctx.edge = edge
+        _, dw = _gradients(x, dy, None, edge)
+        assert dw is not None
+        return dw
+
+    @staticmethod
+    def backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
+        x, dy = ctx.saved_tensors
+        of_x, of_dy, _ = ctx.needs_input_grad
+        return (
+            _apply(_PictureGradient, dy, ddw, ctx.edge) if of_x else None,
+            _apply(_Convolution, x, ddw, None, ctx.edge) if of_dy else None,
+            None,
+        )
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """`convolve` without its gradients."""
+    x, w = _channels_last(x), _channels_last(weight)
+    y = x.new_empty(*x.shape[:3], len(w))
+    for part in _parts(x):
+        tiles = _tiles_of(x[part], edge)
+        for some in _slices(len(w), KERNELS_AT_ONCE):
+            products = torch.bmm(tiles, _kernel_tiles(w[some]).transpose(1, 2))
+            _write_pictures(products, y[part, ..., some], None if bias is None else bias[some])
+    return y.permute(0, 3, 1, 2)
+
+
+def _gradients(
+    x: Tensor | None, dy: Tensor, weight: Tensor | None, edge: Edge
+) -> tuple[Tensor | None, Tensor | None]:
+    """dx where the kernels are given, and dw where the picture is."""
+    dy = _channels_last(dy)
+    kernels = dy.shape[3]
+    w = None if weight is None else _channels_last(weight)
+    x = None if x is None else _channels_last(x)
+    dx = None if w is None else dy.new_empty(*dy.shape[:3], w.shape[3])
+    dw = None if x is None else dy.new_zeros(kernels, 3, 3, x.shape[3])
+    for part in _parts(dy if x is None else x):
+        tiles = None if x is None else _tiles_of(x[part], edge)
+        d_tiles: Tensor | None = None
+        for some in _slices(kernels, KERNELS_AT_ONCE):
+            d_products = _read_pictures(dy[part, ..., some])
+            if w is not None:
+                of_some = _kernel_tiles(w[some])
+                d_tiles = (
+                    torch.bmm(d_products, of_some)
+                    if d_tiles is None
+                    else d_tiles.baddbmm_(d_products, of_some)
+                )
+            if tiles is not None and dw is not None:
+                _add_kernels(torch.bmm(d_products.transpose(1, 2), tiles), dw[some])
+        if d_tiles is not None and dx is not None:
+            _add_tiles(d_tiles, dx[part], edge)
+    return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) to a contiguous (B, H, W, C); no copy of what lies so in memory already."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _slices(number: int, size: int) -> list[slice]:
+    return [slice(i, i + size) for i in range(0, number, size)]
+
+
+def _parts(x: Tensor) -> list[slice]:
+    """The pictures x (B, H, W, C), as many at a time as the cache takes in tiles."""
+    in_tiles = 36 * x[0].numel() // 16
+    return _slices(len(x), max(1, NUMBERS_AT_ONCE // in_tiles))
+
+
+# The transforms; see winograd.c.
+
+
+def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
+    """(b, H, W, C) to (36, tiles, C)."""
+    batch, height, width, channels = x.shape
+    tiles = x.new_empty(36, batch * height * width // 16, channels)
+    _call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
+    return tiles
+
+
+def _add_tiles(tiles: Tensor, x: Tensor, edge: Edge) -> None:
+    """The adjoint of `_tiles_of`, written into x."""
+    _call("tiles_of_adjoint", tiles, x, *x.shape, _EDGES.index(edge))
+
+
+def _write_pictures(products: Tensor, y: Tensor, bias: Tensor | None) -> None:
+    """(36, tiles, o) into some channels of a picture, y (b, H, W, o)."""
+    _call("pictures_of", products, y, bias, *y.shape, y.stride(2))
+
+
+def _read_pictures(y: Tensor) -> Tensor:
+    """The adjoint of `_write_pictures`: (b, H, W, o), some channels of a picture, to (36, tiles, o)."""
+    batch, height, width, channels = y.shape
+    products = y.new_empty(36, batch * height * width // 16, channels)
+    _call("pictures_of_adjoint", y, products, *y.shape, y.stride(2))
+    return products
+
+
+def _kernel_tiles(w: Tensor) -> Tensor:
+    """(o, 3, 3, C) to (36, o, C)."""
+    kernels, channels = len(w), w.shape[3]
+    tiles = w.new_empty(36, kernels, channels)
+    _call("kernel_tiles", w, tiles, kernels, channels)
+    return tiles
+
+
+def _add_kernels(tiles: Tensor, w: Tensor) -> None:
+    """The adjoint of `_kernel_tiles`, added to w."""
+    _call("kernel_tiles_adjoint", tiles, w, len(w), w.shape[3])
+
+
+def _call(name: str, *arguments: Tensor | int | None) -> None:
+    """The transform `name` of winograd.c, by as many threads as PyTorch has."""
+    library = _library()
+    assert library is not None
+    function = getattr(library, f"tunit_{name}")
+    function.restype = None
+    function(
+        *(
+            ctypes.c_long(value)
+            if isinstance(value, int)
+            else ctypes.c_void_p(None if value is None else value.data_ptr())
+            for value in arguments
+        ),
+        ctypes.c_long(torch.get_num_threads()),
+    )

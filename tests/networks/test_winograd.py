@@ -1,0 +1,153 @@
+"""Winograd's convolution against PyTorch's in float64: itself, its gradients, and the gradients of those."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunit.networks import winograd
+from tunit.networks.layers import Conv3x3
+from tunit.networks.winograd import convolve, convolve_3x3, gradients_of_inputs_only, is_worth_it
+from tunit.training.losses import r1_penalty
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not winograd.is_there(), reason="no C compiler was there when tunit was installed"),
+]
+EDGES = ("zeros", "replicate", "reflect")
+# Pictures, input and output channels, height and width; not all multiples of what is computed at once.
+SHAPES = [(3, 32, 48, 8, 12), (8, 96, 80, 12, 4), (5, 64, 64, 16, 16), (16, 32, 32, 4, 4)]
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
+    if edge == "zeros":
+        return F.conv2d(x, weight, bias, padding=1)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
+
+
+def draw(shape: tuple[int, ...]) -> list[Tensor]:
+    """A picture, kernels and a bias; then directions for the output, the picture and the kernels."""
+    torch.manual_seed(sum(shape))
+    batch, channels, kernels, height, width = shape
+    x, weight = torch.randn(batch, channels, height, width), torch.randn(kernels, channels, 3, 3)
+    weight /= (9 * channels) ** 0.5
+    return [
+        x,
+        weight,
+        torch.randn(kernels),
+        torch.randn(batch, kernels, height, width),
+        torch.randn_like(x),
+        torch.randn_like(weight),
+    ]
+
+
+def everything(function, values: list[Tensor], edge: str) -> dict[str, Tensor]:
+    """The output, its gradients, and the gradients of those of the picture and of the kernels."""
+    x, weight, bias, dy, ddx, ddw = (value.clone().requires_grad_() for value in values)
+    y = function(x, weight, bias, edge)
+    found = {"y": y.detach()}
+    names = ("dx", "dw", "db")
+    found |= zip(
+        names, torch.autograd.grad(y, (x, weight, bias), dy.detach(), retain_graph=True), strict=True
+    )
+    dx, dw = torch.autograd.grad(y, (x, weight), dy, create_graph=True)
+    found |= zip(
+        ("dx'dy", "dx'w"), torch.autograd.grad(dx, (dy, weight), ddx, retain_graph=True), strict=True
+    )
+    found |= zip(("dw'x", "dw'dy"), torch.autograd.grad(dw, (x, dy), ddw), strict=True)
+    return found
+
+
+def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name, value in expected.items():
+        error = (found[name].double() - value).abs().max() / value.abs().max()
+        assert error < 3e-5, name  # float32, through sums of up to 100 times what comes out
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_and_all_gradients_are_those_of_the_convolution(shape, edge):
+    values = draw(shape)
+    assert is_worth_it(values[0], values[1])
+    found = everything(convolve, values, edge)
+    assert_alike(found, everything(plain, [value.double() for value in values], edge))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_parts_and_threads_make_no_difference(threads, monkeypatch):
+    values = draw(SHAPES[2])
+    whole = everything(convolve, values, "reflect")
+    monkeypatch.setattr(winograd, "NUMBERS_AT_ONCE", 2 * 36 * 64 * 16)  # two pictures, then one
+    monkeypatch.setattr(winograd, "KERNELS_AT_ONCE", 48)
+    torch.set_num_threads(threads)
+    assert len(winograd._parts(values[0].permute(0, 2, 3, 1))) == 3
+    assert_alike(everything(convolve, values, "reflect"), {name: v.double() for name, v in whole.items()})
+
+
+def test_the_layout_of_what_it_takes_makes_no_difference():
+    values = draw(SHAPES[0])
+    last = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in values]
+    assert_alike(
+        everything(convolve, last, "zeros"),
+        {name: v.double() for name, v in everything(convolve, values, "zeros").items()},
+    )
+    assert convolve(*last[:3], "zeros").is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        (torch.zeros(8, 16, 8, 8), torch.zeros(64, 16, 3, 3)),  # few channels
+        (torch.zeros(8, 64, 8, 8), torch.zeros(40, 64, 3, 3)),  # an odd number of them
+        (torch.zeros(8, 64, 8, 6), torch.zeros(64, 64, 3, 3)),  # no whole tiles
+        (torch.zeros(8, 64, 4, 4), torch.zeros(64, 64, 3, 3)),  # few tiles
+        (torch.zeros(8, 64, 8, 8), torch.zeros(64, 64, 1, 1)),
+        (torch.zeros(8, 64, 8, 8).double(), torch.zeros(64, 64, 3, 3).double()),
+        (torch.zeros(8, 64, 8, 8, device="meta"), torch.zeros(64, 64, 3, 3, device="meta")),
+    ],
+)
+def test_all_else_is_left_to_pytorch(x, weight):
+    assert not is_worth_it(x, weight)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_what_is_left_to_pytorch_is_the_same_convolution(edge, monkeypatch):
+    x, weight, bias = draw(SHAPES[0])[:3]
+    assert not is_worth_it(x.double(), weight.double())
+    exact = convolve_3x3(x.double(), weight.double(), bias.double(), edge)
+    assert torch.equal(exact, plain(x.double(), weight.double(), bias.double(), edge))
+    monkeypatch.setattr(winograd, "_library", lambda: None)  # no compiler was there
+    assert torch.equal(convolve_3x3(x, weight, bias, edge), plain(x, weight, bias, edge))
+
+
+def test_autocast_is_left_to_pytorch():
+    x, weight, bias = draw(SHAPES[0])[:3]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert convolve_3x3(x, weight, bias, "zeros").dtype == torch.bfloat16
+
+
+def test_kernels_are_spared_a_gradient_that_nobody_asks_for():
+    x, weight = (value.requires_grad_() for value in draw(SHAPES[0])[:2])
+    y = convolve(x, weight, None, "zeros").square().sum()
+    with gradients_of_inputs_only():
+        dx, dw = torch.autograd.grad(y, (x, weight), create_graph=True, allow_unused=True)
+    assert dw is None
+    assert dx.requires_grad
+    dx.sum().backward()
+    assert weight.grad is not None
+
+
+def test_the_gradient_penalty_teaches_all_kernels_as_in_float64():
+    torch.manual_seed(0)
+    # Smooth: with a threshold, some of the pixels next to it come to stand on its other side.
+    judge = nn.Sequential(Conv3x3(3, 32), nn.Softplus(), Conv3x3(32, 64), nn.Softplus(), Conv3x3(64, 32))
+    x = torch.randn(4, 3, 16, 16)
+    gradients = []
+    for kind in (torch.float32, torch.float64):
+        judge.to(kind).zero_grad()
+        real = x.to(kind).requires_grad_()
+        logit = judge(real).mean((1, 2, 3))
+        (1e4 * r1_penalty(logit, real) + logit.mean()).backward()
+        gradients.append({name: p.grad.double() for name, p in judge.named_parameters()})
+    for name, exact in gradients[1].items():
+        assert (gradients[0][name] - exact).norm() <= 2e-5 * exact.norm(), name
