@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.layers import (
-    FilterResponseNorm,
     ReflectConv2d,
     adaptive_instance_norm,
     count_halvings,
@@ -79,35 +78,6 @@ def test_adain_with_scale_one_and_shift_zero_is_instance_norm() -> None:
 def test_adain_gradients_are_those_of_finite_differences() -> None:
     inputs = [t.requires_grad_() for t in (noise(2, 3, 3, 2), noise(2, 3, seed=1), noise(2, 3, seed=2))]
     assert torch.autograd.gradcheck(adaptive_instance_norm, inputs)
-
-
-def test_filter_response_norm_is_its_formula() -> None:
-    layer = FilterResponseNorm(3).double()
-    x = noise(2, 3, 5, 4)
-    for seed, parameter in enumerate(layer.parameters()):
-        parameter.data.copy_(noise(3, seed=10 + seed))
-    out = layer(x).detach().numpy()
-    for b in range(2):
-        for c in range(3):
-            plane = x[b, c].numpy()
-            normal = plane / np.sqrt(np.mean(plane**2) + 1e-6)
-            y = layer.gamma[c].item() * normal + layer.beta[c].item()
-            np.testing.assert_allclose(out[b, c], np.maximum(y, layer.tau[c].item()), atol=1e-13)
-
-
-def test_filter_response_norm_starts_as_a_normalised_relu() -> None:
-    layer = FilterResponseNorm(4)
-    assert [p.tolist() for p in (layer.gamma, layer.beta, layer.tau)] == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
-    x = 1e-3 * noise(1, 4, 4, 4)  # so small that the epsilon matters
-    expected = F.relu(x / (x.square().mean((2, 3), keepdim=True) + 1e-6).sqrt())
-    torch.testing.assert_close(layer.double()(x), expected, atol=1e-12, rtol=0)
-
-
-def test_filter_response_norm_has_second_derivatives() -> None:
-    """R1 differentiates D twice."""
-    layer = FilterResponseNorm(2).double()
-    layer.tau.data.fill_(-10.0)  # away from the kink
-    assert torch.autograd.gradgradcheck(layer, [noise(1, 2, 3, 2).requires_grad_()])
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (4, 2)])

@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.networks import winograd
+from tunit.networks import native, winograd
+from tunit.networks.gradients import gradients_of_inputs_only
 from tunit.networks.layers import Conv3x3
-from tunit.networks.winograd import convolve, convolve_3x3, gradients_of_inputs_only, is_worth_it
+from tunit.networks.winograd import convolve, convolve_3x3, is_worth_it
 from tunit.training.losses import r1_penalty
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(not winograd.is_there(), reason="no C compiler was there when tunit was installed"),
+    pytest.mark.skipif(not native.is_there(), reason="no C compiler was there when tunit was installed"),
 ]
 EDGES = ("zeros", "replicate", "reflect")
 # Pictures, input and output channels, height and width; not all multiples of what is computed at once.
@@ -116,7 +117,7 @@ def test_what_is_left_to_pytorch_is_the_same_convolution(edge, monkeypatch):
     assert not is_worth_it(x.double(), weight.double())
     exact = convolve_3x3(x.double(), weight.double(), bias.double(), edge)
     assert torch.equal(exact, plain(x.double(), weight.double(), bias.double(), edge))
-    monkeypatch.setattr(winograd, "_library", lambda: None)  # no compiler was there
+    monkeypatch.setattr(native, "_library", lambda: None)  # no compiler was there
     assert torch.equal(convolve_3x3(x, weight, bias, edge), plain(x, weight, bias, edge))
 
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.generator import default_width
-from tunit.networks.layers import LEAKY_SLOPE, Conv3x3, FilterResponseNorm, count_halvings, initialise_fan_in
+from tunit.networks.layers import LEAKY_SLOPE, Conv3x3, count_halvings, initialise_fan_in
 
 WIDEST = 1024
 

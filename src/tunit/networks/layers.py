@@ -1,21 +1,18 @@
-"""The layers that the networks share: padded convolution, instance norm, AdaIN, filter response norm.
+"""The layers that the networks share: padded convolution, instance norm, AdaIN.
 
 References:
     [1] Huang, Belongie. Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017.
-    [2] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
-    [3] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
+    [2] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
 """
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.winograd import convolve_3x3
 
 INSTANCE_NORM_EPS = 1e-5
-FILTER_RESPONSE_EPS = 1e-6
 LEAKY_SLOPE = 0.2
 
 
@@ -72,28 +69,8 @@ def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return y.view_as(x)
 
 
-class FilterResponseNorm(nn.Module):
-    """Filter response normalisation with its thresholded linear unit [2]; no other activation is needed.
-
-    max(gamma * x / sqrt(mean over H, W of x^2 + 1e-6) + beta, tau), per channel. x: (B, C, H, W).
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
-        self.tau = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise and threshold; same shape as x."""
-        gamma, beta, tau = (p.view(1, -1, 1, 1) for p in (self.gamma, self.beta, self.tau))
-        scale = gamma * torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True) + FILTER_RESPONSE_EPS)
-        # max(y, tau), written so that its backward is one threshold instead of four comparisons.
-        return F.relu(scale * x + (beta - tau)) + tau
-
-
 def initialise_fan_in(network: nn.Module) -> None:
-    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [3], biases 0."""
+    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [2], biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -7,17 +7,7 @@
 
 #include <stdlib.h>
 
-#define LANES 16
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-#define AT(pointer) (*(lanes *)(pointer))
-
-/* One library for every processor of a kind: the loader takes the version that this one can run. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
-#define FOR_THIS_PROCESSOR __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define FOR_THIS_PROCESSOR
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "lanes.h"
 
 enum edge { ZEROS, REPLICATE, REFLECT };
 

@@ -6,8 +6,8 @@ outputs of a tile come from 36 products instead of 144:
     Y = A^T ((G w G^T) * (B^T x B)) A,
 
 x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, summed over the input channels: 36
-products of matrices, which PyTorch computes. The transforms on both sides are winograd.c, compiled when tunit is
-installed; without a compiler there, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
+products of matrices, which PyTorch computes. The transforms on both sides are winograd.c; where that is
+not compiled, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
 
 The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
 so are theirs (R1 needs them).
@@ -16,11 +16,8 @@ References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
 """
 
-import ctypes
-import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+import math
+import threading
 from typing import Any, Literal
 
 import torch
@@ -28,49 +25,32 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from tunit.networks.gradients import inputs_only
+from tunit.networks.native import LANES, call, channels_last, takes
+
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 
-LANES = 16  # channels come in multiples of these
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
 FEWEST_TILES = 16  # in a batch; below, the kernels' transforms cost more than they save
 # What is held at once stays in the processor's cache.
 KERNELS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
 
-_inputs_only = False
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    """The compiled transforms, or None where they were not compiled."""
-    found = importlib.util.find_spec("tunit.networks._winograd")
-    if found is None or found.origin is None:
-        return None
-    try:
-        return ctypes.CDLL(found.origin)
-    except OSError:  # for another processor
-        return None
-
-
-def is_there() -> bool:
-    """Whether the transforms were compiled when tunit was installed."""
-    return _library() is not None
+_memory = threading.local()
 
 
 def is_worth_it(x: Tensor, weight: Tensor) -> bool:
     """Whether `convolve` takes such a picture and such kernels, and is the faster for it."""
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
-        return False
     (batch, channels, height, width), (kernels, _, *sides) = x.shape, weight.shape
     return (
-        sides == [3, 3]
+        takes(x)
+        and sides == [3, 3]
         and weight.dtype == torch.float32
         and min(channels, kernels) >= FEWEST_CHANNELS
-        and channels % LANES == kernels % LANES == height % 4 == width % 4 == 0
+        and kernels % LANES == height % 4 == width % 4 == 0
         and batch * height * width >= 16 * FEWEST_TILES
         and not torch.is_autocast_enabled("cpu")
-        and is_there()
     )
 
 
@@ -92,21 +72,6 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
 
 
-@contextmanager
-def gradients_of_inputs_only() -> Iterator[None]:
-    """Inside, a gradient that is itself to be differentiated is not computed for kernels.
-
-    PyTorch does not tell a `Function` which of its gradients are asked for; the gradient penalty asks for the
-    picture's alone.
-    """
-    global _inputs_only
-    before, _inputs_only = _inputs_only, True
-    try:
-        yield
-    finally:
-        _inputs_only = before
-
-
 def _apply(function: type[Function], *arguments: Any) -> Any:
     return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
@@ -125,7 +90,7 @@ class _Convolution(Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         if torch.is_grad_enabled():
-            of_weight = of_weight and not _inputs_only
+            of_weight = of_weight and not inputs_only()
             dx = _apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
             dw = _apply(_KernelGradient, x, dy, ctx.edge) if of_weight else None
         else:
@@ -179,12 +144,12 @@ class _KernelGradient(Function):
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """`convolve` without its gradients."""
-    x, w = _channels_last(x), _channels_last(weight)
+    x, w = channels_last(x), channels_last(weight)
     y = x.new_empty(*x.shape[:3], len(w))
     for part in _parts(x):
         tiles = _tiles_of(x[part], edge)
         for some in _slices(len(w), KERNELS_AT_ONCE):
-            products = torch.bmm(tiles, _kernel_tiles(w[some]).transpose(1, 2))
+            products = _product(tiles, _kernel_tiles(w[some]).transpose(1, 2))
             _write_pictures(products, y[part, ..., some], None if bias is None else bias[some])
     return y.permute(0, 3, 1, 2)
 
@@ -193,10 +158,10 @@ def _gradients(
     x: Tensor | None, dy: Tensor, weight: Tensor | None, edge: Edge
 ) -> tuple[Tensor | None, Tensor | None]:
     """dx where the kernels are given, and dw where the picture is."""
-    dy = _channels_last(dy)
+    dy = channels_last(dy)
     kernels = dy.shape[3]
-    w = None if weight is None else _channels_last(weight)
-    x = None if x is None else _channels_last(x)
+    w = None if weight is None else channels_last(weight)
+    x = None if x is None else channels_last(x)
     dx = None if w is None else dy.new_empty(*dy.shape[:3], w.shape[3])
     dw = None if x is None else dy.new_zeros(kernels, 3, 3, x.shape[3])
     for part in _parts(dy if x is None else x):
@@ -206,21 +171,15 @@ def _gradients(
             d_products = _read_pictures(dy[part, ..., some])
             if w is not None:
                 of_some = _kernel_tiles(w[some])
-                d_tiles = (
-                    torch.bmm(d_products, of_some)
-                    if d_tiles is None
-                    else d_tiles.baddbmm_(d_products, of_some)
-                )
+                if d_tiles is None:
+                    d_tiles = _product(d_products, of_some, "gradient of tiles")
+                else:
+                    d_tiles.baddbmm_(d_products, of_some)
             if tiles is not None and dw is not None:
-                _add_kernels(torch.bmm(d_products.transpose(1, 2), tiles), dw[some])
+                _add_kernels(_product(d_products.transpose(1, 2), tiles, "gradient of kernels"), dw[some])
         if d_tiles is not None and dx is not None:
             _add_tiles(d_tiles, dx[part], edge)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) to a contiguous (B, H, W, C); no copy of what lies so in memory already."""
-    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def _slices(number: int, size: int) -> list[slice]:
@@ -233,60 +192,60 @@ def _parts(x: Tensor) -> list[slice]:
     return _slices(len(x), max(1, NUMBERS_AT_ONCE // in_tiles))
 
 
+def _held(name: str, *shape: int) -> Tensor:
+    """A tensor without values, in memory that this thread keeps: the transforms cost less than fresh memory would."""
+    number = math.prod(shape)
+    kept: Tensor | None = getattr(_memory, name, None)
+    if kept is None or len(kept) < number:
+        with torch.inference_mode(False):
+            kept = torch.empty(number)
+        setattr(_memory, name, kept)
+    return kept[:number].view(shape)
+
+
+def _product(a: Tensor, b: Tensor, name: str = "products") -> Tensor:
+    """(36, m, k) times (36, k, n), in the memory of that name."""
+    out = _held(name, 36, a.shape[1], b.shape[2])
+    return torch.bmm(a, b, out=out)
+
+
 # The transforms; see winograd.c.
 
 
 def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
     """(b, H, W, C) to (36, tiles, C)."""
     batch, height, width, channels = x.shape
-    tiles = x.new_empty(36, batch * height * width // 16, channels)
-    _call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
+    tiles = _held("tiles", 36, batch * height * width // 16, channels)
+    call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
     return tiles
 
 
 def _add_tiles(tiles: Tensor, x: Tensor, edge: Edge) -> None:
     """The adjoint of `_tiles_of`, written into x."""
-    _call("tiles_of_adjoint", tiles, x, *x.shape, _EDGES.index(edge))
+    call("tiles_of_adjoint", tiles, x, *x.shape, _EDGES.index(edge))
 
 
 def _write_pictures(products: Tensor, y: Tensor, bias: Tensor | None) -> None:
     """(36, tiles, o) into some channels of a picture, y (b, H, W, o)."""
-    _call("pictures_of", products, y, bias, *y.shape, y.stride(2))
+    call("pictures_of", products, y, bias, *y.shape, y.stride(2))
 
 
 def _read_pictures(y: Tensor) -> Tensor:
     """The adjoint of `_write_pictures`: (b, H, W, o), some channels of a picture, to (36, tiles, o)."""
     batch, height, width, channels = y.shape
-    products = y.new_empty(36, batch * height * width // 16, channels)
-    _call("pictures_of_adjoint", y, products, *y.shape, y.stride(2))
+    products = _held("products", 36, batch * height * width // 16, channels)
+    call("pictures_of_adjoint", y, products, *y.shape, y.stride(2))
     return products
 
 
 def _kernel_tiles(w: Tensor) -> Tensor:
     """(o, 3, 3, C) to (36, o, C)."""
     kernels, channels = len(w), w.shape[3]
-    tiles = w.new_empty(36, kernels, channels)
-    _call("kernel_tiles", w, tiles, kernels, channels)
+    tiles = _held("kernels", 36, kernels, channels)
+    call("kernel_tiles", w, tiles, kernels, channels)
     return tiles
 
 
 def _add_kernels(tiles: Tensor, w: Tensor) -> None:
     """The adjoint of `_kernel_tiles`, added to w."""
-    _call("kernel_tiles_adjoint", tiles, w, len(w), w.shape[3])
-
-
-def _call(name: str, *arguments: Tensor | int | None) -> None:
-    """The transform `name` of winograd.c, by as many threads as PyTorch has."""
-    library = _library()
-    assert library is not None
-    function = getattr(library, f"tunit_{name}")
-    function.restype = None
-    function(
-        *(
-            ctypes.c_long(value)
-            if isinstance(value, int)
-            else ctypes.c_void_p(None if value is None else value.data_ptr())
-            for value in arguments
-        ),
-        ctypes.c_long(torch.get_num_threads()),
-    )
+    call("kernel_tiles_adjoint", tiles, w, len(w), w.shape[3])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.networks.winograd import gradients_of_inputs_only
+from tunit.networks.gradients import gradients_of_inputs_only
 
 SMALLEST_PROBABILITY = 1e-10
 

@@ -1,0 +1,64 @@
+"""The parts of the networks that are written in C, for a processor: how they are found and called.
+
+They are compiled when tunit is installed (see pyproject.toml). Without a compiler there, PyTorch does their work.
+"""
+
+import ctypes
+import importlib.util
+from functools import cache
+
+import torch
+from torch import Tensor
+
+LANES = 16  # channels come in multiples of these; as in lanes.h
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The compiled code, or None where there is none."""
+    found = importlib.util.find_spec("tunit.networks._native")
+    if found is None or found.origin is None:
+        return None
+    try:
+        return ctypes.CDLL(found.origin)
+    except OSError:  # for another processor
+        return None
+
+
+def is_there() -> bool:
+    """Whether it was compiled when tunit was installed."""
+    return _library() is not None
+
+
+def takes(x: Tensor) -> bool:
+    """Whether compiled code can take x (B, C, H, W): float32, on a processor, in whole lanes of channels."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.shape[1] % LANES == 0
+        and x.numel() > 0
+        and is_there()
+    )
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) to a contiguous (B, H, W, C); no copy of what lies so in memory already."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def call(name: str, *arguments: Tensor | float | None) -> None:
+    """The function `tunit_<name>`, by as many threads as PyTorch has; tensors are given as pointers."""
+    library = _library()
+    assert library is not None
+    function = getattr(library, f"tunit_{name}")
+    function.restype = None
+    function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
+
+
+def _in_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    if isinstance(value, float):
+        return ctypes.c_float(value)
+    return ctypes.c_void_p(None if value is None else value.data_ptr())
