@@ -30,7 +30,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by itself: with it in place nothing else draws in another build.
-$(VENV)/.installed: pyproject.toml $(wildcard src/tunit/networks/*.[ch]) | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(wildcard src/tunit/native/*.[ch]) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@

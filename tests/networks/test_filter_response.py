@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.networks import filter_response, native
+from tunit import native
+from tunit.networks import filter_response
 from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.gradients import gradients_of_inputs_only
 

@@ -1,4 +1,4 @@
-"""The shared layers against their formulas, spelt out in numpy."""
+"""The shared convolutions and how their weights start."""
 
 import numpy as np
 import pytest
@@ -8,76 +8,13 @@ from torch import Tensor, nn
 
 from tunit.networks.layers import (
     ReflectConv2d,
-    adaptive_instance_norm,
     count_halvings,
     initialise_fan_in,
-    instance_norm,
 )
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def literal_adain(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    out = np.empty(x.shape)
-    for b in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            plane = x[b, c].numpy()
-            variance = np.mean((plane - plane.mean()) ** 2)
-            normal = (plane - plane.mean()) / np.sqrt(variance + 1e-5)
-            out[b, c] = scale[b, c].item() * normal + shift[b, c].item()
-    return torch.from_numpy(out)
-
-
-LAYOUTS = {
-    "contiguous": lambda: noise(3, 5, 6, 4),
-    "channels last": lambda: noise(3, 5, 6, 4).contiguous(memory_format=torch.channels_last),
-    "transposed": lambda: noise(3, 5, 4, 6).transpose(2, 3),
-    "strided": lambda: noise(6, 5, 6, 8)[::2, :, :, 1::2],
-    "expanded": lambda: noise(1, 5, 6, 4).expand(3, 5, 6, 4),
-    "one picture, channels last": lambda: noise(1, 5, 6, 4).contiguous(memory_format=torch.channels_last),
-    "one channel": lambda: noise(3, 1, 6, 4).contiguous(memory_format=torch.channels_last),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_adain_is_scale_times_the_normalised_plus_shift(layout: str) -> None:
-    x = 0.1 + 2 * LAYOUTS[layout]()
-    shift, scale = noise(*x.shape[:2], seed=1), noise(*x.shape[:2], seed=2)
-    torch.testing.assert_close(
-        adaptive_instance_norm(x, shift, scale).contiguous(),
-        literal_adain(x, shift, scale),
-        atol=1e-12,
-        rtol=0,
-    )
-
-
-def test_adain_takes_slices_of_one_table_of_parameters() -> None:
-    x, table = noise(2, 4, 3, 3), noise(2, 20, seed=1)
-    shift, scale = table[:, 3:7], table[:, 9:13]
-    expected = literal_adain(x, shift, scale)
-    torch.testing.assert_close(adaptive_instance_norm(x, shift, scale), expected, atol=1e-12, rtol=0)
-
-
-def test_the_epsilon_shows_where_the_variance_is_small() -> None:
-    x = 1e-3 * noise(1, 1, 4, 4)
-    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    expected = literal_adain(x, zero, one)
-    assert expected.std() < 0.5  # far from 1: a wrong epsilon would show
-    torch.testing.assert_close(instance_norm(x), expected, atol=1e-12, rtol=0)
-    torch.testing.assert_close(adaptive_instance_norm(x, zero, one), expected, atol=1e-12, rtol=0)
-
-
-def test_adain_with_scale_one_and_shift_zero_is_instance_norm() -> None:
-    x = noise(2, 3, 8, 8)
-    one, zero = torch.ones(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
-    torch.testing.assert_close(adaptive_instance_norm(x, zero, one), instance_norm(x), atol=1e-12, rtol=0)
-
-
-def test_adain_gradients_are_those_of_finite_differences() -> None:
-    inputs = [t.requires_grad_() for t in (noise(2, 3, 3, 2), noise(2, 3, seed=1), noise(2, 3, seed=2))]
-    assert torch.autograd.gradcheck(adaptive_instance_norm, inputs)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (4, 2)])

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from tunit.native import apply, call, channels_last, sizes, takes
 from tunit.networks.gradients import inputs_only
-from tunit.networks.native import call, channels_last, takes
 
 EPS = 1e-6
 
@@ -38,7 +38,7 @@ class FilterResponseNorm(nn.Module):
         # max(y, tau), written so that its backward is one threshold instead of four comparisons.
         shift = self.beta - self.tau
         if takes(x) and self.gamma.dtype == x.dtype:
-            y: Tensor = _apply(_Norm, x, self.gamma, shift, self.tau)
+            y: Tensor = apply(_Norm, x, self.gamma, shift, self.tau)
             return y
         return _norm(x, self.gamma, shift, self.tau)
 
@@ -50,15 +50,6 @@ def _norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     return F.relu(gamma * nu * x + shift) + tau
 
 
-def _apply(function: type[Function], *arguments: Any) -> Any:
-    return function.apply(*arguments)  # type: ignore[no-untyped-call]
-
-
-def _sizes(x: Tensor) -> tuple[int, int, int]:
-    """Pictures, pixels and channels of x: (B, H, W, C)."""
-    return len(x), x.shape[1] * x.shape[2], x.shape[3]
-
-
 class _Norm(Function):
     """(x, gamma, shift, tau) to y."""
 
@@ -66,7 +57,7 @@ class _Norm(Function):
     def forward(ctx: Any, x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
         last = channels_last(x)
         y, nu = torch.empty_like(last), x.new_empty(x.shape[:2])
-        call("frn", last, y, nu, gamma, shift, tau, *_sizes(last), EPS)
+        call("frn", last, y, nu, gamma, shift, tau, *sizes(last), EPS)
         ctx.save_for_backward(x, gamma, shift, tau, nu)
         return y.permute(0, 3, 1, 2)
 
@@ -77,7 +68,7 @@ class _Norm(Function):
             dx, *of_parameters = _gradients(x, dy, nu, gamma, shift)
             return dx, *of_parameters
         if inputs_only():
-            return _apply(_PictureGradient, x, dy, gamma, shift, nu), None, None, None
+            return apply(_PictureGradient, x, dy, gamma, shift, nu), None, None, None
         # Rarely wanted: the gradient of all gradients. Views, for one input may have been made of another.
         inputs = [value.view_as(value) for value in (x, gamma, shift, tau)]
         wanted = [value for value, of_it in zip(inputs, ctx.needs_input_grad, strict=True) if of_it]
@@ -99,7 +90,7 @@ class _PictureGradient(Function):
         x, dy, gamma, shift, nu = ctx.saved_tensors
         x, dy, ddx = (channels_last(value) for value in (x, dy, ddx))
         of_x, of_dy, of_gamma = torch.empty_like(x), torch.empty_like(x), torch.empty_like(nu)
-        call("frn_backward_twice", x, dy, ddx, nu, gamma, shift, of_x, of_dy, of_gamma, *_sizes(x))
+        call("frn_backward_twice", x, dy, ddx, nu, gamma, shift, of_x, of_dy, of_gamma, *sizes(x))
         return of_x.permute(0, 3, 1, 2), of_dy.permute(0, 3, 1, 2), of_gamma.sum(0), None, None
 
 
@@ -109,7 +100,7 @@ def _gradients(
     """Those of x, gamma, shift and tau."""
     x, dy = channels_last(x), channels_last(dy)
     dx, sums = torch.empty_like(x), x.new_empty(3, *nu.shape)
-    call("frn_backward", x, dy, nu, gamma, shift, dx, sums, *_sizes(x))
+    call("frn_backward", x, dy, nu, gamma, shift, dx, sums, *sizes(x))
     of_gamma, of_shift, of_floor = sums.sum(1)
     # tau is added to what passes as to what does not.
     return dx.permute(0, 3, 1, 2), of_gamma, of_shift, of_floor + of_shift

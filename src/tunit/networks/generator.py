@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.guide import STYLE_WIDTH
+from tunit.networks.instance_norm import adaptive_instance_norm, instance_norm
 from tunit.networks.layers import (
     ReflectConv2d,
-    adaptive_instance_norm,
     count_halvings,
     initialise_fan_in,
-    instance_norm,
 )
 from tunit.networks.upsampling import UpsamplingConv2d
 

@@ -1,18 +1,15 @@
-"""The layers that the networks share: padded convolution, instance norm, AdaIN.
+"""The convolutions that the networks share, and how their weights start.
 
 References:
-    [1] Huang, Belongie. Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017.
-    [2] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
+    [1] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
 """
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.winograd import convolve_3x3
 
-INSTANCE_NORM_EPS = 1e-5
 LEAKY_SLOPE = 0.2
 
 
@@ -45,32 +42,8 @@ class ReflectConv2d(nn.Conv2d):
         return super().forward(x)
 
 
-def instance_norm(x: Tensor) -> Tensor:
-    """Each picture's channel to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
-    return F.instance_norm(x, eps=INSTANCE_NORM_EPS)
-
-
-def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """AdaIN [1]: scale * IN(x) + shift; the scale is used as it is, not 1 + scale.
-
-    x: (B, C, H, W); shift, scale: (B, C).
-    """
-    batch, channels = x.shape[:2]
-    # One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
-    y = F.batch_norm(
-        x.reshape(1, batch * channels, *x.shape[2:]),
-        None,
-        None,
-        scale.reshape(-1),
-        shift.reshape(-1),
-        training=True,
-        eps=INSTANCE_NORM_EPS,
-    )
-    return y.view_as(x)
-
-
 def initialise_fan_in(network: nn.Module) -> None:
-    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [2], biases 0."""
+    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [1], biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -24,12 +24,11 @@ from tunit.networks.generator import (
     make_style_mlp,
 )
 from tunit.networks.guide import STYLE_HEAD_STD, Guidance
+from tunit.networks.instance_norm import adaptive_instance_norm, instance_norm
 from tunit.networks.layers import (
     ReflectConv2d,
-    adaptive_instance_norm,
     count_halvings,
     initialise_fan_in,
-    instance_norm,
 )
 
 SHARE = 0.5  # of the channels at the low frequency, alpha of [2]

@@ -25,17 +25,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from tunit.native import LANES, apply, call, channels_last, takes
 from tunit.networks.gradients import inputs_only
-from tunit.networks.native import LANES, call, channels_last, takes
 
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
-FEWEST_TILES = 16  # in a batch; below, the kernels' transforms cost more than they save
+FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
 # What is held at once stays in the processor's cache.
-KERNELS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
+KERNEL_NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some kernels
 
 _memory = threading.local()
 
@@ -59,7 +59,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
 
     weight: (O, C, 3, 3); bias: (O,). edge: what lies outside x. As `is_worth_it` asks. Can be differentiated twice.
     """
-    y: Tensor = _apply(_Convolution, x, weight, bias, edge)
+    y: Tensor = apply(_Convolution, x, weight, bias, edge)
     return y
 
 
@@ -70,10 +70,6 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
     if edge == "zeros":
         return F.conv2d(x, weight, bias, padding=1)
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
-
-
-def _apply(function: type[Function], *arguments: Any) -> Any:
-    return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 class _Convolution(Function):
@@ -91,8 +87,8 @@ class _Convolution(Function):
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         if torch.is_grad_enabled():
             of_weight = of_weight and not inputs_only()
-            dx = _apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
-            dw = _apply(_KernelGradient, x, dy, ctx.edge) if of_weight else None
+            dx = apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
+            dw = apply(_KernelGradient, x, dy, ctx.edge) if of_weight else None
         else:
             dx, dw = _gradients(x if of_weight else None, dy, weight if of_x else None, ctx.edge)
         return dx, dw, dy.sum((0, 2, 3)) if of_bias else None, None
@@ -114,8 +110,8 @@ class _PictureGradient(Function):
         dy, weight = ctx.saved_tensors
         of_dy, of_weight, _ = ctx.needs_input_grad
         return (
-            _apply(_Convolution, ddx, weight, None, ctx.edge) if of_dy else None,
-            _apply(_KernelGradient, ddx, dy, ctx.edge) if of_weight else None,
+            apply(_Convolution, ddx, weight, None, ctx.edge) if of_dy else None,
+            apply(_KernelGradient, ddx, dy, ctx.edge) if of_weight else None,
             None,
         )
 
@@ -136,8 +132,8 @@ class _KernelGradient(Function):
         x, dy = ctx.saved_tensors
         of_x, of_dy, _ = ctx.needs_input_grad
         return (
-            _apply(_PictureGradient, dy, ddw, ctx.edge) if of_x else None,
-            _apply(_Convolution, x, ddw, None, ctx.edge) if of_dy else None,
+            apply(_PictureGradient, dy, ddw, ctx.edge) if of_x else None,
+            apply(_Convolution, x, ddw, None, ctx.edge) if of_dy else None,
             None,
         )
 
@@ -146,9 +142,9 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
     y = x.new_empty(*x.shape[:3], len(w))
-    for part in _parts(x):
+    for part in _parts(x, x.shape[3]):
         tiles = _tiles_of(x[part], edge)
-        for some in _slices(len(w), KERNELS_AT_ONCE):
+        for some in _blocks(*w.shape[::3]):
             products = _product(tiles, _kernel_tiles(w[some]).transpose(1, 2))
             _write_pictures(products, y[part, ..., some], None if bias is None else bias[some])
     return y.permute(0, 3, 1, 2)
@@ -163,11 +159,14 @@ def _gradients(
     w = None if weight is None else channels_last(weight)
     x = None if x is None else channels_last(x)
     dx = None if w is None else dy.new_empty(*dy.shape[:3], w.shape[3])
-    dw = None if x is None else dy.new_zeros(kernels, 3, 3, x.shape[3])
-    for part in _parts(dy if x is None else x):
+    dw = None if x is None else dy.new_empty(kernels, 3, 3, x.shape[3])
+    given = w if x is None else x
+    assert given is not None
+    blocks = _blocks(kernels, given.shape[3])
+    for part in _parts(dy, given.shape[3]):
         tiles = None if x is None else _tiles_of(x[part], edge)
         d_tiles: Tensor | None = None
-        for some in _slices(kernels, KERNELS_AT_ONCE):
+        for some in blocks:
             d_products = _read_pictures(dy[part, ..., some])
             if w is not None:
                 of_some = _kernel_tiles(w[some])
@@ -176,9 +175,10 @@ def _gradients(
                 else:
                     d_tiles.baddbmm_(d_products, of_some)
             if tiles is not None and dw is not None:
-                _add_kernels(_product(d_products.transpose(1, 2), tiles, "gradient of kernels"), dw[some])
+                of_some = _product(d_products.transpose(1, 2), tiles, "gradient of kernels")
+                _write_kernels(of_some, dw[some], add=part.start > 0)
         if d_tiles is not None and dx is not None:
-            _add_tiles(d_tiles, dx[part], edge)
+            _write_tiles(d_tiles, dx[part], edge)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
@@ -186,10 +186,16 @@ def _slices(number: int, size: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, number, size)]
 
 
-def _parts(x: Tensor) -> list[slice]:
-    """The pictures x (B, H, W, C), as many at a time as the cache takes in tiles."""
-    in_tiles = 36 * x[0].numel() // 16
+def _parts(x: Tensor, channels: int) -> list[slice]:
+    """The pictures x (B, H, W, any), as many at a time as the cache takes in tiles of so many channels."""
+    in_tiles = 36 * x.shape[1] * x.shape[2] * channels // 16
     return _slices(len(x), max(1, NUMBERS_AT_ONCE // in_tiles))
+
+
+def _blocks(kernels: int, channels: int) -> list[slice]:
+    """The kernels (O, 3, 3, C), as many at a time as the cache takes in tiles; whole lanes of them."""
+    lanes_in_tiles = LANES * 36 * channels
+    return _slices(kernels, LANES * max(1, KERNEL_NUMBERS_AT_ONCE // lanes_in_tiles))
 
 
 def _held(name: str, *shape: int) -> Tensor:
@@ -220,7 +226,7 @@ def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
     return tiles
 
 
-def _add_tiles(tiles: Tensor, x: Tensor, edge: Edge) -> None:
+def _write_tiles(tiles: Tensor, x: Tensor, edge: Edge) -> None:
     """The adjoint of `_tiles_of`, written into x."""
     call("tiles_of_adjoint", tiles, x, *x.shape, _EDGES.index(edge))
 
@@ -246,6 +252,6 @@ def _kernel_tiles(w: Tensor) -> Tensor:
     return tiles
 
 
-def _add_kernels(tiles: Tensor, w: Tensor) -> None:
-    """The adjoint of `_kernel_tiles`, added to w."""
-    call("kernel_tiles_adjoint", tiles, w, len(w), w.shape[3])
+def _write_kernels(tiles: Tensor, w: Tensor, *, add: bool) -> None:
+    """The adjoint of `_kernel_tiles`, written into w or added to it."""
+    call("kernel_tiles_adjoint", tiles, w, int(add), len(w), w.shape[3])

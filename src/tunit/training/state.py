@@ -15,6 +15,7 @@ from tunit.networks.build import (
     build_generator,
     build_guide,
 )
+from tunit.training.rmsprop import RMSprop
 from tunit.training.soft_labels import SoftLabels, new_soft_labels
 
 
@@ -71,7 +72,7 @@ def build_optimisers(networks: Networks, config: Config) -> Optimisers:
     settings = config.optimisers
 
     def rmsprop(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(
+        return RMSprop(
             network.parameters(),
             lr=rate,
             alpha=settings.rmsprop_alpha,

@@ -5,7 +5,7 @@ and the translation that D learns from are those that G learns from: nothing is 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -274,11 +274,15 @@ def discriminator_loss(
 
     x_ref, x_fake: (B, 3, S, S), x_fake without a graph; y_ref: (B,), the domains of both.
     """
-    x_ref = x_ref.detach().requires_grad_(phase.penalise)
-    with full_precision(x_ref) if phase.penalise else nullcontext():
-        logit_real = networks.discriminator.judge(x_ref, y_ref)
-    real = losses.hinge_real(logit_real)
-    fake = losses.hinge_fake(networks.discriminator.judge(x_fake, y_ref))
+    judge = networks.discriminator.judge
+    if phase.penalise:
+        x_ref = x_ref.detach().requires_grad_()
+        with full_precision(x_ref):
+            logit_real = judge(x_ref, y_ref)
+        logit_fake = judge(x_fake, y_ref)
+    else:
+        logit_real, logit_fake = judge(torch.cat([x_ref, x_fake]), torch.cat([y_ref, y_ref])).chunk(2)
+    real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
     loss = weights.adversarial_weight * (real + fake)
     terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
     if phase.penalise:

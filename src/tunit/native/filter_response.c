@@ -11,16 +11,6 @@
 
 typedef int masks __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* Pixels whose sum is one term of the whole sum: sums of sums round less. */
-#define TERM 64
-#define FOR_PIXELS(i) for (long i = 0; i < pixels; i++)
-#define FOR_TERMS(first, last)                                                                             \
-    for (long first = 0, last = pixels < TERM ? pixels : TERM; first < pixels;                             \
-         first = last, last = last + TERM < pixels ? last + TERM : pixels)
-#define FOR_LANES_OF_PICTURES(b, k)                                                                        \
-    _Pragma("omp parallel for collapse(2) num_threads(threads)") for (long b = 0; b < n; b++)             \
-        for (long k = 0; k < c; k += LANES)
-
 /* v where the threshold lets u through, else 0. */
 INLINE lanes passed(lanes u, lanes v) {
     return (lanes)((masks)(u > 0) & (masks)v);

@@ -188,17 +188,21 @@ void tunit_kernel_tiles(float *kernels, float *tiles, long number, long c, long 
 }
 
 FOR_THIS_PROCESSOR
-static void narrow_kernel(float *tiles, float *kernels, long plane, long c) {
+static void narrow_kernel(float *tiles, float *kernels, long keep, long plane, long c) {
     for (long k = 0; k < c; k += LANES) {
         lanes e[18];
         for (int b = 0; b < 6; b++)
             LINE(kernel_adjoint, 6, AT(tiles + (6 * q + b) * plane + k), 3, e[6 * q + b] = d[q]);
-        for (int a = 0; a < 3; a++) LINE(kernel_adjoint, 6, e[6 * a + q], 3, AT(kernels + (3 * a + q) * c + k) += d[q]);
+        for (int a = 0; a < 3; a++) {
+            float *row = kernels + 3 * a * c + k;
+            if (keep) LINE(kernel_adjoint, 6, e[6 * a + q], 3, AT(row + q * c) += d[q]);
+            else LINE(kernel_adjoint, 6, e[6 * a + q], 3, AT(row + q * c) = d[q]);
+        }
     }
 }
 
-/* The adjoint of tunit_kernel_tiles, added to what the kernels hold. */
-void tunit_kernel_tiles_adjoint(float *tiles, float *kernels, long number, long c, long threads) {
+/* The adjoint of tunit_kernel_tiles, added to what the kernels hold if they are to keep it. */
+void tunit_kernel_tiles_adjoint(float *tiles, float *kernels, long keep, long number, long c, long threads) {
 #pragma omp parallel for num_threads(threads)
-    for (long o = 0; o < number; o++) narrow_kernel(tiles + o * c, kernels + 9 * o * c, number * c, c);
+    for (long o = 0; o < number; o++) narrow_kernel(tiles + o * c, kernels + 9 * o * c, keep, number * c, c);
 }

@@ -1,14 +1,17 @@
-"""The parts of the networks that are written in C, for a processor: how they are found and called.
+"""What is written in C, for a processor: how it is found and called.
 
-They are compiled when tunit is installed (see pyproject.toml). Without a compiler there, PyTorch does their work.
+It is compiled when tunit is installed (see pyproject.toml). Without a compiler there, PyTorch does its work. The
+files in C stand beside this one; what they compute is said by those in Python that call them.
 """
 
 import ctypes
 import importlib.util
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 LANES = 16  # channels come in multiples of these; as in lanes.h
 
@@ -16,7 +19,7 @@ LANES = 16  # channels come in multiples of these; as in lanes.h
 @cache
 def _library() -> ctypes.CDLL | None:
     """The compiled code, or None where there is none."""
-    found = importlib.util.find_spec("tunit.networks._native")
+    found = importlib.util.find_spec("tunit.native._compiled")
     if found is None or found.origin is None:
         return None
     try:
@@ -45,6 +48,16 @@ def takes(x: Tensor) -> bool:
 def channels_last(x: Tensor) -> Tensor:
     """(B, C, H, W) to a contiguous (B, H, W, C); no copy of what lies so in memory already."""
     return x.permute(0, 2, 3, 1).contiguous()
+
+
+def sizes(x: Tensor) -> tuple[int, int, int]:
+    """Pictures, pixels and channels of x: (B, H, W, C)."""
+    return len(x), x.shape[1] * x.shape[2], x.shape[3]
+
+
+def apply(function: type[Function], *arguments: Any) -> Any:
+    """`function` as a step of the graph that is differentiated."""
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 def call(name: str, *arguments: Tensor | float | None) -> None:

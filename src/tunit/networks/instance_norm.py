@@ -1,0 +1,87 @@
+"""Instance normalisation, and AdaIN: the same with a scale and a shift that a style code gives.
+
+On a processor instance_norm.c reads and writes pictures with the channels last, as convolutions do, where PyTorch
+would copy them.
+
+References:
+    [1] Huang, Belongie. Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from tunit.native import apply, call, channels_last, sizes, takes
+
+EPS = 1e-5
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Each picture's channel to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
+    if takes(x):
+        y: Tensor = apply(_AdaptiveNorm, x, x.new_zeros(x.shape[:2]), x.new_ones(x.shape[:2]))
+        return y
+    return F.instance_norm(x, eps=EPS)
+
+
+def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """AdaIN [1]: scale * IN(x) + shift; the scale is used as it is, not 1 + scale.
+
+    x: (B, C, H, W); shift, scale: (B, C).
+    """
+    if takes(x) and shift.dtype == scale.dtype == x.dtype:
+        y: Tensor = apply(_AdaptiveNorm, x, shift, scale)
+        return y
+    return _adaptive_norm(x, shift, scale)
+
+
+def _adaptive_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """`adaptive_instance_norm` by PyTorch."""
+    batch, channels = x.shape[:2]
+    # One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
+    y = F.batch_norm(
+        x.reshape(1, batch * channels, *x.shape[2:]),
+        None,
+        None,
+        scale.reshape(-1),
+        shift.reshape(-1),
+        training=True,
+        eps=EPS,
+    )
+    return y.view_as(x)
+
+
+class _AdaptiveNorm(Function):
+    """(x, shift, scale) to y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        last, mean, inverse = channels_last(x), x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
+        y = torch.empty_like(last)
+        call(
+            "instance_norm", last, y, mean, inverse, scale.contiguous(), shift.contiguous(), *sizes(last), EPS
+        )
+        ctx.save_for_backward(x, shift, scale, mean, inverse)
+        return y.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, shift, scale, mean, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # Rarely wanted: gradients to be differentiated. Views, for one input may have been made of another.
+            inputs = [value.view_as(value) for value in (x, shift, scale)]
+            wanted = [value for value, of_it in zip(inputs, ctx.needs_input_grad, strict=True) if of_it]
+            found = iter(torch.autograd.grad(_adaptive_norm(*inputs), wanted, dy, create_graph=True))
+            return tuple(next(found) if of_it else None for of_it in ctx.needs_input_grad)
+        x, dy = channels_last(x), channels_last(dy)
+        dx, of_scale, of_shift = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
+        call(
+            "instance_norm_backward",
+            *(x, dy, mean, inverse, scale.contiguous()),
+            *(dx, of_scale, of_shift),
+            *sizes(x),
+        )
+        return dx.permute(0, 3, 1, 2), of_shift, of_scale
