@@ -31,7 +31,7 @@ from paired import spread
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
-from tunit.networks.device import PRECISIONS, resolve_machine
+from tunit.networks.device import PRECISIONS, prepare_machine, resolve_machine
 from tunit.training import step as step_module
 from tunit.training.compiled import compile_networks
 from tunit.training.state import TrainingState, new_state
@@ -46,13 +46,13 @@ NARROW = {"guide_width": 8, "generator_width": 8, "discriminator_width": 8}
 class Bench:
     """Both steps on one random batch, which stays the same: only time is of interest."""
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(self, config: Config) -> None:
         size, number = config.data.image_size, config.optimisers.batch_size
-        self.config, self.device = config, device
+        self.config, self.device = config, prepare_machine(config)
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (number, size, size, 3), dtype=torch.uint8, generator=generator)
-        self.images = images.to(device)
-        self.permutation = torch.randperm(number, generator=generator).to(device)
+        self.images = images.to(self.device)
+        self.permutation = torch.randperm(number, generator=generator).to(self.device)
         self.state: TrainingState | None = None
         self.literal: LiteralStep | None = None
 
@@ -155,14 +155,14 @@ def flops_of(function: Callable[[Phase], None], phase: Phase, pictures: int) -> 
 def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any]:
     """One image size and batch: everything but memory."""
     number = config.optimisers.batch_size
-    plain = Bench(config.with_overrides({"compile": 0}), device)  # what is compiled cannot be counted
+    plain = Bench(config.with_overrides({"compile": 0}))  # what is compiled cannot be counted
     flops = {
         "literal, joint": flops_of(plain.theirs, JOINT, number),
         "joint": flops_of(plain.ours, JOINT, number),
         "joint without R1": flops_of(plain.ours, WITHOUT_R1, number),
         "E alone": flops_of(plain.ours, ALONE, number),
     }
-    bench = Bench(config, device)
+    bench = Bench(config)
     for phase in (JOINT, WITHOUT_R1, ALONE):
         bench.theirs(phase), bench.ours(phase)
     rows: dict[str, list[float]] = defaultdict(list)
@@ -206,7 +206,7 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
 
 def peak_memory(overrides: dict[str, Any], device: str, which: str) -> int:
     """MiB that two joint steps need beyond what the process had before; in a process of its own."""
-    bench = Bench(resolve_machine(Config().with_overrides(overrides)), torch.device(device))
+    bench = Bench(resolve_machine(Config().with_overrides(overrides)))
     before = peak_resident()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -244,7 +244,7 @@ def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str
         found[name] = {}
         for value in values:
             config = resolve_machine(Config().with_overrides(base | start | {name: value}))
-            bench = Bench(config, device)
+            bench = Bench(config)
             bench.ours(JOINT)
             seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
             found[name][str(value)] = spread(seconds)

@@ -25,7 +25,7 @@ from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
-from tunit.networks.device import choose_device, resolve_machine
+from tunit.networks.device import choose_device, prepare_machine, resolve_machine
 from tunit.networks.model_file import Model, load_model
 from tunit.networks.tensor_file import write_text
 from tunit.report.write import write_report
@@ -159,8 +159,7 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
     """Median wall time of the steps from `step` on, the first two left out: a disturbed moment must not count."""
-    device = choose_device(config.run.device)
-    torch.set_num_threads(config.run.threads)
+    device = prepare_machine(config)
     state = new_state(config, device)
     size, generator = batch_size_at(step, config), torch.Generator().manual_seed(0)
     shape = (size, 3, config.data.image_size, config.data.image_size)

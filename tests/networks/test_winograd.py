@@ -9,7 +9,7 @@ from tunit import native
 from tunit.networks import winograd
 from tunit.networks.gradients import gradients_of_inputs_only
 from tunit.networks.layers import Conv3x3
-from tunit.networks.winograd import convolve, convolve_3x3, is_worth_it
+from tunit.networks.winograd import convolve, is_worth_it
 from tunit.training.losses import r1_penalty
 
 pytestmark = [
@@ -102,7 +102,7 @@ def test_the_layout_of_what_it_takes_makes_no_difference():
         (torch.zeros(8, 16, 8, 8), torch.zeros(64, 16, 3, 3)),  # few channels
         (torch.zeros(8, 64, 8, 8), torch.zeros(40, 64, 3, 3)),  # an odd number of them
         (torch.zeros(8, 64, 8, 6), torch.zeros(64, 64, 3, 3)),  # no whole tiles
-        (torch.zeros(7, 64, 4, 4), torch.zeros(64, 64, 3, 3)),  # few tiles
+        (torch.zeros(15, 64, 4, 4), torch.zeros(64, 64, 3, 3)),  # few tiles
         (torch.zeros(8, 64, 8, 8), torch.zeros(64, 64, 1, 1)),
         (torch.zeros(8, 64, 8, 8).double(), torch.zeros(64, 64, 3, 3).double()),
         (torch.zeros(8, 64, 8, 8, device="meta"), torch.zeros(64, 64, 3, 3, device="meta")),
@@ -110,22 +110,6 @@ def test_the_layout_of_what_it_takes_makes_no_difference():
 )
 def test_all_else_is_left_to_pytorch(x, weight):
     assert not is_worth_it(x, weight)
-
-
-@pytest.mark.parametrize("edge", EDGES)
-def test_what_is_left_to_pytorch_is_the_same_convolution(edge, monkeypatch):
-    x, weight, bias = draw(SHAPES[0])[:3]
-    assert not is_worth_it(x.double(), weight.double())
-    exact = convolve_3x3(x.double(), weight.double(), bias.double(), edge)
-    assert torch.equal(exact, plain(x.double(), weight.double(), bias.double(), edge))
-    monkeypatch.setattr(native, "_library", lambda: None)  # no compiler was there
-    assert torch.equal(convolve_3x3(x, weight, bias, edge), plain(x, weight, bias, edge))
-
-
-def test_autocast_is_left_to_pytorch():
-    x, weight, bias = draw(SHAPES[0])[:3]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert convolve_3x3(x, weight, bias, "zeros").dtype == torch.bfloat16
 
 
 def test_kernels_are_spared_a_gradient_that_nobody_asks_for():

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor, nn
 
-from tunit.networks.winograd import convolve_3x3
+from tunit.networks.convolution import convolve_3x3
 
 LEAKY_SLOPE = 0.2
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunit.networks.convolution import convolve_3x3
 from tunit.networks.layers import ReflectConv2d
-from tunit.networks.winograd import convolve_3x3
 
 KERNEL = 5
 # Which of the five taps fall together, for output pixels of even and of odd position: (2, 3, 5).

@@ -21,7 +21,6 @@ import threading
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
@@ -32,7 +31,7 @@ Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
-FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
+FEWEST_TILES = 16  # in a batch; below, the kernels' transforms cost more than they save
 # What is held at once stays in the processor's cache.
 NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
 KERNEL_NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some kernels
@@ -61,15 +60,6 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
     """
     y: Tensor = apply(_Convolution, x, weight, bias, edge)
     return y
-
-
-def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """`convolve` where it is worth it, else the same by PyTorch."""
-    if is_worth_it(x, weight):
-        return convolve(x, weight, bias, edge)
-    if edge == "zeros":
-        return F.conv2d(x, weight, bias, padding=1)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
 
 
 class _Convolution(Function):

@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from tunit.config import Config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures
 from tunit.data.settings import pack_settings
 from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.networks.device import choose_device, resolve_machine
+from tunit.networks.device import choose_device, prepare_machine, resolve_machine
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
@@ -55,8 +53,7 @@ def start_run(
         config = config.with_overrides({"image_size": choose_image_size(source)})
     config = config.resolved_schedule()
     if fit_batch:
-        torch.set_num_threads(config.run.threads)
-        batch = fitting_batch(config, choose_device(config.run.device))
+        batch = fitting_batch(config, prepare_machine(config))
         config = config.with_overrides({"batch_size": batch})
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")

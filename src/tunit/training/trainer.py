@@ -11,7 +11,7 @@ from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.networks.device import choose_device
+from tunit.networks.device import prepare_machine
 from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.training.candidates import choose_domain_head
@@ -68,8 +68,7 @@ def train(
             "add pictures or lower --batch-size"
         )
     check_labels(config, pictures)
-    device = choose_device(config.run.device)
-    torch.set_num_threads(config.run.threads)
+    device = prepare_machine(config)
     state = new_state(config, device, len(pictures.names))
     if config.run.checkpoint_activations:
         checkpoint_activations(state.networks)

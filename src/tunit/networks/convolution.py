@@ -1,0 +1,44 @@
+"""The 3 x 3 convolution that nearly all of E, G and D is made of, in the way that suits its size."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it
+
+# In a batch, on a processor. For so few PyTorch's gradient of the kernels takes several times as long as a product
+# of matrices.
+FEW_PIXELS = 256
+
+
+def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """The convolution of x (B, C, H, W) with stride 1 and one pixel of padding: (B, O, H, W).
+
+    weight: (O, C, 3, 3); bias: (O,). edge: what lies outside x, "zeros", "replicate" or "reflect".
+    """
+    if is_worth_it(x, weight):
+        return convolve(x, weight, bias, edge)
+    if _is_small(x):
+        return _convolve_as_matrix(x, weight, bias, edge)
+    if edge == "zeros":
+        return F.conv2d(x, weight, bias, padding=1)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
+
+
+def _is_small(x: Tensor) -> bool:
+    batch, channels, height, width = x.shape
+    return (
+        x.device.type == "cpu"
+        and channels >= FEWEST_CHANNELS
+        and batch * height * width <= FEW_PIXELS
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _convolve_as_matrix(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """A matrix of every pixel's neighbourhood times one of the kernels."""
+    height, width = x.shape[2:]
+    around = F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge).permute(0, 2, 3, 1)
+    near = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    pixels, kernels = torch.stack(near, dim=3).flatten(3), weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(pixels, kernels, bias).permute(0, 3, 1, 2)
