@@ -11,8 +11,8 @@ from tunit.networks.device import check_compiler
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import Model
 
-# Pictures that a processor computes together: enough for whole matrices, few enough for its cache.
-CPU_PART = 4
+# Pictures that a processor computes together: enough to be worth the transforms of kernels (networks.winograd).
+CPU_PART = 16
 Items = TypeVar("Items", Tensor, Sequence[Any])
 
 
