@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -22,3 +26,23 @@ def test_the_machine_is_resolved_once_and_for_all():
     assert config.run.precision in ("float32", "bfloat16")
     assert resolve_machine(config) == config
     assert choose_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+
+
+KEPT = """
+import resource, torch
+from tunit.networks.device import keep_freed_memory
+torch.set_num_threads(1)
+keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensor = torch.zeros(1 << 26)
+    del tensor
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+def test_freed_memory_is_kept():
+    out = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True).stdout
+    assert int(out) < 100  # of 65,536 pages

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tiny_run import STEPS, tiny_config, write_pictures
+from tunit import native
 from tunit.config import preset_names, read_config
 from tunit.errors import DataError, TrainingError
 from tunit.networks.model_file import load_model
@@ -121,6 +122,13 @@ def test_the_schedule_has_its_phases_where_the_method_says():
     assert streams.count("labelled") == 100
     demo = read_config("demo").resolved_schedule()
     assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 16)
+
+
+def test_that_steps_are_slow_without_a_compiler_is_said_once(tmp_path, monkeypatch, capsys):
+    pictures = write_pictures(tmp_path / "pictures")
+    monkeypatch.setattr(native, "is_there", lambda: False)
+    start_run(pictures, tmp_path / "run", tiny_config(steps=2))
+    assert capsys.readouterr().err.count("no C compiler was there when tunit was installed") == 1
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from tunit import native
 from tunit.config import Config
 from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
@@ -27,6 +28,10 @@ from tunit.training.state import TrainingState, new_state
 from tunit.training.steps import take_step
 from tunit.training.window import LossWindow
 
+WITHOUT_COMPILER = (
+    "no C compiler was there when tunit was installed, and steps on a processor take nearly twice as long: "
+    "install one (gcc), and tunit again"
+)
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 
@@ -80,6 +85,8 @@ def train(
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     if not state.cursors:
         fill_queue(state, batches, config)
+    if device.type == "cpu" and not native.is_there():
+        warnings = [*warnings, WITHOUT_COMPILER]
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
     log = MetricsLog(run.path, state.step)
     training = Training(config, run, pictures, batches, state, log, display, LossWindow(state.step), last)
