@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
 class CountFlops(TorchDispatchMode):
-    """`total` after the block: a product and a sum count as two.
+    """`total` after the block: a product and a sum count as two. What is in C counts nothing.
 
     PyTorch's own counter follows modules too, which a gradient of a gradient confuses.
     """
@@ -21,7 +22,8 @@ class CountFlops(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        count = flop_registry.get(func.overloadpacket)
+        in_place = func.overloadpacket is torch.ops.aten.baddbmm_
+        count = flop_registry.get(torch.ops.aten.baddbmm if in_place else func.overloadpacket)
         if count is not None:
             self.total += count(*args, **kwargs, out_val=out)
         return out

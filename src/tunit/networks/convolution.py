@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it
 
-# In a batch, on a processor. For so few PyTorch's gradient of the kernels takes several times as long as a product
-# of matrices.
-FEW_PIXELS = 256
+# For pictures of so few pixels PyTorch's gradient of the kernels takes several times as long as a product of matrices
+# on a processor.
+FEW_PIXELS = 4
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -26,11 +26,12 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
 
 
 def _is_small(x: Tensor) -> bool:
-    batch, channels, height, width = x.shape
+    _, channels, height, width = x.shape
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and channels >= FEWEST_CHANNELS
-        and batch * height * width <= FEW_PIXELS
+        and height * width <= FEW_PIXELS
         and not torch.is_autocast_enabled("cpu")
     )
 

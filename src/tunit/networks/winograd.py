@@ -31,7 +31,7 @@ Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
-FEWEST_TILES = 16  # in a batch; below, the kernels' transforms cost more than they save
+FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
 # What is held at once stays in the processor's cache.
 NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
 KERNEL_NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some kernels
