@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+INTERFACE = (
+    1  # as in interface.c; both change with any function's arguments, for an old library may still lie here
+)
 LANES = 16  # channels come in multiples of these; as in lanes.h
 
 
@@ -23,8 +26,9 @@ def _library() -> ctypes.CDLL | None:
     if found is None or found.origin is None:
         return None
     try:
-        return ctypes.CDLL(found.origin)
-    except OSError:  # for another processor
+        library = ctypes.CDLL(found.origin)
+        return library if library.tunit_interface() == INTERFACE else None
+    except (OSError, AttributeError):  # for another processor, or of another version
         return None
 
 

@@ -58,7 +58,7 @@ def prepare_machine(config: Config) -> torch.device:
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed, which it would return to the system and fetch anew in each step.
 
-    A step on a processor takes 5 to 8 % less for it. Without effect where the C library is not glibc.
+    A step on a processor takes about 5 % less for it. Without effect where the C library is not glibc.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
