@@ -28,6 +28,7 @@ from flops import CountFlops
 from literal import LiteralStep
 from machine import write
 from paired import spread
+from tunit import native
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
@@ -170,16 +171,20 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
         literal = bench.seconds(bench.theirs, JOINT)
         joint, without = bench.seconds(bench.ours, JOINT), bench.seconds(bench.ours, WITHOUT_R1)
         literal_alone, alone = bench.seconds(bench.theirs, ALONE), bench.seconds(bench.ours, ALONE)
+        with patch.object(native, "_library", lambda: None):
+            by_pytorch = bench.seconds(bench.ours, JOINT)
         lazy = (joint + (LAZY - 1) * without) / LAZY
         for name, value in (
             ("literal, joint, seconds", literal),
             ("joint, R1 every step, seconds", joint),
             ("joint, lazy R1, seconds", lazy),
+            ("joint, without what is in C, seconds", by_pytorch),
             ("literal, E alone, seconds", literal_alone),
             ("E alone, seconds", alone),
             ("joint, R1 every step, times as fast", literal / joint),
             ("joint, lazy R1, times as fast", literal / lazy),
             ("E alone, times as fast", literal_alone / alone),
+            ("joint, times as fast as without what is in C", by_pytorch / joint),
         ):
             rows[name].append(value)
     joint = statistics.median(rows["joint, R1 every step, seconds"])
