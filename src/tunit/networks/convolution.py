@@ -22,7 +22,20 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
         return _convolve_as_matrix(x, weight, bias, edge)
     if edge == "zeros":
         return F.conv2d(x, weight, bias, padding=1)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=edge), weight, bias)
+    return F.conv2d(_with_edge(x, edge), weight, bias)
+
+
+def _with_edge(x: Tensor, edge: Edge) -> Tensor:
+    """x with a pixel more on each side."""
+    if edge == "replicate":
+        return _repeat_edges(x)
+    return F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge)
+
+
+def _repeat_edges(x: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, C, h + 2, w + 2), as F.pad does, of whose backward torch.compile takes the layout wrong."""
+    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+    return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
 
 
 def _is_small(x: Tensor) -> bool:
@@ -39,7 +52,7 @@ def _is_small(x: Tensor) -> bool:
 def _convolve_as_matrix(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """A matrix of every pixel's neighbourhood times one of the kernels."""
     height, width = x.shape[2:]
-    around = F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge).permute(0, 2, 3, 1)
+    around = _with_edge(x, edge).permute(0, 2, 3, 1)
     near = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     pixels, kernels = torch.stack(near, dim=3).flatten(3), weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(pixels, kernels, bias).permute(0, 3, 1, 2)

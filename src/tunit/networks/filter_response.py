@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from tunit.native import apply, call, channels_last, sizes, takes
-from tunit.networks.gradients import inputs_only
+from tunit.networks.gradients import differentiable_gradients, inputs_only
 
 EPS = 1e-6
 
@@ -69,11 +69,7 @@ class _Norm(Function):
             return dx, *of_parameters
         if inputs_only():
             return apply(_PictureGradient, x, dy, gamma, shift, nu), None, None, None
-        # Rarely wanted: the gradient of all gradients. Views, for one input may have been made of another.
-        inputs = [value.view_as(value) for value in (x, gamma, shift, tau)]
-        wanted = [value for value, of_it in zip(inputs, ctx.needs_input_grad, strict=True) if of_it]
-        found = iter(torch.autograd.grad(_norm(*inputs), wanted, dy, create_graph=True))
-        return tuple(next(found) if of_it else None for of_it in ctx.needs_input_grad)
+        return differentiable_gradients(_norm, (x, gamma, shift, tau), ctx.needs_input_grad, dy)
 
 
 class _PictureGradient(Function):

@@ -1,7 +1,10 @@
 """Which gradients are asked for where a gradient is itself to be differentiated."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 _inputs_only = False
 
@@ -24,3 +27,13 @@ def gradients_of_inputs_only() -> Iterator[None]:
 def inputs_only() -> bool:
     """Whether this is inside `gradients_of_inputs_only`."""
     return _inputs_only
+
+
+def differentiable_gradients(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], wanted: Sequence[bool], dy: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of function(*inputs) along dy that are wanted, by PyTorch, to be differentiated themselves."""
+    views = [value.view_as(value) for value in inputs]  # for one input may have been made of another
+    asked = [value for value, is_wanted in zip(views, wanted, strict=True) if is_wanted]
+    found = iter(torch.autograd.grad(function(*views), asked, dy, create_graph=True))
+    return tuple(next(found) if is_wanted else None for is_wanted in wanted)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from tunit.native import apply, call, channels_last, sizes, takes
+from tunit.networks.gradients import differentiable_gradients
 
 EPS = 1e-5
 
@@ -71,11 +72,7 @@ class _AdaptiveNorm(Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, shift, scale, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # Rarely wanted: gradients to be differentiated. Views, for one input may have been made of another.
-            inputs = [value.view_as(value) for value in (x, shift, scale)]
-            wanted = [value for value, of_it in zip(inputs, ctx.needs_input_grad, strict=True) if of_it]
-            found = iter(torch.autograd.grad(_adaptive_norm(*inputs), wanted, dy, create_graph=True))
-            return tuple(next(found) if of_it else None for of_it in ctx.needs_input_grad)
+            return differentiable_gradients(_adaptive_norm, (x, shift, scale), ctx.needs_input_grad, dy)
         x, dy = channels_last(x), channels_last(dy)
         dx, of_scale, of_shift = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
         call(

@@ -42,12 +42,6 @@ def weight_for_small(weight: Tensor) -> Tensor:
     return torch.einsum("pai,qbj,ocij->opqcab", taps, taps, weight).flatten(0, 2)
 
 
-def repeat_edges(x: Tensor) -> Tensor:
-    """(B, C, h, w) to (B, C, h + 2, w + 2), as F.pad does, of whose backward torch.compile takes the layout wrong."""
-    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
-    return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
-
-
 def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """y: (B, out, 2 h, 2 w), made of x with its edges repeated, changed in place as if those were reflected.
 
