@@ -11,7 +11,7 @@ from tunit.config import Config
 from tunit.data.batches import make_batch
 from tunit.data.memory import available_bytes
 from tunit.errors import TrainingError
-from tunit.training.state import Networks, new_state
+from tunit.training.state import Networks, TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
 
@@ -93,8 +93,8 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
     return fits
 
 
-def try_step(config: Config, device: torch.device, size: int) -> None:
-    """One joint step with R1 of a fresh state on noise: as much as any step needs."""
+def try_step(config: Config, device: torch.device, size: int) -> TrainingState:
+    """A fresh state after one joint step with R1 on noise: as much as any step needs."""
     state = new_state(config, device, size)
     if config.run.checkpoint_activations:
         checkpoint_activations(state.networks)
@@ -109,20 +109,80 @@ def try_step(config: Config, device: torch.device, size: int) -> None:
         Phase(joint=True, generator_average_follows=True, penalise=True),
         config,
     )
+    return state
+
+
+class KeptMemory:
+    """The bytes that a graph holds for its backward passes, followed as tensors are saved and let go.
+
+    Its `pack` and `unpack` are meant for `torch.autograd.graph.saved_tensors_hooks`. Each storage counts once
+    however often it is saved, and for only as long as it is held: an address that is free may be given out again.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.most = 0
+        self._holders: dict[int, int] = {}  # of the storage at an address: how many saved tensors lie in it
+
+    def pack(self, tensor: Tensor) -> "_Held":
+        """Note a tensor that is saved."""
+        # Detached: a result that held its own node would keep itself alive. Autograd attaches what it unpacks.
+        return _Held(tensor.detach(), self)
+
+    @staticmethod
+    def unpack(held: "_Held") -> Tensor:
+        """The tensor back."""
+        return held.tensor
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        """Count one more holder of a storage."""
+        holders = self._holders.get(storage.data_ptr(), 0)
+        self._holders[storage.data_ptr()] = holders + 1
+        if not holders:
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+
+    def remove(self, storage: torch.UntypedStorage) -> None:
+        """Count one holder less."""
+        self._holders[storage.data_ptr()] -= 1
+        if not self._holders[storage.data_ptr()]:
+            del self._holders[storage.data_ptr()]
+            self.now -= storage.nbytes()
+
+
+class _Held:
+    """A saved tensor, which says when the graph lets go of it."""
+
+    def __init__(self, tensor: Tensor, memory: KeptMemory) -> None:
+        self.tensor, self.memory = tensor, memory
+        memory.add(tensor.untyped_storage())
+
+    def __del__(self) -> None:
+        self.memory.remove(self.tensor.untyped_storage())
 
 
 def step_bytes(config: Config, size: int) -> int:
-    """The bytes that a joint step keeps for its backward passes, on the CPU: a bound, for not all live at once."""
-    kept: dict[int, int] = {}
+    """The bytes that training needs on the CPU: its state, gradients and the most a step keeps to differentiate."""
+    kept = KeptMemory()
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+        state = try_step(config, torch.device("cpu"), size)
+    return kept.most + _state_bytes(state)
 
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = max(kept.get(storage.data_ptr(), 0), storage.nbytes())
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        try_step(config, torch.device("cpu"), size)
-    return sum(kept.values())
+def _state_bytes(state: TrainingState) -> int:
+    """The bytes of all networks, their gradients, and what the optimisers keep of past gradients."""
+    held: list[Tensor] = [state.queue]
+    for network in state.networks.named().values():
+        for weight in network.parameters():
+            held += [weight] if weight.grad is None else [weight, weight.grad]
+    for optimiser in state.optimisers.named().values():
+        held += [
+            value
+            for of_one in optimiser.state.values()
+            for value in of_one.values()
+            if torch.is_tensor(value)
+        ]
+    return sum(tensor.nbytes for tensor in held)
 
 
 def checkpoint_activations(networks: Networks) -> None:
