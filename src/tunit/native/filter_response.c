@@ -9,7 +9,7 @@
 
 #include "lanes.h"
 
-typedef int masks __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 /* v where the threshold lets u through, else 0. */
 INLINE lanes passed(lanes u, lanes v) {
@@ -19,18 +19,19 @@ INLINE lanes passed(lanes u, lanes v) {
 FOR_THIS_PROCESSOR
 static void forward(
     float *x, float *y, float *nu, float *gamma, float *shift, float *tau, long pixels, long c, float eps) {
-    lanes square = {0}, inverse;
+    lanes square[PARTS] = {0}, scale[PARTS], b[PARTS], t[PARTS];
     FOR_TERMS(first, last) {
-        lanes term = {0};
-        for (long i = first; i < last; i++) term += AT(x + i * c) * AT(x + i * c);
-        square += term;
+        lanes term[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) term[p] += PART(x + i * c, p) * PART(x + i * c, p);
+        EACH(p) square[p] += term[p];
     }
-    for (int l = 0; l < LANES; l++) inverse[l] = 1 / sqrtf(square[l] / (float)pixels + eps);
-    AT(nu) = inverse;
-    lanes scale = AT(gamma) * inverse, b = AT(shift), t = AT(tau);
-    FOR_PIXELS(i) {
-        lanes u = scale * AT(x + i * c) + b;
-        AT(y + i * c) = passed(u, u) + t;
+    EACH(p) {
+        for (int l = 0; l < WIDTH; l++) nu[WIDTH * p + l] = 1 / sqrtf(square[p][l] / (float)pixels + eps);
+        scale[p] = PART(gamma, p) * PART(nu, p), b[p] = PART(shift, p), t[p] = PART(tau, p);
+    }
+    FOR_PIXELS(i) EACH(p) {
+        lanes u = scale[p] * PART(x + i * c, p) + b[p];
+        PART(y + i * c, p) = passed(u, u) + t[p];
     }
 }
 
@@ -47,20 +48,25 @@ void tunit_frn(
 FOR_THIS_PROCESSOR
 static void backward(
     float *x, float *dy, float *nu, float *gamma, float *shift, float *dx, float *sums, long pixels, long c, long all) {
-    lanes inverse = AT(nu), scale = AT(gamma) * inverse, b = AT(shift), sum_m = {0}, sum_mx = {0}, sum_dy = {0};
+    lanes scale[PARTS], b[PARTS], common[PARTS], sum_m[PARTS] = {0}, sum_mx[PARTS] = {0}, sum_dy[PARTS] = {0};
+    EACH(p) scale[p] = PART(gamma, p) * PART(nu, p), b[p] = PART(shift, p);
     FOR_TERMS(first, last) {
-        lanes some_m = {0}, some_mx = {0}, some_dy = {0};
-        for (long i = first; i < last; i++) {
-            lanes v = AT(x + i * c), d = AT(dy + i * c), m = passed(scale * v + b, d);
-            some_m += m, some_mx += m * v, some_dy += d;
+        lanes some_m[PARTS] = {0}, some_mx[PARTS] = {0}, some_dy[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) {
+            lanes v = PART(x + i * c, p), d = PART(dy + i * c, p), m = passed(scale[p] * v + b[p], d);
+            some_m[p] += m, some_mx[p] += m * v, some_dy[p] += d;
         }
-        sum_m += some_m, sum_mx += some_mx, sum_dy += some_dy;
+        EACH(p) sum_m[p] += some_m[p], sum_mx[p] += some_mx[p], sum_dy[p] += some_dy[p];
     }
-    AT(sums) = inverse * sum_mx, AT(sums + all) = sum_m, AT(sums + 2 * all) = sum_dy - sum_m;
-    lanes common = scale * inverse * inverse * sum_mx / (float)pixels;
-    FOR_PIXELS(i) {
-        lanes v = AT(x + i * c);
-        AT(dx + i * c) = scale * passed(scale * v + b, AT(dy + i * c)) - common * v;
+    EACH(p) {
+        lanes inverse = PART(nu, p);
+        PART(sums, p) = inverse * sum_mx[p], PART(sums + all, p) = sum_m[p];
+        PART(sums + 2 * all, p) = sum_dy[p] - sum_m[p];
+        common[p] = scale[p] * inverse * inverse * sum_mx[p] / (float)pixels;
+    }
+    FOR_PIXELS(i) EACH(p) {
+        lanes v = PART(x + i * c, p);
+        PART(dx + i * c, p) = scale[p] * passed(scale[p] * v + b[p], PART(dy + i * c, p)) - common[p] * v;
     }
 }
 
@@ -79,22 +85,27 @@ FOR_THIS_PROCESSOR
 static void backward_twice(
     float *x, float *dy, float *ddx, float *nu, float *gamma, float *shift, float *of_x, float *of_dy, float *of_gamma,
     long pixels, long c) {
-    lanes inverse = AT(nu), scale = AT(gamma) * inverse, b = AT(shift), sum_hm = {0}, sum_hx = {0}, sum_mx = {0};
+    lanes scale[PARTS], b[PARTS], sum_hm[PARTS] = {0}, sum_hx[PARTS] = {0}, sum_mx[PARTS] = {0};
+    EACH(p) scale[p] = PART(gamma, p) * PART(nu, p), b[p] = PART(shift, p);
     FOR_TERMS(first, last) {
-        lanes some_hm = {0}, some_hx = {0}, some_mx = {0};
-        for (long i = first; i < last; i++) {
-            lanes v = AT(x + i * c), h = AT(ddx + i * c), m = passed(scale * v + b, AT(dy + i * c));
-            some_hm += h * m, some_hx += h * v, some_mx += m * v;
+        lanes some_hm[PARTS] = {0}, some_hx[PARTS] = {0}, some_mx[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) {
+            lanes v = PART(x + i * c, p), h = PART(ddx + i * c, p);
+            lanes m = passed(scale[p] * v + b[p], PART(dy + i * c, p));
+            some_hm[p] += h * m, some_hx[p] += h * v, some_mx[p] += m * v;
         }
-        sum_hm += some_hm, sum_hx += some_hx, sum_mx += some_mx;
+        EACH(p) sum_hm[p] += some_hm[p], sum_hx[p] += some_hx[p], sum_mx[p] += some_mx[p];
     }
-    lanes square = inverse * inverse / (float)pixels, common = scale * square;
-    AT(of_gamma) = inverse * (sum_hm - square * sum_hx * sum_mx);
-    lanes through_nu = common * (sum_hm - 3 * square * sum_hx * sum_mx);
-    FOR_PIXELS(i) {
-        lanes v = AT(x + i * c), h = AT(ddx + i * c), u = scale * v + b, m = passed(u, AT(dy + i * c));
-        AT(of_dy + i * c) = passed(u, scale * h - common * sum_hx * v);
-        AT(of_x + i * c) = -common * (sum_hx * m + sum_mx * h) - through_nu * v;
+    EACH(p) {
+        lanes inverse = PART(nu, p), square = inverse * inverse / (float)pixels, common = scale[p] * square;
+        PART(of_gamma, p) = inverse * (sum_hm[p] - square * sum_hx[p] * sum_mx[p]);
+        lanes through_nu = common * (sum_hm[p] - 3 * square * sum_hx[p] * sum_mx[p]);
+        sum_hx[p] *= common, sum_mx[p] *= common, sum_hm[p] = through_nu;
+    }
+    FOR_PIXELS(i) EACH(p) {
+        lanes v = PART(x + i * c, p), h = PART(ddx + i * c, p), u = scale[p] * v + b[p];
+        PART(of_dy + i * c, p) = passed(u, scale[p] * h - sum_hx[p] * v);
+        PART(of_x + i * c, p) = -sum_hx[p] * passed(u, PART(dy + i * c, p)) - sum_mx[p] * h - sum_hm[p] * v;
     }
 }
 

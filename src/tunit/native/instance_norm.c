@@ -10,22 +10,27 @@
 FOR_THIS_PROCESSOR
 static void forward(
     float *x, float *y, float *mean, float *inverse, float *scale, float *shift, long pixels, long c, float eps) {
-    lanes sum = {0}, square = {0}, root;
+    lanes sum[PARTS] = {0}, square[PARTS] = {0}, middle[PARTS], a[PARTS], b[PARTS];
     FOR_TERMS(first, last) {
-        lanes term = {0};
-        for (long i = first; i < last; i++) term += AT(x + i * c);
-        sum += term;
+        lanes term[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) term[p] += PART(x + i * c, p);
+        EACH(p) sum[p] += term[p];
     }
-    lanes middle = sum / (float)pixels;
+    EACH(p) middle[p] = sum[p] / (float)pixels;
     FOR_TERMS(first, last) {
-        lanes term = {0};
-        for (long i = first; i < last; i++) term += (AT(x + i * c) - middle) * (AT(x + i * c) - middle);
-        square += term;
+        lanes term[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) {
+            lanes v = PART(x + i * c, p) - middle[p];
+            term[p] += v * v;
+        }
+        EACH(p) square[p] += term[p];
     }
-    for (int l = 0; l < LANES; l++) root[l] = 1 / sqrtf(square[l] / (float)pixels + eps);
-    AT(mean) = middle, AT(inverse) = root;
-    lanes a = AT(scale) * root, b = AT(shift);
-    FOR_PIXELS(i) AT(y + i * c) = a * (AT(x + i * c) - middle) + b;
+    EACH(p) {
+        for (int l = 0; l < WIDTH; l++) inverse[WIDTH * p + l] = 1 / sqrtf(square[p][l] / (float)pixels + eps);
+        PART(mean, p) = middle[p];
+        a[p] = PART(scale, p) * PART(inverse, p), b[p] = PART(shift, p);
+    }
+    FOR_PIXELS(i) EACH(p) PART(y + i * c, p) = a[p] * (PART(x + i * c, p) - middle[p]) + b[p];
 }
 
 /* y = scale (x - mean) inverse + shift; mean and inverse, that of the standard deviation, are kept for the gradients. */
@@ -42,19 +47,26 @@ FOR_THIS_PROCESSOR
 static void backward(
     float *x, float *dy, float *mean, float *inverse, float *scale, float *dx, float *of_scale, float *of_shift,
     long pixels, long c) {
-    lanes middle = AT(mean), root = AT(inverse), sum = {0}, product = {0};
+    lanes middle[PARTS], sum[PARTS] = {0}, product[PARTS] = {0}, a[PARTS], of_mean[PARTS], of_normal[PARTS];
+    EACH(p) middle[p] = PART(mean, p);
     FOR_TERMS(first, last) {
-        lanes some = {0}, some_products = {0};
-        for (long i = first; i < last; i++) {
-            lanes d = AT(dy + i * c);
-            some += d, some_products += d * (AT(x + i * c) - middle);
+        lanes some[PARTS] = {0}, some_products[PARTS] = {0};
+        for (long i = first; i < last; i++) EACH(p) {
+            lanes d = PART(dy + i * c, p);
+            some[p] += d, some_products[p] += d * (PART(x + i * c, p) - middle[p]);
         }
-        sum += some, product += some_products;
+        EACH(p) sum[p] += some[p], product[p] += some_products[p];
     }
-    product *= root;
-    AT(of_scale) = product, AT(of_shift) = sum;
-    lanes a = AT(scale) * root, of_mean = sum / (float)pixels, of_normal = root * product / (float)pixels;
-    FOR_PIXELS(i) AT(dx + i * c) = a * (AT(dy + i * c) - of_mean - (AT(x + i * c) - middle) * of_normal);
+    EACH(p) {
+        lanes root = PART(inverse, p);
+        product[p] *= root, a[p] = PART(scale, p) * root;
+        PART(of_scale, p) = product[p], PART(of_shift, p) = sum[p];
+        of_mean[p] = sum[p] / (float)pixels, of_normal[p] = root * product[p] / (float)pixels;
+    }
+    FOR_PIXELS(i) EACH(p) {
+        lanes normal = PART(x + i * c, p) - middle[p];
+        PART(dx + i * c, p) = a[p] * (PART(dy + i * c, p) - of_mean[p] - normal * of_normal[p]);
+    }
 }
 
 /* The gradients of x, scale and shift. */

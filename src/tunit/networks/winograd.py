@@ -132,11 +132,14 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
     y = x.new_empty(*x.shape[:3], len(w))
+    blocks = _blocks(*w.shape[::3])
+    kernels = None
     for part in _parts(x, x.shape[3]):
         tiles = _tiles_of(x[part], edge)
-        for some in _blocks(*w.shape[::3]):
-            products = _product(tiles, _kernel_tiles(w[some]).transpose(1, 2))
-            _write_pictures(products, y[part, ..., some], None if bias is None else bias[some])
+        for some in blocks:
+            if kernels is None or len(blocks) > 1:
+                kernels = _kernel_tiles_by_output(w[some])
+            _write_pictures(tiles, kernels, None if bias is None else bias[some], y[part, ..., some])
     return y.permute(0, 3, 1, 2)
 
 
@@ -145,30 +148,25 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """dx where the kernels are given, and dw where the picture is."""
     dy = channels_last(dy)
-    kernels = dy.shape[3]
-    w = None if weight is None else channels_last(weight)
-    x = None if x is None else channels_last(x)
-    dx = None if w is None else dy.new_empty(*dy.shape[:3], w.shape[3])
-    dw = None if x is None else dy.new_empty(kernels, 3, 3, x.shape[3])
-    given = w if x is None else x
-    assert given is not None
-    blocks = _blocks(kernels, given.shape[3])
-    for part in _parts(dy, given.shape[3]):
-        tiles = None if x is None else _tiles_of(x[part], edge)
-        d_tiles: Tensor | None = None
-        for some in blocks:
-            d_products = _read_pictures(dy[part, ..., some])
-            if w is not None:
-                of_some = _kernel_tiles(w[some])
-                if d_tiles is None:
-                    d_tiles = _product(d_products, of_some, "gradient of tiles")
-                else:
-                    d_tiles.baddbmm_(d_products, of_some)
-            if tiles is not None and dw is not None:
-                of_some = _product(d_products.transpose(1, 2), tiles, "gradient of kernels")
-                _write_kernels(of_some, dw[some], add=part.start > 0)
-        if d_tiles is not None and dx is not None:
-            _write_tiles(d_tiles, dx[part], edge)
+    dx = dw = w = kernels = None
+    number, channels = dy.shape[3], 0
+    if weight is not None:
+        w, channels = channels_last(weight), weight.shape[1]
+        dx = dy.new_empty(*dy.shape[:3], channels)
+    if x is not None:
+        x, channels = channels_last(x), x.shape[1]
+        dw = dy.new_empty(number, 3, 3, channels)
+    blocks = _blocks(channels, number)
+    for part in _parts(dy, max(channels, number)):
+        d_products = _product_gradients(dy[part])
+        if x is not None and dw is not None:
+            tiles = _tiles_of(x[part], edge)
+            _write_kernel_gradients(tiles, d_products, dw, _count(dy[part]), add=part.start > 0)
+        if w is not None and dx is not None:
+            for some in blocks:
+                if kernels is None or len(blocks) > 1:
+                    kernels = _kernel_tiles_by_input(w[..., some])
+                _write_picture_gradients(d_products, kernels, dx[part, ..., some], edge)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
@@ -199,49 +197,62 @@ def _held(name: str, *shape: int) -> Tensor:
     return kept[:number].view(shape)
 
 
-def _product(a: Tensor, b: Tensor, name: str = "products") -> Tensor:
-    """(36, m, k) times (36, k, n), in the memory of that name."""
-    out = _held(name, 36, a.shape[1], b.shape[2])
-    return torch.bmm(a, b, out=out)
+# See winograd.c.
 
 
-# The transforms; see winograd.c.
+def _panels(name: str, channels: int, rows: int) -> Tensor:
+    """Memory of that name for rows of channels in tiles: (C / LANES, 36, rows or one more, LANES)."""
+    return _held(name, channels // LANES, 36, rows | 1, LANES)
+
+
+def _count(x: Tensor) -> int:
+    """The tiles of pictures (b, H, W, any)."""
+    return len(x) * x.shape[1] * x.shape[2] // 16
 
 
 def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
-    """(b, H, W, C) to (36, tiles, C)."""
-    batch, height, width, channels = x.shape
-    tiles = _held("tiles", 36, batch * height * width // 16, channels)
+    """(b, H, W, C) to rows of C channels."""
+    tiles = _panels("tiles", x.shape[3], _count(x))
     call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
     return tiles
 
 
-def _write_tiles(tiles: Tensor, x: Tensor, edge: Edge) -> None:
-    """The adjoint of `_tiles_of`, written into x."""
-    call("tiles_of_adjoint", tiles, x, *x.shape, _EDGES.index(edge))
+def _kernel_tiles_by_output(w: Tensor) -> Tensor:
+    """(o, 3, 3, C) to C rows of o channels."""
+    number, channels = len(w), w.shape[3]
+    kernels = _panels("kernels", number, channels)
+    call("kernel_tiles_by_output", w, kernels, number, channels)
+    return kernels
 
 
-def _write_pictures(products: Tensor, y: Tensor, bias: Tensor | None) -> None:
-    """(36, tiles, o) into some channels of a picture, y (b, H, W, o)."""
-    call("pictures_of", products, y, bias, *y.shape, y.stride(2))
+def _kernel_tiles_by_input(w: Tensor) -> Tensor:
+    """(O, 3, 3, c), some channels of kernels, to O rows of c channels."""
+    number, some = len(w), w.shape[3]
+    kernels = _panels("kernels", some, number)
+    call("kernel_tiles_by_input", w, kernels, number, w.stride(2), some)
+    return kernels
 
 
-def _read_pictures(y: Tensor) -> Tensor:
-    """The adjoint of `_write_pictures`: (b, H, W, o), some channels of a picture, to (36, tiles, o)."""
-    batch, height, width, channels = y.shape
-    products = _held("products", 36, batch * height * width // 16, channels)
-    call("pictures_of_adjoint", y, products, *y.shape, y.stride(2))
+def _write_pictures(tiles: Tensor, kernels: Tensor, bias: Tensor | None, y: Tensor) -> None:
+    """The convolution of tiles with kernels by output, into some channels of pictures: y (b, H, W, o)."""
+    channels = len(tiles) * LANES
+    call("convolve", tiles, kernels, bias, y, *y.shape[:3], channels, y.shape[3], y.stride(2))
+
+
+def _product_gradients(dy: Tensor) -> Tensor:
+    """(b, H, W, O) to rows of O channels."""
+    products = _panels("products", dy.shape[3], _count(dy))
+    call("product_gradients", dy, products, *dy.shape)
     return products
 
 
-def _kernel_tiles(w: Tensor) -> Tensor:
-    """(o, 3, 3, C) to (36, o, C)."""
-    kernels, channels = len(w), w.shape[3]
-    tiles = _held("kernels", 36, kernels, channels)
-    call("kernel_tiles", w, tiles, kernels, channels)
-    return tiles
+def _write_picture_gradients(d_products: Tensor, kernels: Tensor, dx: Tensor, edge: Edge) -> None:
+    """Of products with kernels by input, into some channels of pictures: dx (b, H, W, c)."""
+    number = len(d_products) * LANES
+    sizes = *dx.shape[:3], number, dx.shape[3], dx.stride(2)
+    call("picture_gradients", d_products, kernels, dx, *sizes, _EDGES.index(edge))
 
 
-def _write_kernels(tiles: Tensor, w: Tensor, *, add: bool) -> None:
-    """The adjoint of `_kernel_tiles`, written into w or added to it."""
-    call("kernel_tiles_adjoint", tiles, w, int(add), len(w), w.shape[3])
+def _write_kernel_gradients(tiles: Tensor, d_products: Tensor, dw: Tensor, count: int, *, add: bool) -> None:
+    """Of so many tiles and products, into dw (O, 3, 3, C) or added to it."""
+    call("kernel_gradients", tiles, d_products, dw, int(add), count, len(dw), dw.shape[3])

@@ -1,0 +1,74 @@
+/* Products of matrices; products.h says which. A few rows of the result are held in registers while the depth goes by;
+   what they are made of must come from a near cache, for which the caller sees. */
+
+#include "products.h"
+
+#include "lanes.h"
+
+typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Some rows of a product. Element (r, d) of a stands at a[row * r + step * (d % block) + jump * (d / block)]. */
+#define ROWS_OF(name, vector)                                                                                 \
+    INLINE void name(                                                                                         \
+        const int rows, float *a, const long row, const long step, const long block, long jump, float *b,     \
+        float *out, long depth) {                                                                             \
+        enum { wide = sizeof(vector) / sizeof(float), parts = LANES / wide };                                 \
+        vector sum[rows][parts], v[parts];                                                                    \
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++) sum[r][p] = (vector){0}; \
+        for (long d = 0; d < depth; d += block, a += jump)                                                    \
+            _Pragma("GCC unroll 2") for (long q = 0; q < block; q++, b += LANES) {                            \
+                UNROLL for (int p = 0; p < parts; p++) v[p] = *(vector *)(b + wide * p);                     \
+                UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                  \
+                    sum[r][p] += a[row * r + step * q] * v[p];                                                \
+            }                                                                                                 \
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                          \
+            *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                             \
+    }
+
+/* Both products for one kind of processor, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
+#define PRODUCTS(kind, target, vector, most)                                                                          \
+    ROWS_OF(rows_##kind, vector)                                                                                      \
+    target static void multiply_##kind(float *a, long jump, float *b, float *out, long rows, long depth) {            \
+        long parts = (rows + most - 1) / most;                                                                        \
+        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
+            last = rows * (part + 1) / parts;                                                                         \
+            SOME_ROWS(last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, depth) \
+        }                                                                                                             \
+    }                                                                                                                 \
+    target static void multiply_transposed_##kind(float *a, float *b, float *out, long depth) {                       \
+        long parts = (LANES + most - 1) / most;                                                                       \
+        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
+            last = LANES * (part + 1) / parts;                                                                        \
+            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, depth)        \
+        }                                                                                                             \
+    }
+
+/* f for a number of rows that is not known before, each compiled for itself. */
+#define SOME_ROWS(rows, f, ...)          \
+    switch (rows) {                      \
+        case 1: f(1, __VA_ARGS__); break; \
+        case 2: f(2, __VA_ARGS__); break; \
+        case 3: f(3, __VA_ARGS__); break; \
+        case 4: f(4, __VA_ARGS__); break; \
+        case 5: f(5, __VA_ARGS__); break; \
+        case 6: f(6, __VA_ARGS__); break; \
+        case 7: f(7, __VA_ARGS__); break; \
+        case 8: f(8, __VA_ARGS__); break; \
+    }
+
+#if defined(__x86_64__)
+PRODUCTS(avx512, __attribute__((target("avx512f"))), all, 8)
+PRODUCTS(fma, __attribute__((target("fma"))), lanes, 6)
+#define CHOOSE(f) (__builtin_cpu_supports("avx512f") ? f##_avx512 : f##_fma)
+#else
+PRODUCTS(any, , lanes, 6)
+#define CHOOSE(f) f##_any
+#endif
+
+void multiply(float *a, long jump, float *b, float *out, long rows, long depth) {
+    CHOOSE(multiply)(a, jump, b, out, rows, depth);
+}
+
+void multiply_transposed(float *a, float *b, float *out, long depth) {
+    CHOOSE(multiply_transposed)(a, b, out, depth);
+}

@@ -1,0 +1,13 @@
+/* Products of matrices whose columns are LANES: all that a convolution multiplies comes in panels of so many. */
+
+#ifndef TUNIT_PRODUCTS_H
+#define TUNIT_PRODUCTS_H
+
+/* out (rows, LANES) = a (rows, depth) times b (depth, LANES); a in panels (depth / LANES) of rows of LANES, which
+   start `jump` apart. */
+void multiply(float *a, long jump, float *b, float *out, long rows, long depth);
+
+/* out (LANES, LANES) = a (depth, LANES) transposed times b (depth, LANES). */
+void multiply_transposed(float *a, float *b, float *out, long depth);
+
+#endif
