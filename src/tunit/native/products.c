@@ -11,10 +11,11 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #define ROWS_OF(name, vector)                                                                                 \
     INLINE void name(                                                                                         \
         const int rows, float *a, const long row, const long step, const long block, long jump, float *b,     \
-        float *out, long depth) {                                                                             \
+        float *out, long keep, long depth) {                                                                             \
         enum { wide = sizeof(vector) / sizeof(float), parts = LANES / wide };                                 \
         vector sum[rows][parts], v[parts];                                                                    \
-        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++) sum[r][p] = (vector){0}; \
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++) \
+            sum[r][p] = keep ? *(vector *)(out + LANES * r + wide * p) : (vector){0}; \
         for (long d = 0; d < depth; d += block, a += jump)                                                    \
             _Pragma("GCC unroll 2") for (long q = 0; q < block; q++, b += LANES) {                            \
                 UNROLL for (int p = 0; p < parts; p++) v[p] = *(vector *)(b + wide * p);                     \
@@ -28,18 +29,18 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 /* Both products for one kind of processor, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
 #define PRODUCTS(kind, target, vector, most)                                                                          \
     ROWS_OF(rows_##kind, vector)                                                                                      \
-    target static void multiply_##kind(float *a, long jump, float *b, float *out, long rows, long depth) {            \
+    target static void multiply_##kind(float *a, long jump, float *b, float *out, long keep, long rows, long depth) {            \
         long parts = (rows + most - 1) / most;                                                                        \
         for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
             last = rows * (part + 1) / parts;                                                                         \
-            SOME_ROWS(last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, depth) \
+            SOME_ROWS(last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, keep, depth) \
         }                                                                                                             \
     }                                                                                                                 \
     target static void multiply_transposed_##kind(float *a, float *b, float *out, long depth) {                       \
         long parts = (LANES + most - 1) / most;                                                                       \
         for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
             last = LANES * (part + 1) / parts;                                                                        \
-            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, depth)        \
+            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, 0, depth)        \
         }                                                                                                             \
     }
 
@@ -65,8 +66,8 @@ PRODUCTS(any, , lanes, 6)
 #define CHOOSE(f) f##_any
 #endif
 
-void multiply(float *a, long jump, float *b, float *out, long rows, long depth) {
-    CHOOSE(multiply)(a, jump, b, out, rows, depth);
+void multiply(float *a, long jump, float *b, float *out, long keep, long rows, long depth) {
+    CHOOSE(multiply)(a, jump, b, out, keep, rows, depth);
 }
 
 void multiply_transposed(float *a, float *b, float *out, long depth) {

@@ -3,9 +3,9 @@
 #ifndef TUNIT_PRODUCTS_H
 #define TUNIT_PRODUCTS_H
 
-/* out (rows, LANES) = a (rows, depth) times b (depth, LANES); a in panels (depth / LANES) of rows of LANES, which
-   start `jump` apart. */
-void multiply(float *a, long jump, float *b, float *out, long rows, long depth);
+/* out (rows, LANES) = a (rows, depth) times b (depth, LANES), added to what out holds if it is to keep it; a in panels
+   (depth / LANES) of rows of LANES, which start `jump` apart. */
+void multiply(float *a, long jump, float *b, float *out, long keep, long rows, long depth);
 
 /* out (LANES, LANES) = a (depth, LANES) transposed times b (depth, LANES). */
 void multiply_transposed(float *a, float *b, float *out, long depth);

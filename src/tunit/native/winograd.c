@@ -6,10 +6,14 @@
    do not all fall into one set of the cache. Every transform is one of lines of six, along the columns and then the
    rows of a tile, WIDTH channels at once; what products give is transformed while it lies in the nearest caches. */
 
+#include <omp.h>
 #include <stdlib.h>
 
 #include "lanes.h"
 #include "products.h"
+
+/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the processor to guess. */
+#define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
 enum edge { ZEROS, REPLICATE, REFLECT };
 
@@ -119,6 +123,9 @@ static void read_tile(float *x, float *tiles, struct grid g, long c, long t, flo
     for (long k = 0; k < c; k += WIDTH) {
         lanes e[36];
         float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
+        if (k % LANES == 0)
+            for (int a = 0; a < 6; a++)
+                for (int b = 2; b < 6; b++) PREFETCH(p[6 * a + b] + 4 * g.c + k, 0);
         for (int b = 0; b < 6; b++) LINE(input, 6, AT(p[6 * q + b] + k), 6, e[6 * q + b] = d[q]);
         for (int a = 0; a < 6; a++) LINE(input, 6, e[6 * a + q], 6, AT(to + (6 * a + q) * plane(g.count)) = d[q]);
     }
@@ -139,6 +146,9 @@ static void lift_tile(float *dy, float *tiles, struct grid g, long t) {
     for (long k = 0; k < g.c; k += WIDTH) {
         lanes e[24];
         float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
+        if (k % LANES == 0)
+            for (int a = 0; a < 4; a++)
+                for (int b = 4; b < 8; b++) PREFETCH(from + (a * g.w + b) * g.c + k, 0);
         for (int b = 0; b < 4; b++) LINE(output_adjoint, 4, AT(from + (q * g.w + b) * g.c + k), 6, e[4 * q + b] = d[q]);
         for (int a = 0; a < 6; a++)
             LINE(output_adjoint, 4, e[4 * a + q], 6, AT(to + (6 * a + q) * plane(g.count)) = d[q]);
@@ -161,45 +171,98 @@ INLINE void widen_kernel(float *w, long step, float *row, long plane) {
     }
 }
 
+/* `some` kernels w of c input channels, LANES of those, to a panel of as many rows. */
 FOR_THIS_PROCESSOR
-static void widen_panel(float *w, float *tiles, long number, long c) {
-    for (long o = 0; o < number; o++) widen_kernel(w + 9 * o * c, c, tiles + o * LANES, plane(number));
-}
-
-/* Some input channels of kernels w, which have c, to tiles of `number` rows. */
-void tunit_kernel_tiles_by_input(float *w, float *tiles, long number, long c, long some, long threads) {
-#pragma omp parallel for num_threads(threads)
-    for (long k = 0; k < some; k += LANES) widen_panel(w + k, tiles + k / LANES * panel(number), number, c);
-}
-
-FOR_THIS_PROCESSOR
-static void turn_panel(float *w, float *tiles, long c) {
-    float turned[LANES][9][LANES];
-    for (long k = 0; k < c; k += LANES) {
-        for (int o = 0; o < LANES; o++)
-            for (int p = 0; p < 9; p++)
-                for (int q = 0; q < LANES; q++) turned[q][p][o] = w[(9 * o + p) * c + k + q];
-        for (int q = 0; q < LANES; q++) widen_kernel(turned[q][0], LANES, tiles + (k + q) * LANES, plane(c));
+static void widen_by_input(float *w, float *panel, long c, long some) {
+    for (long o = 0; o < some; o++, w += 9 * c) {
+        for (int p = 0; p < 9; p++) PREFETCH(w + (4 * 9 + p) * c, 0);
+        widen_kernel(w, c, panel + o * LANES, plane(some));
     }
 }
 
-/* Kernels to tiles of c rows: their channels are the kernels. */
-void tunit_kernel_tiles_by_output(float *w, float *tiles, long number, long c, long threads) {
-#pragma omp parallel for num_threads(threads)
-    for (long o = 0; o < number; o += LANES) turn_panel(w + 9 * o * c, tiles + o / LANES * panel(c), c);
+/* to[q * LANES + r] = from[r * step + q] for WIDTH rows and columns. */
+INLINE void turn(float *from, long step, float *to) {
+#if defined(__has_builtin) && WIDTH == 8
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+    lanes r[8], s[8];
+    UNROLL for (int i = 0; i < 8; i++) r[i] = AT(from + i * step);
+    UNROLL for (int i = 0; i < 8; i += 2) {
+        s[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+        int a = (i & 4) | (i >> 1 & 1); /* of a pair, and of the next */
+        r[i] = i & 1 ? SHUFFLE(s[a], s[a + 2], 2, 3, 10, 11, 6, 7, 14, 15)
+                     : SHUFFLE(s[a], s[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        AT(to + i * LANES) = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        AT(to + (i + 4) * LANES) = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    return;
+#endif
+#endif
+    for (int q = 0; q < WIDTH; q++)
+        for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
-/* What a thread multiplies before it transforms the result: of so many tiles, and so many panels beside each other. */
-#define SOME 32
-#define BESIDE 2
-typedef float products[36 * (SOME | 1) * LANES] __attribute__((aligned(64)));
+/* LANES kernels w of c input channels, `some` of those, to a panel of as many rows. */
+FOR_THIS_PROCESSOR
+static void widen_by_output(float *w, float *panel, long c, long some) {
+    float turned[9][LANES * LANES];
+    for (long k = 0; k < some; k += LANES) {
+        for (int o = 0; o < LANES; o++)
+            for (int p = 0; p < 9; p++) PREFETCH(w + (9 * o + p) * c + k + LANES, 0);
+        for (int p = 0; p < 9; p++)
+            for (int o = 0; o < LANES; o += WIDTH)
+                for (int q = 0; q < LANES; q += WIDTH)
+                    turn(w + (9 * o + p) * c + k + q, 9 * c, turned[p] + q * LANES + o);
+        for (int q = 0; q < LANES; q++)
+            widen_kernel(turned[0] + q * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
+    }
+}
 
-/* Tiles from `first` on, of channels in panels, times a panel of kernels: (36, odd(number), LANES). */
+/* What a thread works on at a time: so many tiles; some such groups of them; so many channels that are summed over. */
+#define SOME 32
+#define GROUPS 4
+#define DEPTH 128
+struct work {
+    float products[GROUPS][36 * (SOME | 1) * LANES], kernels[36 * (DEPTH | 1) * LANES];
+};
+
+/* The bytes of memory that one thread needs. */
+long tunit_work_of_a_thread(void) {
+    return sizeof(struct work);
+}
+
+/* Tiles that kernels are transformed for, at least, where there are so many. */
+#define AT_LEAST 256
+
+/* Over the groups of tiles from `first` to `last`, each from a to b. */
+#define FOR_GROUPS(group, a, b)                                                                                          \
+    for (long group = 0, groups = (last - first + SOME - 1) / SOME, a = first, b = first + (last - first) / groups;      \
+         group < groups; group++, a = b, b = first + (last - first) * (group + 1) / groups)
+
+/* Products with a panel of kernels of all tiles from first to last, GROUPS * SOME at most; products of a tile are summed
+   over all c channels. `again`: whether these are the kernels of last time. */
 INLINE void multiply_tiles(
-    float *tiles, float *kernels, float *out, long count, long first, long number, long depth, long k) {
-    multiply(
-        tiles + k * plane(count) + first * LANES, panel(count), kernels + k * plane(depth), out + k * plane(number), number,
-        depth);
+    struct work *work, void (*widen)(float *, float *, long, long), float *w, long step, long width, int again,
+    float *tiles, long count, long c, long first, long last, float *y, struct grid g) {
+    for (long from = 0; from < c; from += DEPTH) {
+        long some = c - from < DEPTH ? c - from : DEPTH;
+        if (!again || c > DEPTH) widen(w + from * step, work->kernels, width, some);
+        FOR_GROUPS(group, a, b)
+            for (long k = 0; k < 36; k++) {
+                if (a + k < b && from + some == c) {
+                    float *to = corner(y, g, a + k);
+                    for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
+                }
+                multiply(
+                    tiles + from / LANES * panel(count) + k * plane(count) + a * LANES, panel(count),
+                    work->kernels + k * plane(some), work->products[group] + k * plane(b - a), from > 0, b - a, some);
+            }
+    }
 }
 
 FOR_THIS_PROCESSOR
@@ -213,27 +276,27 @@ static void write_tile(float *product, float *y, float *bias, struct grid g, lon
     }
 }
 
-/* Tiles of c channels times those of o kernels, by output, to pictures y, plus a bias for each (or NULL); y has `wide`
-   channels, o of which are written. */
+/* Tiles of c channels convolved with o kernels w to pictures y, plus a bias for each (or NULL). */
 void tunit_convolve(
-    float *tiles, float *kernels, float *bias, float *y, long n, long h, long w, long c, long o, long wide,
+    float *tiles, float *kernels, float *bias, float *y, struct work *works, long n, long h, long w, long c, long o,
     long threads) {
-    struct grid g = grid_of(n, h, w, wide, ZEROS);
-    long groups = (g.count + SOME - 1) / SOME, panels = o / LANES;
+    struct grid g = grid_of(n, h, w, o, ZEROS);
+    long at_once = GROUPS * SOME, ranges = (g.count + AT_LEAST - 1) / AT_LEAST;
 #pragma omp parallel for num_threads(threads) collapse(2) schedule(dynamic)
-    for (long from = 0; from < panels; from += BESIDE)
-        for (long group = 0; group < groups; group++) {
-            long first = g.count * group / groups, number = g.count * (group + 1) / groups - first;
-            long to = from + BESIDE < panels ? from + BESIDE : panels;
-            products product[BESIDE];
-            for (long k = 0; k < 36; k++)
-                for (long p = from; p < to; p++)
-                    multiply_tiles(tiles, kernels + p * panel(c), product[p - from], g.count, first, number, c, k);
-            for (long p = from; p < to; p++)
-                for (long t = 0; t < number; t++)
-                    write_tile(
-                        product[p - from] + t * LANES, y + p * LANES, bias ? bias + p * LANES : bias, g, plane(number),
-                        first + t);
+    for (long from = 0; from < o; from += LANES)
+        for (long range = 0; range < ranges; range++) {
+            struct work *work = works + omp_get_thread_num();
+            long begin = g.count * range / ranges, end = g.count * (range + 1) / ranges;
+            for (long first = begin, last; first < end; first = last) {
+                last = first + at_once < end ? first + at_once : end;
+                multiply_tiles(
+                    work, widen_by_output, kernels + 9 * from * c, 1, c, first > begin, tiles, g.count, c, first, last, y + from, g);
+                FOR_GROUPS(group, a, b)
+                    for (long t = a; t < b; t++)
+                        write_tile(
+                            work->products[group] + (t - a) * LANES, y + from, bias ? bias + from : bias, g, plane(b - a),
+                            t);
+            }
         }
 }
 
@@ -249,31 +312,29 @@ static void add_tile(float *product, float *x, struct grid g, long plane, long t
     }
 }
 
-/* The gradient of pictures, `some` channels of dx, which has c: tiles of products' gradients, of o channels, times
-   kernels by input. Tiles overlap, so that a thread has whole pictures. */
+/* The gradient dx of pictures (n, h, w, c): tiles of products' gradients, of o channels, times kernels. Tiles overlap,
+   so that a thread has whole pictures. */
 void tunit_picture_gradients(
-    float *d_products, float *kernels, float *dx, long n, long h, long w, long o, long some, long c, long edge,
+    float *d_products, float *kernels, float *dx, struct work *works, long n, long h, long w, long c, long o, long edge,
     long threads) {
     struct grid g = grid_of(n, h, w, c, edge);
-    long one = g.count / n, together = one < SOME ? SOME / one : 1, groups = (n + together - 1) / together;
-    long panels = some / LANES;
+    long one = g.count / n, at_once = GROUPS * SOME, ranges = (g.count + AT_LEAST - 1) / AT_LEAST;
+    if (ranges > n) ranges = n;
 #pragma omp parallel for num_threads(threads) collapse(2) schedule(dynamic)
-    for (long from = 0; from < panels; from += BESIDE)
-        for (long group = 0; group < groups; group++) {
-            long begin = n * group / groups, tiles = (n * (group + 1) / groups - begin) * one;
-            long to = from + BESIDE < panels ? from + BESIDE : panels, parts = (tiles + SOME - 1) / SOME;
+    for (long from = 0; from < c; from += LANES)
+        for (long range = 0; range < ranges; range++) {
+            struct work *work = works + omp_get_thread_num();
+            long begin = n * range / ranges * one, end = n * (range + 1) / ranges * one;
             float outside[LANES];
-            products product[BESIDE];
-            for (long pixel = begin * h * w; pixel < (begin * one + tiles) * 16; pixel++)
-                for (long k = from * LANES; k < to * LANES; k += WIDTH) AT(dx + pixel * c + k) = (lanes){0};
-            for (long part = 0; part < parts; part++) {
-                long first = begin * one + tiles * part / parts, number = begin * one + tiles * (part + 1) / parts - first;
-                for (long k = 0; k < 36; k++)
-                    for (long p = from; p < to; p++)
-                        multiply_tiles(d_products, kernels + p * panel(o), product[p - from], g.count, first, number, o, k);
-                for (long p = from; p < to; p++)
-                    for (long t = 0; t < number; t++)
-                        add_tile(product[p - from] + t * LANES, dx + p * LANES, g, plane(number), first + t, outside);
+            for (long pixel = begin * 16; pixel < end * 16; pixel++)
+                EACH(p) PART(dx + pixel * c + from, p) = (lanes){0};
+            for (long first = begin, last; first < end; first = last) {
+                last = first + at_once < end ? first + at_once : end;
+                multiply_tiles(
+                    work, widen_by_input, kernels + from, 9 * c, c, first > begin, d_products, g.count, o, first, last, dx + from, g);
+                FOR_GROUPS(group, a, b)
+                    for (long t = a; t < b; t++)
+                        add_tile(work->products[group] + (t - a) * LANES, dx + from, g, plane(b - a), t, outside);
             }
         }
 }
@@ -292,26 +353,29 @@ static void narrow_kernel(float *product, float *w, long keep, long c) {
     }
 }
 
+/* Over a few panels of gradients and of tiles, and what a thread has for the product of two. */
+#define BESIDE 2
+#define FOR_PANELS(a, b)                                      \
+    for (long a = i; a < down && a < i + BESIDE; a++)         \
+        for (long b = j; b < right && b < j + BESIDE; b++)
+#define PRODUCT(a, b) (products + ((a - i) * BESIDE + b - j) * 36 * LANES * LANES)
+
 /* The gradient of kernels: tiles of products' gradients, of o channels, times tiles of c, summed over `count` of both;
    added to what dw holds if it is to keep it. */
 void tunit_kernel_gradients(
-    float *tiles, float *d_products, float *dw, long keep, long count, long o, long c, long threads) {
+    float *tiles, float *d_products, float *dw, struct work *works, long keep, long count, long o, long c, long threads) {
     long down = o / LANES, right = c / LANES;
 #pragma omp parallel for num_threads(threads) collapse(2) schedule(dynamic)
     for (long i = 0; i < down; i += BESIDE)
         for (long j = 0; j < right; j += BESIDE) {
-            float product[BESIDE][BESIDE][36][LANES * LANES] __attribute__((aligned(64)));
-#define EACH_PANEL(a, b)                                          \
-    for (long a = 0; a < BESIDE && i + a < down; a++)             \
-        for (long b = 0; b < BESIDE && j + b < right; b++)
+            float *products = works[omp_get_thread_num()].products[0];
             for (long k = 0; k < 36; k++)
-                EACH_PANEL(a, b)
+                FOR_PANELS(a, b)
                     multiply_transposed(
-                        d_products + (i + a) * panel(count) + k * plane(count),
-                        tiles + (j + b) * panel(count) + k * plane(count), product[a][b][k], count);
-            EACH_PANEL(a, b)
+                        d_products + a * panel(count) + k * plane(count), tiles + b * panel(count) + k * plane(count),
+                        PRODUCT(a, b) + k * LANES * LANES, count);
+            FOR_PANELS(a, b)
                 for (long q = 0; q < LANES; q++)
-                    narrow_kernel(
-                        product[a][b][0] + q * LANES, dw + ((i + a) * LANES + q) * 9 * c + (j + b) * LANES, keep, c);
+                    narrow_kernel(PRODUCT(a, b) + q * LANES, dw + (a * LANES + q) * 9 * c + b * LANES, keep, c);
         }
 }

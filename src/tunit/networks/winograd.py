@@ -33,7 +33,7 @@ _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
 FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
 # What is held at once stays in the processor's cache.
-NUMBERS_AT_ONCE = 1 << 21  # in the tiles of some pictures
+NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some pictures
 KERNEL_NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some kernels
 
 _memory = threading.local()
@@ -132,14 +132,9 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
     y = x.new_empty(*x.shape[:3], len(w))
-    blocks = _blocks(*w.shape[::3])
-    kernels = None
     for part in _parts(x, x.shape[3]):
         tiles = _tiles_of(x[part], edge)
-        for some in blocks:
-            if kernels is None or len(blocks) > 1:
-                kernels = _kernel_tiles_by_output(w[some])
-            _write_pictures(tiles, kernels, None if bias is None else bias[some], y[part, ..., some])
+        call("convolve", tiles, w, bias, y[part], _work(), *x[part].shape, len(w))
     return y.permute(0, 3, 1, 2)
 
 
@@ -148,25 +143,23 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """dx where the kernels are given, and dw where the picture is."""
     dy = channels_last(dy)
-    dx = dw = w = kernels = None
-    number, channels = dy.shape[3], 0
+    number = dy.shape[3]
+    dx = dw = w = None
     if weight is not None:
-        w, channels = channels_last(weight), weight.shape[1]
-        dx = dy.new_empty(*dy.shape[:3], channels)
+        w = channels_last(weight)
+        dx = dy.new_empty(*dy.shape[:3], w.shape[3])
     if x is not None:
-        x, channels = channels_last(x), x.shape[1]
-        dw = dy.new_empty(number, 3, 3, channels)
-    blocks = _blocks(channels, number)
-    for part in _parts(dy, max(channels, number)):
-        d_products = _product_gradients(dy[part])
+        x = channels_last(x)
+        dw = dy.new_empty(number, 3, 3, x.shape[3])
+    for part in _parts(dy, max(number, 0 if x is None else x.shape[3])):
+        d_products = _panels("products", dy[part])
+        call("product_gradients", dy[part], d_products, *dy[part].shape)
         if x is not None and dw is not None:
-            tiles = _tiles_of(x[part], edge)
-            _write_kernel_gradients(tiles, d_products, dw, _count(dy[part]), add=part.start > 0)
+            tiles, count = _tiles_of(x[part], edge), _count(dy[part])
+            call("kernel_gradients", tiles, d_products, dw, _work(), int(part.start > 0), count, number, x.shape[3])
         if w is not None and dx is not None:
-            for some in blocks:
-                if kernels is None or len(blocks) > 1:
-                    kernels = _kernel_tiles_by_input(w[..., some])
-                _write_picture_gradients(d_products, kernels, dx[part, ..., some], edge)
+            sizes = *dx[part].shape, number, _EDGES.index(edge)
+            call("picture_gradients", d_products, w, dx[part], _work(), *sizes)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
@@ -180,12 +173,6 @@ def _parts(x: Tensor, channels: int) -> list[slice]:
     return _slices(len(x), max(1, NUMBERS_AT_ONCE // in_tiles))
 
 
-def _blocks(kernels: int, channels: int) -> list[slice]:
-    """The kernels (O, 3, 3, C), as many at a time as the cache takes in tiles; whole lanes of them."""
-    lanes_in_tiles = LANES * 36 * channels
-    return _slices(kernels, LANES * max(1, KERNEL_NUMBERS_AT_ONCE // lanes_in_tiles))
-
-
 def _held(name: str, *shape: int) -> Tensor:
     """A tensor without values, in memory that this thread keeps: the transforms cost less than fresh memory would."""
     number = math.prod(shape)
@@ -197,62 +184,23 @@ def _held(name: str, *shape: int) -> Tensor:
     return kept[:number].view(shape)
 
 
-# See winograd.c.
-
-
-def _panels(name: str, channels: int, rows: int) -> Tensor:
-    """Memory of that name for rows of channels in tiles: (C / LANES, 36, rows or one more, LANES)."""
-    return _held(name, channels // LANES, 36, rows | 1, LANES)
-
-
 def _count(x: Tensor) -> int:
     """The tiles of pictures (b, H, W, any)."""
     return len(x) * x.shape[1] * x.shape[2] // 16
 
 
+def _panels(name: str, x: Tensor) -> Tensor:
+    """Memory of that name for tiles of pictures (b, H, W, C): (C / LANES, 36, tiles or one more, LANES)."""
+    return _held(name, x.shape[3] // LANES, 36, _count(x) | 1, LANES)
+
+
 def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
-    """(b, H, W, C) to rows of C channels."""
-    tiles = _panels("tiles", x.shape[3], _count(x))
+    """(b, H, W, C) to tiles."""
+    tiles = _panels("tiles", x)
     call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
     return tiles
 
 
-def _kernel_tiles_by_output(w: Tensor) -> Tensor:
-    """(o, 3, 3, C) to C rows of o channels."""
-    number, channels = len(w), w.shape[3]
-    kernels = _panels("kernels", number, channels)
-    call("kernel_tiles_by_output", w, kernels, number, channels)
-    return kernels
-
-
-def _kernel_tiles_by_input(w: Tensor) -> Tensor:
-    """(O, 3, 3, c), some channels of kernels, to O rows of c channels."""
-    number, some = len(w), w.shape[3]
-    kernels = _panels("kernels", some, number)
-    call("kernel_tiles_by_input", w, kernels, number, w.stride(2), some)
-    return kernels
-
-
-def _write_pictures(tiles: Tensor, kernels: Tensor, bias: Tensor | None, y: Tensor) -> None:
-    """The convolution of tiles with kernels by output, into some channels of pictures: y (b, H, W, o)."""
-    channels = len(tiles) * LANES
-    call("convolve", tiles, kernels, bias, y, *y.shape[:3], channels, y.shape[3], y.stride(2))
-
-
-def _product_gradients(dy: Tensor) -> Tensor:
-    """(b, H, W, O) to rows of O channels."""
-    products = _panels("products", dy.shape[3], _count(dy))
-    call("product_gradients", dy, products, *dy.shape)
-    return products
-
-
-def _write_picture_gradients(d_products: Tensor, kernels: Tensor, dx: Tensor, edge: Edge) -> None:
-    """Of products with kernels by input, into some channels of pictures: dx (b, H, W, c)."""
-    number = len(d_products) * LANES
-    sizes = *dx.shape[:3], number, dx.shape[3], dx.stride(2)
-    call("picture_gradients", d_products, kernels, dx, *sizes, _EDGES.index(edge))
-
-
-def _write_kernel_gradients(tiles: Tensor, d_products: Tensor, dw: Tensor, count: int, *, add: bool) -> None:
-    """Of so many tiles and products, into dw (O, 3, 3, C) or added to it."""
-    call("kernel_gradients", tiles, d_products, dw, int(add), count, len(dw), dw.shape[3])
+def _work() -> Tensor:
+    """Memory for what the threads work on."""
+    return _held("work", torch.get_num_threads(), 1 << 18)
