@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 INTERFACE = (
-    3  # as in interface.c; both change with any function's arguments, for an old library may still lie here
+    4  # as in interface.c; both change with any function's arguments, for an old library may still lie here
 )
 LANES = 16  # channels come in multiples of these; as in lanes.h
 
@@ -71,6 +71,16 @@ def call(name: str, *arguments: Tensor | float | None) -> None:
     function = getattr(library, f"tunit_{name}")
     function.restype = None
     function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
+
+
+def ask(name: str, *arguments: int) -> int:
+    """The number that the function `tunit_<name>` gives for so many threads as PyTorch has."""
+    library = _library()
+    assert library is not None
+    function = getattr(library, f"tunit_{name}")
+    function.restype = ctypes.c_long
+    number: int = function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
+    return number
 
 
 def _in_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:

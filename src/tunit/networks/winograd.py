@@ -16,7 +16,6 @@ References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
 """
 
-import math
 import threading
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from tunit.native import LANES, apply, call, channels_last, takes
+from tunit.native import LANES, apply, ask, call, channels_last, takes
 from tunit.networks.gradients import inputs_only
 
 Edge = Literal["zeros", "replicate", "reflect"]
@@ -32,9 +31,6 @@ _EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
 FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
-# What is held at once stays in the processor's cache.
-NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some pictures
-KERNEL_NUMBERS_AT_ONCE = 1 << 20  # in the tiles of some kernels
 
 _memory = threading.local()
 
@@ -131,10 +127,9 @@ class _KernelGradient(Function):
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
+    sizes = *x.shape, len(w)
     y = x.new_empty(*x.shape[:3], len(w))
-    for part in _parts(x, x.shape[3]):
-        tiles = _tiles_of(x[part], edge)
-        call("convolve", tiles, w, bias, y[part], _work(), *x[part].shape, len(w))
+    call("convolve", x, w, bias, y, _memory_for(*sizes), *sizes, _EDGES.index(edge))
     return y.permute(0, 3, 1, 2)
 
 
@@ -143,64 +138,22 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """dx where the kernels are given, and dw where the picture is."""
     dy = channels_last(dy)
-    number = dy.shape[3]
-    dx = dw = w = None
-    if weight is not None:
-        w = channels_last(weight)
-        dx = dy.new_empty(*dy.shape[:3], w.shape[3])
-    if x is not None:
-        x = channels_last(x)
-        dw = dy.new_empty(number, 3, 3, x.shape[3])
-    for part in _parts(dy, max(number, 0 if x is None else x.shape[3])):
-        d_products = _panels("products", dy[part])
-        call("product_gradients", dy[part], d_products, *dy[part].shape)
-        if x is not None and dw is not None:
-            tiles, count = _tiles_of(x[part], edge), _count(dy[part])
-            call("kernel_gradients", tiles, d_products, dw, _work(), int(part.start > 0), count, number, x.shape[3])
-        if w is not None and dx is not None:
-            sizes = *dx[part].shape, number, _EDGES.index(edge)
-            call("picture_gradients", d_products, w, dx[part], _work(), *sizes)
+    x, w = (None if given is None else channels_last(given) for given in (x, weight))
+    given = x if w is None else w
+    assert given is not None
+    batch, height, width, number = dy.shape
+    sizes = batch, height, width, given.shape[3], number
+    dx = None if w is None else dy.new_empty(sizes[:4])
+    dw = None if x is None else dy.new_empty(number, 3, 3, sizes[3])
+    call("convolve_backward", x, dy, w, dx, dw, _memory_for(*sizes), *sizes, _EDGES.index(edge))
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
-def _slices(number: int, size: int) -> list[slice]:
-    return [slice(i, i + size) for i in range(0, number, size)]
-
-
-def _parts(x: Tensor, channels: int) -> list[slice]:
-    """The pictures x (B, H, W, any), as many at a time as the cache takes in tiles of so many channels."""
-    in_tiles = 36 * x.shape[1] * x.shape[2] * channels // 16
-    return _slices(len(x), max(1, NUMBERS_AT_ONCE // in_tiles))
-
-
-def _held(name: str, *shape: int) -> Tensor:
-    """A tensor without values, in memory that this thread keeps: the transforms cost less than fresh memory would."""
-    number = math.prod(shape)
-    kept: Tensor | None = getattr(_memory, name, None)
+def _memory_for(*sizes: int) -> Tensor:
+    """What the compiled code needs, of memory that this thread keeps: fresh memory would cost more than transforms."""
+    number = ask("winograd_memory", *sizes)
+    kept: Tensor | None = getattr(_memory, "kept", None)
     if kept is None or len(kept) < number:
         with torch.inference_mode(False):
-            kept = torch.empty(number)
-        setattr(_memory, name, kept)
-    return kept[:number].view(shape)
-
-
-def _count(x: Tensor) -> int:
-    """The tiles of pictures (b, H, W, any)."""
-    return len(x) * x.shape[1] * x.shape[2] // 16
-
-
-def _panels(name: str, x: Tensor) -> Tensor:
-    """Memory of that name for tiles of pictures (b, H, W, C): (C / LANES, 36, tiles or one more, LANES)."""
-    return _held(name, x.shape[3] // LANES, 36, _count(x) | 1, LANES)
-
-
-def _tiles_of(x: Tensor, edge: Edge) -> Tensor:
-    """(b, H, W, C) to tiles."""
-    tiles = _panels("tiles", x)
-    call("tiles_of", x, tiles, *x.shape, _EDGES.index(edge))
-    return tiles
-
-
-def _work() -> Tensor:
-    """Memory for what the threads work on."""
-    return _held("work", torch.get_num_threads(), 1 << 18)
+            _memory.kept = kept = torch.empty(number)
+    return kept
