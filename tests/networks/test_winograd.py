@@ -20,6 +20,7 @@ EDGES = ("zeros", "replicate", "reflect")
 SHAPES = [(3, 32, 48, 8, 12), (8, 96, 80, 12, 4), (5, 64, 64, 16, 16), (16, 32, 32, 4, 4)]
 # More channels, tiles of pictures, and tiles of a picture than are.
 LARGE = [(2, 32, 272, 12, 12), (70, 144, 32, 8, 8), (3, 144, 48, 56, 56)]
+TWO_BY_TWO = [(1, 32, 48, 2, 2), (71, 96, 32, 2, 2)]
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
@@ -71,17 +72,30 @@ def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("shape", SHAPES + LARGE)
 def test_it_and_all_gradients_are_those_of_the_convolution(shape, edge):
     values = draw(shape)
-    assert is_worth_it(values[0], values[1])
+    assert is_worth_it(values[0], values[1], edge)
     found = everything(convolve, values, edge)
     assert_alike(found, everything(plain, [value.double() for value in values], edge))
 
 
-@pytest.mark.parametrize("shape", LARGE)
+@pytest.mark.parametrize("shape", TWO_BY_TWO)
+def test_pictures_of_four_pixels_too(shape):
+    values = draw(shape)
+    assert is_worth_it(values[0], values[1], "zeros")
+    found = everything(convolve, values, "zeros")
+    assert_alike(found, everything(plain, [value.double() for value in values], "zeros"))
+
+
+@pytest.mark.parametrize("edge", ["replicate", "reflect"])
+def test_but_with_zeros_around_alone(edge):
+    assert not is_worth_it(torch.zeros(32, 64, 2, 2), torch.zeros(64, 64, 3, 3), edge)
+
+
+@pytest.mark.parametrize("shape", LARGE + TWO_BY_TWO)
 def test_threads_make_no_difference_to_a_single_bit(shape):
     values = draw(shape)
-    alone = everything(convolve, values, "reflect")
+    alone = everything(convolve, values, "zeros")
     torch.set_num_threads(3)
-    found = everything(convolve, values, "reflect")
+    found = everything(convolve, values, "zeros")
     for name in alone.keys() - {"db"}:  # a sum of PyTorch's
         assert torch.equal(found[name], alone[name]), name
 
@@ -109,7 +123,7 @@ def test_the_layout_of_what_it_takes_makes_no_difference():
     ],
 )
 def test_all_else_is_left_to_pytorch(x, weight):
-    assert not is_worth_it(x, weight)
+    assert not is_worth_it(x, weight, "reflect")
 
 
 def test_kernels_are_spared_a_gradient_that_nobody_asks_for():

@@ -27,6 +27,41 @@ typedef float lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias
 #define FOR_THIS_PROCESSOR
 #endif
 
+/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the processor to guess. */
+#define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
+
+/* Rows in memory, one more of an even number: lines at multiples of a page would fall into one set of the cache. */
+INLINE long odd(long count) {
+    return count | 1;
+}
+
+/* to[q * LANES + r] = from[r * step + q] for WIDTH rows and columns. */
+INLINE void turn(float *from, long step, float *to) {
+#if defined(__has_builtin) && WIDTH == 8
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+    lanes r[8], s[8];
+    UNROLL for (int i = 0; i < 8; i++) r[i] = AT(from + i * step);
+    UNROLL for (int i = 0; i < 8; i += 2) {
+        s[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+        int a = (i & 4) | (i >> 1 & 1); /* of a pair, and of the next */
+        r[i] = i & 1 ? SHUFFLE(s[a], s[a + 2], 2, 3, 10, 11, 6, 7, 14, 15)
+                     : SHUFFLE(s[a], s[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        AT(to + i * LANES) = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        AT(to + (i + 4) * LANES) = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    return;
+#endif
+#endif
+    for (int q = 0; q < WIDTH; q++)
+        for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
+}
+
 /* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round less;
    and over LANES channels of a picture at a time, which threads share. */
 #define TERM 64

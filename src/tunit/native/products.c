@@ -36,11 +36,11 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
             SOME_ROWS(last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, keep, depth) \
         }                                                                                                             \
     }                                                                                                                 \
-    target static void multiply_transposed_##kind(float *a, float *b, float *out, long depth) {                       \
+    target static void multiply_transposed_##kind(float *a, float *b, float *out, long keep, long depth) {                       \
         long parts = (LANES + most - 1) / most;                                                                       \
         for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
             last = LANES * (part + 1) / parts;                                                                        \
-            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, 0, depth)        \
+            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, keep, depth)        \
         }                                                                                                             \
     }
 
@@ -70,6 +70,6 @@ void multiply(float *a, long jump, float *b, float *out, long keep, long rows, l
     CHOOSE(multiply)(a, jump, b, out, keep, rows, depth);
 }
 
-void multiply_transposed(float *a, float *b, float *out, long depth) {
-    CHOOSE(multiply_transposed)(a, b, out, depth);
+void multiply_transposed(float *a, float *b, float *out, long keep, long depth) {
+    CHOOSE(multiply_transposed)(a, b, out, keep, depth);
 }

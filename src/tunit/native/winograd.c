@@ -48,7 +48,8 @@ INLINE long numbers_of_some(long n, long h, long w, long c, long of) {
 }
 
 /* How many numbers the functions below need as memory. */
-long tunit_winograd_memory(long n, long h, long w, long c, long o, long threads) {
+long tunit_winograd_memory(long n, long h, long w, long c, long o, long edge, long threads) {
+    (void)edge;
     long of_x = numbers_of_some(n, h, w, c, c), of_dy = numbers_of_some(n, h, w, o, o), most = c > o ? c : o;
     long both = numbers_of_some(n, h, w, c, most) + numbers_of_some(n, h, w, o, most);
     if (both < of_x) both = of_x;
@@ -107,7 +108,7 @@ static void write_pictures(
 }
 
 /* The convolution of x (n, h, w, c) with o kernels, plus a bias (or NULL), to y (n, h, w, o). */
-void tunit_convolve(
+void tunit_winograd_convolve(
     float *x, float *kernels, float *bias, float *y, float *memory, long n, long h, long w, long c, long o, long edge,
     long threads) {
     float *outside = calloc(c, sizeof(float));
@@ -168,7 +169,7 @@ static void write_kernel_gradients(
                 FOR_PANELS(a, b)
                     multiply_transposed(
                         d_products + a * panel(count) + k * plane(count), tiles + b * panel(count) + k * plane(count),
-                        PRODUCT(a, b) + k * LANES * LANES, count);
+                        PRODUCT(a, b) + k * LANES * LANES, 0, count);
             FOR_PANELS(a, b)
                 for (long q = 0; q < LANES; q++)
                     narrow_kernel(PRODUCT(a, b) + q * LANES, dw + (a * LANES + q) * 9 * x.c + b * LANES, add, x.c);
@@ -177,7 +178,7 @@ static void write_kernel_gradients(
 
 /* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, and of its kernels, dw
    (or NULL), for given pictures x. */
-void tunit_convolve_backward(
+void tunit_winograd_backward(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *memory, long n, long h, long w, long c, long o,
     long edge, long threads) {
     float *outside = calloc(c, sizeof(float));

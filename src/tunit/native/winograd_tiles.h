@@ -11,9 +11,6 @@
 
 #include "lanes.h"
 
-/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the processor to guess. */
-#define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
-
 enum edge { ZEROS, REPLICATE, REFLECT };
 
 /* What each transform does to a line, in place: the matrices of Lavin and Gray, section 4.3, and their transposes. */
@@ -108,10 +105,6 @@ INLINE void expect(float *y, struct grid g, long t) {
     for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
 }
 
-INLINE long odd(long count) {
-    return count | 1;
-}
-
 /* From a position in the tile to the next one, of so many rows; and from a panel to the next. */
 INLINE long plane(long count) {
     return odd(count) * LANES;
@@ -194,33 +187,6 @@ static void widen_by_input(float *w, float *panel, long c, long some) {
         for (int p = 0; p < 9; p++) PREFETCH(w + (4 * 9 + p) * c, 0);
         widen_kernel(w, c, panel + o * LANES, plane(some));
     }
-}
-
-/* to[q * LANES + r] = from[r * step + q] for WIDTH rows and columns. */
-INLINE void turn(float *from, long step, float *to) {
-#if defined(__has_builtin) && WIDTH == 8
-#if __has_builtin(__builtin_shufflevector)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-    lanes r[8], s[8];
-    UNROLL for (int i = 0; i < 8; i++) r[i] = AT(from + i * step);
-    UNROLL for (int i = 0; i < 8; i += 2) {
-        s[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-    }
-    UNROLL for (int i = 0; i < 8; i++) {
-        int a = (i & 4) | (i >> 1 & 1); /* of a pair, and of the next */
-        r[i] = i & 1 ? SHUFFLE(s[a], s[a + 2], 2, 3, 10, 11, 6, 7, 14, 15)
-                     : SHUFFLE(s[a], s[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        AT(to + i * LANES) = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        AT(to + (i + 4) * LANES) = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-    return;
-#endif
-#endif
-    for (int q = 0; q < WIDTH; q++)
-        for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
 /* LANES kernels w of c input channels, `some` of those, to a panel of as many rows. */

@@ -16,7 +16,7 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
 
     weight: (O, C, 3, 3); bias: (O,). edge: what lies outside x, "zeros", "replicate" or "reflect".
     """
-    if is_worth_it(x, weight):
+    if is_worth_it(x, weight, edge):
         return convolve(x, weight, bias, edge)
     if _is_small(x):
         return _convolve_as_matrix(x, weight, bias, edge)

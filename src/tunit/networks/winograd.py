@@ -9,6 +9,9 @@ x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, s
 products of matrices, which PyTorch computes. The transforms on both sides are winograd.c; where that is
 not compiled, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
 
+A picture of 2 x 2 pixels, with zeros around, needs no transform: of the nine pixels under a kernel four are there, and
+only what they give is computed (two_by_two.c).
+
 The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
 so are theirs (R1 needs them).
 
@@ -35,16 +38,17 @@ FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than th
 _memory = threading.local()
 
 
-def is_worth_it(x: Tensor, weight: Tensor) -> bool:
+def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
     """Whether `convolve` takes such a picture and such kernels, and is the faster for it."""
     (batch, channels, height, width), (kernels, _, *sides) = x.shape, weight.shape
+    tiled = height % 4 == width % 4 == 0 and batch * height * width >= 16 * FEWEST_TILES
     return (
         takes(x)
         and sides == [3, 3]
         and weight.dtype == torch.float32
         and min(channels, kernels) >= FEWEST_CHANNELS
-        and kernels % LANES == height % 4 == width % 4 == 0
-        and batch * height * width >= 16 * FEWEST_TILES
+        and kernels % LANES == 0
+        and (tiled or (height == width == 2 and edge == "zeros"))
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -127,9 +131,9 @@ class _KernelGradient(Function):
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
-    sizes = *x.shape, len(w)
     y = x.new_empty(*x.shape[:3], len(w))
-    call("convolve", x, w, bias, y, _memory_for(*sizes), *sizes, _EDGES.index(edge))
+    which, sizes = _which(*x.shape, len(w), edge)
+    call(f"{which}_convolve", x, w, bias, y, _memory_for(which, sizes), *sizes)
     return y.permute(0, 3, 1, 2)
 
 
@@ -142,16 +146,26 @@ def _gradients(
     given = x if w is None else w
     assert given is not None
     batch, height, width, number = dy.shape
-    sizes = batch, height, width, given.shape[3], number
-    dx = None if w is None else dy.new_empty(sizes[:4])
-    dw = None if x is None else dy.new_empty(number, 3, 3, sizes[3])
-    call("convolve_backward", x, dy, w, dx, dw, _memory_for(*sizes), *sizes, _EDGES.index(edge))
+    channels = given.shape[3]
+    dx = None if w is None else dy.new_empty(batch, height, width, channels)
+    dw = None if x is None else dy.new_empty(number, 3, 3, channels)
+    which, sizes = _which(batch, height, width, channels, number, edge)
+    call(f"{which}_backward", x, dy, w, dx, dw, _memory_for(which, sizes), *sizes)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
-def _memory_for(*sizes: int) -> Tensor:
-    """What the compiled code needs, of memory that this thread keeps: fresh memory would cost more than transforms."""
-    number = ask("winograd_memory", *sizes)
+def _which(
+    batch: int, height: int, width: int, channels: int, kernels: int, edge: Edge
+) -> tuple[str, tuple[int, ...]]:
+    """Which of the two in C, and what it has to know of such pictures and kernels."""
+    if height == 2:
+        return "two_by_two", (batch, channels, kernels)
+    return "winograd", (batch, height, width, channels, kernels, _EDGES.index(edge))
+
+
+def _memory_for(which: str, sizes: tuple[int, ...]) -> Tensor:
+    """What compiled code needs, of memory that this thread keeps: fresh memory would cost more than the transforms."""
+    number = ask(f"{which}_memory", *sizes)
     kept: Tensor | None = getattr(_memory, "kept", None)
     if kept is None or len(kept) < number:
         with torch.inference_mode(False):
