@@ -22,7 +22,7 @@ from tunit.training import losses
 from tunit.training.checkpoint import checkpoints
 from tunit.training.funit_step import funit_step
 from tunit.training.launch import resume_run, start_run
-from tunit.training.rmsprop import RMSprop
+from tunit.training.optimisers import RMSprop
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase
 

@@ -15,7 +15,7 @@ from tunit.networks.build import (
     build_generator,
     build_guide,
 )
-from tunit.training.rmsprop import RMSprop
+from tunit.training.optimisers import Adam, RMSprop
 from tunit.training.soft_labels import SoftLabels, new_soft_labels
 
 
@@ -82,7 +82,7 @@ def build_optimisers(networks: Networks, config: Config) -> Optimisers:
         )
 
     def adam(network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
+        return Adam(
             network.parameters(),
             lr=settings.guide_rate,
             betas=settings.guide_betas,

@@ -1,4 +1,4 @@
-"""RMSprop in one pass: the updates and states of PyTorch's own."""
+"""RMSprop and Adam in one pass: the updates and states of PyTorch's own."""
 
 import copy
 
@@ -7,12 +7,16 @@ import torch
 from torch import nn
 
 from tunit import native
-from tunit.training.rmsprop import RMSprop
+from tunit.training.optimisers import Adam, RMSprop
 
 pytestmark = pytest.mark.skipif(
     not native.is_there(), reason="no C compiler was there when tunit was installed"
 )
-SETTINGS = {"lr": 3e-3, "alpha": 0.9, "eps": 1e-4, "weight_decay": 0.1}
+KINDS = [
+    (RMSprop, torch.optim.RMSprop, {"lr": 3e-3, "alpha": 0.9, "eps": 1e-4, "weight_decay": 0.1}),
+    (Adam, torch.optim.Adam, {"lr": 3e-3, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1}),
+]
+each_kind = pytest.mark.parametrize(("kind", "of_pytorch", "settings"), KINDS)
 
 
 def networks() -> tuple[nn.Module, nn.Module]:
@@ -42,40 +46,37 @@ def assert_alike(ours, theirs) -> None:
             torch.testing.assert_close(ours.state[a][name], value, rtol=1e-6, atol=1e-7)
 
 
-def test_steps_and_states_are_those_of_pytorch(monkeypatch):
+@each_kind
+def test_steps_and_states_are_those_of_pytorch(kind, of_pytorch, settings, monkeypatch):
     layers, others = networks()
-    ours, theirs = (
-        RMSprop(layers.parameters(), **SETTINGS),
-        torch.optim.RMSprop(others.parameters(), **SETTINGS),
-    )
+    ours, theirs = kind(layers.parameters(), **settings), of_pytorch(others.parameters(), **settings)
     with monkeypatch.context() as patched:
-        patched.setattr(torch.optim.RMSprop, "step", None)  # none of these steps may be PyTorch's
+        patched.setattr(of_pytorch, "step", None)  # none of these steps may be PyTorch's
         take_steps(layers, ours, 0)
     take_steps(others, theirs, 0)
     assert_alike(ours, theirs)
 
 
+@each_kind
 @pytest.mark.parametrize("first_ours", [True, False])
-def test_either_goes_on_with_the_state_of_the_other(first_ours):
+def test_either_goes_on_with_the_state_of_the_other(kind, of_pytorch, settings, first_ours):
     layers, others = networks()
-    kinds = (RMSprop, torch.optim.RMSprop) if first_ours else (torch.optim.RMSprop, RMSprop)
-    whole, first = (kinds[0](n.parameters(), **SETTINGS) for n in (layers, others))
+    kinds = (kind, of_pytorch) if first_ours else (of_pytorch, kind)
+    whole, first = (kinds[0](n.parameters(), **settings) for n in (layers, others))
     take_steps(layers, whole, 0, 6)
     take_steps(others, first, 0)
-    second = kinds[1](others.parameters(), **SETTINGS)
+    second = kinds[1](others.parameters(), **settings)
     second.load_state_dict(first.state_dict())
     take_steps(others, second, 3)
     assert_alike(second, whole)
 
 
-def test_float64_is_left_to_pytorch():
+@each_kind
+def test_float64_is_left_to_pytorch(kind, of_pytorch, settings):
     layers, others = networks()
     layers.double()
     others.double()
-    ours, theirs = (
-        RMSprop(layers.parameters(), **SETTINGS),
-        torch.optim.RMSprop(others.parameters(), **SETTINGS),
-    )
+    ours, theirs = kind(layers.parameters(), **settings), of_pytorch(others.parameters(), **settings)
     for step, network in ((ours.step, layers), (theirs.step, others)):
         network(torch.ones(2, 3, 4, 4, dtype=torch.float64)).sum().backward()
         step()
