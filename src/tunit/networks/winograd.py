@@ -9,8 +9,8 @@ x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, s
 products of matrices, which PyTorch computes. The transforms on both sides are winograd.c; where that is
 not compiled, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
 
-A picture of 2 x 2 pixels, with zeros around, needs no transform: of the nine pixels under a kernel four are there, and
-only what they give is computed (two_by_two.c).
+A picture of 2 x 2 pixels, with zeros around, needs no transform: of the nine pixels under a kernel four are there,
+and only what they give is computed (two_by_two.c).
 
 The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
 so are theirs (R1 needs them).
@@ -131,8 +131,9 @@ class _KernelGradient(Function):
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """`convolve` without its gradients."""
     x, w = channels_last(x), channels_last(weight)
-    y = x.new_empty(*x.shape[:3], len(w))
-    which, sizes = _which(*x.shape, len(w), edge)
+    batch, height, width, channels = x.shape
+    y = x.new_empty(batch, height, width, len(w))
+    which, sizes = _which(batch, height, width, channels, len(w), edge)
     call(f"{which}_convolve", x, w, bias, y, _memory_for(which, sizes), *sizes)
     return y.permute(0, 3, 1, 2)
 
@@ -164,7 +165,7 @@ def _which(
 
 
 def _memory_for(which: str, sizes: tuple[int, ...]) -> Tensor:
-    """What compiled code needs, of memory that this thread keeps: fresh memory would cost more than the transforms."""
+    """What compiled code needs, of memory that this thread keeps: fresh memory costs more than the transforms."""
     number = ask(f"{which}_memory", *sizes)
     kept: Tensor | None = getattr(_memory, "kept", None)
     if kept is None or len(kept) < number:
