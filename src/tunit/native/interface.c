@@ -1,4 +1,8 @@
-/* Which functions with which arguments these are; __init__.py calls those of its own number alone. */
+/* Which functions with which arguments these are; __init__.py calls those of its own number alone. None, for a processor
+   without the products of products.c. */
 long tunit_interface(void) {
-    return 6;
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("fma")) return 0;
+#endif
+    return 7;
 }

@@ -7,13 +7,15 @@
 
 typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+#define MOST_ROWS 8 /* that any processor's registers hold the sums of */
+
 /* Some rows of a product. Element (r, d) of a stands at a[row * r + step * (d % block) + jump * (d / block)]. */
 #define ROWS_OF(name, vector)                                                                                 \
     INLINE void name(                                                                                         \
         const int rows, float *a, const long row, const long step, const long block, long jump, float *b,     \
         float *out, long keep, long depth) {                                                                             \
         enum { wide = sizeof(vector) / sizeof(float), parts = LANES / wide };                                 \
-        vector sum[rows][parts], v[parts];                                                                    \
+        vector sum[MOST_ROWS][parts], v[parts];                                                                    \
         UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++) \
             sum[r][p] = keep ? *(vector *)(out + LANES * r + wide * p) : (vector){0}; \
         for (long d = 0; d < depth; d += block, a += jump)                                                    \

@@ -101,9 +101,9 @@ void tunit_two_by_two_convolve(
     }
 }
 
-/* Its gradients: dx (or NULL), for given kernels, and dw (or NULL), for given x. */
+/* Its gradients: dx (or NULL), for given kernels, dw (or NULL), for given x, and db of biases (or NULL). */
 void tunit_two_by_two_backward(
-    float *x, float *dy, float *kernels, float *dx, float *dw, float *memory, long n, long c, long o, long threads) {
+    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long c, long o, long threads) {
     float *of_x = memory + 4 * odd(n) * o, *of_threads = of_x + 4 * odd(n) * c;
 #pragma omp parallel num_threads(threads)
     {
@@ -120,6 +120,14 @@ void tunit_two_by_two_backward(
                 float *panel = of_threads + omp_get_thread_num() * 9 * plane(o);
                 read_by_input(kernels + k, panel, o, c);
                 write_products(memory, panel, 0, dx + k, n, o, c, 1);
+            }
+        }
+        if (db) {
+#pragma omp for nowait
+            for (long k = 0; k < o; k += LANES) {
+                lanes sum[PARTS] = {0};
+                for (long i = 0; i < 4 * n; i++) EACH(p) sum[p] += PART(dy + i * o + k, p);
+                EACH(p) PART(db + k, p) = sum[p];
             }
         }
         if (dw) {

@@ -138,13 +138,14 @@ static void write_picture_gradients(
             struct kernels kernels = {widen_by_input, w + c, 9 * in.c, in.c};
             long begin = n * range / ranges * one, end = n * (range + 1) / ranges * one;
             float outside[LANES];
-            for (long pixel = begin * 16; pixel < end * 16; pixel++) EACH(p) PART(dx + pixel * in.c + c, p) = (lanes){0};
             for (long first = begin, last; first < end; first = last) {
                 last = first + GROUPS * SOME < end ? first + GROUPS * SOME : end;
                 multiply_tiles(work, kernels, first > begin, d_products, dy, first, last, dx + c, in);
                 FOR_GROUPS(group, a, b)
-                    for (long t = a; t < b; t++)
+                    for (long t = a; t < b; t++) {
+                        if (t % (in.w / 4) == 0) clear_rows(dx + c, in, t);
                         add_tile(work->products[group] + (t - a) * LANES, dx + c, in, plane(b - a), t, outside);
+                    }
             }
         }
 }
@@ -176,10 +177,23 @@ static void write_kernel_gradients(
         }
 }
 
-/* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, and of its kernels, dw
-   (or NULL), for given pictures x. */
+/* The gradient of biases, of so many panels of products' gradients, or added to it: the products of the place (1, 1) of a
+   tile count once in each of its pixels, so that their gradient is the sum of the pixels'. */
+static void write_bias_gradients(float *d_products, float *db, int add, struct grid dy) {
+#pragma omp for nowait
+    for (long o = 0; o < dy.c; o += LANES) {
+        lanes sum[PARTS] = {0};
+        float *row = d_products + o / LANES * panel(dy.count) + 7 * plane(dy.count);
+        for (long t = 0; t < dy.count; t++) EACH(p) sum[p] += PART(row + t * LANES, p);
+        if (add) EACH(p) sum[p] += PART(db + o, p);
+        EACH(p) PART(db + o, p) = sum[p];
+    }
+}
+
+/* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw (or
+   NULL), for given pictures x, and of its biases, db (or NULL). */
 void tunit_winograd_backward(
-    float *x, float *dy, float *kernels, float *dx, float *dw, float *memory, long n, long h, long w, long c, long o,
+    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c, long o,
     long edge, long threads) {
     float *outside = calloc(c, sizeof(float));
     long some = together(n, h, w, dw && c > o ? c : o);
@@ -197,6 +211,7 @@ void tunit_winograd_backward(
         }
 #pragma omp barrier
         if (dx) write_picture_gradients(m.of_dy, kernels, dx + first * h * w * c, m.works, out, in, number);
+        if (db) write_bias_gradients(m.of_dy, db, first > 0, out);
         if (dw) write_kernel_gradients(m.of_x, m.of_dy, dw, m.works, first > 0, in, out);
     }
     free(outside);

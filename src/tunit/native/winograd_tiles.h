@@ -158,6 +158,15 @@ static void write_tile(float *product, float *y, float *bias, struct grid g, lon
     }
 }
 
+/* Zeros in the rows, of a panel of pixels x, that the row of tiles from t on adds to first. */
+FOR_THIS_PROCESSOR
+static void clear_rows(float *x, struct grid g, long t) {
+    PLACE(g, t);
+    long from = i ? 4 * i + 1 : 0, to = 4 * i + 5 < g.h ? 4 * i + 5 : g.h;
+    for (long pixel = from * g.w; pixel < to * g.w; pixel++) EACH(p) PART(x + picture + pixel * g.c, p) = (lanes){0};
+    (void)j;
+}
+
 /* The adjoint of read_tile, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
 FOR_THIS_PROCESSOR
 static void add_tile(float *product, float *x, struct grid g, long plane, long t, float *outside) {

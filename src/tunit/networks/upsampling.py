@@ -4,9 +4,12 @@ Up-sampling repeats every pixel, so a 5 x 5 window of the large picture sees 3 x
 its taps the same pixel. Their weights are added up beforehand: 9 products for an output pixel instead of 25.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 
 from tunit.networks.convolution import convolve_3x3
 from tunit.networks.layers import ReflectConv2d
@@ -49,14 +52,43 @@ def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     the outermost rows and columns of y: the neighbour of the edge, not the edge.
     """
     h, w = x.shape[2:]
-    rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)  # (B, 2 in, w)
-    columns = torch.cat([x[..., 1] - x[..., 0], x[..., -2] - x[..., -1]], dim=1)  # (B, 2 in, h)
+    # Autograd would fill and add up a picture of zeros for each of the eight lines; torch.compile merges those.
+    differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
+    rows, columns = differences(x)
     # Columns go over rows that repeat their edge: what reflection changes at corners is in the rows already.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows
     y[..., :: 2 * w - 1] += columns.transpose(2, 3)
     return y
+
+
+def _edge_differences(x: Tensor) -> tuple[Tensor, Tensor]:
+    """How the neighbours of the edges of x (B, C, h, w) differ from them: rows (B, 2 C, w), columns (B, 2 C, h)."""
+    rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)
+    return rows, torch.cat([x[..., 1] - x[..., 0], x[..., -2] - x[..., -1]], dim=1)
+
+
+class _EdgeDifferences(Function):
+    """`_edge_differences`, with a gradient of one picture."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x)
+        return _edge_differences(x)
+
+    @staticmethod
+    def backward(ctx: Any, d_rows: Tensor, d_columns: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        dx = torch.zeros_like(x)
+        for line, edge, of_row, of_column in zip(
+            (1, -2), (0, -1), d_rows.chunk(2, 1), d_columns.chunk(2, 1), strict=True
+        ):
+            dx[:, :, line] += of_row
+            dx[:, :, edge] -= of_row
+            dx[..., line] += of_column
+            dx[..., edge] -= of_column
+        return dx
 
 
 def _convolve_lines(lines: Tensor, weight: Tensor, padding: str) -> Tensor:

@@ -79,9 +79,11 @@ class _Convolution(Function):
             of_weight = of_weight and not inputs_only()
             dx = apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
             dw = apply(_KernelGradient, x, dy, ctx.edge) if of_weight else None
+            db = dy.sum((0, 2, 3)) if of_bias else None
         else:
-            dx, dw = _gradients(x if of_weight else None, dy, weight if of_x else None, ctx.edge)
-        return dx, dw, dy.sum((0, 2, 3)) if of_bias else None, None
+            db = dy.new_empty(len(weight)) if of_bias else None
+            dx, dw = _gradients(x if of_weight else None, dy, weight if of_x else None, ctx.edge, db)
+        return dx, dw, db, None
 
 
 class _PictureGradient(Function):
@@ -139,19 +141,17 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tens
 
 
 def _gradients(
-    x: Tensor | None, dy: Tensor, weight: Tensor | None, edge: Edge
+    x: Tensor | None, dy: Tensor, weight: Tensor | None, edge: Edge, db: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """dx where the kernels are given, and dw where the picture is."""
+    """dx where the kernels are given, dw where the picture is; the gradient of biases is written into `db`."""
     dy = channels_last(dy)
     x, w = (None if given is None else channels_last(given) for given in (x, weight))
-    given = x if w is None else w
-    assert given is not None
     batch, height, width, number = dy.shape
-    channels = given.shape[3]
+    channels = x.shape[3] if x is not None else w.shape[3] if w is not None else LANES
     dx = None if w is None else dy.new_empty(batch, height, width, channels)
     dw = None if x is None else dy.new_empty(number, 3, 3, channels)
     which, sizes = _which(batch, height, width, channels, number, edge)
-    call(f"{which}_backward", x, dy, w, dx, dw, _memory_for(which, sizes), *sizes)
+    call(f"{which}_backward", x, dy, w, dx, dw, db, _memory_for(which, sizes), *sizes)
     return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
 
 
