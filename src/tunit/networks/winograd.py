@@ -6,11 +6,11 @@ outputs of a tile come from 36 products instead of 144:
     Y = A^T ((G w G^T) * (B^T x B)) A,
 
 x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, summed over the input channels: 36
-products of matrices, which PyTorch computes. The transforms on both sides are winograd.c; where that is
-not compiled, PyTorch convolves. Rounding errors are about 1e-5 of the largest output.
+products of matrices. It is written in C (native/winograd.c); where that is not compiled, PyTorch convolves. Rounding
+errors are about 1e-5 of the largest output.
 
 A picture of 2 x 2 pixels, with zeros around, needs no transform: of the nine pixels under a kernel four are there,
-and only what they give is computed (two_by_two.c).
+and only what they give is computed (native/two_by_two.c).
 
 The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
 so are theirs (R1 needs them).
@@ -30,7 +30,7 @@ from tunit.native import LANES, apply, ask, call, channels_last, takes
 from tunit.networks.gradients import inputs_only
 
 Edge = Literal["zeros", "replicate", "reflect"]
-_EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd.c
+_EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
 FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save

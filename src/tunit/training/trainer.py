@@ -29,7 +29,7 @@ from tunit.training.steps import take_step
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
-    "no C compiler was there when tunit was installed, and steps on a processor take 1.8 times as long: "
+    "no C compiler was there when tunit was installed, and steps on a processor take twice as long: "
     "install one (gcc), and tunit again"
 )
 # Called with the state every so many steps; what it returns joins the metrics of that step.
