@@ -6,6 +6,7 @@ files in C stand beside this one; what they compute is said by those in Python t
 
 import ctypes
 import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -13,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-INTERFACE = (
-    7  # as in interface.c; both change with any function's arguments, for an old library may still lie here
-)
+# As in interface.c; both change with any function's arguments, for an old library may still lie here.
+INTERFACE = 7
 LANES = 16  # channels come in multiples of these; as in lanes.h
 
 
@@ -66,21 +66,21 @@ def apply(function: type[Function], *arguments: Any) -> Any:
 
 def call(name: str, *arguments: Tensor | float | None) -> None:
     """The function `tunit_<name>`, by as many threads as PyTorch has; tensors are given as pointers."""
-    library = _library()
-    assert library is not None
-    function = getattr(library, f"tunit_{name}")
-    function.restype = None
-    function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
+    _run(None, name, arguments)
 
 
 def ask(name: str, *arguments: int) -> int:
     """The number that the function `tunit_<name>` gives for so many threads as PyTorch has."""
+    number: int = _run(ctypes.c_long, name, arguments)
+    return number
+
+
+def _run(result: type[ctypes.c_long] | None, name: str, arguments: Sequence[Tensor | float | None]) -> Any:
     library = _library()
     assert library is not None
     function = getattr(library, f"tunit_{name}")
-    function.restype = ctypes.c_long
-    number: int = function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
-    return number
+    function.restype = result
+    return function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
 
 
 def _in_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:

@@ -62,6 +62,16 @@ INLINE void turn(float *from, long step, float *to) {
         for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
+/* LANES channels of LANES kernels w (number, 3, 3, c): of weight p those of channel q to row q from to + p * plane on. */
+INLINE void turn_kernels(float *w, long c, float *to, long plane) {
+    for (long o = 0; o < LANES; o++)
+        for (long p = 0; p < 9; p++) PREFETCH(w + (9 * o + p) * c + LANES, 0);
+    for (long p = 0; p < 9; p++)
+        for (long o = 0; o < LANES; o += WIDTH)
+            for (long q = 0; q < LANES; q += WIDTH)
+                turn(w + (9 * o + p) * c + q, 9 * c, to + p * plane + q * LANES + o);
+}
+
 /* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round less;
    and over LANES channels of a picture at a time, which threads share. */
 #define TERM 64

@@ -41,14 +41,7 @@ static void read_by_input(float *w, float *panel, long number, long c) {
 
 FOR_THIS_PROCESSOR
 static void read_by_output(float *w, float *panel, long c) {
-    for (long k = 0; k < c; k += LANES) {
-        for (long o = 0; o < LANES; o++)
-            for (long q = 0; q < 9; q++) PREFETCH(w + (9 * o + q) * c + k + LANES, 0);
-        for (long q = 0; q < 9; q++)
-            for (long o = 0; o < LANES; o += WIDTH)
-                for (long i = 0; i < LANES; i += WIDTH)
-                    turn(w + (9 * o + q) * c + k + i, 9 * c, panel + q * plane(c) + (k + i) * LANES + o);
-    }
+    for (long k = 0; k < c; k += LANES) turn_kernels(w + k, c, panel + k * LANES, plane(c));
 }
 
 FOR_THIS_PROCESSOR

@@ -203,12 +203,7 @@ FOR_THIS_PROCESSOR
 static void widen_by_output(float *w, float *panel, long c, long some) {
     float turned[9][LANES * LANES];
     for (long k = 0; k < some; k += LANES) {
-        for (int o = 0; o < LANES; o++)
-            for (int p = 0; p < 9; p++) PREFETCH(w + (9 * o + p) * c + k + LANES, 0);
-        for (int p = 0; p < 9; p++)
-            for (int o = 0; o < LANES; o += WIDTH)
-                for (int q = 0; q < LANES; q += WIDTH)
-                    turn(w + (9 * o + p) * c + k + q, 9 * c, turned[p] + q * LANES + o);
+        turn_kernels(w + k, c, turned[0], LANES * LANES);
         for (int q = 0; q < LANES; q++)
             widen_kernel(turned[0] + q * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
     }
