@@ -34,7 +34,9 @@ class CountFlops(TorchDispatchMode):
         products = 1 if name.endswith("_convolve") else sum(d is not None for d in arguments[3:5])
         if name.startswith("winograd"):
             batch, height, width, channels, kernels, _ = arguments[-6:]
-            self.total += products * 2 * 36 * (batch * height * width // 16) * channels * kernels
+            halving = name.startswith("winograd_halving")
+            of_a_tile = 25 * 4 * channels * kernels if halving else 36 * channels * kernels
+            self.total += products * 2 * (batch * height * width // 16) * of_a_tile
         else:
             batch, channels, kernels = arguments[-3:]
             self.total += products * 2 * 16 * batch * channels * kernels

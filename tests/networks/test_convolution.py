@@ -1,4 +1,4 @@
-"""The 3 x 3 convolution, whichever way it takes, against PyTorch's in float64."""
+"""The convolutions, whichever way they take, against PyTorch's in float64."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tunit import native
 from tunit.networks import convolution
-from tunit.networks.convolution import convolve_3x3
+from tunit.networks.convolution import convolve_3x3, convolve_halving, convolve_to_few
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDGES = ("zeros", "replicate", "reflect")
@@ -55,6 +55,51 @@ def test_each_size_takes_its_way(way, monkeypatch):
     convolve_3x3(*draw(SHAPES[way]), "zeros")
     if native.is_there():
         assert taken == ([way] if way in ("Winograd", "matrix") else [])
+
+
+def assert_alike(function, plain, values):
+    """The function in float32, its first and second derivatives, are those of the plain one in float64."""
+    found = []
+    for kind, convolve in ((torch.float32, function), (torch.float64, plain)):
+        inputs = [value.to(kind).requires_grad_() for value in values]
+        y = convolve(*inputs)
+        gradients = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+        twice = torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs)
+        found.append([y, *gradients, *twice])
+    for single, exact in zip(*found, strict=True):
+        assert (single - exact).abs().max() < 1e-4 * exact.abs().max()
+
+
+@pytest.mark.parametrize("shape", [(8, 32, 48, 16, 8), (2, 5, 3, 6, 10), (4, 32, 32, 12, 16)])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_with_stride_two(shape, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "_library", lambda: None)
+    torch.manual_seed(0)
+    batch, channels, kernels, height, width = shape
+    weight = torch.randn(kernels, channels, 4, 4) / (16 * channels) ** 0.5
+    assert_alike(
+        lambda x, w, b: convolve_halving(x, w, b, "reflect"),
+        lambda x, w, b: F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), w, b, stride=2),
+        (torch.randn(batch, channels, height, width), weight, torch.randn(kernels)),
+    )
+
+
+@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("shape", [(2, 16, 3, 9, 8), (1, 5, 1, 4, 12)])
+def test_to_few_channels(side, shape):
+    torch.manual_seed(0)
+    batch, channels, kernels, height, width = shape
+    weight, reach = torch.randn(kernels, channels, side, side) / side / channels**0.5, side // 2
+    assert_alike(
+        convolve_to_few,
+        lambda x, w, b: F.conv2d(F.pad(x, (reach,) * 4, mode="reflect"), w, b),
+        (torch.randn(batch, channels, height, width), weight, torch.randn(kernels)),
+    )
+    x = torch.randn(batch, channels, height, width)
+    torch.testing.assert_close(
+        convolve_to_few(x, weight, None) + 1, convolve_to_few(x, weight, torch.ones(kernels))
+    )
 
 
 def test_autocast_is_obeyed_and_the_picture_keeps_its_channels_last():

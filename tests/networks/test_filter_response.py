@@ -100,6 +100,18 @@ def test_compiled_all_gradients_can_be_differentiated_again():
 
 
 @compiled
+def test_compiled_what_is_no_number_is_not_hidden_by_the_threshold():
+    layer, (x, dy, _) = layer_and_pictures((2, 16, 4, 4))
+    x[1, 3, 2, 2] = torch.nan
+    x.requires_grad_()
+    y = layer(x)
+    assert y[1, 3].isnan().all()
+    assert y.isnan().sum() == 16
+    (dx,) = torch.autograd.grad(y, x, dy)
+    assert dx[1, 3].isnan().all()
+
+
+@compiled
 def test_compiled_or_not_the_layout_stays_channels_last():
     layer, (x, _, _) = layer_and_pictures((2, 16, 4, 4))
     last = x.contiguous(memory_format=torch.channels_last)

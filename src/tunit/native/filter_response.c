@@ -9,13 +9,6 @@
 
 #include "lanes.h"
 
-typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-
-/* v where the threshold lets u through, else 0. */
-INLINE lanes passed(lanes u, lanes v) {
-    return (lanes)((masks)(u > 0) & (masks)v);
-}
-
 FOR_THIS_PROCESSOR
 static void forward(
     float *x, float *y, float *nu, float *gamma, float *shift, float *tau, long pixels, long c, float eps) {

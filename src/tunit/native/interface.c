@@ -4,5 +4,5 @@ long tunit_interface(void) {
 #if defined(__x86_64__)
     if (!__builtin_cpu_supports("fma")) return 0;
 #endif
-    return 7;
+    return 8;
 }

@@ -20,6 +20,12 @@ typedef float lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias
 #define PART(pointer, p) AT((pointer) + WIDTH * (p))
 #define INLINE static inline __attribute__((always_inline))
 
+/* v where a threshold at 0 lets u through, else 0. What is no number goes through, to be seen. */
+typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+INLINE lanes passed(lanes u, lanes v) {
+    return (lanes)(~(masks)(u <= 0) & (masks)v);
+}
+
 /* One library for every processor of a kind: the loader takes the version that this one can run. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_THIS_PROCESSOR __attribute__((target_clones("fma", "default")))
@@ -62,14 +68,11 @@ INLINE void turn(float *from, long step, float *to) {
         for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
-/* LANES channels of LANES kernels w (number, 3, 3, c): of weight p those of channel q to row q from to + p * plane on. */
-INLINE void turn_kernels(float *w, long c, float *to, long plane) {
-    for (long o = 0; o < LANES; o++)
-        for (long p = 0; p < 9; p++) PREFETCH(w + (9 * o + p) * c + LANES, 0);
-    for (long p = 0; p < 9; p++)
-        for (long o = 0; o < LANES; o += WIDTH)
-            for (long q = 0; q < LANES; q += WIDTH)
-                turn(w + (9 * o + p) * c + q, 9 * c, to + p * plane + q * LANES + o);
+/* One weight of LANES channels of LANES kernels, `size` from each to the next: that of channel q to row q of `to`. */
+INLINE void turn_weights(float *w, long size, float *to) {
+    for (long o = 0; o < LANES; o++) PREFETCH(w + o * size + LANES, 0);
+    for (long o = 0; o < LANES; o += WIDTH)
+        for (long q = 0; q < LANES; q += WIDTH) turn(w + o * size + q, size, to + q * LANES + o);
 }
 
 /* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round less;

@@ -41,7 +41,8 @@ static void read_by_input(float *w, float *panel, long number, long c) {
 
 FOR_THIS_PROCESSOR
 static void read_by_output(float *w, float *panel, long c) {
-    for (long k = 0; k < c; k += LANES) turn_kernels(w + k, c, panel + k * LANES, plane(c));
+    for (long k = 0; k < c; k += LANES)
+        for (long q = 0; q < 9; q++) turn_weights(w + q * c + k, 9 * c, panel + q * plane(c) + k * LANES);
 }
 
 FOR_THIS_PROCESSOR

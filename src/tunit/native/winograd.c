@@ -1,5 +1,5 @@
-/* Winograd's convolution F(4 x 4, 3 x 3) and its gradients; winograd.py says what they are, winograd_tiles.h how pictures
-   and kernels become tiles. Between the transforms stand 36 products of matrices. They are made in parts that fit the
+/* Winograd's convolution and its gradients, of 3 x 3 weights, or of 4 x 4 and stride 2 where STRIDE is 2; winograd.py says
+   what they are, winograd_tiles.h how pictures and kernels become tiles. Between the transforms stand 36 or 25 products. They are made in parts that fit the
    caches: a thread takes some tiles and a panel of kernels, multiplies, and transforms the result at once. */
 
 #include <omp.h>
@@ -8,26 +8,46 @@
 #include "products.h"
 #include "winograd_tiles.h"
 
+#if STRIDE == 1
+#define PUBLIC(name) tunit_winograd_##name
+#else
+#define PUBLIC(name) tunit_winograd_halving_##name
+#endif
+
 /* What a thread works on at a time: so many tiles; some such groups of them; so many channels that are summed over. */
 #define SOME 32
 #define GROUPS 4
 #define DEPTH 128
 struct work {
-    float products[GROUPS][36 * (SOME | 1) * LANES], kernels[36 * (DEPTH | 1) * LANES];
+    float products[GROUPS][PLACES * (SOME | 1) * LANES], kernels[PLACES * (DEPTH | 1) * LANES];
 };
 
 #define TILES_PER_KERNELS 256  /* that kernels are transformed for at least, where there are so many */
 #define NUMBERS_AT_ONCE 1048576 /* in the tiles of some pictures, which stay in the cache that threads share */
 
-/* How many of n pictures are taken together. */
-INLINE long together(long n, long h, long w, long c) {
-    long some = NUMBERS_AT_ONCE / (36 * (h / 4) * (w / 4) * c);
-    return some < 1 ? 1 : some < n ? some : n;
+/* The outputs y, of o channels, of some pictures, and their inputs x, of c. */
+INLINE struct grid grid_of_y(long n, long h, long w, long o) {
+    return grid_of(n, h, w, o, 4, ZEROS);
+}
+
+INLINE struct grid grid_of_x(long n, long h, long w, long c, enum edge edge) {
+    return grid_of(n, STRIDE * h, STRIDE * w, c, 4 * STRIDE, edge);
+}
+
+/* The channels of tiles, of all quarters. */
+INLINE long depth(struct grid g) {
+    return g.step / 4 * (g.step / 4) * g.c;
 }
 
 /* The numbers in all panels of tiles. */
 INLINE long numbers(struct grid g) {
-    return g.c / LANES * panel(g.count);
+    return depth(g) / LANES * panel(g.count);
+}
+
+/* How many of n pictures, with h x w outputs and tiles of c channels, are taken together. */
+INLINE long together(long n, long h, long w, long c) {
+    long some = NUMBERS_AT_ONCE / (PLACES * (h / 4) * (w / 4) * c);
+    return some < 1 ? 1 : some < n ? some : n;
 }
 
 /* Memory: of each thread, and twice the tiles of some x, or dy, or both, for the next are read while the last are worked
@@ -43,18 +63,14 @@ INLINE struct memory part_of(float *memory, long of_x, long of_dy, long turn, lo
     return (struct memory){works, tiles, tiles + of_x};
 }
 
-INLINE long numbers_of_some(long n, long h, long w, long c, long of) {
-    return numbers(grid_of(together(n, h, w, of), h, w, c, ZEROS));
-}
-
-/* How many numbers the functions below need as memory. */
-long tunit_winograd_memory(long n, long h, long w, long c, long o, long edge, long threads) {
-    (void)edge;
-    long of_x = numbers_of_some(n, h, w, c, c), of_dy = numbers_of_some(n, h, w, o, o), most = c > o ? c : o;
-    long both = numbers_of_some(n, h, w, c, most) + numbers_of_some(n, h, w, o, most);
-    if (both < of_x) both = of_x;
-    if (both < of_dy) both = of_dy;
-    return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * both;
+/* How many numbers the functions below need as memory: for the convolution, for one gradient, or for both. */
+long PUBLIC(memory)(long n, long h, long w, long c, long o, long edge, long threads) {
+    long deep = QUARTERS * c, of_x = together(n, h, w, deep), of_y = together(n, h, w, o);
+    long both = of_x < of_y ? of_x : of_y, most = numbers(grid_of_x(of_x, h, w, c, edge));
+#define AT_LEAST(number) most = most < (number) ? (number) : most
+    AT_LEAST(numbers(grid_of_y(of_y, h, w, o)));
+    AT_LEAST(numbers(grid_of_x(both, h, w, c, edge)) + numbers(grid_of_y(both, h, w, o)));
+    return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
 /* Over the groups of tiles from `first` to `last`, each from a to b. */
@@ -62,24 +78,24 @@ long tunit_winograd_memory(long n, long h, long w, long c, long o, long edge, lo
     for (long group = 0, groups = (last - first + SOME - 1) / SOME, a = first, b = first + (last - first) / groups; \
          group < groups; group++, a = b, b = first + (last - first) * (group + 1) / groups)
 
-/* Kernels in the form that is multiplied: some channels of them, from one on, to a panel. */
+/* Kernels in the form that is multiplied: some channels of them, `from` one on, to a panel. */
 struct kernels {
-    void (*widen)(float *w, float *panel, long c, long some);
+    void (*widen)(float *w, float *panel, long c, long from, long some);
     float *w;
-    long step, c; /* from a channel that is summed over to the next; of all kernels */
+    long c; /* of all kernels */
 };
 
-/* Products, with a panel of kernels, of tiles from first to last, GROUPS * SOME at most, summed over all their g.c
-   channels. `again`: these are the kernels of last time. `to` (out) is where the result goes. */
+/* Products, with a panel of kernels, of tiles from first to last, GROUPS * SOME at most, summed over all their channels.
+   `again`: these are the kernels of last time. `to` (out) is where the result goes. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
-    for (long from = 0; from < g.c; from += DEPTH) {
-        long some = g.c - from < DEPTH ? g.c - from : DEPTH;
-        if (!again || g.c > DEPTH) kernels.widen(kernels.w + from * kernels.step, work->kernels, kernels.c, some);
+    for (long from = 0, all = depth(g); from < all; from += DEPTH) {
+        long some = all - from < DEPTH ? all - from : DEPTH;
+        if (!again || all > DEPTH) kernels.widen(kernels.w, work->kernels, kernels.c, from, some);
         FOR_GROUPS(group, a, b)
-            for (long k = 0; k < 36; k++) {
-                if (from + some == g.c && a + k < b) expect(to, out, a + k);
+            for (long k = 0; k < PLACES; k++) {
+                if (from + some == all && a + k < b) expect(to, out, a + k);
                 multiply(
                     tiles + from / LANES * panel(g.count) + k * plane(g.count) + a * LANES, panel(g.count),
                     work->kernels + k * plane(some), work->products[group] + k * plane(b - a), from > 0, b - a, some);
@@ -95,7 +111,7 @@ static void write_pictures(
     for (long o = 0; o < out.c; o += LANES)
         for (long range = 0; range < ranges; range++) {
             struct work *work = works + omp_get_thread_num();
-            struct kernels kernels = {widen_by_output, w + 9 * o * x.c, 1, x.c};
+            struct kernels kernels = {widen_by_output, w + SIDE * SIDE * o * x.c, x.c};
             long begin = x.count * range / ranges, end = x.count * (range + 1) / ranges;
             for (long first = begin, last; first < end; first = last) {
                 last = first + GROUPS * SOME < end ? first + GROUPS * SOME : end;
@@ -107,19 +123,19 @@ static void write_pictures(
         }
 }
 
-/* The convolution of x (n, h, w, c) with o kernels, plus a bias (or NULL), to y (n, h, w, o). */
-void tunit_winograd_convolve(
+/* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o). */
+void PUBLIC(convolve)(
     float *x, float *kernels, float *bias, float *y, float *memory, long n, long h, long w, long c, long o, long edge,
     long threads) {
     float *outside = calloc(c, sizeof(float));
-    long some = together(n, h, w, c), of_x = numbers(grid_of(some, h, w, c, edge));
+    long some = together(n, h, w, QUARTERS * c), of_x = numbers(grid_of_x(some, h, w, c, edge));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
-        struct grid in = grid_of(number, h, w, c, edge), out = grid_of(number, h, w, o, edge);
+        struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
         struct memory m = part_of(memory, of_x, 0, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4)
-        for (long t = 0; t < in.count; t++) read_tile(x + first * h * w * c, m.of_x, in, t, outside);
+        for (long t = 0; t < in.count; t++) read_tile(x + first * in.h * in.w * c, m.of_x, in, t, outside);
         write_pictures(m.of_x, kernels, bias, y + first * h * w * o, m.works, in, out);
     }
     free(outside);
@@ -132,19 +148,21 @@ static void write_picture_gradients(
     long one = in.count / n, ranges = (in.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
     if (ranges > n) ranges = n;
 #pragma omp for collapse(2) schedule(dynamic) nowait
-    for (long c = 0; c < in.c; c += LANES)
+    for (long k = 0; k < depth(in); k += LANES)
         for (long range = 0; range < ranges; range++) {
             struct work *work = works + omp_get_thread_num();
-            struct kernels kernels = {widen_by_input, w + c, 9 * in.c, in.c};
+            struct kernels kernels = {widen_by_input, w + first_weight(k, in.c), in.c};
+            long quarter = k / in.c;
+            float *to = dx + k % in.c;
             long begin = n * range / ranges * one, end = n * (range + 1) / ranges * one;
             float outside[LANES];
             for (long first = begin, last; first < end; first = last) {
                 last = first + GROUPS * SOME < end ? first + GROUPS * SOME : end;
-                multiply_tiles(work, kernels, first > begin, d_products, dy, first, last, dx + c, in);
+                multiply_tiles(work, kernels, first > begin, d_products, dy, first, last, to, in);
                 FOR_GROUPS(group, a, b)
                     for (long t = a; t < b; t++) {
-                        if (t % (in.w / 4) == 0) clear_rows(dx + c, in, t);
-                        add_tile(work->products[group] + (t - a) * LANES, dx + c, in, plane(b - a), t, outside);
+                        if (t % (in.w / in.step) == 0) clear_rows(to, in, t, quarter);
+                        add_tile(work->products[group] + (t - a) * LANES, to, in, plane(b - a), t, quarter, outside);
                     }
             }
         }
@@ -155,25 +173,27 @@ static void write_picture_gradients(
 #define FOR_PANELS(a, b)                              \
     for (long a = i; a < down && a < i + BESIDE; a++) \
         for (long b = j; b < right && b < j + BESIDE; b++)
-#define PRODUCT(a, b) (products + ((a - i) * BESIDE + b - j) * 36 * LANES * LANES)
+#define PRODUCT(a, b) (products + ((a - i) * BESIDE + b - j) * PLACES * LANES * LANES)
 
 /* Gradients of products (dy) with tiles (x), summed over all of them, to dw, or added to it, by the threads that come
    here. */
 static void write_kernel_gradients(
     float *tiles, float *d_products, float *dw, struct work *works, int add, struct grid x, struct grid dy) {
-    long down = dy.c / LANES, right = x.c / LANES, count = x.count;
+    long down = dy.c / LANES, right = depth(x) / LANES, count = x.count;
 #pragma omp for collapse(2) schedule(dynamic) nowait
     for (long i = 0; i < down; i += BESIDE)
         for (long j = 0; j < right; j += BESIDE) {
             float *products = works[omp_get_thread_num()].products[0];
-            for (long k = 0; k < 36; k++)
+            for (long k = 0; k < PLACES; k++)
                 FOR_PANELS(a, b)
                     multiply_transposed(
                         d_products + a * panel(count) + k * plane(count), tiles + b * panel(count) + k * plane(count),
                         PRODUCT(a, b) + k * LANES * LANES, 0, count);
             FOR_PANELS(a, b)
                 for (long q = 0; q < LANES; q++)
-                    narrow_kernel(PRODUCT(a, b) + q * LANES, dw + (a * LANES + q) * 9 * x.c + b * LANES, add, x.c);
+                    narrow_kernel(
+                        PRODUCT(a, b) + q * LANES,
+                        dw + (a * LANES + q) * SIDE * SIDE * x.c + first_weight(b * LANES, x.c), add, x.c);
         }
 }
 
@@ -183,7 +203,7 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
 #pragma omp for nowait
     for (long o = 0; o < dy.c; o += LANES) {
         lanes sum[PARTS] = {0};
-        float *row = d_products + o / LANES * panel(dy.count) + 7 * plane(dy.count);
+        float *row = d_products + o / LANES * panel(dy.count) + (TILE + 1) * plane(dy.count);
         for (long t = 0; t < dy.count; t++) EACH(p) sum[p] += PART(row + t * LANES, p);
         if (add) EACH(p) sum[p] += PART(db + o, p);
         EACH(p) PART(db + o, p) = sum[p];
@@ -192,25 +212,25 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
 
 /* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw (or
    NULL), for given pictures x, and of its biases, db (or NULL). */
-void tunit_winograd_backward(
+void PUBLIC(backward)(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c, long o,
     long edge, long threads) {
     float *outside = calloc(c, sizeof(float));
-    long some = together(n, h, w, dw && c > o ? c : o);
-    long of_x = dw ? numbers(grid_of(some, h, w, c, edge)) : 0, of_dy = numbers(grid_of(some, h, w, o, edge));
+    long deep = QUARTERS * c, some = together(n, h, w, dw && deep > o ? deep : o);
+    long of_x = dw ? numbers(grid_of_x(some, h, w, c, edge)) : 0, of_dy = numbers(grid_of_y(some, h, w, o));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
-        struct grid in = grid_of(number, h, w, c, edge), out = grid_of(number, h, w, o, edge);
+        struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
         struct memory m = part_of(memory, of_x, of_dy, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4) nowait
         for (long t = 0; t < in.count; t++) lift_tile(dy + first * h * w * o, m.of_dy, out, t);
         if (dw) {
 #pragma omp for schedule(dynamic, 4) nowait
-            for (long t = 0; t < in.count; t++) read_tile(x + first * h * w * c, m.of_x, in, t, outside);
+            for (long t = 0; t < in.count; t++) read_tile(x + first * in.h * in.w * c, m.of_x, in, t, outside);
         }
 #pragma omp barrier
-        if (dx) write_picture_gradients(m.of_dy, kernels, dx + first * h * w * c, m.works, out, in, number);
+        if (dx) write_picture_gradients(m.of_dy, kernels, dx + first * in.h * in.w * c, m.works, out, in, number);
         if (db) write_bias_gradients(m.of_dy, db, first > 0, out);
         if (dw) write_kernel_gradients(m.of_x, m.of_dy, dw, m.works, first > 0, in, out);
     }

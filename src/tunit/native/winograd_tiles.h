@@ -1,10 +1,14 @@
-/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): pictures, kernels and products to tiles and back.
+/* The transforms of Winograd's convolutions F(4 x 4, 3 x 3), and F(4 x 4, 2 x 2) where STRIDE is 2: pictures, kernels and
+   products to tiles and back.
 
-   Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles,
-   counted over pictures, rows and columns, and kernels in tiles lie in panels of LANES channels: (panels, 36, odd(count),
-   LANES), 36 being the position in the 6 x 6 tile. One more of an even number of rows, so that the 36 lines of a tile
-   do not all fall into one set of the cache. Every transform is one of lines of six, along the columns and then the
-   rows of a tile, WIDTH channels at once. */
+   A convolution with SIDE x SIDE = 4 x 4 weights and stride 2 is one with 2 x 2 weights and stride 1: of a picture with
+   four times the channels, its quarters, of which each has the pixels of even or of odd rows and columns.
+
+   Pictures are (n, h, w, c), kernels (number, SIDE, SIDE, c), all float32; outputs have multiples of 4 rows and columns,
+   inputs STRIDE times as many; c is a multiple of LANES. Tiles, counted over pictures, rows and columns, and kernels in
+   tiles lie in panels of LANES channels: (panels, PLACES, odd(count), LANES), with the quarters outside the channels.
+   One more of an even number of rows, so that the lines of a tile do not all fall into one set of the cache. Every
+   transform is one of lines of a tile, along the columns and then the rows, WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -13,7 +17,18 @@
 
 enum edge { ZEROS, REPLICATE, REFLECT };
 
-/* What each transform does to a line, in place: the matrices of Lavin and Gray, section 4.3, and their transposes. */
+#ifndef STRIDE
+#define STRIDE 1
+#endif
+#define SIDE (STRIDE == 1 ? 3 : 4)
+#define TAPS (SIDE / STRIDE)
+#define TILE (4 + TAPS - 1)
+#define PLACES (TILE * TILE)
+#define QUARTERS (STRIDE * STRIDE)
+
+/* What each transform does to a line, in place. */
+
+#if STRIDE == 1 /* the matrices of Lavin and Gray, section 4.3, and their transposes */
 
 INLINE void input(lanes d[6]) {
     lanes a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
@@ -51,10 +66,53 @@ INLINE void kernel_adjoint(lanes d[6]) {
     d[0] = d[0] / 4 - a + c / 24, d[1] = b + e, d[2] = c / 6 - a + d[5];
 }
 
+#else /* the same way to F(4, 2), from the points 0, 1, -1, 2 and infinity */
+
+INLINE void input(lanes d[5]) {
+    lanes a = d[3] - d[1], b = 2 * (d[2] - d[1]);
+    d[0] = 2 * d[0] - 2 * d[2] + a;
+    d[4] = d[4] - d[2] - 2 * a;
+    d[1] = d[3] - d[2] - 2 * d[1], d[2] = d[3] - d[2] - b, d[3] = a;
+}
+
+INLINE void input_adjoint(lanes d[5]) {
+    lanes a = d[2] - d[1], b = 2 * d[4] - d[0];
+    lanes e = d[1] + d[2];
+    d[1] = 2 * a + b - d[3];
+    d[3] = e + d[3] - b;
+    d[2] = -e - 2 * (d[0] + d[2]) - d[4];
+    d[0] = 2 * d[0];
+}
+
+INLINE void output(lanes d[5]) {
+    lanes a = d[1] + d[2], b = d[1] - d[2];
+    d[0] += a + d[3], d[1] = b + 2 * d[3], d[2] = a + 4 * d[3], d[3] = b + 8 * d[3] + d[4];
+}
+
+INLINE void output_adjoint(lanes d[5]) {
+    lanes a = d[0] + d[2], b = d[1] + d[3];
+    d[4] = d[3];
+    d[3] = d[0] + 2 * d[1] + 4 * d[2] + 8 * d[3];
+    d[1] = a + b, d[2] = a - b;
+}
+
+INLINE void kernel(lanes d[5]) {
+    lanes a = d[0] / 6, b = d[1] / 6;
+    d[4] = d[1];
+    d[0] /= 2, d[1] = -3 * (a + b), d[2] = b - a, d[3] = a + 2 * b;
+}
+
+INLINE void kernel_adjoint(lanes d[5]) {
+    lanes a = d[3] / 6;
+    d[0] = (d[0] - d[1]) / 2 - d[2] / 6 + a, d[1] = d[2] / 6 - d[1] / 2 + 2 * a + d[4];
+}
+
+#endif
+
 /* Read a line of n values IN[q], transform it, write m values OUT[q]. */
 #define LINE(transform, n, IN, m, OUT)         \
     do {                                       \
-        lanes d[6];                            \
+        lanes d[TILE];                         \
         for (int q = 0; q < n; q++) d[q] = IN; \
         transform(d);                          \
         for (int q = 0; q < m; q++) OUT;       \
@@ -71,38 +129,40 @@ INLINE long inside(long i, long size, enum edge edge) {
 /* Where the tiles of some pictures stand: `count` of them, counted over pictures, rows and columns. */
 struct grid {
     long h, w, c, count; /* of the pictures; c is from one pixel to the next */
+    long step;           /* pixels from a tile to the next: 4 of outputs, 4 * STRIDE of inputs */
     enum edge edge;
 };
 
-INLINE struct grid grid_of(long n, long h, long w, long c, enum edge edge) {
-    return (struct grid){h, w, c, n * (h / 4) * (w / 4), edge};
+INLINE struct grid grid_of(long n, long h, long w, long c, long step, enum edge edge) {
+    return (struct grid){h, w, c, n * (h / step) * (w / step), step, edge};
 }
 
 /* The picture, row and column of tile t. */
-#define PLACE(g, t)                                                                   \
-    long across = g.w / 4, one = g.h / 4 * across, i = t % one / across, j = t % across; \
+#define PLACE(g, t)                                                                                              \
+    long across = g.w / g.step, one = g.h / g.step * across, i = g.step * (t % one / across), j = g.step * (t % across); \
     long picture = t / one * g.h * g.w * g.c
 
-/* The 36 pixels under tile t of pictures x; `outside` for those that are none. */
-INLINE void pixels(float *p[36], float *x, float *outside, struct grid g, long t) {
+/* The pixels of a quarter under tile t of pictures x; `outside` for those that are none. */
+INLINE void pixels(float *p[PLACES], float *x, float *outside, struct grid g, long t, long quarter) {
     PLACE(g, t);
-    for (int a = 0; a < 6; a++)
-        for (int b = 0; b < 6; b++) {
-            long y = inside(4 * i - 1 + a, g.h, g.edge), z = inside(4 * j - 1 + b, g.w, g.edge);
-            p[6 * a + b] = y < 0 || z < 0 ? outside : x + picture + (y * g.w + z) * g.c;
+    for (int a = 0; a < TILE; a++)
+        for (int b = 0; b < TILE; b++) {
+            long y = inside(i - 1 + STRIDE * a + quarter / STRIDE, g.h, g.edge);
+            long z = inside(j - 1 + STRIDE * b + quarter % STRIDE, g.w, g.edge);
+            p[TILE * a + b] = y < 0 || z < 0 ? outside : x + picture + (y * g.w + z) * g.c;
         }
 }
 
 /* The first of the 16 pixels of tile t. */
 INLINE float *corner(float *y, struct grid g, long t) {
     PLACE(g, t);
-    return y + picture + (4 * i * g.w + 4 * j) * g.c;
+    return y + picture + (i * g.w + j) * g.c;
 }
 
-/* Tile t is soon written. */
+/* Tile t of a quarter is soon written. */
 INLINE void expect(float *y, struct grid g, long t) {
     float *to = corner(y, g, t);
-    for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
+    for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * (g.step / 4) * g.c, 1);
 }
 
 /* From a position in the tile to the next one, of so many rows; and from a panel to the next. */
@@ -111,22 +171,25 @@ INLINE long plane(long count) {
 }
 
 INLINE long panel(long count) {
-    return 36 * plane(count);
+    return PLACES * plane(count);
 }
 
 /* Pixels x under tile t to the tile; `outside` are c zeros. */
 FOR_THIS_PROCESSOR
 static void read_tile(float *x, float *tiles, struct grid g, long t, float *outside) {
-    float *p[36];
-    pixels(p, x, outside, g, t);
-    for (long k = 0; k < g.c; k += WIDTH) {
-        lanes e[36];
-        float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
-        if (k % LANES == 0)
-            for (int a = 0; a < 6; a++)
-                for (int b = 2; b < 6; b++) PREFETCH(p[6 * a + b] + 4 * g.c + k, 0);
-        for (int b = 0; b < 6; b++) LINE(input, 6, AT(p[6 * q + b] + k), 6, e[6 * q + b] = d[q]);
-        for (int a = 0; a < 6; a++) LINE(input, 6, e[6 * a + q], 6, AT(to + (6 * a + q) * plane(g.count)) = d[q]);
+    float *p[PLACES];
+    for (long quarter = 0; quarter < QUARTERS; quarter++) {
+        pixels(p, x, outside, g, t, quarter);
+        for (long k = 0; k < g.c; k += WIDTH) {
+            lanes e[PLACES];
+            float *to = tiles + (quarter * g.c + k) / LANES * panel(g.count) + t * LANES + k % LANES;
+            if (k % LANES == 0)
+                for (int a = 0; a < TILE; a++)
+                    for (int b = TAPS - 1; b < TILE; b++) PREFETCH(p[TILE * a + b] + g.step * g.c + k, 0);
+            for (int b = 0; b < TILE; b++) LINE(input, TILE, AT(p[TILE * q + b] + k), TILE, e[TILE * q + b] = d[q]);
+            for (int a = 0; a < TILE; a++)
+                LINE(input, TILE, e[TILE * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
+        }
     }
 }
 
@@ -135,14 +198,15 @@ FOR_THIS_PROCESSOR
 static void lift_tile(float *dy, float *tiles, struct grid g, long t) {
     float *from = corner(dy, g, t);
     for (long k = 0; k < g.c; k += WIDTH) {
-        lanes e[24];
+        lanes e[4 * TILE];
         float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
         if (k % LANES == 0)
             for (int a = 0; a < 4; a++)
                 for (int b = 4; b < 8; b++) PREFETCH(from + (a * g.w + b) * g.c + k, 0);
-        for (int b = 0; b < 4; b++) LINE(output_adjoint, 4, AT(from + (q * g.w + b) * g.c + k), 6, e[4 * q + b] = d[q]);
-        for (int a = 0; a < 6; a++)
-            LINE(output_adjoint, 4, e[4 * a + q], 6, AT(to + (6 * a + q) * plane(g.count)) = d[q]);
+        for (int b = 0; b < 4; b++)
+            LINE(output_adjoint, 4, AT(from + (q * g.w + b) * g.c + k), TILE, e[4 * q + b] = d[q]);
+        for (int a = 0; a < TILE; a++)
+            LINE(output_adjoint, 4, e[4 * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
     }
 }
 
@@ -151,75 +215,94 @@ FOR_THIS_PROCESSOR
 static void write_tile(float *product, float *y, float *bias, struct grid g, long plane, long t) {
     float *to = corner(y, g, t);
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[24], shift = bias ? AT(bias + k) : (lanes){0};
-        for (int b = 0; b < 6; b++) LINE(output, 6, AT(product + (6 * q + b) * plane + k), 4, e[6 * q + b] = d[q]);
+        lanes e[4 * TILE], shift = bias ? AT(bias + k) : (lanes){0};
+        for (int b = 0; b < TILE; b++)
+            LINE(output, TILE, AT(product + (TILE * q + b) * plane + k), 4, e[TILE * q + b] = d[q]);
         for (int a = 0; a < 4; a++)
-            LINE(output, 6, e[6 * a + q], 4, AT(to + (a * g.w + q) * g.c + k) = d[q] + shift);
+            LINE(output, TILE, e[TILE * a + q], 4, AT(to + (a * g.w + q) * g.c + k) = d[q] + shift);
     }
 }
 
-/* Zeros in the rows, of a panel of pixels x, that the row of tiles from t on adds to first. */
+/* Zeros in the rows of a quarter, of a panel of pixels x, that the row of tiles from t on adds to first. */
 FOR_THIS_PROCESSOR
-static void clear_rows(float *x, struct grid g, long t) {
+static void clear_rows(float *x, struct grid g, long t, long quarter) {
     PLACE(g, t);
-    long from = i ? 4 * i + 1 : 0, to = 4 * i + 5 < g.h ? 4 * i + 5 : g.h;
-    for (long pixel = from * g.w; pixel < to * g.w; pixel++) EACH(p) PART(x + picture + pixel * g.c, p) = (lanes){0};
+    for (long a = i ? TAPS - 1 : 0; a < TILE; a++) {
+        long y = i - 1 + STRIDE * a + quarter / STRIDE;
+        if (y < 0 || y >= g.h) continue;
+        for (long z = (quarter + 1) % STRIDE; z < g.w; z += STRIDE)
+            EACH(p) PART(x + picture + (y * g.w + z) * g.c, p) = (lanes){0};
+    }
     (void)j;
 }
 
 /* The adjoint of read_tile, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
 FOR_THIS_PROCESSOR
-static void add_tile(float *product, float *x, struct grid g, long plane, long t, float *outside) {
-    float *p[36];
-    pixels(p, x, outside, g, t);
+static void add_tile(float *product, float *x, struct grid g, long plane, long t, long quarter, float *outside) {
+    float *p[PLACES];
+    pixels(p, x, outside, g, t, quarter);
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[36];
-        for (int b = 0; b < 6; b++)
-            LINE(input_adjoint, 6, AT(product + (6 * q + b) * plane + k), 6, e[6 * q + b] = d[q]);
-        for (int a = 0; a < 6; a++) LINE(input_adjoint, 6, e[6 * a + q], 6, AT(p[6 * a + q] + k) += d[q]);
+        lanes e[PLACES];
+        for (int b = 0; b < TILE; b++)
+            LINE(input_adjoint, TILE, AT(product + (TILE * q + b) * plane + k), TILE, e[TILE * q + b] = d[q]);
+        for (int a = 0; a < TILE; a++)
+            LINE(input_adjoint, TILE, e[TILE * a + q], TILE, AT(p[TILE * a + q] + k) += d[q]);
     }
 }
 
-/* LANES channels of a kernel, `step` from each of its 9 weights to the next, to a row of a panel. */
-INLINE void widen_kernel(float *w, long step, float *row, long plane) {
+/* The first of the TAPS x TAPS weights, of channel k counted over quarters of c channels: (quarter, channel). */
+INLINE long first_weight(long k, long c) {
+    long quarter = k / c;
+    return (quarter / STRIDE * SIDE + quarter % STRIDE) * c + k % c;
+}
+
+/* LANES channels of a kernel, whose weights lie `down` and `right` from each other, to a row of a panel. */
+INLINE void widen_kernel(float *w, long down, long right, float *row, long plane) {
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[18];
-        for (int b = 0; b < 3; b++) LINE(kernel, 3, AT(w + (3 * q + b) * step + k), 6, e[3 * q + b] = d[q]);
-        for (int a = 0; a < 6; a++) LINE(kernel, 3, e[3 * a + q], 6, AT(row + (6 * a + q) * plane + k) = d[q]);
+        lanes e[TAPS * TILE];
+        for (int b = 0; b < TAPS; b++)
+            LINE(kernel, TAPS, AT(w + q * down + b * right + k), TILE, e[TAPS * q + b] = d[q]);
+        for (int a = 0; a < TILE; a++)
+            LINE(kernel, TAPS, e[TAPS * a + q], TILE, AT(row + (TILE * a + q) * plane + k) = d[q]);
     }
 }
 
 /* `some` kernels w of c input channels, LANES of those, to a panel of as many rows. */
 FOR_THIS_PROCESSOR
-static void widen_by_input(float *w, float *panel, long c, long some) {
-    for (long o = 0; o < some; o++, w += 9 * c) {
-        for (int p = 0; p < 9; p++) PREFETCH(w + (4 * 9 + p) * c, 0);
-        widen_kernel(w, c, panel + o * LANES, plane(some));
+static void widen_by_input(float *w, float *panel, long c, long from, long some) {
+    w += from * SIDE * SIDE * c;
+    for (long o = 0; o < some; o++, w += SIDE * SIDE * c) {
+        for (int p = 0; p < SIDE * SIDE; p++) PREFETCH(w + (4 * SIDE * SIDE + p) * c, 0);
+        widen_kernel(w, STRIDE * SIDE * c, STRIDE * c, panel + o * LANES, plane(some));
     }
 }
 
-/* LANES kernels w of c input channels, `some` of those, to a panel of as many rows. */
+/* LANES kernels w of c input channels, `some` of those of all quarters, to a panel of as many rows. */
 FOR_THIS_PROCESSOR
-static void widen_by_output(float *w, float *panel, long c, long some) {
-    float turned[9][LANES * LANES];
+static void widen_by_output(float *w, float *panel, long c, long from, long some) {
+    float turned[TAPS][TAPS][LANES * LANES];
     for (long k = 0; k < some; k += LANES) {
-        turn_kernels(w + k, c, turned[0], LANES * LANES);
+        float *first = w + first_weight(from + k, c);
+        for (long a = 0; a < TAPS; a++)
+            for (long b = 0; b < TAPS; b++)
+                turn_weights(first + STRIDE * (a * SIDE + b) * c, SIDE * SIDE * c, turned[a][b]);
         for (int q = 0; q < LANES; q++)
-            widen_kernel(turned[0] + q * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
+            widen_kernel(
+                turned[0][0] + q * LANES, TAPS * LANES * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
     }
 }
 
-/* The adjoint of widen_kernel: products' gradients (36, LANES, LANES) at a kernel's row to w, or added to it. */
+/* The adjoint of widen_kernel: products' gradients (PLACES, LANES, LANES) at a kernel's row to w, or added to it. */
 FOR_THIS_PROCESSOR
 static void narrow_kernel(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[18];
-        for (int b = 0; b < 6; b++)
-            LINE(kernel_adjoint, 6, AT(product + (6 * q + b) * LANES * LANES + k), 3, e[6 * q + b] = d[q]);
-        for (int a = 0; a < 3; a++) {
-            float *row = w + 3 * a * c + k;
-            if (keep) LINE(kernel_adjoint, 6, e[6 * a + q], 3, AT(row + q * c) += d[q]);
-            else LINE(kernel_adjoint, 6, e[6 * a + q], 3, AT(row + q * c) = d[q]);
+        lanes e[TAPS * TILE];
+        for (int b = 0; b < TILE; b++)
+            LINE(kernel_adjoint, TILE, AT(product + (TILE * q + b) * LANES * LANES + k), TAPS, e[TILE * q + b] = d[q]);
+        for (int a = 0; a < TAPS; a++) {
+            float *row = w + STRIDE * a * SIDE * c + k;
+            if (keep) LINE(kernel_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) += d[q]);
+            else LINE(kernel_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) = d[q]);
         }
     }
 }

@@ -6,7 +6,6 @@ Source: TUNIT's appendix; the design follows FUNIT (Liu et al., ICCV 2019).
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.guide import STYLE_WIDTH
@@ -44,9 +43,9 @@ class ContentEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The content code c of x."""
         for conv in (self.stem, *self.down):
-            x = F.relu(instance_norm(conv(x)))
+            x = instance_norm(conv(x), relu=True)
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = F.relu(instance_norm(first(x)))
+            h = instance_norm(first(x), relu=True)
             x = x + RESIDUAL_SCALE * instance_norm(second(h))
         return x
 
@@ -74,16 +73,15 @@ class Decoder(nn.Module):
         parameters = iter(torch.split(adain, [w for w in self.adain_widths for _ in range(2)], dim=1))
         x = c
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = F.relu(adaptive_instance_norm(first(x), next(parameters), next(parameters)))
+            h = adaptive_instance_norm(first(x), next(parameters), next(parameters), relu=True)
             h = adaptive_instance_norm(second(h), next(parameters), next(parameters))
             x = x + RESIDUAL_SCALE * h
         for conv in self.up:
             x = conv(x)
             if self.adaptive_up:
-                x = adaptive_instance_norm(x, next(parameters), next(parameters))
+                x = adaptive_instance_norm(x, next(parameters), next(parameters), relu=True)
             else:
-                x = instance_norm(x)
-            x = F.relu(x)
+                x = instance_norm(x, relu=True)
         return torch.tanh(self.to_picture(x))
 
 

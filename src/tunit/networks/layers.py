@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor, nn
 
-from tunit.networks.convolution import convolve_3x3
+from tunit.networks.convolution import FEW_CHANNELS, convolve_3x3, convolve_halving, convolve_to_few
 
 LEAKY_SLOPE = 0.2
 
@@ -37,8 +37,13 @@ class ReflectConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H / stride, W / stride)."""
-        if self.kernel_size == (3, 3) and self.stride == (1, 1):
+        size = self.kernel_size[0], self.stride[0]
+        if size == (3, 1):
             return convolve_3x3(x, self.weight, self.bias, "reflect")
+        if size == (4, 2):
+            return convolve_halving(x, self.weight, self.bias, "reflect")
+        if size == (7, 1) and self.out_channels <= FEW_CHANNELS:
+            return convolve_to_few(x, self.weight, self.bias)
         return super().forward(x)
 
 
