@@ -3,7 +3,7 @@
   python benchmarks/step.py                              # 32 px x 32 and 64 px x 8, the paper's widths: 20 minutes
   python benchmarks/step.py --shapes 128x32 --device cuda
   python benchmarks/step.py --memory                     # instead: peak memory
-  python benchmarks/step.py --growth                     # instead: seconds over image size, batch and domains
+  python benchmarks/step.py --growth                     # instead: seconds over image size, batch, domains, processes
   python benchmarks/step.py --quick                      # narrow networks: does it run
 
 The literal step (literal.py) is eager float32 with every pass spelt out. Ours runs in the precision of the device
@@ -11,7 +11,11 @@ The literal step (literal.py) is eager float32 with every pass spelt out. Ours r
 """
 
 import argparse
+import contextlib
+import json
+import os
 import statistics
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -32,9 +36,11 @@ from tunit import native
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
+from tunit.distributed import share_of
 from tunit.networks.device import PRECISIONS, prepare_machine, resolve_machine
 from tunit.training import step as step_module
 from tunit.training.compiled import compile_networks
+from tunit.training.processes import meeting_of
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
@@ -59,7 +65,8 @@ class Bench:
 
     def draw(self) -> Batch:
         x, x_plus = two_views(to_float(self.images), self.config.augment, torch.Generator().manual_seed(1))
-        return make_batch(x, x_plus, torch.full((len(x),), -1))
+        own = share_of(len(x))
+        return make_batch(x[own], x_plus[own], torch.full((len(x),), -1))
 
     def ours(self, phase: Phase) -> None:
         if self.state is None:
@@ -256,6 +263,49 @@ def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str
     return found
 
 
+def seconds_of_one(rank: int, number: int, folder: str, base: dict[str, Any], repeats: int) -> None:
+    """One of `number` processes that share the steps; the first writes their seconds."""
+    with contextlib.ExitStack() as stack:
+        if number > 1:
+            stack.enter_context(
+                meeting_of(rank, number, Path(folder) / "meeting", torch.device(base["device"]))
+            )
+        bench = Bench(resolve_machine(Config().with_overrides(base)))
+        bench.ours(JOINT)
+        seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
+        if rank == 0:
+            (Path(folder) / "seconds.json").write_text(json.dumps(seconds))
+
+
+def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
+    """Seconds of a joint step of 32 px, 32 pictures, by 1, 2, ... processes: GPUs, or cores with a thread each.
+
+    On a processor one process with all threads is beside them.
+    """
+    most = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
+    found: dict[str, Any] = {}
+    numbers = [2**i for i in range(most.bit_length()) if 2**i <= most]
+    trials = [(number, number) for number in numbers]
+    if device.type == "cpu":
+        trials.append((1, most))
+    for number, threads in trials:
+        settings = base | {"image_size": 32, "batch_size": 32, "threads": threads}
+        with tempfile.TemporaryDirectory() as folder:
+            processes = [
+                get_context("spawn").Process(
+                    target=seconds_of_one, args=(rank, number, folder, settings, repeats)
+                )
+                for rank in range(number)
+            ]
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join()
+            name = str(number) if number == threads else f"{number}, {threads} threads"
+            found[name] = spread(json.loads((Path(folder) / "seconds.json").read_text()))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -283,6 +333,7 @@ def main() -> None:
     name = f"step{kind}-{device.type}{'-quick' if args.quick else ''}"
     if args.growth:
         result = growth(base, device, args.repeats)
+        result["processes"] = over_processes(base, device, args.repeats)
     else:
         result = {}
         for shape in args.shapes:

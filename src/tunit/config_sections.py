@@ -214,7 +214,12 @@ class RunConfig:
     micro_batch: int = setting(
         0, "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch", low=0
     )
-    threads: int = setting(0, "CPU threads; 0 for all cores", low=0)
+    threads: int = setting(0, "CPU threads, of all processes together; 0 for all cores", low=0)
+    processes: int = setting(
+        1,
+        "that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU",
+        low=0,
+    )
     compile: int = setting(
         0, "1 lets torch.compile make E and G faster; it takes minutes before the first step", low=0, high=1
     )

@@ -65,6 +65,14 @@ def test_on_a_processor_the_need_grows_in_proportion_to_the_batch(monkeypatch):
         assert fitting_batch(config.with_overrides({"batch_size": 2}), CPU) == 2
 
 
+def test_processes_of_a_processor_share_its_memory(monkeypatch):
+    need = {size: step_bytes(tiny_config(), size) for size in (4, 8)}
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * need[4] * 1.02 / memory.ROOM)
+    fits = fits_in(tiny_config(processes=2), CPU)
+    assert fits(8)
+    assert not fits(10)
+
+
 def test_activations_computed_again_need_less():
     config = tiny_config(image_size=64)
     again = config.with_overrides({"checkpoint_activations": 1})

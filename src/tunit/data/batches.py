@@ -17,6 +17,7 @@ from tunit.config import AugmentConfig
 from tunit.data.augment import to_float, two_views
 from tunit.data.memory import room_for_pictures
 from tunit.data.randomness import numpy_generator, torch_generator
+from tunit.distributed import share_of
 from tunit.errors import DataError
 
 STREAMS = ("all", "labelled", "unlabelled")
@@ -26,8 +27,9 @@ STREAMS = ("all", "labelled", "unlabelled")
 class Batch:
     """What one step learns from."""
 
-    x: Tensor  # (B, 3, S, S) in [-1, 1]
-    x_plus: Tensor  # (B, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
+    # (b, 3, S, S) in [-1, 1]; b is B, or where several processes train together the share of this one.
+    x: Tensor
+    x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
     # Known on the host, so that a step can leave out a loss of nothing without waiting for the device.
     any_labelled: bool
@@ -36,7 +38,7 @@ class Batch:
 
 
 def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
-    """A batch of x, x_plus: (B, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device."""
+    """A batch of x, x_plus: (b, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device."""
     index = None if index is None else index.to(x.device)
     return Batch(x, x_plus, y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
@@ -85,7 +87,9 @@ class Batches:
             pictures = self._streamed(stream, cursor, rows)
         cursors[stream] = cursor + size
         x, x_plus = two_views(to_float(pictures), self._augment, torch_generator(self._seed, "views", step))
-        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
+        # Where processes share a batch, all draw the same one, so that it does not depend on their number.
+        own = share_of(size)
+        return make_batch(x[own], x_plus[own], torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
         """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""

@@ -6,6 +6,7 @@ import os
 import torch
 
 from tunit.config import Config
+from tunit.distributed import rank, world_size
 from tunit.errors import ConfigError
 
 # Names of glibc's settings, from malloc.h.
@@ -41,18 +42,25 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def resolve_machine(config: Config) -> Config:
-    """A copy whose precision and threads are what this machine offers, so that a resumed run repeats them."""
+    """A copy whose precision, threads and processes are this machine's, so that a resumed run repeats them."""
     device = choose_device(config.run.device)
     threads = config.run.threads or len(os.sched_getaffinity(0))
     precision = choose_precision(config.run.precision, device)
-    return config.with_overrides({"device": str(device), "precision": precision, "threads": threads})
+    processes = config.run.processes or (torch.cuda.device_count() if device.type == "cuda" else 1)
+    return config.with_overrides(
+        {"device": str(device), "precision": precision, "threads": threads, "processes": processes}
+    )
 
 
 def prepare_machine(config: Config) -> torch.device:
-    """The device of a resolved config, with its number of threads, and memory that is kept between steps."""
-    torch.set_num_threads(config.run.threads)
+    """The device of a resolved config, with its number of threads, and memory that is kept between steps.
+
+    Where several processes train together, each has its share of the threads, and a GPU of its own.
+    """
+    torch.set_num_threads(max(1, config.run.threads // world_size()))
     keep_freed_memory()
-    return choose_device(config.run.device)
+    device = choose_device(config.run.device)
+    return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device
 
 
 def keep_freed_memory() -> None:

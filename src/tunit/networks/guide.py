@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunit.networks.batch_norm import BatchNorm2d
 from tunit.networks.layers import Conv3x3
 
 STYLE_WIDTH = 128
@@ -58,7 +59,7 @@ class Guide(nn.Module):
                 continue
             layers += [
                 Conv3x3(channels, item * width),
-                nn.BatchNorm2d(item * width),
+                BatchNorm2d(item * width),
                 nn.ReLU(),
             ]
             channels = item * width

@@ -48,7 +48,8 @@ def funit_step(
         c = networks.generator.encode(x)
         # The translations with the references' styles, and the reconstructions, in one pass.
         x_out = networks.generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
-        loss, terms = discriminator_loss(networks, x_ref, x_out[: len(x)].detach(), y_ref, phase, weights)
+        x_fake = x_out[: len(x)].detach()
+        loss, terms = discriminator_loss(networks, x_ref, y_ref, x_fake, y_ref, phase, weights)
         update(optimisers.discriminator, loss)
 
         assert isinstance(networks.discriminator, PatchDiscriminator)

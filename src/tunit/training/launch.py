@@ -13,6 +13,7 @@ from tunit.networks.device import choose_device, prepare_machine, resolve_machin
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
+from tunit.training.processes import check_processes, train_together
 from tunit.training.run_folder import (
     RunFolder,
     begin_run,
@@ -21,7 +22,7 @@ from tunit.training.run_folder import (
     write_picture_index,
 )
 from tunit.training.state import TrainingState
-from tunit.training.trainer import Evaluate, train
+from tunit.training.trainer import Evaluate
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[PackedPictures], None]
@@ -52,9 +53,11 @@ def start_run(
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source)})
     config = config.resolved_schedule()
+    check_processes(config)
     if fit_batch:
         batch = fitting_batch(config, prepare_machine(config))
         config = config.with_overrides({"batch_size": batch})
+        check_processes(config)
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
     if run.exists() and overwrite:
@@ -71,7 +74,9 @@ def start_run(
     if announce:
         announce(pictures)
     begin_run(run, config, source, pictures, choose_device(config.run.device))
-    return train(config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet)
+    return train_together(
+        config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet
+    )
 
 
 # What may change when a run resumes: nothing that the result of a step depends on, but its length.
@@ -82,6 +87,7 @@ RESUMABLE = (
     "micro_batch",
     "compile",
     "threads",
+    "processes",
     "checkpoint_activations",
     "workers",
     "log_every",
@@ -116,6 +122,7 @@ def resume_run(
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
     config = resolve_machine(config.with_overrides(overrides or {}))
+    check_processes(config)
     pictures = _pictures_of(run, config, source, about.get("source"), progress)
     if announce:
         announce(pictures)
@@ -125,7 +132,7 @@ def resume_run(
         write_picture_index(run.pictures, pictures)
     write_text(run.config, config.to_toml())
     started = bool(checkpoints(run.checkpoints))
-    return train(
+    return train_together(
         config,
         run,
         pictures,

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from tunit.config import Config
 from tunit.data.batches import make_batch
 from tunit.data.memory import available_bytes
+from tunit.distributed import alone
 from tunit.errors import TrainingError
 from tunit.training.state import Networks, TrainingState, new_state
 from tunit.training.step import Phase
@@ -74,16 +75,20 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
 
 
 def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
-    """Whether a joint step on so many pictures fits: tried on a GPU, extrapolated from small ones elsewhere."""
+    """Whether a joint step on so many pictures fits: tried on a GPU, extrapolated from small ones elsewhere.
+
+    Where several processes share a batch, whether the share fits: each has a GPU, or their part of one memory.
+    """
+    processes = config.run.processes
     if device.type != "cuda":
         first, second = (step_bytes(config, size) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
-        room = ROOM * available_bytes()
-        return lambda size: first + each * (size - _TRIED[0]) <= room
+        room = ROOM * available_bytes() / processes
+        return lambda size: first + each * (size / processes - _TRIED[0]) <= room
 
     def fits(size: int) -> bool:
         try:
-            try_step(config, device, size)
+            try_step(config, device, -(-size // processes))
         except torch.OutOfMemoryError:
             return False
         finally:
@@ -102,13 +107,14 @@ def try_step(config: Config, device: torch.device, size: int) -> TrainingState:
     x = torch.rand(size, 3, side, side, device=device) * 2 - 1
     y = torch.arange(size) % config.networks.domains
     unlabelled = config.networks.architecture == "tunit" and config.data.labels == "none"
-    take_step(
-        state,
-        make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
-        torch.arange(size, device=device).flip(0),
-        Phase(joint=True, generator_average_follows=True, penalise=True),
-        config,
-    )
+    with alone():
+        take_step(
+            state,
+            make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
+            torch.arange(size, device=device).flip(0),
+            Phase(joint=True, generator_average_follows=True, penalise=True),
+            config,
+        )
     return state
 
 

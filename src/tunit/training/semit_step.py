@@ -103,10 +103,8 @@ def translation_step(
     c = generator.encode(x)
     # The translations with the references' styles, and the reconstructions, in one pass.
     x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
-    x_fake = x_out[: len(x)]
-    loss, terms = discriminator_loss(
-        networks, x[permutation], x_fake.detach(), y[permutation], phase, weights
-    )
+    x_fake, y_ref = x_out[: len(x)], y[permutation]
+    loss, terms = discriminator_loss(networks, x[permutation], y_ref, x_fake.detach(), y_ref, phase, weights)
     update(state.optimisers.discriminator, loss)
 
     with frozen(discriminator):

@@ -1,7 +1,11 @@
 """One training step (method section 4), each forward pass once, for any mix of labelled and unlabelled pictures.
 
-Within a step the reference batch x~ is a permutation of x, so E_S(x~) is E_S(x) permuted, and the content code
-and the translation that D learns from are those that G learns from: nothing is computed twice.
+Within a step the reference batch x~ is a permutation of x, so E_S(x~) is E_S(x) permuted, D's real pictures are x
+itself, and the content code and the translation that D learns from are those that G learns from: nothing is computed
+twice.
+
+Several processes may share a batch of B pictures, b each (tunit.distributed). What E says is then gathered, so that
+all that is not a picture is of the whole batch in every process.
 """
 
 from collections.abc import Iterator
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 
 from tunit.config import LossConfig
 from tunit.data.batches import Batch
+from tunit.distributed import all_gather, all_reduce, reduce_gradients, share_of, world_size
 from tunit.networks.average import follow
 from tunit.networks.build import AnyGenerator
 from tunit.networks.guide import Guidance
@@ -48,6 +53,7 @@ def train_step(
 
     permutation: (B,) int64; x[permutation] are the references. precision: bfloat16 runs convolutions and
     matrices under autocast, with mutual information, contrastive logits and R1 in float32 all the same.
+    Where several processes train together, `batch` holds the pictures of this one, and `permutation` is of all.
     micro_batch: G and D take so many pictures at a time and add up their gradients, which is the same and needs less
     memory; 0 takes the whole batch at once. E sees the whole batch always, for mutual information and batch norm are
     not means over pictures.
@@ -74,11 +80,24 @@ def guide_step(
     """Step 1: E learns domains and style from the two views; returns the losses and the keys of x+."""
     networks = state.networks
     with torch.no_grad():
-        keys = networks.guide_average(batch.x_plus).style
-    view, view_plus = networks.guide(batch.x), networks.guide(batch.x_plus)
+        keys = all_gather(networks.guide_average(batch.x_plus).style)
+    view, view_plus = of_all(networks.guide(batch.x)), of_all(networks.guide(batch.x_plus))
     loss, terms = guide_loss(view, view_plus, keys, state.queue, batch, weights, unlabelled_factor)
     update(state.optimisers.guide, loss)
     return terms, keys
+
+
+def of_all(view: Guidance) -> Guidance:
+    """What E says of the whole batch, from what it says of this process's pictures."""
+    if world_size() == 1:
+        return view
+    logits, style, over, candidates = view
+    return Guidance(
+        all_gather(logits),
+        all_gather(style),
+        None if over is None else all_gather(over),
+        None if candidates is None else all_gather(candidates.transpose(0, 1)).transpose(0, 1),
+    )
 
 
 def guide_loss(
@@ -152,11 +171,11 @@ def translation_step(
     micro_batch: as for `train_step`.
     """
     networks, optimisers = state.networks, state.optimisers
-    guidance = networks.guide(batch.x)
+    guidance = of_all(networks.guide(batch.x))
     y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
     # G's gradient is gathered here, part by part, and goes on into E at the end.
     s = guidance.style.detach().requires_grad_()
-    parts = [Part(batch.x, y, s, permutation, rows) for rows in rows_of(batch.x, micro_batch)]
+    parts = parts_of(batch.x, y, s, permutation, micro_batch)
     # A whole batch keeps its graph for step 4. Parts are drawn again there, for only one graph fits at a time.
     with torch.set_grad_enabled(len(parts) == 1):
         drawn = [part.draw(networks.generator) for part in parts]
@@ -167,32 +186,33 @@ def translation_step(
     with frozen(networks.discriminator):
         x_fake = torch.cat([x_out[: len(x_out) // 2] for x_out in drawn]).detach().requires_grad_()
         with torch.no_grad():
-            keys_ref = networks.guide_average(batch.x).style[permutation]
-        contrast = losses.style_contrastive(
-            networks.guide(x_fake).style, keys_ref, state.queue, weights.temperature
-        )
+            keys_ref = all_gather(networks.guide_average(batch.x).style)[permutation]
+        styles = all_gather(networks.guide(x_fake).style)
+        contrast = losses.style_contrastive(styles, keys_ref, state.queue, weights.temperature)
         backward(weights.generator_style_weight * contrast)
         assert x_fake.grad is not None
-        for part in parts:
+        slopes = torch.split(x_fake.grad, [len(part.x) for part in parts])
+        for part, slope in zip(parts, slopes, strict=True):
             x_out = drawn[0] if len(parts) == 1 else part.draw(networks.generator)
-            of_part = generator_part(networks, part, x_out, x_fake.grad[part.rows], weights)
-            add_terms(terms, of_part, part.share)
+            add_terms(terms, generator_part(networks, part, x_out, slope, weights), part.share)
+    assert s.grad is not None
     with full_precision(s):
-        guidance.style.backward(s.grad)
-    optimisers.generator.step()
-    optimisers.guide.step()
-    return terms | {"generator/style": contrast.detach()}
+        s_grad = all_reduce(s.grad)  # for the references of one process are pictures of others
+        guidance.style.backward(s_grad)  # type: ignore[no-untyped-call]
+    descend(optimisers.generator)
+    descend(optimisers.guide)
+    return of_all_parts(terms) | {"generator/style": contrast.detach()}
 
 
 @dataclass(frozen=True)
 class Part:
     """Some pictures of a batch as sources, with the references that the permutation gives them."""
 
-    x: Tensor  # (B, 3, S, S): the whole batch
-    y: Tensor  # (B,): labels or pseudo labels
+    x: Tensor  # (b, 3, S, S): the pictures of this part
+    y: Tensor  # (B,): labels or pseudo labels of the whole batch
     s: Tensor  # (B, style width)
     permutation: Tensor  # (B,)
-    rows: slice  # those of this part
+    rows: slice  # those of this part, b in number
 
     @property
     def references(self) -> Tensor:
@@ -202,18 +222,21 @@ class Part:
     @property
     def share(self) -> float:
         """Of the batch."""
-        return len(self.references) / len(self.x)
+        return len(self.x) / len(self.y)
 
     def draw(self, generator: AnyGenerator) -> Tensor:
         """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
-        c = generator.encode(self.x[self.rows])
+        c = generator.encode(self.x)
         return generator.decode(torch.cat([c, c]), torch.cat([self.s[self.references], self.s[self.rows]]))
 
 
-def rows_of(x: Tensor, micro_batch: int) -> list[slice]:
-    """The batch in parts of `micro_batch` pictures (0: all), the last one perhaps smaller."""
-    size = micro_batch or len(x)
-    return [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
+def parts_of(x: Tensor, y: Tensor, s: Tensor, permutation: Tensor, micro_batch: int) -> list[Part]:
+    """This process's pictures x in parts of `micro_batch` (0: all), the last one perhaps smaller."""
+    parts, first = [], share_of(len(y)).start
+    for some in torch.split(x, micro_batch or len(x)):
+        parts.append(Part(some, y, s, permutation, slice(first, first + len(some))))
+        first += len(some)
+    return parts
 
 
 def discriminator_step(
@@ -224,12 +247,12 @@ def discriminator_step(
     terms: Terms = {}
     optimiser.zero_grad(set_to_none=True)
     for part, x_out in zip(parts, drawn, strict=True):
-        x_ref, y_ref = part.x[part.references], part.y[part.references]
-        x_fake = x_out[: len(x_ref)].detach()
-        loss, of_part = discriminator_loss(state.networks, x_ref, x_fake, y_ref, phase, weights)
+        # The references of the whole batch are the batch, in another order, which a mean does not see.
+        real, fake = (part.x, part.y[part.rows]), (x_out[: len(part.x)].detach(), part.y[part.references])
+        loss, of_part = discriminator_loss(state.networks, *real, *fake, phase, weights)
         backward(part.share * loss)
         add_terms(terms, of_part, part.share)
-    optimiser.step()
+    descend(optimiser)
     return terms
 
 
@@ -240,7 +263,7 @@ def generator_part(
 
     x_out: (2 b, 3, S, S), what the part drew; slope: (b, 3, S, S), the gradient of equation 4 for its translations.
     """
-    x, y, number = part.x[part.rows], part.y, len(slope)
+    x, y, number = part.x, part.y, len(slope)
     logit = networks.discriminator.judge(x_out, torch.cat([y[part.references], y[part.rows]]))
     fake = losses.generator_adversarial(logit[:number])
     rec = losses.generator_adversarial(logit[number:])
@@ -267,27 +290,40 @@ def add_terms(terms: Terms, of_part: Terms, share: float) -> None:
         terms[name] = terms[name] + share * value if name in terms else share * value
 
 
+def of_all_parts(terms: Terms) -> Terms:
+    """The losses of the whole batch, from those of this process's pictures."""
+    if world_size() == 1:
+        return terms
+    return dict(zip(terms, all_reduce(torch.stack(list(terms.values()))).unbind(), strict=True))
+
+
 def discriminator_loss(
-    networks: Networks, x_ref: Tensor, x_fake: Tensor, y_ref: Tensor, phase: Phase, weights: LossConfig
+    networks: Networks,
+    x_real: Tensor,
+    y_real: Tensor,
+    x_fake: Tensor,
+    y_fake: Tensor,
+    phase: Phase,
+    weights: LossConfig,
 ) -> tuple[Tensor, Terms]:
     """Step 3: hinge loss of the real references against the translations, plus R1 on the references.
 
-    x_ref, x_fake: (B, 3, S, S), x_fake without a graph; y_ref: (B,), the domains of both.
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains.
     """
     judge = networks.discriminator.judge
     if phase.penalise:
-        x_ref = x_ref.detach().requires_grad_()
-        with full_precision(x_ref):
-            logit_real = judge(x_ref, y_ref)
-        logit_fake = judge(x_fake, y_ref)
+        x_real = x_real.detach().requires_grad_()
+        with full_precision(x_real):
+            logit_real = judge(x_real, y_real)
+        logit_fake = judge(x_fake, y_fake)
     else:
-        logit_real, logit_fake = judge(torch.cat([x_ref, x_fake]), torch.cat([y_ref, y_ref])).chunk(2)
+        logit_real, logit_fake = judge(torch.cat([x_real, x_fake]), torch.cat([y_real, y_fake])).chunk(2)
     real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
     loss = weights.adversarial_weight * (real + fake)
     terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
     if phase.penalise:
-        with full_precision(x_ref):
-            penalty = losses.r1_penalty(logit_real, x_ref)
+        with full_precision(x_real):
+            penalty = losses.r1_penalty(logit_real, x_real)
         loss = loss + weights.r1_every * weights.r1_weight * penalty
         terms["discriminator/r1"] = penalty.detach()
     return loss, terms
@@ -297,6 +333,12 @@ def update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of `optimiser` along the gradient of `loss`."""
     optimiser.zero_grad(set_to_none=True)
     backward(loss)
+    descend(optimiser)
+
+
+def descend(optimiser: torch.optim.Optimizer) -> None:
+    """One step of `optimiser` along the gradients of the whole batch."""
+    reduce_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
     optimiser.step()
 
 

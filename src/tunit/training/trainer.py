@@ -11,6 +11,7 @@ from tunit.config import Config
 from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
+from tunit.distributed import all_gather, as_first, is_first
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.networks.device import prepare_machine
 from tunit.networks.model_file import load_model, save_model
@@ -45,7 +46,7 @@ class Training:
     pictures: PackedPictures
     batches: Batches
     state: TrainingState
-    log: MetricsLog
+    log: MetricsLog | None  # of the first process alone
     display: ProgressDisplay
     window: LossWindow
     last_checkpoint: Path | None = None
@@ -63,7 +64,8 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
 
-    config: resolved. Raises TrainingError at a non-finite loss or where memory runs out, DataError for too few
+    config: resolved. Where several processes train together, each calls this, and the first writes and speaks.
+    Raises TrainingError at a non-finite loss or where memory runs out, DataError for too few
     pictures or labels that do not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
     """
     largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
@@ -88,10 +90,10 @@ def train(
     if device.type == "cpu" and not native.is_there():
         warnings = [*warnings, WITHOUT_COMPILER]
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
-    log = MetricsLog(run.path, state.step)
+    log = MetricsLog(run.path, state.step) if is_first() else None
     training = Training(config, run, pictures, batches, state, log, display, LossWindow(state.step), last)
     with display, StopSignals() as signals:
-        for warning in warnings:
+        for warning in warnings if is_first() else ():
             display.say(f"warning: {warning}")
         try:
             run_steps(training, signals, evaluate, evaluate_every)
@@ -101,7 +103,8 @@ def train(
             error.__traceback__ = None  # it holds on to the step's tensors
             raise out_of_memory(config, device, batch_size_at(state.step, config)) from None
         finally:
-            log.close()
+            if log:
+                log.close()
     return state
 
 
@@ -150,17 +153,20 @@ def run_steps(
     settings, state = training.config.run, training.state
     while state.step < training.config.schedule.steps:
         one_step(training)
+        received = as_first(signals.received or 0)  # all must stop after the same step
         done = state.step == training.config.schedule.steps
         if done or state.step % settings.log_every == 0:
-            training.log.write(state.step, training.window.flush(state.step, training.last_checkpoint))
-        if evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
+            means = training.window.flush(state.step, training.last_checkpoint)
+            if training.log:
+                training.log.write(state.step, means)
+        if training.log and evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
             training.log.write(state.step, evaluate(state))
-        if done or (settings.sample_every and state.step % settings.sample_every == 0):
+        if is_first() and (done or (settings.sample_every and state.step % settings.sample_every == 0)):
             write_samples(training.run.samples, state, training.pictures, training.config)
-        if done or state.step % settings.checkpoint_every == 0 or signals.received:
+        if done or state.step % settings.checkpoint_every == 0 or received:
             save(training)
-        if signals.received and not done:
-            raise Interrupted(signals.received, training.run.path, state.step)
+        if received and not done:
+            raise Interrupted(received, training.run.path, state.step)
 
 
 def one_step(training: Training) -> None:
@@ -201,6 +207,8 @@ def choose_head(training: Training, batch_size: int) -> None:
 def save(training: Training) -> None:
     """A checkpoint and the model for inference, unless the latest losses are not finite."""
     training.window.check(training.last_checkpoint)
+    if not is_first():
+        return
     training.last_checkpoint = save_checkpoint(
         training.run.checkpoints, training.state, training.config.run.keep_checkpoints
     )
@@ -234,7 +242,7 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
     cursors: dict[str, int] = {}
     for i in range(-(-length // size)):
         batch = batches.draw(2**40 + i, size, cursors)
-        state.queue = push(state.queue, guide(batch.x_plus).style)
+        state.queue = push(state.queue, all_gather(guide(batch.x_plus).style))
     for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
         value.copy_(before[name])
     state.cursors = {"all": 0}

@@ -1,0 +1,40 @@
+"""Batch normalisation over the whole batch, also where several processes share it.
+
+References:
+    [1] Ioffe, Szegedy. Batch normalization, ICML 2015.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tunit.distributed import all_gather, world_size
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm [1] as PyTorch's; in training its statistics are those of all processes' pictures."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same, each channel normalised over all B * H * W of the whole batch."""
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        high = x.to(torch.promote_types(x.dtype, torch.float32))
+        own = torch.stack([high.mean((0, 2, 3)), high.var((0, 2, 3), correction=0)])
+        means, variances = all_gather(own[None], alike=False).unbind(1)  # (world size, C) each
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        centred = high - mean[:, None, None]
+        self._note(mean.detach(), variance.detach(), world_size() * x.numel() // x.shape[1])
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, variance: Tensor, values: int) -> None:
+        """Let the running statistics follow; values: how many of a channel these are of."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        unbiased = variance * (values / (values - 1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
