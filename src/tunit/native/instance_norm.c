@@ -1,7 +1,7 @@
 /* Instance normalisation with a scale and a shift for each picture (AdaIN), with ReLU or not, and its gradients.
 
-   Pictures are (n, pixels, c); scales, shifts, means and sums (n, c); all float32 and contiguous, c a multiple of LANES.
-   A thread takes LANES channels of a picture and goes over their pixels while they lie in the cache. */
+   Pictures are (n, pixels, c); scales, shifts, means and sums (n, c); all float32 and contiguous, c a multiple of
+   LANES. A thread takes LANES channels of a picture and goes over their pixels while they lie in the cache. */
 
 #include <math.h>
 
@@ -9,7 +9,8 @@
 
 FOR_THIS_PROCESSOR
 static void forward(
-    float *x, float *y, float *mean, float *inverse, float *scale, float *shift, long relu, long pixels, long c, float eps) {
+    float *x, float *y, float *mean, float *inverse, float *scale, float *shift, long relu, long pixels, long c,
+    float eps) {
     lanes sum[PARTS] = {0}, square[PARTS] = {0}, middle[PARTS], a[PARTS], b[PARTS];
     FOR_TERMS(first, last) {
         lanes term[PARTS] = {0};
@@ -82,7 +83,7 @@ void tunit_instance_norm_backward(
     FOR_LANES_OF_PICTURES(b, k) {
         long at = b * pixels * c + k, of = b * c + k;
         backward(
-            x + at, dy + at, mean + of, inverse + of, scale + of, shift + of, relu, dx + at, of_scale + of, of_shift + of,
-            pixels, c);
+            x + at, dy + at, mean + of, inverse + of, scale + of, shift + of, relu, dx + at, of_scale + of,
+            of_shift + of, pixels, c);
     }
 }

@@ -75,15 +75,15 @@ INLINE void turn_weights(float *w, long size, float *to) {
         for (long q = 0; q < LANES; q += WIDTH) turn(w + o * size + q, size, to + q * LANES + o);
 }
 
-/* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round less;
-   and over LANES channels of a picture at a time, which threads share. */
+/* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round
+   less; and over LANES channels of a picture at a time, which threads share. */
 #define TERM 64
 #define FOR_PIXELS(i) for (long i = 0; i < pixels; i++)
-#define FOR_TERMS(first, last)                                                                             \
-    for (long first = 0, last = pixels < TERM ? pixels : TERM; first < pixels;                             \
+#define FOR_TERMS(first, last)                                                 \
+    for (long first = 0, last = pixels < TERM ? pixels : TERM; first < pixels; \
          first = last, last = last + TERM < pixels ? last + TERM : pixels)
-#define FOR_LANES_OF_PICTURES(b, k)                                                                        \
-    _Pragma("omp parallel for collapse(2) num_threads(threads)") for (long b = 0; b < n; b++)             \
+#define FOR_LANES_OF_PICTURES(b, k)                                                           \
+    _Pragma("omp parallel for collapse(2) num_threads(threads)") for (long b = 0; b < n; b++) \
         for (long k = 0; k < c; k += LANES)
 
 #endif

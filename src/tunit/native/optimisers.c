@@ -5,8 +5,8 @@
 #include "lanes.h"
 
 /* Threads share a parameter's `number` floats in blocks from `from` to `to`. */
-#define FOR_BLOCKS(from, to)                                                                                  \
-    _Pragma("omp parallel for num_threads(threads)") for (long from = 0; from < number; from += 1 << 14)      \
+#define FOR_BLOCKS(from, to)                                                                             \
+    _Pragma("omp parallel for num_threads(threads)") for (long from = 0; from < number; from += 1 << 14) \
         for (long to = from + (1 << 14) < number ? from + (1 << 14) : number, once = 1; once; once = 0)
 
 FOR_THIS_PROCESSOR

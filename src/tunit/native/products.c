@@ -10,45 +10,49 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #define MOST_ROWS 8 /* that any processor's registers hold the sums of */
 
 /* Some rows of a product. Element (r, d) of a stands at a[row * r + step * (d % block) + jump * (d / block)]. */
-#define ROWS_OF(name, vector)                                                                                 \
-    INLINE void name(                                                                                         \
-        const int rows, float *a, const long row, const long step, const long block, long jump, float *b,     \
-        float *out, long keep, long depth) {                                                                             \
-        enum { wide = sizeof(vector) / sizeof(float), parts = LANES / wide };                                 \
-        vector sum[MOST_ROWS][parts], v[parts];                                                                    \
-        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++) \
-            sum[r][p] = keep ? *(vector *)(out + LANES * r + wide * p) : (vector){0}; \
-        for (long d = 0; d < depth; d += block, a += jump)                                                    \
-            _Pragma("GCC unroll 2") for (long q = 0; q < block; q++, b += LANES) {                            \
-                UNROLL for (int p = 0; p < parts; p++) v[p] = *(vector *)(b + wide * p);                     \
-                UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                  \
-                    sum[r][p] += a[row * r + step * q] * v[p];                                                \
-            }                                                                                                 \
-        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                          \
-            *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                             \
+#define ROWS_OF(name, vector)                                                                             \
+    INLINE void name(                                                                                     \
+        const int rows, float *a, const long row, const long step, const long block, long jump, float *b, \
+        float *out, long keep, long depth) {                                                              \
+        enum { wide = sizeof(vector) / sizeof(float), parts = LANES / wide };                             \
+        vector sum[MOST_ROWS][parts], v[parts];                                                           \
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                      \
+            sum[r][p] = keep ? *(vector *)(out + LANES * r + wide * p) : (vector){0};                     \
+        for (long d = 0; d < depth; d += block, a += jump)                                                \
+            _Pragma("GCC unroll 2") for (long q = 0; q < block; q++, b += LANES) {                        \
+                UNROLL for (int p = 0; p < parts; p++) v[p] = *(vector *)(b + wide * p);                  \
+                UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)              \
+                    sum[r][p] += a[row * r + step * q] * v[p];                                            \
+            }                                                                                             \
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                      \
+            *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                          \
     }
 
 /* Both products for one kind of processor, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
-#define PRODUCTS(kind, target, vector, most)                                                                          \
-    ROWS_OF(rows_##kind, vector)                                                                                      \
-    target static void multiply_##kind(float *a, long jump, float *b, float *out, long keep, long rows, long depth) {            \
-        long parts = (rows + most - 1) / most;                                                                        \
-        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
-            last = rows * (part + 1) / parts;                                                                         \
-            SOME_ROWS(last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, keep, depth) \
-        }                                                                                                             \
-    }                                                                                                                 \
-    target static void multiply_transposed_##kind(float *a, float *b, float *out, long keep, long depth) {                       \
-        long parts = (LANES + most - 1) / most;                                                                       \
-        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                    \
-            last = LANES * (part + 1) / parts;                                                                        \
-            SOME_ROWS(last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, keep, depth)        \
-        }                                                                                                             \
+#define PRODUCTS(kind, target, vector, most)                                                                       \
+    ROWS_OF(rows_##kind, vector)                                                                                   \
+    target static void multiply_##kind(                                                                            \
+        float *a, long jump, float *b, float *out, long keep, long rows, long depth) {                             \
+        long parts = (rows + most - 1) / most;                                                                     \
+        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                 \
+            last = rows * (part + 1) / parts;                                                                      \
+            SOME_ROWS(                                                                                             \
+                last - first, rows_##kind, a + LANES * first, LANES, 1, LANES, jump, b, out + LANES * first, keep, \
+                depth)                                                                                             \
+        }                                                                                                          \
+    }                                                                                                              \
+    target static void multiply_transposed_##kind(float *a, float *b, float *out, long keep, long depth) {         \
+        long parts = (LANES + most - 1) / most;                                                                    \
+        for (long part = 0, first = 0, last; part < parts; part++, first = last) {                                 \
+            last = LANES * (part + 1) / parts;                                                                     \
+            SOME_ROWS(                                                                                             \
+                last - first, rows_##kind, a + first, 1, LANES, depth, 0, b, out + LANES * first, keep, depth)     \
+        }                                                                                                          \
     }
 
 /* f for a number of rows that is not known before, each compiled for itself. */
-#define SOME_ROWS(rows, f, ...)          \
-    switch (rows) {                      \
+#define SOME_ROWS(rows, f, ...)           \
+    switch (rows) {                       \
         case 1: f(1, __VA_ARGS__); break; \
         case 2: f(2, __VA_ARGS__); break; \
         case 3: f(3, __VA_ARGS__); break; \

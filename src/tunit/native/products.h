@@ -7,7 +7,8 @@
    (depth / LANES) of rows of LANES, which start `jump` apart. */
 void multiply(float *a, long jump, float *b, float *out, long keep, long rows, long depth);
 
-/* out (LANES, LANES) = a (depth, LANES) transposed times b (depth, LANES), added to what out holds if it is to keep it. */
+/* out (LANES, LANES) = a (depth, LANES) transposed times b (depth, LANES), added to what out holds if it is to keep
+   it. */
 void multiply_transposed(float *a, float *b, float *out, long keep, long depth);
 
 #endif

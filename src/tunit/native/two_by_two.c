@@ -1,8 +1,8 @@
-/* The 3 x 3 convolution, with zeros around, of pictures of 2 x 2 pixels, and its gradients. Every output sees four pixels
-   alone, each through one weight: 16 products of matrices instead of the 36 with all zeros.
+/* The 3 x 3 convolution, with zeros around, of pictures of 2 x 2 pixels, and its gradients. Every output sees four
+   pixels alone, each through one weight: 16 products of matrices instead of the 36 with all zeros.
 
-   Pictures are (n, 2, 2, c), kernels (number, 3, 3, c), float32 and contiguous, c and number multiples of LANES. For the
-   products both are laid out in panels of LANES channels: (panels, 4 pixels or 9 weights, odd(rows), LANES). */
+   Pictures are (n, 2, 2, c), kernels (number, 3, 3, c), float32 and contiguous, c and number multiples of LANES. For
+   the products both are laid out in panels of LANES channels: (panels, 4 pixels or 9 weights, odd(rows), LANES). */
 
 #include <omp.h>
 
@@ -97,7 +97,8 @@ void tunit_two_by_two_convolve(
 
 /* Its gradients: dx (or NULL), for given kernels, dw (or NULL), for given x, and db of biases (or NULL). */
 void tunit_two_by_two_backward(
-    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long c, long o, long threads) {
+    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long c, long o,
+    long threads) {
     float *of_x = memory + 4 * odd(n) * o, *of_threads = of_x + 4 * odd(n) * c;
 #pragma omp parallel num_threads(threads)
     {

@@ -1,6 +1,7 @@
-/* Winograd's convolution and its gradients, of 3 x 3 weights, or of 4 x 4 and stride 2 where STRIDE is 2; winograd.py says
-   what they are, winograd_tiles.h how pictures and kernels become tiles. Between the transforms stand 36 or 25 products. They are made in parts that fit the
-   caches: a thread takes some tiles and a panel of kernels, multiplies, and transforms the result at once. */
+/* Winograd's convolution and its gradients, of 3 x 3 weights, or of 4 x 4 and stride 2 where STRIDE is 2; winograd.py
+   says what they are, winograd_tiles.h how pictures and kernels become tiles. Between the transforms stand 36 or 25
+   products of matrices. They are made in parts that fit the caches: a thread takes some tiles and a panel of kernels,
+   multiplies, and transforms the result at once. */
 
 #include <omp.h>
 #include <stdlib.h>
@@ -50,8 +51,8 @@ INLINE long together(long n, long h, long w, long c) {
     return some < 1 ? 1 : some < n ? some : n;
 }
 
-/* Memory: of each thread, and twice the tiles of some x, or dy, or both, for the next are read while the last are worked
-   on. */
+/* Memory: of each thread, and twice the tiles of some x, or dy, or both, for the next are read while the last are
+   worked on. */
 struct memory {
     struct work *works;
     float *of_x, *of_dy;
@@ -85,8 +86,8 @@ struct kernels {
     long c; /* of all kernels */
 };
 
-/* Products, with a panel of kernels, of tiles from first to last, GROUPS * SOME at most, summed over all their channels.
-   `again`: these are the kernels of last time. `to` (out) is where the result goes. */
+/* Products, with a panel of kernels, of tiles from first to last, GROUPS * SOME at most, summed over all their
+   channels. `again`: these are the kernels of last time. `to` (out) is where the result goes. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
@@ -118,7 +119,9 @@ static void write_pictures(
                 multiply_tiles(work, kernels, first > begin, tiles, x, first, last, y + o, out);
                 FOR_GROUPS(group, a, b)
                     for (long t = a; t < b; t++)
-                        write_tile(work->products[group] + (t - a) * LANES, y + o, bias ? bias + o : bias, out, plane(b - a), t);
+                        write_tile(
+                            work->products[group] + (t - a) * LANES, y + o, bias ? bias + o : bias, out, plane(b - a),
+                            t);
             }
         }
 }
@@ -197,8 +200,8 @@ static void write_kernel_gradients(
         }
 }
 
-/* The gradient of biases, of so many panels of products' gradients, or added to it: the products of the place (1, 1) of a
-   tile count once in each of its pixels, so that their gradient is the sum of the pixels'. */
+/* The gradient of biases, of so many panels of products' gradients, or added to it: the products of the place (1, 1)
+   of a tile count once in each of its pixels, so that their gradient is the sum of the pixels'. */
 static void write_bias_gradients(float *d_products, float *db, int add, struct grid dy) {
 #pragma omp for nowait
     for (long o = 0; o < dy.c; o += LANES) {
@@ -210,11 +213,11 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
     }
 }
 
-/* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw (or
-   NULL), for given pictures x, and of its biases, db (or NULL). */
+/* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw
+   (or NULL), for given pictures x, and of its biases, db (or NULL). */
 void PUBLIC(backward)(
-    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c, long o,
-    long edge, long threads) {
+    float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c,
+    long o, long edge, long threads) {
     float *outside = calloc(c, sizeof(float));
     long deep = QUARTERS * c, some = together(n, h, w, dw && deep > o ? deep : o);
     long of_x = dw ? numbers(grid_of_x(some, h, w, c, edge)) : 0, of_dy = numbers(grid_of_y(some, h, w, o));

@@ -1,14 +1,14 @@
-/* The transforms of Winograd's convolutions F(4 x 4, 3 x 3), and F(4 x 4, 2 x 2) where STRIDE is 2: pictures, kernels and
-   products to tiles and back.
+/* The transforms of Winograd's convolutions F(4 x 4, 3 x 3), and F(4 x 4, 2 x 2) where STRIDE is 2: pictures, kernels
+   and products to tiles and back.
 
    A convolution with SIDE x SIDE = 4 x 4 weights and stride 2 is one with 2 x 2 weights and stride 1: of a picture with
    four times the channels, its quarters, of which each has the pixels of even or of odd rows and columns.
 
-   Pictures are (n, h, w, c), kernels (number, SIDE, SIDE, c), all float32; outputs have multiples of 4 rows and columns,
-   inputs STRIDE times as many; c is a multiple of LANES. Tiles, counted over pictures, rows and columns, and kernels in
-   tiles lie in panels of LANES channels: (panels, PLACES, odd(count), LANES), with the quarters outside the channels.
-   One more of an even number of rows, so that the lines of a tile do not all fall into one set of the cache. Every
-   transform is one of lines of a tile, along the columns and then the rows, WIDTH channels at once. */
+   Pictures are (n, h, w, c), kernels (number, SIDE, SIDE, c), all float32; outputs have multiples of 4 rows and
+   columns, inputs STRIDE times as many; c is a multiple of LANES. Tiles, counted over pictures, rows and columns, and
+   kernels in tiles lie in panels of LANES channels: (panels, PLACES, odd(count), LANES), with the quarters outside the
+   channels. One more of an even number of rows, so that the lines of a tile do not all fall into one set of the cache.
+   Every transform is one of lines of a tile, along the columns and then the rows, WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -138,8 +138,9 @@ INLINE struct grid grid_of(long n, long h, long w, long c, long step, enum edge 
 }
 
 /* The picture, row and column of tile t. */
-#define PLACE(g, t)                                                                                              \
-    long across = g.w / g.step, one = g.h / g.step * across, i = g.step * (t % one / across), j = g.step * (t % across); \
+#define PLACE(g, t)                                                  \
+    long across = g.w / g.step, one = g.h / g.step * across;         \
+    long i = g.step * (t % one / across), j = g.step * (t % across); \
     long picture = t / one * g.h * g.w * g.c
 
 /* The pixels of a quarter under tile t of pictures x; `outside` for those that are none. */
