@@ -13,8 +13,10 @@ from tunit.errors import DataError
 from tunit.networks.average import follow
 from tunit.networks.funit import PatchDiscriminator
 from tunit.training import losses
+from tunit.training.descent import frozen, update
+from tunit.training.losses import Terms
 from tunit.training.state import Networks, Optimisers, TrainingState
-from tunit.training.step import Phase, Terms, discriminator_loss, frozen, update
+from tunit.training.step import Phase, discriminator_loss
 
 
 def funit_step(

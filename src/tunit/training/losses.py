@@ -19,6 +19,8 @@ from tunit.networks.gradients import gradients_of_inputs_only
 
 SMALLEST_PROBABILITY = 1e-10
 
+Terms = dict[str, Tensor]  # losses by name, on the device
+
 
 def full_precision(x: Tensor) -> torch.autocast:
     """A block in which operations on x's device keep their inputs' precision, although autocast may be on."""

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +24,7 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.data.pack import PackedPictures, open_packed
 from tunit.errors import ConfigError, TrainingError, TunitError
+from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.state import TrainingState
 from tunit.training.trainer import Evaluate, train
@@ -30,6 +32,8 @@ from tunit.training.trainer import Evaluate, train
 # The first may evaluate for hours while the others wait; whether they live is watched otherwise.
 PATIENCE = timedelta(days=7)
 SECONDS_TO_NOTICE = 20  # for the first to meet an exchange that fails, before it is ended
+# What all meet alike the first says, and ends the others, within this time.
+SECONDS_TO_SPEAK = 3
 
 
 def train_together(
@@ -158,14 +162,10 @@ def _accompany(rank: int, number: int, meeting: Path, folder: Path, resume: bool
     try:
         with meeting_of(rank, number, meeting, torch.device(config.run.device)):
             train(config, run, open_packed(run.data), resume=resume, quiet=True)
-    except TunitError as error:
-        # What all processes meet alike, the first says.
-        if isinstance(error, TrainingError) and "memory" in str(error):
-            print(f"tunit: process {rank + 1} of {number}: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
-    except RuntimeError as error:
-        if not first.is_alive():
-            sys.exit(1)
+    except Interrupted:
+        return
+    except (TunitError, RuntimeError, OSError) as error:
+        time.sleep(SECONDS_TO_SPEAK)
         print(f"tunit: process {rank + 1} of {number}: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
 

@@ -17,9 +17,11 @@ from tunit.networks.funit import PatchDiscriminator
 from tunit.networks.guide import Guidance
 from tunit.networks.semit import OctaveGenerator
 from tunit.training import losses
+from tunit.training.descent import frozen, update
 from tunit.training.funit_step import follow_both, generator_loss, update_both
+from tunit.training.losses import Terms
 from tunit.training.state import TrainingState
-from tunit.training.step import Phase, Terms, discriminator_loss, frozen, update
+from tunit.training.step import Phase, discriminator_loss
 
 
 def semit_step(

@@ -8,9 +8,10 @@ from tunit.config import Config
 from tunit.data.batches import Batch
 from tunit.networks.device import PRECISIONS
 from tunit.training.funit_step import funit_step
+from tunit.training.losses import Terms
 from tunit.training.semit_step import semit_step
 from tunit.training.state import TrainingState
-from tunit.training.step import Phase, Terms, train_step
+from tunit.training.step import Phase, train_step
 
 STEPS = {"tunit": train_step, "funit": funit_step, "semit": semit_step}  # by architecture
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.errors import TrainingError
-from tunit.training.step import Terms
+from tunit.training.losses import Terms
 
 
 class LossWindow:
