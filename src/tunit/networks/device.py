@@ -60,6 +60,8 @@ def prepare_machine(config: Config) -> torch.device:
     torch.set_num_threads(max(1, config.run.threads // world_size()))
     keep_freed_memory()
     device = choose_device(config.run.device)
+    # Shapes stay from step to step, so that it pays to try which of cuDNN's ways is the fastest.
+    torch.backends.cudnn.benchmark = device.type == "cuda"
     return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device
 
 
