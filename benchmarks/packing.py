@@ -13,8 +13,9 @@ import io
 import itertools
 import multiprocessing
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,33 +59,38 @@ def ours(data: bytes) -> np.ndarray:
     return fit_picture(decoded.image, SIZE, "stretch", box=decoded.box)
 
 
-WAYS = {"tunit": ours, "baseline": plain}
+def squares(way: Callable[[bytes], np.ndarray], folder: Path) -> list[np.ndarray]:
+    return [way(path.read_bytes()) for path in sorted(folder.iterdir())]
 
 
-def seconds_for(way: str, folder: Path) -> float:
-    """What one way takes for the files of a folder, to squares in memory."""
-    return seconds_of(lambda: [WAYS[way](path.read_bytes()) for path in sorted(folder.iterdir())])
+def decode(way: Callable[[bytes], np.ndarray], folder: Path) -> None:
+    squares(way, folder)
 
 
-def decoding(files: list[bytes], repeats: int) -> dict[str, Any]:
-    """Files to squares in memory, each way in a process of its own, as it would run.
+def compare_apart(
+    ours: Callable[[Path], None], baseline: Callable[[Path], None], folder: Path, **how: int
+) -> dict[str, Any]:
+    """`compare` of two ways with the files of a folder, each in a process of its own, as it would run.
 
     In one process the two disturb each other: what large numbers of bytes were freed before decides whether the C
     library gives memory back to the system. Where it does not, the baseline is spared 13,000 page faults for each
-    picture of 12 megapixels. That is measured too.
+    picture of 12 megapixels.
     """
-    difference = [np.abs(plain(data).astype(int) - ours(data)) for data in files]
-    with written(files) as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
-        process = {way: stack.enter_context(ProcessPoolExecutor(1, context)) for way in WAYS}
-        apart = compare(
-            *(lambda way=way: process[way].submit(seconds_for, way, folder).result() for way in WAYS),
-            work=len(files),
-            repeats=repeats,
+        a, b = (stack.enter_context(ProcessPoolExecutor(1, context)) for _ in range(2))
+        return compare(
+            lambda: a.submit(ours, folder).result(), lambda: b.submit(baseline, folder).result(), **how
         )
-        together = compare(
-            *(lambda way=way: seconds_for(way, folder) for way in WAYS), work=len(files), repeats=repeats
-        )
+
+
+def decoding(files: list[bytes], repeats: int) -> dict[str, Any]:
+    """Files to squares in memory, each way in its process; and both in one."""
+    difference = [np.abs(plain(data).astype(int) - ours(data)) for data in files]
+    how = {"work": len(files), "repeats": repeats}
+    with written(files) as folder:
+        apart = compare_apart(partial(decode, ours), partial(decode, plain), folder, **how)
+        together = compare(lambda: decode(ours, folder), lambda: decode(plain, folder), **how)
     return {
         "pictures": len(files),
         "bytes each": round(sum(map(len, files)) / len(files)),
@@ -110,24 +116,16 @@ def pack(folder: Path) -> None:
 
 
 def loop(folder: Path) -> None:
-    squares = [plain(path.read_bytes()) for path in sorted(folder.iterdir())]
     with tempfile.TemporaryFile() as file:
-        np.save(file, np.stack(squares))
+        np.save(file, np.stack(squares(plain, folder)))
 
 
 def whole_pack(files: list[bytes], repeats: int) -> dict[str, Any]:
-    """The whole of `pack_pictures`, folder to pack, against the plain loop from and to files, each in its process."""
-    with written(files) as folder, contextlib.ExitStack() as stack:
-        context = multiprocessing.get_context("spawn")
-        a, b = (stack.enter_context(ProcessPoolExecutor(1, context)) for _ in range(2))
+    """The whole of `pack_pictures`, folder to pack, against the plain loop from and to files."""
+    with written(files) as folder:
         return {
             "pictures": len(files),
-            **compare(
-                lambda: a.submit(pack, folder).result(),
-                lambda: b.submit(loop, folder).result(),
-                work=len(files),
-                repeats=repeats,
-            ),
+            **compare_apart(pack, loop, folder, work=len(files), repeats=repeats),
         }
 
 

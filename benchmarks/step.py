@@ -27,6 +27,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from flops import CountFlops
 from literal import LiteralStep
@@ -36,7 +37,6 @@ from tunit import native
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
-from tunit.distributed import share_of
 from tunit.networks.device import PRECISIONS, prepare_machine, resolve_machine
 from tunit.training import step as step_module
 from tunit.training.compiled import compile_networks
@@ -65,8 +65,7 @@ class Bench:
 
     def draw(self) -> Batch:
         x, x_plus = two_views(to_float(self.images), self.config.augment, torch.Generator().manual_seed(1))
-        own = share_of(len(x))
-        return make_batch(x[own], x_plus[own], torch.full((len(x),), -1))
+        return make_batch(x, x_plus, torch.full((len(x),), -1))
 
     def ours(self, phase: Phase) -> None:
         if self.state is None:
@@ -291,16 +290,7 @@ def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> 
     for number, threads in trials:
         settings = base | {"image_size": 32, "batch_size": 32, "threads": threads}
         with tempfile.TemporaryDirectory() as folder:
-            processes = [
-                get_context("spawn").Process(
-                    target=seconds_of_one, args=(rank, number, folder, settings, repeats)
-                )
-                for rank in range(number)
-            ]
-            for process in processes:
-                process.start()
-            for process in processes:
-                process.join()
+            spawn(seconds_of_one, (number, folder, settings, repeats), number)
             name = str(number) if number == threads else f"{number}, {threads} threads"
             found[name] = spread(json.loads((Path(folder) / "seconds.json").read_text()))
     return found

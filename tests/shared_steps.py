@@ -1,39 +1,22 @@
 """Steps on tiny networks in float64, of one process or of several that share each batch; run by spawned processes."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from tunit.config import Config
-from tunit.data.batches import Batches, make_batch
-from tunit.distributed import share_of
+from tiny_step import config_of, random_batch, random_state
+from tunit.data.batches import Batches
 from tunit.training import candidates
 from tunit.training.checkpoint import state_tensors
 from tunit.training.memory import try_step
 from tunit.training.processes import meeting_of
 from tunit.training.state import new_state
-from tunit.training.step import Phase, train_step
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
 
-SMALL = {
-    "image_size": 32,
-    "domains": 3,
-    "style_width": 16,
-    "guide_width": 4,
-    "generator_width": 4,
-    "discriminator_width": 4,
-    "queue_length": 24,
-    "guide_rate": 1e-3,
-    "generator_rate": 5e-4,
-    "discriminator_rate": 2e-4,
-    "average_decay": 0.9,
-    "temperature": 0.02,
-    "head_std": 0.3,
-}
 BATCH = 6
 # Settings, labels, and how many pictures G and D take at a time.
 CASES = {
@@ -51,39 +34,21 @@ CASES = {
 def three_steps(name):
     """The state's tensors, and the losses of every step, after three steps of a case."""
     overrides, y, micro_batch = CASES[name]
-    config = Config().with_overrides(SMALL | overrides)
-    state = new_state(config, torch.device("cpu"))
-    torch.manual_seed(7)
-    for network in state.networks.named().values():
-        network.double()
-        for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
-    state.queue = 0.3 * torch.randn(state.queue.shape, dtype=torch.float64)
-    losses = {}
+    config = config_of(
+        **overrides, micro_batch=micro_batch, precision="float32"
+    )  # that is, no other than float64
+    state, losses = random_state(config), {}
     for i in range(3):
-        g = torch.Generator().manual_seed(i)
-        x = F.interpolate(torch.randn(BATCH, 3, 8, 8, generator=g), scale_factor=4).tanh().double()
-        x_plus = 0.7 * x.flip(3) + 0.3 * torch.randn(x.shape, generator=g).tanh().double()
-        permutation = torch.randperm(BATCH, generator=g)
-        own = share_of(BATCH)
-        batch = make_batch(x[own], x_plus[own], torch.tensor(y))
+        batch, permutation = random_batch(i, list(y))
         phase = Phase(joint=i > 0, generator_average_follows=True, penalise=i % config.losses.r1_every == 0)
-        terms = train_step(
-            state,
-            batch,
-            permutation,
-            phase,
-            config.losses,
-            average_decay=config.optimisers.average_decay,
-            micro_batch=micro_batch,
-        )
+        terms = take_step(state, batch, permutation, phase, config)
         losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
     return state_tensors(state) | losses
 
 
 def chosen_head():
     """Which of E's domain heads is chosen, by pictures that the processes share."""
-    config = Config().with_overrides(SMALL | {"candidate_heads": 2})
+    config = config_of(candidate_heads=2)
     state = new_state(config, torch.device("cpu"))
     for guide in (state.networks.guide, state.networks.guide_average):
         guide.double()
@@ -104,10 +69,9 @@ def chosen_head():
 
 def share_the_steps(rank, number, folder):
     """One of `number` processes: writes what it has at the end of each case."""
-    sys.stderr.reconfigure(line_buffering=True)
     torch.set_num_threads(1)
     with meeting_of(rank, number, Path(folder) / "meeting", torch.device("cpu")):
         found = {name: three_steps(name) for name in CASES} | {"chosen head": chosen_head()}
         if rank == 0:  # what one of them tries does not wait for the others
-            try_step(Config().with_overrides(SMALL | {"precision": "float32"}), torch.device("cpu"), 2)
+            try_step(config_of(precision="float32"), torch.device("cpu"), 2)
         torch.save(found, Path(folder) / f"{rank}.pt")

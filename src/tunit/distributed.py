@@ -65,6 +65,8 @@ def all_gather(rows: Tensor, *, alike: bool = True) -> Tensor:
 
 
 class _AllGather(Function):
+    """(rows, alike) to the rows of all."""
+
     @staticmethod
     def forward(ctx: Any, rows: Tensor, alike: bool) -> Tensor:
         ctx.alike = alike

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from shared_steps import CASES, chosen_head, share_the_steps, three_steps
 from tiny_run import STEPS, flags, tiny_config, write_pictures
@@ -31,16 +32,7 @@ pytestmark = [
 def shared(request, tmp_path_factory):
     """What each of several processes has at the end of each case."""
     folder, number = tmp_path_factory.mktemp("shared"), request.param
-    context = multiprocessing.get_context("spawn")
-    others = [
-        context.Process(target=share_the_steps, args=(rank, number, str(folder)), daemon=True)
-        for rank in range(number)
-    ]
-    for process in others:
-        process.start()
-    for process in others:
-        process.join(300)
-    assert [process.exitcode for process in others] == [0] * number
+    spawn(share_the_steps, (number, str(folder)), number, daemon=True)  # raises what one of them does
     return [torch.load(folder / f"{rank}.pt") for rank in range(number)]
 
 

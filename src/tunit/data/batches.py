@@ -38,9 +38,14 @@ class Batch:
 
 
 def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
-    """A batch of x, x_plus: (b, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device."""
+    """A batch of x, x_plus: (B, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device.
+
+    Where several processes train together, all make the same batch, so that it does not depend on their number, and
+    each keeps its share of the pictures.
+    """
     index = None if index is None else index.to(x.device)
-    return Batch(x, x_plus, y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
+    own = share_of(len(x))
+    return Batch(x[own], x_plus[own], y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
 
 class Batches:
@@ -87,9 +92,7 @@ class Batches:
             pictures = self._streamed(stream, cursor, rows)
         cursors[stream] = cursor + size
         x, x_plus = two_views(to_float(pictures), self._augment, torch_generator(self._seed, "views", step))
-        # Where processes share a batch, all draw the same one, so that it does not depend on their number.
-        own = share_of(size)
-        return make_batch(x[own], x_plus[own], torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
+        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
         """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""

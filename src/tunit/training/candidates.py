@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tunit.data.batches import Batches
-from tunit.distributed import all_gather, as_first
+from tunit.distributed import as_first
 from tunit.networks.build import AnyGuide
 from tunit.networks.guide import Guide
 from tunit.training import losses
+from tunit.training.guide_step import of_all
 from tunit.training.state import TrainingState
 
 JUDGED = 1024  # pictures, in two views each, that the heads are judged by
@@ -34,7 +35,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     cursors: dict[str, int] = {}
     for i in range(-(-JUDGED // batch_size)):
         batch = batches.draw(FIRST_STEP + i, batch_size, cursors)
-        views.append((_of_all(_probabilities(guide, batch.x)), _of_all(_probabilities(guide, batch.x_plus))))
+        views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     guide.train(was_training)
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
     information = torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
@@ -45,17 +46,12 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
 
 
 def _probabilities(guide: AnyGuide, x: Tensor) -> Tensor:
-    """(1 + candidates, B, domains)."""
-    guidance = guide(x)
+    """(1 + candidates, B, domains), of the pictures x of all processes."""
+    guidance = of_all(guide(x))
     heads = [guidance.logits[None]]
     if guidance.candidate_logits is not None:
         heads.append(guidance.candidate_logits)
     return torch.cat(heads).softmax(2)
-
-
-def _of_all(p: Tensor) -> Tensor:
-    """The same of the pictures of all processes."""
-    return all_gather(p.transpose(0, 1)).transpose(0, 1)
 
 
 def _swap(state: TrainingState, candidate: int) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tunit.config import LossConfig
 from tunit.data.batches import Batch
-from tunit.distributed import all_gather, world_size
+from tunit.distributed import all_gather
 from tunit.networks.guide import Guidance
 from tunit.training import losses
 from tunit.training.descent import update
@@ -28,8 +28,6 @@ def guide_step(
 
 def of_all(view: Guidance) -> Guidance:
     """What E says of the whole batch, from what it says of this process's pictures."""
-    if world_size() == 1:
-        return view
     logits, style, over, candidates = view
     return Guidance(
         all_gather(logits),

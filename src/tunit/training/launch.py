@@ -13,7 +13,7 @@ from tunit.networks.device import choose_device, prepare_machine, resolve_machin
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
-from tunit.training.processes import check_processes, train_together
+from tunit.training.processes import check_processes, company
 from tunit.training.run_folder import (
     RunFolder,
     begin_run,
@@ -22,7 +22,7 @@ from tunit.training.run_folder import (
     write_picture_index,
 )
 from tunit.training.state import TrainingState
-from tunit.training.trainer import Evaluate
+from tunit.training.trainer import Evaluate, train
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[PackedPictures], None]
@@ -74,9 +74,8 @@ def start_run(
     if announce:
         announce(pictures)
     begin_run(run, config, source, pictures, choose_device(config.run.device))
-    return train_together(
-        config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet
-    )
+    with company(config, run):
+        return train(config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet)
 
 
 # What may change when a run resumes: nothing that the result of a step depends on, but its length.
@@ -132,15 +131,16 @@ def resume_run(
         write_picture_index(run.pictures, pictures)
     write_text(run.config, config.to_toml())
     started = bool(checkpoints(run.checkpoints))
-    return train_together(
-        config,
-        run,
-        pictures,
-        resume=started,
-        evaluate=evaluate,
-        evaluate_every=evaluate_every,
-        quiet=quiet,
-    )
+    with company(config, run, resume=started):
+        return train(
+            config,
+            run,
+            pictures,
+            resume=started,
+            evaluate=evaluate,
+            evaluate_every=evaluate_every,
+            quiet=quiet,
+        )
 
 
 def _pictures_of(

@@ -22,44 +22,17 @@ import torch
 import torch.distributed as dist
 
 from tunit.config import Config
-from tunit.data.pack import PackedPictures, open_packed
+from tunit.data.pack import open_packed
 from tunit.errors import ConfigError, TrainingError, TunitError
 from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
-from tunit.training.state import TrainingState
-from tunit.training.trainer import Evaluate, train
+from tunit.training.trainer import train
 
 # The first may evaluate for hours while the others wait; whether they live is watched otherwise.
 PATIENCE = timedelta(days=7)
 SECONDS_TO_NOTICE = 20  # for the first to meet an exchange that fails, before it is ended
 # What all meet alike the first says, and ends the others, within this time.
 SECONDS_TO_SPEAK = 3
-
-
-def train_together(
-    config: Config,
-    run: RunFolder,
-    pictures: PackedPictures,
-    *,
-    resume: bool = False,
-    evaluate: Evaluate | None = None,
-    evaluate_every: int = 0,
-    quiet: bool = False,
-) -> TrainingState:
-    """`trainer.train` by as many processes as the config says; returns the state, which is the same in all.
-
-    Raises TrainingError where one of them ends early, and what `train` raises.
-    """
-    with _company(config, run, resume):
-        return train(
-            config,
-            run,
-            pictures,
-            resume=resume,
-            evaluate=evaluate,
-            evaluate_every=evaluate_every,
-            quiet=quiet,
-        )
 
 
 def check_processes(config: Config) -> None:
@@ -91,8 +64,11 @@ def check_processes(config: Config) -> None:
 
 
 @contextmanager
-def _company(config: Config, run: RunFolder, resume: bool) -> Iterator[None]:
-    """While entered, the other processes are there; they train, and end when the training has ended."""
+def company(config: Config, run: RunFolder, *, resume: bool = False) -> Iterator[None]:
+    """While entered, the other processes of the config are there, each in `train`; they end when it has ended.
+
+    Raises TrainingError where one of them ends early.
+    """
     number = config.run.processes
     if number == 1:
         yield
