@@ -1,0 +1,83 @@
+import colorsys
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from tunit.evaluation import trivial
+
+
+def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
+    """`number` noisy pictures of each colour, and which colour each has."""
+    rng = np.random.default_rng(seed)
+    kinds = np.repeat(np.arange(len(colours)), number)
+    means = np.array(colours)[kinds][:, None, None, :]
+    return np.clip(means + rng.integers(-noise, noise + 1, (len(kinds), side, side, 3)), 0, 255).astype(
+        np.uint8
+    ), kinds
+
+
+def test_bins_are_those_of_the_standard_library():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
+    rgb[:300] = rgb[:300] // 64 * 85  # greys, pure colours, corners
+    expected = []
+    for red, green, blue in rgb.tolist():
+        hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
+        tiny = 1e-9  # the edges are ours by whole numbers, theirs by rounding
+        parts = int(hue * 12 + tiny) % 12, min(int(saturation * 4 + tiny), 3), min(int(value * 4 + tiny), 3)
+        expected.append((parts[0] * 4 + parts[1]) * 4 + parts[2])
+    assert trivial.hsv_bins(rgb).tolist() == expected
+
+
+def test_shares_of_a_picture_of_two_colours():
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    image[0, :, :3] = 255, 0, 0  # pure red: hue bin 0, saturation 3, value 3
+    shares = trivial.hsv_shares(image)
+    assert shares.shape == (1, 192)
+    assert shares[0, 15] == 0.75 and shares[0, 0] == 0.25  # red; black
+    assert shares.sum() == 1
+
+
+@pytest.mark.parametrize("answer", trivial.ANSWERS.values(), ids=trivial.ANSWERS.keys())
+def test_what_differs_plainly_is_told_apart_and_seeded(answer):
+    images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10), (20, 20, 250), (200, 200, 200)])
+    found = answer(images, 4, 0)
+    assert found.dtype == np.int64 and found.shape == (48,)
+    assert adjusted_rand_score(found, kinds) == 1
+    assert (answer(images, 4, 0) == found).all()
+
+
+def test_colours_do_not_see_where_they_are_and_pixels_do():
+    left = np.zeros((20, 16, 16, 3), np.uint8)
+    left[:, :, :8] = 255
+    images = np.concatenate([left, left[:, :, ::-1]])
+    sides = np.repeat([0, 1], 20)
+    assert adjusted_rand_score(trivial.pixels(images, 2, 0), sides) == 1
+    assert len(np.unique(trivial.hsv_histograms(images, 2, 0))) == 1
+
+
+@pytest.mark.parametrize("answer", trivial.ANSWERS.values(), ids=trivial.ANSWERS.keys())
+def test_few_alike_and_no_pictures(answer):
+    images, _ = flat_pictures([(200, 0, 0)], number=3)
+    assert set(answer(images, 10, 0)) <= {0, 1, 2}
+    assert (answer(images, 1, 2**40) == 0).all()
+    assert answer(images[:0], 3, 0).shape == (0,)
+    with pytest.raises(ValueError, match="at least 1"):
+        answer(images, 0, 0)
+
+
+def test_many_pictures_go_to_the_nearest_centre_of_a_part(monkeypatch):
+    images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10)], number=50)
+    monkeypatch.setattr(trivial, "MOST_FITTED", 30)
+    monkeypatch.setattr(trivial, "CHUNK", 7)
+    assert adjusted_rand_score(trivial.pixels(images, 2, 0), kinds) == 1
+
+
+def test_larger_pictures_are_averaged_for_pixels_and_thinned_for_colours():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+    blocks = images.reshape(2, 32, 8, 32, 8, 3).mean((2, 4)) / 255
+    expected = blocks.transpose(0, 3, 1, 2).reshape(2, -1)
+    assert np.abs(trivial._pixel_vectors(images) - expected).max() < 1e-6
+    assert (trivial.hsv_shares(images) == trivial.hsv_shares(images[:, ::2, ::2])).all()
