@@ -1,0 +1,146 @@
+"""What each piece of fast code gives to a whole training step: the step with and without it, in turns in one process.
+
+  python benchmarks/native.py                            # all sizes, one thread: half an hour
+  python benchmarks/native.py --sizes demo-32 --repeats 3
+
+Times are of the processor, not of the clock, so that other work on the machine counts little. What a piece gives is how
+much longer a step takes without it: the median over the turns, each beside the whole of the same turn.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from machine import write
+from paired import spread
+from tunit import native
+from tunit.config import read_config
+from tunit.data.augment import to_float, two_views
+from tunit.data.batches import make_batch
+from tunit.networks import convolution, filter_response, instance_norm
+from tunit.networks.device import keep_freed_memory
+from tunit.networks.layers import ReflectConv2d
+from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
+from tunit.training import optimisers
+from tunit.training.state import new_state
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
+
+ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
+# Preset or base, image size, batch size, phase; r1_every of the presets for CPUs is 16, of the paper 1.
+SIZES: dict[str, tuple[str, int, int, Phase]] = {
+    "demo-32, joint": ("demo", 32, 16, WITHOUT_R1),
+    "demo-32, joint with R1": ("demo", 32, 16, JOINT),
+    "demo-32, E alone": ("demo", 32, 128, ALONE),
+    "small-32, joint": ("small", 32, 16, WITHOUT_R1),
+    "small-32, E alone": ("small", 32, 128, ALONE),
+    "tables-64, joint": ("tables-64", 64, 16, WITHOUT_R1),
+    "tables-64, joint with R1": ("tables-64", 64, 16, JOINT),
+    "tables-64, E alone": ("tables-64", 64, 128, ALONE),
+    "paper-32, joint with R1": ("paper", 32, 32, JOINT),
+    "paper-64, joint with R1": ("paper", 64, 8, JOINT),
+}
+
+is_worth_it = convolution.is_worth_it
+
+
+def but(refused: Callable[[Tensor, Tensor], bool]) -> AbstractContextManager[Any]:
+    """Convolutions without those of a picture and kernels that are `refused`."""
+    return patch.object(
+        convolution, "is_worth_it", lambda x, w, edge: not refused(x, w) and is_worth_it(x, w, edge)
+    )
+
+
+def upsample_first(self: UpsamplingConv2d, x: Tensor) -> Tensor:
+    """The up-sampling convolution as it is written: of the large picture."""
+    large = torch.nn.functional.interpolate(x, scale_factor=2)
+    return ReflectConv2d.forward(self, large)
+
+
+PIECES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "anything in C": lambda: patch.object(native, "_library", lambda: None),
+    "Winograd, 3 x 3": lambda: but(lambda x, w: w.shape[-1] == 3 and x.shape[-1] > 2),
+    "Winograd, halving": lambda: but(lambda x, w: w.shape[-1] == 4),
+    "pictures of 2 x 2": lambda: but(lambda x, w: w.shape[-1] == 3 and x.shape[-1] == 2),
+    "instance norm": lambda: patch.object(instance_norm, "takes", lambda x: False),
+    "filter response norm": lambda: patch.object(filter_response, "takes", lambda x: False),
+    "optimisers": lambda: patch.object(optimisers, "_is_taken", lambda optimiser: False),
+    "up-sampling at the small size": lambda: patch.object(UpsamplingConv2d, "forward", upsample_first),
+}
+assert KERNEL == 5
+
+
+def measure(base: str, size: int, number: int, phase: Phase, repeats: int) -> dict[str, Any]:
+    """Seconds of the whole step, and without each piece; `repeats` turns."""
+    config = read_config(base).with_overrides(
+        {"image_size": size, "batch_size": number, "device": "cpu", "precision": "float32", "threads": 1}
+    )
+    state = new_state(config, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (number, size, size, 3), dtype=torch.uint8, generator=generator)
+    x, x_plus = two_views(to_float(images), config.augment, torch.Generator().manual_seed(1))
+    batch = make_batch(x, x_plus, torch.full((number,), -1))
+    permutation = torch.randperm(number, generator=generator)
+
+    def seconds(*without: str) -> float:
+        with ExitStack() as stack:
+            for name in without:
+                stack.enter_context(PIECES[name]())
+            began = time.process_time()
+            take_step(state, batch, permutation, phase, config)
+            return time.process_time() - began
+
+    seconds(), seconds("anything in C")
+    whole: list[float] = []
+    rows: dict[str, list[float]] = {name: [] for name in PIECES}
+    for _ in range(repeats):
+        before = seconds()
+        found = {name: seconds(name) for name in PIECES}
+        after = seconds()
+        whole += [before, after]
+        for name, value in found.items():
+            rows[name].append(value)
+    middle = statistics.median(whole)
+    return {
+        "whole step, seconds": spread(whole),
+        "without": {
+            name: {
+                "seconds": spread(values),
+                "longer by": round(statistics.median(values) / middle - 1, 4),
+                "longer by, least of each": round(min(values) / min(whole) - 1, 4),
+            }
+            for name, values in rows.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", nargs="+", default=[""], help="those whose names begin so")
+    parser.add_argument("--repeats", type=int, default=15, help="turns; a third of it at the paper's widths")
+    parser.add_argument("--name", default="native", help="of the result file")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()  # as training does
+    result: dict[str, Any] = {}
+    for name, (base, size, number, phase) in SIZES.items():
+        if name.startswith(tuple(args.sizes)):
+            repeats = max(1, args.repeats // 3) if base == "paper" else args.repeats
+            result[name] = measure(base, size, number, phase, repeats)
+            print(name, result[name]["whole step, seconds"], flush=True)
+            for piece, found in result[name]["without"].items():
+                print(f"  without {piece}: {found['longer by']:+.1%}", flush=True)
+            write(args.name, result)
+
+
+if __name__ == "__main__":
+    main()
