@@ -26,7 +26,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/chart.py
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12), (3, 13)) else "tunit needs Python 3.11 or newer, this is %d.%d: call make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12), (3, 13)) else "tunit needs Python 3.11, 3.12 or 3.13, this is %d.%d: call make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by itself: with it in place nothing else draws in another build.

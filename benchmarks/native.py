@@ -3,8 +3,9 @@
   python benchmarks/native.py                            # all sizes, one thread: half an hour
   python benchmarks/native.py --sizes demo-32 --repeats 3
 
-Times are of the processor, not of the clock, so that other work on the machine counts little. What a piece gives is how
-much longer a step takes without it: the median over the turns, each beside the whole of the same turn.
+Times are of the CPU, not of the clock, so that other work on the machine counts little. What a piece gives is how much
+longer a step takes without it: the median over pairs of a step with it and one without, each taken right after the
+other; and the least time without over the least time with, which a busy machine disturbs least of all.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from tunit import native
 from tunit.config import read_config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import make_batch
+from tunit.machine import keep_freed_memory
 from tunit.networks import convolution, filter_response, instance_norm
-from tunit.networks.device import keep_freed_memory
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
 from tunit.training import optimisers
@@ -98,25 +99,20 @@ def measure(base: str, size: int, number: int, phase: Phase, repeats: int) -> di
             return time.process_time() - began
 
     seconds(), seconds("anything in C")
-    whole: list[float] = []
-    rows: dict[str, list[float]] = {name: [] for name in PIECES}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in PIECES}
     for _ in range(repeats):
-        before = seconds()
-        found = {name: seconds(name) for name in PIECES}
-        after = seconds()
-        whole += [before, after]
-        for name, value in found.items():
-            rows[name].append(value)
-    middle = statistics.median(whole)
+        for name in PIECES:
+            pairs[name].append((seconds(), seconds(name)))
+    whole = [pair[0] for found in pairs.values() for pair in found]
     return {
         "whole step, seconds": spread(whole),
         "without": {
             name: {
-                "seconds": spread(values),
-                "longer by": round(statistics.median(values) / middle - 1, 4),
-                "longer by, least of each": round(min(values) / min(whole) - 1, 4),
+                "seconds": spread([without for _, without in found]),
+                "longer by": round(statistics.median(without / all_ for all_, without in found) - 1, 4),
+                "longer by, least of each": round(min(without for _, without in found) / min(whole) - 1, 4),
             }
-            for name, values in rows.items()
+            for name, found in pairs.items()
         },
     }
 
@@ -138,7 +134,8 @@ def main() -> None:
             result[name] = measure(base, size, number, phase, repeats)
             print(name, result[name]["whole step, seconds"], flush=True)
             for piece, found in result[name]["without"].items():
-                print(f"  without {piece}: {found['longer by']:+.1%}", flush=True)
+                longer, least = found["longer by"], found["longer by, least of each"]
+                print(f"  without {piece}: {longer:+.1%}, least of each {least:+.1%}", flush=True)
             write(args.name, result)
 
 

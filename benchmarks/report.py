@@ -17,9 +17,9 @@ from tunit.config import read_config
 from tunit.data.creatures import write_creatures
 from tunit.data.pack import pack_pictures
 from tunit.data.settings import pack_settings
-from tunit.networks.device import resolve_machine
 from tunit.networks.model_file import save_model
 from tunit.report.write import write_report
+from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder, begin_run
 from tunit.training.samples import model_of
 from tunit.training.state import new_state

@@ -13,7 +13,6 @@ The literal step (literal.py) is eager float32 with every pass spelt out. Ours r
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -37,10 +36,12 @@ from tunit import native
 from tunit.config import Config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import Batch, make_batch
-from tunit.networks.device import PRECISIONS, prepare_machine, resolve_machine
+from tunit.data.workers import usable_cores
+from tunit.machine import PRECISIONS
 from tunit.training import step as step_module
 from tunit.training.compiled import compile_networks
 from tunit.training.processes import meeting_of
+from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
@@ -281,7 +282,7 @@ def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> 
 
     On a processor one process with all threads is beside them.
     """
-    most = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
+    most = torch.cuda.device_count() if device.type == "cuda" else usable_cores()
     found: dict[str, Any] = {}
     numbers = [2**i for i in range(most.bit_length()) if 2**i <= most]
     trials = [(number, number) for number in numbers]

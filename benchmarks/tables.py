@@ -21,7 +21,7 @@ from tunit.experiments.pictures import Split
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE
 from tunit.experiments.tables import TABLES
-from tunit.networks.device import resolve_machine
+from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
 from tunit.training.steps import take_step

@@ -10,7 +10,6 @@ the same JPEGs and write PNGs. The networks are untrained (their speed does not 
 import argparse
 import contextlib
 import itertools
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from machine import write
 from paired import compare
 from tunit.cli import main as tunit
 from tunit.config import NetworkConfig
+from tunit.data.workers import usable_cores
 from tunit.networks.build import build_generator, build_guide
 from tunit.networks.generator import Generator
 from tunit.networks.model_file import Model, load_model, save_model
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few pictures, few repeats")
     parser.add_argument("--pictures", type=int)
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     args = parser.parse_args()
     number = args.pictures or (8 if args.quick else 64)
     torch.set_num_threads(args.threads)

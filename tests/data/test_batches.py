@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tunit import machine
 from tunit.config import AugmentConfig
-from tunit.data import memory
 from tunit.data.augment import to_float
 from tunit.data.batches import Batch, Batches, batch_permutation, make_batch
 from tunit.data.randomness import numpy_generator, seed_of, torch_generator
@@ -166,13 +166,13 @@ def test_a_wrong_guess_changes_nothing() -> None:
 
 
 def test_pictures_stay_on_the_device_where_a_share_of_its_memory_holds_them(monkeypatch: Any) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * images().nbytes)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 4 * images().nbytes)
     assert isinstance(batches()._images, torch.Tensor)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * images().nbytes - 1)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 4 * images().nbytes - 1)
     assert isinstance(batches()._images, np.ndarray)
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 10**9) if device == gpu else None)
-    assert memory.room_for_pictures(gpu) == 200
+    assert machine.room_for_pictures(gpu) == 200
 
 
 def test_resident_pictures_are_a_copy() -> None:

@@ -7,13 +7,13 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.batches import make_batch
+from tunit.machine import is_out_of_memory
 from tunit.training import memory, steps
 from tunit.training.memory import (
     KeptMemory,
     checkpoint_activations,
     fits_in,
     fitting_batch,
-    is_out_of_memory,
     largest_batch,
     step_bytes,
 )

@@ -16,11 +16,11 @@ from shared_steps import CASES, chosen_head, share_the_steps, three_steps
 from tiny_run import STEPS, flags, tiny_config, write_pictures
 from tunit.data.batches import Batches
 from tunit.errors import ConfigError, TrainingError
-from tunit.networks.device import resolve_machine
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import processes
 from tunit.training.launch import resume_run, start_run
 from tunit.training.processes import check_processes
+from tunit.training.resources import resolve_machine
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -6,7 +6,7 @@ import torch
 from tiny_model import WIDTH, noise, save_tiny, tiny_model, to_input, write
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.networks.device import check_compiler
+from tunit.machine import check_compiler
 from tunit.translation.networks import networks_for
 
 CPU = torch.device("cpu")

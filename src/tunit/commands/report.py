@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit report`."""
-    from tunit.networks.device import choose_device
+    from tunit.machine import choose_device
     from tunit.report.write import write_report
 
     path = write_report(args.model, args.out, seed=args.seed, device=choose_device(args.device))

@@ -132,7 +132,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
         return None
     from tunit.evaluation.during_training import Evaluator, check_held
     from tunit.evaluation.feature_networks import load_feature_network
-    from tunit.networks.device import choose_device
+    from tunit.machine import choose_device
     from tunit.training.run_folder import RunFolder
 
     if args.held_back is not None:

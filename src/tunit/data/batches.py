@@ -15,10 +15,10 @@ from torch import Tensor
 
 from tunit.config import AugmentConfig
 from tunit.data.augment import to_float, two_views
-from tunit.data.memory import room_for_pictures
 from tunit.data.randomness import numpy_generator, torch_generator
 from tunit.distributed import share_of
 from tunit.errors import DataError
+from tunit.machine import room_for_pictures
 
 STREAMS = ("all", "labelled", "unlabelled")
 

@@ -6,7 +6,6 @@ the error of a translation is measured against it rather than guessed.
 """
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +28,7 @@ from tunit.data.creature_factors import (
     sample_creatures,
 )
 from tunit.data.creature_species import LOOKS
+from tunit.data.workers import usable_cores
 from tunit.errors import DataError
 
 __all__ = [
@@ -71,7 +71,7 @@ def draw(creature: Creature, size: int) -> Drawing:
 def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> Iterator[Drawing]:
     """The drawings in order, from `workers` processes where these save time."""
     if workers is None:
-        workers = (os.cpu_count() or 1) if len(creatures) * size * size >= _POOL_PAYS else 1
+        workers = usable_cores() if len(creatures) * size * size >= _POOL_PAYS else 1
     done = 0
     if workers > 1 and len(creatures) > 1:
         # Processes start afresh: a fork of a process that runs torch's threads may hang.

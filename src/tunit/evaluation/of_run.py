@@ -17,7 +17,7 @@ from tunit.evaluation.inputs import (
     with_classes_of,
 )
 from tunit.evaluation.truth import truth_test_beside
-from tunit.networks.device import choose_device
+from tunit.machine import choose_device
 from tunit.networks.model_file import load_model
 from tunit.networks.tensor_file import write_text
 

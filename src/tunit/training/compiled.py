@@ -7,7 +7,7 @@ optimiser step would move E_C, which it must leave alone.
 
 import torch
 
-from tunit.networks.device import check_compiler
+from tunit.machine import check_compiler
 from tunit.networks.guide import Guide
 from tunit.training.state import Networks
 

@@ -9,11 +9,12 @@ from tunit.data.pack import PackedPictures, open_packed, pack_pictures
 from tunit.data.settings import pack_settings
 from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.networks.device import choose_device, prepare_machine, resolve_machine
+from tunit.machine import choose_device
 from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
 from tunit.training.processes import check_processes, company
+from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import (
     RunFolder,
     begin_run,

@@ -9,9 +9,9 @@ from torch.utils.checkpoint import checkpoint
 
 from tunit.config import Config
 from tunit.data.batches import make_batch
-from tunit.data.memory import available_bytes
 from tunit.distributed import alone
 from tunit.errors import TrainingError
+from tunit.machine import available_bytes
 from tunit.training.state import Networks, TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
@@ -19,13 +19,6 @@ from tunit.training.steps import take_step
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of a processor's available memory that a step may fill
 _TRIED = 2, 4  # pictures, from which a processor's need is extrapolated
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on a processor."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:

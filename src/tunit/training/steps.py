@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tunit.config import Config
 from tunit.data.batches import Batch
-from tunit.networks.device import PRECISIONS
+from tunit.machine import PRECISIONS
 from tunit.training.funit_step import funit_step
 from tunit.training.losses import Terms
 from tunit.training.semit_step import semit_step

@@ -13,7 +13,7 @@ from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.distributed import all_gather, as_first, is_first
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.networks.device import prepare_machine
+from tunit.machine import is_out_of_memory
 from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.training.candidates import choose_domain_head
@@ -21,7 +21,8 @@ from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.compiled import compile_networks
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
-from tunit.training.memory import checkpoint_activations, is_out_of_memory, out_of_memory
+from tunit.training.memory import checkpoint_activations, out_of_memory
+from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tunit.networks.device import check_compiler
+from tunit.machine import check_compiler
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import Model
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tunit.data.augment import to_uint8
 from tunit.errors import ConfigError, DataError
-from tunit.networks.device import PRECISIONS, choose_device
+from tunit.machine import PRECISIONS, choose_device
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import TENSORS, Model, load_model
 from tunit.translation.networks import networks_for

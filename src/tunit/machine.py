@@ -1,18 +1,22 @@
-"""Where and how precisely the networks run: the config's device, precision and threads, resolved."""
+"""The machine that the networks run on: its devices, precisions and memory; its cores: data/workers.py."""
 
 import ctypes
-import os
+import platform
+from pathlib import Path
 
 import torch
 
-from tunit.config import Config
-from tunit.distributed import rank, world_size
 from tunit.errors import ConfigError
 
 # Names of glibc's settings, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Of convolutions and matrices, by name.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+UNKNOWN = 2**32  # bytes that are assumed where the system does not say
+PICTURES_SHARE = (
+    0.25  # of the free memory that pictures may fill; networks and their activations need the rest
+)
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,39 +45,41 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
-def resolve_machine(config: Config) -> Config:
-    """A copy whose precision, threads and processes are this machine's, so that a resumed run repeats them."""
-    device = choose_device(config.run.device)
-    threads = config.run.threads or len(os.sched_getaffinity(0))
-    precision = choose_precision(config.run.precision, device)
-    processes = config.run.processes or (torch.cuda.device_count() if device.type == "cuda" else 1)
-    return config.with_overrides(
-        {"device": str(device), "precision": precision, "threads": threads, "processes": processes}
-    )
-
-
-def prepare_machine(config: Config) -> torch.device:
-    """The device of a resolved config, with its number of threads, and memory that is kept between steps.
-
-    Where several processes train together, each has its share of the threads, and a GPU of its own.
-    """
-    torch.set_num_threads(max(1, config.run.threads // world_size()))
-    keep_freed_memory()
-    device = choose_device(config.run.device)
-    # Shapes stay from step to step, so that it pays to try which of cuDNN's ways is the fastest.
-    torch.backends.cudnn.benchmark = device.type == "cuda"
-    return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device
-
-
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed, which it would return to the system and fetch anew in each step.
 
-    A step on a processor takes about 5 % less for it. Without effect where the C library is not glibc.
+    A step on a CPU takes about 5 % less for it. Without effect where the C library is not glibc.
     """
+    if (
+        platform.system() != "Linux"
+    ):  # elsewhere there is no glibc, and on Windows no library of the process itself
+        return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def available_bytes() -> int:
+    """The memory that this machine has to give, as far as the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return UNKNOWN
+
+
+def room_for_pictures(device: torch.device) -> int:
+    """The bytes of pictures that may stay on `device`."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    return int(PICTURES_SHARE * free)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def check_compiler(device: torch.device) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from tunit.config import Config
 from tunit.errors import ConfigError
-from tunit.networks.device import choose_device, choose_precision, resolve_machine
+from tunit.machine import choose_device, choose_precision
+from tunit.training.resources import resolve_machine
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps", "cuda:99", "meta"])
@@ -30,7 +31,7 @@ def test_the_machine_is_resolved_once_and_for_all():
 
 KEPT = """
 import resource, torch
-from tunit.networks.device import keep_freed_memory
+from tunit.machine import keep_freed_memory
 torch.set_num_threads(1)
 keep_freed_memory()
 found = []
