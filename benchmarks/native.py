@@ -3,9 +3,9 @@
   python benchmarks/native.py                            # all sizes, one thread: half an hour
   python benchmarks/native.py --sizes demo-32 --repeats 3
 
-Times are of the CPU, not of the clock, so that other work on the machine counts little. What a piece gives is how much
-longer a step takes without it: the median over pairs of a step with it and one without, each taken right after the
-other; and the least time without over the least time with, which a busy machine disturbs least of all.
+Times are of the CPU, not of the clock, so that other work on the machine counts little. What a piece gives is how
+much longer a step takes without it: the median over pairs of a step with it and one without, each taken right
+after the other; and the least time without over the least time with, which a busy machine disturbs least of all.
 """
 
 import argparse
