@@ -25,9 +25,9 @@ from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
+from tunit.files import write_text
 from tunit.machine import choose_device
 from tunit.networks.model_file import Model, load_model
-from tunit.networks.tensor_file import write_text
 from tunit.report.write import write_report
 from tunit.training.launch import start_run
 from tunit.training.resources import prepare_machine, resolve_machine

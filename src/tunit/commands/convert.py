@@ -127,7 +127,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
     import torch
 
     from tunit._version import __version__
-    from tunit.networks.tensor_file import write_text
+    from tunit.files import write_text
 
     write_text(run.config, imported.config.to_toml())
     about = {

@@ -140,8 +140,8 @@ def _compare_folders(args: argparse.Namespace) -> int:
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
     from tunit.evaluation.inputs import pack_held, square_settings
+    from tunit.files import write_text
     from tunit.machine import choose_device
-    from tunit.networks.tensor_file import write_text
 
     network = load_feature_network(
         args.features, preprocessing=args.preprocessing, device=choose_device(args.device)

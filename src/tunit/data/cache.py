@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
+from tunit.files import clear_leftovers, replacing
 
 PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
@@ -126,9 +127,9 @@ def locked(cache: Path) -> Iterator[None]:
 
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(marker, fcntl.LOCK_EX)
-                for name in (PIXELS, INDEX):
-                    for stale in cache.glob(f"{name}.*.part"):
-                        stale.unlink(missing_ok=True)
+                for stale in cache.glob(f"{PIXELS}.*.part"):
+                    stale.unlink(missing_ok=True)
+                clear_leftovers(cache)
         yield
 
 
@@ -175,17 +176,10 @@ def install(cache: Path, pixels: Path, index: Index) -> None:
     """Make finished pixels and their index the content of the cache; until the last step there is none."""
     content = {"format": _FORMAT, "version": _VERSION, **vars(index)}
     content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
-    part = cache / f"{INDEX}.{os.getpid()}.part"
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(cache / INDEX) as part:
+        part.write_text(json.dumps(content), encoding="utf-8")
         (cache / INDEX).unlink(missing_ok=True)
         pixels.replace(cache / PIXELS)
-        part.replace(cache / INDEX)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _npy_header(count: int, size: int) -> bytes:

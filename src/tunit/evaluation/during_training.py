@@ -12,8 +12,8 @@ from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.inputs import labelled, pack_held, square_settings, training_pictures
 from tunit.evaluation.intervals import Figure
+from tunit.files import write_text
 from tunit.networks.model_file import Model, save_model
-from tunit.networks.tensor_file import write_text
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 from tunit.training.state import TrainingState

@@ -17,9 +17,9 @@ from tunit.evaluation.inputs import (
     with_classes_of,
 )
 from tunit.evaluation.truth import truth_test_beside
+from tunit.files import write_text
 from tunit.machine import choose_device
 from tunit.networks.model_file import load_model
-from tunit.networks.tensor_file import write_text
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
 

@@ -18,6 +18,7 @@ from tunit.experiments.labels import labelled_share, labels_for
 from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE, Experiment, Table, chosen
+from tunit.files import write_text
 from tunit.networks.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
@@ -58,7 +59,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = pri
     say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
     train_to_end(train, folder / "run", config)
     outcome = _measured(row, plan, split, config, folder, held, seed)
-    done.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
+    write_text(done, json.dumps(outcome, indent=2) + "\n")
     return outcome
 
 

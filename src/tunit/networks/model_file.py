@@ -10,8 +10,9 @@ from torch import Tensor
 from tunit._version import __version__
 from tunit.config import NetworkConfig
 from tunit.errors import RunError
+from tunit.files import write_text
 from tunit.networks.build import AnyGenerator, AnyGuide, build_generator, build_guide
-from tunit.networks.tensor_file import read_tensors, write_tensors, write_text
+from tunit.networks.tensor_file import read_tensors, write_tensors
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 1

@@ -4,7 +4,6 @@ safetensors notices a truncated file; the checksum notices any other damage.
 """
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +14,27 @@ from safetensors.torch import save_file
 from torch import Tensor, uint8
 
 from tunit.errors import RunError
+from tunit.files import replacing, writable
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON values of `about`; until it is whole, `path` does not change."""
+    """Write `tensors` and the JSON values of `about`; until it is whole, `path` does not change.
+
+    Raises RunError where it cannot be written.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     header = {"about": text, "crc32": str(_checksum(plain, text))}
-    partial = path.with_name(path.name + ".partial")
-    save_file(plain, partial, metadata=header)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with writable(path), replacing(path) as partial:
+        partial.touch()
+        mode = (
+            partial.stat().st_mode
+        )  # as the user wants new files; safetensors' own are closed to all others
+        try:
+            save_file(plain, partial, metadata=header)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+        partial.chmod(mode)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -56,10 +64,3 @@ def _checksum(tensors: Mapping[str, Tensor], about: str) -> int:
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
         crc = zlib.crc32(tensor.reshape(-1).view(dtype=uint8).numpy().data, crc)
     return crc
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from tunit.errors import RunError
+from tunit.files import write_text
 from tunit.networks.model_file import load_model
-from tunit.networks.tensor_file import write_text
 from tunit.report.contents import gather
 from tunit.report.page import render
 from tunit.training.run_folder import RunFolder

@@ -9,8 +9,8 @@ from tunit.data.pack import PackedPictures, open_packed, pack_pictures
 from tunit.data.settings import pack_settings
 from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
+from tunit.files import write_text
 from tunit.machine import choose_device
-from tunit.networks.tensor_file import write_text
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
 from tunit.training.processes import check_processes, company

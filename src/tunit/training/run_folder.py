@@ -1,6 +1,7 @@
 """The folder of a run: what is where, and how it begins."""
 
 import csv
+import io
 import json
 import platform
 import shutil
@@ -18,7 +19,7 @@ from tunit._version import __version__
 from tunit.config import Config, read_config
 from tunit.data.pack import PackedPictures
 from tunit.errors import RunError
-from tunit.networks.tensor_file import write_text
+from tunit.files import write_text
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,9 @@ def write_picture_index(path: Path, pictures: PackedPictures) -> None:
     rows: list[Sequence[str]] = [("picture", "label", "hash")]
     for name, label, digest in zip(pictures.names, pictures.labels, pictures.hashes, strict=True):
         rows.append((name, pictures.classes[label] if label >= 0 else "", digest))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:

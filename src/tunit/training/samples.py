@@ -1,5 +1,6 @@
 """What a run shows of itself: sample grids, and the model for inference with its domains' average styles."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tunit.data.augment import to_float, to_uint8
 from tunit.data.galleries import matrix
 from tunit.data.pack import PackedPictures
 from tunit.data.randomness import numpy_generator
+from tunit.files import writable, write_bytes
 from tunit.networks.build import build_generator, build_guide
 from tunit.networks.domain_styles import average_styles
 from tunit.networks.model_file import Model
@@ -73,7 +75,10 @@ def write_samples(folder: Path, state: TrainingState, pictures: PackedPictures, 
     results = [[Image.fromarray(picture) for picture in to_uint8(row).cpu().numpy()] for row in out]
     enlarge = ENLARGE if config.data.image_size <= SMALL else 1
     grid = matrix(shown[:number], shown[number:], results, enlarge=enlarge, gap=0)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{state.step:08d}.png"
-    grid.save(path)
+    encoded = io.BytesIO()
+    grid.save(encoded, "PNG")
+    with writable(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, encoded.getvalue())
     return path

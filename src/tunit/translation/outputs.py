@@ -2,7 +2,6 @@
 
 import io
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +12,7 @@ from tunit.data.decode import PictureError
 from tunit.data.left_out import printable
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.errors import DataError
+from tunit.files import reason_of, replacing
 
 FORMATS = ("png", "jpg", "webp", "keep")
 _LOSSY: dict[str, Any] = {"quality": 95}
@@ -85,18 +85,15 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
-    # Not the file's own name, which may be as long as can be; one for each thread that writes.
-    partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(
+            path, durable=False
+        ) as partial:  # flushing each of thousands takes longer than making them
             partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         name = printable(str(path))
-        raise DataError(f"{name} cannot be written ({error.strerror}): give another --out") from None
+        raise DataError(f"{name} cannot be written ({reason_of(error)}): give another --out") from None
 
 
 def _with_suffix(name: str, kind: str) -> str:

@@ -4,7 +4,6 @@ Such a file is a pickle, which may name any Python function to call. It is read 
 unpickler, which knows tensors and plain containers only, so that a file of unknown origin cannot run anything.
 """
 
-import os
 import pickle
 import re
 import warnings
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from tunit.errors import RunError
+from tunit.files import replacing, writable
 
 NEWEST = "checkpoint.txt"  # its last line names the newest file of a folder
 ZIP, LEGACY_PICKLE = b"PK", b"\x80"  # how files of torch.save begin, from PyTorch 1.6 on and before
@@ -77,18 +77,12 @@ def read_published(path: Path) -> dict[str, Any]:
 
 def write_published(path: Path, content: Mapping[str, Any]) -> None:
     """`torch.save`, atomically: until the file is whole, `path` does not change."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(
-            f"{path} cannot be written ({error}): check the folder and the space on its disk"
-        ) from None
+    with writable(path), replacing(path) as partial:
+        try:
+            with partial.open("wb") as file:
+                torch.save(dict(content), file)
+        except RuntimeError as error:  # of PyTorch's writer, in which the system's own is lost
+            raise OSError(str(error).partition("\n")[0]) from None
 
 
 def _check_sums(path: Path) -> None:
