@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tunit import __version__
+from tunit import RunError, Translator, __version__
 from tunit.cli import COMMANDS, build_parser, main
 from tunit.config import all_fields
+from tunit.data.sources import find_pictures
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -112,3 +114,49 @@ def test_config_shows_what_a_preset_changes(capsys):
     assert capsys.readouterr().out == ""
     assert main(["config", "demo", "--changes"]) == 0
     assert "losses.r1_weight: 0.2 (paper: 10.0)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "p", "--out", "r", "--bach-size", "8"], "unknown flag --bach-size: did you mean '--batch-size'?"),
+        (["train", "p", "--ot=r"], "unknown flag --ot: did you mean '--out'?"),
+        (["translate", "r", "--refrence", "x.png"], "unknown flag --refrence: did you mean '--reference'?"),
+        (["prepare", "p", "-out", "x"], "unknown flag -out: did you mean '--out'?"),
+        (["prepare", "p", "--image_size", "64"], "did you mean '--image-size'?"),
+        (["prepare", "p", "--zzzzqqq"], "unknown flag --zzzzqqq: tunit prepare --help shows all"),
+        (["trian", "p"], "COMMAND is 'trian': take one of demo, creatures,"),
+        (["translate", "r", "a", "--domain", "1", "--out", "o", "--fit", "stretched"], "did you mean 'stretch'?"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_word_is_answered_with_the_nearest(words, sentence, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_beginnings_of_flags_and_odd_values_stay_as_they_were(tmp_path, capsys):
+    assert main(["prepare", str(tmp_path), "--image-si", "64", "--label-column", "a b --c"]) == 2
+    assert "holds no picture" in capsys.readouterr().err  # all words were understood
+    assert main(["demo", "--minutes", "-1"]) == 2
+    assert "--minutes is -1" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["creatures", "~/c", "--number", "5", "--size", "32"]) == 0
+    (tmp_path / "home/list.txt").write_text("c/pictures/00001.png\n")
+    (tmp_path / "home/mine.toml").write_text("base = '~/other.toml'\n[data]\nimage_size = 64\n")
+    (tmp_path / "home/other.toml").write_text("[data]\nfit = 'crop'\n")
+    words = ["prepare", "~/list.txt", "--out=~/pack", "--preset=~/mine.toml", "--workers", "1"]
+    assert main(words) == 0
+    assert "1 pictures at 64 x 64" in capsys.readouterr().out
+    assert (tmp_path / "home/pack/pictures.npy").is_file()
+    assert not (tmp_path / "~").exists()
+    assert len(find_pictures(Path("~/c")).pictures) == 5
+    with pytest.raises(RunError, match="home/nothing"):
+        Translator.load("~/nothing")

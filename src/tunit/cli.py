@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from tunit._version import __version__
+from tunit.arguments import Parser, expand_paths
 from tunit.errors import TunitError
+from tunit.printing import remark, steady_streams
 
 COMMANDS = (
     "demo",
@@ -26,7 +28,7 @@ INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tunit",
         description="Truly unsupervised image-to-image translation: finds the kinds in a folder of unlabelled "
         "pictures, and redraws any picture in the style of any other.",
@@ -49,14 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    steady_streams()
+    args = expand_paths(build_parser().parse_args(argv))
     try:
         return int(args.run(args))
     except TunitError as error:
-        print(f"tunit: {error}", file=sys.stderr)
+        remark(error)
         return 2
     except KeyboardInterrupt:
-        print("tunit: interrupted", file=sys.stderr)
+        remark("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return 0

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 from tunit.config_sections import (
@@ -30,6 +29,7 @@ from tunit.config_sections import (
     ScheduleConfig,
 )
 from tunit.errors import ConfigError
+from tunit.paths import home
 
 __all__ = [
     "AugmentConfig",
@@ -211,14 +211,14 @@ def _read_table(preset: str) -> dict[str, Any]:
     shipped = preset_names()
     if preset in shipped:
         file: Traversable = resources.files("tunit") / "presets" / f"{preset}.toml"
-    elif Path(preset).is_file():
-        file = Path(preset)
+    elif home(preset).is_file():
+        file = home(preset)
     else:
         raise ConfigError(
             f"{preset!r} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
         )
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
 

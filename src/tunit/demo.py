@@ -28,6 +28,7 @@ from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, tran
 from tunit.files import write_text
 from tunit.machine import choose_device
 from tunit.networks.model_file import Model, load_model
+from tunit.printing import show
 from tunit.report.write import write_report
 from tunit.training.launch import start_run
 from tunit.training.resources import prepare_machine, resolve_machine
@@ -70,7 +71,7 @@ class Summary:
 
 
 def run_demo(
-    out: Path, *, minutes: float = MINUTES, seed: int = 0, overwrite: bool = False, say: Say = print
+    out: Path, *, minutes: float = MINUTES, seed: int = 0, overwrite: bool = False, say: Say = show
 ) -> Summary:
     """Draw creatures, find their domains, train, translate and measure, within about `minutes`.
 

@@ -3,9 +3,14 @@
 Each message is one sentence: the thing, its value, the remedy. The command line prints it and exits with 2.
 """
 
+from tunit.printing import printable
+
 
 class TunitError(Exception):
-    """Anything that the user can mend; the base of all errors below."""
+    """Anything that the user can mend; the base of all errors below. Names in its message are made printable."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(part) if isinstance(part, str) else part for part in args))
 
 
 class ConfigError(TunitError):

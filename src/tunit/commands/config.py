@@ -7,6 +7,8 @@ tunit config demo --changes  only what differs from the paper's setting
 
 import argparse
 
+from tunit.printing import show
+
 HELP = "show the presets and their settings"
 
 
@@ -21,15 +23,15 @@ def run(args: argparse.Namespace) -> int:
     from tunit.config import Config, all_fields, preset_names, read_config
 
     if args.preset is None:
-        print("\n".join(preset_names()))
+        show(*preset_names())
         return 0
     config = read_config(args.preset)
     if not args.changes:
-        print(config.to_toml(), end="")
+        show(*config.to_toml().split("\n")[:-1])
         return 0
     paper = Config()
     for name, (section, _) in all_fields().items():
         ours, theirs = getattr(getattr(config, section), name), getattr(getattr(paper, section), name)
         if ours != theirs:
-            print(f"{section}.{name}: {ours} (paper: {theirs})")
+            show(f"{section}.{name}: {ours} (paper: {theirs})")
     return 0

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.printing import remark, show
+
 if TYPE_CHECKING:
     from tunit.training.run_folder import RunFolder
     from tunit.training.state import TrainingState
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert; returns the exit code."""
     notes = _to_run(args) if args.to == "run" else _to_published(args)
     for note in notes:
-        print(f"tunit: {note}", file=sys.stderr)
+        remark(note)
     return 0
 
 
@@ -82,7 +84,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
         )
     _write_run(out, source, imported, step)
     config = imported.config
-    print(
+    show(
         f"{args.out}: {config.data.image_size} px, {config.networks.domains} domains, step {step}; "
         f"tunit translate uses it, tunit train FOLDER --resume {args.out} trains on"
     )
@@ -203,5 +205,5 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     except OSError as error:
         raise RunError(f"{args.out} cannot be written ({error}): check the folder and its disk") from None
     write_published(args.out, checkpoint)
-    print(f"{args.out}: {path.name} as a checkpoint of the release, epoch {state.step // STEPS_PER_EPOCH}")
+    show(f"{args.out}: {path.name} as a checkpoint of the release, epoch {state.step // STEPS_PER_EPOCH}")
     return notes + left_out

@@ -9,6 +9,8 @@ OUT/pictures holds ordinary PNG files; OUT/factors.csv has a row for each: its s
 import argparse
 from pathlib import Path
 
+from tunit.printing import show
+
 HELP = "write a set of drawn pictures with known domains, for trying things out"
 
 
@@ -28,7 +30,5 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise DataError(f"--seed is {args.seed}: take a number from 0")
     table = write_creatures(args.out, args.number, args.size, args.seed)
-    print(
-        f"{args.number} creatures at {args.size} x {args.size}: {args.out / 'pictures'}, factors in {table}"
-    )
+    show(f"{args.number} creatures at {args.size} x {args.size}: {args.out / 'pictures'}, factors in {table}")
     return 0

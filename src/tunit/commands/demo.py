@@ -10,6 +10,8 @@ and measures both against the truth. No downloads; two CPU cores are enough.
 import argparse
 from pathlib import Path
 
+from tunit.printing import show
+
 HELP = "the whole main job in minutes, on drawn pictures"
 
 
@@ -23,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit demo`."""
-    import functools
-
     from tunit.demo import run_demo
     from tunit.errors import ConfigError
     from tunit.training.interrupt import Interrupted
@@ -33,10 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--minutes is {args.minutes:g}: take a positive number, such as 8")
     if args.seed < 0:
         raise ConfigError(f"--seed is {args.seed}: take a number from 0")
-    say = functools.partial(print, flush=True)
     try:
-        run_demo(args.out, minutes=args.minutes, seed=args.seed, overwrite=args.overwrite, say=say)
+        run_demo(args.out, minutes=args.minutes, seed=args.seed, overwrite=args.overwrite, say=show)
     except Interrupted as stop:
-        print(f"tunit: {stop}")
+        show(f"tunit: {stop}")
         return stop.exit_code
     return 0

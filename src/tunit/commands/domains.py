@@ -21,6 +21,7 @@ from tunit.commands.pictures import (
     reading_order,
     say,
 )
+from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ class Tally:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
-    from tunit.data.left_out import LeftOut, printable, summarise_left_out
+    from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     for remark in remarks(tally.sizes):
         say(remark)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
-    print(f"{len(tally.rows):,} {noun}: {printable(str(out))}; {summarise_left_out(left_out)}")
+    show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0
 
 
@@ -184,12 +185,8 @@ def _write(out: Path, tally: Tally) -> None:
 
 
 def _print_table(tally: Tally) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("domain", "pictures", "mean confidence")
-    for column in table.columns:
-        column.justify = "right"
-    for domain, size in enumerate(tally.sizes):
-        table.add_row(str(domain), f"{size:,}", f"{tally.mean_confidence(domain):.3f}" if size else "-")
-    Console().print(table)
+    rows = [
+        (domain, f"{size:,}", f"{tally.mean_confidence(domain):.3f}" if size else "-")
+        for domain, size in enumerate(tally.sizes)
+    ]
+    show_table(("domain", "pictures", "mean confidence"), rows, left=0)

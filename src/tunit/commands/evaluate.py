@@ -17,6 +17,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.printing import show, show_table
+
 if TYPE_CHECKING:
     from tunit.evaluation.evaluate import Evaluation
     from tunit.evaluation.intervals import Figure
@@ -127,7 +129,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         say=say,
     )
     print_evaluation(result)
-    print(f"\nwritten to {out}")
+    show("", f"written to {out}")
     return 0
 
 
@@ -166,39 +168,30 @@ def _compare_folders(args: argparse.Namespace) -> int:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, json.dumps(about | result.as_json(), indent=2) + "\n")
-        print(f"\nwritten to {args.out}")
+        show("", f"written to {args.out}")
     return 0
 
 
 def print_evaluation(result: "Evaluation") -> None:
     """The tables on the terminal: all figures, then those of each group, then what could not be had."""
-    from rich.console import Console
-    from rich.table import Table
-
     from tunit.evaluation.intervals import Figure
 
-    console = Console(highlight=False)
-    table = Table("figure", "value", "95 % interval", "over", title=f"features: {result.features}")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, figure in result.figures.items():
-        if isinstance(figure, Figure):
-            table.add_row(name, *figure_cells(figure))
-        else:
-            table.add_row(name, f"{figure:.4g}", "", "")
-    console.print(table)
+    rows = [
+        (name, *(figure_cells(figure) if isinstance(figure, Figure) else (f"{figure:.4g}", "", "")))
+        for name, figure in result.figures.items()
+    ]
+    show_table(("figure", "value", "95 % interval", "over"), rows, title=f"features: {result.features}")
     if any(result.groups.values()):
         names = ("FID", "density", "coverage")
-        groups = Table(result.grouped_by, *names)
-        for column in groups.columns[1:]:
-            column.justify = "right"
-        for group, figures in result.groups.items():
-            groups.add_row(group, *(f"{figures[n].value:.4g}" if n in figures else "-" for n in names))
-        console.print(groups)
-    for note in result.notes:
-        console.print(f"note: {note}", markup=False)
-    cost = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items())
-    console.print(f"cost: {cost}", markup=False)
+        show_table(
+            (result.grouped_by, *names),
+            [
+                (group, *(f"{figures[n].value:.4g}" if n in figures else "-" for n in names))
+                for group, figures in result.groups.items()
+            ],
+        )
+    show(*(f"note: {note}" for note in result.notes))
+    show("cost: " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
 
 
 def figure_cells(figure: "Figure") -> tuple[str, str, str]:

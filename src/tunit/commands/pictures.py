@@ -1,11 +1,12 @@
 """What the commands share that take pictures to a trained model: options, sources, progress."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tunit.printing import remark
 
 if TYPE_CHECKING:
     from tunit.data.sources import PictureSource
@@ -127,7 +128,7 @@ def counted(pictures: "Sequence[PictureSource]", advance: Callable[[], None]) ->
 
 def say(text: str) -> None:
     """A remark on the way, apart from the results."""
-    print(f"tunit: {text}", file=sys.stderr)
+    remark(text)
 
 
 __all__ = ["add_model_arguments", "counted", "files_of", "find_sources", "progress", "reading_order", "say"]

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from tunit.commands.settings import add_settings, packing_progress, settings_of
+from tunit.printing import show
 
 HELP = "check and pack a folder of pictures, and say what is left out and why"
 
@@ -53,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
         )
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"
-    print(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
+    show(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
     if pictures.classes:
         counts = [(name, int((pictures.labels == i).sum())) for i, name in enumerate(pictures.classes)]
-        print("labels: " + ", ".join(f"{name} {count}" for name, count in counts))
+        show("labels: " + ", ".join(f"{name} {count}" for name, count in counts))
     if args.list:
         for left in pictures.left_out:
-            print(f"  {left.reason}: {left.name} ({left.detail})")
+            show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
-        print(summarise_left_out(pictures.left_out))
+        show(summarise_left_out(pictures.left_out))
     return 0

@@ -11,6 +11,8 @@ settings. Figures that `tunit evaluate` left in the run are on it too.
 import argparse
 from pathlib import Path
 
+from tunit.printing import show
+
 HELP = "write one HTML page that shows what a run found"
 
 
@@ -28,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     from tunit.report.write import write_report
 
     path = write_report(args.model, args.out, seed=args.seed, device=choose_device(args.device))
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    show(f"{path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
     return 0

@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 from tunit.commands.settings import add_settings, settings_of
+from tunit.printing import show
 
 HELP = "rerun a table of the paper"
 
@@ -120,12 +121,11 @@ def run(args: argparse.Namespace) -> int:
     split_pictures(plan.data, plan.held_back)
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     markdown, page = write_outcome(table, plan, outcomes)
-    print(markdown.read_text("utf-8"))
-    print(f"written to {markdown} and {page}")
+    show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
     for row in table.rows:
         folder = plan.folder(table, row, 0) / "run"
         if row.name in table.map_of and any(outcome["row"] == row.name for outcome in outcomes):
-            print(f"map of styles, {row.name}: {write_report(folder)}")
+            show(f"map of styles, {row.name}: {write_report(folder)}")
     expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(

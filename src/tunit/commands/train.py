@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tunit.commands.settings import add_settings, packing_progress, settings_of
 from tunit.errors import ConfigError
+from tunit.printing import show
 
 if TYPE_CHECKING:
     from tunit.training.trainer import Evaluate
@@ -69,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         bar.stop()
         if not args.quiet:
             size = pictures.images.shape[1]
-            print(f"{len(pictures.names)} pictures at {size} x {size}", flush=True)
+            show(f"{len(pictures.names)} pictures at {size} x {size}")
             if pictures.left_out:
-                print(summarise_left_out(pictures.left_out), flush=True)
+                show(summarise_left_out(pictures.left_out))
 
     out = args.resume or args.out
     evaluate = _evaluator(args, out)
@@ -113,12 +114,12 @@ def run(args: argparse.Namespace) -> int:
                     quiet=args.quiet,
                 )
     except Interrupted as stop:
-        print(f"tunit: {stop}", flush=True)
+        show(f"tunit: {stop}")
         return stop.exit_code
     if not args.quiet:
-        print(f"trained {state.step} steps: {out}")
-        print(f"next: tunit domains {out} {args.source or 'FOLDER'}")
-        print(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
+        show(f"trained {state.step} steps: {out}")
+        show(f"next: tunit domains {out} {args.source or 'FOLDER'}")
+        show(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
     return 0
 
 

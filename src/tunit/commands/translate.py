@@ -25,6 +25,7 @@ from tunit.commands.pictures import (
     reading_order,
     say,
 )
+from tunit.printing import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit translate`."""
     from tunit.data.decode import READABLE
-    from tunit.data.left_out import LeftOut, printable, summarise_left_out
+    from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names, plan_names
     from tunit.translation.pictures import check_resize
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
     noun = "picture" if written == 1 else "pictures"
     into = f" into {len(domains)} domains" if args.domain == ALL else ""
-    print(f"translated {written:,} {noun}{into}: {printable(str(args.out))}; {summary}")
+    show(f"translated {written:,} {noun}{into}: {args.out}; {summary}")
     return 0
 
 

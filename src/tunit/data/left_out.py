@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tunit.printing import printable
+
 _NAMES_SHOWN = 3
 
 
@@ -36,11 +38,3 @@ def _examples(items: list[LeftOut]) -> str:
     names = [printable(item.name) for item in items[:_NAMES_SHOWN]]
     more = len(items) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal cannot show or would obey; file names hold anything."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )

@@ -26,6 +26,7 @@ from tunit.data.pack_settings import PackSettings
 from tunit.data.sources import Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
 from tunit.data.workers import run_chunks, stopping, usable_cores
 from tunit.errors import DataError
+from tunit.paths import home
 
 _CHUNK = 16  # pictures that travel to a process together
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
@@ -57,7 +58,7 @@ def pack_pictures(
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
     # Absolute, for a spawned process begins in the folder where this one began.
-    source, cache = Path(source).absolute(), Path(cache).absolute()
+    source, cache = home(source).absolute(), home(cache).absolute()
     fingerprint = quick_fingerprint(source)
     found = None if fingerprint else _find(source, settings)
     fingerprint = fingerprint or cast(Found, found).fingerprint

@@ -19,6 +19,7 @@ from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.lists import Row, read_list, read_table
 from tunit.data.naming import ARCHIVE_SUFFIXES, OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, suffix_of, tidy
 from tunit.errors import DataError
+from tunit.paths import home
 
 LabelMode = Literal["none", "folders", "csv"]
 LABEL_MODES = ("none", "folders", "csv")
@@ -87,6 +88,7 @@ def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str
     """
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
+    source = home(source)
     kind = _kind(source)
     if labels == "csv" and kind != "table":
         raise DataError(f"{source} is a {kind} and has no label column: give a CSV file, or labels 'folders'")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched
 from tunit.evaluation.resnet import load_moco
+from tunit.paths import home
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -89,7 +90,7 @@ def load_feature_network(
     if name == "inception":
         path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
     else:
-        path = Path(name)
+        path = home(name)
         if not path.is_file():
             raise ConfigError(
                 f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "

@@ -20,6 +20,7 @@ from tunit.evaluation.truth import truth_test_beside
 from tunit.files import write_text
 from tunit.machine import choose_device
 from tunit.networks.model_file import load_model
+from tunit.paths import home
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
 
@@ -51,6 +52,8 @@ def evaluate_run(
 
     Raises RunError, DataError or ConfigError for what is not there.
     """
+    run, source = home(run), home(source)
+    train, out = train and home(train), out and home(out)
     chosen = choose_device(device)
     model = load_model(run, chosen)
     network, unreachable = None, ""

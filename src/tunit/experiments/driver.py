@@ -20,13 +20,14 @@ from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE, Experiment, Table, chosen
 from tunit.files import write_text
 from tunit.networks.model_file import load_model
+from tunit.printing import show
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
 
 
-def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = print) -> dict[str, Any]:
+def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
     """One row for one seed, to its figures; written to outcome.json in the row's folder, and read back if there."""
     folder = plan.folder(table, row, seed)
     done = folder / "outcome.json"
@@ -128,7 +129,7 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
 
 
 def run_table(
-    table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = print
+    table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = show
 ) -> list[dict[str, Any]]:
     """All rows (or those named) for all seeds; a row that fails is said and left out, the others go on."""
     rows, _ = chosen(table, only)
@@ -138,7 +139,7 @@ def run_table(
     else:
         # Processes start afresh: a fork of a process that runs torch's threads may hang.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            waiting = [pool.submit(_guarded, table, row, plan, seed, print) for row, seed in tasks]
+            waiting = [pool.submit(_guarded, table, row, plan, seed, show) for row, seed in tasks]
             found = [task.result() for task in waiting]
     return [outcome for outcome in found if outcome is not None]
 

@@ -16,6 +16,7 @@ from tunit.experiments.findings import (
 from tunit.experiments.page import render
 from tunit.experiments.plan import Plan
 from tunit.experiments.table import Table
+from tunit.printing import printable
 
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
@@ -54,7 +55,7 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
             lines.append(
                 f"- not tried: {len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run"
             )
-    return "\n".join(lines) + "\n"
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:

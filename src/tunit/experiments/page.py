@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tunit.experiments.findings import (
     values_of,
 )
 from tunit.experiments.table import Table
+from tunit.printing import escape
 
 WIDTH, LINE, VALUE = 340, 20, 52  # of a chart: all, a row's height, room for its value
 LETTER = 6.2  # width of a letter of a row's name

@@ -5,8 +5,10 @@ safetensors notices a truncated file; the checksum notices any other damage.
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -43,7 +45,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises RunError where the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with _plain(path) as plain, safe_open(plain, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         about = json.loads(header["about"])
@@ -55,6 +57,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not whole:
         raise RunError(f"{path} is damaged (its checksum differs): take another checkpoint or train again")
     return tensors, about
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The path, or a link to it for a while: safetensors opens no path that is not UTF-8."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder) / "tensors"
+            link.symlink_to(path.absolute())
+            yield link
+    else:
+        yield path
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: str) -> int:

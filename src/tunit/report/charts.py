@@ -1,9 +1,10 @@
 """Line charts as SVG text that follows the page's colours."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
+
+from tunit.printing import escape
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24

@@ -4,11 +4,12 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tunit.printing import escape
 
 QUALITY = 82
 LARGEST = 128  # pixels: larger pictures are reduced to it, to keep the page small

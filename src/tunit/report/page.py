@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable
-from html import escape
 from importlib.resources import files
 from typing import Any
 
 from tunit._version import __version__
+from tunit.printing import escape, printable
 from tunit.report.charts import Series, line_chart, number
 from tunit.report.contents import Case, Contents, DomainShown
 from tunit.report.embedded import THUMBNAIL, img, sprite_sheet
@@ -145,7 +145,7 @@ def _dot(k: int) -> str:
 
 
 def _short(name: str) -> str:
-    name = name.encode("utf-8", "replace").decode("utf-8")
+    name = printable(name)
     return name if len(name) <= SHOWN_NAMES else "..." + name[3 - SHOWN_NAMES :]
 
 
@@ -203,7 +203,7 @@ def _map(c: Contents) -> str:
         "names": [_short(name) for name in c.point_names],
         "domains": c.point_domains,
         "classes": [classes.index(name) for name in c.point_classes],
-        "classNames": classes,
+        "classNames": [printable(name) for name in classes],
         "columns": columns,
         "thumbnail": THUMBNAIL,
         "sheet": sheet,
@@ -272,7 +272,8 @@ def _curves(c: Contents) -> str:
 
 def _settings(c: Contents) -> str:
     about = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_text(v))}</dd>" for k, v in c.about.items())
-    body = f"<dl>{about}</dl><details><summary>All settings</summary><pre>{escape(c.config_text)}</pre></details>"
+    config = "\n".join(map(escape, c.config_text.split("\n")))
+    body = f"<dl>{about}</dl><details><summary>All settings</summary><pre>{config}</pre></details>"
     return _section("settings", "Settings and versions", "What this run was made with.", body)
 
 

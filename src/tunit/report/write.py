@@ -7,6 +7,7 @@ import torch
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.networks.model_file import load_model
+from tunit.paths import home
 from tunit.report.contents import gather
 from tunit.report.page import render
 from tunit.training.run_folder import RunFolder
@@ -21,6 +22,7 @@ def write_report(
 
     Raises RunError where there is no run, no model or no pictures, or `out` cannot be written.
     """
+    run, out = home(run), out and home(out)
     contents = gather(RunFolder(run), load_model(run, device), seed=seed)
     path = out or run / NAME
     try:

@@ -11,6 +11,7 @@ from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import write_text
 from tunit.machine import choose_device
+from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
 from tunit.training.memory import fitting_batch
 from tunit.training.processes import check_processes, company
@@ -49,6 +50,7 @@ def start_run(
     fit_batch: halve the batch size until a step fits the memory; what was found is the run's own from then on.
     Raises RunError where `out` holds something already and `overwrite` does not say so.
     """
+    source, out = home(source), home(out)
     run = RunFolder(out)
     config = resolve_machine(config)
     if config.data.image_size == 0:
@@ -113,7 +115,7 @@ def resume_run(
     source: the pictures, for a run that has none of its own (a converted one), or that have moved. overrides:
     settings to change, of those that may change (RESUMABLE).
     """
-    run = RunFolder(out)
+    run = RunFolder(home(out))
     config, about = run.read_config(), run.read_about()
     wrong = [name for name in overrides or {} if name not in RESUMABLE]
     if wrong:
@@ -157,7 +159,7 @@ def _pictures_of(
                     f"{run.path} has no pictures of its own: give the folder of pictures too"
                 ) from None
     return pack_pictures(
-        source or Path(str(recorded)),
+        home(source) if source else Path(str(recorded)),
         run.data,
         pack_settings(config),
         workers=config.run.workers or None,

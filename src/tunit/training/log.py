@@ -1,7 +1,6 @@
 """What a run writes down while it trains: metrics.jsonl, TensorBoard events, progress on the terminal."""
 
 import json
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from tunit.printing import printable, remark
 
 # Short names of the losses for the progress bar, which has little room.
 SHORT = {
@@ -108,12 +109,12 @@ class ProgressDisplay:
             done = max(step - self._start, 1)
             left = (time.monotonic() - self._began) / done * (self._total - step)
             line = f"{phase}: {self._unit} {step}/{self._total}  {text}  {_clock(left)} left"
-            print(line, file=sys.stderr, flush=True)
+            remark(line, name="")
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         if not self._quiet:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(printable(text), highlight=False, markup=False, emoji=False)
 
 
 def _clock(seconds: float) -> str:

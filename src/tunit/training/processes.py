@@ -24,6 +24,7 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.data.pack import open_packed
 from tunit.errors import ConfigError, TrainingError, TunitError
+from tunit.printing import remark
 from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import train
@@ -142,7 +143,7 @@ def _accompany(rank: int, number: int, meeting: Path, folder: Path, resume: bool
         return
     except (TunitError, RuntimeError, OSError) as error:
         time.sleep(SECONDS_TO_SPEAK)
-        print(f"tunit: process {rank + 1} of {number}: {error}", file=sys.stderr, flush=True)
+        remark(f"process {rank + 1} of {number}: {error}")
         sys.exit(1)
 
 
@@ -156,7 +157,7 @@ def watch(others: list[BaseProcess], run: RunFolder, ended: threading.Event) -> 
     while not ended.wait(1):
         early = _ended_early(others)
         if early is not None and not ended.wait(SECONDS_TO_NOTICE):
-            print(f"tunit: {_how_to_go_on(early, others, run)}", file=sys.stderr, flush=True)
+            remark(_how_to_go_on(early, others, run))
             os._exit(2)
 
 

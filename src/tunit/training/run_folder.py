@@ -132,7 +132,7 @@ def write_picture_index(path: Path, pictures: PackedPictures) -> None:
 
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
     """Raises RunError where the pictures are not those that the run began with."""
-    with run.pictures.open(newline="", encoding="utf-8") as file:
+    with run.pictures.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         before = [(row["picture"], row["hash"]) for row in csv.DictReader(file)]
     now = list(zip(pictures.names, pictures.hashes, strict=True))
     if before != now:

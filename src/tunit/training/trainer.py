@@ -16,6 +16,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.machine import is_out_of_memory
 from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
+from tunit.paths import home
 from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.compiled import compile_networks
@@ -84,7 +85,7 @@ def train(
         compile_networks(state.networks, device)
     last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
     if not resume and config.run.guide_from:
-        adopt_guide(state, Path(config.run.guide_from))
+        adopt_guide(state, home(config.run.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     if not state.cursors:
         fill_queue(state, batches, config)

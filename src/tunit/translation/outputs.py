@@ -9,10 +9,10 @@ from typing import Any
 from PIL import Image
 
 from tunit.data.decode import PictureError
-from tunit.data.left_out import printable
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.errors import DataError
 from tunit.files import reason_of, replacing
+from tunit.printing import printable
 
 FORMATS = ("png", "jpg", "webp", "keep")
 _LOSSY: dict[str, Any] = {"quality": 95}

@@ -20,9 +20,11 @@ from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
 from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
 from tunit.data.fit import FIT_MODES, Box, fit_picture, padded_box
-from tunit.data.left_out import LeftOut, printable
+from tunit.data.left_out import LeftOut
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.errors import ConfigError, DataError
+from tunit.paths import home
+from tunit.printing import printable
 from tunit.translation.overlap import in_order
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
@@ -128,7 +130,7 @@ def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int,
         whole = (0, 0, size, size)
         return Square(_check_tensor(picture, size), whole, (size, size))
     if isinstance(picture, str | Path):
-        picture = PictureSource(str(picture), None, DiskFile(Path(picture)))
+        picture = PictureSource(str(picture), None, DiskFile(home(picture)))
     box: Box | None = None
     if isinstance(picture, PictureSource):
         # As for training: a large JPEG is decoded at a fraction of its size.

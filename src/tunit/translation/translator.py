@@ -22,6 +22,7 @@ from tunit.errors import ConfigError, DataError
 from tunit.machine import PRECISIONS, choose_device
 from tunit.networks.guide import Guidance
 from tunit.networks.model_file import TENSORS, Model, load_model
+from tunit.paths import home
 from tunit.translation.networks import networks_for
 from tunit.translation.overlap import in_order
 from tunit.translation.pictures import (
@@ -94,7 +95,7 @@ class Translator:
 
         Raises RunError where there is no model, ConfigError for a device or a compiler that is not there.
         """
-        path = Path(run)
+        path = home(run)
         folder = path.parent if path.name == TENSORS else path
         model = load_model(folder, choose_device(device))
         return cls(model, precision=precision, batch=batch, compiled=compiled)

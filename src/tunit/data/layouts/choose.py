@@ -1,13 +1,13 @@
 """From the settings of a user to a part of a layout, and to a config with the layout's own defaults."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunit.config import Config, DataConfig, file_settings, find_field, nearest, read_config
 from tunit.data.layouts.layout import Part
 from tunit.data.layouts.registry import LAYOUTS
 from tunit.errors import ConfigError
+from tunit.paths import home
 
 NONE = "none"
 
@@ -89,7 +89,7 @@ def _class_names(classes: str) -> tuple[str, ...]:
     text = classes
     if classes.lower().endswith(".txt"):
         try:
-            text = Path(classes).read_text("utf-8-sig").replace("\n", ",")
+            text = home(classes).read_text("utf-8-sig").replace("\n", ",")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"classes is {classes}, which cannot be read ({error}): give a text file"

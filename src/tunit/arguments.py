@@ -1,0 +1,64 @@
+"""The command line's words: errors in one sentence that names the nearest right word, and `~` in every path."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tunit.config import nearest
+from tunit.paths import home
+from tunit.printing import remark
+
+_FLAG = re.compile(r"--?[A-Za-z][\w-]*")
+_CHOICE = re.compile(
+    r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence and exit code 2, without pages of usage."""
+
+    def parse_known_args(  # type: ignore[override] # argparse's own signature is an overload
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does it, but an unknown flag is said before anything that may be missing for it."""
+        if args is not None and self._subparsers is None:
+            self._refuse_unknown(args)
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        flags = [flag for flag in self._option_string_actions if flag.startswith("-")]
+        for word in words:
+            if word == "--":
+                return
+            given = word.partition("=")[0]
+            if " " in word or not _FLAG.fullmatch(given) or given in flags:
+                continue
+            if given.startswith("--") and any(flag.startswith(given) for flag in flags):
+                continue  # the beginning of a flag stands for it
+            close = nearest("--" + given.lstrip("-").replace("_", "-"), flags)
+            self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence on standard error; exit code 2."""
+        match = _CHOICE.fullmatch(message)
+        if match:
+            known = [word.strip(" '") for word in match["known"].split(",")]
+            given, name = match["given"], match["name"]
+            message = f"{name} is {given!r}: take one of {', '.join(known)}{nearest(given, known)}"
+        remark(message, name=f"{self.prog}: ")
+        raise SystemExit(2)
+
+
+def expand_paths(args: argparse.Namespace) -> argparse.Namespace:
+    """`~` at the start of every path of the command line becomes the home folder."""
+    for name, value in vars(args).items():
+        setattr(args, name, _expanded(value))
+    return args
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return home(value) if isinstance(value, Path) else value

@@ -1,0 +1,71 @@
+"""The one way to the terminal, and to a page: text that came from files, folders, tables or people made printable.
+
+Names and labels hold anything: control characters, escape sequences that a terminal obeys, marks that turn the
+direction of writing, bytes that are no UTF-8 (Python keeps those as lone surrogates), brackets that look like markup.
+"""
+
+import html
+import io
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+# Beside what Python calls printable: kinds of space, and the joiners that Persian, Hindi and some emoji need.
+_KEPT = frozenset("\u200c\u200d")
+
+
+def printable(text: object) -> str:
+    r"""The text in one line, without what a terminal cannot show or would obey: that is written as \n, \x1b, \u202e.
+
+    A byte that is no UTF-8 is written as \xe9. Text that is printable already stays as it is.
+    """
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(_shown(char) for char in plain)
+
+
+def _shown(char: str) -> str:
+    if char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs":
+        return char
+    if "\udc80" <= char <= "\udcff":  # a byte of a name, as Python keeps it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def escape(text: object, quote: bool = True) -> str:
+    """The text for an HTML page, printable and with its markup characters escaped."""
+    return html.escape(printable(text), quote)
+
+
+def show(*lines: object) -> None:
+    """Lines of a result, each printable."""
+    for line in lines:
+        print(printable(line), flush=True)
+
+
+def remark(text: object, *, name: str = "tunit: ") -> None:
+    """A remark or an error on the way, apart from the results."""
+    print(name + printable(text), file=sys.stderr, flush=True)
+
+
+def show_table(
+    head: Sequence[object], rows: Iterable[Sequence[object]], *, title: str | None = None, left: int = 1
+) -> None:
+    """A table on the terminal; its first `left` columns are text, the others figures. Nothing in it is markup."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*map(printable, head), title=None if title is None else printable(title))
+    for column in table.columns[left:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(printable, row))
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def steady_streams() -> None:
+    """Let no print fail: what the encoding of standard output or error lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

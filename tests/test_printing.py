@@ -1,0 +1,112 @@
+"""Names that hold anything reach terminals, tables and pages as text that neither obeys nor fails."""
+
+import ast
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import tunit
+from tiny_run import flags, write_pictures
+from tunit.cli import main
+from tunit.errors import DataError
+from tunit.printing import escape, printable, show_table
+
+ODD = os.fsdecode(b"caf\xe9") + "\x1b[31m\x07\u202egnp.exe"
+SOURCE = Path(tunit.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe 日本 a\u3000b.png", "größe 日本 a\u3000b.png"),
+        ("10.00\u202fAM", "10.00\u202fAM"),  # as macOS names screenshots
+        ("می\u200cخواهم 👩\u200d🔬", "می\u200cخواهم 👩\u200d🔬"),
+        (os.fsdecode(b"caf\xe9.png"), r"caf\xe9.png"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\nb\r\tc\x7f\x85", r"a\nb\r\tc\x7f\x85"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\u2066a\u2069\u200f\ufeff\u2028", r"\u2066a\u2069\u200f\ufeff\u2028"),
+        ("\ud800", r"\ud800"),
+        (Path("a/\x9b"), r"a/\x9b"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(text, shown):
+    assert printable(text) == shown
+    assert printable(shown) == shown  # saying it twice changes nothing
+    printable(text).encode("utf-8")  # raises for lone surrogates
+
+
+def test_errors_and_pages_take_any_name():
+    assert str(DataError(f"{ODD} is bad")) == r"caf\xe9\x1b[31m\x07\u202egnp.exe is bad"
+    assert escape(ODD + "<b>") == r"caf\xe9\x1b[31m\x07\u202egnp.exe&lt;b&gt;"
+
+
+def test_brackets_in_a_table_are_no_markup(capsys):
+    show_table(("[/b]", "n"), [("[bold red]x", 1), (":cat:", 2), (ODD, 3)], title="[link]")
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("[/b]", "[bold red]x", ":cat:", "[link]", r"\x1b[31m"))
+    assert "\x1b" not in out
+
+
+def test_a_narrow_encoding_ends_no_command(monkeypatch, tmp_path):
+    (tmp_path / "größe").mkdir()
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main(["prepare", str(tmp_path / "größe")]) == 2
+    stream.flush()
+    assert rb"gr\xf6\xdfe" in stream.buffer.getvalue()
+
+
+def test_every_print_goes_through_the_one_function():
+    """Text that is printed elsewhere would not be made printable."""
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        if path.name == "printing.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Name) and node.id == "print":
+                found.append((path.name, "print", node.lineno))
+            if isinstance(node, ast.ImportFrom) and node.module in ("html", "rich.table"):
+                found.append((path.name, node.module, node.lineno))
+    assert found == []
+
+
+@pytest.fixture
+def odd_folder(tmp_path):
+    """Two class folders and a broken file whose names are no text."""
+    root = tmp_path / os.fsdecode(b"set\xff")
+    for label in (os.fsdecode(b"k\xfe"), "[b]"):
+        write_pictures(root / label, number=8, seed=len(label))
+    (root / os.fsdecode(b"bad\xe9\x1b[31m.png")).write_bytes(b"no picture")
+    return root
+
+
+def test_a_listing_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
+    words = ["prepare", str(odd_folder), "--out", str(tmp_path / os.fsdecode(b"pack\xff")), "--list"]
+    assert main([*words, "--labels", "folders", "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert r"bad\xe9\x1b[31m.png" in out
+    assert r"labels: [b] 8, k\xfe 8" in out
+    assert "\x1b" not in out
+
+
+def test_a_run_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
+    """Trained, compared on resuming, evaluated, reported: in a folder of such a name, too."""
+    run = str(tmp_path / os.fsdecode(b"run\xff[red]"))
+    words = ["train", str(odd_folder), "--out", run, "--labels", "folders", *flags(steps=4), "--quiet"]
+    assert main(words) == 0
+    with (Path(run) / "pictures.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        labels = {row["label"] for row in csv.DictReader(file)}
+    assert labels == {os.fsdecode(b"k\xfe"), "[b]"}
+    assert main(["train", "--resume", run, "--steps", "5", "--quiet"]) == 0
+    assert main(["evaluate", run, str(odd_folder), "--sources", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "[b]" in out
+    assert r"k\xfe" in out
+    assert main(["report", run]) == 0
+    page = (Path(run) / "report.html").read_bytes().decode("utf-8")  # raises where it is not UTF-8
+    assert r"k\xfe" in page
