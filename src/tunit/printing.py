@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 # Beside what Python calls printable: kinds of space, and the joiners that Persian, Hindi and some emoji need.
 _KEPT = frozenset("\u200c\u200d")
+LONGEST_SHOWN = 120  # characters of a value in a sentence
 
 
 def printable(text: object) -> str:
@@ -69,3 +70,23 @@ def steady_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def shown(value: object, most: int = LONGEST_SHOWN) -> str:
+    """A value of unknown origin as a part of a sentence: of bounded length, and nothing that a terminal would obey.
+
+    Texts and numbers are shown as Python writes them, all else by its type: its own text might never end.
+    """
+    if isinstance(value, str):
+        text = repr(value if len(value) <= most else value[:most] + "...")
+    elif isinstance(value, bool | float | None) or (isinstance(value, int) and abs(value) < 10**most):
+        text = repr(value)
+    elif isinstance(value, int):
+        text = f"a number of more than {most} digits"
+    elif (
+        isinstance(value, tuple | list) and len(value) <= 4 and all(isinstance(v, int | float) for v in value)
+    ):
+        text = f"({', '.join(shown(v) for v in value)})"
+    else:
+        text = f"a {type(value).__name__}"
+    return printable(text)

@@ -2,8 +2,11 @@
 
 import hashlib
 import http.server
+import io
+import os
 import threading
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -69,7 +72,7 @@ def test_random_vgg_weights_are_not_those_of_the_global_generator(vgg):
 def test_a_torchscript_file_gets_pictures_from_0_to_1(tmp_path):
     path = tmp_path / "means.pt"
     save_script(Means(), 32, path)
-    network = load_feature_network(str(path))
+    network = load_feature_network(str(path), trust=True)
     expected = PICTURES.astype(np.float64).mean((1, 2)) / 255
     np.testing.assert_allclose(features_of(PICTURES, network), expected, rtol=1e-5)
     assert network.name == "means.pt"
@@ -81,18 +84,19 @@ def test_an_exported_file_works_too(tmp_path):
     torch.export.save(
         torch.export.export(Means(), (torch.zeros(4, 3, 32, 32),), dynamic_shapes=dynamic), path
     )
-    features = features_of(PICTURES, load_feature_network(str(path)))
+    features = features_of(PICTURES, load_feature_network(str(path), trust=True))
     np.testing.assert_allclose(features, PICTURES.mean((1, 2)) / 255, rtol=1e-5)
 
 
 def test_the_inception_file_is_known_by_its_layers_and_named_with_its_preprocessing(tmp_path):
     path = tmp_path / "any.pt"
     save_script(Layers(), 299, path)
-    names = [load_feature_network(str(path), preprocessing=p).name for p in ("clean", "legacy")]
+    names = [load_feature_network(str(path), preprocessing=p, trust=True).name for p in ("clean", "legacy")]
     assert names == ["inception (clean)", "inception (legacy)"]
     plain = np.full((2, 32, 32, 3), 191, np.uint8)
     clean, legacy = (
-        features_of(plain, load_feature_network(str(path), preprocessing=p)) for p in ("clean", "legacy")
+        features_of(plain, load_feature_network(str(path), preprocessing=p, trust=True))
+        for p in ("clean", "legacy")
     )
     torch.testing.assert_close(clean, torch.full((2, 3), (191 - 128) / 128), atol=1e-4, rtol=0)
     mean, std = torch.tensor(feature_networks.IMAGENET_MEAN), torch.tensor(feature_networks.IMAGENET_STD)
@@ -121,7 +125,56 @@ def test_what_is_no_network_is_refused_in_words(tmp_path, name, message):
     (tmp_path / "pickle.pt").write_bytes(b"\x80\x04K\x01.")
     path = str(tmp_path / name) if name.endswith(".pt") else name
     with pytest.raises(ConfigError, match=message):
-        load_feature_network(path)
+        load_feature_network(path, trust=True)
+
+
+class Writes:
+    """Would make a folder if it were unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A .pt2 file of a small network."""
+    path = tmp_path_factory.mktemp("exported") / "means.pt2"
+    torch.export.save(torch.export.export(Means(), (torch.zeros(4, 3, 32, 32),)), path)
+    return path
+
+
+def test_a_pt2_file_that_runs_code_runs_none_unless_it_is_trusted(tmp_path, exported):
+    pickled, trace, path = io.BytesIO(), tmp_path / "trace", tmp_path / "evil.pt2"
+    torch.save(Writes(str(trace)), pickled)
+    with zipfile.ZipFile(exported) as good, zipfile.ZipFile(path, "w") as evil:
+        for name in good.namelist():
+            whole = good.read(name)
+            evil.writestr(name, pickled.getvalue() if name.endswith("sample_inputs/model.pt") else whole)
+    with pytest.raises(ConfigError, match="give --trust-features too if you know who made it"):
+        load_feature_network(str(path))
+    assert not trace.exists()
+    with pytest.raises(ConfigError, match=r"evil\.pt2"):
+        features_of(PICTURES, load_feature_network(str(path), trust=True))
+    assert trace.exists()  # the trap does work
+
+
+def test_a_script_needs_trust_unless_it_is_the_known_inception(tmp_path, monkeypatch):
+    path = tmp_path / "any.pt"
+    save_script(Layers(), 299, path)
+    with pytest.raises(ConfigError, match="--trust-features"):
+        load_feature_network(str(path))
+    known = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(feature_networks, "INCEPTION_SHA256", known)
+    assert load_feature_network(str(path)).name == "inception (clean)"
+
+
+def test_a_network_that_fails_on_pictures_is_a_sentence(exported):
+    network = load_feature_network(str(exported), trust=True)  # exported for batches of 4 alone
+    with pytest.raises(ConfigError, match=r"means.pt2 does not take pictures of shape \(5, 3, 32, 32\)"):
+        features_of(PICTURES, network)
 
 
 def test_unknown_preprocessing_and_dinov2_without_its_package(monkeypatch):

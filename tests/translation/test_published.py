@@ -193,6 +193,13 @@ def test_missing_and_unexpected_tensors_are_named(content):
         (lambda c: c["C_state_dict"].pop("disc.weight"), "C_state_dict disc.weight is missing"),
         (lambda c: c["C_state_dict"].update({"disc.weight": 3}), "disc.weight is a int"),
         (lambda c: c.update(G_state_dict=7), "G_state_dict is not the state of a network"),
+        (lambda c: c.update(G_state_dict=torch.ones(3)), "G_state_dict is not the state of a network"),
+        (lambda c: c.update(g_optimizer=torch.ones(3)), "g_optimizer is not the state of an optimiser"),
+        (lambda c: c.update(c_optimizer=[1]), "c_optimizer is not the state of an optimiser"),
+        (
+            lambda c: c["C_state_dict"].update({"disc.weight": torch.zeros(1).expand(10**12, 4)}),
+            "does not fit the networks of the release: domains is 1000000000000",
+        ),
         (
             lambda c: c["G_state_dict"].clear() or c["G_EMA_state_dict"].clear(),
             "G_state_dict missing, it holds epoch, C_",

@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar [random-vgg16]",
     )
     parser.add_argument(
+        "--trust-features",
+        action="store_true",
+        help="load a TorchScript or .pt2 file, which can run any code, as --features",
+    )
+    parser.add_argument(
         "--preprocessing",
         default="clean",
         choices=("clean", "legacy"),
@@ -122,6 +127,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         part=make_part(args.layout, split, args.classes, args.held_out),
         features=args.features,
         preprocessing=args.preprocessing,
+        trust_features=args.trust_features,
         most_sources=args.sources,
         seed=args.seed,
         device=args.device,
@@ -146,7 +152,10 @@ def _compare_folders(args: argparse.Namespace) -> int:
     from tunit.machine import choose_device
 
     network = load_feature_network(
-        args.features, preprocessing=args.preprocessing, device=choose_device(args.device)
+        args.features,
+        preprocessing=args.preprocessing,
+        device=choose_device(args.device),
+        trust=args.trust_features,
     )
     result = Evaluation(features=network.name)
     squares = square_settings(args.size, "stretch", (255, 255, 255))

@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for row D: k-means on these features [--features]; the paper takes MoCo v2's checkpoint",
     )
     parser.add_argument(
+        "--trust-features",
+        action="store_true",
+        help="load a TorchScript or .pt2 file, which can run any code, as --features",
+    )
+    parser.add_argument(
         "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
     )
     parser.add_argument(
@@ -114,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         features=args.features,
         cluster_features=args.cluster_features,
         preprocessing=args.preprocessing,
+        trust_features=args.trust_features,
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )

@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate [random-vgg16]"
     )
+    parser.add_argument(
+        "--trust-features",
+        action="store_true",
+        help="load a TorchScript or .pt2 file, which can run any code, as --features",
+    )
     add_settings(parser)
 
 
@@ -138,5 +143,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
 
     if args.held_back is not None:
         check_held(args.held_back)
-    network = load_feature_network(args.features, device=choose_device(getattr(args, "set_device", "auto")))
+    network = load_feature_network(
+        args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
+    )
     return Evaluator(RunFolder(out), network, args.held_back)

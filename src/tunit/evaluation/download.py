@@ -30,7 +30,7 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
     the file that it should be.
     """
     path = cache_folder() / address.rsplit("/", 1)[-1]
-    if path.is_file() and _digest(path) == sha256:
+    if path.is_file() and sha256_of(path) == sha256:
         return path
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -38,7 +38,7 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, partial.open("wb") as file:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
-        if _digest(partial) != sha256:
+        if sha256_of(partial) != sha256:
             raise UnreachableError(
                 f"{address} is not the file it was (its SHA-256 differs): give it by {instead}"
             )
@@ -51,6 +51,7 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
     return path
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,6 @@ References:
 """
 
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import UnreachableError, fetched
+from tunit.evaluation.download import UnreachableError, fetched, sha256_of
 from tunit.evaluation.resnet import load_moco
 from tunit.paths import home
 
@@ -62,7 +61,11 @@ class FeatureNetwork:
 
 
 def load_feature_network(
-    name: str = DEFAULT, *, preprocessing: str = "clean", device: torch.device | str = "cpu"
+    name: str = DEFAULT,
+    *,
+    preprocessing: str = "clean",
+    device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> FeatureNetwork:
     """The feature network `name`: "random-vgg16", "inception", "dinov2", or a file: TorchScript, .pt2, or
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
@@ -70,7 +73,9 @@ def load_feature_network(
     A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives
     (B, width); the FID Inception network is known by its layers, and treated as `inception`. preprocessing: how
     pictures come to the Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's
-    numbers (ImageNet normalisation, nearest-neighbour resize).
+    numbers (ImageNet normalisation, nearest-neighbour resize). trust: whether a TorchScript or .pt2 file may be
+    loaded: .pt2 files can run any code when they are, TorchScript can write files. The FID Inception network, which
+    its SHA-256 tells, needs none.
 
     Raises ConfigError for what is not there or cannot be read, UnreachableError for what cannot be fetched.
     """
@@ -98,12 +103,17 @@ def load_feature_network(
             )
     if path.suffix in MOCO_SUFFIXES:
         return FeatureNetwork(f"moco-v2 ({path.name})", _moco(path, device), device)
+    if name != "inception" and not trust and sha256_of(path) != INCEPTION_SHA256:
+        raise ConfigError(
+            f"{path} is a program that can do anything on this machine: give --trust-features too if you know who "
+            "made it, or take random-vgg16, inception or dinov2"
+        )
     module = _load_file(path, device)
     if hasattr(module, "layers") and path.suffix != ".pt2":
         kind = f"inception ({preprocessing})"
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
-    return FeatureNetwork(path.name, module, device)
+    return FeatureNetwork(path.name, _guarded(path, module), device)
 
 
 class InceptionFeatures:
@@ -176,7 +186,7 @@ class RandomVGG16(nn.Module):
 
 
 def _load_file(path: Path, device: torch.device) -> nn.Module:
-    """A TorchScript or exported (.pt2) network; neither is a pickle that could run code of its own."""
+    """A TorchScript or exported (.pt2) network: a program, loaded only where the caller trusts it."""
     try:
         if path.suffix == ".pt2":
             return torch.export.load(str(path)).module().to(device)
@@ -185,11 +195,29 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
             warnings.simplefilter("ignore", DeprecationWarning)
             script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
         return cast(nn.Module, script.eval())
-    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file can fail in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"{path} is no TorchScript or .pt2 network ({reason}): save it with torch.jit.save or torch.export.save"
         ) from None
+
+
+def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`module`, whose failures on pictures are a sentence."""
+
+    def extract(x: Tensor) -> Tensor:
+        try:
+            features = module(x)
+        except Exception as error:  # it is a program of its own, and can fail in any way
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ConfigError(
+                f"{path} does not take pictures of shape {tuple(x.shape)} ({reason}): give a network that does"
+            ) from None
+        if not isinstance(features, Tensor) or features.dim() < 2 or len(features) != len(x):
+            raise ConfigError(f"{path} gives no features (B, width) of pictures: give a network that does")
+        return features
+
+    return extract
 
 
 def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -214,7 +242,7 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
             'dinov2 needs the transformers package: pip install "tunit[dinov2]", or take random-vgg16'
         ) from None
     try:
-        model = Dinov2Model.from_pretrained(DINOV2).to(device).eval()
+        model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
     except Exception as error:  # the hub's client raises many kinds, and all mean the same here
         raise UnreachableError(
             f"the weights {DINOV2} cannot be had ({type(error).__name__}): check the network, or take random-vgg16"

@@ -35,6 +35,7 @@ def evaluate_run(
     part: Part | None = None,
     features: str = DEFAULT,
     preprocessing: str = "clean",
+    trust_features: bool = False,
     most_sources: int = 0,
     translates: bool = True,
     seed: int = 0,
@@ -45,7 +46,8 @@ def evaluate_run(
     """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
 
     train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
-    has none, the held-back ones. labels, label_column: where classes come from, as in `pack_held`. part: which
+    has none, the held-back ones. trust_features: see `load_feature_network`. labels,
+    label_column: where classes come from, as in `pack_held`. part: which
     part of a published set to take of `source`; of `train`, its training pictures. most_sources: to translate into
     each class, 0 for all. translates: False measures the clustering alone. out: the file,
     RUN/evaluation/evaluation.json unless given.
@@ -58,7 +60,9 @@ def evaluate_run(
     model = load_model(run, chosen)
     network, unreachable = None, ""
     try:
-        network = load_feature_network(features, preprocessing=preprocessing, device=chosen)
+        network = load_feature_network(
+            features, preprocessing=preprocessing, device=chosen, trust=trust_features
+        )
     except UnreachableError as error:
         unreachable = str(error)
         say(f"{unreachable}; the figures that need no features are measured all the same")

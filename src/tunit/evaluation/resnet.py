@@ -6,14 +6,13 @@ References:
     [2] Chen et al. Improved baselines with momentum contrastive learning, 2020 (MoCo v2).
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tunit.errors import ConfigError
+from tunit.pickles import PickleError, RefusedPickle, read_pickle
 
 WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # of the four stages
 EXPANSION = 4  # a bottleneck's output over its inner width
@@ -74,17 +73,14 @@ def load_moco(path: Path) -> ResNet50:
     No code of the file is run. Raises ConfigError where it is no such checkpoint.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        content = read_pickle(path)
+    except RefusedPickle as error:
         raise ConfigError(
-            f"{path} holds more than tensors and numbers, or is damaged, so it is not loaded: give the published "
-            "MoCo v2 checkpoint"
+            f"{path} holds more than tensors and numbers, or is damaged, so it is not loaded ({error}): give the "
+            "published MoCo v2 checkpoint"
         ) from None
-    except (RuntimeError, ValueError, OSError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"{path} is no checkpoint that can be read ({type(error).__name__}): "
-            "give the published MoCo v2 checkpoint"
-        ) from None
+    except (PickleError, OSError) as error:
+        raise ConfigError(f"{path} is not loaded ({error}): give the published MoCo v2 checkpoint") from None
     weights = content.get("state_dict") if isinstance(content, dict) else None
     own = {
         name.removeprefix(QUERY): value

@@ -50,6 +50,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
         size=config.data.image_size,
         clusters=config.networks.domains,
         features=plan.cluster_features or plan.features,
+        trust_features=plan.trust_features,
         first=first,
         seed=seed,
     )
@@ -89,6 +90,7 @@ def _measured(
         label_column=CLASS,
         features=plan.features,
         preprocessing=plan.preprocessing,
+        trust_features=plan.trust_features,
         most_sources=plan.most_sources,
         seed=seed,
         translates=row.translates,

@@ -32,11 +32,13 @@ def labels_for(
     first: Path | None,
     seed: int,
     device: str = "auto",
+    trust_features: bool = False,
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
     row: says where labels come from, and how many. table: a CSV of the training pictures. cache: where they are
-    packed. size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name.
+    packed. size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name
+    (trust_features: it may be a program).
     first: the run whose domains become labels.
     """
     kind = row.labels
@@ -52,7 +54,7 @@ def labels_for(
     if kind == IMAGES:
         found = k_means(images.reshape(len(images), -1) / np.float32(255), clusters, seed)
     elif kind == FEATURES:
-        network = load_feature_network(features, device=choose_device(device))
+        network = load_feature_network(features, device=choose_device(device), trust=trust_features)
         found = k_means(features_of(images, network, cache=cache).numpy(), clusters, seed)
     elif kind == FIRST and first is not None:
         found = guidance_of(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()

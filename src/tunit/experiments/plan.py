@@ -31,6 +31,7 @@ class Plan:
     features: str = "random-vgg16"
     cluster_features: str = ""  # that k-means sees; the same unless given
     preprocessing: str = "clean"
+    trust_features: bool = False  # that are a TorchScript or .pt2 file, which can run any code
     most_sources: int = 0
     classes: tuple[str, ...] = ()  # these alone, in this order where it matters; none for all
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.config import Config, NetworkConfig
-from tunit.errors import RunError
+from tunit.errors import ConfigError, RunError
 from tunit.networks.build import build_discriminator, build_generator, build_guide
 from tunit.networks.generator import CONTENT_SIZE, default_width
 from tunit.translation.published_names import (
@@ -29,9 +29,10 @@ from tunit.translation.published_optimisers import (
     moments_of,
     published_optimiser,
 )
-from tunit.translation.published_problems import few, fits, kind_of, misfit
+from tunit.translation.published_problems import fits, kind_of, misfit
 
 STEPS_PER_EPOCH = 1000  # the release counts epochs of so many steps, whatever the number of pictures
+MOST_EPOCHS = 10**6
 # Our name of each network -> the release's key.
 NETWORKS = {
     "guide": "C_state_dict",
@@ -61,6 +62,10 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
     """
     found, notes = _networks_of(checkpoint, name)
     settings, image_size = _read_sizes(found, name)
+    try:
+        replace(Config(), networks=settings).with_overrides({"image_size": image_size})
+    except ConfigError as error:
+        raise misfit(name, [str(error)]) from None
     meta = _without_memory(settings, image_size)
     problems: list[str] = []
     tensors: Tensors = {}
@@ -79,7 +84,7 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
         saved = checkpoint.get(key)
         if ours not in found:
             continue
-        if not saved:
+        if saved is None or (isinstance(saved, Mapping) and not saved):
             notes.append(f"{name} holds no {key}: training on begins it afresh")
             continue
         moments, wrong = moments_of(saved, ours, meta[ours], key)
@@ -91,9 +96,9 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
     if problems:
         raise misfit(name, problems)
     known = {"epoch", INCEPTION, *NETWORKS.values(), *OPTIMISERS.values()}
-    ignored = [str(key) for key in checkpoint if key not in known]
+    ignored = {key: None for key in checkpoint if key not in known}
     if ignored:
-        notes.append(f"{name} also holds {few(ignored, ', ')}, which is ignored")
+        notes.append(f"{name} also holds {kind_of(ignored)}, which is ignored")
     config = replace(Config(), networks=settings).with_overrides(overrides)
     return Imported(config, tensors, _epoch_of(checkpoint), notes)
 
@@ -143,7 +148,7 @@ def _networks_of(
     found: dict[str, Mapping[str, Tensor]] = {}
     for ours, key in NETWORKS.items():
         value = checkpoint.get(key)
-        if not value:
+        if value is None or (isinstance(value, Mapping) and not value):
             continue
         if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
             raise RunError(
@@ -155,7 +160,7 @@ def _networks_of(
         NETWORKS[kind] for kind in ("guide", "generator") if not {kind, f"{kind}_average"} & found.keys()
     ]
     if missing:
-        held = few([str(key) for key in checkpoint], ", ") or "nothing"
+        held = kind_of(checkpoint)
         raise RunError(
             f"{name} is not a checkpoint of the release: {' and '.join(missing)} missing, it holds {held}"
         )
@@ -230,4 +235,4 @@ def _differences(key: str, theirs: Mapping[str, Any], shapes: Mapping[str, tuple
 
 def _epoch_of(checkpoint: Mapping[str, Any]) -> int | None:
     epoch = checkpoint.get("epoch")
-    return epoch if isinstance(epoch, int) and epoch >= 0 else None
+    return epoch if type(epoch) is int and 0 <= epoch <= MOST_EPOCHS else None

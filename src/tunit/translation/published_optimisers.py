@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.config import OptimiserConfig
+from tunit.printing import shown
 from tunit.translation.published_names import published_names, published_order, published_shapes
 from tunit.translation.published_problems import fits, kind_of
 
@@ -47,7 +48,7 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
     if len(order) != len(names):
         return {}, [f"{key} is of {len(order)} parameters where {len(names)} are expected"]
     theirs, shapes = published_names(network), published_shapes(network)
-    problems = [f"{key} state {k} is unexpected" for k in state if k not in places]
+    problems = [f"{key} state {shown(k)} is unexpected" for k in state if k not in places]
     tensors: Tensors = {}
     for name, place in zip(names, order, strict=True):
         if place not in state:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tunit.errors import RunError
+from tunit.printing import shown
 
 
 def misfit(name: str, problems: list[str]) -> RunError:
@@ -17,7 +18,12 @@ def misfit(name: str, problems: list[str]) -> RunError:
 def few(items: list[str], separator: str) -> str:
     """The first three items, and how many more there are."""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-    return separator.join(items[:3]) + more
+    return separator.join(_plain(item) for item in items[:3]) + more
+
+
+def _plain(text: str) -> str:
+    """A name from a file of unknown origin: short, on one line, and nothing that a terminal would obey."""
+    return shown(text)[1:-1]
 
 
 def fits(value: Any, shape: tuple[int, ...]) -> bool:
@@ -37,5 +43,5 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, Mapping):
-        return ", ".join(str(k) for k in value) or "nothing"
+        return few([str(k) if isinstance(k, str) else shown(k) for k in value], ", ") or "nothing"
     return f"a {type(value).__name__}"

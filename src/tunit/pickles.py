@@ -1,0 +1,251 @@
+"""The one place where a pickle is read: files of torch.save that hold tensors, numbers and texts, of unknown origin.
+
+A pickle is a program. PyTorch's restricted unpickler (`weights_only=True`) runs no foreign code, but a file may
+still have it compute or allocate without end: texts packed a thousand times, keys whose hash takes years, numbers of
+a million digits, storages larger than the file. So the program is looked through first, an instruction at a time,
+and only what a file of tensors needs is let in, in a size that follows from the file's own.
+"""
+
+import io
+import mmap
+import pickle
+import pickletools
+import re
+import struct
+import tarfile
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from torch import Tensor
+
+ZIP, LEGACY = b"PK", b"\x80"  # how files of torch.save begin, from PyTorch 1.6 on and before
+MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
+MOST_PARTS = 1_000_000  # of one value with all that it holds, what it holds twice counted twice
+DEEPEST = 64  # values within values
+LARGEST_TEXT = 1 << 20  # bytes
+LARGEST_DIRECTORY = 64 << 20  # bytes that a zip says of its parts
+LEGACY_PICKLES = 5  # magic number, protocol, system, content, order of the storages
+
+# What tensors of torch.save are made of, module and name.
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
+KNOWN = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "torch Size",
+    "torch.storage UntypedStorage",
+    *(f"torch {kind}Storage" for kind in _STORAGES),
+}
+_LEAVES = {
+    *(
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "EMPTY_TUPLE",
+        "EMPTY_LIST",
+        "EMPTY_DICT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+    ),
+    *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
+}
+# Instruction -> how many values it takes off the stack for the one that it leaves there.
+_JOINS = {
+    **{
+        "TUPLE1": 1,
+        "TUPLE2": 2,
+        "TUPLE3": 3,
+        "APPEND": 2,
+        "SETITEM": 3,
+        "REDUCE": 2,
+        "NEWOBJ": 2,
+        "BUILD": 2,
+    },
+    "BINPERSID": 1,
+}
+_JOINS_TO_MARK = {"TUPLE": 0, "APPENDS": 1, "SETITEMS": 1}  # beside what lies above the mark
+
+
+class PickleError(Exception):
+    """A file that is not read; the message says why, for a sentence that names the file."""
+
+
+class RefusedPickle(PickleError):
+    """A file that may be whole but asks for what tensors do not need, such as to run code."""
+
+
+def read_pickle(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors (mapped from the file where it is a zip) in plain containers.
+
+    No code of the file is run, and time and memory are within bounds that follow from the file's size.
+    Raises RefusedPickle or PickleError, and OSError where the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+        zipped = zipfile.is_zipfile(file)
+        if not start.startswith((ZIP, LEGACY)):
+            raise PickleError("it is not a file of torch.save")
+        if start.startswith(ZIP) and not zipped:
+            raise PickleError("it is truncated: the end of the file is missing")
+        try:
+            if zipped:
+                _look_through(io.BytesIO(_program_of(file)))
+            else:
+                _look_through_legacy(file)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickles that torch.save has not written: they fail below
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            return _Plain(path.stat().st_size).of(content)
+        except PickleError:
+            raise
+        except pickle.UnpicklingError as error:
+            raise RefusedPickle(_what_it_wanted(str(error))) from None
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise PickleError(str(error).strip().partition("\n")[0][:120] or type(error).__name__) from None
+
+
+def _program_of(file: IO[bytes]) -> bytes:
+    """The pickle of a zip whose parts are stored as they are, as torch.save does, each with its checksum."""
+    _check_directory(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+                raise RefusedPickle("its parts are compressed, which torch.save never does")
+            size = file.seek(0, io.SEEK_END)
+            if sum(part.file_size for part in parts) > size:
+                raise RefusedPickle("its parts overlap, which torch.save never does")
+            damaged = archive.testzip()  # torch.load does not look at the checksums
+            if damaged is not None:
+                raise PickleError(f"the checksum of its part {damaged} differs")
+            programs = [part for part in parts if part.filename.endswith("/data.pkl")]
+            if len(programs) != 1:
+                raise PickleError("it holds no data.pkl of torch.save")
+            return archive.read(programs[0])
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, struct.error) as error:
+        raise PickleError(str(error)) from None
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a zip whose list of parts alone would fill the memory: Python keeps twenty bytes for each of its own."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 22))
+    end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    if at >= 0 and len(end) >= at + 16:
+        # The 64-bit record stands right before; where this one says 0xFFFFFFFF, that one says the size.
+        (listed,) = struct.unpack("<I", end[at + 12 : at + 16])
+        wide = end.rfind(b"PK\x06\x06", 0, at)
+        if listed == 0xFFFFFFFF and wide >= 0 and len(end) >= wide + 48:
+            (listed,) = struct.unpack("<Q", end[wide + 40 : wide + 48])
+        if listed > LARGEST_DIRECTORY:
+            raise RefusedPickle(f"its list of parts takes {listed:,} bytes")
+
+
+def _look_through_legacy(file: IO[bytes]) -> None:
+    file.seek(0)
+    try:
+        tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        pass
+    else:
+        raise RefusedPickle("it is a tar archive, as PyTorch 0.1 wrote them")
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for _ in range(LEGACY_PICKLES):
+            _look_through(cast(IO[bytes], data))
+
+
+def _look_through(program: IO[bytes]) -> None:
+    """Follow one pickle without building anything: how many parts each value has, and how deep they lie.
+
+    Raises RefusedPickle for what a file of tensors does not hold.
+    """
+    stack: list[tuple[int, int]] = []  # (parts, depth) of each value
+    marks: list[int] = []
+    memo: dict[int, tuple[int, int]] = {}
+    for steps, (opcode, given, _) in enumerate(pickletools.genops(program)):
+        name, argument = opcode.name, cast(Any, given)
+        if steps > MOST_STEPS:
+            raise RefusedPickle(f"it takes more than {MOST_STEPS:,} instructions to read")
+        if name in _LEAVES or name == "GLOBAL":
+            _check_argument(name, argument)
+            stack.append((1, 1))
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in _JOINS or name in _JOINS_TO_MARK:
+            first = len(stack) - _JOINS[name] if name in _JOINS else marks.pop() - _JOINS_TO_MARK[name]
+            if first < 0:
+                raise PickleError("its instructions do not fit together")
+            held = stack[first:]
+            parts, depth = 1 + sum(p for p, _ in held), 1 + max((d for _, d in held), default=0)
+            grows = name in (
+                "APPEND",
+                "APPENDS",
+                "SETITEM",
+                "SETITEMS",
+                "BUILD",
+            )  # the first holds the others
+            if grows:
+                parts, depth = parts - 1, max(held[0][1], 1 + max((d for _, d in held[1:]), default=0))
+            if parts > MOST_PARTS or depth > DEEPEST:
+                raise RefusedPickle("it holds values within values without end")
+            stack[first:] = [(parts, depth)]
+        elif name not in ("PROTO", "STOP"):
+            raise RefusedPickle(f"it uses {name}, which a file of tensors does not need")
+
+
+def _check_argument(name: str, argument: Any) -> None:
+    if name == "GLOBAL" and argument not in KNOWN:
+        raise RefusedPickle(_what_it_wanted("GLOBAL " + str(argument).replace(" ", ".")[:80]))
+    if name == "LONG1" and not -(2**63) <= argument < 2**63 and argument != 0x1950A86A20F9469CFC6C:
+        raise RefusedPickle("it holds a number of more than 64 bits")
+    if isinstance(argument, str) and len(argument) > LARGEST_TEXT:
+        raise RefusedPickle(f"it holds a text of {len(argument):,} characters")
+
+
+class _Plain:
+    """Copies containers into plain ones: what a file may attach to an OrderedDict, such as an `items`, is gone."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+        self._made: dict[int, Any] = {}
+        self._storages: set[int] = set()
+
+    def of(self, value: Any) -> Any:
+        """The copy. Raises RefusedPickle for storages that are larger than the file."""
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            if storage.data_ptr() not in self._storages:
+                self._storages.add(storage.data_ptr())
+                self._left -= storage.nbytes()
+            if self._left < 0:
+                raise RefusedPickle("its tensors take more memory than the file has bytes")
+            return value.detach()
+        if not isinstance(value, dict | list | tuple):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = None  # of a container that holds itself
+            if isinstance(value, dict):
+                made: Any = {key: self.of(item) for key, item in dict.items(value)}
+            else:
+                made = type(value)(map(self.of, value)) if type(value) in (list, tuple) else tuple(value)
+            self._made[id(value)] = made
+        return self._made[id(value)]
+
+
+def _what_it_wanted(message: str) -> str:
+    """Why PyTorch's restricted unpickler stopped, from its message."""
+    found = re.search(r"GLOBAL ([\w.]+)", message)
+    if found:
+        return f"reading it would run code ({found.group(1)}), which tensors do not need, so nothing of it was run"
+    return "it is damaged, or a pickle of something else than tensors"

@@ -1,0 +1,115 @@
+"""The rule for loaders that may run code: stated here once, and checked in the source itself.
+
+- A pickle is read by `tunit.pickles` alone, by `torch.load` with `weights_only=True` written out.
+- A program (TorchScript, .pt2) is loaded by `tunit.evaluation.feature_networks` alone, where the user trusts it.
+- NumPy loads with `allow_pickle=False` written out; a hub's model comes as safetensors.
+- Nothing else that turns a file into code or objects is called anywhere.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tunit
+
+SOURCE = Path(tunit.__file__).parent
+# Dotted name of the call -> the one file where it may stand, and what must be written out there.
+ALLOWED = {
+    "torch.load": ("pickles.py", {"weights_only": True}),
+    "torch.jit.load": ("evaluation/feature_networks.py", {}),
+    "torch.export.load": ("evaluation/feature_networks.py", {}),
+    "from_pretrained": ("evaluation/feature_networks.py", {"use_safetensors": True}),
+    "np.load": (None, {"allow_pickle": False}),
+    "numpy.load": (None, {"allow_pickle": False}),
+}
+FORBIDDEN = {
+    *(
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+        "marshal.load",
+    ),
+    *(
+        "marshal.loads",
+        "shelve.open",
+        "joblib.load",
+        "yaml.load",
+        "dill.load",
+        "torch.hub.load",
+        "torch.package",
+    ),
+    *(
+        "torch.ops.load_library",
+        "torch.classes.load_library",
+        "torch._inductor.aoti_load_package",
+        "np.fromregex",
+    ),
+    *("torch.hub.load_state_dict_from_url", "os.system", "os.popen"),
+}
+LAST_PARTS = {"load_state_dict_from_url", "from_pretrained", "load_library", "aoti_load_package", "Unpickler"}
+
+
+def dotted(node):
+    """`a.b.c` of an expression, with ? for what is not a name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def problems(text, name):
+    tree = ast.parse(text)
+    aliases = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            aliases |= {item.asname or item.name: f"{node.module}.{item.name}" for item in node.names}
+        elif isinstance(node, ast.Import):
+            aliases |= {item.asname: item.name for item in node.names if item.asname}
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = dotted(node.func)
+        first, _, rest = called.partition(".")
+        called = aliases.get(first, first) + ("." + rest if rest else "")
+        last = called.rpartition(".")[2]
+        if called.startswith("re."):
+            continue
+        key = last if last in ALLOWED else called
+        if key in ALLOWED:
+            place, needed = ALLOWED[key]
+            given = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+            if (place and name != place) or any(given.get(k, "") is not v for k, v in needed.items()):
+                found.append(f"{name}:{node.lineno} {called}")
+        elif called in FORBIDDEN or last in LAST_PARTS:
+            found.append(f"{name}:{node.lineno} {called}")
+    return found
+
+
+def test_no_loader_of_the_source_runs_foreign_code():
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        found += problems(path.read_text("utf-8"), path.relative_to(SOURCE).as_posix())
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import torch\ntorch.load(p)",
+        "import torch\ntorch.load(p, weights_only=True)",  # right, but in the wrong place
+        "from torch import load as l\nl(p, weights_only=False)",
+        "import torch as t\nt.jit.load(p)",
+        "import numpy as np\nnp.load(p)",
+        "from numpy import load\nload(p, allow_pickle=True)",
+        "import pickle as p\np.loads(b)",
+        "eval(text)",
+        "Model.from_pretrained(name)",
+    ],
+)
+def test_the_check_sees_an_unsafe_loader(line):
+    assert problems(line, "data/somewhere.py")

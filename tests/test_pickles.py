@@ -1,0 +1,116 @@
+"""Files of torch.save of unknown origin: what tensors need is read, all else is refused within bounds."""
+
+import io
+import pickle
+import tracemalloc
+import zipfile
+from time import perf_counter
+
+import pytest
+import torch
+
+from tunit.pickles import PickleError, RefusedPickle, read_pickle
+
+HEAD = b"\x80\x02"
+
+
+def zipped(path, program, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_tensors_in_containers_come_back_as_they_were(tmp_path, newer):
+    view = torch.arange(12.0).reshape(3, 4).t()
+    state = torch.nn.Linear(3, 2).state_dict()  # an OrderedDict with an attribute of its own
+    content = {
+        "view": view, "half": torch.ones(2).bfloat16(), "state": state, "empty": {}, "list": [1, 2.5, None],
+        "tuple": (True, "text", -(2**40)), "parameter": torch.nn.Parameter(torch.zeros(2)), 3: {"nested": [{}]},
+    }  # fmt: skip
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=newer)
+    found = read_pickle(tmp_path / "a.pt")
+    assert found.keys() == content.keys()
+    assert torch.equal(found["view"], view) and torch.equal(found["half"], content["half"])
+    assert list(found["state"]) == list(state) and torch.equal(found["state"]["weight"], state["weight"])
+    assert found["list"] == [1, 2.5, None] and found["tuple"] == (True, "text", -(2**40))
+    assert found[3] == {"nested": [{}]}
+
+
+# 0, (0, 0), ((0, 0), (0, 0)), ... each holding the one before twice: 2^40 parts in all.
+DOUBLING = b"K\x01q\x01" + b"".join(
+    b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(1, 40)
+)
+MILLION_DIGITS = b"\x8b" + (400_000).to_bytes(4, "little") + b"\x01" * 400_000
+
+ENDLESS = {
+    "a key whose hash takes years": HEAD + b"}" + DOUBLING + b"K\x01s.",
+    "a tuple too deep to hash": HEAD + b"}K\x01" + b"\x85" * 500_000 + b"K\x01s.",
+    "a number of a million digits": HEAD + b"}K\x01" + MILLION_DIGITS + b"s.",
+    "a number beyond 64 bits": HEAD + b"}K\x01\x8a\x0a" + b"\x01" * 10 + b"s.",
+    "an array of bytes that is not there": HEAD + b"cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x7f\x85R.",
+    "a tensor that is not there": HEAD + b"ctorch\nTensor\n\x8a\x05\x00\x00\x00\x00\x7f\x85R.",
+    "a text of many megabytes": HEAD + b"X" + (3 << 20).to_bytes(4, "little") + b"a" * (3 << 20) + b".",
+    "an instruction that tensors do not need": HEAD + b"\x8f.",
+    "code": HEAD + b"cposix\nsystem\nX\x01\x00\x00\x00xR.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_what_would_have_no_end_is_refused_at_once(tmp_path, case):
+    path = zipped(tmp_path / "a.ckpt", ENDLESS[case])
+    began = perf_counter()
+    with pytest.raises(RefusedPickle):
+        read_pickle(path)
+    assert perf_counter() - began < 20
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps({}, 2))  # a legacy file begins like any pickle
+    with pytest.raises(PickleError):
+        read_pickle(tmp_path / "b.ckpt")
+
+
+def test_a_text_packed_a_thousand_times_is_not_unpacked(tmp_path):
+    size = 64 << 20
+    path = zipped(
+        tmp_path / "a.ckpt",
+        HEAD + b"X" + size.to_bytes(4, "little") + b"a" * size + b".",
+        zipfile.ZIP_DEFLATED,
+    )
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(RefusedPickle, match="compressed"):
+        read_pickle(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 << 20
+
+
+def test_storages_larger_than_the_file_are_refused(tmp_path):
+    """A legacy file whose tensor claims more than its storage has lets PyTorch enlarge the storage."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(3)}, buffer, _use_new_zipfile_serialization=False)
+    old, new = b"K\x03\x85q", b"J\x00\x00\x00\x40\x85q"  # of shape (3,), of 2^30 numbers
+    assert buffer.getvalue().count(old) == 1
+    (tmp_path / "a.ckpt").write_bytes(buffer.getvalue().replace(old, new))
+    with pytest.raises(PickleError):
+        read_pickle(tmp_path / "a.ckpt")
+
+
+def test_what_a_file_attaches_to_a_dict_does_not_come_along(tmp_path):
+    # An OrderedDict of {1: 2} whose attribute `items` is 5: a caller's `state.items()` would fail.
+    program = HEAD + b"ccollections\nOrderedDict\n)RK\x01K\x02s}X\x05\x00\x00\x00itemsK\x05sb."
+    path = zipped(tmp_path / "a.ckpt", program)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/byteorder", "little")
+    assert torch.load(path, weights_only=True).items == 5
+    assert list(read_pickle(path).items()) == [(1, 2)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_cut_file_is_noticed(tmp_path, newer, share):
+    path = tmp_path / "a.ckpt"
+    torch.save({"a": torch.zeros(300)}, path, _use_new_zipfile_serialization=newer)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(PickleError):
+        read_pickle(path)
