@@ -11,6 +11,12 @@ def setting(
     return field(default=default, metadata={"help": text, "low": low, "high": high, "of": tuple(of)})
 
 
+# Far beyond what anybody trains with, and within what PyTorch, NumPy and memory take without a crash.
+LARGEST_SIDE = 4096  # pixels
+WIDEST = 8192  # channels, or numbers of a style code
+MOST = 10**9  # steps, pictures, files; below the numbers that name streams beside the steps
+BELOW_1 = 1 - 1e-9  # where 1 itself would divide by 0
+
 # The published data sets that `tunit.data.layouts` reads.
 LAYOUT_NAMES = (
     "animal-faces-10",
@@ -31,13 +37,16 @@ class DataConfig:
     """How pictures become squares."""
 
     image_size: int = setting(
-        128, "side of the training pictures, a power of two from 32; 0 picks it from the data", low=0
+        128,
+        "side of the training pictures, a power of two from 32; 0 picks it from the data",
+        low=0,
+        high=LARGEST_SIDE,
     )
     fit: str = setting("stretch", "how a picture becomes a square", of=("stretch", "crop", "pad"))
     background: tuple[int, int, int] = setting(
         (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
     )
-    min_side: int = setting(16, "a picture with a shorter side is left out", low=1)
+    min_side: int = setting(16, "a picture with a shorter side is left out", low=1, high=LARGEST_SIDE)
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels")
     layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
@@ -48,7 +57,7 @@ class DataConfig:
     )
     classes: str = setting("", "classes of food-10, with commas between them or as a text file")
     held_out: int = setting(
-        0, "pictures that the published set holds back at its end; 0 is the paper's number", low=0
+        0, "pictures that the published set holds back at its end; 0 is the paper's number", low=0, high=MOST
     )
     labelled_ratio: float = setting(0.0, "share of labelled steps in few-label training", low=0, high=1)
 
@@ -75,7 +84,10 @@ class AugmentConfig:
     saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
     hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
     random_operations: int = setting(
-        0, "operations on x+ chosen as in RandAugment, after all others; the paper uses such for food", low=0
+        0,
+        "operations on x+ chosen as in RandAugment, after all others; the paper uses such for food",
+        low=0,
+        high=100,
     )
     random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
 
@@ -90,23 +102,29 @@ class NetworkConfig:
         "semit, which is funit for few labels, with octave convolutions in G",
         of=("tunit", "funit", "semit"),
     )
-    domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1)
-    style_width: int = setting(128, "length of a style code", low=1)
-    guide_width: int = setting(64, "width of E's first convolution", low=1)
+    domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1, high=100_000)
+    style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
+    guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
     head_std: float = setting(
         0.01, "initial standard deviation of the weights of E's clustering heads", low=0
     )
     overclusters: int = setting(
-        0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0
+        0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0, high=100_000
     )
     candidate_heads: int = setting(
-        0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0
+        0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0, high=100
     )
     generator_width: int = setting(
-        0, "base width f of G; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)", low=0
+        0,
+        "base width f of G; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)",
+        low=0,
+        high=WIDEST,
     )
     discriminator_width: int = setting(
-        0, "base width w of D; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)", low=0
+        0,
+        "base width w of D; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)",
+        low=0,
+        high=WIDEST,
     )
     octave_share: float = setting(
         0.5, "semit: share of G's channels at the low frequency; 0 is funit's G", low=0, high=1
@@ -141,7 +159,7 @@ class LossConfig:
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
     r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
-    r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1)
+    r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1, high=MOST)
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
     # Used by the baselines alone, whose G halves the sum of its two adversarial terms.
     funit_adversarial_factor: float = setting(
@@ -177,10 +195,12 @@ class LossConfig:
 class OptimiserConfig:
     """Adam for E, RMSprop for G and D; no learning-rate schedule. The baselines' class encoder learns as G."""
 
-    batch_size: int = setting(32, "pictures per step", low=2)
-    guide_only_batch_size: int = setting(0, "pictures per step while E trains alone; 0 for batch_size", low=0)
+    batch_size: int = setting(32, "pictures per step", low=2, high=1_000_000)
+    guide_only_batch_size: int = setting(
+        0, "pictures per step while E trains alone; 0 for batch_size", low=0, high=1_000_000
+    )
     guide_rate: float = setting(1e-4, "Adam's learning rate for E", low=0)
-    guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=1)
+    guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=BELOW_1)
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
     discriminator_rate: float = setting(1e-4, "RMSprop's learning rate for D", low=0)
@@ -188,37 +208,41 @@ class OptimiserConfig:
     rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=0)
     weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
     average_decay: float = setting(0.999, "decay of the moving averages of E and G", low=0, high=1)
-    queue_length: int = setting(1024, "keys in the contrastive queue", low=1)
+    queue_length: int = setting(1024, "keys in the contrastive queue", low=1, high=2**24)
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """Phases, in steps; a number with a decimal point is a share of all steps."""
 
-    steps: int = setting(200_000, "length of the training", low=1)
+    steps: int = setting(200_000, "length of the training", low=1, high=MOST)
     labelled_only_until: int | float = setting(
-        0, "few-label training: labelled pictures alone until here", low=0
+        0, "few-label training: labelled pictures alone until here", low=0, high=MOST
     )
-    guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0)
-    average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0)
+    guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0, high=MOST)
+    average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0, high=MOST)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
-    seed: int = setting(0, "seeds everything random", low=0)
+    seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
     guide_from: str = setting("", "run whose trained E a new run begins with")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     micro_batch: int = setting(
-        0, "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch", low=0
+        0,
+        "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch",
+        low=0,
+        high=1_000_000,
     )
-    threads: int = setting(0, "CPU threads, of all processes together; 0 for all cores", low=0)
+    threads: int = setting(0, "CPU threads, of all processes together; 0 for all cores", low=0, high=1024)
     processes: int = setting(
         1,
         "that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU",
         low=0,
+        high=256,
     )
     compile: int = setting(
         0, "1 lets torch.compile make E and G faster; it takes minutes before the first step", low=0, high=1
@@ -229,8 +253,10 @@ class RunConfig:
         low=0,
         high=1,
     )
-    workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0)
-    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
-    sample_every: int = setting(5_000, "steps between sample grids; 0 for none but the last", low=0)
-    checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1)
-    keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1)
+    workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0, high=256)
+    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1, high=MOST)
+    sample_every: int = setting(
+        5_000, "steps between sample grids; 0 for none but the last", low=0, high=MOST
+    )
+    checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
+    keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1, high=MOST)

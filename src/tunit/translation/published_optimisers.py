@@ -38,11 +38,16 @@ RECORDED = {
 
 def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Tensors, list[str]]:
     """The optimiser's state, by the name of the parameter that has the same place in the release; what is wrong."""
-    try:
-        order = [p for group in saved["param_groups"] for p in group["params"]]
-        state, places = dict(saved["state"]), set(order)
-    except (KeyError, TypeError, ValueError):
+    groups, state = (
+        (saved.get(k) for k in ("param_groups", "state")) if isinstance(saved, Mapping) else (0, 0)
+    )
+    whole = isinstance(state, Mapping) and isinstance(groups, list) and len(groups) > 0
+    if not whole or not all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups):
         return {}, [f"{key} is not the state of an optimiser"]
+    order = [p for group in groups for p in group["params"]]
+    if not all(type(place) is int for place in order):
+        return {}, [f"{key} is not the state of an optimiser"]
+    places = set(order)
     parameters = dict(network.named_parameters())
     names = [name for name in published_order(network) if name in parameters]
     if len(order) != len(names):
