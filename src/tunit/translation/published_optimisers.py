@@ -38,15 +38,10 @@ RECORDED = {
 
 def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Tensors, list[str]]:
     """The optimiser's state, by the name of the parameter that has the same place in the release; what is wrong."""
-    groups, state = (
-        (saved.get(k) for k in ("param_groups", "state")) if isinstance(saved, Mapping) else (0, 0)
-    )
-    whole = isinstance(state, Mapping) and isinstance(groups, list) and len(groups) > 0
-    if not whole or not all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups):
+    if not _is_state(saved):
         return {}, [f"{key} is not the state of an optimiser"]
-    order = [p for group in groups for p in group["params"]]
-    if not all(type(place) is int for place in order):
-        return {}, [f"{key} is not the state of an optimiser"]
+    state = saved["state"]
+    order = [place for group in saved["param_groups"] for place in group["params"]]
     places = set(order)
     parameters = dict(network.named_parameters())
     names = [name for name in published_order(network) if name in parameters]
@@ -73,6 +68,17 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
             own_shape = () if moment == "step" else parameters[name].shape
             tensors[f"optimiser.{ours}.{name}.{moment}"] = value.float().reshape(own_shape)
     return tensors, problems
+
+
+def _is_state(saved: Any) -> bool:
+    """Whether something is built as the state of one of PyTorch's optimisers."""
+    if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
+        return False
+    groups = saved.get("param_groups")
+    if not isinstance(groups, list) or not groups:
+        return False
+    lists = [group.get("params") if isinstance(group, Mapping) else None for group in groups]
+    return all(isinstance(places, list) and all(type(p) is int for p in places) for places in lists)
 
 
 def published_optimiser(
