@@ -149,7 +149,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     assert main(["creatures", "~/c", "--number", "5", "--size", "32"]) == 0
-    (tmp_path / "home/list.txt").write_text("c/pictures/00001.png\n")
+    (tmp_path / "home/list.txt").write_text("~/c/pictures/00001.png\n")
     (tmp_path / "home/mine.toml").write_text("base = '~/other.toml'\n[data]\nimage_size = 64\n")
     (tmp_path / "home/other.toml").write_text("[data]\nfit = 'crop'\n")
     words = ["prepare", "~/list.txt", "--out=~/pack", "--preset=~/mine.toml", "--workers", "1"]

@@ -48,7 +48,8 @@ class DataConfig:
     )
     min_side: int = setting(16, "a picture with a shorter side is left out", low=1, high=LARGEST_SIDE)
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
-    label_column: str = setting("label", "the CSV column that holds labels")
+    label_column: str = setting("label", "the CSV column that holds labels, by name or number")
+    picture_column: str = setting("", "the CSV column that names pictures, by name or number; empty finds it")
     layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
     split: str = setting(
         "train",

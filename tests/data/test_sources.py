@@ -606,7 +606,24 @@ def test_the_summary_counts_and_gives_examples() -> None:
     left_out = [LeftOut("c.gif", "too small", "4 x 4, at least 16 wanted")]
     left_out += [LeftOut(f"{name}.jpg", "unreadable", "not a picture") for name in "abcde"]
     assert summarise_left_out(left_out) == (
-        "6 left out: 5 unreadable (a.jpg, b.jpg, c.jpg and 2 more), "
+        "6 left out: 5 unreadable (not a picture: a.jpg, b.jpg, c.jpg and 2 more), "
         "1 too small (c.gif: 4 x 4, at least 16 wanted)"
     )
     assert summarise_left_out([]) == "none left out"
+
+
+def test_the_summary_keeps_every_detail_of_a_reason() -> None:
+    left_out = [LeftOut(f"{i}.png", "unreadable", "no such file in /a or /b") for i in range(9)]
+    left_out.append(LeftOut("x.png", "unreadable", "not a picture"))
+    assert summarise_left_out(left_out) == (
+        "10 left out: 9 unreadable (no such file in /a or /b: 0.png, 1.png, 2.png and 6 more), "
+        "1 unreadable (x.png: not a picture)"
+    )
+    many = [LeftOut(f"{i}.png", "truncated", f"{i} of 100 bytes") for i in range(9)]
+    assert summarise_left_out(many) == (
+        "9 left out: 9 truncated (0.png: 0 of 100 bytes; 1.png: 1 of 100 bytes; 2.png: 2 of 100 bytes; and 6 more)"
+    )
+
+
+def test_the_summary_of_an_endless_name_is_short() -> None:
+    assert len(summarise_left_out([LeftOut("x" * 100_000, "unreadable", "y" * 100_000)])) < 500

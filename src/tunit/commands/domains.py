@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (args.model if args.model.is_dir() else args.model.parent) / "domains"
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
-    pictures = find_sources([args.source], out=out, report=report)
+    pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
     translator = load_translator(args)
     galleries = [f"domain_{k}.png" for k in range(translator.domains)]
     claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])

@@ -48,7 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", default="auto", help="auto, none, folders or csv: where classes come from [auto]"
     )
     parser.add_argument(
-        "--label-column", default="label", metavar="NAME", help="column of a CSV table [label]"
+        "--label-column",
+        default="label",
+        metavar="NAME",
+        help="column of a CSV table, by name or number [label]",
+    )
+    parser.add_argument(
+        "--picture-column",
+        default="",
+        metavar="NAME",
+        help="the column that names pictures, likewise [found by its cells]",
     )
     parser.add_argument(
         "--layout",
@@ -124,6 +133,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         train=args.train,
         labels=args.labels,
         label_column=args.label_column,
+        picture_column=args.picture_column,
         part=make_part(args.layout, split, args.classes, args.held_out),
         features=args.features,
         preprocessing=args.preprocessing,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--device, --precision, --batch, --compile, --strict and --overwrite."""
+    """--device, --precision, --batch, --compile, --picture-column, --strict and --overwrite."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -32,6 +32,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action="store_true",
         help="let torch.compile make the networks faster; takes a while to begin",
+    )
+    parser.add_argument(
+        "--picture-column",
+        default="",
+        metavar="NAME",
+        help="the column of a CSV table that names pictures, by name or number [found by its cells]",
     )
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
@@ -51,11 +57,12 @@ def load_translator(args: argparse.Namespace) -> "Translator":
 
 
 def find_sources(
-    sources: Sequence[Path], *, out: Path | None, report: "Report | None"
+    sources: Sequence[Path], *, out: Path | None, report: "Report | None", picture_column: str = ""
 ) -> "list[PictureSource]":
     """The pictures of all sources, in the order of their names within each; a picture found twice comes once.
 
     out: where results go; where that lies inside a folder of pictures, what it holds is passed over.
+    picture_column: of tables; "" finds it.
     report: is told of what cannot be used; with None that raises DataError, as does a path that does not exist.
     """
     from tunit.data.left_out import LeftOut
@@ -67,13 +74,15 @@ def find_sources(
     last: DataError | None = None
     for source in sources:
         try:
-            here = find_pictures(source)
+            here = find_pictures(source, picture_column=picture_column)
         except DataError as error:
             if report is None or len(sources) == 1 or not source.exists():
                 raise
             report(LeftOut(str(source), "unusable", str(error)))
             last = error
             continue
+        for note in here.notes:
+            say(note)
         for item in here.left_out:
             leave_out(item, report)
         pictures = _outside(here.pictures, source, out)

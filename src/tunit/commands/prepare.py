@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     config = layout_config(args.preset, settings_of(args))
     if config.data.image_size == 0:
-        config = config.with_overrides({"image_size": choose_image_size(args.source)})
+        size = choose_image_size(args.source, config.data.picture_column)
+        config = config.with_overrides({"image_size": size})
     part = part_of(config.data)
     name = f"{part.layout}-{part.split}" if part else args.source.resolve().name or "pictures"
     out = args.out or Path("packed") / name
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"
     show(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
+    show(*pictures.notes)
     if pictures.classes:
         counts = [(name, int((pictures.labels == i).sum())) for i, name in enumerate(pictures.classes)]
         show("labels: " + ", ".join(f"{name} {count}" for name, count in counts))

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             size = pictures.images.shape[1]
             show(f"{len(pictures.names)} pictures at {size} x {size}")
+            show(*pictures.notes)
             if pictures.left_out:
                 show(summarise_left_out(pictures.left_out))
 

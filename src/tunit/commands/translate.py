@@ -107,8 +107,9 @@ def run(args: argparse.Namespace) -> int:
     resize = check_resize(args.size)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
-    sources = find_sources(args.sources, out=args.out, report=report)
-    references = find_sources(args.reference or [], out=None, report=report)
+    column = args.picture_column
+    sources = find_sources(args.sources, out=args.out, report=report, picture_column=column)
+    references = find_sources(args.reference or [], out=None, report=report, picture_column=column)
     translator = load_translator(args)
     if args.from_label and not args.to_label:
         raise ConfigError(

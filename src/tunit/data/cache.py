@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class PackedPictures:
     left_out: list[LeftOut]
     hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
     reused: bool  # whether the cache was found as it is, not made
+    notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Index:
     classes: list[str]
     hashes: list[str]
     left_out: list[LeftOut]
+    notes: list[str] = field(default_factory=list)
 
 
 def open_cache(cache: Path, *, reused: bool = True) -> tuple[Index, PackedPictures]:
@@ -70,7 +72,14 @@ def open_cache(cache: Path, *, reused: bool = True) -> tuple[Index, PackedPictur
         raise DataError(f"{path} holds {images.shape}, not {shape}: prepare the pictures again")
     labels = np.array(index.labels, dtype=np.int64)
     packed = PackedPictures(
-        images, index.names, labels, index.classes, index.left_out, index.hashes, reused=reused
+        images,
+        index.names,
+        labels,
+        index.classes,
+        index.left_out,
+        index.hashes,
+        reused=reused,
+        notes=tuple(index.notes),
     )
     return index, packed
 

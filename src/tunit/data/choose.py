@@ -11,9 +11,12 @@ LARGEST = 128  # what is chosen at most: beyond, training takes a GPU and is ask
 SMALLEST = 32
 
 
-def choose_image_size(source: Path) -> int:
-    """The largest power of two, from 32 to 128, that the median picture's shorter side reaches."""
-    pictures = find_pictures(source).pictures
+def choose_image_size(source: Path, picture_column: str = "") -> int:
+    """The largest power of two, from 32 to 128, that the median picture's shorter side reaches.
+
+    picture_column: of a table; "" finds it.
+    """
+    pictures = find_pictures(source, picture_column=picture_column).pictures
     sides = []
     for picture in pictures[:: max(1, len(pictures) // LOOK_AT)]:
         try:

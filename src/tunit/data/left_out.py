@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from tunit.printing import printable
 
 _NAMES_SHOWN = 3
+_DETAILS_SHOWN = 3  # of one reason; of more, the first few pictures come with their own
+_LONGEST = 200  # characters of a name or a detail that are shown
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,9 @@ class LeftOut:
 
 
 def summarise_left_out(left_out: Iterable[LeftOut]) -> str:
-    """One line, the most frequent reason first, such as "2 left out: 1 empty (a.jpg), 1 unreadable (b.png)".
+    """One line, the most frequent reason first, such as "2 left out: 1 empty (a.jpg: 0 bytes), 1 ...".
 
-    A reason met once comes with its detail, a reason met often with its first few names.
+    Every reason comes with its detail: once for all pictures that share it, with the first few of their names.
     """
     by_reason: dict[str, list[LeftOut]] = {}
     for item in left_out:
@@ -28,13 +30,39 @@ def summarise_left_out(left_out: Iterable[LeftOut]) -> str:
     if not by_reason:
         return "none left out"
     ordered = sorted(by_reason.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    parts = [f"{len(items):,} {reason} ({_examples(items)})" for reason, items in ordered]
+    parts = [part for reason, items in ordered for part in _parts(reason, items)]
     return f"{sum(map(len, by_reason.values())):,} left out: {', '.join(parts)}"
+
+
+def _parts(reason: str, items: list[LeftOut]) -> list[str]:
+    by_detail: dict[str, list[LeftOut]] = {}
+    for item in items:
+        by_detail.setdefault(item.detail, []).append(item)
+    if len(by_detail) > _DETAILS_SHOWN:
+        shown = "; ".join(_with_detail(item) for item in items[:_NAMES_SHOWN])
+        return [f"{len(items):,} {reason} ({shown}{_more(items, '; ')})"]
+    groups = sorted(by_detail.values(), key=lambda group: -len(group))
+    return [f"{len(group):,} {reason} ({_examples(group)})" for group in groups]
 
 
 def _examples(items: list[LeftOut]) -> str:
     if len(items) == 1:
-        return f"{printable(items[0].name)}: {printable(items[0].detail)}"
-    names = [printable(item.name) for item in items[:_NAMES_SHOWN]]
-    more = len(items) - len(names)
-    return ", ".join(names) + (f" and {more:,} more" if more else "")
+        return _with_detail(items[0])
+    names = ", ".join(_short(item.name) for item in items[:_NAMES_SHOWN])
+    detail = _short(items[0].detail)
+    return f"{detail}{': ' if detail else ''}{names}{_more(items, ' ')}"
+
+
+def _with_detail(item: LeftOut) -> str:
+    return f"{_short(item.name)}: {_short(item.detail)}"
+
+
+def _more(items: list[LeftOut], before: str) -> str:
+    more = len(items) - _NAMES_SHOWN
+    return f"{before}and {more:,} more" if more > 0 else ""
+
+
+def _short(text: str) -> str:
+    shown = printable(text)
+    half = _LONGEST // 2
+    return shown if len(shown) <= _LONGEST else f"{shown[:half]}...{shown[-half:]}"

@@ -1,89 +1,147 @@
-"""Lists of pictures: a text file with one path per line, or a CSV table with a picture and a label column."""
+"""The text of a list or table as people's programs write it, and where the files are that it names."""
 
-import csv
-import io
+import os
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
+from tunit.paths import home
 
-PICTURE_COLUMNS = ("picture", "path", "file", "filename", "image")
+MOST_BYTES = 1 << 28  # of a list: some millions of paths
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list: a path as written, and its label."""
+    """One line of a list: a path as written, its label, and its number in the file."""
 
     path: str
     label: str | None = None
+    line: int = 0
 
 
-def read_list(path: Path) -> list[Row]:
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a list or table, and what its owner should hear of how it was read."""
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+
+
+def read_list(path: Path) -> Listing:
     """The paths of a text file, one per line; blank lines and lines that begin with # are skipped."""
-    lines = (line.strip() for line in re.split(r"[\r\n]+", _text(path)))
-    return [Row(line) for line in lines if line and not line.startswith("#")]
+    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)))
+    kept = [Row(line, line=number) for number, line in enumerate(lines, start=1) if line]
+    return Listing([row for row in kept if not row.path.startswith("#")])
 
 
-def read_table(path: Path, label_column: str | None) -> list[Row]:
-    """The rows of a CSV file. Its delimiter may be a comma, a semicolon or a tab.
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """The text of a list: UTF-8, or UTF-16 and UTF-32 by their marks, or UTF-16 as its zeros show.
 
-    The picture column is the first of `PICTURE_COLUMNS` that the header names, else the first column. A
-    file whose first cell is itself an existing picture has no header.
-
-    label_column: its name, whatever the case; None asks for no labels. An empty cell is no label.
-    Raises DataError where the table cannot be read or lacks the column.
-    """
-    text = _text(path)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=_delimiter(text)) if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
-    if not rows:
-        return []
-    header = [cell.strip().lower() for cell in rows[0]]
-    named = [header.index(name) for name in PICTURE_COLUMNS if name in header]
-    picture = named[0] if named else 0
-    if named or not (path.parent / rows[0][0].strip()).is_file():
-        rows = rows[1:]
-    else:
-        header = []
-    label = None if label_column is None else _label_index(path, header, label_column)
-    return [Row(_cell(row, picture) or "", _cell(row, label)) for row in rows if _cell(row, picture)]
-
-
-def _label_index(path: Path, header: list[str], label_column: str) -> int:
-    if label_column.strip().lower() not in header:
-        known = ", ".join(map(repr, header)) if header else "none, for it has no header line"
-        raise DataError(f"{path} has no column {label_column!r}: name one of its columns ({known})")
-    return header.index(label_column.strip().lower())
-
-
-def _cell(row: list[str], index: int | None) -> str | None:
-    return row[index].strip() or None if index is not None and index < len(row) else None
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter of the header line: the one that makes a known column name appear, else the comma."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    for delimiter in ",;\t":
-        cells = next(csv.reader([first], delimiter=delimiter), [])
-        if len(cells) > 1 and any(cell.strip().lower() in PICTURE_COLUMNS for cell in cells):
-            return delimiter
-    return "\t" if "\t" in first and "," not in first else ","
-
-
-def _text(path: Path) -> str:
-    """The text of a list: UTF-8 with or without a byte order mark, or UTF-16 with one.
-
-    Bytes that are not UTF-8 are kept as Python keeps them in file names, so that they find such files.
+    Bytes that are not UTF-8 are kept as Python keeps them in file names, so that they find such files. most: bytes to
+    read; a file larger than MOST_BYTES is refused all the same.
     """
     try:
-        data = path.read_bytes()
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes: part the list, or give a folder")
+        with path.open("rb") as file:
+            data = file.read(most)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
-    if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is neither a picture, an archive nor a text: give one of these, or a folder")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    return data.decode("utf-8-sig", "surrogateescape")
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")
+    head = data[:4096]
+    if b"\0" not in head:
+        return data.decode("utf-8", "surrogateescape")
+    zeros = head[::2].count(0), head[1::2].count(0)
+    if min(zeros) == 0 and max(zeros) * 4 > len(head):
+        return data.decode("utf-16-le" if zeros[1] else "utf-16-be", "replace")
+    raise DataError(f"{path} is neither a picture, an archive nor a text: give one of these, or a folder")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where relative paths of a list are looked for, in this order: the folder of the list, the working folder."""
+
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, source: Path) -> "Places":
+        """The places of the list `source`."""
+        here = Path(os.path.normpath(source.absolute())).parent
+        return cls(tuple(dict.fromkeys((here, Path.cwd()))))
+
+    def find(self, written: str) -> tuple[Path, str] | None:
+        """The file that a path as written means, and the spelling that led to it; None where there is none."""
+        for spelling in _spellings(written):
+            for folder in self.folders:
+                if _is_file(path := folder / spelling):
+                    return path, spelling
+        return None
+
+    def why_not(self, written: str) -> str:
+        """Why `find` finds nothing, for the list's owner."""
+        if _ADDRESS.match(written):
+            return "an address, not a file: fetch it first"
+        if "\n" in written:
+            return "a quotation mark that is never closed"
+        for folder in self.folders:
+            if os.path.lexists(folder / written.replace("\0", "")):
+                return "not a regular file"
+        if Path(written).is_absolute():
+            return "no such file"
+        return f"no such file in {' or '.join(map(str, self.folders))}"
+
+
+def _spellings(written: str) -> Iterator[str]:
+    """A path as it stands, then as it may be meant: quoted, from Windows, from home, in another encoding or form."""
+    yield written
+    plain = written
+    if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'`":
+        plain = plain[1:-1]
+        yield plain
+    if plain.startswith("file://"):
+        plain = plain.removeprefix("file://")
+        yield plain
+    if "\\" in plain:
+        yield plain.replace("\\", "/")
+    if plain.startswith("~"):
+        yield str(home(plain))
+    if not plain.isascii():
+        plain = as_text(plain).replace("\\", "/")
+        yield plain
+        yield unicodedata.normalize("NFC", plain)
+        yield unicodedata.normalize("NFD", plain)
+
+
+def as_text(cell: str) -> str:
+    """A cell whose bytes were no UTF-8 as Windows' western encoding has them, which spreadsheets write."""
+    if cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell):
+        return cell
+    data = cell.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _is_file(path: Path) -> bool:
+    """Path.is_file that says no to what no file can be called, such as a name of 300 bytes."""
+    try:
+        return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
+    except ValueError:  # a null character
+        return False
+
+
+__all__ = ["Listing", "Places", "Row", "as_text", "read_list", "read_text"]

@@ -86,7 +86,12 @@ def open_packed(cache: Path) -> PackedPictures:
 def _find(source: Path, settings: PackSettings) -> Found:
     if settings.part is not None:
         return find_layout(source, settings.part, labels=settings.labels != "none")
-    return find_pictures(source, labels=cast(LabelMode, settings.labels), label_column=settings.label_column)
+    return find_pictures(
+        source,
+        labels=cast(LabelMode, settings.labels),
+        label_column=settings.label_column,
+        picture_column=settings.picture_column,
+    )
 
 
 def _reuse(cache: Path, settings: PackSettings, fingerprint: str) -> PackedPictures | None:
@@ -149,6 +154,7 @@ def _index(
         classes=classes,
         hashes=[cast(str, hashes[slot]) for slot in keep],
         left_out=left_out,
+        notes=list(found.notes),
     )
 
 

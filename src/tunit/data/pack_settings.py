@@ -26,6 +26,7 @@ class PackSettings:
     max_pixels: int = MAX_PIXELS  # a picture that declares more is left out undecoded
     labels: str = "none"  # "none", "folders" or "csv"
     label_column: str = "label"
+    picture_column: str = ""  # of a table; empty finds it
     keep_duplicates: bool = False
     part: Part | None = None  # of a published data set; its labels are "folders"
 
@@ -44,6 +45,7 @@ class PackSettings:
         """The settings as an index holds them; the label column counts only where labels come from it."""
         label_column = self.label_column if self.labels == "csv" else ""
         values = {**asdict(self), "label_column": label_column, "decoding": DECODING}
-        if self.part is None:
-            del values["part"]
+        for name in ("part", "picture_column"):  # packs from before these were there stay as they are
+            if not values[name]:
+                del values[name]
         return cast(dict[str, Any], json.loads(json.dumps(values)))

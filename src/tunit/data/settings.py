@@ -15,5 +15,6 @@ def pack_settings(config: Config) -> PackSettings:
         min_side=data.min_side,
         labels=data.labels,
         label_column=data.label_column,
+        picture_column=data.picture_column,
         part=part_of(data),
     )

@@ -7,7 +7,7 @@ their characters.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
@@ -16,8 +16,9 @@ from tunit.data.archives import DUPLICATE, MAX_BYTES, OUTSIDE, archive_kind, lis
 from tunit.data.databases import DATA, is_database, list_database
 from tunit.data.decode import READABLE, UNREADABLE, PictureError, looks_like_picture
 from tunit.data.left_out import LeftOut, summarise_left_out
-from tunit.data.lists import Row, read_list, read_table
+from tunit.data.lists import Listing, Places, read_list
 from tunit.data.naming import ARCHIVE_SUFFIXES, OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, suffix_of, tidy
+from tunit.data.tables import TABLE_SUFFIXES, is_table, read_table
 from tunit.errors import DataError
 from tunit.paths import home
 
@@ -76,26 +77,31 @@ class Found:
     pictures: list[PictureSource]
     left_out: list[LeftOut]
     fingerprint: str
+    notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
 
 
-def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str = "label") -> Found:
+def find_pictures(
+    source: Path, *, labels: LabelMode = "none", label_column: str = "label", picture_column: str = ""
+) -> Found:
     """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, or one picture.
 
     labels: "none"; "folders", the name of the folder that holds the picture, none in the root itself; or
         "csv", the column `label_column` of a table, where an empty cell is no label.
+    picture_column: of a table, by name or by number from 1; "" finds it.
 
     Raises DataError where the source does not exist, is of no known kind, or holds no picture.
     """
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
     source = home(source)
-    kind = _kind(source)
+    kind = kind_of(source)
     if labels == "csv" and kind != "table":
         raise DataError(f"{source} is a {kind} and has no label column: give a CSV file, or labels 'folders'")
     stamps: list[str] = [kind]
     pictures: list[PictureSource] = []
     left_out: list[LeftOut] = []
-    for item, stamp in _walk(source, kind, label_column if labels == "csv" else None):
+    notes: list[str] = []
+    for item, stamp in _walk(source, kind, label_column if labels == "csv" else None, picture_column, notes):
         stamps.append(stamp)
         if isinstance(item, LeftOut):
             left_out.append(item)
@@ -106,43 +112,50 @@ def find_pictures(source: Path, *, labels: LabelMode = "none", label_column: str
         raise DataError(_nothing_found(source, kind, left_out))
     pictures.sort(key=lambda picture: picture.name)
     left_out.sort(key=lambda item: (item.name, item.reason))
-    return Found(pictures, left_out, quick_fingerprint(source) or _digest(stamps))
+    return Found(pictures, left_out, quick_fingerprint(source) or _digest(stamps), tuple(notes))
 
 
 def quick_fingerprint(source: Path) -> str | None:
     """The fingerprint of an archive, a database or a single picture, unopened; None for other kinds."""
-    kind = _kind(source)
+    kind = kind_of(source)
     if kind not in ("zip", "tar", "picture", "database"):
         return None
     file = source / DATA if kind == "database" else source
     return _digest([kind, _stamp(source.name, file.stat())])
 
 
-def _kind(source: Path) -> str:
+def kind_of(source: Path) -> str:
     """What `source` is: folder, database, zip, tar, table, list or picture; lists by suffix, else by content."""
-    if source.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         return "database" if is_database(source) else "folder"
-    if not source.is_file():
-        state = "is not a regular file" if source.exists() else "does not exist"
+    if not os.path.isfile(source):  # noqa: PTH113
+        state = "is not a regular file" if os.path.lexists(source) else "does not exist"
         raise DataError(f"{source} {state}: give a folder, an archive, a list or a picture")
     suffix = suffix_of(source.name)
-    if suffix in (".csv", ".tsv"):
+    if suffix in TABLE_SUFFIXES:
         return "table"
     if suffix in (".txt", ".lst", ".list"):
-        return "list"
+        return "table" if is_table(source) else "list"
     try:
         if _looks_like_picture_file(source):
             return "picture"
         kind = archive_kind(source)
         if kind is None and suffix in ARCHIVE_SUFFIXES:
             raise DataError(f"{source} is damaged or of another kind: give a zip or tar archive, or a folder")
-        return kind or ("picture" if suffix in PICTURE_SUFFIXES else "list")
+        if kind is None and suffix not in PICTURE_SUFFIXES:
+            kind = "table" if is_table(source) else "list"
+        return kind or "picture"
     except OSError as error:
         raise DataError(f"{source} cannot be read ({error.strerror}): check its permissions") from None
 
 
-def _walk(source: Path, kind: str, label_column: str | None) -> Iterator[tuple[PictureSource | LeftOut, str]]:
-    """Every picture or left-out file, each with the stamp that its share of the fingerprint is made of."""
+def _walk(
+    source: Path, kind: str, label_column: str | None, picture_column: str, notes: list[str]
+) -> Iterator[tuple[PictureSource | LeftOut, str]]:
+    """Every picture or left-out file, each with the stamp that its share of the fingerprint is made of.
+
+    notes: gets what the owner should hear of how the source was read.
+    """
     if kind == "folder":
         yield from _walk_folder(source)
     elif kind == "picture":
@@ -156,8 +169,13 @@ def _walk(source: Path, kind: str, label_column: str | None) -> Iterator[tuple[P
             else:
                 yield PictureSource(entry.name, None, entry.member), ""
     else:
-        rows = read_table(source, label_column) if kind == "table" else read_list(source)
-        yield from _walk_rows(Path(os.path.normpath(source.absolute())).parent, rows)
+        places = Places.of(source)
+        if kind == "table":
+            listing = read_table(source, places, label_column=label_column, picture_column=picture_column)
+        else:
+            listing = read_list(source)
+        notes += listing.notes
+        yield from _walk_listing(source, places, listing)
 
 
 def _walk_folder(root: Path) -> Iterator[tuple[PictureSource | LeftOut, str]]:
@@ -220,13 +238,21 @@ def _file_in_folder(entry: os.DirEntry[str], name: str) -> tuple[PictureSource |
         return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
 
 
-def _walk_rows(base: Path, rows: Iterable[Row]) -> Iterator[tuple[PictureSource | LeftOut, str]]:
+def _walk_listing(
+    source: Path, places: Places, listing: Listing
+) -> Iterator[tuple[PictureSource | LeftOut, str]]:
     """The pictures that a list names. A list may name any file, for its owner wrote it."""
+    base = places.folders[0]
     seen: dict[str, tuple[Path, str | None]] = {}
-    for row in rows:
-        path = _listed_path(base, row.path)
+    for row in listing.rows:
+        if not row.path:
+            name = f"line {row.line} of {source.name}"
+            yield LeftOut(name, UNREADABLE, "it names no picture"), f"{name}\0{row.label}"
+            continue
+        found = places.find(row.path)
+        path, spelling = found or (base / row.path, row.path)
         plain = Path(os.path.normpath(path))  # for the name only: `..` behind a link may lead elsewhere
-        name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(row.path)
+        name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(spelling)
         name = _free_name(name, plain, seen)
         stamp = f"{name}\0{row.label}"
         if name in seen:
@@ -235,22 +261,13 @@ def _walk_rows(base: Path, rows: Iterable[Row]) -> Iterator[tuple[PictureSource 
             yield LeftOut(name, DUPLICATE, f"listed twice{clash}"), stamp
             continue
         seen[name] = plain, row.label
+        if found is None:
+            yield LeftOut(name, UNREADABLE, places.why_not(row.path)), stamp
+            continue
         try:
-            if path.is_file():
-                yield PictureSource(name, row.label, DiskFile(path)), stamp + _stamp("", path.stat())
-            else:
-                detail = "not a regular file" if path.exists() else "no such file"
-                yield LeftOut(name, UNREADABLE, detail), stamp
-        except (OSError, ValueError) as error:  # ValueError: a null character in a path
-            yield LeftOut(name, UNREADABLE, str(error)), stamp
-
-
-def _listed_path(base: Path, written: str) -> Path:
-    """The absolute path of a line; a list written on Windows may part its paths by backslashes."""
-    path = base / written
-    if "\\" in written and not os.path.lexists(path):
-        path = base / written.replace("\\", "/")
-    return path
+            yield PictureSource(name, row.label, DiskFile(path)), stamp + _stamp("", path.stat())
+        except OSError as error:
+            yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
 
 
 def _free_name(name: str, path: Path, seen: dict[str, tuple[Path, str | None]]) -> str:
@@ -295,5 +312,6 @@ __all__ = [
     "LeftOut",
     "PictureSource",
     "find_pictures",
+    "kind_of",
     "quick_fingerprint",
 ]

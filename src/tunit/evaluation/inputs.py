@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tunit.data.cache import PackedPictures
 from tunit.data.layouts import LAYOUTS, Part
 from tunit.data.pack import PackSettings, open_packed, pack_pictures
-from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures
+from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures, kind_of
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.evaluate import Labelled
 from tunit.networks.model_file import Model
@@ -33,7 +33,7 @@ def pack_held(
     elif settings.part is not None:
         mode = "folders" if LAYOUTS[settings.part.layout].has_classes else "none"
     else:
-        mode = _mode_of(source, label_column)
+        mode = _mode_of(source, label_column, settings.picture_column)
     return pack_pictures(source, cache, replace(settings, labels=mode, label_column=label_column))
 
 
@@ -44,10 +44,10 @@ def square_settings(
     return PackSettings(size=size, fit=fit, background=background, keep_duplicates=True, part=part)
 
 
-def _mode_of(source: Path, label_column: str) -> LabelMode:
-    if source.suffix.lower() in (".csv", ".tsv"):
+def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:
+    if kind_of(source) == "table":
         try:
-            find_pictures(source, labels="csv", label_column=label_column)
+            find_pictures(source, labels="csv", label_column=label_column, picture_column=picture_column)
         except DataError:
             return "none"
         return "csv"

@@ -32,6 +32,7 @@ def evaluate_run(
     train: Path | None = None,
     labels: str = AUTO,
     label_column: str = "label",
+    picture_column: str = "",
     part: Part | None = None,
     features: str = DEFAULT,
     preprocessing: str = "clean",
@@ -47,7 +48,7 @@ def evaluate_run(
 
     train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
     has none, the held-back ones. trust_features: see `load_feature_network`. labels,
-    label_column: where classes come from, as in `pack_held`. part: which
+    label_column: where classes come from, as in `pack_held`. picture_column: of tables; "" finds it. part: which
     part of a published set to take of `source`; of `train`, its training pictures. most_sources: to translate into
     each class, 0 for all. translates: False measures the clustering alone. out: the file,
     RUN/evaluation/evaluation.json unless given.
@@ -68,6 +69,7 @@ def evaluate_run(
         say(f"{unreachable}; the figures that need no features are measured all the same")
     folder = run / FOLDER
     squares = square_settings(model.image_size, model.fit, model.background, part)
+    squares = replace(squares, picture_column=picture_column)
     held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
     if train is not None:
         if part is not None:

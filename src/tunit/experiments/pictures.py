@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tunit.config import nearest
-from tunit.data.sources import DiskFile, find_pictures
+from tunit.data.sources import DiskFile, find_pictures, kind_of
 from tunit.errors import DataError
 
 HELD_SHARE = 0.2
@@ -82,8 +82,7 @@ def _path_of(file: DiskFile) -> str:
 
 
 def _with_classes(source: Path) -> list[tuple[str, str]]:
-    table = source.suffix.lower() in (".csv", ".tsv")
-    found = find_pictures(source, labels="csv" if table else "folders")
+    found = find_pictures(source, labels="csv" if kind_of(source) == "table" else "folders")
     pictures = []
     for picture in found.pictures:
         if not isinstance(picture.content, DiskFile):

@@ -54,7 +54,7 @@ def start_run(
     run = RunFolder(out)
     config = resolve_machine(config)
     if config.data.image_size == 0:
-        config = config.with_overrides({"image_size": choose_image_size(source)})
+        config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
     config = config.resolved_schedule()
     check_processes(config)
     if fit_batch:
@@ -64,7 +64,9 @@ def start_run(
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
     if run.exists() and overwrite:
-        find_pictures(source)  # a mistyped source must not cost the run that is there
+        find_pictures(
+            source, picture_column=config.data.picture_column
+        )  # a mistyped source must not cost the run that is there
     clear_for_new_run(run, overwrite=overwrite)
     pictures = pack_pictures(
         source,
