@@ -153,12 +153,43 @@ def test_more_classes_than_domains_is_said(pictures):
     assert any("1 of 3 domains have no class of their own" in note for note in result.notes)
 
 
-def test_compare_sets_refuses_too_few_and_survives_identical_features():
+def test_compare_sets_refuses_what_has_no_figure_and_survives_identical_features():
     with pytest.raises(DataError, match="too few"):
-        compare_sets(torch.randn(4, 3), torch.randn(50, 3))
-    same = compare_sets(torch.ones(20, 3), torch.ones(20, 3))
+        compare_sets(torch.randn(1, 3), torch.randn(50, 3))
+    same = compare_sets(torch.ones(20, 3), torch.ones(20, 3)).figures
     assert same["FID"].value == pytest.approx(0, abs=1e-9)
     assert same["coverage"].value == 0
+
+
+def test_few_pictures_leave_out_only_what_needs_more_of_them():
+    torch.manual_seed(0)
+    few, many = torch.randn(5, 3), torch.randn(40, 3) + 0.5
+    made = compare_sets(many, few)  # few translations: no balls of theirs, so no recall
+    assert made.figures.keys() == {"FID", "KID", "density", "coverage", "precision"}
+    assert made.figures["FID"].value == pytest.approx(textbook_fid(many.numpy(), few.numpy()), rel=5e-3)
+    assert [note.split(":")[0] for note in made.notes[:1]] == ["recall"]
+    real = compare_sets(few, many)  # few real pictures: no balls of theirs
+    assert real.figures.keys() == {"FID", "KID", "recall"}
+    # Recall asks of real pictures and made balls what precision asks of made pictures and real balls.
+    assert real.figures["recall"].value == pytest.approx(made.figures["precision"].value)
+    assert "density, coverage and precision: 5 real pictures" in real.notes[0]
+    assert compare_sets(few[:2], many[:2]).figures.keys() == {"FID", "KID"}
+
+
+def test_of_one_group_random_pairs_are_measured(pictures):
+    held, train = pictures
+    one = [Labelled(x.images, np.zeros(len(x.images), np.int64), ["a"]) for x in (held, train)]
+    model = tiny_model()
+    with torch.no_grad():
+        model.guide.domain_head.bias[0] += 1e6  # every picture falls into domain 0
+    result = evaluate_model(model, *one, NETWORK, most_sources=20)
+    assert result.domain_sizes == [len(held.images), 0, 0]
+    assert {"FID of all", "KID of all", "cycle error (grey levels)"} <= result.figures.keys()
+    assert result.groups == {}
+    assert any("random pairs" in note for note in result.notes)
+    single = Labelled(held.images[:1], np.array([-1]), [])
+    result = evaluate_model(model, single, one[1], NETWORK)
+    assert any("a single picture" in note for note in result.notes)
 
 
 def test_the_interval_of_a_mean_of_figures_shrinks_with_their_number():

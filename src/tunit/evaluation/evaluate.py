@@ -17,21 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import DataError
-from tunit.evaluation import clusters
-from tunit.evaluation.distances import frechet_distance_of, kernel_distance
+from tunit.evaluation import clusters, yardstick
+from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.features import features_of
-from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
-from tunit.evaluation.neighbours import NEAREST, neighbourhoods
-from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, translated
+from tunit.evaluation.intervals import Figure, mean_figure
+from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, random_pairing, translated
 from tunit.evaluation.truth import TruthTest, translation_error
+from tunit.evaluation.yardstick import Yardstick
 from tunit.networks.model_file import Model
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
-FID_REPEATS = 10  # resamplings for its interval
 MOST_COMPARED = 10_000  # translations, at most, that all classes together contribute to the overall figures
-FEWEST_COVERED = 2 * NEAREST  # pictures of a group, below which neighbours say little
+ALL = -1  # the group of all pictures, where there are not two
 Say = Callable[[str], None]
 
 
@@ -59,6 +58,9 @@ class Evaluation:
     domain_sizes: list[int] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)  # domains x classes
     class_names: list[str] = field(default_factory=list)
+    trivial: Yardstick = field(
+        default_factory=Yardstick
+    )  # answers that take no training, on the same pictures
     features: str = ""  # the feature network, with its preprocessing
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # cost of each part
@@ -93,15 +95,17 @@ def evaluate_model(
     most_sources: int = 0,
     truth: TruthTest | None = None,
     translates: bool = True,
+    beside_trivial: bool = True,
     cache: Path | None = None,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure `model` on held-back pictures against the training's, both at the model's size.
 
     With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
-    the domains that the model finds. network: None leaves out the figures that need features. most_sources: sources
-    per group, 0 for all. truth: exact translations, which drawn creatures have. translates: False measures the
-    clustering alone. cache: of the real features.
+    the domains that the model finds; where that is a single one, pairs are drawn from all pictures. network: None
+    leaves out the figures that need features. most_sources: sources per group, 0 for all. truth: exact translations,
+    which drawn creatures have. translates: False measures the clustering alone. beside_trivial: compare the domains
+    with answers that take no training. cache: of the real features.
     """
     result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
@@ -115,19 +119,18 @@ def evaluate_model(
         result.figures["error against the exact truth (grey levels)"] = error.translation
         result.figures["the same over the better naive answer"] = error.ratio
     _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
+    if beside_trivial:
+        say("the same pictures grouped by pixels, colours and random features")
+        with result.timed("trivial answers"):
+            number = model.settings.domains
+            result.trivial = yardstick.measure(held.images, found, held.classes, number, seed)
     if not translates:
         return result
-    if held.has_classes:
-        groups, names, real_groups = held.classes, held.names, train.classes
-    else:
-        result.grouped_by = "domain"
-        result.notes.append("no classes are known: figures per group are those of the domains found")
-        groups, names = found, [f"domain {k}" for k in range(model.settings.domains)]
-        with result.timed("domains"):
-            real_groups = guidance_of(model, train.images)[0].argmax(1).numpy()
-    pairings = class_pairings(groups, seed, most_sources)
+    groups, names, real_groups = _groups(result, model, held, train, found)
+    pairings = class_pairings(groups, seed, most_sources) or _random_pairs(
+        result, len(held.images), seed, most_sources
+    )
     if not pairings:
-        result.notes.append("translations between groups: there is only one group, so there are none")
         return result
     real: Tensor | None = None
     if network is not None:
@@ -136,17 +139,41 @@ def evaluate_model(
             real = features_of(train.images, network, cache=cache)
     pools = _Pools()
     for k, pairing in pairings.items():
-        say(f"translating {len(pairing):,} pictures into {names[k]}")
+        say(f"translating {len(pairing):,} pictures into {names[k] if k != ALL else 'the styles of others'}")
         fake = _translate_group(
             result, model, network if real is not None else None, held, pairing, styles, found, pools
         )
-        if real is not None and fake is not None:
+        if real is not None and fake is not None and k != ALL:
             with result.timed("comparison"):
                 of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
-                result.groups[names[k]] = _compare(result, names[k], of_group, fake, seed)
+                compared = compare_group(of_group, fake, seed=seed)
+                result.groups[names[k]] = compared.figures
+                result.notes += [f"{names[k]}: {note}" for note in compared.notes]
     with result.timed("comparison"):
         _summarise(result, real, pools, seed)
     return result
+
+
+def _groups(
+    result: Evaluation, model: Model, held: Labelled, train: Labelled, found: Integers
+) -> tuple[Integers, list[str], Integers]:
+    """Between which groups pictures are translated: each held-back picture's, their names, each real picture's."""
+    if held.has_classes:
+        return held.classes, held.names, train.classes
+    result.grouped_by = "domain"
+    result.notes.append("no classes are known: figures per group are those of the domains found")
+    with result.timed("domains"):
+        real_groups = guidance_of(model, train.images)[0].argmax(1).numpy()
+    return found, [f"domain {k}" for k in range(model.settings.domains)], real_groups
+
+
+def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int) -> dict[int, Pairing]:
+    """What is translated where all pictures are of one group: each in the style of another."""
+    if number < 2:
+        result.notes.append("translations: there is a single picture, and no other to take a style from")
+        return {}
+    result.notes.append("all pictures are of one group: translations are of random pairs")
+    return {ALL: random_pairing(number, most_sources or number, seed)}
 
 
 @dataclass
@@ -236,24 +263,6 @@ def _translate_group(
     return fake
 
 
-def _compare(result: Evaluation, name: str, real: Tensor, fake: Tensor, seed: int) -> dict[str, Figure]:
-    """FID, density and coverage of one group's translations against its real pictures."""
-    figures: dict[str, Figure] = {}
-    if len(real) < FEWEST_COVERED or len(fake) < 2:
-        result.notes.append(
-            f"{name}: {len(real)} real pictures and {len(fake)} translations are too few to compare "
-            f"(at least {FEWEST_COVERED} and 2)"
-        )
-        return figures
-    with result.noted(f"FID of {name}"):
-        figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
-    with result.noted(f"density and coverage of {name}"):
-        near = neighbourhoods(real, fake, recall=False)
-        figures["density"] = mean_figure(near.density, seed)
-        figures["coverage"] = mean_figure(near.coverage, seed)
-    return figures
-
-
 def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int) -> None:
     """Means over the groups, as the paper gives them, and figures over all translations together."""
     for name, title in (("FID", "mFID"), ("density", "mean density"), ("coverage", "mean coverage")):
@@ -270,32 +279,6 @@ def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int
         keep = torch.randperm(len(fake), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]
         fake = fake[keep]
     with result.noted("all translations together"):
-        figures = compare_sets(real, fake, seed=seed)
-        result.figures |= {f"{name} of all": figure for name, figure in figures.items()}
-
-
-def mean_of(figures: list[Figure]) -> Figure:
-    """The mean of independent figures, with the interval that theirs give."""
-    halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
-    value = float(np.mean([figure.value for figure in figures]))
-    half = float(np.sqrt(np.square(halves).sum()) / len(figures))
-    return Figure(value, value - half, value + half, sum(figure.number for figure in figures))
-
-
-def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> dict[str, Figure]:
-    """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
-
-    Raises DataError for fewer than six pictures on a side.
-    """
-    near = neighbourhoods(real, fake)
-    assert near.recall is not None
-    kid = kernel_distance(real, fake, seed=seed)
-    error = NORMAL_WITHIN * kid.spread / kid.subsets**0.5
-    return {
-        "FID": resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed),
-        "KID": Figure(kid.mean, kid.mean - error, kid.mean + error, kid.subset_size),
-        "density": mean_figure(near.density, seed),
-        "coverage": mean_figure(near.coverage, seed),
-        "precision": mean_figure(near.precision, seed),
-        "recall": mean_figure(near.recall, seed),
-    }
+        compared = compare_sets(real, fake, seed=seed)
+        result.figures |= {f"{name} of all": figure for name, figure in compared.figures.items()}
+        result.notes += [f"all translations together: {note}" for note in compared.notes]

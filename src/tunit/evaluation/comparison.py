@@ -1,0 +1,99 @@
+"""Two sets of features, real and made: every figure that their numbers of pictures allow."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from tunit.errors import DataError
+from tunit.evaluation.distances import frechet_distance_of, kernel_distance
+from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
+from tunit.evaluation.neighbours import NEAREST, neighbourhoods
+
+FID_REPEATS = 10  # resamplings for its interval
+FEWEST = 2  # pictures on a side, below which there is no spread and so no distance
+FEWEST_NEAR = NEAREST + 1  # pictures that have enough neighbours among themselves
+FEW = 50  # pictures on a side, below which a figure is a hint
+
+
+@dataclass
+class Comparison:
+    """What could be measured, and a sentence for each thing that could not."""
+
+    figures: dict[str, Figure] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
+    """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
+
+    FID and KID need two pictures on each side, density, coverage and precision six real ones, recall six of the
+    others; what cannot be had is noted. Raises DataError for fewer than two pictures on a side.
+    """
+    check_enough(len(real), len(fake))
+    found = Comparison()
+    found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
+    kid = kernel_distance(real, fake, seed=seed)
+    error = NORMAL_WITHIN * kid.spread / kid.subsets**0.5
+    found.figures["KID"] = Figure(kid.mean, kid.mean - error, kid.mean + error, kid.subset_size)
+    _near(found, real, fake, seed, recall=True)
+    few = min(len(real), len(fake))
+    if few < FEW:
+        found.notes.append(f"{few} pictures on a side make every figure a hint only: see the intervals")
+    return found
+
+
+def compare_group(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
+    """FID, density and coverage of one group's translations, (M, width), against its real pictures (N, width)."""
+    found = Comparison()
+    if min(len(real), len(fake)) < FEWEST:
+        found.notes.append(
+            f"{_both(len(real), len(fake))} are too few to compare (at least {FEWEST} of each)"
+        )
+        return found
+    found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
+    _near(found, real, fake, seed, recall=False)
+    return found
+
+
+def check_enough(real: int, fake: int) -> None:
+    """Raises DataError where so many pictures have no distance at all."""
+    for number, kind in ((real, "real"), (fake, "translated")):
+        if number < FEWEST:
+            raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
+
+
+def _near(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:
+    """What nearest neighbours tell, as far as both sides have enough of them."""
+    if len(real) >= FEWEST_NEAR:
+        near = neighbourhoods(real, fake, recall=recall and len(fake) >= FEWEST_NEAR)
+        found.figures["density"] = mean_figure(near.density, seed)
+        found.figures["coverage"] = mean_figure(near.coverage, seed)
+        if recall:
+            found.figures["precision"] = mean_figure(near.precision, seed)
+        if near.recall is not None:
+            found.figures["recall"] = mean_figure(near.recall, seed)
+    else:
+        names = "density, coverage and precision" if recall else "density and coverage"
+        found.notes.append(f"{names}: {len(real)} real pictures have no {NEAREST} nearest neighbours each")
+    if not recall:
+        return
+    if len(fake) < FEWEST_NEAR:
+        found.notes.append(
+            f"recall: {len(fake)} translated pictures have no {NEAREST} nearest neighbours each"
+        )
+    elif "recall" not in found.figures:  # the same question with the sides changed
+        inside = neighbourhoods(fake, real, recall=False).precision
+        found.figures["recall"] = mean_figure(inside, seed)
+
+
+def _both(real: int, fake: int) -> str:
+    return f"{real} real pictures and {fake} translations"
+
+
+def mean_of(figures: list[Figure]) -> Figure:
+    """The mean of independent figures, with the interval that theirs give."""
+    halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
+    value = float(np.mean([figure.value for figure in figures]))
+    half = float(np.sqrt(np.square(halves).sum()) / len(figures))
+    return Figure(value, value - half, value + half, sum(figure.number for figure in figures))

@@ -1,0 +1,109 @@
+"""Was the training worth it? The domains found, beside trivial answers on the same pictures."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.evaluation import trivial
+from tunit.evaluation.clusters import (
+    clustering_accuracy,
+    confusion_matrix,
+    matching,
+    normalised_mutual_information,
+)
+
+Integers = NDArray[np.int64]
+Pictures = NDArray[np.uint8]
+MOST_PICTURES = 2_000  # looked at; of more, evenly spread ones
+WITHIN = 1.96  # standard errors, inside of which a difference may be chance
+SAME = 0.5  # NMI, from which the domains are largely those of a trivial answer
+OURS = "the domains found"
+
+
+@dataclass
+class Yardstick:
+    """Accuracy and NMI of our domains and of k-means on pixels, colours and random features."""
+
+    # OURS, or a trivial answer -> "accuracy" and "NMI" against the classes, where these are known; and for the
+    # trivial answers "agreement", the NMI of our domains with it.
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    pictures: int = 0  # that these are taken over
+    verdict: str = ""  # one sentence; "" where nothing was compared
+
+
+def measure(
+    images: Pictures,
+    domains: Integers,
+    classes: Integers,
+    number: int,
+    seed: int = 0,
+    most: int = MOST_PICTURES,
+) -> Yardstick:
+    """Compare `domains` (N,), of `number`, with trivial answers of as many groups, on images (N, S, S, 3).
+
+    classes: (N,) from 0, -1 where unknown; of those known, two or more are compared with.
+    """
+    known = np.flatnonzero(classes >= 0)
+    labelled = len(np.unique(classes[known])) > 1
+    rows = known if labelled else np.arange(len(images))
+    rows = rows[:: max(1, -(-len(rows) // most))]
+    found = Yardstick(pictures=len(rows))
+    if number < 2 or len(rows) < 2:
+        return found
+    pictures, ours, truth = np.array(images[rows]), domains[rows], classes[rows]
+    if labelled:
+        found.rows[OURS] = _against(ours, truth)
+    groups = {name: answer(pictures, number, seed) for name, answer in trivial.ANSWERS.items()}
+    for name, theirs in groups.items():
+        row = _against(theirs, truth) if labelled else {}
+        found.rows[f"k-means on {name}"] = row | {"agreement": normalised_mutual_information(ours, theirs)}
+    if labelled:
+        best = max(groups, key=lambda name: clustering_accuracy(groups[name], truth))
+        found.verdict = _judged(ours, groups[best], truth, best)
+    else:
+        found.verdict = _likened(ours, found)
+    return found
+
+
+def _against(groups: Integers, classes: Integers) -> dict[str, float]:
+    return {
+        "accuracy": clustering_accuracy(groups, classes),
+        "NMI": normalised_mutual_information(groups, classes),
+    }
+
+
+def _right(groups: Integers, classes: Integers) -> NDArray[np.float64]:
+    """1 for every picture whose group is matched to its class, else 0."""
+    pairs = matching(confusion_matrix(groups, classes))
+    return (np.array([pairs.get(int(k), -1) for k in groups]) == classes).astype(np.float64)
+
+
+def _judged(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:
+    """The sentence where classes are known: paired over the pictures, so that chance is told from gain."""
+    right, trivially = _right(ours, classes), _right(theirs, classes)
+    gain = right - trivially
+    error = float(gain.std(ddof=1)) / len(gain) ** 0.5
+    figures = f"{right.mean():.2f} of the pictures fall into their class, {trivially.mean():.2f} by k-means on {name}"
+    if gain.mean() > WITHIN * error:
+        return f"Training was worth it: {figures}, the best trivial answer."
+    if gain.mean() < -WITHIN * error:
+        return f"Training was not worth it yet: {figures}, which takes seconds: train for longer."
+    return f"Training was hardly worth it yet: {figures}, which is no clear difference."
+
+
+def _likened(ours: Integers, found: Yardstick) -> str:
+    """The sentence where no classes are known."""
+    if len(np.unique(ours)) < 2:
+        return "Training was not worth it yet: all pictures lie in one domain."
+    name = max(found.rows, key=lambda row: found.rows[row]["agreement"])
+    most = found.rows[name]["agreement"]
+    if most >= SAME:
+        return (
+            f"Training may not have been worth it: the domains are largely those of {name} (NMI {most:.2f}), "
+            "which takes seconds."
+        )
+    return (
+        f"The domains are not those of a trivial answer (NMI at most {most:.2f}, with {name}). Whether they are "
+        "better only the galleries show: without labels nothing can measure it."
+    )
