@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
 from tunit.errors import TunitError
+from tunit.failures import TRACEBACK, sentence_of
 from tunit.printing import remark, steady_streams
 
 COMMANDS = (
@@ -56,13 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except TunitError as error:
+        if os.environ.get(TRACEBACK):
+            raise
         remark(error)
         return 2
     except KeyboardInterrupt:
         remark("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        remark(sentence)
+        return 2
 
 
 if __name__ == "__main__":

@@ -91,11 +91,12 @@ def clear_leftovers(folder: Path) -> None:
         return
     for path in list(folder.iterdir()):
         found = _LEFTOVER.fullmatch(path.name)
-        if found and path.is_file() and not _lives(found["process"]):
+        if found and path.is_file() and not lives(found["process"]):
             path.unlink(missing_ok=True)
 
 
-def _lives(process: str | None) -> bool:
+def lives(process: str | None) -> bool:
+    """Whether another process of this number runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
         return False  # of a process before us, where it is our number: in a container that is often so
     try:

@@ -9,6 +9,10 @@ import io
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # Beside what Python calls printable: kinds of space, and the joiners that Persian, Hindi and some emoji need.
 _KEPT = frozenset("\u200c\u200d")
@@ -66,10 +70,57 @@ def show_table(
 
 
 def steady_streams() -> None:
-    """Let no print fail: what the encoding of standard output or error lacks is written as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Let no print fail: what the encoding of standard output or error lacks is written as an escape.
+
+    Where the reader has gone (`tunit ... | head`), the rest goes nowhere and the work goes on: its results are files.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        stream.reconfigure(errors="backslashreplace")
+        raw = getattr(stream.buffer, "raw", stream.buffer)  # itself, with PYTHONUNBUFFERED
+        if isinstance(raw, io.FileIO):
+            stream.flush()
+            lines = stream.line_buffering or raw is stream.buffer
+            buffer = io.BufferedWriter(_Steady(raw))
+            setattr(
+                sys,
+                name,
+                io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=lines),
+            )
+
+
+class _Steady(io.RawIOBase):
+    """A stream that drops what is written after its reader has gone, or after it failed once."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._gone = False
+
+    def writable(self) -> bool:
+        """It is written to."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._raw.isatty()
+
+    def fileno(self) -> int:
+        """The system's number of it."""
+        return self._raw.fileno()
+
+    def write(self, data: "ReadableBuffer") -> int | None:
+        """Write, or drop. Raises OSError, once, for any other reason than a reader that has gone."""
+        if not self._gone:
+            try:
+                return self._raw.write(data)
+            except BrokenPipeError:
+                self._gone = True
+            except OSError:
+                self._gone = True
+                raise
+        return memoryview(data).nbytes
 
 
 def shown(value: object, most: int = LONGEST_SHOWN) -> str:

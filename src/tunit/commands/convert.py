@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _to_run(args: argparse.Namespace) -> list[str]:
+    from tunit.destination import check_folder
     from tunit.errors import RunError
     from tunit.training.run_folder import RunFolder
     from tunit.translation.published import STEPS_PER_EPOCH, from_published
@@ -71,6 +72,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
     if args.step is not None and args.step < 0:
         raise RunError(f"--step is {args.step}: give the number of training steps behind the checkpoint")
+    check_folder(args.out)
     imported = from_published(read_published(source), str(source))
     notes = imported.warnings
     if args.step is not None:
@@ -177,7 +179,9 @@ def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState")
 def _to_published(args: argparse.Namespace) -> list[str]:
     import torch
 
+    from tunit.destination import check_file
     from tunit.errors import RunError
+    from tunit.files import writable
     from tunit.training.checkpoint import load_newest, state_tensors
     from tunit.training.run_folder import RunFolder
     from tunit.training.state import new_state
@@ -197,13 +201,12 @@ def _to_published(args: argparse.Namespace) -> list[str]:
             f"{run.path} is of architecture '{config.networks.architecture}', and the release reads 'tunit' alone: "
             "keep it as a run"
         )
+    check_file(args.out)
     state = new_state(config, torch.device("cpu"))
     path, notes = load_newest(run.checkpoints, state)
     checkpoint, left_out = to_published(state_tensors(state), config, state.step)
-    try:
+    with writable(args.out):
         args.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{args.out} cannot be written ({error}): check the folder and its disk") from None
     write_published(args.out, checkpoint)
     show(f"{args.out}: {path.name} as a checkpoint of the release, epoch {state.step // STEPS_PER_EPOCH}")
     return notes + left_out

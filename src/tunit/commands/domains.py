@@ -90,6 +90,7 @@ class Tally:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.left_out import LeftOut, summarise_left_out
+    from tunit.destination import staged
     from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names
 
@@ -105,10 +106,14 @@ def run(args: argparse.Namespace) -> int:
     tally = _look(translator, pictures, args.per_domain, report)
     if not tally.rows:
         raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
-    _write(out, tally)
     _print_table(tally)
     for remark in remarks(tally.sizes):
         say(remark)
+    with staged(out) as stage:
+        _write(stage, tally)
+        written = {path.name for path in stage.iterdir()}
+    for name in set(galleries) - written:  # of an earlier call, which --overwrite replaces
+        (out / name).unlink(missing_ok=True)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0
@@ -173,7 +178,6 @@ def _write(out: Path, tally: Tally) -> None:
     for domain, size in enumerate(tally.sizes):
         name = f"domain_{domain}.png"
         if not size:
-            (out / name).unlink(missing_ok=True)  # of an earlier call, which --overwrite replaces
             continue
         best = tally.best(domain)
         times = enlargement(best[0].width)

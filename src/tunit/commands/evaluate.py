@@ -13,7 +13,6 @@ Writes RUN/evaluation/evaluation.json (or --out FILE) and prints a table.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +126,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
 
     split = args.split or ("train" if args.layout == "none" else "validation")
     out = args.out or args.model / FOLDER / RESULT
-    result = evaluate_run(
+    evaluate_run(
         args.model,
         args.source,
         train=args.train,
@@ -142,9 +141,9 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         seed=args.seed,
         device=args.device,
         out=out,
+        show=print_evaluation,
         say=say,
     )
-    print_evaluation(result)
     show("", f"written to {out}")
     return 0
 
@@ -153,14 +152,20 @@ def _compare_folders(args: argparse.Namespace) -> int:
     import tempfile
 
     from tunit.commands.pictures import say
+    from tunit.destination import check_file
     from tunit.errors import DataError
-    from tunit.evaluation.evaluate import Evaluation, compare_sets
+    from tunit.evaluation.comparison import check_enough, compare_sets
+    from tunit.evaluation.evaluate import Evaluation
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
-    from tunit.evaluation.inputs import pack_held, square_settings
-    from tunit.files import write_text
+    from tunit.evaluation.inputs import check_there, pack_held, square_settings
+    from tunit.evaluation.of_run import save_evaluation
     from tunit.machine import choose_device
 
+    if args.out:
+        check_file(args.out)
+    for name in ("real", "fake"):  # before the features of either are computed
+        check_there(getattr(args, name), f"--{name}")
     network = load_feature_network(
         args.features,
         preprocessing=args.preprocessing,
@@ -169,24 +174,30 @@ def _compare_folders(args: argparse.Namespace) -> int:
     )
     result = Evaluation(features=network.name)
     squares = square_settings(args.size, "stretch", (255, 255, 255))
-    sets = []
+    packs = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name, source in (("real", args.real), ("fake", args.fake)):
-            say(f"features of {source} by {network.name}")
-            with result.timed(f"{name} features"):
-                packed = pack_held(source, Path(scratch) / name, squares, labels="none")
-                sets.append(features_of(packed.images, network))
-        real, fake = sets
+        for name in ("real", "fake"):
+            packs[name] = pack_held(getattr(args, name), Path(scratch) / name, squares, labels="none")
         try:
+            check_enough(len(packs["real"].names), len(packs["fake"].names))
+            sets = []
+            for name, packed in packs.items():
+                say(f"features of {getattr(args, name)} by {network.name}")
+                with result.timed(f"{name} features"):
+                    sets.append(features_of(packed.images, network))
             with result.timed("comparison"):
-                result.figures |= compare_sets(real, fake, seed=args.seed)
+                compared = compare_sets(*sets, seed=args.seed)
         except DataError as error:
             raise DataError(f"{args.real} and {args.fake} cannot be compared: {error}") from None
+    result.figures |= compared.figures
+    result.notes += compared.notes
     about = {"real": str(args.real), "fake": str(args.fake), "size": args.size, "seed": args.seed}
-    print_evaluation(result)
+    try:
+        print_evaluation(result)
+    finally:  # whatever becomes of the terminal
+        if args.out:
+            save_evaluation(args.out, result, about)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(args.out, json.dumps(about | result.as_json(), indent=2) + "\n")
         show("", f"written to {args.out}")
     return 0
 
@@ -209,6 +220,17 @@ def print_evaluation(result: "Evaluation") -> None:
                 for group, figures in result.groups.items()
             ],
         )
+    if result.trivial.rows:
+        names = ("accuracy", "NMI", "agreement")
+        show_table(
+            ("beside answers that take no training", "accuracy", "NMI", "NMI with the domains"),
+            [
+                (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
+                for row, values in result.trivial.rows.items()
+            ],
+            title=f"on the same {result.trivial.pictures:,} pictures",
+        )
+        show(result.trivial.verdict)
     show(*(f"note: {note}" for note in result.notes))
     show("cost: " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in result.seconds.items()))
 

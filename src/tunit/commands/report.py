@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit report`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/report.html]")
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FILE",
+        help="what `tunit evaluate --out FILE` wrote [RUN/evaluation/evaluation.json]",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the pictures shown [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
 
@@ -29,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.machine import choose_device
     from tunit.report.write import write_report
 
-    path = write_report(args.model, args.out, seed=args.seed, device=choose_device(args.device))
+    device = choose_device(args.device)
+    path = write_report(args.model, args.out, figures=args.figures, seed=args.seed, device=device)
     show(f"{path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
     return 0

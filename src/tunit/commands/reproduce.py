@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
     from tunit.commands.pictures import say
     from tunit.config import nearest
+    from tunit.destination import check_folder
     from tunit.errors import ConfigError, RunError
     from tunit.experiments.driver import run_table
     from tunit.experiments.outcome import write_outcome
@@ -123,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
+    check_folder(args.out)
     # What is wrong with the pictures is said once, not by every row.
     split_pictures(plan.data, plan.held_back)
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)

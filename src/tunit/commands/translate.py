@@ -10,7 +10,7 @@ may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders
 """
 
 import argparse
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -29,6 +29,7 @@ from tunit.printing import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from PIL.Image import Image
     from torch import Tensor
@@ -128,14 +129,23 @@ def run(args: argparse.Namespace) -> int:
     styles = _styles(translator, domains, references, report)
     named = dict(zip(sources, names, strict=True))
     drawn = partial(translator.redraw, styles=styles, strength=args.strength, fit=args.fit, resize=resize)
-    written = _translate(drawn, named, args.out, folders, report)
+    with _place(args.out, targets) as place:
+        written = _translate(drawn, named, place, folders, report)
+        if not written:
+            summary = summarise_left_out(left_out)
+            raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
     summary = summarise_left_out(left_out)
-    if not written:
-        raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
     noun = "picture" if written == 1 else "pictures"
     into = f" into {len(domains)} domains" if args.domain == ALL else ""
     show(f"translated {written:,} {noun}{into}: {args.out}; {summary}")
     return 0
+
+
+def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
+    """Where results are written: `out`, or a hidden place in it where all must be there before older ones go."""
+    from tunit.destination import staged
+
+    return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
 
 
 def _domains(written: str, translator: "Translator") -> list[int]:

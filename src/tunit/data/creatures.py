@@ -29,7 +29,9 @@ from tunit.data.creature_factors import (
 )
 from tunit.data.creature_species import LOOKS
 from tunit.data.workers import usable_cores
+from tunit.destination import check_folder, holds_results, staged
 from tunit.errors import DataError
+from tunit.files import writable
 
 __all__ = [
     "SPECIES",
@@ -49,6 +51,7 @@ Drawing = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 _CONTENT = tuple(f.name for f in fields(Content))
 _STYLE = tuple(f.name for f in fields(Style))
 _COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
+TABLE = "factors.csv"
 _POOL_PAYS = 2000 * 64 * 64  # pixels of all pictures: some ten seconds' drawing, or two of starting processes
 _BATCH = 1024  # drawings that processes may have ready ahead of their use: a bound on memory
 
@@ -108,21 +111,27 @@ def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
     """Write folder/pictures/00001.png ... and folder/factors.csv; the path of the latter.
 
     factors.csv holds one row per picture: its path relative to the folder, the name of its species, and every
-    factor, so that `read_creatures` gives the creatures back. It is written last: where it stands, the set is
-    complete. Raises DataError when the folder holds something already, or for a size or number out of range.
+    factor, so that `read_creatures` gives the creatures back. Everything is drawn in a hidden place inside the folder
+    and moved when it is complete. Raises DataError when the folder holds something already, or for a size or number
+    out of range, RunError where it cannot be written.
     """
     _check_size(size)
     if number < 1:
         raise DataError(f"cannot write {number} creatures: choose at least 1")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or holds_results(folder)):
         raise DataError(f"{folder} is not an empty folder: choose another, or empty it first")
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
+    check_folder(folder)
     creatures = sample_creatures(number, seed)
     names = [f"pictures/{i:05d}.png" for i in range(1, number + 1)]
-    for name, (image, _) in zip(names, _drawings(creatures, size, None), strict=True):
-        Image.fromarray(image).save(folder / name)
-    table = folder / "factors.csv"
+    with staged(folder) as stage, writable(folder, "free some space there, or choose another folder"):
+        (stage / "pictures").mkdir()
+        for name, (image, _) in zip(names, _drawings(creatures, size, None), strict=True):
+            Image.fromarray(image).save(stage / name)
+        _write_factors(stage / TABLE, names, creatures)
+    return folder / TABLE
+
+
+def _write_factors(table: Path, names: Sequence[str], creatures: Sequence[Creature]) -> None:
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
@@ -130,7 +139,6 @@ def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
             # repr gives the shortest digits that read back as the same float
             factors = (repr(value) for value in (*astuple(c.content), *astuple(c.style)))
             writer.writerow((name, SPECIES[c.style.species], *factors))
-    return table
 
 
 def read_creatures(table: Path) -> list[Creature]:

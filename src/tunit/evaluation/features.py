@@ -1,11 +1,13 @@
 """Features of many pictures, in batches, kept by the content of the pictures."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from tunit.errors import DataError, RunError
@@ -42,8 +44,9 @@ def features_of(
     features = torch.cat(parts) if parts else torch.zeros(0, 0)
     check_finite(features, network.name)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, {"features": features}, {"network": network.name})
+        with suppress(RunError, OSError, SafetensorError):  # what cannot be kept is computed again next time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(path, {"features": features}, {"network": network.name})
     return features
 
 

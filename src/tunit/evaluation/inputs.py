@@ -37,6 +37,12 @@ def pack_held(
     return pack_pictures(source, cache, replace(settings, labels=mode, label_column=label_column))
 
 
+def check_there(source: Path, what: str) -> None:
+    """Raises DataError where `source`, given as `what`, does not exist: before any work."""
+    if not source.exists():
+        raise DataError(f"{source} does not exist: give {what} as a folder, archive or list of pictures")
+
+
 def square_settings(
     size: int, fit: str, background: tuple[int, int, int], part: Part | None = None
 ) -> PackSettings:

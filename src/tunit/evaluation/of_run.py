@@ -1,15 +1,21 @@
 """A run folder on held-back pictures, in one call: what `tunit evaluate` and the experiments use."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tunit.data.layouts import Part
+from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Evaluation, Say, evaluate_model
-from tunit.evaluation.feature_networks import DEFAULT, load_feature_network
+from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
 from tunit.evaluation.inputs import (
     AUTO,
+    check_there,
     labelled,
     pack_held,
     square_settings,
@@ -17,7 +23,7 @@ from tunit.evaluation.inputs import (
     with_classes_of,
 )
 from tunit.evaluation.truth import truth_test_beside
-from tunit.files import write_text
+from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.networks.model_file import load_model
 from tunit.paths import home
@@ -39,9 +45,11 @@ def evaluate_run(
     trust_features: bool = False,
     most_sources: int = 0,
     translates: bool = True,
+    beside_trivial: bool = True,
     seed: int = 0,
     device: str = "auto",
     out: Path | None = None,
+    show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
@@ -50,53 +58,72 @@ def evaluate_run(
     has none, the held-back ones. trust_features: see `load_feature_network`. labels,
     label_column: where classes come from, as in `pack_held`. picture_column: of tables; "" finds it. part: which
     part of a published set to take of `source`; of `train`, its training pictures. most_sources: to translate into
-    each class, 0 for all. translates: False measures the clustering alone. out: the file,
-    RUN/evaluation/evaluation.json unless given.
+    each class, 0 for all. translates: False measures the clustering alone. beside_trivial: compare the domains with
+    answers that take no training. out: the file, RUN/evaluation/evaluation.json unless given; where it cannot be
+    written, that is said before the work. A run that cannot be written serves as well, with `out` elsewhere.
+    show: is given the result before it is written.
 
     Raises RunError, DataError or ConfigError for what is not there.
     """
     run, source = home(run), home(source)
-    train, out = train and home(train), out and home(out)
+    train = train and home(train)
+    path = home(out) if out else run / FOLDER / RESULT
     chosen = choose_device(device)
     model = load_model(run, chosen)
-    network, unreachable = None, ""
-    try:
-        network = load_feature_network(
-            features, preprocessing=preprocessing, device=chosen, trust=trust_features
-        )
-    except UnreachableError as error:
-        unreachable = str(error)
-        say(f"{unreachable}; the figures that need no features are measured all the same")
-    folder = run / FOLDER
-    squares = square_settings(model.image_size, model.fit, model.background, part)
-    squares = replace(squares, picture_column=picture_column)
-    held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
+    check_file(path)
+    check_there(source, "the held-back pictures")
     if train is not None:
-        if part is not None:
-            squares = replace(squares, part=replace(part, split="train"))
-        packed = pack_held(train, folder / "train", squares, labels=labels, label_column=label_column)
-        real = with_classes_of(held, labelled(packed))
-    else:
-        found = training_pictures(run, held, model)
-        if found is None:
-            say("the run holds no training pictures: the held-back ones stand for them")
-        real = found or held
-    result = evaluate_model(
-        model,
-        held,
-        real,
-        network,
-        seed=seed,
-        most_sources=most_sources,
-        translates=translates,
-        truth=truth_test_beside(source, model.image_size, seed=seed),
-        cache=folder / "features",
-        say=say,
-    )
+        check_there(train, "--train")
+    with workplace(run / FOLDER) as folder:
+        squares = square_settings(model.image_size, model.fit, model.background, part)
+        squares = replace(squares, picture_column=picture_column)
+        held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
+        if train is None:
+            real = training_pictures(run, held, model)
+            if real is None:
+                say("the run holds no training pictures: the held-back ones stand for them")
+        else:
+            if part is not None:
+                squares = replace(squares, part=replace(part, split="train"))
+            packed = pack_held(train, folder / "train", squares, labels=labels, label_column=label_column)
+            real = with_classes_of(held, labelled(packed))
+        network, unreachable = _network(features, preprocessing, chosen, trust_features, say)
+        result = evaluate_model(
+            model,
+            held,
+            real or held,
+            network,
+            seed=seed,
+            most_sources=most_sources,
+            translates=translates,
+            beside_trivial=beside_trivial,
+            truth=truth_test_beside(source, model.image_size, seed=seed),
+            cache=folder / "features",
+            say=say,
+        )
     if unreachable:
         result.notes.insert(0, unreachable)
-    path = out or folder / RESULT
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
-    write_text(path, json.dumps(about | result.as_json(), indent=2) + "\n")
+    try:
+        show(result)
+    finally:  # whatever becomes of the terminal
+        save_evaluation(path, result, about)
     return result
+
+
+def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> None:
+    """Write a result as JSON, with what it is about. Raises RunError."""
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(about | result.as_json(), indent=2) + "\n")
+
+
+def _network(
+    features: str, preprocessing: str, device: torch.device, trust: bool, say: Say
+) -> tuple[FeatureNetwork | None, str]:
+    """The feature network; None, and why, where it cannot be fetched: the rest is measured all the same."""
+    try:
+        return load_feature_network(features, preprocessing=preprocessing, device=device, trust=trust), ""
+    except UnreachableError as error:
+        say(f"{error}; the figures that need no features are measured all the same")
+        return None, str(error)

@@ -76,7 +76,10 @@ def _against(groups: Integers, classes: Integers) -> dict[str, float]:
 def _right(groups: Integers, classes: Integers) -> NDArray[np.float64]:
     """1 for every picture whose group is matched to its class, else 0."""
     pairs = matching(confusion_matrix(groups, classes))
-    return (np.array([pairs.get(int(k), -1) for k in groups]) == classes).astype(np.float64)
+    right: NDArray[np.float64] = (np.array([pairs.get(int(k), -1) for k in groups]) == classes).astype(
+        np.float64
+    )
+    return right
 
 
 def _judged(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:

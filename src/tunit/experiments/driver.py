@@ -94,6 +94,7 @@ def _measured(
         most_sources=plan.most_sources,
         seed=seed,
         translates=row.translates,
+        beside_trivial=False,
         out=folder / "run" / "evaluation" / "evaluation.json",
     )
     found = result.as_json()

@@ -16,6 +16,7 @@ from tunit.experiments.findings import (
 from tunit.experiments.page import render
 from tunit.experiments.plan import Plan
 from tunit.experiments.table import Table
+from tunit.files import writable, write_text
 from tunit.printing import printable
 
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
@@ -25,16 +26,17 @@ def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, P
     """OUT/TABLE.md and OUT/TABLE.html; their paths."""
     notes = notes_of(plan, outcomes)
     claims = claims_of(table, outcomes)
-    plan.out.mkdir(parents=True, exist_ok=True)
+    with writable(plan.out):
+        plan.out.mkdir(parents=True, exist_ok=True)
     paths = plan.out / f"{table.name}.md", plan.out / f"{table.name}.html"
-    paths[0].write_text(_markdown(table, outcomes, notes, claims), "utf-8")
+    write_text(paths[0], _markdown(table, outcomes, notes, claims))
     links = {
         row.name: str((plan.folder(table, row, 0) / "run" / "report.html").relative_to(plan.out))
         for row in rows_run(table, outcomes)
         if row.name in table.map_of
     }
     pictures = [plan.folder(table, row, 0) / "run" / PICTURE for row in table.rows if row.strengths]
-    paths[1].write_text(render(table, outcomes, notes, claims, links=links, pictures=pictures), "utf-8")
+    write_text(paths[1], render(table, outcomes, notes, claims, links=links, pictures=pictures))
     return paths
 
 

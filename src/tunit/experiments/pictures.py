@@ -1,6 +1,7 @@
 """The pictures of an experiment: split into training and held-back ones, with their classes, as CSV tables."""
 
 import csv
+import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from tunit.config import nearest
 from tunit.data.sources import DiskFile, find_pictures, kind_of
 from tunit.errors import DataError
+from tunit.files import writable, write_text
 
 HELD_SHARE = 0.2
 CLASS = "class"  # the column of true classes
@@ -105,12 +107,14 @@ def write_table(
 
     labels: path -> label; None takes the classes themselves.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(("picture", CLASS, LABEL))
-        for picture, name in pictures:
-            writer.writerow((picture, name, name if labels is None else labels.get(picture, "")))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("picture", CLASS, LABEL))
+    for picture, name in pictures:
+        writer.writerow((picture, name, name if labels is None else labels.get(picture, "")))
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text.getvalue())
     return path
 
 

@@ -18,6 +18,7 @@ from tunit.data.pack import open_packed
 from tunit.data.randomness import numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated
+from tunit.evaluation.yardstick import Yardstick, measure
 from tunit.networks.model_file import Model
 from tunit.report.findings import Finding, findings, typical_rows
 from tunit.report.look import Integers, Look, Pictures, look_at
@@ -29,6 +30,9 @@ TYPICAL = 10  # pictures of a domain
 SOURCES = 8  # that every domain's average style redraws, and of the matrix
 CASES = 96  # random pairs, of which the best and the worst are shown
 SHOWN_CASES = 6
+MOST_GROUPED = (
+    1_000  # pictures that trivial answers group, too: random features take a hundredth of a second each
+)
 VIEWED = 512  # pictures in two views, for how steady domains are
 VIEW_STEP = 2**42  # past any schedule: these views are no step's
 
@@ -85,13 +89,15 @@ class Contents:
     worst: list[Case]
     metrics: list[dict[str, float]]
     evaluation: dict[str, Any] | None
+    beside: Yardstick  # the domains beside answers that take no training
     findings: list[Finding] = field(default_factory=list)
 
 
-def gather(run: RunFolder, model: Model, *, seed: int = 0) -> Contents:
+def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: int = 0) -> Contents:
     """Look at the run's own pictures with its model.
 
-    Raises RunError where the run has no pictures of its own.
+    figures: what `tunit evaluate` wrote; None for the file in the run, where there is one.
+    Raises RunError where the run has no pictures of its own, or `figures` cannot be read.
     """
     config, about = run.read_config(), run.read_about()
     try:
@@ -136,7 +142,10 @@ def gather(run: RunFolder, model: Model, *, seed: int = 0) -> Contents:
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
-        evaluation=_evaluation_of(run),
+        evaluation=_evaluation_of(run, figures),
+        beside=measure(
+            look.images, look.found, look.class_numbers, model.settings.domains, seed, MOST_GROUPED
+        ),
     )
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
     steady = _steadiness(model, look.images, config, seed)
@@ -251,10 +260,17 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
     return same / number
 
 
-def _evaluation_of(run: RunFolder) -> dict[str, Any] | None:
+def _evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
     """What `tunit evaluate` left, if it did."""
     try:
-        found = json.loads((run.path / "evaluation" / "evaluation.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "figures" in found else None
+        found = json.loads((figures or run.path / "evaluation" / "evaluation.json").read_text("utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("figures"), dict):
+            return found
+        reason = "it holds no figures"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    if figures is not None:
+        raise RunError(
+            f"{figures} is no result of tunit evaluate ({reason}): leave out --figures, or give another"
+        )
+    return None

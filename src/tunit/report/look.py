@@ -55,6 +55,12 @@ class Look:
         ]
 
     @property
+    def class_numbers(self) -> Integers:
+        """(N,) from 0 in the order of the names, -1 where unknown."""
+        numbers = {name: i for i, name in enumerate(sorted(set(self.classes) - {""}))}
+        return np.array([numbers.get(name, -1) for name in self.classes or [""] * len(self.names)], np.int64)
+
+    @property
     def accuracy(self) -> float | None:
         """Of the domains against the classes; None where no classes are known."""
         if not self.classes:

@@ -19,6 +19,7 @@ def render(contents: Contents) -> str:
     sections = [
         _summary(contents),
         _figures(contents),
+        _beside(contents),
         _domains(contents),
         _matrix(contents),
         _crossed(contents),
@@ -98,6 +99,19 @@ def _figures(c: Contents) -> str:
     if any("FID" in name for name in c.evaluation["figures"]):
         lead += " Figures of other networks cannot be compared with these."
     return _section("figures", "Figures", lead, table)
+
+
+def _beside(c: Contents) -> str:
+    names = ("accuracy", "NMI", "agreement")
+    rows = [
+        (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
+        for row, values in c.beside.rows.items()
+    ]
+    if not rows:
+        return ""
+    table = _table(("", "accuracy", "NMI", "NMI with the domains"), rows)
+    note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
+    return _section("beside", "Beside answers that take no training", c.beside.verdict, table + note)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

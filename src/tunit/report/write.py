@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from tunit.errors import RunError
-from tunit.files import write_text
+from tunit.destination import check_file
+from tunit.files import writable, write_text
 from tunit.networks.model_file import load_model
 from tunit.paths import home
 from tunit.report.contents import gather
@@ -16,18 +16,25 @@ NAME = "report.html"
 
 
 def write_report(
-    run: Path, out: Path | None = None, *, seed: int = 0, device: torch.device | str = "cpu"
+    run: Path,
+    out: Path | None = None,
+    *,
+    figures: Path | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Path:
     """Write the page of a run to `out`, or to RUN/report.html; returns its path.
 
+    figures: what `tunit evaluate` wrote, where that is not in the run.
     Raises RunError where there is no run, no model or no pictures, or `out` cannot be written.
     """
     run, out = home(run), out and home(out)
-    contents = gather(RunFolder(run), load_model(run, device), seed=seed)
+    figures = figures and home(figures)
     path = out or run / NAME
-    try:
+    model = load_model(run, device)
+    check_file(path)
+    contents = gather(RunFolder(run), model, figures=figures, seed=seed)
+    with writable(path, "give another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, render(contents))
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}): give another --out") from None
+    write_text(path, render(contents))
     return path

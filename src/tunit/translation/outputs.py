@@ -10,6 +10,7 @@ from PIL import Image
 
 from tunit.data.decode import PictureError
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
+from tunit.destination import check_folder
 from tunit.errors import DataError
 from tunit.files import reason_of, replacing
 from tunit.printing import printable
@@ -49,8 +50,7 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
     keep: files that are never overwritten, such as the sources themselves.
     Raises DataError where a file exists already (unless `overwrite`), is to be kept, or would lie outside.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file: give a folder")
+    check_folder(folder)
     names = list(names)
     root = os.path.realpath(folder)
     for parent in {str(PurePosixPath(name).parent) for name in names}:

@@ -1,0 +1,149 @@
+"""Where results go: tried before the work, so that no work is lost to a place that cannot be written.
+
+A command calls `check_file` or `check_folder` first. `staged` holds results back until all of them are whole.
+"""
+
+import errno
+import os
+import re
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tunit.errors import RunError
+from tunit.files import lives, reason_of, writable
+
+LONGEST_NAME = 255  # bytes of one part of a path, where the system does not say
+PROBE = bytes(4096)  # as much as must fit at least
+_UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
+
+
+def check_file(path: Path, flag: str = "--out") -> None:
+    """Make sure, as far as can be, that a file can be written at `path`, perhaps in place of an older one.
+
+    Nothing is left behind; missing folders are not made. Raises RunError with the reason.
+    """
+    there = _status(path, flag)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise RunError(f"{path} is a folder: give the name of a file as {flag}")
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise RunError(f"{path} is not an ordinary file, and is not replaced by one: give another {flag}")
+    _check_place(path, path.parent, flag)
+
+
+def check_folder(path: Path, flag: str = "--out") -> None:
+    """Make sure, as far as can be, that files can be written into the folder `path`, which need not exist.
+
+    Nothing is left behind. Raises RunError with the reason.
+    """
+    there = _status(path, flag)
+    if there is not None and not stat.S_ISDIR(there.st_mode):
+        raise RunError(f"{path} is a file: give a folder as {flag}")
+    _check_place(path, path, flag)
+
+
+def _status(path: Path, flag: str) -> os.stat_result | None:
+    """What is at `path`, links followed; None where nothing is."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise RunError(f"{path} is a link to nothing: remove it, or give another {flag}") from None
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise _refused(path, error, flag) from None
+
+
+def _check_place(path: Path, folder: Path, flag: str) -> None:
+    """Try to write into `folder`, or into the nearest folder above it that exists."""
+    for above in (folder, *folder.parents):
+        there = _status(above, flag)
+        if there is not None:
+            break
+    else:
+        raise RunError(f"{path} cannot be written (there is no such folder): give another {flag}")
+    if not stat.S_ISDIR(there.st_mode):
+        raise RunError(f"{path} cannot be written ({above} is a file, not a folder): give another {flag}")
+    longest = LONGEST_NAME
+    with suppress(OSError, ValueError, AttributeError):  # where the system does not say
+        longest = os.pathconf(above, "PC_NAME_MAX")
+    for part in path.parts:
+        if len(os.fsencode(part)) > longest:
+            raise _refused(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), flag)
+    try:
+        with tempfile.TemporaryFile(
+            dir=above
+        ) as probe:  # permissions do not say what root or a full disk may
+            probe.write(PROBE)
+            probe.flush()
+    except OSError as error:
+        raise _refused(path, error, flag) from None
+
+
+def _refused(path: Path, error: OSError | ValueError, flag: str) -> RunError:
+    reason = reason_of(error) if isinstance(error, OSError) else str(error)
+    return RunError(f"{path} cannot be written ({reason}): give another {flag}")
+
+
+@contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """`folder`, made where it is missing; a temporary one where it cannot be written, such as in a read-only run."""
+    try:
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except (RunError, OSError):
+        with tempfile.TemporaryDirectory(prefix="tunit-") as scratch:
+            yield Path(scratch)
+    else:
+        yield folder
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A hidden place inside `folder` to write results to; where the block ends well, they move to `folder`.
+
+    Until then, what `folder` holds stays as it is, and then only what has a new one of its name is replaced. What
+    killed jobs have left of this kind is removed. Raises RunError where `folder` cannot be written.
+    """
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
+    stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}"
+    try:
+        with writable(folder, "give another --out"):
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_unfinished(folder)
+            stage.mkdir()
+        yield stage
+        with writable(folder, "check its space, and call again"):
+            _move(stage, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        for made in missing:  # where nothing came of it, the innermost first
+            with suppress(OSError):
+                made.rmdir()
+
+
+def _move(stage: Path, folder: Path) -> None:
+    """What is in `stage` to `folder`, folders first: a table of their files comes when these are there."""
+    for path in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
+        target = folder / path.name
+        if path.is_dir() and target.is_dir():
+            _move(path, target)
+        else:
+            path.replace(target)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what `staged` of killed jobs of this machine has left in `folder`."""
+    for path in list(folder.iterdir()):
+        found = _UNFINISHED.fullmatch(path.name)
+        if found and found["host"] == socket.gethostname() and not lives(found["process"]):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder holds anything but what killed jobs have left unfinished."""
+    return any(not _UNFINISHED.fullmatch(path.name) for path in folder.iterdir())

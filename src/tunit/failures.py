@@ -1,0 +1,70 @@
+"""What the machine refuses, in one sentence: the last net below every command.
+
+Faults of tunit itself are not among it: they keep their traceback, by which they can be found. With TUNIT_TRACEBACK=1
+everything does.
+"""
+
+import errno
+import os
+
+TRACEBACK = "TUNIT_TRACEBACK"  # of the environment
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "free some space, or write elsewhere",
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: "check its permissions, or write elsewhere",
+    errno.EPERM: "check its permissions, or write elsewhere",
+    errno.ENAMETOOLONG: "take a shorter name",
+    errno.ENOENT: "check the path, and that nothing else has removed it meanwhile",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+    errno.EEXIST: "give another name, or remove it",
+    errno.ELOOP: "check its links",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or write elsewhere",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close some programs",
+    errno.ENOMEM: "free some memory",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or end some",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount it again",
+    errno.ETXTBSY: "wait until nobody uses it",
+    errno.EBUSY: "wait until nobody uses it",
+}
+_MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad_alloc")
+_WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too large", "Disk quota exceeded")
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """One sentence on an error that is of the machine or the disk; None for what may be a fault of tunit."""
+    if os.environ.get(TRACEBACK):
+        return None
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice{_detail(error)}: take smaller settings, or free some memory"
+    if isinstance(error, OSError):
+        return _of_system(error)
+    text = str(error)
+    # PyTorch and safetensors say what the system said, in errors of their own.
+    if type(error).__module__.partition(".")[0] in ("builtins", "torch", "safetensors"):
+        if isinstance(error, RuntimeError) and any(part in text.lower() for part in _MEMORY):
+            return f"the memory does not suffice ({_first_line(text)}): take smaller settings, or free some memory"
+        if any(part in text for part in _WRITING):
+            return f"a file cannot be written ({_first_line(text)}): free some space, or write elsewhere"
+    return None
+
+
+def _of_system(error: OSError) -> str | None:
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if error.errno is None or (error.errno not in _REMEDIES and not names):
+        return None
+    reason = error.strerror or os.strerror(error.errno)
+    remedy = _REMEDIES.get(error.errno, "check it")
+    return f"{' to '.join(names)}: {reason}: {remedy}" if names else f"{reason}: {remedy}"
+
+
+def _detail(error: BaseException) -> str:
+    text = _first_line(str(error))
+    return f" ({text})" if text else ""
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,119 @@
+"""Where results go: tried before the work, replaced only by what is whole."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tunit import destination
+from tunit.destination import check_file, check_folder, holds_results, staged, workplace
+from tunit.errors import RunError
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_what_can_be_written_passes_and_nothing_is_left(tmp_path, check):
+    check(tmp_path / "new")
+    check(tmp_path / "deep" / "er" / "new")
+    assert contents(tmp_path) == set()
+
+
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_places_that_cannot_be_are_refused(tmp_path, check):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "broken").symlink_to(tmp_path / "nothing")
+    for path, words in (
+        (tmp_path / "file" / "below" / "it", "file is a file, not a folder"),
+        (tmp_path / "broken", "a link to nothing"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "new" / ("é" * 128) / "x", "File name too long"),
+        (tmp_path / "nul\0l", "null"),
+    ):
+        with pytest.raises(RunError, match=words) as refused:
+            check(path)
+        assert "--out" in str(refused.value)
+
+
+def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
+    with pytest.raises(RunError, match="is a folder: give the name of a file"):
+        check_file(tmp_path)
+    (tmp_path / "file").write_text("x")
+    check_file(tmp_path / "file")
+    with pytest.raises(RunError, match="is a file: give a folder"):
+        check_folder(tmp_path / "file")
+
+
+def test_devices_are_not_replaced_by_files():
+    with pytest.raises(RunError, match="not an ordinary file"):
+        check_file(Path(os.devnull))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+def test_what_the_system_refuses_is_said_in_its_words(tmp_path, monkeypatch, number):
+    def refuse(**_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    for check in (check_file, check_folder):
+        with pytest.raises(RunError, match=os.strerror(number)):
+            check(tmp_path / "new")
+
+
+def test_permissions(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    if os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("for root nothing is closed")
+    with pytest.raises(RunError, match="Permission denied"):
+        check_file(tmp_path / "closed" / "x")
+
+
+def test_staged_results_come_all_or_none_and_the_rest_stays(tmp_path):
+    out = tmp_path / "a" / "out"
+    with pytest.raises(KeyboardInterrupt), staged(out) as stage:
+        (stage / "x").write_text("half")
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == set()  # not even the folders that were made for it
+    with staged(out) as stage:
+        (stage / "sub").mkdir()
+        for name in ("x", "sub/y"):
+            (stage / name).write_text("old")
+    (out / "sub" / "z").write_text("of the user")
+    with pytest.raises(KeyboardInterrupt), staged(out) as stage:
+        (stage / "x").write_text("new")
+        raise KeyboardInterrupt
+    assert (out / "x").read_text() == "old"
+    with staged(out) as stage:
+        (stage / "sub").mkdir()
+        for name in ("x", "sub/y"):
+            (stage / name).write_text("new")
+        assert (out / "x").read_text() == "old"
+    assert contents(out) == {"x", "sub", "sub/y", "sub/z"}
+    assert (out / "x").read_text() == (out / "sub" / "y").read_text() == "new"
+
+
+def test_what_a_killed_job_left_is_removed_and_others_work_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(destination, "lives", lambda process: process == "17")
+    host = destination.socket.gethostname()
+    dead, alive, elsewhere = (f".unfinished.{name}" for name in (f"{host}.16", f"{host}.17", "other.16"))
+    for name in (dead, alive, elsewhere):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("half")
+    assert not holds_results(tmp_path)
+    with staged(tmp_path) as stage:
+        (stage / "y").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, "y"}
+    assert holds_results(tmp_path)
+
+
+def test_work_goes_elsewhere_where_a_run_cannot_be_written(tmp_path):
+    with workplace(tmp_path / "evaluation") as place:
+        assert place == tmp_path / "evaluation"
+    (tmp_path / "file").write_text("x")
+    with workplace(tmp_path / "file" / "evaluation") as place:
+        (place / "x").write_text("x")
+    assert not place.exists()

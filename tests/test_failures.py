@@ -1,0 +1,105 @@
+"""The last net: what the machine refuses is a sentence, a fault of tunit keeps its traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from tunit.cli import main
+from tunit.commands import config as command
+from tunit.failures import sentence_of
+
+
+def failing(monkeypatch, error):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(command, "run", run)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.EACCES,
+        errno.ENAMETOOLONG,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EMFILE,
+        errno.EIO,
+        errno.ENOENT,
+    ],
+)
+def test_every_refusal_of_the_system_is_one_sentence(monkeypatch, capsys, number):
+    failing(monkeypatch, OSError(number, os.strerror(number), "some/place"))
+    assert main(["config"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"tunit: some/place: {os.strerror(number)}: ")
+
+
+def test_of_a_full_disk_without_a_name_and_of_the_memory(monkeypatch, capsys):
+    failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    assert main(["config"]) == 2
+    failing(monkeypatch, MemoryError())
+    assert main(["config"]) == 2
+    assert "the memory does not suffice" in capsys.readouterr().err
+
+
+def test_what_libraries_raise_of_their_own(tmp_path):
+    with pytest.raises(RuntimeError) as memory:
+        torch.empty(2**62, dtype=torch.uint8)
+    assert "the memory does not suffice" in sentence_of(memory.value)
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert "free some space" in sentence_of(full)
+    assert sentence_of(SafetensorError("invalid header")) is None
+
+
+def test_faults_of_tunit_keep_their_traceback(monkeypatch):
+    for error in (
+        ValueError("wrong"),
+        KeyError("step"),
+        OSError("no number"),
+        OSError(errno.EBADF, "Bad file"),
+    ):
+        assert sentence_of(error) is None
+    failing(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["config"])
+
+
+def test_a_traceback_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("TUNIT_TRACEBACK", "1")
+    failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space"):
+        main(["config"])
+
+
+def test_the_work_goes_on_when_the_reader_of_its_output_has_gone():
+    code = (
+        "import sys; from tunit.printing import show, steady_streams; steady_streams()\n"
+        "for i in range(20000): show('a line')\n"
+        "sys.stderr.write('done')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as job:
+        job.stdout.readline()
+        job.stdout.close()
+        errors = job.stderr.read()
+        assert (job.wait(), errors) == (0, b"done")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")  # noqa: PTH110
+def test_output_to_a_full_disk_is_one_sentence():
+    code = "from tunit.cli import main; raise SystemExit(main(['config']))"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        job = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert job.returncode == 2
+    assert job.stderr.startswith("tunit: No space left on device")
+    assert len(job.stderr.splitlines()) == 1
