@@ -11,7 +11,9 @@ from PIL import Image
 
 from tiny_model import SIZE, noise, save_tiny, to_input, to_pixels, write
 from tunit.cli import main
+from tunit.data.sources import find_pictures
 from tunit.errors import DataError
+from tunit.files import RESULTS
 from tunit.translation.outputs import claim_names, plan_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +36,9 @@ def translate(*words: object) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    """All but the mark that the folder is one of results."""
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    return sorted(name for name in found if not name.endswith(RESULTS))
 
 
 def pixels_of(path: Path):
@@ -363,3 +367,15 @@ def test_a_file_in_the_place_of_a_sub_folder_is_one_sentence(run, tmp_path, caps
     assert "cannot be written (" in err
     assert err.count("\n") == 1
     assert (tmp_path / "out" / "sub").read_text() == "in the way"
+
+
+def test_translations_inside_a_folder_do_not_join_a_training(run, model, tmp_path, capsys):
+    """Into a new folder, which is marked; a folder that holds pictures already stays one of pictures."""
+    write(tmp_path / "in" / "a.png", 1)
+    write(tmp_path / "in" / "mine" / "b.png", 2)
+    words = [tmp_path / "in" / "a.png", "--domain", "0"]
+    for out in ("new", "mine"):
+        assert translate(run, *words, "--out", tmp_path / "in" / out) == 0
+    found = find_pictures(tmp_path / "in")
+    assert [picture.name for picture in found.pictures] == ["a.png", "mine/a.png", "mine/b.png"]
+    assert "(new) of tunit's own results" in found.notes[0]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tunit.data.archives import MAX_BYTES, close_archives
+from tunit.data.class_folders import class_labels
 from tunit.data.decode import PictureError
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.sources import Found, find_pictures
@@ -98,28 +99,58 @@ def test_an_unknown_suffix_is_judged_by_content(tmp_path: Path) -> None:
     assert contents(find_pictures(tmp_path)) == content
 
 
-def test_links_stay_in_the_folder_or_are_reported(tmp_path: Path) -> None:
+def test_links_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     content = fill(root, "in/a.png")
-    fill(outside, "secret.png", "more/b.png")
+    fill(outside, "secret.png", "more/b.png", "more/deep/c.png")
     (root / "fine.png").symlink_to("in/a.png")
     (root / "out.png").symlink_to(outside / "secret.png")
     (root / "relative.png").symlink_to("../outside/secret.png")
     (root / "folder").symlink_to(outside / "more")
+    (outside / "more/again").symlink_to(outside / "more")
+    (outside / "more/back").symlink_to(root / "in")
     (root / "loop").symlink_to(".")
     (root / "in/up").symlink_to("../in")
+    (root / "around").symlink_to(tmp_path)
+    (root / "everything").symlink_to("/")
     (root / "self.png").symlink_to("self.png")
     (root / "gone.png").symlink_to("nowhere.png")
     (root / "notes.txt").symlink_to(outside / "secret.png")
     found = find_pictures(root)
-    assert contents(found) == {**content, "fine.png": content["in/a.png"]}
+    secret = (outside / "secret.png").read_bytes()
+    assert contents(found) == {
+        **content,
+        "fine.png": content["in/a.png"],
+        "out.png": secret,
+        "relative.png": secret,
+        "folder/b.png": (outside / "more/b.png").read_bytes(),
+        "folder/deep/c.png": (outside / "more/deep/c.png").read_bytes(),
+    }
     assert reasons(found) == {
-        "out.png": "outside",
-        "relative.png": "outside",
-        "folder": "outside",
+        "around": "outside",
+        "everything": "outside",
         "self.png": "unreadable",
         "gone.png": "unreadable",
     }
+    assert "3 links (folder, out.png and 1 more) out of the folder followed" in found.notes[0]
+
+
+def test_a_folder_of_links_alone_is_read(tmp_path: Path) -> None:
+    """As the caches of Hugging Face, DVC and git-annex hold a set, or a chosen part of one."""
+    blobs = fill(tmp_path / "blobs", "0a", "0b", "0c")
+    for number, blob in enumerate(blobs):
+        link = tmp_path / "snapshot" / ("cat" if number else "dog") / f"{number}.png"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"../../blobs/{blob}")
+    found = find_pictures(tmp_path / "snapshot", labels="folders")
+    assert labels(found) == {"dog/0.png": "dog", "cat/1.png": "cat", "cat/2.png": "cat"}
+    assert sorted(contents(found).values()) == sorted(blobs.values())
+
+
+def test_a_link_to_nowhere_says_links(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(".git/annex/objects/gone")
+    with pytest.raises(DataError, match="a link that leads nowhere: fetch what it stands for"):
+        find_pictures(tmp_path)
 
 
 def test_a_folder_behind_a_link_is_a_folder(tmp_path: Path) -> None:
@@ -131,9 +162,9 @@ def test_a_folder_behind_a_link_is_a_folder(tmp_path: Path) -> None:
 
 def test_a_neighbour_whose_name_begins_alike_is_outside(tmp_path: Path) -> None:
     fill(tmp_path / "root", "a.png")
-    fill(tmp_path / "root2", "b.png")
-    (tmp_path / "root/b.png").symlink_to("../root2/b.png")
-    assert reasons(find_pictures(tmp_path / "root")) == {"b.png": "outside"}
+    content = fill(tmp_path / "root2", "b.png")
+    (tmp_path / "root/more").symlink_to("../root2")  # inside, it would be passed over as found anyway
+    assert contents(find_pictures(tmp_path / "root"))["more/b.png"] == content["b.png"]
 
 
 def test_a_pipe_named_like_a_picture_is_not_waited_for(tmp_path: Path) -> None:
@@ -232,7 +263,7 @@ def test_a_file_that_is_gone_or_too_large_is_a_picture_error(
     (tmp_path / "a.png").unlink()
     with pytest.raises(PictureError, match="unreadable: No such file"):
         found.pictures[0].read()
-    monkeypatch.setattr("tunit.data.sources.MAX_BYTES", 10)
+    monkeypatch.setattr("tunit.data.found.MAX_BYTES", 10)
     with pytest.raises(PictureError, match="too large: more than 10 bytes"):
         found.pictures[1].read()
 
@@ -597,6 +628,142 @@ def test_an_empty_list_is_an_error(tmp_path: Path, text: str) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match="holds no picture"):
             find_pictures(tmp_path / name)
+
+
+# Archives inside folders and archives, and what tunit left there
+
+
+def test_archives_beside_pictures_are_reported_and_not_read(tmp_path: Path) -> None:
+    """They are most likely what the pictures were unpacked from."""
+    content = fill(tmp_path, "a.png", "sub/b.png")
+    make_tar(tmp_path / "set.tar", {"c.png": picture(5)})
+    make_zip(tmp_path / "sub/more.zip", {"d.png": picture(6)})
+    (tmp_path / "old.rar").write_bytes(b"Rar!\x1a\x07\x00" + bytes(50))
+    (tmp_path / "words.zip").write_bytes(b"words")
+    found = find_pictures(tmp_path)
+    assert contents(found) == content
+    assert found.notes == (
+        "3 archives (old.rar, set.tar and 1 more) inside not read: give it by itself, or unpack it",
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_of_archives_alone_is_read(tmp_path: Path, kind: str) -> None:
+    """As sets are published in shards; an archive is no class."""
+    shards = [
+        {f"{label}/{i}.png": picture(10 * shard + i) for i in range(3)} for shard, label in enumerate("aba")
+    ]
+    for number, content in enumerate(shards):
+        make_archive(tmp_path, kind, content).rename(tmp_path / f"s-{number}.{kind}")
+    found = find_pictures(tmp_path, labels="folders")
+    expected = {
+        f"s-{n}.{kind}/{name}": data for n, shard in enumerate(shards) for name, data in shard.items()
+    }
+    assert contents(found) == expected
+    assert labels(found) == {name: name.split("/")[1] for name in expected}
+    before = found.fingerprint
+    os.utime(tmp_path / f"s-1.{kind}", ns=(1, 1))
+    assert find_pictures(tmp_path).fingerprint != before
+    close_archives()
+
+
+def test_classes_may_be_archives(tmp_path: Path) -> None:
+    make_zip(tmp_path / "cat.zip", {"1.png": picture(1)})
+    make_tar(tmp_path / "dog.tar.gz", {"1.png": picture(2)}, "w:gz")
+    found = find_pictures(tmp_path, labels="folders")
+    assert labels(found) == {"cat.zip/1.png": "cat", "dog.tar.gz/1.png": "dog"}
+    close_archives()
+
+
+def test_a_damaged_archive_among_archives_is_reported(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a.zip", {"1.png": picture(1)})
+    whole = make_zip(tmp_path / "b.zip", {"1.png": picture(2)}).read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole[:-30])
+    found = find_pictures(tmp_path)
+    assert (names(found), reasons(found)) == (["a.zip/1.png"], {"b.zip": "unreadable"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_archives_inside_an_archive_are_reported(tmp_path: Path, kind: str) -> None:
+    inner = make_zip(tmp_path / "i", {"x.png": picture()}).read_bytes()
+    content = {
+        "a.png": picture(1),
+        "in/more.zip": inner,
+        "s.tar.gz": b"x",
+        ".hidden.zip": inner,
+        "l.csv.gz": b"x",
+    }
+    found = find_pictures(make_archive(tmp_path, kind, content))
+    assert (names(found), found.left_out) == (["a.png"], [])
+    assert found.notes == (
+        "2 archives (in/more.zip, s.tar.gz) inside the archive not read: unpack it into a folder",
+    )
+    del content["a.png"]
+    with pytest.raises(DataError, match=r"archives .in/more.zip, s.tar.gz. inside the archive not read"):
+        find_pictures(make_archive(tmp_path, kind, content))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        (".tunit-results",),
+        (".tunit-cache",),
+        ("pictures.npy", "index.json"),
+        ("config.toml", "run.json"),
+        ("model.safetensors", "model.json"),
+        ("domains.csv", "overview.png"),
+    ],
+)
+def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tuple[str, ...]) -> None:
+    content = fill(tmp_path, "a.png", "b/c.png")
+    fill(tmp_path, "deep/results/domain_0.png", "deep/results/samples/step_1.png")
+    before = find_pictures(tmp_path).fingerprint
+    for mark in marks:
+        (tmp_path / "deep/results" / mark).touch()
+    found = find_pictures(tmp_path)
+    assert contents(found) == content
+    assert found.notes == (
+        "1 folder (deep/results) of tunit's own results left out: give it by itself to use it",
+    )
+    assert found.fingerprint != before
+    assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))  # asked for by name
+
+
+# Classes from folders
+
+
+@pytest.mark.parametrize(
+    ("paths", "classes"),
+    [
+        ("cat/images/1 dog/images/1", "cat dog"),
+        ("data/set/cat/1 data/set/dog/1 data/cover", "cat dog -"),
+        ("a/young/1 b/young/1 b/old/1", "a b b"),
+        ("train/cat/1 train/dog/1 val/cat/1 test/dog/1", "cat dog cat dog"),
+        ("images/Train/cat/1 images/Test/dog/1", "cat dog"),
+        ("train/cat/img/1 val/cat/img/1", "cat cat"),
+        ("bus/1 car/1 train/1", "bus car train"),  # a train that runs
+        ("cat/1 cat/kitten/1", "cat cat"),
+        ("cat/images/1 cat/images/2", "cat cat"),
+        ("train/1 val/1", "- -"),
+        ("1 2", "- -"),
+        ("cat/1 dog/1 dog/puppy/1 x", "cat dog dog -"),
+        ("train/1 train/cat/1 val/cat/1 val/dog/1", "- cat cat dog"),
+    ],
+)
+def test_classes_are_the_first_level_that_differs(paths: str, classes: str) -> None:
+    found, _ = class_labels([f"{path}.png" for path in paths.split()])
+    assert found == [None if name == "-" else name for name in classes.split()]
+
+
+def test_folders_inside_classes_are_told_of() -> None:
+    assert class_labels(["a/young/1", "b/young/1", "b/old/1"])[1] == [
+        "classes are the folders a, b; those inside them (old, young) play no part: "
+        "for others give a table with labels"
+    ]
+    assert class_labels(["a/images/1", "b/photos/1", "b/x/1"])[1] == []
+    assert class_labels(["train/1", "val/1"])[1] == [
+        "train, val are parts of a set, not classes: no picture has a label"
+    ]
 
 
 # The summary

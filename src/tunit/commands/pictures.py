@@ -106,7 +106,9 @@ def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) ->
 
 def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
     """The order in which archives are read fastest; files of their own keep theirs."""
-    return sorted(pictures, key=lambda p: (str(getattr(p.content, "archive", "")), p.content.position))
+    from tunit.data.found import reading_order as order
+
+    return [pictures[i] for i in order(pictures)]
 
 
 def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.decode import READABLE
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
-    from tunit.translation.outputs import claim_names, plan_names
+    from tunit.translation.outputs import claim_names, marked, plan_names
     from tunit.translation.pictures import check_resize
 
     resize = check_resize(args.size)
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     styles = _styles(translator, domains, references, report)
     named = dict(zip(sources, names, strict=True))
     drawn = partial(translator.redraw, styles=styles, strength=args.strength, fit=args.fit, resize=resize)
-    with _place(args.out, targets) as place:
+    with marked(args.out), _place(args.out, targets) as place:
         written = _translate(drawn, named, place, folders, report)
         if not written:
             summary = summarise_left_out(left_out)

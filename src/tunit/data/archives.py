@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
-from tunit.data.naming import OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
+from tunit.data.naming import (
+    OTHER_SUFFIXES,
+    PICTURE_SUFFIXES,
+    is_hidden,
+    is_outside,
+    names_archive,
+    suffix_of,
+    tidy,
+)
 from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
@@ -79,6 +87,7 @@ class Entry:
     member: ZipMember | TarMember | None
     reason: str = ""
     detail: str = ""
+    is_archive: bool = False  # itself, inside this one, and so not read
 
 
 def archive_kind(path: Path) -> str | None:
@@ -158,6 +167,7 @@ def _list_zip(path: Path) -> Iterator[Entry]:
     with archive:
         for info in archive.infolist():
             if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
+                yield from () if info.is_dir() else _nested(info.filename)
                 continue
             member = ZipMember(path, info.filename, info.file_size, info.header_offset)
             encrypted = bool(info.flag_bits & 0x1)
@@ -188,6 +198,7 @@ def _list_tar(path: Path) -> Iterator[Entry]:
                 last = info.name
                 link = info.issym() or info.islnk()
                 if not (info.isreg() or link) or suffix_of(info.name) in OTHER_SUFFIXES:
+                    yield from _nested(info.name) if info.isreg() else ()
                     continue
                 entry = _judge(info.name, TarMember(path, info.size, info.offset_data), link=link)
                 if entry is None:
@@ -201,6 +212,13 @@ def _list_tar(path: Path) -> Iterator[Entry]:
                 yield entry
     except (tarfile.TarError, *_DAMAGE) as error:
         yield Entry(path.name, None, TRUNCATED, f"the archive cannot be read beyond {last} ({error})")
+
+
+def _nested(raw: str) -> Iterator[Entry]:
+    """A member that is an archive by its name, to be told of; nothing for any other."""
+    name = tidy(raw)
+    if names_archive(name) and not is_outside(raw) and not any(map(is_hidden, name.split("/"))):
+        yield Entry(name, None, is_archive=True)
 
 
 def _judge(

@@ -1,5 +1,6 @@
 """Which files are pictures by their name, and which names stay inside the place that holds them."""
 
+import re
 from pathlib import PurePosixPath
 
 # With formats that cannot be read: their owner should hear that such pictures were left out.
@@ -20,12 +21,19 @@ OTHER_SUFFIXES = frozenset(_OTHER.split())
 ARCHIVE_SUFFIXES = frozenset(
     (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 )
+_ARCHIVE_NAME = re.compile(r"(.+?)(?:\.zip|\.tar(?:\.\w{1,4})?|\.t(?:gz|bz2|xz)|\.7z|\.rar)", re.IGNORECASE)
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 
 def suffix_of(name: str) -> str:
     """The suffix of a POSIX name in lower case, with its dot; "" where there is none."""
     return PurePosixPath(name).suffix.lower()
+
+
+def names_archive(name: str) -> str:
+    """The name without its suffix where that is an archive's, such as a.tar.gz; else ""; a lone .gz is anything."""
+    match = _ARCHIVE_NAME.fullmatch(name)
+    return match[1] if match else ""
 
 
 def is_hidden(part: str) -> bool:

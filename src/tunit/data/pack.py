@@ -20,6 +20,7 @@ from tunit.data.cache import Index, PackedPictures
 from tunit.data.databases import close_databases
 from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
 from tunit.data.fit import fit_picture
+from tunit.data.found import reading_order
 from tunit.data.layouts import find_layout
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.pack_settings import PackSettings
@@ -228,7 +229,7 @@ def _decode_all(
 
 def _chunks(pictures: list[PictureSource], pixels: Path, settings: PackSettings) -> Iterator[_Chunk]:
     """The work, in the order in which the source is read fastest."""
-    slots = iter(sorted(range(len(pictures)), key=lambda slot: pictures[slot].content.position))
+    slots = iter(reading_order(pictures))
     while batch := tuple((slot, pictures[slot]) for slot in islice(slots, _CHUNK)):
         yield _Chunk(pixels, settings, batch)
 

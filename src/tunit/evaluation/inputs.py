@@ -1,12 +1,13 @@
 """Where the pictures of an evaluation come from: held-back ones, and those that the run was trained on."""
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tunit.data.cache import PackedPictures
+from tunit.data.class_folders import class_labels
 from tunit.data.layouts import LAYOUTS, Part
 from tunit.data.pack import PackSettings, open_packed, pack_pictures
 from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures, kind_of
@@ -79,8 +80,7 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
         return None
     if packed.classes:
         return with_classes_of(held, labelled(packed))
-    folders = [PurePosixPath(name).parent.name for name in packed.names]
-    return _numbered(held, packed.images, folders)
+    return _numbered(held, packed.images, [label or "" for label in class_labels(packed.names)[0]])
 
 
 def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:

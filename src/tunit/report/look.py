@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tunit.data.class_folders import class_labels
 from tunit.data.pack import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
 from tunit.evaluation.protocol import guidance_of
@@ -97,5 +97,6 @@ def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
     if packed.classes:
         names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
     else:
-        names = [PurePosixPath(packed.names[i]).parent.name for i in rows]
+        labels = class_labels(packed.names)[0]
+        names = [labels[i] or "" for i in rows]
     return names if 1 < len(set(names)) <= MOST_CLASSES else []

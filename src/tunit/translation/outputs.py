@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ from tunit.data.decode import PictureError
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.destination import check_folder
 from tunit.errors import DataError
-from tunit.files import reason_of, replacing
+from tunit.files import RESULTS, reason_of, replacing
 from tunit.printing import printable
 
 FORMATS = ("png", "jpg", "webp", "keep")
@@ -67,6 +68,22 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
             raise DataError(f"{printable(str(folder / name))} is a folder: give another --out")
         if os.path.realpath(folder / name) in kept:
             raise DataError(f"{printable(str(folder / name))} is itself a source: give another --out")
+
+
+@contextmanager
+def marked(folder: Path) -> Iterator[None]:
+    """Mark a folder that is new or empty, once the block has written into it, as one of results.
+
+    A training on a folder around it leaves it out then. A folder that holds something else already may be one of
+    pictures, and stays as it is.
+    """
+    new = not folder.is_dir() or not any(folder.iterdir())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if new and any(folder.iterdir()):
+                (folder / RESULTS).touch()
 
 
 def write_picture(folder: Path, name: str, image: Image.Image) -> None:

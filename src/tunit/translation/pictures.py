@@ -20,6 +20,7 @@ from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
 from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
 from tunit.data.fit import FIT_MODES, Box, fit_picture, padded_box
+from tunit.data.found import reading_order
 from tunit.data.left_out import LeftOut
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.errors import ConfigError, DataError
@@ -75,7 +76,7 @@ def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
     for item in found.left_out:
         leave_out(item, report)
     # In the order in which an archive is read fastest; the pictures of a folder stay in the order of names.
-    yield from sorted(found.pictures, key=lambda picture: picture.content.position)
+    yield from (found.pictures[i] for i in reading_order(found.pictures))
 
 
 def leave_out(item: LeftOut, report: Report | None) -> None:

@@ -56,4 +56,4 @@ def find_layout(source: Path, part: Part, *, labels: bool) -> Found:
     if not labels:
         pictures = [replace(picture, label=None) for picture in pictures]
     left_out = sorted(chosen.left_out, key=lambda item: (item.name, item.reason))
-    return Found(pictures, left_out, chosen.fingerprint)
+    return Found(pictures, left_out, chosen.fingerprint, found.notes)

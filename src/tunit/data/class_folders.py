@@ -1,0 +1,94 @@
+"""Classes from the names of folders, wherever in the names the classes are."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tunit.data.naming import names_archive
+
+# Parts of a set, which people put around the classes.
+_PARTS = re.compile(
+    r"train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|held[ _-]?(out|back)", re.IGNORECASE
+)
+# Folders inside a class that only say what they hold.
+_HOLDERS = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?|data|files)", re.IGNORECASE)
+_SHOWN = 4  # names in a note
+
+Folders = tuple[str, ...]
+
+
+def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """The class of every picture by its folders, and what their owner should hear of that.
+
+    Classes are the first level of folders that differs: of CLASS/images/x.png, CLASS, with whatever folders around
+    all classes. Levels that part a set (train and val, or archives) are passed over. A picture outside that level,
+    such as in the root, has no class. names: POSIX paths.
+    """
+    folders = [tuple(name.split("/")[:-1]) for name in names]
+    labels, notes = _labels_of({folder for folder in folders if folder})
+    return [labels.get(folder) for folder in folders], notes
+
+
+def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
+    kept = {folder: folder for folder in folders}  # without the levels that part the set
+    rest = dict(kept)  # what lies below the levels that were looked at
+    while True:
+        heads = {part[0] for part in rest.values() if part}
+        if not heads:
+            return _one_class(kept), []
+        parting = _parting(heads)
+        deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in parting}
+        if parting == heads and not deeper:
+            if not any(map(names_archive, heads)):
+                return {}, [f"{_listed(heads)} are parts of a set, not classes: no picture has a label"]
+            parting = set()
+        if deeper:
+            for folder in (folder for folder, part in rest.items() if part and part[0] in parting):
+                level = len(kept[folder]) - len(rest[folder])
+                kept[folder] = kept[folder][:level] + kept[folder][level + 1 :]
+                rest[folder] = rest[folder][1:]
+        elif len(heads) == 1:
+            rest = {folder: part[1:] for folder, part in rest.items()}
+        else:
+            return {folder: _label(part[0]) for folder, part in rest.items() if part}, _notes(rest)
+
+
+def _parting(heads: set[str]) -> set[str]:
+    """The names of a level that part the set: archives, and parts such as train where there are several."""
+    parts = {head for head in heads if _PARTS.fullmatch(head)}
+    archives = {head for head in heads if names_archive(head)}
+    return archives | (parts if len(parts) > 1 else set())
+
+
+def _one_class(kept: dict[Folders, Folders]) -> dict[Folders, str | None]:
+    """Where no level differs all pictures are of one class: the innermost folder around them that has a name."""
+    every = [folder for folder in kept.values() if folder]
+    around = list(every[0]) if every else []
+    for folder in every:
+        while tuple(around) != folder[: len(around)]:
+            around.pop()
+    while len(around) > 1 and _HOLDERS.fullmatch(around[-1]):
+        around.pop()
+    return {folder: _label(around[-1]) for folder, part in kept.items() if part} if around else {}
+
+
+def _label(folder: str) -> str:
+    return names_archive(folder) or folder
+
+
+def _notes(rest: dict[Folders, Folders]) -> list[str]:
+    """Which folders are the classes, where others lie inside that might be meant."""
+    inner = {part[1] for part in rest.values() if len(part) > 1}
+    inner = {name for name in inner if not _HOLDERS.fullmatch(name)}
+    if len(inner) < 2:
+        return []
+    classes = {part[0] for part in rest.values() if part}
+    return [
+        f"classes are the folders {_listed(classes)}; those inside them ({_listed(inner)}) play no part: "
+        "for others give a table with labels"
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + more

@@ -1,0 +1,75 @@
+"""Pictures that were found and not yet opened: names, labels, and ways to their bytes. They can be pickled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tunit.data.archives import MAX_BYTES
+from tunit.data.decode import UNREADABLE, PictureError
+from tunit.data.left_out import LeftOut
+
+TOO_LARGE = "too large"
+
+
+class Bytes(Protocol):
+    """Where a picture's bytes are: a file or a member of an archive. Picklable."""
+
+    @property
+    def position(self) -> int:
+        """Reading in ascending order of it is fastest."""
+
+    def read(self) -> bytes:
+        """All bytes. Raises PictureError."""
+
+
+@dataclass(frozen=True)
+class DiskFile:
+    """A file of its own."""
+
+    path: Path
+    position: int = 0
+
+    def read(self) -> bytes:
+        """All bytes. Raises PictureError."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise PictureError(UNREADABLE, error.strerror or str(error)) from None
+        if len(data) > MAX_BYTES:
+            raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
+        return data
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """One picture that was found but not yet opened."""
+
+    name: str  # POSIX path relative to the root, unique
+    label: str | None
+    content: Bytes
+
+    def read(self) -> bytes:
+        """The whole file. Raises PictureError where it cannot be read."""
+        return self.content.read()
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pictures of a source by name, what was left out, and a digest that changes when the source does."""
+
+    pictures: list[PictureSource]
+    left_out: list[LeftOut]
+    fingerprint: str
+    notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
+
+
+def reading_order(pictures: Sequence[PictureSource]) -> list[int]:
+    """The order, as indices, in which pictures are read fastest: one archive after another; files keep theirs."""
+
+    def place(index: int) -> tuple[str, int]:
+        content = pictures[index].content
+        return str(getattr(content, "archive", "")), content.position
+
+    return sorted(range(len(pictures)), key=place)
