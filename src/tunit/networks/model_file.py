@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from tunit._version import __version__
-from tunit.config import NetworkConfig
-from tunit.errors import RunError
+from tunit.config import Config, NetworkConfig
+from tunit.errors import ConfigError, RunError
 from tunit.files import write_text
 from tunit.networks.build import AnyGenerator, AnyGuide, build_generator, build_guide
-from tunit.networks.tensor_file import read_tensors, write_tensors
+from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_tensors
+from tunit.printing import shown
+from tunit.reading import Record, UnreadableError, is_file
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 1
@@ -56,15 +58,13 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
 
     Raises RunError where there is none, or where it is damaged or of a newer format.
     """
-    if not (folder / TENSORS).is_file():
+    path = folder / TENSORS
+    if not is_file(path):
         raise RunError(f"{folder} holds no {TENSORS}: give the folder of a run that has trained")
-    tensors, about = read_tensors(folder / TENSORS)
-    if about.get("format") != FORMAT:
-        raise RunError(
-            f"{folder / TENSORS} is of format {about.get('format')}, this tunit reads {FORMAT}: update tunit"
-        )
-    settings = NetworkConfig(**about["networks"])
-    guide, generator = build_guide(settings), build_generator(settings, about["image_size"])
+    tensors, about = read_tensors(path, _check)
+    config = _config_of(Record(about))
+    settings = config.networks
+    guide, generator = build_guide(settings), build_generator(settings, config.data.image_size)
     for prefix, network in (("guide.", guide), ("generator.", generator)):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         network.load_state_dict(own)
@@ -73,10 +73,44 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
         guide,
         generator,
         settings,
-        about["image_size"],
-        about["fit"],
-        tuple(about["background"]),
+        config.data.image_size,
+        config.data.fit,
+        config.data.background,
         tensors["domain_styles"].to(device),
         tensors["domain_sizes"],
         about["step"],
     )
+
+
+def _check(about: Record, found: Kinds) -> None:
+    """Raises UnreadableError where the tensors are not those of the networks that `about` asks for.
+
+    These are built without memory: what a file asks for is allocated only where the file has it.
+    """
+    if about.values.get("format") != FORMAT:
+        raise UnreadableError(
+            f"it is of format {shown(about.values.get('format'))}, this tunit reads {FORMAT}: update tunit"
+        )
+    about.whole("step")
+    config = _config_of(about)
+    networks = config.networks
+    with torch.device("meta"):
+        guide, generator = build_guide(networks), build_generator(networks, config.data.image_size)
+        styles = torch.zeros(networks.domains, networks.style_width)
+        sizes = torch.zeros(networks.domains, dtype=torch.int64)
+    expected = {f"guide.{k}": v for k, v in guide.state_dict().items()}
+    expected |= {f"generator.{k}": v for k, v in generator.state_dict().items()}
+    check_kinds(found, expected | {"domain_styles": styles, "domain_sizes": sizes})
+
+
+def _config_of(about: Record) -> Config:
+    """The config as far as a model's file says it. Raises UnreadableError."""
+    named = {name: about.values.get(name) for name in ("image_size", "fit", "background")}
+    networks = about.record("networks").values
+    try:
+        config = Config().with_overrides(named | {f"networks.{name}": v for name, v in networks.items()})
+    except ConfigError as error:
+        raise UnreadableError(str(error)) from None
+    if config.data.image_size == 0:
+        raise UnreadableError("its image_size is 0")
+    return config

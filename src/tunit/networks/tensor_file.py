@@ -4,19 +4,28 @@ safetensors notices a truncated file; the checksum notices any other damage.
 """
 
 import json
+import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, uint8
+from torch import Tensor, dtype, uint8
 
 from tunit.errors import RunError
 from tunit.files import replacing, writable
+from tunit.printing import shown
+from tunit.reading import MissingError, Record, UnreadableError, parse_json
+
+LARGEST_HEADER = 8 << 20  # bytes; a thousand tensors take 0.1 MiB
+# Of safetensors, as PyTorch calls them.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -39,24 +48,75 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         partial.chmod(mode)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+# Name -> shape and dtype; None stands for a dtype that tunit never writes.
+Kinds = dict[str, tuple[tuple[int, ...], dtype | None]]
+Check = Callable[[Record, Kinds], None]
+
+
+def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the `about` of a file that `write_tensors` wrote.
 
-    Raises RunError where the file is missing or damaged.
+    check: called with `about` and what tensors there are, before any is read; raises UnreadableError for a file that
+    does not fit. Raises RunError where the file is missing, damaged or does not fit.
     """
     try:
+        _check_header(path)
         with _plain(path) as plain, safe_open(plain, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        about = json.loads(header["about"])
-        whole = int(header["crc32"]) == _checksum(tensors, header["about"])
-    except FileNotFoundError:
+            about = Record(parse_json(header.get("about", "")), "its header")
+            names = list(file.keys())
+            if check:
+                check(about, {name: _kind_of(file.get_slice(name)) for name in names})
+            tensors = {name: file.get_tensor(name) for name in names}
+        whole = header.get("crc32") == str(_checksum(tensors, header["about"]))
+    except MissingError:
         raise RunError(f"{path} does not exist: check the run folder") from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}): take another checkpoint or train again") from None
+    except (SafetensorError, ValueError, OSError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__)[:500]
+        raise RunError(f"{path} is damaged ({reason}): take another checkpoint or train again") from None
     if not whole:
         raise RunError(f"{path} is damaged (its checksum differs): take another checkpoint or train again")
-    return tensors, about
+    return tensors, about.values
+
+
+def check_kinds(found: Kinds, expected: Mapping[str, Tensor]) -> None:
+    """Raises UnreadableError naming the first tensors that are missing, unexpected, or of another shape or dtype."""
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    wrong += [f"{shown(name)} is unexpected" for name in sorted(found.keys() - expected.keys())]
+    for name, tensor in expected.items():
+        wanted = (tuple(tensor.shape), tensor.dtype)
+        if name in found and found[name] != wanted:
+            wrong.append(f"{name} is {_words(*found[name])} where {_words(*wanted)} is expected")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UnreadableError(f"it does not fit the run's config: {'; '.join(wrong[:3])}{more}")
+
+
+def kinds_of(tensors: Mapping[str, Tensor]) -> Kinds:
+    """The shape and dtype of each tensor."""
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _words(shape: tuple[int, ...], kind: dtype | None) -> str:
+    return f"{shape} of {str(kind).removeprefix('torch.')}"
+
+
+def _kind_of(part: Any) -> tuple[tuple[int, ...], dtype | None]:
+    """What safetensors says of a tensor that is not read yet."""
+    return tuple(part.get_shape()), DTYPES.get(part.get_dtype())
+
+
+def _check_header(path: Path) -> None:
+    """A file begins with the length of its header, which safetensors parses in one go."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError("it is not a file")
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise MissingError("it does not exist") from None
+    if length > LARGEST_HEADER:
+        raise UnreadableError(f"its header takes {length:,} bytes")
 
 
 @contextmanager

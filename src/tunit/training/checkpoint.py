@@ -1,6 +1,8 @@
 """Checkpoints: the whole training state in one safetensors file, written atomically, the last few kept."""
 
 import re
+from collections.abc import Container
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +10,21 @@ import torch
 from torch import Tensor
 
 from tunit.errors import RunError
-from tunit.networks.tensor_file import read_tensors, write_tensors
+from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_tensors, write_tensors
+from tunit.reading import Record, UnreadableError
 from tunit.training.state import TrainingState
 
 FORMAT = 1
+MOST_STEPS = 2**40  # numbers beyond are streams beside the steps
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
     """Write `folder`/step_NNNNNNNN.safetensors and drop all but the newest `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{state.step:08d}.safetensors"
-    about = {"format": FORMAT, "step": state.step, "cursors": state.cursors}
-    write_tensors(path, state_tensors(state), about)
+    tensors = state_tensors(state)
+    about = {"format": FORMAT, "step": state.step, "cursors": state.cursors, "tensors": len(tensors)}
+    write_tensors(path, tensors, about)
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path
@@ -27,18 +32,19 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
-    return sorted(p for p in folder.glob("step_*.safetensors") if re.fullmatch(r"step_\d+", p.stem))
+    found = (p for p in folder.glob("step_*.safetensors") if re.fullmatch(r"step_[0-9]{8,16}", p.stem))
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("step_")))
 
 
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
-    """Fill `state` from the newest checkpoint that is whole; returns its path and a warning per damaged one.
+    """Fill `state` from the newest checkpoint that is whole and fits; returns its path and a warning per other one.
 
     Raises RunError where there is none to go on from.
     """
     warnings: list[str] = []
     for path in reversed(checkpoints(folder)):
         try:
-            tensors, about = read_tensors(path)
+            tensors, about = read_tensors(path, partial(_check, state))
         except RunError as error:
             warnings.append(f"{error}; going back to the checkpoint before")
             continue
@@ -48,6 +54,43 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     raise RunError(
         f"{folder} holds no checkpoint to resume from{reasons}: start the run again with --overwrite"
     )
+
+
+def _check(state: TrainingState, about: Record, found: Kinds) -> None:
+    """Raises UnreadableError for a checkpoint that is not one of a run with this state's networks."""
+    about.whole("format", FORMAT, FORMAT)
+    about.whole("step", high=MOST_STEPS)
+    cursors = about.record("cursors")
+    for stream in cursors.values:
+        cursors.whole(stream)
+    if "tensors" in about.values:  # of versions that say it
+        about.whole("tensors", len(found), len(found))
+    check_kinds(found, _expected(state, found.keys()))
+
+
+def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
+    """Every tensor that a checkpoint must hold, by name, for its shape and dtype.
+
+    An optimiser has all moments of a parameter, or none as long as that has had no gradient: of parameters that have
+    some in `found`, all are expected.
+    """
+    networks = state.networks.named()
+    expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
+    expected |= {"queue": state.queue} | _soft_labels_of(state)
+    for name, optimiser in state.optimisers.named().items():
+        for parameter, weight in networks[name].named_parameters():
+            prefix = f"optimiser.{name}.{parameter}."
+            moments = {prefix + "step": torch.zeros(())} | {
+                prefix + m: weight for m in _moments_of(optimiser)
+            }
+            if any(moment in found for moment in moments):
+                expected |= moments
+    return expected
+
+
+def _moments_of(optimiser: torch.optim.Optimizer) -> tuple[str, ...]:
+    """What an optimiser keeps of each parameter beside its step."""
+    return ("exp_avg", "exp_avg_sq") if isinstance(optimiser, torch.optim.Adam) else ("square_avg",)
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:
@@ -70,24 +113,15 @@ def _soft_labels_of(state: TrainingState) -> dict[str, Tensor]:
 
 
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
-    """Fill `state` with tensors named as by `state_tensors`.
+    """Fill `state` with tensors named as by `state_tensors`; where they do not fit, nothing is changed.
 
-    Raises RunError naming the first tensors that are missing, unexpected, or of another shape.
+    Raises RunError naming the first tensors that are missing, unexpected, or of another shape or dtype.
     """
+    try:
+        check_kinds(kinds_of(tensors), _expected(state, tensors.keys()))
+    except UnreadableError as error:
+        raise RunError(f"{source} is not taken: {error}") from None
     networks = state.networks.named()
-    expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
-    expected |= {"queue": state.queue} | _soft_labels_of(state)
-    found = {k for k in tensors if not k.startswith("optimiser.")}
-    wrong = [f"{k} is missing" for k in sorted(expected.keys() - found)]
-    wrong += [f"{k} is unexpected" for k in sorted(found - expected.keys())]
-    wrong += [
-        f"{k} is {tuple(tensors[k].shape)} where {tuple(v.shape)} is expected"
-        for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise RunError(f"{source} does not fit the run's config: {'; '.join(wrong[:3])}{more}")
     for name, network in networks.items():
         network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})
     for name, optimiser in state.optimisers.named().items():
