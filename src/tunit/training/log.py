@@ -111,9 +111,9 @@ class ProgressDisplay:
             line = f"{phase}: {self._unit} {step}/{self._total}  {text}  {_clock(left)} left"
             remark(line, name="")
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, even_if_quiet: bool = False) -> None:
         """A line above the bar."""
-        if not self._quiet:
+        if even_if_quiet or not self._quiet:
             self._console.print(printable(text), highlight=False, markup=False, emoji=False)
 
 

@@ -96,7 +96,7 @@ def train(
     training = Training(config, run, pictures, batches, state, log, display, LossWindow(state.step), last)
     with display, StopSignals() as signals:
         for warning in warnings if is_first() else ():
-            display.say(f"warning: {warning}")
+            display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
         except (RuntimeError, MemoryError) as error:
