@@ -6,6 +6,14 @@ Each message is one sentence: the thing, its value, the remedy. The command line
 from tunit.printing import printable
 
 
+class StopNow(KeyboardInterrupt):
+    """The user will not wait: a second signal, or a first one where nothing has to be saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class TunitError(Exception):
     """Anything that the user can mend; the base of all errors below. Names in its message are made printable."""
 

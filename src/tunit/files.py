@@ -58,7 +58,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all. Raises RunError where that cannot be."""
+    """Write a file whole or not at all. Raises UnwritableError."""
     with writable(path), replacing(path, durable=durable) as partial:
         partial.write_bytes(data)
 
@@ -66,18 +66,26 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all; bytes that `surrogateescape` let in go out as they were.
 
-    Raises RunError where that cannot be.
+    Raises UnwritableError.
     """
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
+class UnwritableError(RunError):
+    """A file cannot be written; `what` says which and why, without a remedy."""
+
+    def __init__(self, path: Path, error: OSError, remedy: str) -> None:
+        self.what = f"{path} cannot be written ({reason_of(error)})"
+        super().__init__(f"{self.what}: {remedy}")
+
+
 @contextmanager
 def writable(path: Path, remedy: str = "check its folder and the space on its disk") -> Iterator[None]:
-    """Turn an OSError of the block, in which `path` is written, into a sentence. Raises RunError."""
+    """Turn an OSError of the block, in which `path` is written, into a sentence. Raises UnwritableError."""
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({reason_of(error)}): {remedy}") from None
+        raise UnwritableError(path, error, remedy) from None
 
 
 def reason_of(error: OSError) -> str:

@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def _to_run(args: argparse.Namespace) -> list[str]:
     from tunit.destination import check_folder
     from tunit.errors import RunError
+    from tunit.training.new_run import check_free
     from tunit.training.run_folder import RunFolder
     from tunit.translation.published import STEPS_PER_EPOCH, from_published
     from tunit.translation.published_file import find_checkpoint, read_published
@@ -65,8 +66,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
         raise RunError(
             f"{args.source} is a run of tunit already: --to published makes a released checkpoint of it"
         )
-    if out.exists() and not args.overwrite:
-        raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
+    check_free(out, overwrite=args.overwrite)
     source = find_checkpoint(args.source)
     if args.out.resolve() in source.resolve().parents:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
@@ -84,7 +84,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
         notes.append(
             f"{source} does not say its epoch, so training on begins at step 0: give --step if you know it"
         )
-    _write_run(out, source, imported, step)
+    _write_run(out, source, imported, step, overwrite=args.overwrite)
     config = imported.config
     show(
         f"{args.out}: {config.data.image_size} px, {config.networks.domains} domains, step {step}; "
@@ -93,34 +93,23 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     return notes
 
 
-def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int) -> None:
-    """The whole run beside its place, then moved there: a failure leaves `out` as it was."""
-    import tempfile
-
+def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, *, overwrite: bool) -> None:
+    """The whole run in a place of its own, then moved: a failure leaves `out` as it was."""
     import torch
-    from safetensors import SafetensorError
 
-    from tunit.errors import RunError
     from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
-    from tunit.training.run_folder import RunFolder, clear_for_new_run
+    from tunit.training.new_run import check_free, owning, preparing, take_place
     from tunit.training.state import new_state
 
     state = new_state(imported.config, torch.device("cpu"))
     fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
-    try:
-        out.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.path.parent, prefix=".convert-") as folder:
-            made = RunFolder(Path(folder) / "run")
-            made.path.mkdir()
+    with owning(out):
+        check_free(out, overwrite=overwrite, owned=True)
+        with preparing(out) as made:
             _write_about(made, source, imported)
             save_checkpoint(made.checkpoints, state, imported.config.run.keep_checkpoints)
             _write_model(made, imported, state)
-            clear_for_new_run(out, overwrite=True)
-            if out.path.exists():
-                out.path.rmdir()  # empty
-            made.path.rename(out.path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{out.path} cannot be written ({error}): check the folder and its disk") from None
+            take_place(out)
 
 
 def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:

@@ -79,6 +79,12 @@ def pack_pictures(
     return packed
 
 
+def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
+    """What `pack_pictures` would reuse of `cache`; None where it would pack. Raises DataError as it does."""
+    source, cache = Path(source).absolute(), Path(cache).absolute()
+    return _reuse(cache, settings, quick_fingerprint(source) or _find(source, settings).fingerprint)
+
+
 def open_packed(cache: Path) -> PackedPictures:
     """Open a cache without a look at its source. Raises DataError where there is none or it is damaged."""
     return caches.open_cache(cache)[1]

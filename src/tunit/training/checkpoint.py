@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tunit.errors import RunError
+from tunit.files import writable
 from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_tensors, write_tensors
 from tunit.reading import Record, UnreadableError
 from tunit.training.state import TrainingState
@@ -20,14 +21,21 @@ MOST_STEPS = 2**40  # numbers beyond are streams beside the steps
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
     """Write `folder`/step_NNNNNNNN.safetensors and drop all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step_{state.step:08d}.safetensors"
+    path = checkpoint_path(folder, state.step)
+    with writable(path):
+        folder.mkdir(parents=True, exist_ok=True)
     tensors = state_tensors(state)
     about = {"format": FORMAT, "step": state.step, "cursors": state.cursors, "tensors": len(tensors)}
     write_tensors(path, tensors, about)
-    for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+    with writable(path):
+        for old in checkpoints(folder)[:-keep]:
+            old.unlink()
     return path
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step_{step:08d}.safetensors"
 
 
 def checkpoints(folder: Path) -> list[Path]:

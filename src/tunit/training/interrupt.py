@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, say how to go on. A second Ctrl-C stops at once."""
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, say how to go on. A second one stops at once."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from tunit.errors import TunitError
+from tunit.errors import StopNow, TunitError
 
 
 class Interrupted(TunitError):
@@ -21,10 +21,14 @@ class Interrupted(TunitError):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM are noted in `received` instead of ending the process."""
+    """While entered, SIGINT and SIGTERM are noted in `received` instead of ending the process.
 
-    def __init__(self) -> None:
+    A second one raises StopNow; where there is nothing to save (`at_once`), the first one does.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
         self.received: int | None = None
+        self._at_once = at_once
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -35,8 +39,8 @@ class StopSignals:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
+        if self._at_once or self.received is not None:
+            raise StopNow(number)
         self.received = number
 
     def __exit__(

@@ -1,30 +1,32 @@
 """From a folder of pictures to a trained run: prepare the data, begin or resume the run, train."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from tunit.config import Config
 from tunit.data.choose import choose_image_size
-from tunit.data.pack import PackedPictures, open_packed, pack_pictures
+from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
 from tunit.data.settings import pack_settings
-from tunit.data.sources import find_pictures
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.files import write_text
+from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
-from tunit.training.memory import fitting_batch
+from tunit.training.interrupt import StopSignals
+from tunit.training.memory import check_memory, fitting_batch
+from tunit.training.new_run import check_free, owning, preparing, remove, take_place
 from tunit.training.processes import check_processes, company
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import (
+    NEW,
     RunFolder,
     begin_run,
     check_same_pictures,
-    clear_for_new_run,
     write_picture_index,
 )
 from tunit.training.state import TrainingState
-from tunit.training.trainer import Evaluate, train
+from tunit.training.trainer import Evaluate, Ready, make_ready, train
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[PackedPictures], None]
@@ -48,11 +50,42 @@ def start_run(
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
     fit_batch: halve the batch size until a step fits the memory; what was found is the run's own from then on.
-    Raises RunError where `out` holds something already and `overwrite` does not say so.
+    Raises RunError where `out` holds something already and `overwrite` does not say so, or another process trains
+    there; what `out` held is replaced only when pictures, labels, batch, memory and settings were found good.
     """
     source, out = home(source), home(out)
     run = RunFolder(out)
     config = resolve_machine(config)
+    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
+        raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
+    check_free(run, overwrite=overwrite)
+    with owning(run):
+        check_free(run, overwrite=overwrite, owned=True)  # another process may have been there meanwhile
+        with preparing(run) as new, StopSignals(at_once=True):
+            config = _resolved(config, source, fit_batch)
+            pictures = _pack(source, new.data, config, strict, progress)
+            if announce:
+                announce(pictures)
+            ready = _make_ready(config, pictures, None)
+            device = choose_device(config.run.device)
+            if run.exists():
+                check_memory(config, device)
+            begin_run(new, config, source, pictures, device)
+            take_place(run)
+        with company(config, run):
+            return train(
+                config,
+                run,
+                pictures,
+                ready=ready,
+                evaluate=evaluate,
+                evaluate_every=evaluate_every,
+                quiet=quiet,
+            )
+
+
+def _resolved(config: Config, source: Path, fit_batch: bool) -> Config:
+    """The config with all that it leaves open chosen: size, schedule, and with `fit_batch` the batch size."""
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
     config = config.resolved_schedule()
@@ -61,26 +94,22 @@ def start_run(
         batch = fitting_batch(config, prepare_machine(config))
         config = config.with_overrides({"batch_size": batch})
         check_processes(config)
-    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
-        raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
-    if run.exists() and overwrite:
-        find_pictures(
-            source, picture_column=config.data.picture_column
-        )  # a mistyped source must not cost the run that is there
-    clear_for_new_run(run, overwrite=overwrite)
-    pictures = pack_pictures(
-        source,
-        run.data,
-        pack_settings(config),
-        workers=config.run.workers or None,
-        strict=strict,
-        progress=progress,
+    return config
+
+
+def _pack(
+    source: Path, cache: Path, config: Config, strict: bool, progress: Progress | None
+) -> PackedPictures:
+    workers = config.run.workers or None
+    return pack_pictures(
+        source, cache, pack_settings(config), workers=workers, strict=strict, progress=progress
     )
-    if announce:
-        announce(pictures)
-    begin_run(run, config, source, pictures, choose_device(config.run.device))
-    with company(config, run):
-        return train(config, run, pictures, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet)
+
+
+def _make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
+    """What `train` is to begin with; None where each of several processes builds its own, after the same checks."""
+    ready = make_ready(config, pictures, checkpoints)
+    return ready if config.run.processes == 1 else None
 
 
 # What may change when a run resumes: nothing that the result of a step depends on, but its length.
@@ -118,52 +147,80 @@ def resume_run(
     settings to change, of those that may change (RESUMABLE).
     """
     run = RunFolder(home(out))
-    config, about = run.read_config(), run.read_about()
-    wrong = [name for name in overrides or {} if name not in RESUMABLE]
+    source = home(source) if source else None
+    if not (run.path / NEW).is_dir():
+        run.read_config()  # what is not a run gets no lock
+    with owning(run):
+        if not run.exists():
+            raise RunError(f"{run.path} was stopped before it began: give the command that began it again")
+        config, about = _changed(run.read_config(), overrides or {}), run.read_about()
+        started = bool(checkpoints(run.checkpoints))
+        with preparing(run) as new, StopSignals(at_once=True):
+            pictures, packed = _pictures_of(run, new.data, config, source, about.get("source"), progress)
+            if announce:
+                announce(pictures)
+            if run.pictures.is_file():
+                check_same_pictures(run, pictures)
+            ready = _make_ready(config, pictures, run.checkpoints if started else None)
+            if packed:
+                if source is not None:
+                    write_text(
+                        run.about, json.dumps(about | {"source": str(source.resolve())}, indent=2) + "\n"
+                    )
+                with writable(run.data):
+                    remove(run.data)
+                    new.data.rename(run.data)
+            if not run.pictures.is_file():
+                write_picture_index(run.pictures, pictures)
+            write_text(run.config, config.to_toml())
+        with company(config, run, resume=started):
+            return train(
+                config,
+                run,
+                pictures,
+                resume=started,
+                ready=ready,
+                evaluate=evaluate,
+                evaluate_every=evaluate_every,
+                quiet=quiet,
+            )
+
+
+def _changed(config: Config, overrides: dict[str, str]) -> Config:
+    """The config of a run that resumes, with what may change changed. Raises ConfigError."""
+    wrong = [name for name in overrides if name not in RESUMABLE]
     if wrong:
         raise ConfigError(
             f"{wrong[0]} cannot change when a run resumes: leave it out, or train a new run "
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
-    config = resolve_machine(config.with_overrides(overrides or {}))
+    config = resolve_machine(config.with_overrides(overrides))
     check_processes(config)
-    pictures = _pictures_of(run, config, source, about.get("source"), progress)
-    if announce:
-        announce(pictures)
-    if run.pictures.is_file():
-        check_same_pictures(run, pictures)
-    else:
-        write_picture_index(run.pictures, pictures)
-    write_text(run.config, config.to_toml())
-    started = bool(checkpoints(run.checkpoints))
-    with company(config, run, resume=started):
-        return train(
-            config,
-            run,
-            pictures,
-            resume=started,
-            evaluate=evaluate,
-            evaluate_every=evaluate_every,
-            quiet=quiet,
-        )
+    return config
 
 
 def _pictures_of(
-    run: RunFolder, config: Config, source: Path | None, recorded: str | None, progress: Progress | None
-) -> PackedPictures:
-    """The run's own pack; where it is gone, damaged or another source is given, packed again."""
+    run: RunFolder,
+    new: Path,
+    config: Config,
+    source: Path | None,
+    recorded: str | None,
+    progress: Progress | None,
+) -> tuple[PackedPictures, bool]:
+    """The run's own pack; where it is gone, damaged or of another source than is given, one made in `new`.
+
+    Returns whether it was made, too.
+    """
     if source is None:
         try:
-            return open_packed(run.data)
+            return open_packed(run.data), False
         except DataError:
             if not recorded:
                 raise RunError(
                     f"{run.path} has no pictures of its own: give the folder of pictures too"
                 ) from None
-    return pack_pictures(
-        home(source) if source else Path(str(recorded)),
-        run.data,
-        pack_settings(config),
-        workers=config.run.workers or None,
-        progress=progress,
-    )
+    source = source or Path(str(recorded))
+    packed = still_packed(source, run.data, pack_settings(config))
+    if packed is not None:
+        return packed, False
+    return _pack(source, new, config, False, progress), True

@@ -1,6 +1,7 @@
 """What a run writes down while it trains: metrics.jsonl, TensorBoard events, progress on the terminal."""
 
 import json
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tunit.files import writable, write_text
 from tunit.printing import printable, remark
+from tunit.training.events import Events
 
 # Short names of the losses for the progress bar, which has little room.
 SHORT = {
@@ -31,27 +34,38 @@ PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events; a resumed run forgets what was written after its checkpoint."""
+    """metrics.jsonl and TensorBoard events; all its writing raises UnwritableError where it fails.
+
+    Lines are appended, the one file of a run that is not written whole. A resumed run keeps the whole lines up to its
+    checkpoint: a line that a crash cut off, and the steps that are taken again, go.
+    """
 
     def __init__(self, folder: Path, start: int) -> None:
-        from tensorboardX import SummaryWriter
-
         self._path = folder / "metrics.jsonl"
         if self._path.is_file():
-            lines = self._path.read_text("utf-8").splitlines()
+            lines = self._path.read_text("utf-8", errors="replace").splitlines()
             kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= start]
-            self._path.write_text("".join(line + "\n" for line in kept), "utf-8")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+            write_text(self._path, "".join(line + "\n" for line in kept))
+        self._tensorboard = folder / "tensorboard"
+        with writable(self._tensorboard):
+            self._events = Events(self._tensorboard, start + 1 if start else None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append one line and the same values as events."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with writable(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        with writable(self._tensorboard):
+            self._events.write(step, values)
+
+    def flush(self) -> None:
+        """Let all lines and events be on the disk."""
+        with writable(self._path), self._path.open("ab") as file:
+            os.fsync(file.fileno())
+        with writable(self._tensorboard):
+            self._events.flush()
 
     def close(self) -> None:
-        """Flush the events."""
+        """Close the events; `flush` says whether all could be written."""
         self._events.close()
 
 
@@ -59,7 +73,7 @@ def _step_of(line: str) -> int | None:
     """The step of a line; None for one that a crash cut off."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -11,7 +11,7 @@ from tunit.config import Config
 from tunit.data.batches import make_batch
 from tunit.distributed import alone
 from tunit.errors import TrainingError
-from tunit.machine import available_bytes
+from tunit.machine import available_bytes, is_out_of_memory
 from tunit.training.state import Networks, TrainingState, new_state
 from tunit.training.step import Phase
 from tunit.training.steps import take_step
@@ -91,8 +91,24 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
     return fits
 
 
-def try_step(config: Config, device: torch.device, size: int) -> TrainingState:
-    """A fresh state after one joint step with R1 on noise: as much as any step needs."""
+def check_memory(config: Config, device: torch.device) -> None:
+    """Try the largest steps of a resolved config where one process takes them; raises TrainingError."""
+    sizes = {True: config.optimisers.batch_size, False: config.optimisers.guide_only_batch_size}
+    for joint, size in sizes.items():
+        needed = joint or bool(size and config.schedule.guide_only_until)
+        share = -(-size // config.run.processes) if device.type == "cuda" else size
+        try:
+            if needed:
+                try_step(config, device, share, joint=joint)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it holds on to the step's tensors
+            raise out_of_memory(config, device, size) from None
+
+
+def try_step(config: Config, device: torch.device, size: int, *, joint: bool = True) -> TrainingState:
+    """A fresh state after one joint step with R1 on noise: as much as any step of the size needs."""
     state = new_state(config, device, size)
     if config.run.checkpoint_activations:
         checkpoint_activations(state.networks)
@@ -105,7 +121,7 @@ def try_step(config: Config, device: torch.device, size: int) -> TrainingState:
             state,
             make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
             torch.arange(size, device=device).flip(0),
-            Phase(joint=True, generator_average_follows=True, penalise=True),
+            Phase(joint=joint, generator_average_follows=True, penalise=True),
             config,
         )
     return state

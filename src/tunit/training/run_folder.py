@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import platform
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,10 @@ from tunit.config import Config, read_config
 from tunit.data.pack import PackedPictures
 from tunit.errors import RunError
 from tunit.files import write_text
+
+# Not of the run itself: whoever writes in the folder now, and the run that is to take its place.
+LOCK, NEW = ".lock", ".new"
+HIDDEN = {LOCK, NEW}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether something is there already."""
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(path.name not in HIDDEN for path in self.path.iterdir())
 
     def read_about(self) -> dict[str, Any]:
         """What `begin` wrote to run.json."""
@@ -77,22 +82,6 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
         return read_config(str(self.config))
-
-
-def clear_for_new_run(run: RunFolder, *, overwrite: bool) -> None:
-    """Make room for a new run; what another run left is removed only where `overwrite` says so.
-
-    Raises RunError where something is in the way, and where it is not a run even with `overwrite`.
-    """
-    if not run.exists():
-        return
-    if not overwrite:
-        raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
-    if not run.about.is_file():
-        raise RunError(
-            f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out"
-        )
-    shutil.rmtree(run.path)
 
 
 def begin_run(

@@ -31,3 +31,15 @@ def stream_at(step: int, config: Config) -> str:
         return "all"
     turn = int((step + 1) * ratio) > int(step * ratio)
     return "labelled" if turn else "unlabelled"
+
+
+def streams_of(config: Config) -> set[str]:
+    """All that `stream_at` gives within the schedule."""
+    ratio, schedule = config.data.labelled_ratio, config.schedule
+    streams = {"labelled"} if schedule.labelled_only_until else set()
+    if schedule.labelled_only_until < schedule.steps:
+        if ratio > 0:
+            streams.add("labelled")
+        if ratio < 1:
+            streams.add("unlabelled" if ratio else "all")
+    return streams

@@ -12,13 +12,14 @@ from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.distributed import all_gather, as_first, is_first
-from tunit.errors import ConfigError, DataError, RunError
+from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
+from tunit.files import UnwritableError
 from tunit.machine import is_out_of_memory
 from tunit.networks.model_file import load_model, save_model
 from tunit.networks.queue import push
 from tunit.paths import home
 from tunit.training.candidates import choose_domain_head
-from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
 from tunit.training.compiled import compile_networks
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
@@ -26,7 +27,7 @@ from tunit.training.memory import checkpoint_activations, out_of_memory
 from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
-from tunit.training.schedule import batch_size_at, phase_at, stream_at
+from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
 from tunit.training.state import TrainingState, new_state
 from tunit.training.steps import take_step
 from tunit.training.window import LossWindow
@@ -54,21 +55,22 @@ class Training:
     last_checkpoint: Path | None = None
 
 
-def train(
-    config: Config,
-    run: RunFolder,
-    pictures: PackedPictures,
-    *,
-    resume: bool = False,
-    evaluate: Evaluate | None = None,
-    evaluate_every: int = 0,
-    quiet: bool = False,
-) -> TrainingState:
-    """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
+@dataclass
+class Ready:
+    """All that a training has before its first step."""
 
-    config: resolved. Where several processes train together, each calls this, and the first writes and speaks.
-    Raises TrainingError at a non-finite loss or where memory runs out, DataError for too few
-    pictures or labels that do not fit, and Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
+    device: torch.device
+    state: TrainingState
+    batches: Batches
+    last_checkpoint: Path | None
+    warnings: list[str]
+
+
+def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready:
+    """Check that a resolved config can train on the pictures, and build what it trains; nothing is written.
+
+    checkpoints: the folder of those to go on from; None begins anew. Raises DataError for too few pictures or labels
+    that do not fit, ConfigError for settings that do not, RunError where there is no checkpoint or it does not fit.
     """
     largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
     if len(pictures.names) < largest:
@@ -83,31 +85,79 @@ def train(
         checkpoint_activations(state.networks)
     if config.run.compile:
         compile_networks(state.networks, device)
-    last, warnings = load_newest(run.checkpoints, state) if resume else (None, [])
-    if not resume and config.run.guide_from:
+    last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
+    if not checkpoints and config.run.guide_from:
         adopt_guide(state, home(config.run.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
+    for stream in streams_of(config):
+        batches.rows(stream, 0, 1)  # raises DataError where it has none
     if not state.cursors:
         fill_queue(state, batches, config)
     if device.type == "cpu" and not native.is_there():
         warnings = [*warnings, WITHOUT_COMPILER]
+    return Ready(device, state, batches, last, warnings)
+
+
+def train(
+    config: Config,
+    run: RunFolder,
+    pictures: PackedPictures,
+    *,
+    resume: bool = False,
+    ready: Ready | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
+    quiet: bool = False,
+) -> TrainingState:
+    """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
+
+    config: resolved. ready: what `make_ready` made of config and pictures, if it was called already. Where several
+    processes train together, each calls this, and the first writes and speaks. Raises what `make_ready` does,
+    TrainingError at a non-finite loss, where memory runs out or where the run's files cannot be written, and
+    Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
+    """
+    ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
+    state, last = ready.state, ready.last_checkpoint
+    last = last and run.checkpoints / last.name  # a prepared run has been moved since
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
     log = MetricsLog(run.path, state.step) if is_first() else None
-    training = Training(config, run, pictures, batches, state, log, display, LossWindow(state.step), last)
+    training = Training(
+        config, run, pictures, ready.batches, state, log, display, LossWindow(state.step), last
+    )
     with display, StopSignals() as signals:
-        for warning in warnings if is_first() else ():
+        for warning in ready.warnings if is_first() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
+        except (UnwritableError, OSError) as error:
+            raise unwritable(training, error) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # it holds on to the step's tensors
-            raise out_of_memory(config, device, batch_size_at(state.step, config)) from None
+            raise out_of_memory(config, ready.device, batch_size_at(state.step, config)) from None
         finally:
             if log:
                 log.close()
     return state
+
+
+def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
+    """The error where something cannot be written, after an attempt to save a checkpoint all the same."""
+    if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
+        try:
+            save(training)
+        except (TunitError, OSError):
+            pass  # what was saved before is whole
+    last = training.last_checkpoint
+    where = (
+        f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
+    )
+    what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
+    return TrainingError(
+        f"{what}: make room, or let the folder be written, and go on {where} with "
+        f"`tunit train --resume {training.run.path}`"
+    )
 
 
 def check_labels(config: Config, pictures: PackedPictures) -> None:
@@ -153,6 +203,8 @@ def run_steps(
 ) -> None:
     """From the state's step to the last one of the schedule."""
     settings, state = training.config.run, training.state
+    if state.step >= training.config.schedule.steps and is_first():
+        finish_model(training)
     while state.step < training.config.schedule.steps:
         one_step(training)
         received = as_first(signals.received or 0)  # all must stop after the same step
@@ -214,7 +266,19 @@ def save(training: Training) -> None:
     training.last_checkpoint = save_checkpoint(
         training.run.checkpoints, training.state, training.config.run.keep_checkpoints
     )
+    if training.log:
+        training.log.flush()
     save_model(training.run.path, model_of(training.state, training.pictures, training.config))
+
+
+def finish_model(training: Training) -> None:
+    """Where nothing is left to train: the model, if the run was killed between its last checkpoint and it."""
+    try:
+        there = load_model(training.run.path).step == training.state.step
+    except TunitError:
+        there = False  # none, or a damaged one
+    if not there:
+        save_model(training.run.path, model_of(training.state, training.pictures, training.config))
 
 
 def adopt_guide(state: TrainingState, run: Path) -> None:

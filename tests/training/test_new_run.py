@@ -1,0 +1,252 @@
+"""Nothing is destroyed before everything was checked; one run has one writer; a killed start is in nobody's way."""
+
+import os
+import shutil
+import socket
+
+import pytest
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.errors import ConfigError, DataError, RunError, StopNow
+from tunit.files import lock
+from tunit.training import launch, new_run
+from tunit.training.launch import resume_run, start_run
+from tunit.training.new_run import check_free, owning, preparing, take_place
+from tunit.training.run_folder import RunFolder
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("new-run") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, pictures):
+    run = tmp_path_factory.mktemp("trained") / "run"
+    start_run(
+        pictures, run, tiny_config(steps=2, guide_only_until=1, average_from=1, sample_every=0), quiet=True
+    )
+    return run
+
+
+@pytest.fixture
+def run(tmp_path, trained):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def broken(folder):
+    (write_pictures(folder) / "broken.png").write_text("no picture")
+    return folder
+
+
+def none_good(folder):
+    folder.mkdir()
+    (folder / "broken.png").write_text("no picture")
+    return folder
+
+
+CANNOT_TRAIN = {
+    "a batch larger than the pictures": (write_pictures, {"batch_size": 64}, {}, DataError),
+    "a bad picture that must not be": (broken, {}, {"strict": True}, DataError),
+    "no good picture": (none_good, {}, {}, DataError),
+    "no folder": (lambda folder: folder, {}, {}, DataError),
+    "no labels for a baseline": (
+        write_pictures,
+        {"architecture": "funit", "guide_only_until": 0},
+        {},
+        ConfigError,
+    ),
+    "no labelled pictures": (write_pictures, {"labelled_ratio": 0.5}, {}, DataError),
+    "a batch that processes cannot share": (
+        write_pictures,
+        {"processes": 3, "batch_size": 4},
+        {},
+        ConfigError,
+    ),
+    "an E that is not there": (write_pictures, {"guide_from": "/nowhere"}, {}, RunError),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT_TRAIN)
+def test_what_cannot_train_leaves_the_run_that_it_would_replace(tmp_path, run, case):
+    make, overrides, more, error = CANNOT_TRAIN[case]
+    before, source = content(run), make(tmp_path / "source")
+    with pytest.raises(error):
+        start_run(source, run, tiny_config(**overrides), overwrite=True, quiet=True, **more)
+    assert content(run) == before
+
+
+def test_a_step_beyond_the_memory_leaves_the_run_that_it_would_replace(run, pictures, monkeypatch):
+    def no_memory(*arguments, **named):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    before = content(run)
+    monkeypatch.setattr("tunit.training.memory.try_step", no_memory)
+    monkeypatch.setattr("tunit.training.memory.largest_batch", lambda fits, wanted: None)
+    monkeypatch.setattr("tunit.training.memory.fits_in", lambda config, device: None)
+    with pytest.raises(Exception, match="a step of 4 pictures does not fit the memory"):
+        start_run(pictures, run, tiny_config(), overwrite=True, quiet=True)
+    assert content(run) == before
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(5, "Input/output error"), StopNow(15)])
+def test_a_start_that_is_stopped_while_it_packs_leaves_things_as_they_were(tmp_path, run, pictures, stop):
+    def stops(done, total):
+        raise stop
+
+    before = content(run)
+    with pytest.raises((type(stop), RunError, DataError)):
+        start_run(pictures, run, tiny_config(), overwrite=True, progress=stops, quiet=True)
+    assert content(run) == before
+    with pytest.raises((type(stop), RunError, DataError)):
+        start_run(pictures, tmp_path / "new" / "run", tiny_config(), progress=stops, quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refused_resume_leaves_the_run_and_its_pictures(tmp_path, run):
+    more = write_pictures(tmp_path / "more", 23)
+    before = content(run)
+    with pytest.raises(RunError, match="3 pictures differ"):
+        resume_run(run, source=more, quiet=True)
+    with pytest.raises(ConfigError):
+        resume_run(run, overrides={"processes": "3"}, quiet=True)
+    assert content(run) == before
+
+
+def test_a_resume_takes_the_same_pictures_from_elsewhere(tmp_path, run, pictures):
+    moved = shutil.copytree(pictures, tmp_path / "moved")
+    (run / "data" / "index.json").unlink()
+    assert resume_run(run, source=moved, quiet=True).step == 2
+    assert RunFolder(run).read_about()["source"] == str(moved)
+    assert (run / "data" / "index.json").is_file()
+    assert not (run / ".new").exists()
+
+
+def killed_while_packing(folder):
+    (folder / ".new" / "data").mkdir(parents=True)
+    (folder / ".new" / "data" / "pictures.npy.123.part").write_bytes(b"x" * 1000)
+    (folder / ".lock").write_text('{"process": 123, "host": "gone"}')
+
+
+def killed_while_packing_by_an_earlier_version(folder):
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / ".tunit-cache").touch()
+    (folder / "data" / "pictures.npy.123.part").write_bytes(b"x" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("kill", "overwrite"),
+    [
+        (killed_while_packing, False),
+        (killed_while_packing, True),
+        (killed_while_packing_by_an_earlier_version, True),
+    ],
+)
+def test_what_a_killed_start_leaves_is_in_nobodys_way(tmp_path, pictures, kill, overwrite, monkeypatch):
+    run = tmp_path / "run"
+    kill(run)
+    monkeypatch.setattr(launch, "train", lambda *arguments, **named: "trains")
+    assert start_run(pictures, run, tiny_config(), overwrite=overwrite, quiet=True) == "trains"
+    assert {p.name for p in run.iterdir()} == {"config.toml", "run.json", "pictures.csv", "data"}
+    assert not list((run / "data").glob("*.part"))
+
+
+def test_resuming_what_never_began_is_a_sentence(tmp_path):
+    killed_while_packing(tmp_path / "run")
+    with pytest.raises(RunError, match="stopped before it began: give the command that began it again"):
+        resume_run(tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_killed_move_is_finished_by_the_next(run, moves, monkeypatch):
+    """Killed after so many renames: what follows has the whole new run, and nothing of the old one."""
+
+    class KilledError(BaseException):
+        pass
+
+    folder, left = RunFolder(run), moves
+    rename = type(run).rename
+
+    def renames_some(self, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KilledError
+        return rename(self, target)
+
+    with pytest.raises(KilledError), owning(folder), preparing(folder) as new:
+        for name in ("config.toml", "run.json", "pictures.csv"):
+            (new.path / name).write_text("new")
+        new.data.mkdir()
+        monkeypatch.setattr(type(run), "rename", renames_some)
+        take_place(folder)
+    monkeypatch.undo()
+    with owning(folder):
+        pass
+    assert set(content(run)) == {"config.toml", "run.json", "pictures.csv", "data"}
+    assert (run / "run.json").read_text() == "new"
+
+
+def test_one_run_has_one_writer(run, pictures, capsys):
+    before = content(run)
+    words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]
+    with lock(run / ".lock"):
+        for command in (words, [*words, "--overwrite"], ["train", "--resume", str(run), "--quiet"]):
+            assert main(command) == 2
+            said = capsys.readouterr().err
+            assert f"{run} is being trained by process {os.getpid()} on {socket.gethostname()}: wait" in said
+            assert len(said.splitlines()) == 1
+        with pytest.raises(RunError, match="is being trained by process"):
+            check_free(RunFolder(run), overwrite=True)  # what `tunit convert --out` asks
+    assert content(run) == before
+
+
+def test_where_nothing_can_be_locked_that_is_said(tmp_path, monkeypatch, capsys):
+    import fcntl
+
+    def no_locks(file, how):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with owning(RunFolder(tmp_path / "run")):
+        pass
+    assert (
+        "keeps no locks (No locks available): see that no other process trains in it"
+        in capsys.readouterr().err
+    )
+
+
+def test_places_that_cannot_be_written_are_sentences_before_any_work(tmp_path, pictures, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "pack_pictures", lambda *arguments, **named: pytest.fail("work has begun"))
+    (tmp_path / "file").write_text("precious")
+    for out, said in (
+        (tmp_path / "file", "is a file: give a folder"),
+        (tmp_path / "file" / "run", "cannot be written (Not a directory)"),
+        (tmp_path / ("a" * 300), "cannot be written (File name too long)"),
+        ("/proc/run", "cannot be written ("),
+    ):
+        for more in ([], ["--overwrite"]):
+            words = ["train", str(pictures), "--out", str(out), "--preset", "paper", *more, *flags()]
+            assert main(words) == 2
+            err = capsys.readouterr().err
+            assert said in err
+            assert len(err.splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_leftovers_of_killed_writers_are_cleared_at_resume(run):
+    left = [run / "checkpoints" / ".tmpAbCdEf", run / "checkpoints" / "step_00000001.safetensors.partial"]
+    left += [run / "report.html.partial", run / "model.safetensors.partial"]
+    for path in left:
+        path.write_bytes(b"x" * 100)
+    with owning(RunFolder(run)):
+        assert not any(path.exists() for path in left)
+    assert new_run.HIDDEN.isdisjoint(p.name for p in run.iterdir())
