@@ -66,10 +66,10 @@ def _to_run(args: argparse.Namespace) -> list[str]:
         raise RunError(
             f"{args.source} is a run of tunit already: --to published makes a released checkpoint of it"
         )
-    check_free(out, overwrite=args.overwrite)
     source = find_checkpoint(args.source)
     if args.out.resolve() in source.resolve().parents:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
+    check_free(out, overwrite=args.overwrite)
     if args.step is not None and args.step < 0:
         raise RunError(f"--step is {args.step}: give the number of training steps behind the checkpoint")
     check_folder(args.out)
