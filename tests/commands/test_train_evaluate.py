@@ -39,11 +39,14 @@ def test_the_best_model_is_kept_and_can_be_used(tmp_path):
     [
         (["--evaluate-every", "-1"], "--evaluate-every is -1"),
         (["--evaluate-every", "2", "--held-back", "nowhere"], "nowhere does not exist"),
+        (["--evaluate-every", "2", "--held-back", "ONE"], "holds 1 picture, by which no model can be scored"),
         (["--evaluate-every", "2", "--features", "vgg99"], "'vgg99' is neither a file nor a known name"),
     ],
 )
 def test_mistakes_come_before_the_training(tmp_path, capsys, words, message):
     write_pictures(tmp_path / "pictures", number=12)
+    write_pictures(tmp_path / "one", number=1)
+    words = [word.replace("ONE", str(tmp_path / "one")) for word in words]
     call = ["train", str(tmp_path / "pictures"), "--out", str(tmp_path / "run"), *flags(), *words]
     assert main(call) == 2
     assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Evaluation while training: figures among the metrics, and the best model kept, also across a resume."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,3 +66,24 @@ def test_a_worse_model_does_not_replace_the_best_of_an_earlier_session(tmp_path)
     assert not evaluator._is_best("mFID", 5.0)
     assert evaluator._is_best("mFID", 3.0)
     assert evaluator._is_best("FID of all", 9.0)  # another score cannot be compared
+
+
+def test_a_score_of_less_worth_does_not_replace_the_best(tmp_path):
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
+    assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "best.json").write_text(
+        json.dumps({"score": "mFID", "features": "coarse", "value": 4.0})
+    )
+    assert evaluator._score({"FID of all": 3.0, "mFID": 5.0}) == ("mFID", 5.0)
+    assert evaluator._score({"FID of all": 3.0}) is None  # such as of a model that has collapsed meanwhile
+    (tmp_path / "best" / "best.json").write_text("[]")
+    assert evaluator._is_best("mFID", 5.0)
+
+
+def test_what_cannot_be_measured_is_said_and_training_goes_on(tmp_path, capsys):
+    evaluator = Evaluator(RunFolder(tmp_path / "nowhere"), NETWORK)
+    assert evaluator(SimpleNamespace(step=4)) == {}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("tunit: step 4: the model could not be measured (")

@@ -3,17 +3,21 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tunit.data.cache import PackedPictures
 from tunit.data.layouts import part_of
 from tunit.data.pack import open_packed
-from tunit.errors import DataError
+from tunit.data.sources import find_pictures
+from tunit.errors import DataError, TunitError
+from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.inputs import labelled, pack_held, square_settings, training_pictures
 from tunit.evaluation.intervals import Figure
 from tunit.files import write_text
 from tunit.networks.model_file import Model, save_model
+from tunit.printing import remark
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 from tunit.training.state import TrainingState
@@ -39,16 +43,32 @@ class Evaluator:
         self._sets: tuple[Labelled, Labelled] | None = None
 
     def __call__(self, state: TrainingState) -> dict[str, float]:
-        """Measure the averages of E and G as they stand."""
+        """Measure the averages of E and G as they stand; what cannot be had is said, and the training goes on."""
+        try:
+            return self._measured(state)
+        except TunitError as error:
+            remark(f"step {state.step}: the model could not be measured ({error}); training goes on")
+            return {}
+
+    def _measured(self, state: TrainingState) -> dict[str, float]:
         packed = open_packed(self.run.data)
         model = model_of(state, packed, self.run.read_config())
         held, train = self._pictures(model, packed)
         result = evaluate_model(
-            model, held, train, self.network, most_sources=MOST_SOURCES, cache=self.run.path / "evaluation"
+            model,
+            held,
+            train,
+            self.network,
+            most_sources=MOST_SOURCES,
+            beside_trivial=False,  # the pictures do not change while the model learns
+            cache=self.run.path / "evaluation",
         )
         values = values_of(result)
-        score = next(((name, values[name]) for name in SCORES if name in values), None)
-        if score is not None and self._is_best(*score):
+        score = self._score(values)
+        if score is None:
+            reasons = "; ".join(result.notes) or "too few pictures"
+            remark(f"step {state.step}: no score to keep the best model by ({reasons})")
+        elif self._is_best(*score):
             folder = self.run.path / BEST
             folder.mkdir(exist_ok=True)
             save_model(folder, model)
@@ -74,13 +94,25 @@ class Evaluator:
                 self._sets = held, train or held
         return self._sets
 
-    def _is_best(self, name: str, value: float) -> bool:
+    def _score(self, values: dict[str, float]) -> tuple[str, float] | None:
+        """The figure that models are compared by; none that is worth less than the best model's own."""
+        best = self._best()
+        kept = best.get("score") if best.get("features") == self.network.name else None
+        worthy = SCORES[: SCORES.index(kept) + 1] if kept in SCORES else SCORES
+        return next(((name, values[name]) for name in worthy if name in values), None)
+
+    def _best(self) -> dict[str, Any]:
+        """What is known of the best model so far; empty where there is none."""
         try:
-            before = json.loads((self.run.path / BEST / "best.json").read_text("utf-8"))
-            comparable = (before["score"], before["features"]) == (name, self.network.name)
-            return not comparable or value < before["value"]
-        except (OSError, ValueError, KeyError):
-            return True
+            found = json.loads((self.run.path / BEST / "best.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _is_best(self, name: str, value: float) -> bool:
+        before = self._best()
+        comparable = (before.get("score"), before.get("features")) == (name, self.network.name)
+        return not comparable or not isinstance(before.get("value"), int | float) or value < before["value"]
 
 
 def values_of(result: Evaluation) -> dict[str, float]:
@@ -92,6 +124,12 @@ def values_of(result: Evaluation) -> dict[str, float]:
 
 
 def check_held(source: Path) -> None:
-    """Raises DataError where held-back pictures are not there, before a long training begins."""
+    """Raises DataError where held-back pictures are not there, or too few, before a long training begins."""
     if not source.exists():
         raise DataError(f"{source} does not exist: give the held-back pictures as a folder, archive or list")
+    number = len(find_pictures(source).pictures)
+    if number < FEWEST:
+        raise DataError(
+            f"{source} holds {number} picture, by which no model can be scored and no best one kept: "
+            f"give at least {FEWEST}"
+        )
