@@ -1,12 +1,39 @@
 """Floating-point operations of convolutions and matrix products, forward and backward, as they are carried out."""
 
-from typing import Any, Self
-from unittest.mock import patch
+from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-from tunit import native
+import tunit.networks.winograd  # noqa: F401  for its operators
+
+
+def of_winograd(output: tuple[int, ...], channels: int, side: int) -> int:
+    """Those of the products of matrices in a convolution with `output` (B, O, H, W), or in one of its gradients."""
+    batch, kernels, height, width = output
+    of_a_tile = 36 * channels * kernels if side == 3 else 25 * 4 * channels * kernels
+    return 2 * (batch * height * width // 16) * of_a_tile
+
+
+@register_flop_formula(torch.ops.tunit.convolve)
+def _(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return of_winograd(out_shape, x[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_gradients)
+def _(x: Any, dy: Any, weight: Any, edge: str, of_x: bool, of_weight: bool, *_: Any, **__: Any) -> int:
+    return (of_x + of_weight) * of_winograd(dy, x[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_picture_gradient)
+def _(dy: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return of_winograd(dy, weight[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_kernel_gradient)
+def _(x: Any, dy: Any, side: int, *_: Any, **__: Any) -> int:
+    return of_winograd(dy, x[1], side)
 
 
 class CountFlops(TorchDispatchMode):
@@ -18,28 +45,6 @@ class CountFlops(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
-        self._in_c = patch("tunit.networks.winograd.call", self._call)
-
-    def __enter__(self) -> Self:
-        self._in_c.start()
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._in_c.stop()
-
-    def _call(self, name: str, *arguments: Any) -> None:
-        """`native.call` for a convolution, which ends with the sizes of it, or its two gradients."""
-        native.call(name, *arguments)
-        products = 1 if name.endswith("_convolve") else sum(d is not None for d in arguments[3:5])
-        if name.startswith("winograd"):
-            batch, height, width, channels, kernels, _ = arguments[-6:]
-            halving = name.startswith("winograd_halving")
-            of_a_tile = 25 * 4 * channels * kernels if halving else 36 * channels * kernels
-            self.total += products * 2 * (batch * height * width // 16) * of_a_tile
-        else:
-            batch, channels, kernels = arguments[-3:]
-            self.total += products * 2 * 16 * batch * channels * kernels
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

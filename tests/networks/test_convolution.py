@@ -12,7 +12,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 EDGES = ("zeros", "replicate", "reflect")
 SHAPES = {
     "Winograd": (4, 32, 48, 8, 8),
-    "matrix": (4, 32, 8, 2, 2),
+    "matrix": (4, 32, 48, 2, 2),
+    "2 x 2": (4, 32, 8, 2, 2),
     "PyTorch, odd sides": (4, 32, 48, 9, 12),
     "PyTorch, few channels": (4, 3, 48, 8, 8),
 }
@@ -50,14 +51,18 @@ def test_it_and_its_gradients_are_those_of_the_convolution(way, edge, compiled, 
 @pytest.mark.parametrize("way", SHAPES)
 def test_each_size_takes_its_way(way, monkeypatch):
     taken = []
-    for name, found in (("convolve", "Winograd"), ("_convolve_as_matrix", "matrix")):
+    for name, found in (
+        ("convolve", "Winograd"),
+        ("_convolve_as_matrix", "matrix"),
+        ("_convolve_2x2", "2 x 2"),
+    ):
         monkeypatch.setattr(convolution, name, lambda *_, found=found: taken.append(found))
     convolve_3x3(*draw(SHAPES[way]), "zeros")
-    if native.is_there():
-        assert taken == ([way] if way in ("Winograd", "matrix") else [])
+    if native.is_available():
+        assert taken == ([] if way.startswith("PyTorch") else [way])
 
 
-def assert_alike(function, plain, values):
+def assert_close(function, plain, values):
     """The function in float32, its first and second derivatives, are those of the plain one in float64."""
     found = []
     for kind, convolve in ((torch.float32, function), (torch.float64, plain)):
@@ -78,7 +83,7 @@ def test_with_stride_two(shape, compiled, monkeypatch):
     torch.manual_seed(0)
     batch, channels, kernels, height, width = shape
     weight = torch.randn(kernels, channels, 4, 4) / (16 * channels) ** 0.5
-    assert_alike(
+    assert_close(
         lambda x, w, b: convolve_halving(x, w, b, "reflect"),
         lambda x, w, b: F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), w, b, stride=2),
         (torch.randn(batch, channels, height, width), weight, torch.randn(kernels)),
@@ -91,7 +96,7 @@ def test_to_few_channels(side, shape):
     torch.manual_seed(0)
     batch, channels, kernels, height, width = shape
     weight, reach = torch.randn(kernels, channels, side, side) / side / channels**0.5, side // 2
-    assert_alike(
+    assert_close(
         convolve_to_few,
         lambda x, w, b: F.conv2d(F.pad(x, (reach,) * 4, mode="reflect"), w, b),
         (torch.randn(batch, channels, height, width), weight, torch.randn(kernels)),

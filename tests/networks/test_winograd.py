@@ -13,14 +13,13 @@ from tunit.training.losses import r1_penalty
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(not native.is_there(), reason="no C compiler was there when tunit was installed"),
+    pytest.mark.skipif(not native.is_available(), reason="compiled code is not there, or turned off"),
 ]
 EDGES = ("zeros", "replicate", "reflect")
 # Pictures, input and output channels, height and width; not all multiples of what is computed at once.
 SHAPES = [(3, 32, 48, 8, 12), (8, 96, 80, 12, 4), (5, 64, 64, 16, 16), (16, 32, 32, 4, 4)]
 # More channels, tiles of pictures, and tiles of a picture than are.
 LARGE = [(2, 32, 272, 12, 12), (70, 144, 32, 8, 8), (3, 144, 48, 56, 56)]
-TWO_BY_TWO = [(1, 32, 48, 2, 2), (71, 96, 32, 2, 2)]
 
 
 # For 4 x 4 weights and stride 2: as above, and more channels of a quarter than are summed over at once.
@@ -74,7 +73,7 @@ def everything(function, values: list[Tensor], edge: str) -> dict[str, Tensor]:
     return found
 
 
-def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         error = (found[name].double() - value).abs().max() / value.abs().max()
         assert error < 3e-5, name  # float32, through sums of up to 100 times what comes out
@@ -86,15 +85,7 @@ def test_it_and_all_gradients_are_those_of_the_convolution(shape, edge):
     values = draw(shape)
     assert is_worth_it(values[0], values[1], edge)
     found = everything(convolve, values, edge)
-    assert_alike(found, everything(plain, [value.double() for value in values], edge))
-
-
-@pytest.mark.parametrize("shape", TWO_BY_TWO)
-def test_pictures_of_four_pixels_too(shape):
-    values = draw(shape)
-    assert is_worth_it(values[0], values[1], "zeros")
-    found = everything(convolve, values, "zeros")
-    assert_alike(found, everything(plain, [value.double() for value in values], "zeros"))
+    assert_close(found, everything(plain, [value.double() for value in values], edge))
 
 
 @pytest.mark.parametrize("edge", ["zeros", "reflect"])
@@ -103,16 +94,11 @@ def test_kernels_of_four_by_four_halve_the_picture(shape, edge):
     values = draw(shape, side=4)
     assert is_worth_it(values[0], values[1], edge)
     found = everything(convolve, values, edge)
-    assert_alike(found, everything(plain, [value.double() for value in values], edge))
-
-
-@pytest.mark.parametrize("edge", ["replicate", "reflect"])
-def test_but_with_zeros_around_alone(edge):
-    assert not is_worth_it(torch.zeros(32, 64, 2, 2), torch.zeros(64, 64, 3, 3), edge)
+    assert_close(found, everything(plain, [value.double() for value in values], edge))
 
 
 @pytest.mark.parametrize(
-    ("shape", "side"), [*((shape, 3) for shape in LARGE + TWO_BY_TWO), *((shape, 4) for shape in HALVING)]
+    ("shape", "side"), [*((shape, 3) for shape in LARGE), *((shape, 4) for shape in HALVING)]
 )
 def test_threads_make_no_difference_to_a_single_bit(shape, side):
     values = draw(shape, side)
@@ -126,7 +112,7 @@ def test_threads_make_no_difference_to_a_single_bit(shape, side):
 def test_the_layout_of_what_it_takes_makes_no_difference():
     values = draw(SHAPES[0])
     last = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in values]
-    assert_alike(
+    assert_close(
         everything(convolve, last, "zeros"),
         {name: v.double() for name, v in everything(convolve, values, "zeros").items()},
     )

@@ -1,51 +1,101 @@
-"""What is written in C, for a processor: how it is found and called.
+"""Compiled code for the CPU: whether it is there, and calls of it with every argument checked.
 
-It is compiled when tunit is installed (see pyproject.toml). Without a compiler there, PyTorch does its work. The
-files in C stand beside this one; what they compute is said by those in Python that call them.
+It is compiled when tunit is installed (see pyproject.toml); the files in C stand beside this one. Each function is
+that of an operator of PyTorch (`torch.library`), which stands in networks/ beside the reference in PyTorch that says
+what it computes: winograd.py, instance_norm.py, filter_response.py. Where nothing is compiled, where the CPU cannot
+run it, and where the environment says TUNIT_NATIVE=0, the references do all the work.
 """
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
+import os
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
+SWITCH = "TUNIT_NATIVE"  # 0 turns compiled code off
 # As in interface.c; both change with any function's arguments, for an old library may still lie here.
-INTERFACE = 8
+INTERFACE = 9
 LANES = 16  # channels come in multiples of these; as in lanes.h
+
+# What each function takes: p for a pointer, n for one that may be null, l for an integer, f for a float. The number
+# of threads comes last.
+_FUNCTIONS = {
+    "winograd_convolve": "ppnppllllll",
+    "winograd_backward": "npnnnnpllllll",
+    "winograd_workspace": "llllll",
+    "winograd_halving_convolve": "ppnppllllll",
+    "winograd_halving_backward": "npnnnnpllllll",
+    "winograd_halving_workspace": "llllll",
+    "instance_norm": "ppppppllllf",
+    "instance_norm_backward": "pppppppppllll",
+    "filter_response": "pppppplllf",
+    "filter_response_backward": "ppppppplll",
+    "filter_response_backward_twice": "ppppppppplll",
+}
+_NUMBERS: dict[str, type | tuple[type, ...]] = {"l": int, "f": (int, float)}
+_KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float}
+# A tensor that becomes a pointer, or None for a null pointer, with the shape that it must have; or a number.
+Argument = tuple[Tensor | None, tuple[int, ...]] | float
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The compiled code, or None where there is none."""
+    """The compiled code, or None where there is none that this CPU can run."""
     found = importlib.util.find_spec("tunit.native._compiled")
     if found is None or found.origin is None:
         return None
+    return load(found.origin)
+
+
+def load(path: str) -> ctypes.CDLL | None:
+    """The compiled code at `path`, its functions declared; None where it is of another version or another CPU."""
     try:
-        library = ctypes.CDLL(found.origin)
-        return library if library.tunit_interface() == INTERFACE else None
-    except (OSError, AttributeError):  # for another processor, or of another version
+        library = ctypes.CDLL(path)
+        if library.tunit_interface() != INTERFACE or not library.tunit_vectors():
+            return None
+        for name, kinds in _FUNCTIONS.items():
+            function = getattr(library, f"tunit_{name}")
+            function.argtypes = [*(_KINDS[kind] for kind in kinds), ctypes.c_long]
+            function.restype = ctypes.c_long
+    except (OSError, AttributeError):
         return None
+    return library
 
 
-def is_there() -> bool:
-    """Whether it was compiled when tunit was installed."""
-    return _library() is not None
+def is_off() -> bool:
+    """Whether the environment turns compiled code off."""
+    return os.environ.get(SWITCH, "").strip() == "0"
 
 
-def takes(x: Tensor) -> bool:
-    """Whether compiled code can take x (B, C, H, W): float32, on a processor, in whole lanes of channels."""
+def is_available() -> bool:
+    """Whether compiled code is there and not turned off."""
+    return not is_off() and _library() is not None
+
+
+def is_missing() -> bool:
+    """Whether there is no compiled code although nobody turned it off."""
+    return not is_off() and _library() is None
+
+
+def describe() -> str:
+    """Which code computes on the CPU, in words, for the record of a run."""
+    if is_off():
+        return f"off ({SWITCH}=0)"
+    library = _library()
+    return "not there" if library is None else f"vectors of {library.tunit_vectors()} floats"
+
+
+def supports(x: Tensor) -> bool:
+    """Whether compiled code can take x (B, C, H, W): float32, on a CPU, channels in multiples of LANES."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.shape[1] % LANES == 0
         and x.numel() > 0
-        and is_there()
+        and is_available()
     )
 
 
@@ -54,38 +104,53 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def sizes(x: Tensor) -> tuple[int, int, int]:
-    """Pictures, pixels and channels of x: (B, H, W, C)."""
-    return len(x), x.shape[1] * x.shape[2], x.shape[3]
+def pictures_of(x: Tensor) -> tuple[int, int, int]:
+    """Pictures, pixels and channels of x (B, C, H, W), as functions in C take them."""
+    batch, channels, height, width = x.shape
+    if channels % LANES:
+        raise ValueError(f"x has {channels} channels, not a multiple of {LANES}")
+    return batch, height * width, channels
 
 
-def apply(function: type[Function], *arguments: Any) -> Any:
-    """`function` as a step of the graph that is differentiated."""
-    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
+    """The result of the function `tunit_<name>`, by as many threads as PyTorch has unless `threads` says otherwise.
+
+    Raises ValueError where an argument is not what C will take it for, MemoryError where memory runs out in C.
+    """
+    library, kinds = _library(), _FUNCTIONS[name]
+    if library is None:
+        raise RuntimeError(f"tunit_{name} is not compiled here: ask `supports` before it is called")
+    if len(arguments) != len(kinds):
+        raise ValueError(f"tunit_{name} takes {len(kinds)} arguments, not {len(arguments)}")
+    values = [
+        _checked(f"argument {i} of tunit_{name}", kind, argument)
+        for i, (kind, argument) in enumerate(zip(kinds, arguments, strict=True))
+    ]
+    result: int = getattr(library, f"tunit_{name}")(*values, threads or torch.get_num_threads())
+    if result and not name.endswith("workspace"):
+        raise MemoryError(f"memory ran out in tunit_{name}")
+    return result
 
 
-def call(name: str, *arguments: Tensor | float | None) -> None:
-    """The function `tunit_<name>`, by as many threads as PyTorch has; tensors are given as pointers."""
-    _run(None, name, arguments)
-
-
-def ask(name: str, *arguments: int) -> int:
-    """The number that the function `tunit_<name>` gives for so many threads as PyTorch has."""
-    number: int = _run(ctypes.c_long, name, arguments)
-    return number
-
-
-def _run(result: type[ctypes.c_long] | None, name: str, arguments: Sequence[Tensor | float | None]) -> Any:
-    library = _library()
-    assert library is not None
-    function = getattr(library, f"tunit_{name}")
-    function.restype = result
-    return function(*(_in_c(value) for value in arguments), ctypes.c_long(torch.get_num_threads()))
-
-
-def _in_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
-    if isinstance(value, int):
-        return ctypes.c_long(value)
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return ctypes.c_void_p(None if value is None else value.data_ptr())
+def _checked(what: str, kind: str, argument: Argument) -> int | float | None:
+    """An argument as C takes it: a number, or where a tensor lies."""
+    if kind in _NUMBERS:
+        if not isinstance(argument, _NUMBERS[kind]):
+            raise ValueError(f"{what} is {argument!r}, not a number of kind {kind}")
+        return argument
+    tensor, shape = argument if isinstance(argument, tuple) else (argument, None)
+    if tensor is None and kind == "n":
+        return None
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{what} is {tensor!r}, not a tensor")
+    if (
+        tensor.dtype != torch.float32
+        or tensor.device.type != "cpu"
+        or tuple(tensor.shape) != shape
+        or not tensor.is_contiguous()
+    ):
+        raise ValueError(
+            f"{what} must be a contiguous float32 of shape {shape} on the CPU, not {tensor.dtype} of shape "
+            f"{tuple(tensor.shape)} and strides {tensor.stride()} on {tensor.device}"
+        )
+    return tensor.data_ptr()

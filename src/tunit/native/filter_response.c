@@ -9,7 +9,7 @@
 
 #include "lanes.h"
 
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void forward(
     float *x, float *y, float *nu, float *gamma, float *shift, float *tau, long pixels, long c, float eps) {
     lanes square[PARTS] = {0}, scale[PARTS], b[PARTS], t[PARTS];
@@ -24,21 +24,22 @@ static void forward(
     }
     FOR_PIXELS(i) EACH(p) {
         lanes u = scale[p] * PART(x + i * c, p) + b[p];
-        PART(y + i * c, p) = passed(u, u) + t[p];
+        PART(y + i * c, p) = where_positive(u, u) + t[p];
     }
 }
 
 /* y = max(gamma nu x + shift, 0) + tau; nu is kept for the gradients. */
-void tunit_frn(
+long tunit_filter_response(
     float *x, float *y, float *nu, float *gamma, float *shift, float *tau, long n, long pixels, long c, float eps,
     long threads) {
     FOR_LANES_OF_PICTURES(b, k) {
         long at = b * pixels * c + k;
         forward(x + at, y + at, nu + b * c + k, gamma + k, shift + k, tau + k, pixels, c, eps);
     }
+    return 0;
 }
 
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void backward(
     float *x, float *dy, float *nu, float *gamma, float *shift, float *dx, float *sums, long pixels, long c, long all) {
     lanes scale[PARTS], b[PARTS], common[PARTS], sum_m[PARTS] = {0}, sum_mx[PARTS] = {0}, sum_dy[PARTS] = {0};
@@ -46,7 +47,7 @@ static void backward(
     FOR_TERMS(first, last) {
         lanes some_m[PARTS] = {0}, some_mx[PARTS] = {0}, some_dy[PARTS] = {0};
         for (long i = first; i < last; i++) EACH(p) {
-            lanes v = PART(x + i * c, p), d = PART(dy + i * c, p), m = passed(scale[p] * v + b[p], d);
+            lanes v = PART(x + i * c, p), d = PART(dy + i * c, p), m = where_positive(scale[p] * v + b[p], d);
             some_m[p] += m, some_mx[p] += m * v, some_dy[p] += d;
         }
         EACH(p) sum_m[p] += some_m[p], sum_mx[p] += some_mx[p], sum_dy[p] += some_dy[p];
@@ -59,22 +60,23 @@ static void backward(
     }
     FOR_PIXELS(i) EACH(p) {
         lanes v = PART(x + i * c, p);
-        PART(dx + i * c, p) = scale[p] * passed(scale[p] * v + b[p], PART(dy + i * c, p)) - common[p] * v;
+        PART(dx + i * c, p) = scale[p] * where_positive(scale[p] * v + b[p], PART(dy + i * c, p)) - common[p] * v;
     }
 }
 
 /* dx = gamma nu m - gamma nu^3 / pixels (sum of m x) x. sums (3, n, c): what each picture gives to the gradients of
    gamma, shift and tau. */
-void tunit_frn_backward(
+long tunit_filter_response_backward(
     float *x, float *dy, float *nu, float *gamma, float *shift, float *dx, float *sums, long n, long pixels, long c,
     long threads) {
     FOR_LANES_OF_PICTURES(b, k) {
         long at = b * pixels * c + k, of = b * c + k;
         backward(x + at, dy + at, nu + of, gamma + k, shift + k, dx + at, sums + of, pixels, c, n * c);
     }
+    return 0;
 }
 
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void backward_twice(
     float *x, float *dy, float *ddx, float *nu, float *gamma, float *shift, float *of_x, float *of_dy, float *of_gamma,
     long pixels, long c) {
@@ -84,7 +86,7 @@ static void backward_twice(
         lanes some_hm[PARTS] = {0}, some_hx[PARTS] = {0}, some_mx[PARTS] = {0};
         for (long i = first; i < last; i++) EACH(p) {
             lanes v = PART(x + i * c, p), h = PART(ddx + i * c, p);
-            lanes m = passed(scale[p] * v + b[p], PART(dy + i * c, p));
+            lanes m = where_positive(scale[p] * v + b[p], PART(dy + i * c, p));
             some_hm[p] += h * m, some_hx[p] += h * v, some_mx[p] += m * v;
         }
         EACH(p) sum_hm[p] += some_hm[p], sum_hx[p] += some_hx[p], sum_mx[p] += some_mx[p];
@@ -97,13 +99,13 @@ static void backward_twice(
     }
     FOR_PIXELS(i) EACH(p) {
         lanes v = PART(x + i * c, p), h = PART(ddx + i * c, p), u = scale[p] * v + b[p];
-        PART(of_dy + i * c, p) = passed(u, scale[p] * h - sum_hx[p] * v);
-        PART(of_x + i * c, p) = -sum_hx[p] * passed(u, PART(dy + i * c, p)) - sum_mx[p] * h - sum_hm[p] * v;
+        PART(of_dy + i * c, p) = where_positive(u, scale[p] * h - sum_hx[p] * v);
+        PART(of_x + i * c, p) = -sum_hx[p] * where_positive(u, PART(dy + i * c, p)) - sum_mx[p] * h - sum_hm[p] * v;
     }
 }
 
 /* The gradients of (sum of ddx dx), for h = ddx; of_gamma (n, c) is what each picture gives to that of gamma. */
-void tunit_frn_backward_twice(
+long tunit_filter_response_backward_twice(
     float *x, float *dy, float *ddx, float *nu, float *gamma, float *shift, float *of_x, float *of_dy, float *of_gamma,
     long n, long pixels, long c, long threads) {
     FOR_LANES_OF_PICTURES(b, k) {
@@ -111,4 +113,5 @@ void tunit_frn_backward_twice(
         backward_twice(
             x + at, dy + at, ddx + at, nu + of, gamma + k, shift + k, of_x + at, of_dy + at, of_gamma + of, pixels, c);
     }
+    return 0;
 }

@@ -7,7 +7,7 @@
 
 #include "lanes.h"
 
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void forward(
     float *x, float *y, float *mean, float *inverse, float *scale, float *shift, long relu, long pixels, long c,
     float eps) {
@@ -33,22 +33,23 @@ static void forward(
     }
     FOR_PIXELS(i) EACH(p) {
         lanes v = a[p] * (PART(x + i * c, p) - middle[p]) + b[p];
-        PART(y + i * c, p) = relu ? passed(v, v) : v;
+        PART(y + i * c, p) = relu ? where_positive(v, v) : v;
     }
 }
 
 /* y = scale (x - mean) inverse + shift, or with `relu` what of it is above 0; mean and inverse, that of the standard
    deviation, are kept for the gradients. */
-void tunit_instance_norm(
+long tunit_instance_norm(
     float *x, float *y, float *mean, float *inverse, float *scale, float *shift, long relu, long n, long pixels, long c,
     float eps, long threads) {
     FOR_LANES_OF_PICTURES(b, k) {
         long at = b * pixels * c + k, of = b * c + k;
         forward(x + at, y + at, mean + of, inverse + of, scale + of, shift + of, relu, pixels, c, eps);
     }
+    return 0;
 }
 
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void backward(
     float *x, float *dy, float *mean, float *inverse, float *scale, float *shift, long relu, float *dx, float *of_scale,
     float *of_shift, long pixels, long c) {
@@ -58,7 +59,7 @@ static void backward(
         lanes some[PARTS] = {0}, some_products[PARTS] = {0};
         for (long i = first; i < last; i++) EACH(p) {
             lanes v = PART(x + i * c, p) - middle[p], d = PART(dy + i * c, p);
-            if (relu) d = passed(a[p] * v + b[p], d);
+            if (relu) d = where_positive(a[p] * v + b[p], d);
             some[p] += d, some_products[p] += d * v;
         }
         EACH(p) sum[p] += some[p], product[p] += some_products[p];
@@ -71,19 +72,20 @@ static void backward(
     }
     FOR_PIXELS(i) EACH(p) {
         lanes v = PART(x + i * c, p) - middle[p], d = PART(dy + i * c, p);
-        if (relu) d = passed(a[p] * v + b[p], d);
+        if (relu) d = where_positive(a[p] * v + b[p], d);
         PART(dx + i * c, p) = a[p] * (d - of_mean[p] - v * of_normal[p]);
     }
 }
 
 /* The gradients of x, scale and shift. */
-void tunit_instance_norm_backward(
-    float *x, float *dy, float *mean, float *inverse, float *scale, float *shift, long relu, float *dx, float *of_scale,
-    float *of_shift, long n, long pixels, long c, long threads) {
+long tunit_instance_norm_backward(
+    float *x, float *dy, float *mean, float *inverse, float *scale, float *shift, float *dx, float *of_scale,
+    float *of_shift, long relu, long n, long pixels, long c, long threads) {
     FOR_LANES_OF_PICTURES(b, k) {
         long at = b * pixels * c + k, of = b * c + k;
         backward(
             x + at, dy + at, mean + of, inverse + of, scale + of, shift + of, relu, dx + at, of_scale + of,
             of_shift + of, pixels, c);
     }
+    return 0;
 }

@@ -1,39 +1,48 @@
 /* Arithmetic on the channels of a pixel, several at once. Channels come in multiples of LANES, a cache line of floats,
-   which is PARTS vectors of WIDTH. No wider vectors than all these processors have in registers: what a compiler makes
+   which is PARTS vectors of WIDTH. No wider vectors than all CPUs of a kind have in registers: what a compiler makes
    of others goes through memory. */
 
 #ifndef TUNIT_LANES_H
 #define TUNIT_LANES_H
 
 #define LANES 16
-#if defined(__x86_64__)
+
+/* TUNIT_VECTORS, given at compilation, forces one kind: 4 floats in a vector, as any CPU has; 8 of AVX2 with FMA; 16 of
+   AVX-512, in products alone. Without it there are all that a kind of CPU may have, and the CPU at hand decides. */
+#if defined(__x86_64__) && !(defined(TUNIT_VECTORS) && TUNIT_VECTORS == 4)
+#define TUNIT_X86 1
 #define WIDTH 8
 #else
+#define TUNIT_X86 0
 #define WIDTH 4
 #endif
 #define PARTS (LANES / WIDTH)
 typedef float lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 #define AT(pointer) (*(lanes *)(pointer))
 
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define EACH(p) UNROLL for (int p = 0; p < PARTS; p++)
 #define PART(pointer, p) AT((pointer) + WIDTH * (p))
 #define INLINE static inline __attribute__((always_inline))
 
-/* v where a threshold at 0 lets u through, else 0. What is no number goes through, to be seen. */
+/* v where u is above 0, else 0. A NaN in u lets v through, so that it is seen. */
 typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-INLINE lanes passed(lanes u, lanes v) {
+INLINE lanes where_positive(lanes u, lanes v) {
     return (lanes)(~(masks)(u <= 0) & (masks)v);
 }
 
-/* One library for every processor of a kind: the loader takes the version that this one can run. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_THIS_PROCESSOR __attribute__((target_clones("fma", "default")))
+/* One library for every CPU of a kind: the loader takes the version that this one can run. */
+#if TUNIT_X86 && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(TUNIT_NO_CLONES)
+#define FOR_EACH_CPU __attribute__((target_clones("fma", "default")))
 #else
-#define FOR_THIS_PROCESSOR
+#define FOR_EACH_CPU
 #endif
 
-/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the processor to guess. */
+/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the CPU to guess. */
 #define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
 /* Rows in memory, one more of an even number: lines at multiples of a page would fall into one set of the cache. */
@@ -42,7 +51,7 @@ INLINE long odd(long count) {
 }
 
 /* to[q * LANES + r] = from[r * step + q] for WIDTH rows and columns. */
-INLINE void turn(float *from, long step, float *to) {
+INLINE void transpose_block(float *from, long step, float *to) {
 #if defined(__has_builtin) && WIDTH == 8
 #if __has_builtin(__builtin_shufflevector)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -69,10 +78,10 @@ INLINE void turn(float *from, long step, float *to) {
 }
 
 /* One weight of LANES channels of LANES kernels, `size` from each to the next: that of channel q to row q of `to`. */
-INLINE void turn_weights(float *w, long size, float *to) {
+INLINE void transpose_weights(float *w, long size, float *to) {
     for (long o = 0; o < LANES; o++) PREFETCH(w + o * size + LANES, 0);
     for (long o = 0; o < LANES; o += WIDTH)
-        for (long q = 0; q < LANES; q += WIDTH) turn(w + o * size + q, size, to + q * LANES + o);
+        for (long q = 0; q < LANES; q += WIDTH) transpose_block(w + o * size + q, size, to + q * LANES + o);
 }
 
 /* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round

@@ -7,7 +7,12 @@
 
 typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-#define MOST_ROWS 8 /* that any processor's registers hold the sums of */
+#if defined(__clang__)
+#define UNROLL_TWICE _Pragma("unroll 2")
+#else
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
+#endif
+#define MOST_ROWS 8 /* whose sums any CPU's registers hold */
 
 /* Some rows of a product. Element (r, d) of a stands at a[row * r + step * (d % block) + jump * (d / block)]. */
 #define ROWS_OF(name, vector)                                                                             \
@@ -19,7 +24,7 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
         UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)                      \
             sum[r][p] = keep ? *(vector *)(out + LANES * r + wide * p) : (vector){0};                     \
         for (long d = 0; d < depth; d += block, a += jump)                                                \
-            _Pragma("GCC unroll 2") for (long q = 0; q < block; q++, b += LANES) {                        \
+            UNROLL_TWICE for (long q = 0; q < block; q++, b += LANES) {                        \
                 UNROLL for (int p = 0; p < parts; p++) v[p] = *(vector *)(b + wide * p);                  \
                 UNROLL for (int r = 0; r < rows; r++) UNROLL for (int p = 0; p < parts; p++)              \
                     sum[r][p] += a[row * r + step * q] * v[p];                                            \
@@ -28,7 +33,7 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
             *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                          \
     }
 
-/* Both products for one kind of processor, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
+/* Both products for one kind of CPU, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
 #define PRODUCTS(kind, target, vector, most)                                                                       \
     ROWS_OF(rows_##kind, vector)                                                                                   \
     target static void multiply_##kind(                                                                            \
@@ -63,13 +68,19 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
         case 8: f(8, __VA_ARGS__); break; \
     }
 
-#if defined(__x86_64__)
+#if !TUNIT_X86
+PRODUCTS(any, , lanes, 6)
+#define CHOOSE(f) f##_any
+#elif defined(TUNIT_VECTORS) && TUNIT_VECTORS == 8
+PRODUCTS(fma, __attribute__((target("fma"))), lanes, 6)
+#define CHOOSE(f) f##_fma
+#elif defined(TUNIT_VECTORS)
+PRODUCTS(avx512, __attribute__((target("avx512f"))), all, 8)
+#define CHOOSE(f) f##_avx512
+#else
 PRODUCTS(avx512, __attribute__((target("avx512f"))), all, 8)
 PRODUCTS(fma, __attribute__((target("fma"))), lanes, 6)
 #define CHOOSE(f) (__builtin_cpu_supports("avx512f") ? f##_avx512 : f##_fma)
-#else
-PRODUCTS(any, , lanes, 6)
-#define CHOOSE(f) f##_any
 #endif
 
 void multiply(float *a, long jump, float *b, float *out, long keep, long rows, long depth) {

@@ -16,15 +16,16 @@
 #endif
 
 /* What a thread works on at a time: so many tiles; some such groups of them; so many channels that are summed over. */
-#define SOME 32
+#define TILES_AT_ONCE 32
 #define GROUPS 4
 #define DEPTH 128
 struct work {
-    float products[GROUPS][PLACES * (SOME | 1) * LANES], kernels[PLACES * (DEPTH | 1) * LANES];
+    float products[GROUPS][PLACES * (TILES_AT_ONCE | 1) * LANES], kernels[PLACES * (DEPTH | 1) * LANES];
 };
 
+#define OUT_OF_MEMORY 1
 #define TILES_PER_KERNELS 256  /* that kernels are transformed for at least, where there are so many */
-#define NUMBERS_AT_ONCE 1048576 /* in the tiles of some pictures, which stay in the cache that threads share */
+#define FLOATS_AT_ONCE 1048576 /* in the tiles of some pictures, which stay in the cache that threads share */
 
 /* The outputs y, of o channels, of some pictures, and their inputs x, of c. */
 INLINE struct grid grid_of_y(long n, long h, long w, long o) {
@@ -41,13 +42,13 @@ INLINE long depth(struct grid g) {
 }
 
 /* The numbers in all panels of tiles. */
-INLINE long numbers(struct grid g) {
+INLINE long floats_of_tiles(struct grid g) {
     return depth(g) / LANES * panel(g.count);
 }
 
 /* How many of n pictures, with h x w outputs and tiles of c channels, are taken together. */
-INLINE long together(long n, long h, long w, long c) {
-    long some = NUMBERS_AT_ONCE / (PLACES * (h / 4) * (w / 4) * c);
+INLINE long pictures_at_once(long n, long h, long w, long c) {
+    long some = FLOATS_AT_ONCE / (PLACES * (h / 4) * (w / 4) * c);
     return some < 1 ? 1 : some < n ? some : n;
 }
 
@@ -64,39 +65,40 @@ INLINE struct memory part_of(float *memory, long of_x, long of_dy, long turn, lo
     return (struct memory){works, tiles, tiles + of_x};
 }
 
-/* How many numbers the functions below need as memory: for the convolution, for one gradient, or for both. */
-long PUBLIC(memory)(long n, long h, long w, long c, long o, long edge, long threads) {
-    long deep = QUARTERS * c, of_x = together(n, h, w, deep), of_y = together(n, h, w, o);
-    long both = of_x < of_y ? of_x : of_y, most = numbers(grid_of_x(of_x, h, w, c, edge));
+/* How many floats of workspace the functions below need: for the convolution, for one gradient, or for both. */
+long PUBLIC(workspace)(long n, long h, long w, long c, long o, long edge, long threads) {
+    long deep = QUARTERS * c, of_x = pictures_at_once(n, h, w, deep), of_y = pictures_at_once(n, h, w, o);
+    long both = of_x < of_y ? of_x : of_y, most = floats_of_tiles(grid_of_x(of_x, h, w, c, edge));
 #define AT_LEAST(number) most = most < (number) ? (number) : most
-    AT_LEAST(numbers(grid_of_y(of_y, h, w, o)));
-    AT_LEAST(numbers(grid_of_x(both, h, w, c, edge)) + numbers(grid_of_y(both, h, w, o)));
+    AT_LEAST(floats_of_tiles(grid_of_y(of_y, h, w, o)));
+    AT_LEAST(floats_of_tiles(grid_of_x(both, h, w, c, edge)) + floats_of_tiles(grid_of_y(both, h, w, o)));
     return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
 /* Over the groups of tiles from `first` to `last`, each from a to b. */
-#define FOR_GROUPS(group, a, b)                                                                                     \
-    for (long group = 0, groups = (last - first + SOME - 1) / SOME, a = first, b = first + (last - first) / groups; \
+#define FOR_GROUPS(group, a, b)                                                                  \
+    for (long group = 0, groups = (last - first + TILES_AT_ONCE - 1) / TILES_AT_ONCE, a = first, \
+              b = first + (last - first) / groups;                                               \
          group < groups; group++, a = b, b = first + (last - first) * (group + 1) / groups)
 
-/* Kernels in the form that is multiplied: some channels of them, `from` one on, to a panel. */
+/* Kernels and their transform: some channels of them, `from` one on, to a panel. */
 struct kernels {
-    void (*widen)(float *w, float *panel, long c, long from, long some);
+    void (*transform)(float *w, float *panel, long c, long from, long some);
     float *w;
     long c; /* of all kernels */
 };
 
-/* Products, with a panel of kernels, of tiles from first to last, GROUPS * SOME at most, summed over all their
+/* Products, with a panel of kernels, of tiles from first to last, GROUPS * TILES_AT_ONCE at most, summed over all their
    channels. `again`: these are the kernels of last time. `to` (out) is where the result goes. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
     for (long from = 0, all = depth(g); from < all; from += DEPTH) {
         long some = all - from < DEPTH ? all - from : DEPTH;
-        if (!again || all > DEPTH) kernels.widen(kernels.w, work->kernels, kernels.c, from, some);
+        if (!again || all > DEPTH) kernels.transform(kernels.w, work->kernels, kernels.c, from, some);
         FOR_GROUPS(group, a, b)
             for (long k = 0; k < PLACES; k++) {
-                if (from + some == all && a + k < b) expect(to, out, a + k);
+                if (from + some == all && a + k < b) prefetch_outputs(to, out, a + k);
                 multiply(
                     tiles + from / LANES * panel(g.count) + k * plane(g.count) + a * LANES, panel(g.count),
                     work->kernels + k * plane(some), work->products[group] + k * plane(b - a), from > 0, b - a, some);
@@ -112,36 +114,38 @@ static void write_pictures(
     for (long o = 0; o < out.c; o += LANES)
         for (long range = 0; range < ranges; range++) {
             struct work *work = works + omp_get_thread_num();
-            struct kernels kernels = {widen_by_output, w + SIDE * SIDE * o * x.c, x.c};
+            struct kernels kernels = {transform_kernels_by_output, w + SIDE * SIDE * o * x.c, x.c};
             long begin = x.count * range / ranges, end = x.count * (range + 1) / ranges;
             for (long first = begin, last; first < end; first = last) {
-                last = first + GROUPS * SOME < end ? first + GROUPS * SOME : end;
+                last = first + GROUPS * TILES_AT_ONCE < end ? first + GROUPS * TILES_AT_ONCE : end;
                 multiply_tiles(work, kernels, first > begin, tiles, x, first, last, y + o, out);
                 FOR_GROUPS(group, a, b)
                     for (long t = a; t < b; t++)
-                        write_tile(
+                        transform_output(
                             work->products[group] + (t - a) * LANES, y + o, bias ? bias + o : bias, out, plane(b - a),
                             t);
             }
         }
 }
 
-/* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o). */
-void PUBLIC(convolve)(
+/* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o); 1 where memory runs out, else 0. */
+long PUBLIC(convolve)(
     float *x, float *kernels, float *bias, float *y, float *memory, long n, long h, long w, long c, long o, long edge,
     long threads) {
     float *outside = calloc(c, sizeof(float));
-    long some = together(n, h, w, QUARTERS * c), of_x = numbers(grid_of_x(some, h, w, c, edge));
+    if (!outside) return OUT_OF_MEMORY;
+    long some = pictures_at_once(n, h, w, QUARTERS * c), of_x = floats_of_tiles(grid_of_x(some, h, w, c, edge));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
         struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
         struct memory m = part_of(memory, of_x, 0, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4)
-        for (long t = 0; t < in.count; t++) read_tile(x + first * in.h * in.w * c, m.of_x, in, t, outside);
+        for (long t = 0; t < in.count; t++) transform_input(x + first * in.h * in.w * c, m.of_x, in, t, outside);
         write_pictures(m.of_x, kernels, bias, y + first * h * w * o, m.works, in, out);
     }
     free(outside);
+    return 0;
 }
 
 /* Gradients of products (dy) with kernels w to those of pictures dx (in), by the threads that come here. Tiles overlap,
@@ -154,29 +158,30 @@ static void write_picture_gradients(
     for (long k = 0; k < depth(in); k += LANES)
         for (long range = 0; range < ranges; range++) {
             struct work *work = works + omp_get_thread_num();
-            struct kernels kernels = {widen_by_input, w + first_weight(k, in.c), in.c};
+            struct kernels kernels = {transform_kernels_by_input, w + weight_offset(k, in.c), in.c};
             long quarter = k / in.c;
             float *to = dx + k % in.c;
             long begin = n * range / ranges * one, end = n * (range + 1) / ranges * one;
             float outside[LANES];
             for (long first = begin, last; first < end; first = last) {
-                last = first + GROUPS * SOME < end ? first + GROUPS * SOME : end;
+                last = first + GROUPS * TILES_AT_ONCE < end ? first + GROUPS * TILES_AT_ONCE : end;
                 multiply_tiles(work, kernels, first > begin, d_products, dy, first, last, to, in);
                 FOR_GROUPS(group, a, b)
                     for (long t = a; t < b; t++) {
                         if (t % (in.w / in.step) == 0) clear_rows(to, in, t, quarter);
-                        add_tile(work->products[group] + (t - a) * LANES, to, in, plane(b - a), t, quarter, outside);
+                        add_input_gradient(
+                            work->products[group] + (t - a) * LANES, to, in, plane(b - a), t, quarter, outside);
                     }
             }
         }
 }
 
 /* Over a few panels of gradients and of tiles, and what a thread has for the product of two. */
-#define BESIDE 2
+#define PANELS_AT_ONCE 2
 #define FOR_PANELS(a, b)                              \
-    for (long a = i; a < down && a < i + BESIDE; a++) \
-        for (long b = j; b < right && b < j + BESIDE; b++)
-#define PRODUCT(a, b) (products + ((a - i) * BESIDE + b - j) * PLACES * LANES * LANES)
+    for (long a = i; a < down && a < i + PANELS_AT_ONCE; a++) \
+        for (long b = j; b < right && b < j + PANELS_AT_ONCE; b++)
+#define PRODUCT(a, b) (products + ((a - i) * PANELS_AT_ONCE + b - j) * PLACES * LANES * LANES)
 
 /* Gradients of products (dy) with tiles (x), summed over all of them, to dw, or added to it, by the threads that come
    here. */
@@ -184,8 +189,8 @@ static void write_kernel_gradients(
     float *tiles, float *d_products, float *dw, struct work *works, int add, struct grid x, struct grid dy) {
     long down = dy.c / LANES, right = depth(x) / LANES, count = x.count;
 #pragma omp for collapse(2) schedule(dynamic) nowait
-    for (long i = 0; i < down; i += BESIDE)
-        for (long j = 0; j < right; j += BESIDE) {
+    for (long i = 0; i < down; i += PANELS_AT_ONCE)
+        for (long j = 0; j < right; j += PANELS_AT_ONCE) {
             float *products = works[omp_get_thread_num()].products[0];
             for (long k = 0; k < PLACES; k++)
                 FOR_PANELS(a, b)
@@ -194,9 +199,9 @@ static void write_kernel_gradients(
                         PRODUCT(a, b) + k * LANES * LANES, 0, count);
             FOR_PANELS(a, b)
                 for (long q = 0; q < LANES; q++)
-                    narrow_kernel(
+                    add_kernel_gradient(
                         PRODUCT(a, b) + q * LANES,
-                        dw + (a * LANES + q) * SIDE * SIDE * x.c + first_weight(b * LANES, x.c), add, x.c);
+                        dw + (a * LANES + q) * SIDE * SIDE * x.c + weight_offset(b * LANES, x.c), add, x.c);
         }
 }
 
@@ -214,23 +219,25 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
 }
 
 /* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw
-   (or NULL), for given pictures x, and of its biases, db (or NULL). */
-void PUBLIC(backward)(
+   (or NULL), for given pictures x, and of its biases, db (or NULL); 1 where memory runs out, else 0. */
+long PUBLIC(backward)(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c,
     long o, long edge, long threads) {
     float *outside = calloc(c, sizeof(float));
-    long deep = QUARTERS * c, some = together(n, h, w, dw && deep > o ? deep : o);
-    long of_x = dw ? numbers(grid_of_x(some, h, w, c, edge)) : 0, of_dy = numbers(grid_of_y(some, h, w, o));
+    if (!outside) return OUT_OF_MEMORY;
+    long deep = QUARTERS * c, some = pictures_at_once(n, h, w, dw && deep > o ? deep : o);
+    long of_x = dw ? floats_of_tiles(grid_of_x(some, h, w, c, edge)) : 0;
+    long of_dy = floats_of_tiles(grid_of_y(some, h, w, o));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
         struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
         struct memory m = part_of(memory, of_x, of_dy, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4) nowait
-        for (long t = 0; t < in.count; t++) lift_tile(dy + first * h * w * o, m.of_dy, out, t);
+        for (long t = 0; t < in.count; t++) transform_output_gradient(dy + first * h * w * o, m.of_dy, out, t);
         if (dw) {
 #pragma omp for schedule(dynamic, 4) nowait
-            for (long t = 0; t < in.count; t++) read_tile(x + first * in.h * in.w * c, m.of_x, in, t, outside);
+            for (long t = 0; t < in.count; t++) transform_input(x + first * in.h * in.w * c, m.of_x, in, t, outside);
         }
 #pragma omp barrier
         if (dx) write_picture_gradients(m.of_dy, kernels, dx + first * in.h * in.w * c, m.works, out, in, number);
@@ -238,4 +245,5 @@ void PUBLIC(backward)(
         if (dw) write_kernel_gradients(m.of_x, m.of_dy, dw, m.works, first > 0, in, out);
     }
     free(outside);
+    return 0;
 }

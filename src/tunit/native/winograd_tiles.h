@@ -26,56 +26,56 @@ enum edge { ZEROS, REPLICATE, REFLECT };
 #define PLACES (TILE * TILE)
 #define QUARTERS (STRIDE * STRIDE)
 
-/* What each transform does to a line, in place. */
+/* What each transform, or its adjoint, does to a line, in place. */
 
 #if STRIDE == 1 /* the matrices of Lavin and Gray, section 4.3, and their transposes */
 
-INLINE void input(lanes d[6]) {
+INLINE void input_transform(lanes d[6]) {
     lanes a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
     d[0] = 4 * d[0] - 5 * d[2] + d[4];
     d[5] = 4 * d[1] - 5 * d[3] + d[5];
     d[1] = a + b, d[2] = a - b, d[3] = c + e, d[4] = c - e;
 }
 
-INLINE void input_adjoint(lanes d[6]) {
+INLINE void input_transform_adjoint(lanes d[6]) {
     lanes a = d[1] + d[2], b = d[1] - d[2], c = d[3] + d[4], e = d[3] - d[4];
     d[1] = 4 * (d[5] - b) - 2 * e, d[2] = -5 * d[0] - 4 * a - c;
     d[3] = b + 2 * e - 5 * d[5], d[4] = d[0] + a + c;
     d[0] = 4 * d[0];
 }
 
-INLINE void output(lanes d[6]) {
+INLINE void output_transform(lanes d[6]) {
     lanes a = d[1] + d[2], b = d[1] - d[2], c = d[3] + d[4], e = d[3] - d[4];
     d[0] += a + c, d[1] = b + 2 * e, d[2] = a + 4 * c, d[3] = b + 8 * e + d[5];
 }
 
-INLINE void output_adjoint(lanes d[6]) {
+INLINE void output_transform_adjoint(lanes d[6]) {
     lanes a = d[0] + d[2], b = d[1] + d[3], c = d[0] + 4 * d[2], e = 2 * d[1] + 8 * d[3];
     d[5] = d[3];
     d[1] = a + b, d[2] = a - b, d[3] = c + e, d[4] = c - e;
 }
 
-INLINE void kernel(lanes d[6]) {
+INLINE void kernel_transform(lanes d[6]) {
     lanes a = (d[0] + d[2]) / 6, b = d[1] / 6, c = d[0] / 24 + d[2] / 6, e = d[1] / 12;
     d[0] /= 4, d[5] = d[2];
     d[1] = -a - b, d[2] = b - a, d[3] = c + e, d[4] = c - e;
 }
 
-INLINE void kernel_adjoint(lanes d[6]) {
+INLINE void kernel_transform_adjoint(lanes d[6]) {
     lanes a = (d[1] + d[2]) / 6, b = (d[2] - d[1]) / 6, c = d[3] + d[4], e = (d[3] - d[4]) / 12;
     d[0] = d[0] / 4 - a + c / 24, d[1] = b + e, d[2] = c / 6 - a + d[5];
 }
 
 #else /* the same way to F(4, 2), from the points 0, 1, -1, 2 and infinity */
 
-INLINE void input(lanes d[5]) {
+INLINE void input_transform(lanes d[5]) {
     lanes a = d[3] - d[1], b = 2 * (d[2] - d[1]);
     d[0] = 2 * d[0] - 2 * d[2] + a;
     d[4] = d[4] - d[2] - 2 * a;
     d[1] = d[3] - d[2] - 2 * d[1], d[2] = d[3] - d[2] - b, d[3] = a;
 }
 
-INLINE void input_adjoint(lanes d[5]) {
+INLINE void input_transform_adjoint(lanes d[5]) {
     lanes a = d[2] - d[1], b = 2 * d[4] - d[0];
     lanes e = d[1] + d[2];
     d[1] = 2 * a + b - d[3];
@@ -84,25 +84,25 @@ INLINE void input_adjoint(lanes d[5]) {
     d[0] = 2 * d[0];
 }
 
-INLINE void output(lanes d[5]) {
+INLINE void output_transform(lanes d[5]) {
     lanes a = d[1] + d[2], b = d[1] - d[2];
     d[0] += a + d[3], d[1] = b + 2 * d[3], d[2] = a + 4 * d[3], d[3] = b + 8 * d[3] + d[4];
 }
 
-INLINE void output_adjoint(lanes d[5]) {
+INLINE void output_transform_adjoint(lanes d[5]) {
     lanes a = d[0] + d[2], b = d[1] + d[3];
     d[4] = d[3];
     d[3] = d[0] + 2 * d[1] + 4 * d[2] + 8 * d[3];
     d[1] = a + b, d[2] = a - b;
 }
 
-INLINE void kernel(lanes d[5]) {
+INLINE void kernel_transform(lanes d[5]) {
     lanes a = d[0] / 6, b = d[1] / 6;
     d[4] = d[1];
     d[0] /= 2, d[1] = -3 * (a + b), d[2] = b - a, d[3] = a + 2 * b;
 }
 
-INLINE void kernel_adjoint(lanes d[5]) {
+INLINE void kernel_transform_adjoint(lanes d[5]) {
     lanes a = d[3] / 6;
     d[0] = (d[0] - d[1]) / 2 - d[2] / 6 + a, d[1] = d[2] / 6 - d[1] / 2 + 2 * a + d[4];
 }
@@ -119,7 +119,7 @@ INLINE void kernel_adjoint(lanes d[5]) {
     } while (0)
 
 /* The row or column of a picture that stands at i, which may lie one outside; -1: none, but zeros. */
-INLINE long inside(long i, long size, enum edge edge) {
+INLINE long position_at_edge(long i, long size, enum edge edge) {
     if (i >= 0 && i < size) return i;
     if (edge == ZEROS) return -1;
     long shift = edge == REFLECT;
@@ -144,25 +144,25 @@ INLINE struct grid grid_of(long n, long h, long w, long c, long step, enum edge 
     long picture = t / one * g.h * g.w * g.c
 
 /* The pixels of a quarter under tile t of pictures x; `outside` for those that are none. */
-INLINE void pixels(float *p[PLACES], float *x, float *outside, struct grid g, long t, long quarter) {
+INLINE void pixels_under(float *p[PLACES], float *x, float *outside, struct grid g, long t, long quarter) {
     PLACE(g, t);
     for (int a = 0; a < TILE; a++)
         for (int b = 0; b < TILE; b++) {
-            long y = inside(i - 1 + STRIDE * a + quarter / STRIDE, g.h, g.edge);
-            long z = inside(j - 1 + STRIDE * b + quarter % STRIDE, g.w, g.edge);
+            long y = position_at_edge(i - 1 + STRIDE * a + quarter / STRIDE, g.h, g.edge);
+            long z = position_at_edge(j - 1 + STRIDE * b + quarter % STRIDE, g.w, g.edge);
             p[TILE * a + b] = y < 0 || z < 0 ? outside : x + picture + (y * g.w + z) * g.c;
         }
 }
 
 /* The first of the 16 pixels of tile t. */
-INLINE float *corner(float *y, struct grid g, long t) {
+INLINE float *first_pixel(float *y, struct grid g, long t) {
     PLACE(g, t);
     return y + picture + (i * g.w + j) * g.c;
 }
 
 /* Tile t of a quarter is soon written. */
-INLINE void expect(float *y, struct grid g, long t) {
-    float *to = corner(y, g, t);
+INLINE void prefetch_outputs(float *y, struct grid g, long t) {
+    float *to = first_pixel(y, g, t);
     for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * (g.step / 4) * g.c, 1);
 }
 
@@ -176,28 +176,29 @@ INLINE long panel(long count) {
 }
 
 /* Pixels x under tile t to the tile; `outside` are c zeros. */
-FOR_THIS_PROCESSOR
-static void read_tile(float *x, float *tiles, struct grid g, long t, float *outside) {
+FOR_EACH_CPU
+static void transform_input(float *x, float *tiles, struct grid g, long t, float *outside) {
     float *p[PLACES];
     for (long quarter = 0; quarter < QUARTERS; quarter++) {
-        pixels(p, x, outside, g, t, quarter);
+        pixels_under(p, x, outside, g, t, quarter);
         for (long k = 0; k < g.c; k += WIDTH) {
             lanes e[PLACES];
             float *to = tiles + (quarter * g.c + k) / LANES * panel(g.count) + t * LANES + k % LANES;
             if (k % LANES == 0)
                 for (int a = 0; a < TILE; a++)
                     for (int b = TAPS - 1; b < TILE; b++) PREFETCH(p[TILE * a + b] + g.step * g.c + k, 0);
-            for (int b = 0; b < TILE; b++) LINE(input, TILE, AT(p[TILE * q + b] + k), TILE, e[TILE * q + b] = d[q]);
+            for (int b = 0; b < TILE; b++)
+                LINE(input_transform, TILE, AT(p[TILE * q + b] + k), TILE, e[TILE * q + b] = d[q]);
             for (int a = 0; a < TILE; a++)
-                LINE(input, TILE, e[TILE * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
+                LINE(input_transform, TILE, e[TILE * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
         }
     }
 }
 
-/* The adjoint of write_tile, of all channels: gradients dy of the pixels to gradients of the products. */
-FOR_THIS_PROCESSOR
-static void lift_tile(float *dy, float *tiles, struct grid g, long t) {
-    float *from = corner(dy, g, t);
+/* The adjoint of transform_output, of all channels: gradients dy of the pixels to gradients of the products. */
+FOR_EACH_CPU
+static void transform_output_gradient(float *dy, float *tiles, struct grid g, long t) {
+    float *from = first_pixel(dy, g, t);
     for (long k = 0; k < g.c; k += WIDTH) {
         lanes e[4 * TILE];
         float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
@@ -205,27 +206,27 @@ static void lift_tile(float *dy, float *tiles, struct grid g, long t) {
             for (int a = 0; a < 4; a++)
                 for (int b = 4; b < 8; b++) PREFETCH(from + (a * g.w + b) * g.c + k, 0);
         for (int b = 0; b < 4; b++)
-            LINE(output_adjoint, 4, AT(from + (q * g.w + b) * g.c + k), TILE, e[4 * q + b] = d[q]);
+            LINE(output_transform_adjoint, 4, AT(from + (q * g.w + b) * g.c + k), TILE, e[4 * q + b] = d[q]);
         for (int a = 0; a < TILE; a++)
-            LINE(output_adjoint, 4, e[4 * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
+            LINE(output_transform_adjoint, 4, e[4 * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
     }
 }
 
 /* A panel of products at tile t to its pixels of y, plus a bias (or NULL). */
-FOR_THIS_PROCESSOR
-static void write_tile(float *product, float *y, float *bias, struct grid g, long plane, long t) {
-    float *to = corner(y, g, t);
+FOR_EACH_CPU
+static void transform_output(float *product, float *y, float *bias, struct grid g, long plane, long t) {
+    float *to = first_pixel(y, g, t);
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[4 * TILE], shift = bias ? AT(bias + k) : (lanes){0};
         for (int b = 0; b < TILE; b++)
-            LINE(output, TILE, AT(product + (TILE * q + b) * plane + k), 4, e[TILE * q + b] = d[q]);
+            LINE(output_transform, TILE, AT(product + (TILE * q + b) * plane + k), 4, e[TILE * q + b] = d[q]);
         for (int a = 0; a < 4; a++)
-            LINE(output, TILE, e[TILE * a + q], 4, AT(to + (a * g.w + q) * g.c + k) = d[q] + shift);
+            LINE(output_transform, TILE, e[TILE * a + q], 4, AT(to + (a * g.w + q) * g.c + k) = d[q] + shift);
     }
 }
 
 /* Zeros in the rows of a quarter, of a panel of pixels x, that the row of tiles from t on adds to first. */
-FOR_THIS_PROCESSOR
+FOR_EACH_CPU
 static void clear_rows(float *x, struct grid g, long t, long quarter) {
     PLACE(g, t);
     for (long a = i ? TAPS - 1 : 0; a < TILE; a++) {
@@ -237,73 +238,77 @@ static void clear_rows(float *x, struct grid g, long t, long quarter) {
     (void)j;
 }
 
-/* The adjoint of read_tile, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
-FOR_THIS_PROCESSOR
-static void add_tile(float *product, float *x, struct grid g, long plane, long t, long quarter, float *outside) {
+/* The adjoint of transform_input, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
+FOR_EACH_CPU
+static void add_input_gradient(
+    float *product, float *x, struct grid g, long plane, long t, long quarter, float *outside) {
     float *p[PLACES];
-    pixels(p, x, outside, g, t, quarter);
+    pixels_under(p, x, outside, g, t, quarter);
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[PLACES];
         for (int b = 0; b < TILE; b++)
-            LINE(input_adjoint, TILE, AT(product + (TILE * q + b) * plane + k), TILE, e[TILE * q + b] = d[q]);
+            LINE(input_transform_adjoint, TILE, AT(product + (TILE * q + b) * plane + k), TILE, e[TILE * q + b] = d[q]);
         for (int a = 0; a < TILE; a++)
-            LINE(input_adjoint, TILE, e[TILE * a + q], TILE, AT(p[TILE * a + q] + k) += d[q]);
+            LINE(input_transform_adjoint, TILE, e[TILE * a + q], TILE, AT(p[TILE * a + q] + k) += d[q]);
     }
 }
 
 /* The first of the TAPS x TAPS weights, of channel k counted over quarters of c channels: (quarter, channel). */
-INLINE long first_weight(long k, long c) {
+INLINE long weight_offset(long k, long c) {
     long quarter = k / c;
     return (quarter / STRIDE * SIDE + quarter % STRIDE) * c + k % c;
 }
 
 /* LANES channels of a kernel, whose weights lie `down` and `right` from each other, to a row of a panel. */
-INLINE void widen_kernel(float *w, long down, long right, float *row, long plane) {
+INLINE void transform_kernel(float *w, long down, long right, float *row, long plane) {
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[TAPS * TILE];
         for (int b = 0; b < TAPS; b++)
-            LINE(kernel, TAPS, AT(w + q * down + b * right + k), TILE, e[TAPS * q + b] = d[q]);
+            LINE(kernel_transform, TAPS, AT(w + q * down + b * right + k), TILE, e[TAPS * q + b] = d[q]);
         for (int a = 0; a < TILE; a++)
-            LINE(kernel, TAPS, e[TAPS * a + q], TILE, AT(row + (TILE * a + q) * plane + k) = d[q]);
+            LINE(kernel_transform, TAPS, e[TAPS * a + q], TILE, AT(row + (TILE * a + q) * plane + k) = d[q]);
     }
 }
 
 /* `some` kernels w of c input channels, LANES of those, to a panel of as many rows. */
-FOR_THIS_PROCESSOR
-static void widen_by_input(float *w, float *panel, long c, long from, long some) {
+FOR_EACH_CPU
+static void transform_kernels_by_input(float *w, float *panel, long c, long from, long some) {
     w += from * SIDE * SIDE * c;
     for (long o = 0; o < some; o++, w += SIDE * SIDE * c) {
         for (int p = 0; p < SIDE * SIDE; p++) PREFETCH(w + (4 * SIDE * SIDE + p) * c, 0);
-        widen_kernel(w, STRIDE * SIDE * c, STRIDE * c, panel + o * LANES, plane(some));
+        transform_kernel(w, STRIDE * SIDE * c, STRIDE * c, panel + o * LANES, plane(some));
     }
 }
 
 /* LANES kernels w of c input channels, `some` of those of all quarters, to a panel of as many rows. */
-FOR_THIS_PROCESSOR
-static void widen_by_output(float *w, float *panel, long c, long from, long some) {
+FOR_EACH_CPU
+static void transform_kernels_by_output(float *w, float *panel, long c, long from, long some) {
     float turned[TAPS][TAPS][LANES * LANES];
     for (long k = 0; k < some; k += LANES) {
-        float *first = w + first_weight(from + k, c);
+        float *first = w + weight_offset(from + k, c);
         for (long a = 0; a < TAPS; a++)
             for (long b = 0; b < TAPS; b++)
-                turn_weights(first + STRIDE * (a * SIDE + b) * c, SIDE * SIDE * c, turned[a][b]);
+                transpose_weights(first + STRIDE * (a * SIDE + b) * c, SIDE * SIDE * c, turned[a][b]);
         for (int q = 0; q < LANES; q++)
-            widen_kernel(
+            transform_kernel(
                 turned[0][0] + q * LANES, TAPS * LANES * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
     }
 }
 
-/* The adjoint of widen_kernel: products' gradients (PLACES, LANES, LANES) at a kernel's row to w, or added to it. */
-FOR_THIS_PROCESSOR
-static void narrow_kernel(float *product, float *w, long keep, long c) {
+/* The adjoint of transform_kernel: gradients of products (PLACES, LANES, LANES) at a kernel's row to w, or added to
+   it. */
+FOR_EACH_CPU
+static void add_kernel_gradient(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[TAPS * TILE];
         for (int b = 0; b < TILE; b++)
-            LINE(kernel_adjoint, TILE, AT(product + (TILE * q + b) * LANES * LANES + k), TAPS, e[TILE * q + b] = d[q]);
+            LINE(
+                kernel_transform_adjoint, TILE, AT(product + (TILE * q + b) * LANES * LANES + k), TAPS,
+                e[TILE * q + b] = d[q]);
         for (int a = 0; a < TAPS; a++) {
             float *row = w + STRIDE * a * SIDE * c + k;
-            if (keep) LINE(kernel_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) += d[q]);
-            else LINE(kernel_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) = d[q]);
+            if (keep) LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) += d[q]);
+            else LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) = d[q]);
         }
     }
 }

@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it
+from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
 # For pictures of so few pixels PyTorch's gradient of the kernels takes several times as long as a product of matrices
-# on a processor.
+# on a CPU.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # of an output, where a processor could compute many more at once
+FEW_CHANNELS = 4  # of an output, where a CPU could compute many more at once
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -18,12 +18,13 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
     weight: (O, C, 3, 3); bias: (O,). edge: what lies outside x, "zeros", "replicate" or "reflect".
     """
     if is_worth_it(x, weight, edge):
-        return convolve(x, weight, bias, edge)
+        y: Tensor = convolve(x, weight, bias, edge)
+        return y
     if _is_small(x):
+        if x.shape[2:] == (2, 2) and edge == "zeros" and 4 * len(x) >= len(weight):
+            return _convolve_2x2(x, weight, bias)
         return _convolve_as_matrix(x, weight, bias, edge)
-    if edge == "zeros":
-        return F.conv2d(x, weight, bias, padding=1)
-    return F.conv2d(_with_edge(x, edge), weight, bias)
+    return reference(x, weight, bias, edge)
 
 
 def convolve_halving(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -32,14 +33,15 @@ def convolve_halving(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge)
     weight: (O, C, 4, 4); bias: (O,). edge: what lies outside x.
     """
     if is_worth_it(x, weight, edge):
-        return convolve(x, weight, bias, edge)
-    return F.conv2d(_with_edge(x, edge), weight, bias, stride=2)
+        y: Tensor = convolve(x, weight, bias, edge)
+        return y
+    return reference(x, weight, bias, edge)
 
 
 def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of x (B, C, H, W), with reflection padding, to few channels: (B, O, H, W).
 
-    weight: (O, C, k, k), k odd; bias: (O,). A processor computes many channels at once: on one, each row of the
+    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once: on one, each row of the
     kernels has channels of its own, which are then added up.
     """
     side, height = weight.shape[-1], x.shape[2]
@@ -53,19 +55,6 @@ def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias[:, None, None]
 
 
-def _with_edge(x: Tensor, edge: Edge) -> Tensor:
-    """x with a pixel more on each side."""
-    if edge == "replicate":
-        return _repeat_edges(x)
-    return F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge)
-
-
-def _repeat_edges(x: Tensor) -> Tensor:
-    """(B, C, h, w) to (B, C, h + 2, w + 2), as F.pad does, of whose backward torch.compile takes the layout wrong."""
-    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
-    return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
-
-
 def _is_small(x: Tensor) -> bool:
     _, channels, height, width = x.shape
     return (
@@ -77,10 +66,25 @@ def _is_small(x: Tensor) -> bool:
     )
 
 
+def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Pictures of 2 x 2 pixels, zeros around: each output sees four pixels, 16 products instead of 36.
+
+    It makes a matrix of 16 weights from the nine of a kernel, which pays where pictures are many.
+    """
+    batch, channels = x.shape[:2]
+    kernels = weight.permute(0, 2, 3, 1)
+    # For the output pixel (i, j), the weights through which it sees the four pixels: (4, O, 2, 2, C).
+    seen = torch.stack([kernels[:, 1 - i : 3 - i, 1 - j : 3 - j] for i in range(2) for j in range(2)])
+    matrix = seen.view(4 * len(weight), 4 * channels)
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, 4 * channels)
+    y = F.linear(pixels, matrix, None if bias is None else bias.repeat(4))
+    return y.view(batch, 2, 2, len(weight)).permute(0, 3, 1, 2)
+
+
 def _convolve_as_matrix(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
     """A matrix of every pixel's neighbourhood times one of the kernels."""
     height, width = x.shape[2:]
-    around = _with_edge(x, edge).permute(0, 2, 3, 1)
+    around = with_edge(x, edge).permute(0, 2, 3, 1)
     near = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     pixels, kernels = torch.stack(near, dim=3).flatten(3), weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(pixels, kernels, bias).permute(0, 3, 1, 2)

@@ -1,8 +1,8 @@
 """Filter response normalisation, which D has in the place of norms and activations.
 
-On a processor its passes over the picture cost as much as some convolutions, for each reads and writes memory. There
-filter_response.c takes two passes forward, two back, and two for the gradient of the gradient (R1 needs it), where
-PyTorch takes six and more of each.
+On a CPU its passes over the picture cost as much as some convolutions, for each reads and writes memory. There
+native/filter_response.c takes two passes forward, two back, and two for the gradient of the gradient (R1 needs it),
+where PyTorch takes six and more of each.
 
 References:
     [1] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
@@ -13,9 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
 
-from tunit.native import apply, call, channels_last, sizes, takes
+from tunit.native import call, channels_last, pictures_of, supports
 from tunit.networks.gradients import differentiable_gradients, inputs_only
 
 EPS = 1e-6
@@ -37,66 +36,133 @@ class FilterResponseNorm(nn.Module):
         """Normalise and threshold; same shape as x."""
         # max(y, tau), written so that its backward is one threshold instead of four comparisons.
         shift = self.beta - self.tau
-        if takes(x) and self.gamma.dtype == x.dtype:
-            y: Tensor = apply(_Norm, x, self.gamma, shift, self.tau)
+        if supports(x) and self.gamma.dtype == x.dtype:
+            y: Tensor = filter_response_norm(x, self.gamma, shift, self.tau)[0]
             return y
-        return _norm(x, self.gamma, shift, self.tau)
+        return reference(x, self.gamma, shift, self.tau)
 
 
-def _norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
-    """max(gamma nu x + shift, 0) + tau."""
+def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
+    """What `filter_response_norm` computes, by PyTorch: max(gamma nu x + shift, 0) + tau, nu the inverse norm."""
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True) + EPS)
     return F.relu(gamma * nu * x + shift) + tau
 
 
-class _Norm(Function):
-    """(x, gamma, shift, tau) to y."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
-        last = channels_last(x)
-        y, nu = torch.empty_like(last), x.new_empty(x.shape[:2])
-        call("frn", last, y, nu, gamma, shift, tau, *sizes(last), EPS)
-        ctx.save_for_backward(x, gamma, shift, tau, nu)
-        return y.permute(0, 3, 1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, gamma, shift, tau, nu = ctx.saved_tensors
-        if not torch.is_grad_enabled():
-            dx, *of_parameters = _gradients(x, dy, nu, gamma, shift)
-            return dx, *of_parameters
-        if inputs_only():
-            return apply(_PictureGradient, x, dy, gamma, shift, nu), None, None, None
-        return differentiable_gradients(_norm, (x, gamma, shift, tau), ctx.needs_input_grad, dy)
+@torch.library.custom_op("tunit::filter_response_norm", mutates_args=(), device_types="cpu")
+def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """`reference`, with the channels last; and nu, (B, C). Can be differentiated twice."""
+    last, each = channels_last(x), (x.shape[1],)
+    y, nu = torch.empty_like(last), x.new_empty(x.shape[:2])
+    call(
+        "filter_response",
+        (last, tuple(y.shape)),
+        (y, tuple(y.shape)),
+        (nu, tuple(x.shape[:2])),
+        *((value.contiguous(), each) for value in (gamma, shift, tau)),
+        *pictures_of(x),
+        EPS,
+    )
+    return y.permute(0, 3, 1, 2), nu
 
 
-class _PictureGradient(Function):
-    """(x, dy, gamma, shift, nu) to dx."""
+@torch.library.custom_op("tunit::filter_response_gradients", mutates_args=(), device_types="cpu")
+def filter_response_gradients(
+    x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
+) -> tuple[Tensor, Tensor]:
+    """dx; and what each picture gives to gamma, shift, and tau where it is the floor: (3, B, C)."""
+    last = channels_last(x)
+    dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)
+    call(
+        "filter_response_backward",
+        *((value, tuple(last.shape)) for value in (last, channels_last(dy))),
+        (nu.contiguous(), tuple(x.shape[:2])),
+        *((value.contiguous(), (x.shape[1],)) for value in (gamma, shift)),
+        (dx, tuple(last.shape)),
+        (sums, (3, *x.shape[:2])),
+        *pictures_of(x),
+    )
+    return dx.permute(0, 3, 1, 2), sums
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
-        ctx.save_for_backward(x, dy, gamma, shift, nu)
-        return _gradients(x, dy, nu, gamma, shift)[0]
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-        x, dy, gamma, shift, nu = ctx.saved_tensors
-        x, dy, ddx = (channels_last(value) for value in (x, dy, ddx))
-        of_x, of_dy, of_gamma = torch.empty_like(x), torch.empty_like(x), torch.empty_like(nu)
-        call("frn_backward_twice", x, dy, ddx, nu, gamma, shift, of_x, of_dy, of_gamma, *sizes(x))
-        return of_x.permute(0, 3, 1, 2), of_dy.permute(0, 3, 1, 2), of_gamma.sum(0), None, None
+@torch.library.custom_op("tunit::filter_response_picture_gradient", mutates_args=(), device_types="cpu")
+def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
+    """dx alone. Can be differentiated once, with respect to x, dy and gamma, as R1 does."""
+    dx: Tensor = filter_response_gradients(x, dy, gamma, shift, nu)[0]
+    return dx
 
 
-def _gradients(
-    x: Tensor, dy: Tensor, nu: Tensor, gamma: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Those of x, gamma, shift and tau."""
-    x, dy = channels_last(x), channels_last(dy)
-    dx, sums = torch.empty_like(x), x.new_empty(3, *nu.shape)
-    call("frn_backward", x, dy, nu, gamma, shift, dx, sums, *sizes(x))
-    of_gamma, of_shift, of_floor = sums.sum(1)
-    # tau is added to what passes as to what does not.
-    return dx.permute(0, 3, 1, 2), of_gamma, of_shift, of_floor + of_shift
+@torch.library.custom_op("tunit::filter_response_second_gradients", mutates_args=(), device_types="cpu")
+def second_gradients(
+    x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients along ddx of dx: of x, of dy, and what each picture gives to gamma's (B, C)."""
+    last, each = channels_last(x), tuple(x.shape[:2])
+    of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
+    call(
+        "filter_response_backward_twice",
+        *((value, tuple(last.shape)) for value in (last, channels_last(dy), channels_last(ddx))),
+        (nu.contiguous(), each),
+        *((value.contiguous(), (x.shape[1],)) for value in (gamma, shift)),
+        (of_x, tuple(last.shape)),
+        (of_dy, tuple(last.shape)),
+        (of_gamma, each),
+        *pictures_of(x),
+    )
+    return of_x.permute(0, 3, 1, 2), of_dy.permute(0, 3, 1, 2), of_gamma
+
+
+@filter_response_norm.register_fake
+def _(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    return _empty_last(x), x.new_empty(x.shape[:2])
+
+
+@filter_response_gradients.register_fake
+def _(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+    return _empty_last(x), x.new_empty(3, *nu.shape)
+
+
+@picture_gradient.register_fake
+def _(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
+    return _empty_last(x)
+
+
+@second_gradients.register_fake
+def _(
+    x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty_last(x), _empty_last(x), torch.empty_like(nu)
+
+
+def _empty_last(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _keep_norm(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _norm_backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    x, gamma, shift, tau, nu = ctx.saved_tensors
+    if not torch.is_grad_enabled():
+        dx, sums = filter_response_gradients(x, dy, gamma, shift, nu)
+        of_gamma, of_shift, of_floor = sums.sum(1)
+        return dx, of_gamma, of_shift, of_floor + of_shift  # tau is added to what passes as to what does not
+    if inputs_only():
+        return picture_gradient(x, dy, gamma, shift, nu), None, None, None
+    return differentiable_gradients(reference, (x, gamma, shift, tau), ctx.needs_input_grad, dy)
+
+
+def _keep_picture_gradient(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _picture_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
+    x, dy, gamma, shift, nu = ctx.saved_tensors
+    of_x, of_dy, of_gamma = second_gradients(x, dy, ddx, gamma, shift, nu)
+    return of_x, of_dy, of_gamma.sum(0), None, None
+
+
+filter_response_norm.register_autograd(_norm_backward, setup_context=_keep_norm)
+picture_gradient.register_autograd(_picture_gradient_backward, setup_context=_keep_picture_gradient)

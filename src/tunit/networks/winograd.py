@@ -1,19 +1,16 @@
-"""Convolutions on a processor with a fraction of the multiplications: Winograd's algorithm, for training too.
+"""Convolutions on a CPU with a fraction of the multiplications: Winograd's algorithm, for training too.
 
-A processor convolves at nearly its peak already, so that only fewer operations help. In F(4 x 4, 3 x 3) [1] the 4 x 4
+A CPU convolves at nearly its peak already, so that only fewer operations help. In F(4 x 4, 3 x 3) [1] the 4 x 4
 outputs of a tile come from 36 products instead of 144:
 
     Y = A^T ((G w G^T) * (B^T x B)) A,
 
 x the 6 x 6 pixels under the tile, w a kernel, * the product of each position, summed over the input channels: 36
-products of matrices. It is written in C (native/winograd.c); where that is not compiled, PyTorch convolves. Rounding
-errors are about 1e-5 of the largest output.
+products of matrices. It is written in C (native/winograd.c); where that is not compiled, PyTorch convolves, as
+`reference` does, which says what is computed. Rounding errors are about 1e-5 of the largest output.
 
 A convolution with 4 x 4 weights and stride 2 is one with 2 x 2 weights and stride 1, of four times the channels: the
 pixels of even and of odd rows and columns. F(4 x 4, 2 x 2) takes 25 products for it instead of 64.
-
-A picture of 2 x 2 pixels, with zeros around, needs no transform: of the nine pixels under a kernel four are there,
-and only what they give is computed (native/two_by_two.c).
 
 The convolution is linear in the picture and in the kernel, so that its gradients are made of the same pieces, and
 so are theirs (R1 needs them).
@@ -26,20 +23,20 @@ import threading
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
 
-from tunit.native import LANES, apply, ask, call, channels_last, takes
+from tunit.native import LANES, call, channels_last, supports
 from tunit.networks.gradients import inputs_only
 
 Edge = Literal["zeros", "replicate", "reflect"]
-_EDGES: tuple[Edge, ...] = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
+_EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
 _STRIDES = {3: 1, 4: 2}  # of kernels with such sides
 
 FEWEST_CHANNELS = 32  # on both sides; below, the transforms cost more than they save
 FEWEST_TILES = 8  # in a batch; below, the kernels' transforms cost more than they save
 
-_memory = threading.local()
+_kept = threading.local()
 
 
 def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
@@ -49,145 +46,232 @@ def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
         return False
     stride = _STRIDES[sides[0]]
     tile = 4 * stride
-    tiled = height % tile == width % tile == 0 and batch * height * width >= tile**2 * FEWEST_TILES
-    if stride == 1:
-        tiled |= height == width == 2 and edge == "zeros"
-    elif edge == "replicate":  # a pixel beyond the edge would belong to two quarters of the picture
+    if (
+        stride == 2 and edge == "replicate"
+    ):  # a pixel beyond the edge would belong to two quarters of the picture
         return False
     return (
-        takes(x)
+        supports(x)
         and weight.dtype == torch.float32
         and min(stride**2 * channels, kernels) >= FEWEST_CHANNELS
         and kernels % LANES == 0
-        and tiled
+        and height % tile == width % tile == 0
+        and batch * height * width >= tile**2 * FEWEST_TILES
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """The convolution of x (B, C, H, W) with one pixel of padding, channels last.
+def reference(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
+    """What `convolve` computes, by PyTorch, for any sizes."""
+    stride = _STRIDES[weight.shape[-1]]
+    if edge == "zeros":
+        return F.conv2d(x, weight, bias, stride, padding=1)
+    return F.conv2d(with_edge(x, edge), weight, bias, stride)
 
-    weight: (O, C, 3, 3), for stride 1: (B, O, H, W); or (O, C, 4, 4), for stride 2: (B, O, H / 2, W / 2).
-    bias: (O,). edge: what lies outside x. As `is_worth_it` asks. Can be differentiated twice.
+
+def with_edge(x: Tensor, edge: Edge) -> Tensor:
+    """x (B, C, H, W) with a pixel more on each side."""
+    if edge == "replicate":
+        # As F.pad does, of whose backward torch.compile takes the layout wrong.
+        x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+        return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+    return F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge)
+
+
+# The operators: x (B, C, H, W), weight (O, C, side, side), dy (B, O, H / stride, W / stride), bias (O,), all float32
+# on the CPU, in any layout; what they give has the channels last.
+
+
+@torch.library.custom_op("tunit::convolve", mutates_args=(), device_types="cpu")
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
+    """The convolution of x with one pixel of padding: dy's shape. Can be differentiated twice.
+
+    side: 3, with stride 1; or 4, with stride 2. edge: what lies outside x. Sizes as `is_worth_it` asks, but for
+    its lower bounds.
     """
-    y: Tensor = apply(_Convolution, x, weight, bias, edge)
-    return y
-
-
-class _Convolution(Function):
-    """(x, weight, bias) to y."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.edge = edge
-        return _forward(x, weight, bias, edge)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            of_weight = of_weight and not inputs_only()
-            dx = apply(_PictureGradient, dy, weight, ctx.edge) if of_x else None
-            dw = apply(_KernelGradient, x, dy, weight.shape[-1], ctx.edge) if of_weight else None
-            db = dy.sum((0, 2, 3)) if of_bias else None
-        else:
-            db = dy.new_empty(len(weight)) if of_bias else None
-            dx, dw = _gradients(
-                x if of_weight else None, dy, weight if of_x else None, weight.shape[-1], ctx.edge, db
-            )
-        return dx, dw, db, None
-
-
-class _PictureGradient(Function):
-    """(dy, weight) to dx: the adjoint of the convolution, for given kernels."""
-
-    @staticmethod
-    def forward(ctx: Any, dy: Tensor, weight: Tensor, edge: Edge) -> Tensor:
-        ctx.save_for_backward(dy, weight)
-        ctx.edge = edge
-        dx, _ = _gradients(None, dy, weight, weight.shape[-1], edge)
-        assert dx is not None
-        return dx
-
-    @staticmethod
-    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-        dy, weight = ctx.saved_tensors
-        of_dy, of_weight, _ = ctx.needs_input_grad
-        return (
-            apply(_Convolution, ddx, weight, None, ctx.edge) if of_dy else None,
-            apply(_KernelGradient, ddx, dy, weight.shape[-1], ctx.edge) if of_weight else None,
-            None,
-        )
-
-
-class _KernelGradient(Function):
-    """(x, dy) to dw: the adjoint of the convolution, for a given picture."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dy: Tensor, side: int, edge: Edge) -> Tensor:
-        ctx.save_for_backward(x, dy)
-        ctx.edge = edge
-        _, dw = _gradients(x, dy, None, side, edge)
-        assert dw is not None
-        return dw
-
-    @staticmethod
-    def backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
-        x, dy = ctx.saved_tensors
-        of_x, of_dy, *_ = ctx.needs_input_grad
-        return (
-            apply(_PictureGradient, dy, ddw, ctx.edge) if of_x else None,
-            apply(_Convolution, x, ddw, None, ctx.edge) if of_dy else None,
-            None,
-            None,
-        )
-
-
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """`convolve` without its gradients."""
-    x, w = channels_last(x), channels_last(weight)
-    (batch, height, width, channels), (kernels, side, *_) = x.shape, w.shape
-    stride = _STRIDES[side]
-    y = x.new_empty(batch, height // stride, width // stride, kernels)
-    which, sizes = _which(y, channels, side, edge)
-    call(f"{which}_convolve", x, w, bias, y, _memory_for(which, sizes), *sizes)
+    sizes = _Sizes.of(x, weight, edge)
+    y = x.new_empty(sizes.y)
+    call(
+        f"{sizes.function}_convolve",
+        (channels_last(x), sizes.x),
+        (channels_last(weight), sizes.weight),
+        (None if bias is None else bias.contiguous(), (sizes.kernels,)),
+        (y, sizes.y),
+        *sizes.workspace_and_numbers(),
+        threads=sizes.threads,
+    )
     return y.permute(0, 3, 1, 2)
 
 
+@torch.library.custom_op("tunit::convolution_gradients", mutates_args=(), device_types="cpu")
+def convolution_gradients(
+    x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
+) -> list[Tensor]:
+    """Those of dx, dw and db that are asked for, in one pass; they cannot be differentiated."""
+    sizes = _Sizes.of(x, weight, edge)
+    return _gradients(sizes, x, dy, weight, of_x, of_weight, of_bias)
+
+
+@torch.library.custom_op("tunit::convolution_picture_gradient", mutates_args=(), device_types="cpu")
+def picture_gradient(dy: Tensor, weight: Tensor, edge: str) -> Tensor:
+    """dx: the adjoint of the convolution, for given kernels. Can be differentiated."""
+    sizes = _Sizes.of_gradient(dy, weight.shape[1], weight.shape[2], edge)
+    return _gradients(sizes, None, dy, weight, True, False, False)[0]
+
+
+@torch.library.custom_op("tunit::convolution_kernel_gradient", mutates_args=(), device_types="cpu")
+def kernel_gradient(x: Tensor, dy: Tensor, side: int, edge: str) -> Tensor:
+    """dw: the adjoint of the convolution, for given pictures. Can be differentiated."""
+    sizes = _Sizes.of_gradient(dy, x.shape[1], side, edge)
+    return _gradients(sizes, x, dy, None, False, True, False)[0]
+
+
 def _gradients(
-    x: Tensor | None, dy: Tensor, weight: Tensor | None, side: int, edge: Edge, db: Tensor | None = None
-) -> tuple[Tensor | None, Tensor | None]:
-    """dx where the kernels are given, dw where the picture is; the gradient of biases is written into `db`.
+    sizes: "_Sizes",
+    x: Tensor | None,
+    dy: Tensor,
+    weight: Tensor | None,
+    of_x: bool,
+    of_weight: bool,
+    of_bias: bool,
+) -> list[Tensor]:
+    """Those of dx (for which weight is needed), dw (for which x is needed) and db that are asked for."""
+    dx = dy.new_empty(sizes.x) if of_x else None
+    dw = dy.new_empty(sizes.weight) if of_weight else None
+    db = dy.new_empty(sizes.kernels) if of_bias else None
+    call(
+        f"{sizes.function}_backward",
+        (channels_last(x) if x is not None and of_weight else None, sizes.x),
+        (channels_last(dy), sizes.y),
+        (channels_last(weight) if weight is not None and of_x else None, sizes.weight),
+        (dx, sizes.x),
+        (dw, sizes.weight),
+        (db, (sizes.kernels,)),
+        *sizes.workspace_and_numbers(),
+        threads=sizes.threads,
+    )
+    found = [None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw)]
+    return [d for d in (*found, db) if d is not None]
 
-    side: of the kernels, 3 or 4.
-    """
-    dy = channels_last(dy)
-    x, w = (None if given is None else channels_last(given) for given in (x, weight))
-    (batch, height, width, number), stride = dy.shape, _STRIDES[side]
-    channels = x.shape[3] if x is not None else w.shape[3] if w is not None else LANES
-    dx = None if w is None else dy.new_empty(batch, stride * height, stride * width, channels)
-    dw = None if x is None else dy.new_empty(number, side, side, channels)
-    which, sizes = _which(dy, channels, side, edge)
-    call(f"{which}_backward", x, dy, w, dx, dw, db, _memory_for(which, sizes), *sizes)
-    return tuple(None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw))  # type: ignore[return-value]
+
+class _Sizes:
+    """The sizes of a convolution, checked; shapes are those in C, with the channels last."""
+
+    def __init__(
+        self, batch: int, height: int, width: int, channels: int, kernels: int, side: int, edge: str
+    ) -> None:
+        if side not in _STRIDES or edge not in _EDGES or (side == 4 and edge == "replicate"):
+            raise ValueError(f"no convolution of {side} x {side} weights with edge {edge!r} is compiled")
+        if channels % LANES or kernels % LANES or height % 4 or width % 4:
+            raise ValueError(
+                f"{channels} channels to {kernels} of {height} x {width} pixels: channels must be multiples of "
+                f"{LANES}, pixels of 4"
+            )
+        stride = _STRIDES[side]
+        self.kernels, self.edge = kernels, edge
+        self.function = "winograd" if stride == 1 else "winograd_halving"
+        self.x = batch, stride * height, stride * width, channels
+        self.y = batch, height, width, kernels
+        self.weight = kernels, side, side, channels
+        self.threads = torch.get_num_threads()
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, edge: str) -> "_Sizes":
+        """Of a picture and kernels."""
+        batch, channels, height, width = x.shape
+        stride = _STRIDES.get(weight.shape[2], 1)
+        if height % stride or width % stride:
+            raise ValueError(f"{height} x {width} pixels cannot be halved")
+        sizes = batch, height // stride, width // stride, channels, len(weight), weight.shape[2], edge
+        return cls(*sizes)
+
+    @classmethod
+    def of_gradient(cls, dy: Tensor, channels: int, side: int, edge: str) -> "_Sizes":
+        """Of the gradient of what the convolution gives."""
+        batch, kernels, height, width = dy.shape
+        return cls(batch, height, width, channels, kernels, side, edge)
+
+    def workspace_and_numbers(self) -> tuple[tuple[Tensor, tuple[int]], *tuple[int, ...]]:
+        """The last arguments in C: memory that this thread keeps, as fresh memory costs more than the transforms."""
+        numbers = (*self.y[:3], self.x[3], self.kernels, _EDGES.index(self.edge))
+        needed = call(f"{self.function}_workspace", *numbers, threads=self.threads)
+        kept: Tensor | None = getattr(_kept, "workspace", None)
+        if kept is None or len(kept) < needed:
+            with torch.inference_mode(False):
+                _kept.workspace = kept = torch.empty(needed)
+        return (kept[:needed], (needed,)), *numbers
 
 
-def _which(y: Tensor, channels: int, side: int, edge: Edge) -> tuple[str, tuple[int, ...]]:
-    """Which of those in C gives y (B, H, W, O), and what it has to know of pictures and kernels."""
-    batch, height, width, kernels = y.shape
-    if height == 2:
-        return "two_by_two", (batch, channels, kernels)
-    which = "winograd" if side == 3 else "winograd_halving"
-    return which, (batch, height, width, channels, kernels, _EDGES.index(edge))
+def _empty_last(like: Tensor, *shape: int) -> Tensor:
+    """An empty (B, C, H, W) with the channels last."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
-def _memory_for(which: str, sizes: tuple[int, ...]) -> Tensor:
-    """What compiled code needs, of memory that this thread keeps: fresh memory costs more than the transforms."""
-    number = ask(f"{which}_memory", *sizes)
-    kept: Tensor | None = getattr(_memory, "kept", None)
-    if kept is None or len(kept) < number:
-        with torch.inference_mode(False):
-            _memory.kept = kept = torch.empty(number)
-    return kept
+@convolve.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
+    stride = 1 if weight.shape[2] == 3 else 2
+    return _empty_last(x, x.shape[0], weight.shape[0], x.shape[2] // stride, x.shape[3] // stride)
+
+
+@convolution_gradients.register_fake
+def _(
+    x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
+) -> list[Tensor]:
+    found = [_empty_last(x, *x.shape)] if of_x else []
+    found += [_empty_last(x, *weight.shape)] if of_weight else []
+    return found + ([dy.new_empty(dy.shape[1])] if of_bias else [])
+
+
+@picture_gradient.register_fake
+def _(dy: Tensor, weight: Tensor, edge: str) -> Tensor:
+    stride = 1 if weight.shape[2] == 3 else 2
+    return _empty_last(dy, dy.shape[0], weight.shape[1], stride * dy.shape[2], stride * dy.shape[3])
+
+
+@kernel_gradient.register_fake
+def _(x: Tensor, dy: Tensor, side: int, edge: str) -> Tensor:
+    return _empty_last(dy, dy.shape[1], x.shape[1], side, side)
+
+
+def _keep_two(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """What a backward pass needs: two tensors, and the edge, which comes last."""
+    ctx.save_for_backward(*inputs[:2])
+    ctx.edge = inputs[-1]
+
+
+def _convolve_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+    if not torch.is_grad_enabled():
+        found = iter(convolution_gradients(x, dy, weight, ctx.edge, of_x, of_weight, of_bias))
+        return *(next(found) if wanted else None for wanted in (of_x, of_weight, of_bias)), None
+    of_weight = of_weight and not inputs_only()
+    dx = picture_gradient(dy, weight, ctx.edge) if of_x else None
+    dw = kernel_gradient(x, dy, weight.shape[-1], ctx.edge) if of_weight else None
+    return dx, dw, dy.sum((0, 2, 3)) if of_bias else None, None
+
+
+def _picture_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
+    dy, weight = ctx.saved_tensors
+    of_dy, of_weight, _ = ctx.needs_input_grad
+    return (
+        convolve(ddx, weight, None, ctx.edge) if of_dy else None,
+        kernel_gradient(ddx, dy, weight.shape[-1], ctx.edge) if of_weight else None,
+        None,
+    )
+
+
+def _kernel_gradient_backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
+    x, dy = ctx.saved_tensors
+    of_x, of_dy, *_ = ctx.needs_input_grad
+    return (
+        picture_gradient(dy, ddw, ctx.edge) if of_x else None,
+        convolve(x, ddw, None, ctx.edge) if of_dy else None,
+        None,
+        None,
+    )
+
+
+convolve.register_autograd(_convolve_backward, setup_context=_keep_two)
+picture_gradient.register_autograd(_picture_gradient_backward, setup_context=_keep_two)
+kernel_gradient.register_autograd(_kernel_gradient_backward, setup_context=_keep_two)

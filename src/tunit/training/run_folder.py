@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunit import native
 from tunit._version import __version__
 from tunit.config import Config, read_config
 from tunit.data.pack import PackedPictures
@@ -98,6 +99,7 @@ def begin_run(
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
+        "native": native.describe() if device.type == "cpu" else "not used",
         "seed": config.run.seed,
         "source": str(source.resolve()),
         "pictures": len(pictures.names),

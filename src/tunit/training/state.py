@@ -15,7 +15,6 @@ from tunit.networks.build import (
     build_generator,
     build_guide,
 )
-from tunit.training.optimisers import Adam, RMSprop
 from tunit.training.soft_labels import SoftLabels, new_soft_labels
 
 
@@ -72,7 +71,7 @@ def build_optimisers(networks: Networks, config: Config) -> Optimisers:
     settings = config.optimisers
 
     def rmsprop(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-        return RMSprop(
+        return torch.optim.RMSprop(
             network.parameters(),
             lr=rate,
             alpha=settings.rmsprop_alpha,
@@ -82,7 +81,7 @@ def build_optimisers(networks: Networks, config: Config) -> Optimisers:
         )
 
     def adam(network: nn.Module) -> torch.optim.Optimizer:
-        return Adam(
+        return torch.optim.Adam(
             network.parameters(),
             lr=settings.guide_rate,
             betas=settings.guide_betas,

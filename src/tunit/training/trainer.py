@@ -33,8 +33,8 @@ from tunit.training.steps import take_step
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
-    "no C compiler was there when tunit was installed, and steps on a processor take twice as long: "
-    "install one (gcc), and tunit again"
+    "tunit's compiled code is not there, so steps on a CPU may take twice as long: install a C compiler (gcc), "
+    "then install tunit again"
 )
 # Called with the state every so many steps; what it returns joins the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
@@ -93,7 +93,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         batches.rows(stream, 0, 1)  # raises DataError where it has none
     if not state.cursors:
         fill_queue(state, batches, config)
-    if device.type == "cpu" and not native.is_there():
+    if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)
 

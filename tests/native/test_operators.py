@@ -1,0 +1,176 @@
+"""The operators as PyTorch knows them, what they refuse, and a whole step with them against one without."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tunit import native
+from tunit.config import Config, preset_names, read_config
+from tunit.data.batches import make_batch
+from tunit.networks import filter_response, instance_norm, winograd
+from tunit.training.state import Optimisers, new_state
+from tunit.training.step import Phase
+from tunit.training.steps import take_step
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not native.is_available(), reason="compiled code is not there, or turned off"),
+]
+
+
+def draw(*shape: int, trained: bool = False) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, generator=generator).requires_grad_(trained)
+
+
+def trained(*shape: int) -> Tensor:
+    return draw(*shape, trained=True)
+
+
+PICTURES = (2, 16, 4, 4)
+OPERATORS = {
+    "convolve": lambda: (
+        winograd.convolve,
+        (trained(8, 32, 4, 4), trained(32, 32, 3, 3), trained(32), "reflect"),
+    ),
+    "convolve, halving": lambda: (
+        winograd.convolve,
+        (trained(8, 16, 8, 8), trained(32, 16, 4, 4), None, "reflect"),
+    ),
+    "convolution_gradients": lambda: (
+        winograd.convolution_gradients,
+        (draw(8, 32, 4, 4), draw(8, 16, 4, 4), draw(16, 32, 3, 3), "zeros", True, True, True),
+    ),
+    "convolution_picture_gradient": lambda: (
+        winograd.picture_gradient,
+        (trained(8, 32, 4, 4), trained(32, 16, 4, 4), "zeros"),
+    ),
+    "convolution_kernel_gradient": lambda: (
+        winograd.kernel_gradient,
+        (trained(8, 32, 4, 4), trained(8, 16, 4, 4), 3, "replicate"),
+    ),
+    "adaptive_norm": lambda: (
+        instance_norm.adaptive_norm,
+        (trained(*PICTURES), trained(2, 16), trained(2, 16), True),
+    ),
+    "adaptive_norm_gradients": lambda: (
+        instance_norm.adaptive_norm_gradients,
+        (draw(*PICTURES), draw(*PICTURES), *(draw(2, 16) for _ in range(4)), True),
+    ),
+    "filter_response_norm": lambda: (
+        filter_response.filter_response_norm,
+        (trained(*PICTURES), trained(16), trained(16), trained(16)),
+    ),
+    "filter_response_gradients": lambda: (
+        filter_response.filter_response_gradients,
+        (draw(*PICTURES), draw(*PICTURES), draw(16), draw(16), draw(2, 16)),
+    ),
+    "filter_response_picture_gradient": lambda: (
+        filter_response.picture_gradient,
+        (trained(*PICTURES), trained(*PICTURES), trained(16), draw(16), draw(2, 16)),
+    ),
+    "filter_response_second_gradients": lambda: (
+        filter_response.second_gradients,
+        (draw(*PICTURES), draw(*PICTURES), draw(*PICTURES), draw(16), draw(16), draw(2, 16)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_schema_fake_tensors_and_gradients_are_as_pytorch_asks(name):
+    torch.library.opcheck(*OPERATORS[name]())
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("kind", ["another type", "fewer channels", "no whole vectors of channels"])
+def test_no_tensor_of_another_kind_reaches_c(name, kind):
+    """Each tensor alone is spoilt, of parameters its only dimension, of others the channels."""
+    spoil = {
+        "another type": lambda x: x.double(),
+        "fewer channels": lambda x: x[:, :-1],
+        "no whole vectors of channels": lambda x: torch.cat([x, x[:, :8]], dim=1),
+    }[kind]
+    operator, arguments = OPERATORS[name]()
+    for i, value in enumerate(arguments):
+        if isinstance(value, Tensor):
+            wrong = spoil(value[None])[0] if value.dim() == 1 else spoil(value)
+            with pytest.raises(ValueError, match=r"must be|multiple"):
+                operator(*arguments[:i], wrong.detach(), *arguments[i + 1 :])
+
+
+@pytest.mark.parametrize(
+    "name", ["convolution_gradients", "adaptive_norm_gradients", "filter_response_gradients"]
+)
+def test_a_gradient_of_fewer_pictures_does_not_reach_c(name):
+    operator, arguments = OPERATORS[name]()
+    with pytest.raises(ValueError, match="must be"):
+        operator(arguments[0], arguments[1][:1], *arguments[2:])
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "edge"),
+    [
+        ((1, 32, 6, 8), (32, 32, 3, 3), "zeros"),  # no whole tiles
+        ((1, 32, 9, 8), (32, 32, 4, 4), "zeros"),
+        ((1, 32, 8, 8), (32, 32, 4, 4), "replicate"),
+        ((1, 32, 8, 8), (32, 32, 5, 5), "zeros"),
+        ((1, 32, 8, 8), (32, 32, 3, 3), "circular"),
+        ((1, 24, 8, 8), (32, 24, 3, 3), "zeros"),
+        ((1, 32, 8, 8), (32, 48, 3, 3), "zeros"),
+        ((1, 32, 8, 8), (32, 32, 3, 4), "zeros"),
+    ],
+)
+def test_convolutions_that_are_not_compiled_are_refused(x, weight, edge):
+    with pytest.raises(ValueError, match=r"compiled|multiples|halved|must be"):
+        winograd.convolve(torch.zeros(x), torch.zeros(weight), None, edge)
+
+
+def weights_of(network: nn.Module) -> Tensor:
+    return torch.cat([weight.detach().double().flatten() for weight in network.parameters()])
+
+
+def one_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The losses of a joint step with R1, and how far it moves the weights of each network, as one vector.
+
+    By gradient descent, which turns rounding of gradients into as much of the weights: RMSprop's and Adam's first
+    step goes as far whichever way a gradient near 0 points.
+    """
+    size, number = config.data.image_size, config.optimisers.batch_size
+    state = new_state(config, torch.device("cpu"), number)
+    state.optimisers = Optimisers(
+        **{
+            name: torch.optim.SGD(state.networks.named()[name].parameters(), lr=1e-3)
+            for name in ("guide", "generator", "discriminator")
+        }
+    )
+    before = {name: weights_of(n) for name, n in state.networks.named().items()}
+    x, x_plus = draw(number, 3, size, size).tanh(), draw(number, 3, size, size + 1)[..., 1:].tanh()
+    y = torch.arange(number) if config.data.labels != "none" else torch.full((number,), -1)
+    batch = make_batch(x, x_plus, y, torch.arange(number))
+    terms = take_step(state, batch, torch.arange(number).flip(0), Phase(True, True, True), config)
+    after = {name: weights_of(n) for name, n in state.networks.named().items()}
+    return terms, {name: after[name] - before[name] for name in after}
+
+
+# One preset of those with the same networks.
+PRESETS = {read_config(name).networks: name for name in preset_names()}
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_a_step_is_the_one_without_compiled_code(preset, monkeypatch):
+    """At the preset's own widths; 32 px and 4 pictures, so that it is quick."""
+    config = read_config(preset).with_overrides(
+        {"image_size": 32, "batch_size": 4, "device": "cpu", "precision": "float32"}
+    )
+    found = []
+    for switch in ("1", "0"):
+        monkeypatch.setenv(native.SWITCH, switch)
+        found.append(one_step(config))
+    (losses, moves), (losses_without, moves_without) = found
+    assert losses.keys() == losses_without.keys()
+    for name, value in losses_without.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    for name, value in moves_without.items():
+        assert value.norm() > 0, name
+        # Rounding of 1e-5 carries some pixels over the thresholds of ReLUs: 1 to 4 thousandths here.
+        assert (moves[name] - value).norm() < 1e-2 * value.norm(), name
