@@ -22,7 +22,6 @@ from tunit.training import losses
 from tunit.training.checkpoint import checkpoints
 from tunit.training.funit_step import funit_step
 from tunit.training.launch import resume_run, start_run
-from tunit.training.optimisers import RMSprop
 from tunit.training.state import TrainingState, new_state
 from tunit.training.step import Phase
 
@@ -84,7 +83,7 @@ class SlowTraining:
         self.w, o = config.losses, config.optimisers
         self.decay = o.average_decay
         self.rmsprop_G, self.rmsprop_D = (
-            torch.optim.RMSprop(
+            torch.optim.torch.optim.RMSprop(
                 parameters,
                 rate,
                 alpha=o.rmsprop_alpha,
@@ -238,7 +237,7 @@ def test_the_preset_has_the_methods_constants() -> None:
 
 def test_the_class_encoder_learns_by_rmsprop_at_the_rate_of_g() -> None:
     optimisers = new_state(config_of(guide_rate=0.5), torch.device("cpu")).optimisers
-    assert type(optimisers.guide) is type(optimisers.generator) is RMSprop
+    assert type(optimisers.guide) is type(optimisers.generator) is torch.optim.RMSprop
     ours, theirs = optimisers.guide.param_groups[0], optimisers.generator.param_groups[0]
     assert {k: v for k, v in ours.items() if k != "params"} == {
         k: v for k, v in theirs.items() if k != "params"
