@@ -83,7 +83,7 @@ class SlowTraining:
         self.w, o = config.losses, config.optimisers
         self.decay = o.average_decay
         self.rmsprop_G, self.rmsprop_D = (
-            torch.optim.torch.optim.RMSprop(
+            torch.optim.RMSprop(
                 parameters,
                 rate,
                 alpha=o.rmsprop_alpha,
