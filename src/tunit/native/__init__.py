@@ -34,7 +34,6 @@ _FUNCTIONS = {
     "filter_response_backward": "ppppppplll",
     "filter_response_backward_twice": "ppppppppplll",
 }
-_NUMBERS: dict[str, type | tuple[type, ...]] = {"l": int, "f": (int, float)}
 _KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float}
 # A tensor that becomes a pointer, or None for a null pointer, with the shape that it must have; or a number.
 Argument = tuple[Tensor | None, tuple[int, ...]] | float
@@ -134,10 +133,10 @@ def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
 
 def _checked(what: str, kind: str, argument: Argument) -> int | float | None:
     """An argument as C takes it: a number, or where a tensor lies."""
-    if kind in _NUMBERS:
-        if not isinstance(argument, _NUMBERS[kind]):
-            raise ValueError(f"{what} is {argument!r}, not a number of kind {kind}")
-        return argument
+    if kind in "lf":
+        if isinstance(argument, int) or (kind == "f" and isinstance(argument, float)):
+            return argument
+        raise ValueError(f"{what} is {argument!r}, not {'an integer' if kind == 'l' else 'a number'}")
     tensor, shape = argument if isinstance(argument, tuple) else (argument, None)
     if tensor is None and kind == "n":
         return None
