@@ -5,6 +5,7 @@
   tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
   tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets
   tunit train --resume runs/mine                              go on where a run stopped
+  tunit train NEW --from runs/mine --out runs/new             fine-tune: begin with its E, G and D, on other pictures
 
 FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.
 Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag below.
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", type=Path, metavar="FOLDER", help="the pictures")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument(
+        "--from",
+        dest="start_from",
+        type=Path,
+        metavar="RUN",
+        help="begin with the networks of this run (fine-tuning); another --domains starts their heads anew",
+    )
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
@@ -64,8 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
-    from tunit.data.layouts import find_layout, layout_config, part_of
+    from tunit.data.layouts import layout_config
+    from tunit.data.layouts.choose import said
     from tunit.data.pack import PackedPictures, summarise_left_out
+    from tunit.training.fine_tuning import like
     from tunit.training.interrupt import Interrupted
     from tunit.training.launch import resume_run, start_run
 
@@ -85,9 +95,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         with bar:
             if args.resume:
-                if args.out or args.preset or args.overwrite or args.batch:
+                if args.out or args.preset or args.overwrite or args.batch or args.start_from:
                     raise ConfigError(
-                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch"
+                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch and "
+                        "--from"
                     )
                 state = resume_run(
                     args.resume,
@@ -103,9 +114,8 @@ def run(args: argparse.Namespace) -> int:
                 if not args.source or not args.out:
                     raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
                 config = layout_config(args.preset or "default", settings_of(args))
-                part = part_of(config.data)
-                if part and args.overwrite:  # a wrong folder must not cost the run that is there
-                    find_layout(args.source, part, labels=config.data.labels != "none")
+                if args.start_from:
+                    config = like(config, args.start_from, said(args.preset or "default", settings_of(args)))
                 state = start_run(
                     args.source,
                     args.out,
@@ -117,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
                     evaluate=evaluate,
                     evaluate_every=args.evaluate_every,
                     fit_batch=args.batch == "auto",
+                    start_from=args.start_from,
                     quiet=args.quiet,
                 )
     except Interrupted as stop:

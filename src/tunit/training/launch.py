@@ -13,6 +13,7 @@ from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
+from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import check_memory, fitting_batch
 from tunit.training.new_run import check_free, owning, preparing, remove, take_place
@@ -44,12 +45,14 @@ def start_run(
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     fit_batch: bool = False,
+    start_from: Path | None = None,
     quiet: bool = False,
 ) -> TrainingState:
     """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
     fit_batch: halve the batch size until a step fits the memory; what was found is the run's own from then on.
+    start_from: a run whose E, G and D the new one begins with; see `training.fine_tuning`.
     Raises RunError where `out` holds something already and `overwrite` does not say so, or another process trains
     there; what `out` held is replaced only when pictures, labels, batch, memory and settings were found good.
     """
@@ -58,6 +61,11 @@ def start_run(
     config = resolve_machine(config)
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
+    if start_from is not None:
+        if config.run.guide_from:
+            raise ConfigError("--from and --guide-from are both given: take one of them")
+        if config.data.image_size:
+            check_shape(config, home(start_from))  # before pictures are packed
     check_free(run, overwrite=overwrite)
     with owning(run):
         check_free(run, overwrite=overwrite, owned=True)  # another process may have been there meanwhile
@@ -66,17 +74,21 @@ def start_run(
             pictures = _pack(source, new.data, config, strict, progress)
             if announce:
                 announce(pictures)
-            ready = _make_ready(config, pictures, None)
+            taken = None
+            if start_from is not None:
+                taken = write_beginning(config, home(start_from), new.checkpoints, len(pictures.names))
+            ready = _make_ready(config, pictures, new.checkpoints if taken else None)
             device = choose_device(config.run.device)
             if run.exists():
                 check_memory(config, device)
-            begin_run(new, config, source, pictures, device)
+            begin_run(new, config, source, pictures, device, taken)
             take_place(run)
-        with company(config, run):
+        with company(config, run, resume=taken is not None):
             return train(
                 config,
                 run,
                 pictures,
+                resume=taken is not None,
                 ready=ready,
                 evaluate=evaluate,
                 evaluate_every=evaluate_every,

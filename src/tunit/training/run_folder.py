@@ -86,9 +86,17 @@ class RunFolder:
 
 
 def begin_run(
-    run: RunFolder, config: Config, source: Path, pictures: PackedPictures, device: torch.device
+    run: RunFolder,
+    config: Config,
+    source: Path,
+    pictures: PackedPictures,
+    device: torch.device,
+    start_from: dict[str, object] | None = None,
 ) -> None:
-    """Write what is known before the first step: config, versions and machine, index of the pictures."""
+    """Write what is known before the first step: config, versions and machine, index of the pictures.
+
+    start_from: what is taken over from another run.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
     write_text(run.config, config.to_toml())
     about = {
@@ -107,6 +115,8 @@ def begin_run(
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
+    if start_from is not None:
+        about["start_from"] = start_from
     write_text(run.about, json.dumps(about, indent=2) + "\n")
     write_picture_index(run.pictures, pictures)
 

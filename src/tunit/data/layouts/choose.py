@@ -22,11 +22,16 @@ def layout_config(preset: str, overrides: Mapping[str, Any]) -> Config:
     part = part_of(config.data)
     if part is None:
         return config
-    said = {find_field(name)[1].name for name in (*file_settings(preset), *overrides)}
+    given = said(preset, overrides)
     defaults = LAYOUTS[part.layout].defaults
-    config = config.with_overrides({name: value for name, value in defaults.items() if name not in said})
+    config = config.with_overrides({name: value for name, value in defaults.items() if name not in given})
     # The names themselves, so that the run depends on no other file.
     return config.with_overrides({"classes": ",".join(part.classes)})
+
+
+def said(preset: str, overrides: Mapping[str, Any]) -> set[str]:
+    """The names of the settings that the user says: the overrides, and what a TOML file of one's own has."""
+    return {find_field(name)[1].name for name in (*file_settings(preset), *overrides)}
 
 
 def part_of(data: DataConfig) -> Part | None:

@@ -1,0 +1,86 @@
+"""A run that begins with the networks of another."""
+
+import json
+
+import pytest
+import torch
+
+from tiny_run import TINY, flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.errors import ConfigError, RunError
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.fine_tuning import like, write_beginning
+from tunit.training.launch import start_run
+from tunit.training.run_folder import RunFolder
+
+STEPS = {"steps": 2, "guide_only_until": 1, "average_from": 1, "sample_every": 0}
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("origin")
+    start_run(write_pictures(folder / "pictures"), folder / "run", tiny_config(**STEPS), quiet=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def theirs(origin):
+    return read_tensors(origin / "checkpoints" / "step_00000002.safetensors")[0]
+
+
+def networks_of(tensors):
+    return {k: v for k, v in tensors.items() if not k.startswith("optimiser.") and k != "queue"}
+
+
+def test_all_networks_are_taken_over_and_nothing_else(tmp_path, origin, theirs):
+    said = write_beginning(tiny_config(seed=5), origin, tmp_path, 20)
+    tensors, about = read_tensors(tmp_path / "step_00000000.safetensors")
+    assert about["step"] == 0
+    assert about["cursors"] == {}
+    assert not [k for k in tensors if k.startswith("optimiser.")]
+    assert tensors["queue"].eq(0).all()  # filled from the new pictures before the first step
+    assert networks_of(tensors).keys() == networks_of(theirs).keys()
+    assert all(torch.equal(v, theirs[k]) for k, v in networks_of(tensors).items())
+    assert (said["step"], said["anew"]) == (2, [])
+
+
+def test_with_another_number_of_domains_the_heads_alone_start_anew(tmp_path, origin, theirs):
+    said = write_beginning(tiny_config(domains=7), origin, tmp_path, 20)
+    tensors = networks_of(read_tensors(tmp_path / "step_00000000.safetensors")[0])
+    heads = {f"{e}.domain_head.{k}" for e in ("guide", "guide_average") for k in ("weight", "bias")}
+    heads |= {f"discriminator.head.{k}" for k in ("weight", "bias")}
+    assert set(said["anew"]) == heads
+    assert all(len(tensors[k]) == 7 for k in heads)
+    assert all(torch.equal(v, theirs[k]) for k, v in tensors.items() if k not in heads)
+
+
+def test_what_is_not_said_is_as_in_that_run_and_what_cannot_differ_is_named(origin):
+    config = like(tiny_config("default", guide_width=64, fit="pad", domains=9), origin, {"domains"})
+    assert config.networks.guide_width == TINY["guide_width"]
+    assert config.networks.domains == 9
+    assert config.data.fit == "stretch"  # of the origin's preset
+    with pytest.raises(
+        ConfigError, match=r"networks of image_size 32, guide_width 4, which do not fit 64, 8: take"
+    ):
+        like(tiny_config(guide_width=8, image_size=64), origin, {"guide_width", "image_size"})
+    with pytest.raises(RunError, match="not the folder of a run"):
+        like(tiny_config(), origin / "nowhere", set())
+
+
+def test_the_command_trains_on_from_there(tmp_path, origin, capsys):
+    new = write_pictures(tmp_path / "new", 18, seed=3)
+    words = ["train", str(new), "--from", str(origin), "--out", str(tmp_path / "run"), "--quiet"]
+    kept = {
+        k: v for k, v in (TINY | STEPS | {"domains": 5}).items() if "width" not in k and k != "image_size"
+    }
+    given = [word for k, v in kept.items() for word in ("--" + k.replace("_", "-"), str(v))]
+    assert main([*words, *given]) == 0
+    run = RunFolder(tmp_path / "run")
+    assert run.read_config().networks.generator_width == TINY["generator_width"]
+    assert run.read_about()["start_from"]["run"] == str(origin)
+    assert [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [2]
+    words[5] = str(tmp_path / "other")
+    assert main([*words, *flags(guide_width=8)]) == 2
+    assert "networks of guide_width 4, which do not fit 8" in capsys.readouterr().err
+    assert main(["train", str(new), "--resume", str(run.path), "--from", str(origin)]) == 2
+    assert "--from" in capsys.readouterr().err
