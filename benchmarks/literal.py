@@ -1,6 +1,6 @@
 """The literal training step: section 4 of the method as it stands, every pass by itself, in eager float32.
 
-What `tunit.training.step` is measured against. Networks are built layer by layer from the method's section 2, on
+What `tunit.methods.tunit` is measured against. Networks are built layer by layer from the method's section 2, on
 contiguous pictures, with PyTorch's own modules, up-sampling before the convolution and pooling after it.
 """
 

@@ -26,12 +26,12 @@ from tunit.config import read_config
 from tunit.data.augment import to_float, two_views
 from tunit.data.batches import make_batch
 from tunit.machine import keep_freed_memory
+from tunit.methods.method import Phase
+from tunit.methods.registry import method_of
 from tunit.networks import convolution, filter_response, instance_norm
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
 from tunit.training.state import new_state
-from tunit.training.step import Phase
-from tunit.training.steps import take_step
 
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
 # Preset or base, image size, batch size, phase; r1_every of the presets for CPUs is 16, of the paper 1.
@@ -92,7 +92,7 @@ def measure(base: str, size: int, number: int, phase: Phase, repeats: int) -> di
             for name in without:
                 stack.enter_context(PIECES[name]())
             began = time.process_time()
-            take_step(state, batch, permutation, phase, config)
+            method_of(config).step(state, batch, permutation, phase, config)
             return time.process_time() - began
 
     seconds(), seconds("anything in C")

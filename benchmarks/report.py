@@ -17,7 +17,7 @@ from tunit.config import read_config
 from tunit.data.creatures import write_creatures
 from tunit.data.pack import pack_pictures
 from tunit.data.settings import pack_settings
-from tunit.networks.model_file import save_model
+from tunit.methods.model_file import save_model
 from tunit.report.write import write_report
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder, begin_run

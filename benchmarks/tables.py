@@ -21,10 +21,10 @@ from tunit.experiments.pictures import Split
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE
 from tunit.experiments.tables import TABLES
+from tunit.methods.registry import method_of
 from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
-from tunit.training.steps import take_step
 
 PICTURES = 256
 
@@ -45,7 +45,9 @@ def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> f
         if i == 1:
             began = time.process_time()
         batch = batches.draw(at + i, number, {})
-        take_step(state, batch, batch_permutation(0, i, number), phase_at(at + i, config), config)
+        method_of(config).step(
+            state, batch, batch_permutation(0, i, number), phase_at(at + i, config), config
+        )
     return (time.process_time() - began) / repeats
 
 

@@ -23,21 +23,22 @@ import literal
 from machine import write
 from paired import compare
 from tunit.cli import main as tunit
-from tunit.config import NetworkConfig
+from tunit.config import Config
 from tunit.data.workers import usable_cores
-from tunit.networks.build import build_generator, build_guide
+from tunit.methods.model_file import Model, load_model, save_model
+from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import Generator
-from tunit.networks.model_file import Model, load_model, save_model
 
 
 def untrained(folder: Path, size: int) -> None:
     torch.manual_seed(0)
-    settings = NetworkConfig()
+    config = Config().with_overrides({"image_size": size})
+    settings = config.networks
     styles = torch.randn(settings.domains, settings.style_width)
     sizes = torch.ones(settings.domains, dtype=torch.int64)
-    guide, generator = build_guide(settings).eval(), build_generator(settings, size).eval()
+    guide, generator = TUNIT.guide(config).eval(), TUNIT.generator(config).eval()
     folder.mkdir()
-    save_model(folder, Model(guide, generator, settings, size, "stretch", (255, 255, 255), styles, sizes, 1))
+    save_model(folder, Model(guide, generator, config, styles, sizes, 1))
 
 
 def photographs(folder: Path, number: int) -> None:

@@ -9,13 +9,13 @@ import torch
 
 from tiny_step import config_of, random_batch, random_state
 from tunit.data.batches import Batches
-from tunit.training import candidates
+from tunit.methods import candidates
+from tunit.methods.method import Phase
+from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import state_tensors
 from tunit.training.memory import try_step
 from tunit.training.processes import meeting_of
 from tunit.training.state import new_state
-from tunit.training.step import Phase
-from tunit.training.steps import take_step
 
 BATCH = 6
 # Settings, labels, and how many pictures G and D take at a time.
@@ -34,14 +34,12 @@ CASES = {
 def three_steps(name):
     """The state's tensors, and the losses of every step, after three steps of a case."""
     overrides, y, micro_batch = CASES[name]
-    config = config_of(
-        **overrides, micro_batch=micro_batch, precision="float32"
-    )  # that is, no other than float64
+    config = config_of(**overrides, micro_batch=micro_batch)
     state, losses = random_state(config), {}
     for i in range(3):
         batch, permutation = random_batch(i, list(y))
         phase = Phase(joint=i > 0, generator_average_follows=True, penalise=i % config.losses.r1_every == 0)
-        terms = take_step(state, batch, permutation, phase, config)
+        terms = tunit_step(state, batch, permutation, phase, config)
         losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
     return state_tensors(state) | losses
 
@@ -73,5 +71,5 @@ def share_the_steps(rank, number, folder):
     with meeting_of(rank, number, Path(folder) / "meeting", torch.device("cpu")):
         found = {name: three_steps(name) for name in CASES} | {"chosen head": chosen_head()}
         if rank == 0:  # what one of them tries does not wait for the others
-            try_step(config_of(precision="float32"), torch.device("cpu"), 2)
+            try_step(config_of(), torch.device("cpu"), 2)
         torch.save(found, Path(folder) / f"{rank}.pt")

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from tunit.config import Config, all_fields, find_field, preset_names, read_config
+from tunit.config import Config, all_fields, find_field, preset_names, read_config, section_types
 from tunit.errors import ConfigError
 
 FIELDS = list(all_fields())
 
 
 def value_of(config: Config, name: str) -> Any:
-    return getattr(getattr(config, all_fields()[name][0]), name)
+    return getattr(config.section(all_fields()[name][0]), name)
 
 
 def kind_of(name: str) -> Any:
-    section = type(getattr(Config(), all_fields()[name][0]))
+    section = section_types()[all_fields()[name][0]]
     return typing.get_type_hints(section)[name]
 
 
@@ -37,7 +37,11 @@ def kinds_of(name: str) -> tuple[Any, ...]:
 
 
 def is_number(name: str) -> bool:
-    return str not in kinds_of(name)
+    return not {str, bool} & {*kinds_of(name)}
+
+
+def is_switch(name: str) -> bool:
+    return kinds_of(name) == (bool,)
 
 
 def candidates(name: str) -> list[Any]:
@@ -45,6 +49,8 @@ def candidates(name: str) -> list[Any]:
     low, high, choices = (metadata(name)[k] for k in ("low", "high", "of"))
     if choices:
         return list(choices)
+    if is_switch(name):
+        return [True, False]
     if not is_number(name):
         return [value_of(Config(), name), "cpu", 'odd "text" \\ of\ttabs,\nlines and \x7f, ü, \U0001f600']
     whole = [
@@ -80,7 +86,7 @@ def accepted(name: str, value: Any) -> Config | None:
 
 
 def test_names_are_unique_over_all_sections() -> None:
-    sections = [type(getattr(Config(), f.name)) for f in dataclasses.fields(Config)]
+    sections = section_types().values()
     assert len(FIELDS) == sum(len(dataclasses.fields(section)) for section in sections)
     assert all(metadata(name)["help"] for name in FIELDS)
 
@@ -160,14 +166,22 @@ def test_whole_numbers_take_no_fractions(name: str) -> None:
     refused(name, parts if count == 1 else [(part,) * count for part in parts])
 
 
-@pytest.mark.parametrize("name", [n for n in FIELDS if not is_number(n)])
+@pytest.mark.parametrize("name", [n for n in FIELDS if str in kinds_of(n)])
 def test_text_takes_no_numbers(name: str) -> None:
     refused(name, (3, 0.5, True, None, ["text"]))
 
 
+@pytest.mark.parametrize("name", [n for n in FIELDS if is_switch(n)])
+def test_switches_are_true_or_false_and_take_the_0_and_1_of_earlier_versions(name: str) -> None:
+    for words, expected in (((True, "true", "True", 1, "1"), True), ((False, "false", 0, "0"), False)):
+        for given in words:
+            assert value_of(Config().with_overrides({name: given}), name) is expected
+    refused(name, ("yes", 2, -1, 0.5, 1.0, None, "", [], "truefalse"))
+
+
 @pytest.mark.parametrize("name", [n for n in FIELDS if metadata(n)["of"]])
 def test_choices_name_what_there_is(name: str) -> None:
-    choices = metadata(name)["of"]
+    choices = list(metadata(name)["of"])
     assert value_of(Config(), name) in choices
     misspelt = choices[-1][:-1] + "x"
     with pytest.raises(ConfigError, match=name) as error:
@@ -304,8 +318,12 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_to_toml_holds_every_setting() -> None:
-    table = tomllib.loads(Config().to_toml())
+    """Those of its method and all that methods share; SEMIT reads every section that comes with tunit."""
+    table = tomllib.loads(Config().with_overrides({"method": "semit"}).to_toml())
     assert [name for section in table.values() for name in section] == FIELDS
+    shared = tomllib.loads(Config().to_toml())
+    assert table.keys() - shared.keys() == {"funit", "semit"}
+    assert all(table[section].keys() == values.keys() for section, values in shared.items())
 
 
 def test_a_file_holds_only_its_differences(tmp_path: Path) -> None:

@@ -7,19 +7,24 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunit.config import NetworkConfig
-from tunit.networks.build import build_generator, build_guide
-from tunit.networks.model_file import Model, save_model
+from tunit.config import Config
+from tunit.methods.model_file import Model, save_model
+from tunit.methods.tunit import TUNIT
 
 SIZE, DOMAINS, WIDTH = 32, 3, 8
 
 
 def tiny_model(fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Model:
     torch.manual_seed(0)
-    settings = NetworkConfig(
-        domains=DOMAINS, style_width=WIDTH, guide_width=4, generator_width=4, head_std=1.0
-    )
-    guide, generator = build_guide(settings).eval(), build_generator(settings, SIZE).eval()
+    sizes_of = {
+        "domains": DOMAINS,
+        "style_width": WIDTH,
+        "guide_width": 4,
+        "generator_width": 4,
+        "head_std": 1.0,
+    }
+    config = Config().with_overrides({"image_size": SIZE, "fit": fit} | sizes_of)
+    guide, generator = TUNIT.guide(config).eval(), TUNIT.generator(config).eval()
     with torch.no_grad():
         guide.style_head.weight *= 300  # styles that differ visibly
         usual = guide(torch.cat([to_input(noise(seed)) for seed in range(100, 140)])).logits
@@ -27,7 +32,7 @@ def tiny_model(fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Mode
         guide.domain_head.bias -= (usual / usual.std(0)).mean(0)  # all domains are met
     styles = torch.randn(DOMAINS, WIDTH) * (torch.tensor(sizes)[:, None] > 0)
     counts = torch.tensor(sizes, dtype=torch.int64)
-    return Model(guide, generator, settings, SIZE, fit, (255, 255, 255), styles, counts, step=7)
+    return Model(guide, generator, config, styles, counts, step=7)
 
 
 def save_tiny(folder: Path, fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Model:

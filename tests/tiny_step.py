@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tunit.config import Config
 from tunit.data.batches import Batch, make_batch
-from tunit.training.state import TrainingState, new_state
+from tunit.methods.state import TrainingState
+from tunit.training.state import new_state
 
 SMALL = {
     "image_size": 32,
@@ -26,6 +27,7 @@ SMALL = {
     # At the paper's 0.07 the codes of a fresh E hardly differ: more of the style loss shows at 0.02.
     "temperature": 0.02,
     "head_std": 0.3,
+    "precision": "float32",  # that is, as the tensors are
 }
 
 

@@ -19,14 +19,19 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from tunit.config_methods import FORMER_SECTIONS, RENAMED, method_sections
 from tunit.config_sections import (
+    METHODS,
     AugmentConfig,
     DataConfig,
+    FunitConfig,
     LossConfig,
+    MethodConfig,
     NetworkConfig,
     OptimiserConfig,
     RunConfig,
     ScheduleConfig,
+    SemitConfig,
 )
 from tunit.errors import ConfigError
 from tunit.paths import home
@@ -35,11 +40,14 @@ __all__ = [
     "AugmentConfig",
     "Config",
     "DataConfig",
+    "FunitConfig",
     "LossConfig",
+    "MethodConfig",
     "NetworkConfig",
     "OptimiserConfig",
     "RunConfig",
     "ScheduleConfig",
+    "SemitConfig",
     "all_fields",
     "file_settings",
     "find_field",
@@ -49,10 +57,18 @@ __all__ = [
 ]
 
 
+S = typing.TypeVar("S")
+
+
 @dataclass(frozen=True)
 class Config:
-    """All settings of a training run, by section."""
+    """All settings of a training run, by section.
 
+    The sections of single methods, such as [semit], are in `own` where they differ from their defaults; `of` and
+    `section` find them.
+    """
+
+    method: MethodConfig = field(default_factory=MethodConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     networks: NetworkConfig = field(default_factory=NetworkConfig)
@@ -60,10 +76,13 @@ class Config:
     optimisers: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    own: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        for section in dataclasses.fields(self):
-            values = getattr(self, section.name)
+        changed = tuple(values for values in self.own if values != type(values)())
+        object.__setattr__(self, "own", changed)
+        for name in section_types():
+            values = self.section(name)
             for f in dataclasses.fields(values):
                 _check_range(f, getattr(values, f.name))
         size = self.data.image_size
@@ -80,6 +99,14 @@ class Config:
             if low > high:
                 raise ConfigError(f"{name} is ({low}, {high}): the first number must not exceed the second")
 
+    def of(self, kind: type[S]) -> S:
+        """A method's own section, by its class."""
+        return next((values for values in self.own if type(values) is kind), kind())
+
+    def section(self, name: str) -> Any:
+        """The settings of a section by its name."""
+        return self.of(method_sections()[name]) if name in method_sections() else getattr(self, name)
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
         """A copy with fields changed by name, in any section; text is read as the field's type.
 
@@ -89,8 +116,11 @@ class Config:
         for name, value in overrides.items():
             section, f = find_field(name)
             changed.setdefault(section, {})[f.name] = _convert(f, value)
-        sections = {s: dataclasses.replace(getattr(self, s), **fields) for s, fields in changed.items()}
-        return dataclasses.replace(self, **sections)
+        sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
+        own = [sections.pop(name) for name in method_sections() if name in sections]
+        kinds = {type(values) for values in own}
+        kept = (values for values in self.own if type(values) not in kinds)
+        return dataclasses.replace(self, **sections, own=(*kept, *own))
 
     def resolved_schedule(self) -> "Config":
         """A copy whose phases are steps, not shares of all steps."""
@@ -102,36 +132,46 @@ class Config:
         )
 
     def to_toml(self) -> str:
-        """All settings as a TOML file that `read_config` reads back."""
+        """All settings as a TOML file that `read_config` reads back.
+
+        Sections of other methods than the config's are left out unless they say something.
+        """
         lines = ["# Every setting of this run, resolved."]
-        for section in dataclasses.fields(self):
-            lines += ["", f"[{section.name}]"]
-            values = getattr(self, section.name)
+        idle = method_sections().keys() - METHODS[self.method.method].keys()
+        for name in section_types():
+            values = self.section(name)
+            if name in idle and values not in self.own:
+                continue
+            lines += ["", f"[{name}]"]
             lines += [
                 f"{f.name} = {_toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)
             ]
         return "\n".join(lines) + "\n"
 
 
+def section_types() -> dict[str, type]:
+    """Every section by its name, those of single methods last."""
+    shared = {f.name: typing.cast(type, f.type) for f in dataclasses.fields(Config) if f.name != "own"}
+    return shared | method_sections()
+
+
 def all_fields() -> dict[str, tuple[str, "dataclasses.Field[Any]"]]:
     """Every setting by its name: (section, field), in order."""
-    found = {}
-    for section in dataclasses.fields(Config):
-        section_type = typing.cast(type, section.type)
-        for f in dataclasses.fields(section_type):
-            found[f.name] = (section.name, f)
-    return found
+    return {f.name: (name, f) for name, kind in section_types().items() for f in dataclasses.fields(kind)}
 
 
 def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
     """The (section, field) of a name, which may be `section.name` and may have - for _.
 
-    Raises ConfigError with the nearest right name.
+    Names and sections of earlier versions are found too. Raises ConfigError with the nearest right name.
     """
     fields = all_fields()
     section, _, bare = name.replace("-", "_").rpartition(".")
-    if bare in fields and section in ("", fields[bare][0]):
-        return fields[bare]
+    newest = RENAMED.get(bare, bare)
+    if newest in fields:
+        found = fields[newest]
+        if section in ("", found[0]) or bare in FORMER_SECTIONS.get(section, ()):
+            return found
     raise ConfigError(f"there is no setting {name!r}{nearest(bare, fields)}")
 
 
@@ -169,8 +209,9 @@ def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
         seen.append(name)
         table = _read_table(name)
         base = table.pop("base", None)
-        values = {f"{section}.{key}": value for section, keys in table.items() for key, value in keys.items()}
-        found = values | found
+        found = {
+            _full(f"{s}.{key}"): value for s, keys in table.items() for key, value in keys.items()
+        } | found
         name = None if base is None else str(base)
     return found
 
@@ -185,7 +226,7 @@ def file_settings(preset: str) -> set[str]:
     read_config(preset)  # checks the chain
     table = _read_table(preset)
     base = table.pop("base", None)
-    own = {f"{section}.{name}" for section, values in table.items() for name in values}
+    own = {_full(f"{section}.{name}") for section, values in table.items() for name in values}
     return own if base is None else own | file_settings(str(base))
 
 
@@ -196,7 +237,7 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     base = table.pop("base", None)
     config = Config() if base is None else _read_chain(str(base), (*seen, preset))
     overrides: dict[str, Any] = {}
-    sections = {f.name for f in dataclasses.fields(Config)}
+    sections = section_types()
     for section, values in table.items():
         if section not in sections or not isinstance(values, dict):
             raise ConfigError(f"{preset}: there is no section {section!r}{nearest(section, sections)}")
@@ -223,6 +264,12 @@ def _read_table(preset: str) -> dict[str, Any]:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
 
 
+def _full(name: str) -> str:
+    """SECTION.NAME as it is now."""
+    section, f = find_field(name)
+    return f"{section}.{f.name}"
+
+
 def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
@@ -230,7 +277,7 @@ def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
             f"{f.name} is {value!r}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
         )
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, str):
+        if isinstance(number, str | bool):
             continue
         finite = -math.inf < number < math.inf
         if not finite or (low is not None and number < low) or (high is not None and number > high):
@@ -253,6 +300,8 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
             whole = re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, int)
             return _scalar(int if whole else float, value)
         return _scalar(kind, value)
+    except KeyError:
+        raise ConfigError(f"{f.name} is {value!r}: take true or false") from None
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{f.name} is {value!r}, which does not read as {_kind_name(kind)} ({error})"
@@ -260,6 +309,8 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
 
 
 def _scalar(kind: type, value: Any) -> Any:
+    if kind is bool:  # 0 and 1 are of earlier versions
+        return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise ValueError(f"it is of type {type(value).__name__}")
     if kind is int and isinstance(value, float):
@@ -276,8 +327,7 @@ def _kind_name(kind: Any) -> str:
 
 
 def _section_of(name: str) -> Any:
-    section = all_fields()[name][0]
-    return next(f.type for f in dataclasses.fields(Config) if f.name == section)
+    return section_types()[all_fields()[name][0]]
 
 
 def _toml_value(value: Any) -> str:
@@ -286,4 +336,6 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         # JSON escapes as TOML does, but for the delete character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value)

@@ -7,8 +7,12 @@ from typing import Any
 def setting(
     default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
 ) -> Any:
-    """A config field: its default, a line of help, its range (ends included) or its choices."""
-    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": tuple(of)})
+    """A config field: its default, a line of help, its range (ends included) or its choices.
+
+    of: a dict is taken as it stands, for its keys may become more.
+    """
+    choices = of if isinstance(of, dict) else tuple(of)
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": choices})
 
 
 # Far beyond what anybody trains with, and within what PyTorch, NumPy and memory take without a crash.
@@ -95,14 +99,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Kind and sizes of E, G and D."""
+    """Sizes of E, G and D."""
 
-    architecture: str = setting(
-        "tunit",
-        "tunit, or a baseline: funit, with a class encoder for E, patches for D, and labels for all pictures; "
-        "semit, which is funit for few labels, with octave convolutions in G",
-        of=("tunit", "funit", "semit"),
-    )
     domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1, high=100_000)
     style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
     guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
@@ -126,9 +124,6 @@ class NetworkConfig:
         "base width w of D; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)",
         low=0,
         high=WIDEST,
-    )
-    octave_share: float = setting(
-        0.5, "semit: share of G's channels at the low frequency; 0 is funit's G", low=0, high=1
     )
 
 
@@ -162,34 +157,6 @@ class LossConfig:
     r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
     r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1, high=MOST)
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
-    # Used by the baselines alone, whose G halves the sum of its two adversarial terms.
-    funit_adversarial_factor: float = setting(
-        0.5,
-        "funit, semit: factor on G's adversarial terms, one of the translation, one of the reconstruction",
-        low=0,
-    )
-    feature_matching_weight: float = setting(
-        1.0, "funit, semit: weight of the matching of D's features, averaged over space", low=0
-    )
-    # Used by the SEMIT baseline alone (docs/baselines.md says where each comes from).
-    pseudo_label_weight: float = setting(
-        1.0,
-        "semit: weight of the classifier's divergence from the soft labels, in its loss and theirs",
-        low=0,
-    )
-    compatibility_weight: float = setting(
-        0.3, "semit: weight of the soft labels' cross-entropy to what they were at first", low=0
-    )
-    prediction_entropy_weight: float = setting(
-        0.4, "semit: weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
-    )
-    soft_label_rate: float = setting(
-        1.0, "semit: gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
-    )
-    cycle_weight: float = setting(0.1, "semit: weight of the cycle consistency", low=0)
-    content_entropy_weight: float = setting(
-        0.1, "semit: weight of the entropy of the class as read from content codes, which G raises", low=0
-    )
 
 
 @dataclass(frozen=True)
@@ -229,7 +196,6 @@ class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
     seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
-    guide_from: str = setting("", "run whose trained E a new run begins with")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     micro_batch: int = setting(
@@ -245,14 +211,11 @@ class RunConfig:
         low=0,
         high=256,
     )
-    compile: int = setting(
-        0, "1 lets torch.compile make E and G faster; it takes minutes before the first step", low=0, high=1
+    compile: bool = setting(
+        False, "let torch.compile make the networks faster; it takes minutes before the first step"
     )
-    checkpoint_activations: int = setting(
-        0,
-        "1 computes activations of G and D again instead of keeping them: less memory, more time",
-        low=0,
-        high=1,
+    checkpoint_activations: bool = setting(
+        False, "compute activations of G and D again instead of keeping them: less memory, more time"
     )
     workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0, high=256)
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1, high=MOST)
@@ -261,3 +224,62 @@ class RunConfig:
     )
     checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1, high=MOST)
+
+
+@dataclass(frozen=True)
+class FunitConfig:
+    """The losses of the FUNIT baseline, which are SEMIT's too."""
+
+    funit_adversarial_factor: float = setting(
+        0.5, "factor on G's two adversarial terms, of the translation and of the reconstruction", low=0
+    )
+    feature_matching_weight: float = setting(
+        1.0, "weight of the matching of D's features, averaged over space", low=0
+    )
+
+
+@dataclass(frozen=True)
+class SemitConfig:
+    """The SEMIT baseline (docs/baselines.md says where each value comes from)."""
+
+    octave_share: float = setting(
+        0.5, "share of G's channels at the low frequency; 0 is FUNIT's G", low=0, high=1
+    )
+    pseudo_label_weight: float = setting(
+        1.0, "weight of the classifier's divergence from the soft labels, in its loss and theirs", low=0
+    )
+    compatibility_weight: float = setting(
+        0.3, "weight of the soft labels' cross-entropy to what they were at first", low=0
+    )
+    prediction_entropy_weight: float = setting(
+        0.4, "weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
+    )
+    soft_label_rate: float = setting(
+        1.0, "gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
+    )
+    cycle_weight: float = setting(0.1, "weight of the cycle consistency", low=0)
+    content_entropy_weight: float = setting(
+        0.1, "weight of the entropy of the class as read from content codes, which G raises", low=0
+    )
+
+
+# Every method by name, with the sections that it reads beyond those of all: section -> its settings. The methods
+# themselves are in tunit.methods; their settings stand here, for `tunit train --help` must not wait for torch.
+METHODS: dict[str, dict[str, type]] = {
+    "tunit": {},
+    "funit": {"funit": FunitConfig},
+    "semit": {"funit": FunitConfig, "semit": SemitConfig},
+}
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Which method trains, and what it begins with."""
+
+    method: str = setting(
+        "tunit",
+        "tunit, or a baseline: funit, with a class encoder for E, patches for D, and labels for all pictures; "
+        "semit, which is funit for few labels, with octave convolutions in G",
+        of=METHODS,
+    )
+    guide_from: str = setting("", "run whose trained E a new run begins with")

@@ -27,7 +27,8 @@ from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
 from tunit.files import write_text
 from tunit.machine import choose_device
-from tunit.networks.model_file import Model, load_model
+from tunit.methods.model_file import Model, load_model
+from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.report.write import write_report
 from tunit.training.launch import start_run
@@ -35,7 +36,6 @@ from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
-from tunit.training.steps import take_step
 
 PICTURES = 1800
 TEST_PAIRS = 300
@@ -171,7 +171,7 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
     seconds = []
     for i in range(repeats + 2):
         began = time.perf_counter()
-        terms = take_step(state, batch, permutation, phase_at(step + i, config), config)
+        terms = method_of(config).step(state, batch, permutation, phase_at(step + i, config), config)
         next(iter(terms.values())).item()  # wait for the device
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds[2:])

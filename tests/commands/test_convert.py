@@ -11,12 +11,12 @@ from tunit.commands import convert
 from tunit.config import Config
 from tunit.data.batches import make_batch
 from tunit.errors import RunError
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
+from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import phase_at
 from tunit.training.state import new_state
-from tunit.training.step import train_step
 
 
 def tunit_convert(*arguments):
@@ -110,7 +110,7 @@ def test_training_goes_on(tmp_path, released, content):
     phase = phase_at(state.step, config)
     assert phase.joint
     assert phase.generator_average_follows
-    terms = train_step(state, batch, torch.randperm(4), phase, config.losses, average_decay=0.999)
+    terms = tunit_step(state, batch, torch.randperm(4), phase, config)
     assert all(torch.isfinite(v) for v in terms.values())
     assert state.step == 70_001
     moments = state_tensors(state)

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from tunit import native
 from tunit.config import Config, preset_names, read_config
 from tunit.data.batches import make_batch
+from tunit.methods.method import Phase
+from tunit.methods.state import Optimisers
+from tunit.methods.tunit import tunit_step
 from tunit.networks import filter_response, instance_norm, winograd
-from tunit.training.state import Optimisers, new_state
-from tunit.training.step import Phase
-from tunit.training.steps import take_step
+from tunit.training.state import new_state
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -147,7 +148,7 @@ def one_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     x, x_plus = draw(number, 3, size, size).tanh(), draw(number, 3, size, size + 1)[..., 1:].tanh()
     y = torch.arange(number) if config.data.labels != "none" else torch.full((number,), -1)
     batch = make_batch(x, x_plus, y, torch.arange(number))
-    terms = take_step(state, batch, torch.arange(number).flip(0), Phase(True, True, True), config)
+    terms = tunit_step(state, batch, torch.arange(number).flip(0), Phase(True, True, True), config)
     after = {name: weights_of(n) for name, n in state.networks.named().items()}
     return terms, {name: after[name] - before[name] for name in after}
 

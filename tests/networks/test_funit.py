@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.config import NetworkConfig
-from tunit.networks.build import build_discriminator, build_generator, build_guide
+from tunit.config import Config
+from tunit.methods.funit import FUNIT
+from tunit.methods.model_file import Model, load_model, save_model
 from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
-from tunit.networks.model_file import Model, load_model, save_model
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -238,12 +238,14 @@ def test_initialisation() -> None:
 
 
 def test_the_config_builds_them() -> None:
-    settings = NetworkConfig(architecture="funit", domains=3, style_width=5, guide_width=2)
+    config = Config().with_overrides(
+        {"method": "funit", "domains": 3, "style_width": 5, "guide_width": 2, "image_size": 256}
+    )
     with torch.device("meta"):
         networks = (
-            build_guide(settings),
-            build_generator(settings, 256),
-            build_discriminator(settings, 256),
+            FUNIT.guide(config),
+            FUNIT.generator(config),
+            FUNIT.discriminator(config),
         )
     assert [type(n) for n in networks] == [ClassEncoder, FunitGenerator, PatchDiscriminator]
     assert networks[0].stem.out_channels == 2
@@ -252,12 +254,19 @@ def test_the_config_builds_them() -> None:
 
 def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
     torch.manual_seed(0)
-    settings = NetworkConfig(architecture="funit", domains=2, style_width=5, guide_width=2, generator_width=2)
-    guide, generator = build_guide(settings).eval(), build_generator(settings, 32).eval()
-    styles, sizes = torch.randn(2, 5), torch.tensor([3, 4])
-    save_model(
-        tmp_path, Model(guide, generator, settings, 32, "stretch", (255, 255, 255), styles, sizes, step=1)
+    config = Config().with_overrides(
+        {
+            "method": "funit",
+            "domains": 2,
+            "style_width": 5,
+            "guide_width": 2,
+            "generator_width": 2,
+            "image_size": 32,
+        }
     )
+    guide, generator = FUNIT.guide(config).eval(), FUNIT.generator(config).eval()
+    styles, sizes = torch.randn(2, 5), torch.tensor([3, 4])
+    save_model(tmp_path, Model(guide, generator, config, styles, sizes, step=1))
     assert type(load_model(tmp_path).generator) is FunitGenerator
     translator = Translator.load(tmp_path, device="cpu")
     x = torch.rand(2, 3, 32, 32) * 2 - 1

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.config import NetworkConfig
-from tunit.networks.build import build_discriminator, build_generator, build_guide
+from tunit.config import Config
+from tunit.methods.model_file import Model, load_model, save_model
+from tunit.methods.semit import SEMIT
 from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
-from tunit.networks.model_file import Model, load_model, save_model
 from tunit.networks.semit import (
     OctaveConv2d,
     OctaveGenerator,
@@ -322,10 +322,19 @@ def test_style_and_logits_are_float32_under_autocast() -> None:
 
 
 def test_the_config_builds_them() -> None:
-    settings = NetworkConfig(architecture="semit", domains=3, style_width=5, guide_width=2, octave_share=0.25)
+    config = Config().with_overrides(
+        {
+            "method": "semit",
+            "domains": 3,
+            "style_width": 5,
+            "guide_width": 2,
+            "octave_share": 0.25,
+            "image_size": 256,
+        }
+    )
     with torch.device("meta"):
-        guide, generator = build_guide(settings), build_generator(settings, 256)
-        discriminator = build_discriminator(settings, 256)
+        guide, generator = SEMIT.guide(config), SEMIT.generator(config)
+        discriminator = SEMIT.discriminator(config)
     assert [type(n) for n in (guide, generator, discriminator)] == [
         SemitEncoder,
         OctaveGenerator,
@@ -338,14 +347,21 @@ def test_the_config_builds_them() -> None:
 
 def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
     torch.manual_seed(0)
-    settings = NetworkConfig(architecture="semit", domains=3, style_width=5, guide_width=2, generator_width=2)
-    guide, generator = build_guide(settings).eval(), build_generator(settings, 32).eval()
+    config = Config().with_overrides(
+        {
+            "method": "semit",
+            "domains": 3,
+            "style_width": 5,
+            "guide_width": 2,
+            "generator_width": 2,
+            "image_size": 32,
+        }
+    )
+    guide, generator = SEMIT.guide(config).eval(), SEMIT.generator(config).eval()
     for a, b in pairwise(guide.classifier):  # logits that differ visibly
         nn.init.normal_((a if isinstance(a, nn.Linear) else b).weight)
     styles, sizes = torch.randn(3, 5), torch.tensor([3, 4, 5])
-    save_model(
-        tmp_path, Model(guide, generator, settings, 32, "stretch", (255, 255, 255), styles, sizes, step=1)
-    )
+    save_model(tmp_path, Model(guide, generator, config, styles, sizes, step=1))
     assert type(load_model(tmp_path).generator) is OctaveGenerator
     translator = Translator.load(tmp_path, device="cpu")
     x = torch.rand(6, 3, 32, 32) * 2 - 1

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit import native
+from tunit.methods.losses import r1_penalty
 from tunit.networks.gradients import gradients_of_inputs_only
 from tunit.networks.layers import Conv3x3
 from tunit.networks.winograd import convolve, is_worth_it
-from tunit.training.losses import r1_penalty
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

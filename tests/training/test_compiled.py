@@ -6,10 +6,11 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batches import make_batch
-from tunit.training.compiled import compile_networks
-from tunit.training.state import TrainingState, new_state
-from tunit.training.step import Phase
-from tunit.training.steps import take_step
+from tunit.methods.method import Phase
+from tunit.methods.state import TrainingState
+from tunit.methods.tunit import TUNIT, tunit_step
+from tunit.training.compiled import compile_parts
+from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -23,12 +24,12 @@ def trained(*, compiled: bool) -> TrainingState:
         network.double()
     state.queue = state.queue.double()
     if compiled:
-        compile_networks(state.networks, CPU, backend="aot_eager")
+        compile_parts(TUNIT.compiled_parts(state.networks), CPU, backend="aot_eager")
     generator = torch.Generator().manual_seed(0)
     for i in range(2):
         x = torch.rand(4, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
         batch = make_batch(x, x.flip(3), torch.full((4,), -1))
-        take_step(state, batch, torch.arange(4).flip(0), Phase(True, True, penalise=i == 0), config)
+        tunit_step(state, batch, torch.arange(4).flip(0), Phase(True, True, penalise=i == 0), config)
     return state
 
 

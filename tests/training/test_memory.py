@@ -1,5 +1,7 @@
 """Memory: which batch fits, what is said when none does, and activations computed again to the same results."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,7 +10,10 @@ from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.batches import make_batch
 from tunit.machine import is_out_of_memory
-from tunit.training import memory, steps
+from tunit.methods import registry
+from tunit.methods.method import Phase
+from tunit.methods.tunit import TUNIT, tunit_step
+from tunit.training import memory
 from tunit.training.memory import (
     KeptMemory,
     checkpoint_activations,
@@ -18,7 +23,6 @@ from tunit.training.memory import (
     step_bytes,
 )
 from tunit.training.state import new_state
-from tunit.training.step import Phase, train_step
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,7 +79,7 @@ def test_processes_of_a_processor_share_its_memory(monkeypatch):
 
 def test_activations_computed_again_need_less():
     config = tiny_config(image_size=64)
-    again = config.with_overrides({"checkpoint_activations": 1})
+    again = config.with_overrides({"checkpoint_activations": True})
     assert step_bytes(again, 4) < step_bytes(config, 4)
     grows, grows_again = (step_bytes(each, 4) - step_bytes(each, 2) for each in (config, again))
     assert grows_again < 0.6 * grows
@@ -104,24 +108,23 @@ def trained(config, again):
         network.double()
     state.queue = state.queue.double()
     if again:
-        checkpoint_activations(state.networks)
+        checkpoint_activations(TUNIT.recomputed_parts(state.networks))
     torch.manual_seed(0)
     for _ in range(3):
         x = torch.rand(4, 3, 32, 32, dtype=torch.float64) * 2 - 1
-        train_step(
+        tunit_step(
             state,
             make_batch(x, x.flip(3), torch.full((4,), -1)),
             torch.tensor([2, 3, 1, 0]),
             Phase(joint=True, generator_average_follows=True, penalise=True),
-            config.losses,
-            average_decay=0.9,
+            config,
         )
     return state
 
 
 @pytest.mark.parametrize("adversarial_trains", ["generator and guide", "generator"])
 def test_activations_computed_again_give_the_same_weights_through_r1_too(adversarial_trains):
-    config = tiny_config(adversarial_trains=adversarial_trains, r1_weight=10.0)
+    config = tiny_config(adversarial_trains=adversarial_trains, r1_weight=10.0, average_decay=0.9)
     kept, again = trained(config, False).networks.named(), trained(config, True).networks.named()
     fresh = new_state(config, CPU).networks.named()
     for name, network in kept.items():
@@ -139,12 +142,12 @@ def test_activations_computed_again_give_the_same_weights_through_r1_too(adversa
 def out_of_memory_beyond(monkeypatch, room):
     """As if steps of more than `room` pictures ran out of memory."""
 
-    def step(state, batch, *rest, **options):
+    def step(state, batch, *rest):
         if len(batch.x) > room:
             raise torch.OutOfMemoryError("out of memory: tried to allocate 20.00 GiB")
-        return train_step(state, batch, *rest, **options)
+        return tunit_step(state, batch, *rest)
 
-    monkeypatch.setitem(steps.STEPS, "tunit", step)
+    monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
     monkeypatch.setattr(memory, "fits_in", lambda config, device: lambda size: size <= room)
 
 
@@ -158,7 +161,7 @@ def test_running_out_of_memory_is_one_sentence_that_names_a_batch_that_fits(tmp_
     assert err.startswith(
         "tunit: a step of 8 pictures does not fit the memory of cpu: train anew with --batch-size 2"
     )
-    assert "go on with --resume and --micro-batch 2 or --checkpoint-activations 1" in err
+    assert "go on with --resume and --micro-batch 2 or --checkpoint-activations true" in err
     assert len(err.splitlines()) == 1
     assert main([*words, "--overwrite", "--batch", "auto"]) == 0
     assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
@@ -170,6 +173,6 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setitem(steps.STEPS, "tunit", broken)
+    monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=broken))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", tiny_config(), quiet=True)

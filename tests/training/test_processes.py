@@ -165,7 +165,7 @@ def test_where_an_exchange_waits_for_ever_the_first_is_ended(monkeypatch, capfd,
         ({"batch_size": 5}, "batch_size is 5, which 2 processes cannot share evenly: take a multiple of 2"),
         ({"guide_only_batch_size": 7}, "guide_only_batch_size is 7"),
         ({"compile": 1}, "leave out --compile"),
-        ({"architecture": "funit"}, "architecture 'funit' trains in one"),
+        ({"method": "funit"}, "method 'funit' trains in one"),
         ({"device": "cuda"}, "torch sees 0 GPUs"),
     ],
 )

@@ -12,8 +12,8 @@ from tiny_run import STEPS, tiny_config, write_pictures
 from tunit import native
 from tunit.config import preset_names, read_config
 from tunit.errors import DataError, TrainingError
-from tunit.networks.model_file import load_model
-from tunit.training import step as step_module
+from tunit.methods import tunit as step_module
+from tunit.methods.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
 

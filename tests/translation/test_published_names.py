@@ -1,12 +1,14 @@
 """The release's names, their order and their shapes, by rule, against its own list and against a second account."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from golden import GOLDEN, shapes
 from released import all_shapes
-from tunit.config import NetworkConfig
-from tunit.networks.build import build_discriminator, build_generator, build_guide
+from tunit.config import Config, NetworkConfig
+from tunit.methods.tunit import TUNIT
 from tunit.networks.guide import Guide
 from tunit.translation.published_names import (
     is_adain_statistic,
@@ -17,11 +19,12 @@ from tunit.translation.published_names import (
 
 
 def networks(size, settings):
+    config = replace(Config(), networks=settings).with_overrides({"image_size": size})
     with torch.device("meta"):  # names and shapes need no values
         return {
-            "C": build_guide(settings),
-            "D": build_discriminator(settings, size),
-            "G": build_generator(settings, size),
+            "C": TUNIT.guide(config),
+            "D": TUNIT.discriminator(config),
+            "G": TUNIT.generator(config),
         }
 
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     paper = Config()
     for name, (section, _) in all_fields().items():
-        ours, theirs = getattr(getattr(config, section), name), getattr(getattr(paper, section), name)
+        ours, theirs = getattr(config.section(section), name), getattr(paper.section(section), name)
         if ours != theirs:
             show(f"{section}.{name}: {ours} (paper: {theirs})")
     return 0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from tunit.printing import remark, show
 
 if TYPE_CHECKING:
+    from tunit.methods.state import TrainingState
     from tunit.training.run_folder import RunFolder
-    from tunit.training.state import TrainingState
     from tunit.translation.published import Imported
 
 HELP = "released checkpoints to runs, and back"
@@ -145,7 +145,7 @@ def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState")
     """For inference: the averages. Which style each domain has is unknown until pictures are seen."""
     import torch
 
-    from tunit.networks.model_file import Model, save_model
+    from tunit.methods.model_file import Model, save_model
 
     config = imported.config
     networks = config.networks
@@ -154,10 +154,7 @@ def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState")
         Model(
             state.networks.guide_average,
             state.networks.generator_average,
-            networks,
-            config.data.image_size,
-            config.data.fit,
-            config.data.background,
+            config,
             domain_styles=torch.zeros(networks.domains, networks.style_width),
             domain_sizes=torch.zeros(networks.domains, dtype=torch.int64),
             step=state.step,
@@ -171,6 +168,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     from tunit.destination import check_file
     from tunit.errors import RunError
     from tunit.files import writable
+    from tunit.methods.registry import method_of
     from tunit.training.checkpoint import load_newest, state_tensors
     from tunit.training.run_folder import RunFolder
     from tunit.training.state import new_state
@@ -185,9 +183,9 @@ def _to_published(args: argparse.Namespace) -> list[str]:
         raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
     run = RunFolder(args.source)
     config = run.read_config()
-    if config.networks.architecture != "tunit":
+    if not method_of(config).in_release:
         raise RunError(
-            f"{run.path} is of architecture '{config.networks.architecture}', and the release reads 'tunit' alone: "
+            f"{run.path} is of method '{config.method.method}', for which the release has no checkpoints: "
             "keep it as a run"
         )
     check_file(args.out)

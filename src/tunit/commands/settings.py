@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tunit.config import all_fields
+from tunit.config_methods import RENAMED
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -14,16 +15,20 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         group = groups.setdefault(section, parser.add_argument_group(f"settings: {section}"))
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
-        group.add_argument(
-            "--" + name.replace("_", "-"),
-            dest=f"set_{name}",
-            default=argparse.SUPPRESS,
-            nargs=len(values) if len(values) > 1 else None,
-            metavar="VALUE",
-            help=f"{field.metadata['help']}{choices} [paper: {' '.join(map(str, values))}]".replace(
-                "%", "%%"
-            ),
-        )
+        # A switch may stand alone, and takes true or false (or 1 or 0, as in earlier versions).
+        switch = isinstance(field.default, bool)
+        default = str(field.default).lower() if switch else " ".join(map(str, values))
+        options: dict[str, Any] = {
+            "dest": f"set_{name}",
+            "default": argparse.SUPPRESS,
+            "nargs": "?" if switch else len(values) if len(values) > 1 else None,
+            "const": "true" if switch else None,
+            "metavar": "VALUE",
+        }
+        words = f"{field.metadata['help']}{choices} [paper: {default}]".replace("%", "%%")
+        group.add_argument("--" + name.replace("_", "-"), help=words, **options)
+        for former in (old for old, new in RENAMED.items() if new == name):
+            group.add_argument("--" + former.replace("_", "-"), help=argparse.SUPPRESS, **options)
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

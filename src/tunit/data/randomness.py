@@ -4,9 +4,22 @@ This is what makes resuming exact: there is no generator whose state could be lo
 """
 
 import zlib
+from enum import IntEnum
 
 import numpy as np
 import torch
+
+
+class Draws(IntEnum):
+    """Where the counters of batches begin that are drawn for something else than a step of training.
+
+    A training's step is its own counter, from 0; these begin far past the steps of any schedule, and apart from each
+    other, so that no draw repeats another. Counter i of a purpose is `Draws.PURPOSE + i`.
+    """
+
+    FIRST_KEYS = 2**40  # fill the key queue of a fresh run
+    CANDIDATES = 2**41  # judge E's candidate domain heads
+    TWO_VIEWS = 2**42  # tell how steady domains are, for a report
 
 
 def seed_of(seed: int, purpose: str, counter: int) -> int:

@@ -16,11 +16,11 @@ from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.inputs import labelled, pack_held, square_settings, training_pictures
 from tunit.evaluation.intervals import Figure
 from tunit.files import write_text
-from tunit.networks.model_file import Model, save_model
+from tunit.methods.model_file import Model, save_model
+from tunit.methods.state import TrainingState
 from tunit.printing import remark
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
-from tunit.training.state import TrainingState
 
 BEST = "best"  # folder in the run: a model that `tunit translate` and the others take like the run itself
 SCORES = ("mFID", "FID of all")  # by which models are compared, the first one that could be measured

@@ -25,7 +25,7 @@ from tunit.evaluation.intervals import Figure, mean_figure
 from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, random_pairing, translated
 from tunit.evaluation.truth import TruthTest, translation_error
 from tunit.evaluation.yardstick import Yardstick
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]

@@ -13,7 +13,7 @@ from tunit.data.pack import PackSettings, open_packed, pack_pictures
 from tunit.data.sources import LABEL_MODES, LabelMode, find_pictures, kind_of
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.evaluate import Labelled
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 
 AUTO = "auto"
 

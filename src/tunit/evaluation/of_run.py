@@ -25,7 +25,7 @@ from tunit.evaluation.inputs import (
 from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
 from tunit.paths import home
 
 FOLDER, RESULT = "evaluation", "evaluation.json"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tunit.data.augment import to_float, to_uint8
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 
 BATCH = 64
 Integers = NDArray[np.int64]

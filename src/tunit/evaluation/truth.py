@@ -15,7 +15,7 @@ from tunit.data.creatures import (
     read_creatures,
     sample_creatures,
 )
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 
 TABLE = "factors.csv"
 MOST_PAIRS = 300

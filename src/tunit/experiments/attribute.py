@@ -12,7 +12,7 @@ from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.experiments.pictures import Split
 from tunit.experiments.tables import CONTENT, TARGET
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 from tunit.translation.translator import Translator
 
 PICTURE = "attribute.png"

@@ -19,7 +19,8 @@ from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_p
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE, Experiment, Table, chosen
 from tunit.files import write_text
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
+from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
@@ -101,8 +102,8 @@ def _measured(
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
     if row.labels != NONE and not row.few_labels:
         figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
-    elif config.networks.architecture == "funit":
-        figures.pop("accuracy", None)  # it is told the classes and learns none
+    elif not method_of(config).finds_domains:
+        figures.pop("accuracy", None)
     if row.strengths:
         classes = plan.classes or tuple(split.classes)
         figures |= attribute_figures(folder / "run", split, (classes[0], classes[1]), row.strengths)

@@ -15,7 +15,7 @@ from tunit.evaluation.protocol import guidance_of
 from tunit.experiments.pictures import CLASS, Split, path_of_names
 from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
 from tunit.machine import choose_device
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
 
 RESTARTS = 10  # of k-means, as scikit-learn recommends for it
 

@@ -61,7 +61,15 @@ def _as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     return F.linear(pixels, kernels, convolution.bias)[:, :, None, None]
 
 
-class Discriminator(nn.Module):
+class DomainDiscriminator(nn.Module):
+    """What every D is: it judges pictures (B, 3, S, S) in [-1, 1], each as one of its own domain."""
+
+    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+        """D_y(x): logits (B,), or of patches (B, h, h), of each picture's own domain y, (B,)."""
+        raise NotImplementedError
+
+
+class Discriminator(DomainDiscriminator):
     """D: pictures (B, 3, S, S) in [-1, 1] to one logit per domain (B, domains).
 
     image_size: a power of two, at least 32. width: base width w; None is the paper's (64, or 32 from 256 px).

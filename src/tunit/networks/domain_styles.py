@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tunit.networks.build import AnyGuide
+from tunit.networks.guide import GuidingNetwork
 
 
 @torch.inference_mode()
 def average_styles(
-    guide: AnyGuide, batches: Iterable[Tensor], labels: Tensor | None = None
+    guide: GuidingNetwork, batches: Iterable[Tensor], labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mean style code of the pictures of each domain, and how many those are.
 
@@ -20,7 +20,7 @@ def average_styles(
     sizes (domains,) int64.
     """
     domains, width = guide.domains, guide.style_width
-    device = guide.style_head.weight.device
+    device = next(guide.parameters()).device
     totals = torch.zeros(domains, width, dtype=torch.float64, device=device)
     sizes = torch.zeros(domains, dtype=torch.int64, device=device)
     done = 0

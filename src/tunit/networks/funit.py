@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.networks.discriminator import WIDEST, ActivationFirstBlock
+from tunit.networks.discriminator import WIDEST, ActivationFirstBlock, DomainDiscriminator
 from tunit.networks.generator import CONTENT_SIZE, Generator
-from tunit.networks.guide import Guidance
+from tunit.networks.guide import Guidance, GuidingNetwork
 from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, initialise_fan_in
 
 WIDTH = 64  # of all three networks, whatever the image size
@@ -28,7 +28,7 @@ PAIRS = 5  # of D's residual blocks, with a pooling between two pairs
 PATCHES = 8  # side of D's map of patches at 128 px and below
 
 
-class ClassEncoder(nn.Module):
+class ClassEncoder(GuidingNetwork):
     """Pictures (B, 3, S, S) in [-1, 1], S at least 32, to style codes (B, style width), in E's place.
 
     It learns no domains, since the baseline is told them: all its domain logits are 0.
@@ -70,7 +70,7 @@ class FunitGenerator(Generator):
         )
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(DomainDiscriminator):
     """D of the baseline: pictures (B, 3, S, S) in [-1, 1] to logits of patches per class (B, domains, h, h).
 
     image_size: a power of two, at least 32; h is 8 up to 128 px, then S / 16. width: base width; None is 64.

@@ -29,12 +29,19 @@ class Guidance(NamedTuple):
     candidate_logits: Tensor | None = None  # (candidates, B, domains) where E has candidate heads
 
 
-class Guide(nn.Module):
+class GuidingNetwork(nn.Module):
+    """What every E is: pictures (B, 3, S, S) in [-1, 1] to their Guidance."""
+
+    domains: int
+    style_width: int
+
+
+class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
     overclusters: size of an auxiliary over-complete clustering head [2]; 0, the paper's value, has none.
     candidate_heads: further domain heads that start elsewhere, as the sub-heads of [2]; the best may take the
-    domain head's place (see training.candidates). 0, the paper's value, has none.
+    domain head's place (see methods.candidates). 0, the paper's value, has none.
     head_std: initial spread of the clustering heads' weights. With the paper's 0.01 every picture starts at the
     same soft assignment and small runs stay at two clusters for long; 0.3 starts from a random partition.
     """

@@ -15,11 +15,11 @@ from tunit.config import Config
 from tunit.data.augment import to_float, to_uint8
 from tunit.data.batches import Batches
 from tunit.data.pack import open_packed
-from tunit.data.randomness import numpy_generator
+from tunit.data.randomness import Draws, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.evaluation.yardstick import Yardstick, measure
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 from tunit.report.findings import Finding, findings, typical_rows
 from tunit.report.look import Integers, Look, Pictures, look_at
 from tunit.training.run_folder import RunFolder
@@ -34,7 +34,6 @@ MOST_GROUPED = (
     1_000  # pictures that trivial answers group, too: random features take a hundredth of a second each
 )
 VIEWED = 512  # pictures in two views, for how steady domains are
-VIEW_STEP = 2**42  # past any schedule: these views are no step's
 
 
 @dataclass(frozen=True)
@@ -254,7 +253,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
     same, cursors = 0, dict[str, int]()
     with torch.inference_mode():
         for i in range(0, number, 64):
-            batch = batches.draw(VIEW_STEP + i, min(64, number - i), cursors)
+            batch = batches.draw(Draws.TWO_VIEWS + i, min(64, number - i), cursors)
             first, second = (model.guide(view).logits.argmax(1) for view in (batch.x, batch.x_plus))
             same += int((first == second).sum())
     return same / number

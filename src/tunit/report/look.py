@@ -12,7 +12,7 @@ from tunit.data.class_folders import class_labels
 from tunit.data.pack import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
 from tunit.evaluation.protocol import guidance_of
-from tunit.networks.model_file import Model
+from tunit.methods.model_file import Model
 
 # Looked at; of a larger set, evenly spread ones. Beyond 64 px fewer, so that a report takes a minute or so on a CPU.
 MOST_PICTURES, FEWEST_PICTURES, MOST_PIXELS = 5_000, 500, 5_000 * 64**2

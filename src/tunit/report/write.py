@@ -6,7 +6,7 @@ import torch
 
 from tunit.destination import check_file
 from tunit.files import writable, write_text
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
 from tunit.paths import home
 from tunit.report.contents import gather
 from tunit.report.page import render

@@ -1,1 +1,1 @@
-"""Losses, the training step, the schedule, the trainer and its run folder."""
+"""The loop: schedule, trainer, checkpoints, several processes, and the folder of a run."""

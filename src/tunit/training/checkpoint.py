@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tunit.errors import RunError
 from tunit.files import writable
+from tunit.methods.state import TrainingState
 from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_tensors, write_tensors
 from tunit.reading import Record, UnreadableError
-from tunit.training.state import TrainingState
 
 FORMAT = 1
 MOST_STEPS = 2**40  # numbers beyond are streams beside the steps
@@ -84,7 +84,7 @@ def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
     """
     networks = state.networks.named()
     expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
-    expected |= {"queue": state.queue} | _soft_labels_of(state)
+    expected |= {"queue": state.queue} | _own_of(state)
     for name, optimiser in state.optimisers.named().items():
         for parameter, weight in networks[name].named_parameters():
             prefix = f"optimiser.{name}.{parameter}."
@@ -102,8 +102,8 @@ def _moments_of(optimiser: torch.optim.Optimizer) -> tuple[str, ...]:
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, soft_labels.*."""
-    tensors = {"queue": state.queue} | _soft_labels_of(state)
+    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, the method's."""
+    tensors = {"queue": state.queue} | _own_of(state)
     networks = state.networks.named()
     for name, network in networks.items():
         tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
@@ -115,9 +115,8 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     return tensors
 
 
-def _soft_labels_of(state: TrainingState) -> dict[str, Tensor]:
-    named = state.soft_labels.named() if state.soft_labels else {}
-    return {f"soft_labels.{name}": tensor for name, tensor in named.items()}
+def _own_of(state: TrainingState) -> dict[str, Tensor]:
+    return state.own.named() if state.own else {}
 
 
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
@@ -142,6 +141,6 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
                 saved["state"][index] = moments
         optimiser.load_state_dict(saved)
     state.queue = tensors["queue"].to(state.queue.device)
-    for name, tensor in _soft_labels_of(state).items():
+    for name, tensor in _own_of(state).items():
         tensor.copy_(tensors[name])
     state.step, state.cursors = int(about["step"]), dict(about["cursors"])

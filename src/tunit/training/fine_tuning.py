@@ -10,19 +10,19 @@ import torch
 
 from tunit.config import Config, find_field
 from tunit.errors import ConfigError
+from tunit.methods.registry import method_of
 from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.run_folder import RunFolder
 from tunit.training.state import new_state
 
-# What weights depend on, all but the number of domains and heads.
+# What weights depend on in every method, all but the number of domains and heads.
 SHAPE = (
     "image_size",
-    "architecture",
+    "method",
     "guide_width",
     "generator_width",
     "discriminator_width",
     "style_width",
-    "octave_share",
 )
 # What goes with the networks where nothing else is said: their heads, and how pictures become their input.
 HEADS = ("domains", "overclusters", "candidate_heads")
@@ -35,7 +35,7 @@ def like(config: Config, origin: Path, said: Collection[str]) -> Config:
     Raises ConfigError where `said` has one that cannot differ, RunError where `origin` is no run.
     """
     theirs = RunFolder(origin).read_config()
-    taken = {name: value_of(theirs, name) for name in (*SHAPE, *HEADS, *INPUT) if name not in said}
+    taken = {name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT) if name not in said}
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config
@@ -44,7 +44,7 @@ def like(config: Config, origin: Path, said: Collection[str]) -> Config:
 def check_shape(config: Config, origin: Path) -> None:
     """Raises ConfigError, naming the settings, where weights of the run `origin` do not fit a config's networks."""
     theirs = RunFolder(origin).read_config()
-    differ = [name for name in SHAPE if value_of(config, name) != value_of(theirs, name)]
+    differ = [name for name in shape_of(theirs) if value_of(config, name) != value_of(theirs, name)]
     if differ:
         settings = ", ".join(f"{name} {value_of(theirs, name)}" for name in differ)
         ours = ", ".join(str(value_of(config, name)) for name in differ)
@@ -53,10 +53,16 @@ def check_shape(config: Config, origin: Path) -> None:
         )
 
 
+def shape_of(config: Config) -> tuple[str, ...]:
+    """The settings that weights of a config's networks depend on."""
+    return (*SHAPE, *method_of(config).network_settings)
+
+
 def value_of(config: Config, name: str) -> object:
     """The value of a setting in its section."""
     section, field = find_field(name)
-    return getattr(getattr(config, section), field.name)
+    value: object = getattr(config.section(section), field.name)
+    return value
 
 
 def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: int) -> dict[str, object]:

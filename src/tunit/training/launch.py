@@ -11,6 +11,8 @@ from tunit.data.settings import pack_settings
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
+from tunit.methods.checks import check_config
+from tunit.methods.state import TrainingState
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
@@ -26,7 +28,6 @@ from tunit.training.run_folder import (
     check_same_pictures,
     write_picture_index,
 )
-from tunit.training.state import TrainingState
 from tunit.training.trainer import Evaluate, Ready, make_ready, train
 
 Progress = Callable[[int, int], None]
@@ -62,7 +63,7 @@ def start_run(
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
         raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
     if start_from is not None:
-        if config.run.guide_from:
+        if config.method.guide_from:
             raise ConfigError("--from and --guide-from are both given: take one of them")
         if config.data.image_size:
             check_shape(config, home(start_from))  # before pictures are packed
@@ -101,6 +102,7 @@ def _resolved(config: Config, source: Path, fit_batch: bool) -> Config:
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
     config = config.resolved_schedule()
+    check_config(config)
     check_processes(config)
     if fit_batch:
         batch = fitting_batch(config, prepare_machine(config))
@@ -207,6 +209,7 @@ def _changed(config: Config, overrides: dict[str, str]) -> Config:
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
     config = resolve_machine(config.with_overrides(overrides))
+    check_config(config)
     check_processes(config)
     return config
 

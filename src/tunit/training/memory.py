@@ -1,6 +1,6 @@
 """What a step needs of memory: the largest batch that fits, and activations computed again instead of kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -12,9 +12,10 @@ from tunit.data.batches import make_batch
 from tunit.distributed import alone
 from tunit.errors import TrainingError
 from tunit.machine import available_bytes, is_out_of_memory
-from tunit.training.state import Networks, TrainingState, new_state
-from tunit.training.step import Phase
-from tunit.training.steps import take_step
+from tunit.methods.method import Labels, Phase
+from tunit.methods.registry import method_of
+from tunit.methods.state import TrainingState
+from tunit.training.state import new_state
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of a processor's available memory that a step may fill
@@ -57,11 +58,11 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
         else f"train anew with --batch-size {found}, which fits"
     )
     # Neither changes what is learnt, so that a run may take them up midway.
-    thrift = []
-    if config.networks.architecture == "tunit" and not config.run.micro_batch:
+    method, thrift = method_of(config), []
+    if method.micro_batches and not config.run.micro_batch:
         thrift.append(f"--micro-batch {found or SMALLEST_BATCH}")
-    if not config.run.checkpoint_activations:
-        thrift.append("--checkpoint-activations 1")
+    if method.recomputed_parts and not config.run.checkpoint_activations:
+        thrift.append("--checkpoint-activations true")
     if thrift:
         remedy += f", or go on with --resume and {' or '.join(thrift)}"
     return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
@@ -109,15 +110,15 @@ def check_memory(config: Config, device: torch.device) -> None:
 
 def try_step(config: Config, device: torch.device, size: int, *, joint: bool = True) -> TrainingState:
     """A fresh state after one joint step with R1 on noise: as much as any step of the size needs."""
-    state = new_state(config, device, size)
-    if config.run.checkpoint_activations:
-        checkpoint_activations(state.networks)
+    state, method = new_state(config, device, size), method_of(config)
+    if config.run.checkpoint_activations and method.recomputed_parts:
+        checkpoint_activations(method.recomputed_parts(state.networks))
     side = config.data.image_size
     x = torch.rand(size, 3, side, side, device=device) * 2 - 1
     y = torch.arange(size) % config.networks.domains
-    unlabelled = config.networks.architecture == "tunit" and config.data.labels == "none"
+    unlabelled = method.labels is Labels.OPTIONAL and config.data.labels == "none"
     with alone():
-        take_step(
+        method.step(
             state,
             make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
             torch.arange(size, device=device).flip(0),
@@ -200,14 +201,12 @@ def _state_bytes(state: TrainingState) -> int:
     return sum(tensor.nbytes for tensor in held)
 
 
-def checkpoint_activations(networks: Networks) -> None:
-    """Let G and D keep no activations inside their parts, but compute them again in the backward pass.
+def checkpoint_activations(parts: Iterable[nn.Module]) -> None:
+    """Let each of `parts` keep no activations inside itself, but compute them again in the backward pass.
 
-    G is parted into its encoder and its decoder, D into its blocks. Results are the same; a step takes about a third
-    longer and much less memory.
+    The method says which parts of G and D these are. Results are the same; a step takes about a third longer and much
+    less memory.
     """
-    discriminator: nn.Module = networks.discriminator
-    parts = [networks.generator.content_encoder, networks.generator.decoder]
-    for part in (*parts, *getattr(discriminator, "blocks", [])):
+    for part in parts:
         # On the object, so that names of weights, and so checkpoints, stay as they are.
         part.forward = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)

@@ -24,6 +24,7 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.data.pack import open_packed
 from tunit.errors import ConfigError, TrainingError, TunitError
+from tunit.methods.registry import method_of
 from tunit.printing import remark
 from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
@@ -41,14 +42,13 @@ def check_processes(config: Config) -> None:
     number = config.run.processes
     if number == 1:
         return
-    if config.networks.architecture != "tunit":
+    if not method_of(config).processes:
         raise ConfigError(
-            f"processes is {number}, but architecture '{config.networks.architecture}' trains in one: "
-            "set --processes 1"
+            f"processes is {number}, but method '{config.method.method}' trains in one: set --processes 1"
         )
     if config.run.compile:
         raise ConfigError(
-            f"processes is {number}, but what is compiled trains in one: leave out --compile, or set --processes 1"
+            f"processes is {number}, but compiled networks train in one: leave out --compile, or set --processes 1"
         )
     for name in ("batch_size", "guide_only_batch_size"):
         size = getattr(config.optimisers, name)

@@ -13,10 +13,10 @@ from tunit.data.galleries import matrix
 from tunit.data.pack import PackedPictures
 from tunit.data.randomness import numpy_generator
 from tunit.files import writable, write_bytes
-from tunit.networks.build import build_generator, build_guide
+from tunit.methods.model_file import Model
+from tunit.methods.registry import method_of
+from tunit.methods.state import TrainingState
 from tunit.networks.domain_styles import average_styles
-from tunit.networks.model_file import Model
-from tunit.training.state import TrainingState
 
 GRID = 8  # sources and references of a sample grid
 STYLES_FROM = 4096  # pictures, at most, that the average styles are taken over
@@ -26,9 +26,8 @@ SMALL, ENLARGE = 64, 2  # grids of pictures up to 64 px are enlarged, to be seen
 
 def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> Model:
     """The averages of E and G as they stand, for inference, with the domains' average style codes."""
-    guide = build_guide(config.networks)
+    guide, generator = method_of(config).guide(config), method_of(config).generator(config)
     guide.load_state_dict(state.networks.guide_average.state_dict())
-    generator = build_generator(config.networks, config.data.image_size)
     generator.load_state_dict(state.networks.generator_average.state_dict())
     device = state.queue.device
     guide.to(device).eval().requires_grad_(False)
@@ -42,10 +41,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     return Model(
         guide,
         generator,
-        config.networks,
-        config.data.image_size,
-        config.data.fit,
-        config.data.background,
+        config,
         styles,
         sizes,
         state.step,

@@ -1,7 +1,7 @@
 """The schedule of section 5: what each step does, as a function of its number alone."""
 
 from tunit.config import Config
-from tunit.training.step import Phase
+from tunit.methods.method import Phase
 
 
 def phase_at(step: int, config: Config) -> Phase:

@@ -8,19 +8,19 @@ import torch
 
 from tunit import native
 from tunit.config import Config
-from tunit.data.augment import to_float
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
-from tunit.distributed import all_gather, as_first, is_first
-from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
+from tunit.distributed import as_first, is_first
+from tunit.errors import DataError, RunError, TrainingError, TunitError
 from tunit.files import UnwritableError
 from tunit.machine import is_out_of_memory
-from tunit.networks.model_file import load_model, save_model
-from tunit.networks.queue import push
+from tunit.methods.checks import check_config, check_labels
+from tunit.methods.model_file import load_model, save_model
+from tunit.methods.registry import method_of
+from tunit.methods.state import TrainingState
 from tunit.paths import home
-from tunit.training.candidates import choose_domain_head
 from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
-from tunit.training.compiled import compile_networks
+from tunit.training.compiled import compile_parts
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
@@ -28,8 +28,7 @@ from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
-from tunit.training.state import TrainingState, new_state
-from tunit.training.steps import take_step
+from tunit.training.state import new_state
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
@@ -78,21 +77,25 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
             f"there are {len(pictures.names)} usable pictures, fewer than the batch size {largest}: "
             "add pictures or lower --batch-size"
         )
-    check_labels(config, pictures)
+    check_config(config)
+    check_labels(config, pictures.labels, pictures.names)
+    method = method_of(config)
     device = prepare_machine(config)
     state = new_state(config, device, len(pictures.names))
-    if config.run.checkpoint_activations:
-        checkpoint_activations(state.networks)
-    if config.run.compile:
-        compile_networks(state.networks, device)
+    if config.run.checkpoint_activations and method.recomputed_parts:
+        checkpoint_activations(method.recomputed_parts(state.networks))
+    if config.run.compile and method.compiled_parts:
+        compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
-    if not checkpoints and config.run.guide_from:
-        adopt_guide(state, home(config.run.guide_from))
+    if not checkpoints and config.method.guide_from:
+        adopt_guide(state, home(config.method.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where it has none
     if not state.cursors:
-        fill_queue(state, batches, config)
+        if method.begin:
+            method.begin(state, batches, config)
+        state.cursors = {"all": 0}
     if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)
@@ -160,44 +163,6 @@ def unwritable(training: Training, error: UnwritableError | OSError) -> Training
     )
 
 
-def check_labels(config: Config, pictures: PackedPictures) -> None:
-    """Refuse labels that the networks have no place for, and what a baseline cannot learn from.
-
-    Raises DataError where labels are too many or missing, ConfigError where a setting contradicts the baseline.
-    """
-    architecture = config.networks.architecture
-    classes, domains = int(pictures.labels.max(initial=-1)) + 1, config.networks.domains
-    if classes > domains:
-        raise DataError(
-            f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
-        )
-    if architecture == "tunit":
-        return
-    if architecture == "funit" and config.schedule.guide_only_until:
-        raise ConfigError(
-            f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in architecture "
-            "'funit': set --guide-only-until 0"
-        )
-    if config.run.micro_batch:
-        raise ConfigError(
-            f"micro_batch is {config.run.micro_batch}, but architecture '{architecture}' takes a batch at once: "
-            "leave it 0 and lower --batch-size"
-        )
-    if config.data.labels == "none":
-        raise ConfigError(
-            f"labels is 'none', but architecture '{architecture}' learns from labels: "
-            "set --labels folders or --labels csv"
-        )
-    unlabelled = (pictures.labels < 0).nonzero()[0]
-    if len(unlabelled) == len(pictures.labels):
-        raise DataError(f"no picture has a label, but architecture '{architecture}' needs some: label a few")
-    if architecture == "funit" and len(unlabelled):
-        raise DataError(
-            f"{len(unlabelled)} of {len(pictures.names)} pictures have no label ({pictures.names[unlabelled[0]]} "
-            "is the first), but architecture 'funit' needs all labels: label them or take them out"
-        )
-
-
 def run_steps(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
@@ -226,36 +191,20 @@ def run_steps(
 def one_step(training: Training) -> None:
     """Draw a batch, take the step, note its losses."""
     config, state, step = training.config, training.state, training.state.step
-    if step == config.schedule.labelled_only_until:
-        begin_soft_labels(training)
+    method, between = method_of(config), (state, training.batches, training.pictures, config)
+    if method.before_step:
+        method.before_step(*between)
     size = batch_size_at(step, config)
     phase = phase_at(step, config)
     batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
     permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
-    terms = take_step(state, batch, permutation, phase, config)
+    terms = method.step(state, batch, permutation, phase, config)
     training.window.add(terms, size)
-    if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
-        choose_head(training, size)
+    if method.after_step:
+        method.after_step(*between)
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
-
-
-@torch.no_grad()
-def begin_soft_labels(training: Training) -> None:
-    """Where there are soft labels: they begin with what the classifier, taught by labels alone, says."""
-    labels, guide = training.state.soft_labels, training.state.networks.guide
-    if labels is not None:
-        images, device = training.pictures.images, labels.logits.device
-        size = training.config.optimisers.batch_size
-        parts = (torch.from_numpy(images[i : i + size].copy()) for i in range(0, len(images), size))
-        labels.begin(guide(to_float(part.to(device))).logits.softmax(1) for part in parts)
-
-
-def choose_head(training: Training, batch_size: int) -> None:
-    """Let the best of E's domain heads stay, unless labels tie the domain head to their classes."""
-    if not (training.pictures.labels >= 0).any():
-        choose_domain_head(training.state, training.batches, batch_size)
 
 
 def save(training: Training) -> None:
@@ -294,21 +243,3 @@ def adopt_guide(state: TrainingState, run: Path) -> None:
             raise RunError(
                 f"the guiding network of {run} is of another shape: give this run the same domains, widths and heads"
             ) from None
-
-
-@torch.no_grad()
-def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
-    """The key queue of a fresh run: keys of real pictures, so that the first negatives are real ones too.
-
-    These batches lie before the first step (their step numbers are past any schedule's, their cursors apart).
-    """
-    length, size = len(state.queue), config.optimisers.batch_size
-    guide = state.networks.guide_average
-    before = {name: value.clone() for name, value in guide.named_buffers()}
-    cursors: dict[str, int] = {}
-    for i in range(-(-length // size)):
-        batch = batches.draw(2**40 + i, size, cursors)
-        state.queue = push(state.queue, all_gather(guide(batch.x_plus).style))
-    for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
-        value.copy_(before[name])
-    state.cursors = {"all": 0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.errors import TrainingError
-from tunit.training.losses import Terms
+from tunit.methods.losses import Terms
 
 
 class LossWindow:

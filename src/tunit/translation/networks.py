@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tunit.machine import check_compiler
+from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
-from tunit.networks.model_file import Model
 
 # Pictures that a processor computes together: enough to be worth the transforms of kernels (networks.winograd).
 CPU_PART = 16

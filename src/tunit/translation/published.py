@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
-from tunit.networks.build import build_discriminator, build_generator, build_guide
+from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import CONTENT_SIZE, default_width
 from tunit.translation.published_names import (
     is_adain_statistic,
@@ -216,11 +216,12 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
 
 def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
     """E, G and D with names and shapes but no values, so that a wrong file cannot ask for much memory."""
+    config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     with torch.device("meta"):
         return {
-            "guide": build_guide(settings),
-            "generator": build_generator(settings, image_size),
-            "discriminator": build_discriminator(settings, image_size),
+            "guide": TUNIT.guide(config),
+            "generator": TUNIT.generator(config),
+            "discriminator": TUNIT.discriminator(config),
         }
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from tunit.data.augment import to_uint8
 from tunit.errors import ConfigError, DataError
 from tunit.machine import PRECISIONS, choose_device
+from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.networks.model_file import TENSORS, Model, load_model
 from tunit.paths import home
 from tunit.translation.networks import networks_for
 from tunit.translation.overlap import in_order
@@ -74,7 +74,7 @@ class Translator:
         self.model = model
         self.precision = precision
         self.batch = batch
-        self.device = model.guide.style_head.weight.device
+        self.device = model.domain_styles.device
         self._networks = networks_for(model, self.device, compiled=compiled)
 
     @classmethod

@@ -5,7 +5,7 @@ import torch
 
 from tiny_model import save_tiny
 from tunit.errors import RunError
-from tunit.networks.model_file import load_model
+from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors, write_tensors
 
 

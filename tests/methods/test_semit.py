@@ -14,18 +14,19 @@ from torch import Tensor
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.config import Config, read_config
+from tunit.config import Config, FunitConfig, SemitConfig, read_config
 from tunit.data.batches import Batch, make_batch
 from tunit.errors import ConfigError, DataError
-from tunit.networks.model_file import load_model
+from tunit.methods.funit import funit_step
+from tunit.methods.method import Phase
+from tunit.methods.model_file import load_model
+from tunit.methods.semit import semit_step, soft_labels_of
+from tunit.methods.state import TrainingState
 from tunit.networks.semit import OctaveGenerator, SemitEncoder
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
-from tunit.training.funit_step import funit_step
 from tunit.training.launch import resume_run, start_run
-from tunit.training.semit_step import semit_step
-from tunit.training.state import TrainingState, new_state
-from tunit.training.step import Phase
+from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,10 +69,10 @@ def random_state(config: Config, dtype: torch.dtype = torch.float64) -> Training
                 parameter.data = 0.2 * torch.randn_like(parameter)
             elif name.endswith("average"):
                 parameter.data *= 1 + 0.1 * torch.randn_like(parameter)
-    if state.soft_labels is not None:
-        state.soft_labels.logits = state.soft_labels.logits.to(dtype)
-        state.soft_labels.first = state.soft_labels.first.to(dtype)
-        state.soft_labels.begin([torch.randn(PICTURES, 3, dtype=dtype).softmax(1)])
+    if state.own is not None:
+        labels = soft_labels_of(state)
+        labels.logits, labels.first = labels.logits.to(dtype), labels.first.to(dtype)
+        labels.begin([torch.randn(PICTURES, 3, dtype=dtype).softmax(1)])
     return state
 
 
@@ -100,8 +101,8 @@ class SlowTraining:
         self.E, self.E_bar = networks.guide, networks.guide_average
         self.G, self.G_bar, self.D = networks.generator, networks.generator_average, networks.discriminator
         self.w, self.o = config.losses, config.optimisers
-        assert state.soft_labels is not None
-        self.labels = {i: (p, p.log()) for i, p in enumerate(state.soft_labels.first.clone())}
+        self.funit, self.own = config.of(FunitConfig), config.of(SemitConfig)
+        self.labels = {i: (p, p.log()) for i, p in enumerate(soft_labels_of(state).first.clone())}
         self.rmsprop_E, self.rmsprop_G, self.rmsprop_D = (
             torch.optim.RMSprop(
                 network.parameters(),
@@ -145,7 +146,9 @@ class SlowTraining:
                 y = self.labels[picture][1].softmax(0)
                 divergence, surprise = (p * (p / y).log()).sum(), -(p * p.log()).sum()
                 kl, h = kl + divergence / (len(x) - labelled), h + surprise / (len(x) - labelled)
-                each = self.w.pseudo_label_weight * divergence + self.w.prediction_entropy_weight * surprise
+                each = (
+                    self.own.pseudo_label_weight * divergence + self.own.prediction_entropy_weight * surprise
+                )
                 loss = loss + each / len(x)
         terms = {"guide/classification": ce} if labelled else {}
         if labelled < len(x):
@@ -178,9 +181,9 @@ class SlowTraining:
             first, logits = self.labels[picture]
             leaf = logits.clone().requires_grad_()
             soft = leaf.softmax(0)
-            own = self.w.pseudo_label_weight * (p * (p / soft).log()).sum()
-            (own - self.w.compatibility_weight * (first * soft.log()).sum()).backward()
-            self.labels[picture] = (first, logits - self.w.soft_label_rate * leaf.grad)
+            own = self.own.pseudo_label_weight * (p * (p / soft).log()).sum()
+            (own - self.own.compatibility_weight * (first * soft.log()).sum()).backward()
+            self.labels[picture] = (first, logits - self.own.soft_label_rate * leaf.grad)
         for bar, live in ((self.E_bar, self.E), (self.G_bar, self.G)):
             decay = self.o.average_decay if phase.generator_average_follows else 0
             for mine, theirs in zip(bar.parameters(), live.parameters(), strict=True):
@@ -234,12 +237,12 @@ class SlowTraining:
             p = (head.weight.detach() @ mean + head.bias.detach()).softmax(0)
             uncertainty = uncertainty - (p * p.log()).sum() / n
         loss = (
-            w.adversarial_weight * w.funit_adversarial_factor * (fake + rec)
+            w.adversarial_weight * self.funit.funit_adversarial_factor * (fake + rec)
             + w.reconstruction_weight * l1
-            + w.feature_matching_weight * matching
-            + w.cycle_weight * cycle
+            + self.funit.feature_matching_weight * matching
+            + self.own.cycle_weight * cycle
             + reading
-            - w.content_entropy_weight * uncertainty
+            - self.own.content_entropy_weight * uncertainty
         )
         return loss, {
             "generator/adversarial": fake,
@@ -295,11 +298,11 @@ def assert_equal(state: TrainingState, slow: SlowTraining, step: int) -> None:
             torch.testing.assert_close(
                 ours[key].data, value.data, atol=1e-9, rtol=1e-9, msg=f"step {step}: {network} {key}"
             )
-    assert state.soft_labels is not None
+    labels = soft_labels_of(state)
     for picture in range(PICTURES):
         first, logits = slow.labels[picture]
-        torch.testing.assert_close(state.soft_labels.first[picture], first, atol=1e-9, rtol=0)
-        torch.testing.assert_close(state.soft_labels.logits[picture], logits, atol=1e-9, rtol=0)
+        torch.testing.assert_close(labels.first[picture], first, atol=1e-9, rtol=0)
+        torch.testing.assert_close(labels.logits[picture], logits, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -313,8 +316,7 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
         phase = Phase(i >= joint_from, i >= average_from, penalise=i % config.losses.r1_every == 0)
         batch, permutation = random_batch(i, y, index)
         expected = slow.step(batch, permutation, phase)
-        decay = config.optimisers.average_decay
-        terms = semit_step(state, batch, permutation, phase, config.losses, average_decay=decay)
+        terms = semit_step(state, batch, permutation, phase, config)
         assert set(terms) == set(expected)
         for term, value in expected.items():
             assert terms[term].item() == pytest.approx(value, rel=1e-9, abs=1e-9), (i, term)
@@ -328,8 +330,8 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
             # Biases before instance norm have no gradient but their decay's.
             assert own > (0 if key.endswith("bias") else 1e-5), (network, key)
             assert p.requires_grad != network.endswith("average")
-    assert state.soft_labels is not None
-    moved = state.soft_labels.logits.softmax(1) - state.soft_labels.first
+    labels = soft_labels_of(state)
+    moved = labels.logits.softmax(1) - labels.first
     assert moved[[3, 4, 5]].abs().amax(1).min() > 1e-4
 
 
@@ -338,7 +340,7 @@ def test_alone_only_the_class_encoder_learns() -> None:
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
     batch, permutation = random_batch(0, *STEPS[0])
     phase = Phase(joint=False, generator_average_follows=False, penalise=True)
-    terms = semit_step(state, batch, permutation, phase, config_of().losses, average_decay=0.9)
+    terms = semit_step(state, batch, permutation, phase, config_of())
     assert all(name.startswith("guide/") for name in terms)
     for name in ("generator", "discriminator"):
         now = state.networks.named()[name].state_dict()
@@ -355,7 +357,7 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
     }
     config = config_of(**own)
     semit = random_state(config)
-    funit = random_state(config.with_overrides({"architecture": "funit"}))
+    funit = random_state(config.with_overrides({"method": "funit"}))
     for name, network in funit.networks.named().items():
         values = semit.networks.named()[name].state_dict()
         renamed = {key.replace("high_to_high.", ""): value.clone() for key, value in values.items()}
@@ -363,8 +365,8 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
     phase = Phase(joint=True, generator_average_follows=True, penalise=True)
     for i in range(2):
         batch, permutation = random_batch(i, [1, 2, 0, 2], [0, 1, 2, 3])
-        ours = semit_step(semit, batch, permutation, phase, config.losses, average_decay=0.9)
-        theirs = funit_step(funit, batch, permutation, phase, config.losses, average_decay=0.9)
+        ours = semit_step(semit, batch, permutation, phase, config)
+        theirs = funit_step(funit, batch, permutation, phase, config)
         for term, value in theirs.items():
             assert ours[term].item() == pytest.approx(value.item(), rel=1e-9, abs=1e-12), term
     for name, network in funit.networks.named().items():
@@ -378,14 +380,12 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
 
 def test_bfloat16_losses_are_near_those_of_float32() -> None:
     found = []
-    for precision in (torch.float32, torch.bfloat16):
-        config = config_of(discriminator_rate=2e-5)
+    for precision in ("float32", "bfloat16"):
+        config = config_of(discriminator_rate=2e-5, precision=precision)
         state = random_state(config, torch.float32)
         batch, permutation = random_batch(0, *STEPS[0], dtype=torch.float32)
         phase = Phase(True, True, penalise=True)
-        terms = semit_step(
-            state, batch, permutation, phase, config.losses, average_decay=0.9, precision=precision
-        )
+        terms = semit_step(state, batch, permutation, phase, config)
         assert {term.dtype for term in terms.values()} == {torch.float32}
         found.append({name: term.item() for name, term in terms.items()})
     full, half = found
@@ -397,7 +397,7 @@ def test_bfloat16_losses_are_near_those_of_float32() -> None:
 def test_the_preset() -> None:
     config = read_config("semit")
     funit = read_config("table1-a")
-    assert config.networks.architecture == "semit"
+    assert config.method.method == "semit"
     assert (config.augment, config.optimisers) == (funit.augment, funit.optimisers)
     few = read_config("few-labels").schedule
     own = config.schedule
@@ -489,7 +489,7 @@ def test_train_domains_translate_evaluate(tmp_path, table, capsys) -> None:
     assert {"FID of all", "accuracy"} <= found["figures"].keys()
     # No checkpoint of the release has a place for it.
     assert main(["convert", str(run), "--to", "published", "--out", str(tmp_path / "x.ckpt")]) == 2
-    assert "is of architecture 'semit', and the release reads 'tunit' alone" in capsys.readouterr().err
+    assert "is of method 'semit', for which the release has no checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -506,5 +506,5 @@ def test_what_it_cannot_learn_from(tmp_path, table, overrides, error, message) -
 
 def test_a_set_without_any_label_is_refused(tmp_path, table) -> None:
     table.write_text("picture,label\n" + "".join(f"cat/{i:03d}.png,\n" for i in range(6)))
-    with pytest.raises(DataError, match="no picture has a label, but architecture 'semit' needs some"):
+    with pytest.raises(DataError, match="no picture has a label, but method 'semit' needs some"):
         start_run(table, tmp_path / "run", tiny_config("semit", **RUN), quiet=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tunit.config import LossConfig
+from tunit.config import SemitConfig
 from tunit.data.batches import Batch
-from tunit.training.losses import full_precision
+from tunit.methods.losses import full_precision
 
 
 @dataclass
@@ -24,8 +24,8 @@ class SoftLabels:
     first: Tensor  # (N, K): the soft label that a picture began with
 
     def named(self) -> dict[str, Tensor]:
-        """Both tensors by name."""
-        return dict(vars(self))
+        """Both tensors by their names in checkpoints."""
+        return {f"soft_labels.{name}": tensor for name, tensor in vars(self).items()}
 
     def begin(self, batches: Iterable[Tensor]) -> None:
         """All pictures in order begin with what the classifier says of them, p: (B, K) each."""
@@ -38,7 +38,7 @@ class SoftLabels:
         """The labels' logits (B, K) of a batch."""
         return self.logits[_index_of(batch)]
 
-    def learn(self, batch: Batch, p: Tensor, weights: LossConfig) -> None:
+    def learn(self, batch: Batch, p: Tensor, weights: SemitConfig) -> None:
         """One step of gradient descent on the logits, along [2]'s loss of each unlabelled picture by itself.
 
         Of pseudo_label_weight * KL(p || y) + compatibility_weight * CE(first, y) with y = softmax(logits), the

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tiny_step import config_of, random_batch, random_state
 from tunit.config import Config
 from tunit.data.batches import Batch
-from tunit.training.state import TrainingState
-from tunit.training.step import Phase, train_step
+from tunit.methods.method import Phase
+from tunit.methods.state import TrainingState
+from tunit.methods.tunit import tunit_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -245,7 +246,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_three_steps_equal_the_slow_ones(name: str) -> None:
     case = CASES[name]
-    config = config_of(**case.overrides)
+    config = config_of(**case.overrides, micro_batch=case.micro_batch)
     state = random_state(config)
     slow = SlowTraining(state, config)
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
@@ -253,16 +254,7 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
         phase = Phase(case.joint, i >= case.average_from, penalise=i % config.losses.r1_every == 0)
         batch, permutation = random_batch(i, list(case.y))
         expected = slow.step(batch, permutation, phase)
-        decay = config.optimisers.average_decay
-        terms = train_step(
-            state,
-            batch,
-            permutation,
-            phase,
-            config.losses,
-            average_decay=decay,
-            micro_batch=case.micro_batch,
-        )
+        terms = tunit_step(state, batch, permutation, phase, config)
         assert set(terms) == set(expected)
         for term, value in expected.items():
             assert terms[term].item() == pytest.approx(value, rel=1e-9, abs=1e-9), (i, term)
@@ -288,7 +280,7 @@ def test_the_average_of_g_is_g_until_its_start() -> None:
     state = random_state(config)
     for i, follows in enumerate((False, True)):
         batch, permutation = random_batch(i, [-1] * 4)
-        train_step(state, batch, permutation, Phase(True, follows, True), config.losses, average_decay=0.9)
+        tunit_step(state, batch, permutation, Phase(True, follows, True), config)
         pairs = zip(
             state.networks.generator_average.parameters(), state.networks.generator.parameters(), strict=True
         )
@@ -300,7 +292,7 @@ def test_batch_norm_statistics_of_the_average_are_those_of_the_live_network() ->
     state = random_state(config)
     batch, permutation = random_batch(0, [-1] * 4)
     before = [b.clone() for b in state.networks.guide.buffers()]
-    train_step(state, batch, permutation, Phase(True, True, True), config.losses, average_decay=0.9)
+    tunit_step(state, batch, permutation, Phase(True, True, True), config)
     live, average = state.networks.guide.buffers(), state.networks.guide_average.buffers()
     for mine, theirs, old in zip(average, live, before, strict=True):
         assert torch.equal(mine, theirs)
@@ -311,7 +303,7 @@ def test_terms_are_free_of_the_graph_and_discriminator_learns_again() -> None:
     config = config_of()
     state = random_state(config)
     batch, permutation = random_batch(0, [-1] * 4)
-    terms = train_step(state, batch, permutation, Phase(True, True, True), config.losses, average_decay=0.9)
+    terms = tunit_step(state, batch, permutation, Phase(True, True, True), config)
     assert not any(term.requires_grad for term in terms.values())
     assert not state.queue.requires_grad
     networks = state.networks.named()
@@ -327,9 +319,9 @@ def test_discriminator_learns_again_after_a_failed_step(monkeypatch: pytest.Monk
     def fail(*_: Any) -> Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("tunit.training.losses.reconstruction", fail)
+    monkeypatch.setattr("tunit.methods.losses.reconstruction", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        train_step(state, batch, permutation, Phase(True, True, True), config.losses, average_decay=0.9)
+        tunit_step(state, batch, permutation, Phase(True, True, True), config)
     assert all(p.requires_grad for p in state.networks.discriminator.parameters())
 
 
@@ -340,7 +332,7 @@ def test_the_discriminator_stays_as_it_is_while_g_learns() -> None:
     before = [p.clone() for p in state.networks.discriminator.parameters()]
     for i in range(2):
         batch, permutation = random_batch(i, [-1] * 4)
-        train_step(state, batch, permutation, Phase(True, True, True), config.losses, average_decay=0.9)
+        tunit_step(state, batch, permutation, Phase(True, True, True), config)
     after = state.networks.discriminator.parameters()
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
@@ -348,16 +340,12 @@ def test_the_discriminator_stays_as_it_is_while_g_learns() -> None:
 # ---- bfloat16 ----
 
 
-def step_in(
-    precision: torch.dtype, y: tuple[int, ...], **overrides: Any
-) -> tuple[TrainingState, dict[str, float]]:
-    config = config_of(**{"temperature": 0.07, **overrides})
+def step_in(precision: str, y: tuple[int, ...], **overrides: Any) -> tuple[TrainingState, dict[str, float]]:
+    config = config_of(**{"temperature": 0.07, "precision": precision, **overrides})
     state = random_state(config, torch.float32)
     batch, permutation = random_batch(0, list(y), torch.float32)
     phase = Phase(joint=True, generator_average_follows=True, penalise=True)
-    terms = train_step(
-        state, batch, permutation, phase, config.losses, average_decay=0.9, precision=precision
-    )
+    terms = tunit_step(state, batch, permutation, phase, config)
     return state, {name: term.item() for name, term in terms.items()}
 
 
@@ -369,7 +357,7 @@ def test_bfloat16_losses_are_near_those_of_float32(y: tuple[int, ...], domains: 
     rates, since RMSprop's first step has the size of its rate wherever the gradient has a sign, however small.
     """
     slow = {"domains": domains, "guide_rate": 1e-4, "discriminator_rate": 2e-5}
-    full, half = (step_in(p, y, **slow) for p in (torch.float32, torch.bfloat16))
+    full, half = (step_in(p, y, **slow) for p in ("float32", "bfloat16"))
     assert set(full[1]) == set(half[1])
     assert full[1] != half[1]  # bfloat16 was at work
     for name, value in full[1].items():
@@ -383,7 +371,7 @@ def test_bfloat16_losses_are_near_those_of_float32(y: tuple[int, ...], domains: 
 
 def test_r1_is_float32_whatever_the_precision() -> None:
     """With true labels, D sees the same references at its first step: all that R1 does is the same."""
-    full, half = (step_in(p, LABELLED, adversarial_weight=0.0) for p in (torch.float32, torch.bfloat16))
+    full, half = (step_in(p, LABELLED, adversarial_weight=0.0) for p in ("float32", "bfloat16"))
     for name in ("discriminator/real", "discriminator/r1"):
         assert half[1][name] == pytest.approx(full[1][name], rel=1e-6)
     for ours, theirs in zip(
@@ -409,19 +397,12 @@ class MatrixProducts(TorchDispatchMode):
 
 def test_heads_and_losses_of_e_are_float32_in_both_directions() -> None:
     """While E trains alone, the only matrix products are those of its heads and losses."""
-    config = config_of(overclusters=5, overcluster_weight=1.0)
+    config = config_of(overclusters=5, overcluster_weight=1.0, precision="bfloat16")
     state = random_state(config, torch.float32)
     batch, permutation = random_batch(0, list(MIXED), torch.float32)
     with MatrixProducts() as products:
-        train_step(
-            state,
-            batch,
-            permutation,
-            Phase(joint=False, generator_average_follows=False, penalise=False),
-            config.losses,
-            average_decay=0.9,
-            precision=torch.bfloat16,
-        )
+        phase = Phase(joint=False, generator_average_follows=False, penalise=False)
+        tunit_step(state, batch, permutation, phase, config)
     # Three passes with three heads, two informations, one contrast, and their backward passes.
     assert len(products.types) > 9 + 3
     assert set(products.types) == {torch.float32}
@@ -429,7 +410,7 @@ def test_heads_and_losses_of_e_are_float32_in_both_directions() -> None:
 
 def test_bfloat16_uses_the_weights_of_the_moment() -> None:
     """Autocast can keep its copies of weights, but E and D change within the step."""
-    config = config_of(guide_rate=0.1)
+    config = config_of(guide_rate=0.1, precision="bfloat16")
     state = random_state(config, torch.float32)
     errors: dict[str, list[float]] = {}
 
@@ -446,13 +427,6 @@ def test_bfloat16_uses_the_weights_of_the_moment() -> None:
     state.networks.guide.trunk[0].register_forward_hook(check("guide"))
     state.networks.discriminator.stem.register_forward_hook(check("discriminator"))
     batch, permutation = random_batch(0, [-1] * 4, torch.float32)
-    train_step(
-        state,
-        batch,
-        permutation,
-        Phase(joint=True, generator_average_follows=True, penalise=True),
-        config.losses,
-        average_decay=0.9,
-        precision=torch.bfloat16,
-    )
+    phase = Phase(joint=True, generator_average_follows=True, penalise=True)
+    tunit_step(state, batch, permutation, phase, config)
     assert errors == {"guide": [0, 0, 0, 0], "discriminator": [0, 0]}

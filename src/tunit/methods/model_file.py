@@ -11,7 +11,9 @@ from tunit._version import __version__
 from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
 from tunit.files import write_text
-from tunit.networks.build import AnyGenerator, AnyGuide, build_generator, build_guide
+from tunit.methods.registry import method_of
+from tunit.networks.generator import StyledGenerator
+from tunit.networks.guide import GuidingNetwork
 from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_tensors
 from tunit.printing import shown
 from tunit.reading import Record, UnreadableError, is_file
@@ -24,15 +26,32 @@ FORMAT = 1
 class Model:
     """What inference needs: the averages of E and G, and how pictures become their input."""
 
-    guide: AnyGuide
-    generator: AnyGenerator
-    settings: NetworkConfig
-    image_size: int
-    fit: str  # how pictures become squares
-    background: tuple[int, int, int]
+    guide: GuidingNetwork
+    generator: StyledGenerator
+    config: Config  # of which a file keeps the method, the networks, and how pictures become squares
     domain_styles: Tensor  # (domains, style width): the average style code of each domain
     domain_sizes: Tensor  # (domains,) int64: of how many pictures each average was taken
     step: int  # training steps behind it
+
+    @property
+    def settings(self) -> NetworkConfig:
+        """Sizes of the networks."""
+        return self.config.networks
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures."""
+        return self.config.data.image_size
+
+    @property
+    def fit(self) -> str:
+        """How pictures become squares."""
+        return self.config.data.fit
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """The colour behind transparent and padded parts."""
+        return self.config.data.background
 
 
 def save_model(folder: Path, model: Model) -> None:
@@ -47,7 +66,11 @@ def save_model(folder: Path, model: Model) -> None:
         "image_size": model.image_size,
         "fit": model.fit,
         "background": list(model.background),
+        "method": model.config.method.method,
         "networks": asdict(model.settings),
+        "settings": {
+            name: asdict(model.config.of(kind)) for name, kind in method_of(model.config).settings.items()
+        },
     }
     write_tensors(folder / TENSORS, tensors, about)
     write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
@@ -63,8 +86,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
         raise RunError(f"{folder} holds no {TENSORS}: give the folder of a run that has trained")
     tensors, about = read_tensors(path, _check)
     config = _config_of(Record(about))
-    settings = config.networks
-    guide, generator = build_guide(settings), build_generator(settings, config.data.image_size)
+    guide, generator = method_of(config).guide(config), method_of(config).generator(config)
     for prefix, network in (("guide.", guide), ("generator.", generator)):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         network.load_state_dict(own)
@@ -72,10 +94,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     return Model(
         guide,
         generator,
-        settings,
-        config.data.image_size,
-        config.data.fit,
-        config.data.background,
+        config,
         tensors["domain_styles"].to(device),
         tensors["domain_sizes"],
         about["step"],
@@ -93,9 +112,9 @@ def _check(about: Record, found: Kinds) -> None:
         )
     about.whole("step")
     config = _config_of(about)
-    networks = config.networks
+    networks, method = config.networks, method_of(config)
     with torch.device("meta"):
-        guide, generator = build_guide(networks), build_generator(networks, config.data.image_size)
+        guide, generator = method.guide(config), method.generator(config)
         styles = torch.zeros(networks.domains, networks.style_width)
         sizes = torch.zeros(networks.domains, dtype=torch.int64)
     expected = {f"guide.{k}": v for k, v in guide.state_dict().items()}
@@ -104,11 +123,21 @@ def _check(about: Record, found: Kinds) -> None:
 
 
 def _config_of(about: Record) -> Config:
-    """The config as far as a model's file says it. Raises UnreadableError."""
+    """The config as far as a model's file says it; in earlier versions `networks` said the method too.
+
+    Raises UnreadableError.
+    """
     named = {name: about.values.get(name) for name in ("image_size", "fit", "background")}
-    networks = about.record("networks").values
+    if "method" in about.values:
+        named["method"] = about.values["method"]
+    sections = {"networks": about.record("networks")}
+    if "settings" in about.values:
+        settings = about.record("settings")
+        sections |= {name: settings.record(name) for name in settings.values}
+    for section, record in sections.items():
+        named |= {f"{section}.{name}": value for name, value in record.values.items()}
     try:
-        config = Config().with_overrides(named | {f"networks.{name}": v for name, v in networks.items()})
+        config = Config().with_overrides(named)
     except ConfigError as error:
         raise UnreadableError(str(error)) from None
     if config.data.image_size == 0:

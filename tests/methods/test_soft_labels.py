@@ -8,10 +8,10 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
-from tunit.config import LossConfig
+from tunit.config import SemitConfig
 from tunit.data.batches import Batch, make_batch
-from tunit.training import losses
-from tunit.training.soft_labels import SoftLabels, mean_of_same, new_soft_labels
+from tunit.methods import losses
+from tunit.methods.soft_labels import SoftLabels, mean_of_same, new_soft_labels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,14 +88,14 @@ def test_a_probability_of_zero_leaves_the_label_finite() -> None:
     labels = new_soft_labels(1, 2, torch.device("cpu"))
     labels.begin([torch.tensor([[1.0, 0.0]])])
     assert labels.logits.isfinite().all()
-    labels.learn(batch_of([-1], [0]), torch.tensor([[0.0, 1.0]]), LossConfig())
+    labels.learn(batch_of([-1], [0]), torch.tensor([[0.0, 1.0]]), SemitConfig())
     assert labels.logits.isfinite().all()
 
 
 @pytest.mark.parametrize(
-    "weights", [LossConfig(), LossConfig(pseudo_label_weight=0.3, compatibility_weight=0.7)]
+    "weights", [SemitConfig(), SemitConfig(pseudo_label_weight=0.3, compatibility_weight=0.7)]
 )
-def test_learning_is_a_step_along_autograds_gradient(weights: LossConfig) -> None:
+def test_learning_is_a_step_along_autograds_gradient(weights: SemitConfig) -> None:
     labels = labels_of(5, 4)
     index, y = [3, 0, 4], [-1, 1, -1]
     batch = batch_of(y, index)
@@ -120,7 +120,7 @@ def test_learning_is_a_step_along_autograds_gradient(weights: LossConfig) -> Non
 
 def test_a_label_settles_between_its_beginning_and_a_classifier_that_stays() -> None:
     """The minimum of KL(p || y) + w CE(first, y) is y = (p + w first) / (1 + w)."""
-    labels, weights = labels_of(1, 3), LossConfig(compatibility_weight=0.25)
+    labels, weights = labels_of(1, 3), SemitConfig(compatibility_weight=0.25)
     first, p = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]]], dtype=torch.float64)
     batch = batch_of([-1], [0])
     labels.begin([first])
@@ -141,7 +141,7 @@ def test_a_picture_drawn_twice_counts_once_by_its_mean() -> None:
         (once, batch_of([-1, -1], [1, 0]), mean),
     ):
         labels.begin([noise(3, 3, seed=4).softmax(1)])
-        labels.learn(batch, seen, LossConfig())
+        labels.learn(batch, seen, SemitConfig())
     torch.testing.assert_close(twice.logits, once.logits, atol=1e-12, rtol=0)
 
 

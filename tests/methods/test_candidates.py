@@ -6,8 +6,8 @@ import torch
 
 from tiny_run import tiny_config, write_pictures
 from tunit.data.batches import Batches
-from tunit.training import trainer
-from tunit.training.candidates import choose_domain_head
+from tunit.methods import tunit
+from tunit.methods.candidates import choose_domain_head
 from tunit.training.launch import start_run
 from tunit.training.state import new_state
 
@@ -93,7 +93,7 @@ def test_a_head_that_learnt_labels_keeps_its_place(tmp_path, monkeypatch, labels
     rows = [f"{p.name},{'ab'[i % 2] if i % 2 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
     (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")
     asked = []
-    monkeypatch.setattr(trainer, "choose_domain_head", lambda *words: asked.append(words))
+    monkeypatch.setattr(tunit, "choose_domain_head", lambda *words: asked.append(words))
     config = tiny_config(candidate_heads=2, labels=labels, steps=5)
     start_run(folder / "table.csv", tmp_path / "run", config, quiet=True)
     assert len(asked) == (labels == "none")

@@ -11,19 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tiny_run import tiny_config, write_pictures
-from tunit.config import Config, read_config
+from tunit.config import Config, FunitConfig, read_config
 from tunit.data.augment import random_affine, two_views
 from tunit.data.batches import Batch, make_batch
 from tunit.errors import ConfigError, DataError
+from tunit.methods import losses
+from tunit.methods.funit import funit_step
+from tunit.methods.method import Phase
+from tunit.methods.model_file import load_model
+from tunit.methods.state import TrainingState
 from tunit.networks.funit import ClassEncoder
-from tunit.networks.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
-from tunit.training import losses
 from tunit.training.checkpoint import checkpoints
-from tunit.training.funit_step import funit_step
 from tunit.training.launch import resume_run, start_run
-from tunit.training.state import TrainingState, new_state
-from tunit.training.step import Phase
+from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -80,7 +81,7 @@ class SlowTraining:
             network.to(memory_format=torch.contiguous_format)
         self.E, self.E_bar = networks.guide, networks.guide_average
         self.G, self.G_bar, self.D = networks.generator, networks.generator_average, networks.discriminator
-        self.w, o = config.losses, config.optimisers
+        self.w, self.own, o = config.losses, config.of(FunitConfig), config.optimisers
         self.decay = o.average_decay
         self.rmsprop_G, self.rmsprop_D = (
             torch.optim.RMSprop(
@@ -146,10 +147,10 @@ class SlowTraining:
             matching = matching + self.differences(repeated, x[i]) / n
             matching = matching + self.differences(translated, x_ref[i]) / n
         loss = (
-            w.adversarial_weight * w.funit_adversarial_factor * fake
-            + w.adversarial_weight * w.funit_adversarial_factor * rec
+            w.adversarial_weight * self.own.funit_adversarial_factor * fake
+            + w.adversarial_weight * self.own.funit_adversarial_factor * rec
             + w.reconstruction_weight * l1
-            + w.feature_matching_weight * matching
+            + self.own.feature_matching_weight * matching
         )
         loss.backward()
         self.rmsprop_G.step()
@@ -203,8 +204,7 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
         phase = Phase(True, i >= average_from, penalise=i % config.losses.r1_every == 0)
         batch, permutation = random_batch(i)
         expected = slow.step(batch, permutation, phase)
-        decay = config.optimisers.average_decay
-        terms = funit_step(state, batch, permutation, phase, config.losses, average_decay=decay)
+        terms = funit_step(state, batch, permutation, phase, config)
         assert set(terms) == set(expected)
         for term, value in expected.items():
             assert terms[term].item() == pytest.approx(value, rel=1e-9, abs=1e-9), (i, term)
@@ -225,9 +225,10 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
 
 def test_the_preset_has_the_methods_constants() -> None:
     config = read_config("table1-a").resolved_schedule()
-    w, o = config.losses, config.optimisers
-    assert (w.adversarial_weight, w.funit_adversarial_factor) == (1.0, 0.5)
-    assert (w.reconstruction_weight, w.feature_matching_weight, w.r1_weight, w.r1_every) == (0.1, 1.0, 10, 1)
+    w, own, o = config.losses, config.of(FunitConfig), config.optimisers
+    assert (w.adversarial_weight, own.funit_adversarial_factor) == (1.0, 0.5)
+    assert (w.reconstruction_weight, own.feature_matching_weight) == (0.1, 1.0)
+    assert (w.r1_weight, w.r1_every) == (10, 1)
     assert (o.generator_rate, o.discriminator_rate, o.weight_decay, o.average_decay) == (
         1e-4, 1e-4, 1e-4, 0.999,
     )  # fmt: skip
@@ -288,14 +289,12 @@ def test_r1_of_patches_is_that_of_their_mean() -> None:
 
 def test_bfloat16_losses_are_near_those_of_float32() -> None:
     found = []
-    for precision in (torch.float32, torch.bfloat16):
-        config = config_of(discriminator_rate=2e-5)
+    for precision in ("float32", "bfloat16"):
+        config = config_of(discriminator_rate=2e-5, precision=precision)
         state = random_state(config, torch.float32)
         batch, permutation = random_batch(0, dtype=torch.float32)
         phase = Phase(True, True, penalise=True)
-        terms = funit_step(
-            state, batch, permutation, phase, config.losses, average_decay=0.9, precision=precision
-        )
+        terms = funit_step(state, batch, permutation, phase, config)
         assert {term.dtype for term in terms.values()} == {torch.float32}
         found.append({name: term.item() for name, term in terms.items()})
     full, half = found
@@ -376,5 +375,5 @@ def test_a_step_refuses_an_unlabelled_picture() -> None:
     state = random_state(config)
     batch, permutation = random_batch(0, [1, -1])
     with pytest.raises(DataError, match="no label"):
-        funit_step(state, batch, permutation, Phase(True, True, True), config.losses, average_decay=0.9)
+        funit_step(state, batch, permutation, Phase(True, True, True), config)
     assert state.step == 0

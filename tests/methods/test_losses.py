@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
+from tunit.methods import losses
 from tunit.networks.discriminator import Discriminator
-from tunit.training import losses
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -8,17 +8,14 @@ import torch
 from torch import Tensor
 
 from tunit.data.batches import Batches
+from tunit.data.randomness import Draws
 from tunit.distributed import as_first
-from tunit.networks.build import AnyGuide
-from tunit.networks.guide import Guide
-from tunit.training import losses
-from tunit.training.guide_step import of_all
-from tunit.training.state import TrainingState
+from tunit.methods import losses
+from tunit.methods.parts import guidance_of
+from tunit.methods.state import TrainingState
+from tunit.networks.guide import Guide, GuidingNetwork
 
 JUDGED = 1024  # pictures, in two views each, that the heads are judged by
-FIRST_STEP = (
-    2**41
-)  # past the steps of any schedule, so that the judged batches are drawn apart from the training's
 
 
 @torch.no_grad()
@@ -34,7 +31,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     views: list[tuple[Tensor, Tensor]] = []
     cursors: dict[str, int] = {}
     for i in range(-(-JUDGED // batch_size)):
-        batch = batches.draw(FIRST_STEP + i, batch_size, cursors)
+        batch = batches.draw(Draws.CANDIDATES + i, batch_size, cursors)
         views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     guide.train(was_training)
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
@@ -45,9 +42,9 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     return information
 
 
-def _probabilities(guide: AnyGuide, x: Tensor) -> Tensor:
+def _probabilities(guide: GuidingNetwork, x: Tensor) -> Tensor:
     """(1 + candidates, B, domains), of the pictures x of all processes."""
-    guidance = of_all(guide(x))
+    guidance = guidance_of(guide, x)
     heads = [guidance.logits[None]]
     if guidance.candidate_logits is not None:
         heads.append(guidance.candidate_logits)

@@ -1,0 +1,61 @@
+"""Refuse, in one sentence, what a config's method cannot do or cannot learn from."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.config import Config
+from tunit.errors import ConfigError, DataError
+from tunit.methods.method import Labels
+from tunit.methods.registry import method_of
+
+
+def check_config(config: Config) -> None:
+    """Raises ConfigError where a setting contradicts the method. The schedule must be resolved."""
+    method, run = method_of(config), config.run
+    if config.schedule.guide_only_until and not method.trains_guide_first:
+        raise ConfigError(
+            f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in method "
+            f"'{method.name}': set --guide-only-until 0"
+        )
+    if run.micro_batch and not method.micro_batches:
+        raise ConfigError(
+            f"micro_batch is {run.micro_batch}, but method '{method.name}' takes a batch at once: "
+            "leave it 0 and lower --batch-size"
+        )
+    if run.compile and method.compiled_parts is None:
+        raise ConfigError(
+            f"compile is true, but method '{method.name}' has nothing to compile: set --compile false"
+        )
+    if run.checkpoint_activations and method.recomputed_parts is None:
+        raise ConfigError(
+            f"checkpoint_activations is true, but method '{method.name}' cannot compute its activations again: "
+            "set --checkpoint-activations false"
+        )
+    if config.data.labels == "none" and method.labels is not Labels.OPTIONAL:
+        raise ConfigError(
+            f"labels is 'none', but method '{method.name}' learns from labels: "
+            "set --labels folders or --labels csv"
+        )
+
+
+def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:
+    """Raises DataError where labels are more than the networks have a place for, or missing to the method.
+
+    labels: (N,), -1 where unlabelled; names: of the pictures.
+    """
+    method = method_of(config)
+    classes, domains = int(labels.max(initial=-1)) + 1, config.networks.domains
+    if classes > domains:
+        raise DataError(
+            f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
+        )
+    if method.labels is Labels.OPTIONAL:
+        return
+    unlabelled = (labels < 0).nonzero()[0]
+    if len(unlabelled) == len(labels):
+        raise DataError(f"no picture has a label, but method '{method.name}' needs some: label a few")
+    if method.labels is Labels.ALL and len(unlabelled):
+        raise DataError(
+            f"{len(unlabelled)} of {len(names)} pictures have no label ({names[unlabelled[0]]} "
+            f"is the first), but method '{method.name}' needs all labels: label them or take them out"
+        )

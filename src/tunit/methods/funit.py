@@ -1,0 +1,167 @@
+"""One training step of the FUNIT baseline, configuration A of table 1 (method section 10).
+
+It is the step of section 4 without E's own losses: D learns first, then G and the class encoder learn from the
+updated D. References are a permutation of the batch here too, so that every forward pass serves both.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tunit.config import Config, FunitConfig
+from tunit.config_sections import METHODS
+from tunit.data.batches import Batch
+from tunit.errors import DataError
+from tunit.methods import losses
+from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.losses import Terms
+from tunit.methods.method import Labels, Method, Phase
+from tunit.methods.optimisers import make_rmsprop
+from tunit.methods.state import Networks, Optimisers, TrainingState
+from tunit.methods.tunit import discriminator_loss
+from tunit.networks.average import follow
+from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
+
+
+def funit_step(
+    state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
+) -> Terms:
+    """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
+
+    The pictures are the batch's second views, x+, which the preset makes random crops; there is no need of the
+    first. `phase.joint` has no meaning, as nothing trains alone. The key queue stays as it is. Other arguments
+    as for `tunit_step`. Raises DataError where a picture is unlabelled.
+    """
+    if batch.any_unlabelled:
+        raise DataError(
+            "a picture has no label, and funit learns from labelled ones alone: label it or leave it out"
+        )
+    networks, optimisers = state.networks, state.optimisers
+    guide, generator, discriminator = networks.guide, networks.generator, networks.discriminator
+    assert isinstance(discriminator, PatchDiscriminator)
+    x, y = batch.x_plus, batch.y
+    x_ref, y_ref = x[permutation], y[permutation]
+    with mixed_precision(x, config):
+        s = guide(x).style
+        c = generator.encode(x)
+        # The translations with the references' styles, and the reconstructions, in one pass.
+        x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
+        x_fake = x_out[: len(x)].detach()
+        with descent(optimisers.discriminator):
+            loss, terms = discriminator_loss(discriminator, x_ref, y_ref, x_fake, y_ref, phase, config.losses)
+            backward(loss)
+        # The class encoder learns as a part of G.
+        with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
+            loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)
+            backward(loss)
+    follow_both(networks, phase, config)
+    state.step += 1
+    return terms | more
+
+
+def follow_both(networks: Networks, phase: Phase, config: Config) -> None:
+    """The averages of G and of the class encoder, by which it is fed: so both start together."""
+    decay = config.optimisers.average_decay if phase.generator_average_follows else 0.0
+    follow(networks.guide_average, networks.guide, decay)
+    follow(networks.generator_average, networks.generator, decay)
+
+
+def generator_loss(
+    discriminator: PatchDiscriminator,
+    x: Tensor,
+    y: Tensor,
+    x_out: Tensor,
+    permutation: Tensor,
+    config: Config,
+) -> tuple[Tensor, Terms]:
+    """What G and the class encoder learn: 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching.
+
+    x: (B, 3, S, S), the sources, x[permutation] the references; y: (B,), the classes of x. x_out: (2 B, 3, S, S),
+    the translations, then the reconstructions. Translations are matched with their references' features,
+    reconstructions with their sources'.
+    """
+    weights, own = config.losses, config.of(FunitConfig)
+    with torch.no_grad():
+        real = discriminator.features(x)
+    features = discriminator.features(x_out)
+    logit = discriminator.judge_features(features, torch.cat([y[permutation], y]))
+    fake = losses.generator_adversarial(logit[: len(x)])
+    rec = losses.generator_adversarial(logit[len(x) :])
+    l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)
+    matching = losses.feature_matching(features[: len(x)], real[permutation])
+    matching = matching + losses.feature_matching(features[len(x) :], real)
+    loss = (
+        weights.adversarial_weight * own.funit_adversarial_factor * (fake + rec)
+        + weights.reconstruction_weight * l1
+        + own.feature_matching_weight * matching
+    )
+    return loss, {
+        "generator/adversarial": fake.detach(),
+        "generator/adversarial_reconstruction": rec.detach(),
+        "generator/reconstruction": l1.detach(),
+        "generator/feature_matching": matching.detach(),
+    }
+
+
+# ---- networks and optimisers ----
+
+
+def _guide(config: Config) -> ClassEncoder:
+    settings = config.networks
+    return ClassEncoder(settings.domains, width=settings.guide_width, style_width=settings.style_width)
+
+
+def _generator(config: Config) -> FunitGenerator:
+    settings = config.networks
+    return FunitGenerator(
+        config.data.image_size, width=settings.generator_width or None, style_width=settings.style_width
+    )
+
+
+def patch_discriminator(config: Config) -> PatchDiscriminator:
+    """D of the config."""
+    settings = config.networks
+    return PatchDiscriminator(
+        config.data.image_size, settings.domains, width=settings.discriminator_width or None
+    )
+
+
+def rmsprop_for_all(networks: Networks, config: Config) -> Optimisers:
+    """RMSprop, for the class encoder at G's rate, a part of which it is.
+
+    As RMSprop works on each parameter by itself, two of them are one over both networks.
+    """
+    settings = config.optimisers
+    return Optimisers(
+        make_rmsprop(networks.guide, settings.generator_rate, settings),
+        make_rmsprop(networks.generator, settings.generator_rate, settings),
+        make_rmsprop(networks.discriminator, settings.discriminator_rate, settings),
+    )
+
+
+def halves_of_generator(networks: Networks) -> Sequence[nn.Module]:
+    """G's encoder and its decoder. The class encoder is small beside them."""
+    return [networks.generator.content_encoder, networks.generator.decoder]
+
+
+def recomputed_parts(networks: Networks) -> Sequence[nn.Module]:
+    """The halves of G, and D's pairs of blocks, which keep most of what a step keeps."""
+    assert isinstance(networks.discriminator, PatchDiscriminator)
+    return [*halves_of_generator(networks), *networks.discriminator.pairs]
+
+
+FUNIT = Method(
+    name="funit",
+    guide=_guide,
+    generator=_generator,
+    discriminator=patch_discriminator,
+    optimisers=rmsprop_for_all,
+    step=funit_step,
+    settings=METHODS["funit"],
+    labels=Labels.ALL,
+    trains_guide_first=False,
+    finds_domains=False,
+    compiled_parts=halves_of_generator,
+    recomputed_parts=recomputed_parts,
+)

@@ -1,0 +1,165 @@
+"""A batch that is too large for one pass, or shared by several processes: its parts, and gradients between them.
+
+A step says what is learnt from the whole batch of B pictures. Two things may stand between:
+
+- Several processes share the batch, b pictures each (tunit.distributed). What E says is gathered, so that all that is
+  not a picture is of the whole batch in every process.
+- G and D may take `micro_batch` pictures at a time and add up their gradients, which is the same and needs less
+  memory. E sees the whole batch always, for mutual information and batch norm are not means over pictures.
+
+With one process and no micro-batches, the whole batch is the only part, and nothing is computed twice.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tunit.config import LossConfig
+from tunit.distributed import all_gather, all_reduce, share_of, world_size
+from tunit.methods.losses import Terms, full_precision
+from tunit.networks.generator import StyledGenerator
+from tunit.networks.guide import Guidance, GuidingNetwork
+
+
+def guidance_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
+    """What E says of the whole batch, from this process's pictures x (b, 3, S, S)."""
+    logits, style, over, candidates = guide(x)
+    return Guidance(
+        all_gather(logits),
+        all_gather(style),
+        None if over is None else all_gather(over),
+        None if candidates is None else all_gather(candidates.transpose(0, 1)).transpose(0, 1),
+    )
+
+
+def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
+    """The style codes of the whole batch (B, style width), from this process's pictures x (b, 3, S, S)."""
+    return all_gather(guide(x).style)
+
+
+@torch.no_grad()
+def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
+    """The keys of the whole batch (B, style width), which have no gradient, by the average of E."""
+    return styles_of(guide_average, x)
+
+
+class Part:
+    """Some pictures x of a batch, with their references x~, and their translations as D's and G's losses see them."""
+
+    def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor, first: int) -> None:
+        """x: (b, 3, S, S), from `first` on in the batch. y: (B,), s: (B, width), permutation: (B,), of all of it."""
+        rows = slice(first, first + len(x))
+        self.x, self.y, self.y_ref = x, y[rows], y[permutation[rows]]
+        self.share = len(x) / len(y)  # of the batch
+        self._s, self._rows, self._references = s, rows, permutation[rows]
+        self.x_out = x  # until it is drawn
+
+    def draw(self, generator: StyledGenerator) -> None:
+        """Redraw the pictures with their references' styles and with their own, in one pass."""
+        c = generator.encode(self.x)
+        s = torch.cat([self._s[self._references], self._s[self._rows]])
+        self.x_out = generator.decode(torch.cat([c, c]), s)  # (2 b, 3, S, S)
+
+    @property
+    def x_fake(self) -> Tensor:
+        """G(x, s~): (b, 3, S, S)."""
+        return self.x_out[: len(self.x)]
+
+    @property
+    def x_rec(self) -> Tensor:
+        """G(x, s): (b, 3, S, S)."""
+        return self.x_out[len(self.x) :].to(self.x.dtype)
+
+
+class Translations:
+    """The pictures of a batch redrawn by G, in parts, and the way of gradients back through G and into E.
+
+    The styles are cut from E's graph, so that every part can go backward by itself; what reaches them is added up,
+    and `into_guide` hands it on to E at the end. Likewise E judges all translations at once, cut from G's graph: the
+    gradient that this leaves at them is handed on to each part.
+    """
+
+    def __init__(
+        self,
+        generator: StyledGenerator,
+        x: Tensor,
+        y: Tensor,
+        style: Tensor,
+        permutation: Tensor,
+        micro_batch: int = 0,
+    ) -> None:
+        """x: (b, 3, S, S), this process's pictures; y: (B,) and style: (B, width), of all; permutation: (B,).
+
+        micro_batch: pictures of a part, the last one perhaps smaller; 0 for all.
+        """
+        self._generator, self._style = generator, style
+        self._s = style.detach().requires_grad_()
+        size, first = micro_batch or len(x), share_of(len(y)).start
+        self.parts = [
+            Part(some, y, self._s, permutation, first + i * size)
+            for i, some in enumerate(torch.split(x, size))
+        ]
+        # A whole batch keeps its graph for G's losses. Parts are drawn again there: only one graph fits at a time.
+        with torch.set_grad_enabled(len(self.parts) == 1):
+            for part in self.parts:
+                part.draw(generator)
+        self._x_fake: Tensor | None = None
+
+    def for_guide(self) -> Tensor:
+        """All of this process's translations (b, 3, S, S), for E to judge in one pass."""
+        x_fake = torch.cat([part.x_fake for part in self.parts]).detach().requires_grad_()
+        self._x_fake = x_fake
+        return x_fake
+
+    def with_graphs(self) -> Iterator[Part]:
+        """Each part, drawn so that gradients reach G and the styles."""
+        for part in self.parts:
+            if len(self.parts) > 1:
+                part.draw(self._generator)
+            yield part
+
+    def backward(self, part: Part, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
+        """The gradients of a part's losses, and the one that E left at its translations, into G and the styles.
+
+        adversarial, l1: unweighted means over the part. Under `adversarial_trains` the former may reach G alone.
+        """
+        assert self._x_fake is not None and self._x_fake.grad is not None
+        sizes = [len(other.x) for other in self.parts]
+        left_by_guide = torch.split(self._x_fake.grad, sizes)[self.parts.index(part)]
+        adversarial = part.share * weights.adversarial_weight * adversarial
+        others = part.share * weights.reconstruction_weight * l1
+        with full_precision(part.x):
+            if weights.adversarial_trains == "generator":
+                own = list(self._generator.parameters())
+                adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
+            else:
+                others = adversarial + others
+            torch.autograd.backward([others, part.x_fake], [None, left_by_guide.to(part.x_fake.dtype)])
+
+    def into_guide(self) -> None:
+        """Hand the gradient that has reached the styles on to E."""
+        assert self._s.grad is not None
+        with full_precision(self._s):
+            gradient = all_reduce(self._s.grad)  # the references of one process are pictures of others
+            self._style.backward(gradient)  # type: ignore[no-untyped-call]
+
+
+class Means:
+    """The losses of a batch by name, from those of its parts."""
+
+    def __init__(self) -> None:
+        self._terms: Terms = {}
+
+    def add(self, terms: Terms, share: float) -> None:
+        """Add a part's losses by its share of the batch."""
+        for name, value in terms.items():
+            before = self._terms.get(name)
+            self._terms[name] = share * value if before is None else before + share * value
+
+    def of_batch(self) -> Terms:
+        """The losses of the whole batch, of all processes."""
+        if world_size() == 1 or not self._terms:
+            return self._terms
+        total = all_reduce(torch.stack(list(self._terms.values())))
+        return dict(zip(self._terms, total.unbind(), strict=True))

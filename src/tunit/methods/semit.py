@@ -1,0 +1,187 @@
+"""One training step of the SEMIT baseline: the FUNIT baseline's, with pseudo-labels for pictures without a label.
+
+First the class encoder and its classifier learn alone, from labels and then from soft labels that learn too
+(noise-tolerant pseudo-labelling); then D, G and the class encoder learn as in FUNIT, each picture being of the class
+of its label or of its soft label, and G learns to translate back (cycle consistency) and to hide the class from
+content codes (content entropy). docs/baselines.md says what of this had to be decided.
+
+Source: Wang et al., Semi-supervised learning for few-shot image-to-image translation, CVPR 2020.
+"""
+
+import torch
+from torch import Tensor
+
+from tunit.config import Config, SemitConfig
+from tunit.config_sections import METHODS
+from tunit.data.augment import to_float
+from tunit.data.batches import Batch, Batches
+from tunit.data.pack import PackedPictures
+from tunit.methods import losses
+from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.funit import (
+    follow_both,
+    generator_loss,
+    halves_of_generator,
+    patch_discriminator,
+    recomputed_parts,
+    rmsprop_for_all,
+)
+from tunit.methods.losses import Terms
+from tunit.methods.method import Labels, Method, Phase
+from tunit.methods.soft_labels import SoftLabels, new_soft_labels
+from tunit.methods.state import TrainingState
+from tunit.methods.tunit import discriminator_loss
+from tunit.networks.funit import PatchDiscriminator
+from tunit.networks.guide import Guidance
+from tunit.networks.semit import OctaveGenerator, SemitEncoder
+
+
+def semit_step(
+    state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
+) -> Terms:
+    """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
+
+    The pictures are the batch's second views, x+, as for `funit_step`; unlike there, any may be unlabelled. Until
+    `phase.joint` the class encoder and its classifier learn alone. Other arguments as for `train_step`.
+    """
+    labels, x = soft_labels_of(state), batch.x_plus
+    with mixed_precision(x, config):
+        guidance = state.networks.guide(x)
+        p = guidance.logits.detach().softmax(1)
+        loss, terms = classifier_loss(guidance.logits, labels.logits_of(batch), batch, config)
+        if phase.joint:
+            terms |= translation_step(
+                state, x, labels.classes(batch), guidance, permutation, phase, config, loss
+            )
+        else:
+            with descent(state.optimisers.guide):
+                backward(loss)
+    if batch.any_unlabelled:
+        labels.learn(batch, p, config.of(SemitConfig))
+    follow_both(state.networks, phase, config)
+    state.step += 1
+    return terms
+
+
+def classifier_loss(
+    logits: Tensor, label_logits: Tensor, batch: Batch, config: Config
+) -> tuple[Tensor, Terms]:
+    """Noise-tolerant pseudo-labelling: what the class encoder and its classifier learn.
+
+    Cross-entropy on labelled pictures, KL to the soft label and entropy on unlabelled ones, each times its share of
+    the batch. logits, label_logits: (B, domains). The compatibility loss moves the soft labels alone.
+    """
+    own, unlabelled = config.of(SemitConfig), (batch.y < 0).to(logits.dtype)
+    loss, terms = logits.new_zeros(()), {}
+    if batch.any_labelled:
+        terms["guide/classification"] = losses.labelled_cross_entropy(logits, batch.y)
+        loss = (1 - unlabelled).mean() * config.losses.classification_weight * terms["guide/classification"]
+    if batch.any_unlabelled:
+        divergence = losses.pseudo_label_divergence(logits, label_logits, unlabelled)
+        entropy = losses.prediction_entropy(logits, unlabelled)
+        loss = loss + unlabelled.mean() * (
+            own.pseudo_label_weight * divergence + own.prediction_entropy_weight * entropy
+        )
+        terms |= {"guide/pseudo_label_divergence": divergence, "guide/prediction_entropy": entropy}
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def translation_step(
+    state: TrainingState,
+    x: Tensor,
+    y: Tensor,
+    guidance: Guidance,
+    permutation: Tensor,
+    phase: Phase,
+    config: Config,
+    loss_of_classifier: Tensor,
+) -> Terms:
+    """D learns, then G, the class encoder and its classifier learn from the updated D, as in FUNIT, and from more.
+
+    x: (B, 3, S, S), y: (B,) their classes, guidance: what the class encoder says of x.
+    """
+    optimisers, s, own = state.optimisers, guidance.style, config.of(SemitConfig)
+    generator, discriminator = state.networks.generator, state.networks.discriminator
+    assert isinstance(generator, OctaveGenerator)
+    assert isinstance(discriminator, PatchDiscriminator)
+    c = generator.encode(x)
+    # The translations with the references' styles, and the reconstructions, in one pass.
+    x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
+    x_ref, y_ref, x_fake = x[permutation], y[permutation], x_out[: len(x)]
+    with descent(optimisers.discriminator):
+        real, fake = (x_ref, y_ref), (x_fake.detach(), y_ref)
+        loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config.losses)
+        backward(loss)
+    with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
+        loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)
+        # Cycle consistency: the translation, translated back with the source's own style.
+        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), s).to(x.dtype), x)
+        # The content head learns to read the class of content codes, the encoder to leave it in doubt. The head's
+        # own loss needs no weight: RMSprop divides by the size of its gradients.
+        of_head, of_encoder = generator.read_content(c)
+        reading = losses.labelled_cross_entropy(of_head, y)
+        entropy = losses.prediction_entropy(of_encoder)
+        loss = loss + own.cycle_weight * cycle + reading - own.content_entropy_weight * entropy
+        backward(loss + loss_of_classifier)
+    more |= {
+        "generator/cycle": cycle.detach(),
+        "generator/content_classification": reading.detach(),
+        "generator/content_entropy": entropy.detach(),
+    }
+    return terms | more
+
+
+# ---- networks, and the soft labels ----
+
+
+def _guide(config: Config) -> SemitEncoder:
+    settings = config.networks
+    return SemitEncoder(settings.domains, width=settings.guide_width, style_width=settings.style_width)
+
+
+def _generator(config: Config) -> OctaveGenerator:
+    settings = config.networks
+    return OctaveGenerator(
+        config.data.image_size,
+        settings.domains,
+        width=settings.generator_width or None,
+        style_width=settings.style_width,
+        share=config.of(SemitConfig).octave_share,
+    )
+
+
+def _own_state(pictures: int, config: Config, device: torch.device) -> SoftLabels:
+    return new_soft_labels(pictures, config.networks.domains, device)
+
+
+def soft_labels_of(state: TrainingState) -> SoftLabels:
+    """The soft labels that this method keeps in a state."""
+    assert isinstance(state.own, SoftLabels)
+    return state.own
+
+
+@torch.no_grad()
+def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
+    """Soft labels begin with what the classifier, taught by labels alone, says of every picture."""
+    if state.step == config.schedule.labelled_only_until:
+        labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
+        size, device = config.optimisers.batch_size, labels.logits.device
+        parts = (torch.from_numpy(images[i : i + size].copy()) for i in range(0, len(images), size))
+        labels.begin(guide(to_float(part.to(device))).logits.softmax(1) for part in parts)
+
+
+SEMIT = Method(
+    name="semit",
+    guide=_guide,
+    generator=_generator,
+    discriminator=patch_discriminator,
+    optimisers=rmsprop_for_all,
+    step=semit_step,
+    settings=METHODS["semit"],
+    network_settings=("octave_share",),
+    labels=Labels.SOME,
+    compiled_parts=halves_of_generator,
+    recomputed_parts=recomputed_parts,
+    own_state=_own_state,
+    before_step=_before_step,
+)

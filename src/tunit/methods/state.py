@@ -1,0 +1,62 @@
+"""Everything that training changes, in one object: networks, averages, optimisers, key queue, positions."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tunit.networks.discriminator import DomainDiscriminator
+from tunit.networks.generator import StyledGenerator
+from tunit.networks.guide import GuidingNetwork
+
+
+@dataclass
+class Networks:
+    """E (in the baselines the class encoder), its average, G, its average, and D."""
+
+    guide: GuidingNetwork
+    guide_average: GuidingNetwork
+    generator: StyledGenerator
+    generator_average: StyledGenerator
+    discriminator: DomainDiscriminator
+
+    def named(self) -> dict[str, nn.Module]:
+        """The five networks by name."""
+        return dict(vars(self))
+
+
+@dataclass
+class Optimisers:
+    """One for each network that learns."""
+
+    guide: torch.optim.Optimizer
+    generator: torch.optim.Optimizer
+    discriminator: torch.optim.Optimizer
+
+    def named(self) -> dict[str, torch.optim.Optimizer]:
+        """The three optimisers by the name of their network."""
+        return dict(vars(self))
+
+
+class OwnState(Protocol):
+    """What one method alone keeps from step to step."""
+
+    def named(self) -> dict[str, Tensor]:
+        """Its tensors by the names that they have in checkpoints; filled from there in place."""
+
+
+@dataclass
+class TrainingState:
+    """All that a checkpoint holds.
+
+    `cursors` counts the pictures drawn so far from each stream of the data; with the seed and the step it
+    determines everything random to come, so there is no generator state to save.
+    """
+
+    networks: Networks
+    optimisers: Optimisers
+    queue: Tensor  # (queue length, style width): the last keys
+    step: int = 0
+    cursors: dict[str, int] = field(default_factory=dict)
+    own: OwnState | None = None

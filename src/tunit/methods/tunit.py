@@ -1,0 +1,296 @@
+"""TUNIT: its networks, optimisers, and training step, for any mix of labelled and unlabelled pictures.
+
+Within a step the reference batch x~ is a permutation of x, so E_S(x~) is E_S(x) permuted, D's real pictures are x
+itself, and the content code and the translation that D learns from are those that G learns from: each forward pass is
+taken once. How a step is taken by several processes, or by G and D in turns, is in methods/parts.py.
+
+Source: Baek et al., Rethinking the truly unsupervised image-to-image translation, ICCV 2021; docs/fidelity.md.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from tunit.config import Config, LossConfig
+from tunit.data.batches import Batch, Batches
+from tunit.data.pack import PackedPictures
+from tunit.data.randomness import Draws
+from tunit.methods import losses
+from tunit.methods.candidates import choose_domain_head
+from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.losses import Terms, full_precision
+from tunit.methods.method import Method, Phase
+from tunit.methods.optimisers import make_adam, make_rmsprop
+from tunit.methods.parts import Means, Part, Translations, guidance_of, keys_of, styles_of
+from tunit.methods.state import Networks, Optimisers, TrainingState
+from tunit.networks.average import follow
+from tunit.networks.discriminator import Discriminator, DomainDiscriminator
+from tunit.networks.generator import Generator
+from tunit.networks.guide import Guidance, Guide
+from tunit.networks.queue import push
+
+
+def tunit_step(
+    state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
+) -> Terms:
+    """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
+
+    permutation: (B,) int64; x[permutation] are the references. Where several processes train together, `batch` holds
+    the pictures of this one, and `permutation` is of all. Losses and R1 are in float32 in any precision.
+    """
+    networks, optimisers, weights, means = state.networks, state.optimisers, config.losses, Means()
+    with mixed_precision(batch.x, config):
+        # 1. E learns domains and styles from two views of every picture.
+        with record_function("E"), descent(optimisers.guide):
+            keys = keys_of(networks.guide_average, batch.x_plus)
+            view, view_plus = (guidance_of(networks.guide, each) for each in (batch.x, batch.x_plus))
+            of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # section 3.2
+            of_styles, more = style_loss(view, keys, state.queue, batch, phase, weights)  # equation 2
+            backward(of_domains + of_styles)
+            terms |= more
+        if phase.joint:
+            # 2. The updated E tells domain and style of every picture; G redraws it in its reference's and its own.
+            with record_function("G"):
+                guidance = guidance_of(networks.guide, batch.x)
+                y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
+                whole = y, guidance.style, permutation
+                drawn = Translations(networks.generator, batch.x, *whole, config.run.micro_batch)
+            # 3. D learns to tell real pictures of a domain from translations into it.
+            with record_function("D"), descent(optimisers.discriminator):
+                for part in drawn.parts:
+                    real, fake = (part.x, part.y), (part.x_fake.detach(), part.y_ref)
+                    loss, more = discriminator_loss(
+                        networks.discriminator, *real, *fake, phase, weights
+                    )  # equation 3, R1
+                    backward(part.share * loss)
+                    means.add(more, part.share)
+            # 4. G, and E a second time, learn from the updated D.
+            learners = optimisers.generator, optimisers.guide
+            with record_function("G"), frozen(networks.discriminator), descent(*learners):
+                keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
+                styles = styles_of(networks.guide, drawn.for_guide())
+                contrast = losses.style_contrastive(
+                    styles, keys_ref, state.queue, weights.temperature
+                )  # equation 4
+                backward(weights.generator_style_weight * contrast)
+                for part in drawn.with_graphs():
+                    adversarial, more = adversarial_loss(networks.discriminator, part)  # equation 3
+                    l1 = losses.reconstruction(part.x_rec, part.x)  # equation 5
+                    drawn.backward(part, adversarial, l1, weights)
+                    means.add(more | {"generator/reconstruction": l1.detach()}, part.share)
+                drawn.into_guide()
+            terms |= means.of_batch() | {"generator/style": contrast.detach()}
+    # 5. The keys join the queue, and the averages follow.
+    state.queue = push(state.queue, keys)
+    follow_networks(networks, phase, config)
+    state.step += 1
+    return terms
+
+
+def follow_networks(networks: Networks, phase: Phase, config: Config) -> None:
+    """The averages of E and G, the latter once G trains: G itself until `phase` lets it follow."""
+    decay = config.optimisers.average_decay
+    follow(networks.guide_average, networks.guide, decay)
+    if phase.joint:
+        follow(
+            networks.generator_average, networks.generator, decay if phase.generator_average_follows else 0.0
+        )
+
+
+# ---- the losses of the step ----
+
+
+def domain_loss(
+    view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
+) -> tuple[Tensor, Terms]:
+    """E's loss on domains: -5 I(P) of section 3.2, and for labelled pictures (y >= 0) 5 cross-entropies in its place.
+
+    Each times its share of the batch and E's factor. An auxiliary over-complete head learns by its own mutual
+    information, candidates for the domain head share in the domain head's.
+    """
+    unlabelled = (batch.y < 0).to(view.style.dtype)
+    loss, terms = view.style.new_zeros(()), Terms()
+    if batch.any_unlabelled:
+        objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
+        terms["guide/mutual_information"] = information
+        if view.candidate_logits is not None and view_plus.candidate_logits is not None:
+            others = [
+                _clustering(*pair, unlabelled, weights)[0]
+                for pair in zip(view.candidate_logits, view_plus.candidate_logits, strict=True)
+            ]
+            objective = torch.stack([objective, *others]).mean()
+        unsupervised = -weights.mutual_information_weight * objective
+        if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
+            pair = view.overcluster_logits, view_plus.overcluster_logits
+            objective, information = _clustering(*pair, unlabelled, weights)
+            terms["guide/overcluster_information"] = information
+            unsupervised = unsupervised - weights.overcluster_weight * objective
+        loss = loss + unlabelled.mean() * _unlabelled_factor(phase, weights) * unsupervised
+    # Without a weight E_C stays out of the graph, so that weight decay does not touch it either.
+    if batch.any_labelled and weights.classification_weight:
+        supervised = losses.classification(view.logits, view_plus.logits, batch.y)
+        terms["guide/classification"] = supervised
+        loss = loss + (1 - unlabelled).mean() * (
+            weights.labelled_guide_factor * weights.classification_weight * supervised
+        )
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def style_loss(
+    view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, weights: LossConfig
+) -> tuple[Tensor, Terms]:
+    """E's loss on styles, equation 2, each picture with E's factor. keys: (B, width), queue: (N, width)."""
+    unlabelled = (batch.y < 0).to(view.style.dtype)
+    factor = _unlabelled_factor(phase, weights) * unlabelled + weights.labelled_guide_factor * (
+        1 - unlabelled
+    )
+    contrast = losses.style_contrastive(view.style, keys, queue, weights.temperature, factor)
+    return weights.guide_style_weight * factor.mean() * contrast, {"guide/style": contrast.detach()}
+
+
+def discriminator_loss(
+    discriminator: DomainDiscriminator,
+    x_real: Tensor,
+    y_real: Tensor,
+    x_fake: Tensor,
+    y_fake: Tensor,
+    phase: Phase,
+    weights: LossConfig,
+) -> tuple[Tensor, Terms]:
+    """D's side of equation 3, a hinge of real pictures against translations, plus R1 on the real ones.
+
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. The references of a
+    batch are the batch in another order, and these are means, so that the pictures themselves may be given.
+    """
+    judge = discriminator.judge
+    if phase.penalise:
+        x_real = x_real.detach().requires_grad_()
+        with full_precision(x_real):
+            logit_real = judge(x_real, y_real)
+        logit_fake = judge(x_fake, y_fake)
+    else:
+        logit_real, logit_fake = judge(torch.cat([x_real, x_fake]), torch.cat([y_real, y_fake])).chunk(2)
+    real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
+    loss = weights.adversarial_weight * (real + fake)
+    terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
+    if phase.penalise:
+        with full_precision(x_real):
+            penalty = losses.r1_penalty(logit_real, x_real)
+        loss = loss + weights.r1_every * weights.r1_weight * penalty
+        terms["discriminator/r1"] = penalty.detach()
+    return loss, terms
+
+
+def adversarial_loss(discriminator: DomainDiscriminator, part: Part) -> tuple[Tensor, Terms]:
+    """G's side of equation 3 for the translations, and beyond it for the reconstructions with their own domain."""
+    logit = discriminator.judge(part.x_out, torch.cat([part.y_ref, part.y]))
+    fake, rec = (losses.generator_adversarial(half) for half in logit.chunk(2))
+    terms = {"generator/adversarial": fake, "generator/adversarial_reconstruction": rec}
+    return fake + rec, {name: term.detach() for name, term in terms.items()}
+
+
+def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
+    """E's factor on unlabelled pictures."""
+    return weights.joint_guide_factor if phase.joint else 1.0
+
+
+def _clustering(
+    logits: Tensor, logits_plus: Tensor, weight: Tensor, weights: LossConfig
+) -> tuple[Tensor, Tensor]:
+    """What E maximises, and the mutual information itself: the same unless `marginal_balance` differs from 1."""
+    p, p_plus = logits.softmax(1), logits_plus.softmax(1)
+    objective = losses.mutual_information(p, p_plus, weight, weights.marginal_balance)
+    if weights.marginal_balance == 1:
+        return objective, objective
+    with torch.no_grad():
+        return objective, losses.mutual_information(p, p_plus, weight)
+
+
+# ---- networks, optimisers, and what happens between steps ----
+
+
+def _guide(config: Config) -> Guide:
+    settings = config.networks
+    return Guide(
+        settings.domains,
+        width=settings.guide_width,
+        style_width=settings.style_width,
+        overclusters=settings.overclusters,
+        candidate_heads=settings.candidate_heads,
+        head_std=settings.head_std,
+    )
+
+
+def _generator(config: Config) -> Generator:
+    settings = config.networks
+    return Generator(
+        config.data.image_size, width=settings.generator_width or None, style_width=settings.style_width
+    )
+
+
+def _discriminator(config: Config) -> Discriminator:
+    settings = config.networks
+    return Discriminator(config.data.image_size, settings.domains, width=settings.discriminator_width or None)
+
+
+def _optimisers(networks: Networks, config: Config) -> Optimisers:
+    settings = config.optimisers
+    return Optimisers(
+        make_adam(networks.guide, settings),
+        make_rmsprop(networks.generator, settings.generator_rate, settings),
+        make_rmsprop(networks.discriminator, settings.discriminator_rate, settings),
+    )
+
+
+@torch.no_grad()
+def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
+    """The key queue of a fresh run: keys of real pictures, so that the first negatives are real ones too."""
+    length, size = len(state.queue), config.optimisers.batch_size
+    guide = state.networks.guide_average
+    before = {name: value.clone() for name, value in guide.named_buffers()}
+    cursors: dict[str, int] = {}
+    for i in range(-(-length // size)):
+        batch = batches.draw(Draws.FIRST_KEYS + i, size, cursors)
+        state.queue = push(state.queue, keys_of(guide, batch.x_plus))
+    for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
+        value.copy_(before[name])
+
+
+def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
+    """Once E has trained alone the best of its domain heads stays, unless labels tie the domain head to classes."""
+    if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
+        size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
+        if not (pictures.labels >= 0).any():
+            choose_domain_head(state, batches, size)
+
+
+def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:
+    """Of E the trunk alone: what compiled code does not use has a gradient of zero instead of none, and with that E's
+    second optimiser step would move E_C, which it must leave alone."""
+    trunks = [guide.trunk for guide in (networks.guide, networks.guide_average) if isinstance(guide, Guide)]
+    return [*trunks, networks.generator.content_encoder, networks.generator.decoder]
+
+
+def _recomputed_parts(networks: Networks) -> Sequence[nn.Module]:
+    generator, discriminator = networks.generator, networks.discriminator
+    assert isinstance(discriminator, Discriminator)
+    return [generator.content_encoder, generator.decoder, *discriminator.blocks]
+
+
+TUNIT = Method(
+    name="tunit",
+    guide=_guide,
+    generator=_generator,
+    discriminator=_discriminator,
+    optimisers=_optimisers,
+    step=tunit_step,
+    micro_batches=True,
+    processes=True,
+    in_release=True,
+    compiled_parts=_compiled_parts,
+    recomputed_parts=_recomputed_parts,
+    begin=fill_queue,
+    after_step=_after_step,
+)
