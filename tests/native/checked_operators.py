@@ -1,0 +1,73 @@
+"""Every operator and every gradient against its reference in float64; run by itself, given the library's path."""
+
+import sys
+
+import torch
+from torch import Tensor
+
+from tunit import native
+from tunit.networks import filter_response, instance_norm, winograd
+
+# Pictures, input and output channels, pixels of each side: widths of the presets, and of no preset; more channels and
+# more tiles than are worked on at once.
+CONVOLUTIONS = [(2, 96, 48, 4, 8), (9, 32, 144, 8, 4), (3, 48, 192, 4, 4), (16, 144, 32, 8, 8)]
+NORMS = [(2, 48, 4, 4), (3, 96, 9, 8), (2, 192, 4, 2)]
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def compare(operator, reference, inputs: list[Tensor], what: object) -> None:
+    """Results and gradients; where the operator gives several, the first is its result."""
+    found, dy = [], None
+    for function, kind in ((operator, torch.float32), (reference, torch.float64)):
+        values = [value.to(kind).requires_grad_() for value in inputs]
+        y = function(*values)
+        y = y if isinstance(y, Tensor) else y[0]
+        dy = draw(*y.shape) if dy is None else dy
+        found.append([y, *torch.autograd.grad(y, values, dy.to(kind))])
+    for single, exact in zip(*found, strict=True):
+        error = (single.double() - exact).abs().max() / exact.abs().max()
+        assert error < 5e-5, f"{what}: {error}"
+
+
+def check_all() -> None:
+    torch.manual_seed(0)
+    for batch, channels, kernels, height, width in CONVOLUTIONS:
+        for side, edge in ((3, "zeros"), (3, "replicate"), (3, "reflect"), (4, "reflect")):
+            x = draw(batch, channels, height * (side - 2), width * (side - 2))
+            weight = draw(kernels, channels, side, side) / (side * channels**0.5)
+            compare(
+                lambda *values, edge=edge: winograd.convolve(*values, edge),
+                lambda *values, edge=edge: winograd.reference(*values, edge),
+                [x, weight, draw(kernels)],
+                (x.shape, weight.shape, edge),
+            )
+    for shape in NORMS:
+        compare(
+            lambda *values: instance_norm.adaptive_norm(*values, False),
+            lambda *values: instance_norm.reference(*values, False),
+            [draw(*shape), draw(*shape[:2]), draw(*shape[:2])],
+            shape,
+        )
+        parameters = [draw(shape[1]) + i for i in range(3)]
+        compare(
+            filter_response.filter_response_norm,
+            filter_response.reference,
+            [draw(*shape), *parameters],
+            shape,
+        )
+        values = [draw(*shape), draw(*shape) + 1, draw(shape[1]), draw(shape[1]), draw(*shape[:2])]
+        dx = filter_response.picture_gradient(*(value.float().requires_grad_() for value in values))
+        dx.sum().backward()
+        assert dx.isfinite().all()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[2]))
+    library = native.load(sys.argv[1])
+    assert library is not None
+    native._library = lambda: library  # type: ignore[assignment]
+    check_all()
+    print("all right")

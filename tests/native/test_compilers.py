@@ -1,0 +1,64 @@
+"""The code in C by other compilers, with every width of vectors, and under sanitizers."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tunit import native
+
+ROOT = Path(__file__).parents[2]
+CHECKS = Path(__file__).with_name("checked_operators.py")
+FLAGS = ["-shared", "-fPIC", "-O1", "-fopenmp", "-fno-math-errno", "-Wno-psabi"]
+SANITIZERS = ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+
+def build(folder: Path, compiler: str, *flags: str) -> Path:
+    """The library by `compiler`, of the sources that are compiled when tunit is installed."""
+    if not shutil.which(compiler):
+        pytest.skip(f"there is no {compiler} here")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (extension,) = settings["tool"]["setuptools"]["ext-modules"]
+    library = folder / "library.so"
+    command = [compiler, *FLAGS, *flags, "-o", str(library), *extension["sources"], "-lm"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def check(library: Path, **environment: str) -> None:
+    """Every operator of `library`, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(CHECKS), str(library), "2"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize(
+    ("compiler", "vectors"), [("gcc", 4), ("gcc", 8), ("gcc", 16), ("clang", None)], ids=str
+)
+def test_every_compiler_and_width_of_vectors_computes_the_same(tmp_path, compiler, vectors):
+    library = build(tmp_path, compiler, *([] if vectors is None else [f"-DTUNIT_VECTORS={vectors}"]))
+    loaded = native.load(str(library))
+    if loaded is None and vectors in (8, 16):
+        pytest.skip(f"this CPU has no vectors of {vectors} floats")
+    assert loaded is not None
+    assert vectors in (None, loaded.tunit_vectors())
+    check(library)
+
+
+def test_sanitizers_find_no_address_and_nothing_undefined(tmp_path):
+    library = build(tmp_path, "gcc", *SANITIZERS)
+    runtime = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(runtime).is_absolute():
+        pytest.skip("gcc has no address sanitizer here")
+    check(library, LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
