@@ -20,7 +20,10 @@ PICTURES_SHARE = (
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""
+    """The torch device of `auto`, `cpu`, `cuda`, `cuda:N`, or another kind that PyTorch knows, as `mps` and `xpu`.
+
+    Raises ConfigError where it is not there. Kinds beyond cpu and cuda are checked when a training starts.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -28,7 +31,13 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N")
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        if accelerator is None or accelerator.type != device.type:
+            raise ConfigError(f"device is {name!r}, which torch does not find here: take auto, cpu or cuda")
+        if (device.index or 0) >= torch.accelerator.device_count():
+            raise ConfigError(
+                f"device is {name!r}, but torch sees {torch.accelerator.device_count()} of them"
+            )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs: take another"
@@ -42,7 +51,7 @@ def choose_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+    return "bfloat16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "float32"
 
 
 def keep_freed_memory() -> None:
@@ -50,9 +59,7 @@ def keep_freed_memory() -> None:
 
     A step on a CPU takes about 5 % less for it. Without effect where the C library is not glibc.
     """
-    if (
-        platform.system() != "Linux"
-    ):  # elsewhere there is no glibc, and on Windows no library of the process itself
+    if platform.system() != "Linux":  # elsewhere there is no glibc
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

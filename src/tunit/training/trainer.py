@@ -28,6 +28,7 @@ from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
+from tunit.training.self_check import check_device
 from tunit.training.state import new_state
 from tunit.training.window import LossWindow
 
@@ -81,6 +82,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     check_labels(config, pictures.labels, pictures.names)
     method = method_of(config)
     device = prepare_machine(config)
+    check_device(device)
     state = new_state(config, device, len(pictures.names))
     if config.run.checkpoint_activations and method.recomputed_parts:
         checkpoint_activations(method.recomputed_parts(state.networks))
