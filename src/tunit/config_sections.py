@@ -196,7 +196,9 @@ class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
     seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto takes a CUDA GPU where there is one")
+    device: str = setting(
+        "auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto takes a CUDA GPU where there is one"
+    )
     precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     micro_batch: int = setting(
         0,
