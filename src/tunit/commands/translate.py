@@ -85,14 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         metavar="original|N",
-        help="size of the results: the source's own, or N pixels on the longer side; after --fit crop, `original` "
-        "is that of the central square, for nothing else was redrawn [the model's size]",
+        help="size of the results: the source's own, or N pixels on the longer side, in its proportions; after "
+        "--fit crop, `original` is that of the central square, for nothing else was redrawn [the model's size]",
     )
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "keep"),
         default="png",
-        help="of the results; keep is each source's own, PNG where that cannot be written [png]",
+        help="of the results; keep is each source's own, PNG where that cannot be written. Where a source is "
+        "transparent its results are, too, but for JPEG and BMP and for sources inside tar archives [png]",
     )
     add_model_arguments(parser)
 
@@ -227,7 +228,7 @@ def _translate(
     from tunit.data.decode import PictureError
     from tunit.data.left_out import LeftOut
     from tunit.data.sources import PictureSource
-    from tunit.translation.outputs import write_picture
+    from tunit.translation.outputs import holds_transparency, write_picture
     from tunit.translation.overlap import in_order
     from tunit.translation.pictures import leave_out
 
@@ -235,12 +236,15 @@ def _translate(
         found = cast(PictureSource, result[0])  # as they all went in
         try:
             for folder, image in zip(folders, result[1], strict=True):
+                if image.mode == "RGBA" and not holds_transparency(names[found]):
+                    lost.add(found.name)
                 write_picture(out, folder + names[found], image)
         except PictureError as error:
             return LeftOut(found.name, error.reason, error.detail)
         return None
 
     written = 0
+    lost = set[str]()  # sources whose transparency the format of their results cannot hold
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
         # Saving takes its time, which the networks need not wait for.
@@ -250,4 +254,8 @@ def _translate(
                     written += 1
                 else:
                     leave_out(problem, report)
+    if lost:
+        say(
+            f"{len(lost):,} transparent sources have opaque results, which this format makes: use --format png"
+        )
     return written

@@ -19,6 +19,7 @@ from tunit.files import write_text
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
+from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 
@@ -46,6 +47,8 @@ class Evaluator:
         """Measure the averages of E and G as they stand; what cannot be had is said, and the training goes on."""
         try:
             return self._measured(state)
+        except Interrupted:
+            raise
         except TunitError as error:
             remark(f"step {state.step}: the model could not be measured ({error}); training goes on")
             return {}

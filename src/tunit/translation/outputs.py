@@ -92,12 +92,19 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
     Raises PictureError where the format cannot hold the picture, DataError where the folder cannot be written.
     """
     kind, options = _WRITERS[suffix_of(name)]
+    if image.mode == "RGBA" and not holds_transparency(name):
+        image = image.convert("RGB")  # as the networks drew it, on the background colour
     encoded = io.BytesIO()
     try:
         image.save(encoded, kind, **options)
     except (OSError, ValueError) as error:
         raise PictureError(UNWRITABLE, f"{image.width} x {image.height} as {kind}: {error}") from None
     write_bytes(folder / name, encoded.getvalue())
+
+
+def holds_transparency(name: str) -> bool:
+    """Whether the format of a result of this name can be transparent."""
+    return _WRITERS[suffix_of(name)][0] in ("PNG", "WEBP", "TIFF")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -154,14 +154,15 @@ def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Im
 
     pixels: (S, S, 3). Padding is cut off again.
     resize: None leaves S as the longer side; "original" gives the size that the picture came in, after "crop"
-        that of its central square; a number is the longer side.
+        that of its central square; a number is the longer side, in the same proportions.
     """
     image = Image.fromarray(pixels).crop(square.inner)
     if resize is None:
         return image
     if isinstance(resize, int):
-        longer = max(image.size)
-        size = (max(1, round(image.width * resize / longer)), max(1, round(image.height * resize / longer)))
+        width, height = square.shown
+        longer = max(width, height)
+        size = (max(1, round(width * resize / longer)), max(1, round(height * resize / longer)))
     else:
         size = square.shown
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)

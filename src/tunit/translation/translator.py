@@ -37,6 +37,7 @@ from tunit.translation.pictures import (
     open_pictures,
     squares,
 )
+from tunit.translation.transparency import transparency_of, with_transparency
 
 BATCH = 32  # pictures through the networks at a time, and in memory
 
@@ -208,7 +209,10 @@ class Translator:
         fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad", where the padding
             is cut off the result; None is what the model was trained with. References are always fitted so.
         resize: None gives results of the model's size (the longer side, after "pad"); "original" the source's
-            own size, or that of its central square after "crop"; a number the length of the longer side.
+            own size, or that of its central square after "crop"; a number the length of the longer side, in the
+            source's proportions.
+
+        A source with transparency gives results of mode RGBA that are as transparent where it is.
         """
         width = self.model.settings.style_width
         if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
@@ -220,7 +224,7 @@ class Translator:
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report)
-        return self._redrawn(batches, styles.to(self.device).float(), strength, resize)
+        return self._redrawn(batches, styles.to(self.device).float(), strength, resize, fit)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
@@ -251,11 +255,20 @@ class Translator:
             yield [picture for picture, _ in batch], x, on_cpu
 
     def _redrawn(
-        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, strength: float, resize: Resize
+        self,
+        batches: Iterator[list[tuple[Picture, Square]]],
+        styles: Tensor,
+        strength: float,
+        resize: Resize,
+        fit: str,
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
         def finished(item: Drawn) -> tuple[Picture, list[Image.Image]]:
             picture, square, drawn = item
-            return picture, [from_square(pixels, square, resize) for pixels in drawn]
+            results = [from_square(pixels, square, resize) for pixels in drawn]
+            alpha = transparency_of(picture)
+            if alpha is not None:
+                results = [with_transparency(result, alpha, fit) for result in results]
+            return picture, results
 
         drawn = self._drawn(batches, styles, strength)
         if resize is None:
