@@ -1,11 +1,13 @@
 """The command line: help, errors in one sentence, no heavy imports at start-up."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tunit.__main__ as program
 from tunit import RunError, Translator, __version__
 from tunit.cli import COMMANDS, build_parser, main
 from tunit.config import all_fields
@@ -160,3 +162,30 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys)
     assert len(find_pictures(Path("~/c")).pictures) == 5
     with pytest.raises(RunError, match="home/nothing"):
         Translator.load("~/nothing")
+
+
+def test_a_signal_while_the_program_is_loaded_is_a_word_and_its_exit_code(monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tunit.cli.build_parser", stop)
+    assert main(["config"]) == 130
+    assert capsys.readouterr().err == "tunit: interrupted\n"
+    monkeypatch.setattr("tunit.cli.main", stop)
+    assert program.main() == 130
+    assert capsys.readouterr().err == "tunit: interrupted\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_stops_at_once_with_its_own_exit_code(number, code, monkeypatch, capsys):
+    from tunit.training.interrupt import StopSignals
+
+    def twice(args):
+        with StopSignals():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        pytest.fail("went on")
+
+    monkeypatch.setattr("tunit.commands.config.run", twice)
+    assert main(["config"]) == code
+    assert capsys.readouterr().err == "tunit: interrupted\n"

@@ -5,13 +5,14 @@ train("pictures", "runs/mine", read_config("default").with_overrides({"domains":
 picture = Translator.load("runs/mine").translate("a.jpg", reference="b.jpg")
 """
 
-from typing import TYPE_CHECKING, Any
-
 from tunit._version import __version__
-from tunit.config import Config, read_config
-from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
 
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all that follows
 if TYPE_CHECKING:
+    from typing import Any
+
+    from tunit.config import Config, read_config
+    from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
     from tunit.evaluation.of_run import evaluate_run as evaluate
     from tunit.training.launch import start_run as train
     from tunit.translation.translator import Translator
@@ -30,19 +31,25 @@ __all__ = [
     "train",
 ]
 
+# Where each name is; imported when it is first used, so that the command line starts, and can be stopped, quickly.
+_HOMES = {
+    "Config": ("tunit.config", "Config"),
+    "read_config": ("tunit.config", "read_config"),
+    "ConfigError": ("tunit.errors", "ConfigError"),
+    "DataError": ("tunit.errors", "DataError"),
+    "RunError": ("tunit.errors", "RunError"),
+    "TrainingError": ("tunit.errors", "TrainingError"),
+    "TunitError": ("tunit.errors", "TunitError"),
+    "Translator": ("tunit.translation.translator", "Translator"),
+    "evaluate": ("tunit.evaluation.of_run", "evaluate_run"),
+    "train": ("tunit.training.launch", "start_run"),
+}
 
-def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is first used, so that the command line starts quickly."""
-    if name == "Translator":
-        from tunit.translation.translator import Translator
 
-        return Translator
-    if name == "evaluate":
-        from tunit.evaluation.of_run import evaluate_run
+def __getattr__(name: str) -> "Any":
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tunit' has no attribute {name!r}")
+    import importlib
 
-        return evaluate_run
-    if name == "train":
-        from tunit.training.launch import start_run
-
-        return start_run
-    raise AttributeError(f"module 'tunit' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

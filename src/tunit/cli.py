@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ COMMANDS = (
     "convert",
     "config",
 )
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+FATAL_SIGNAL = 128  # and the signal's number: the shell's exit code, 130 for Ctrl-C
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,6 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt as stop:  # while the program is being loaded too
+        remark("interrupted")
+        return FATAL_SIGNAL + getattr(stop, "number", signal.SIGINT)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     steady_streams()
     args = expand_paths(build_parser().parse_args(argv))
     try:
@@ -62,9 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         remark(error)
         return 2
-    except KeyboardInterrupt:
-        remark("interrupted")
-        return INTERRUPTED
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
