@@ -32,6 +32,7 @@ from tunit.config_sections import (
     RunConfig,
     ScheduleConfig,
     SemitConfig,
+    setting,
 )
 from tunit.errors import ConfigError
 from tunit.paths import home
@@ -54,6 +55,7 @@ __all__ = [
     "nearest",
     "preset_names",
     "read_config",
+    "setting",
 ]
 
 

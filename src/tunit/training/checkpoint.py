@@ -86,19 +86,23 @@ def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
     expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
     expected |= {"queue": state.queue} | _own_of(state)
     for name, optimiser in state.optimisers.named().items():
+        kept = _kept_by(optimiser)
         for parameter, weight in networks[name].named_parameters():
             prefix = f"optimiser.{name}.{parameter}."
-            moments = {prefix + "step": torch.zeros(())} | {
-                prefix + m: weight for m in _moments_of(optimiser)
-            }
+            moments = {prefix + m: weight if value.dim() else value for m, value in kept.items()}
             if any(moment in found for moment in moments):
                 expected |= moments
     return expected
 
 
-def _moments_of(optimiser: torch.optim.Optimizer) -> tuple[str, ...]:
-    """What an optimiser keeps of each parameter beside its step."""
-    return ("exp_avg", "exp_avg_sq") if isinstance(optimiser, torch.optim.Adam) else ("square_avg",)
+def _kept_by(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser of this kind keeps of a parameter of one number: its moments, (1,), and scalars."""
+    parameter = torch.zeros(1, requires_grad=True)
+    parameter.grad = torch.zeros(1)
+    kind: Any = type(optimiser)
+    twin = kind([parameter], **optimiser.defaults)
+    twin.step()
+    return {m: value for m, value in twin.state[parameter].items() if torch.is_tensor(value)}
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:

@@ -1,0 +1,188 @@
+"""Methods from outside: one file adds one, and everything asks its record."""
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit import config_methods
+from tunit.cli import main
+from tunit.config import Config, all_fields, read_config
+from tunit.errors import ConfigError
+from tunit.methods.funit import FUNIT
+from tunit.methods.method import Method
+from tunit.methods.model_file import load_model
+from tunit.methods.registry import method_of, methods, register, unregister
+from tunit.methods.semit import SEMIT
+from tunit.methods.tunit import TUNIT
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.memory import checkpoint_activations, step_bytes
+from tunit.training.state import new_state
+
+TOY = Path(__file__).parents[1] / "toy_method.py"
+DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
+ALONE = {"guide_only_until": 0, "average_from": 0, "guide_only_batch_size": 0}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The method of the file, known as long as the test runs."""
+    spec = importlib.util.spec_from_file_location("toy_method", TOY)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_method", module)  # dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    unregister("autoencoder")
+
+
+def words_of(pictures, run, *more, **overrides):
+    words = [
+        "train",
+        str(pictures),
+        "--out",
+        str(run),
+        "--preset",
+        "paper",
+        "--quiet",
+        "--method",
+        "autoencoder",
+    ]
+    return [*words, *flags(**ALONE | overrides), *more]
+
+
+def test_one_file_adds_a_method_that_the_command_line_trains_and_translates_with(toy, tmp_path):
+    pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    assert main(words_of(pictures, run, "--autoencoder-rate", "0.05", steps=6)) == 0
+    assert main(["train", "--resume", str(run), "--steps", "12", "--quiet"]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["generator/reconstruction"] < lines[0]["generator/reconstruction"]
+    config = read_config(str(run / "config.toml"))
+    assert method_of(config) is toy.AUTOENCODER
+    assert config.of(toy.AutoencoderConfig).autoencoder_rate == 0.05
+    assert load_model(run).config.method.method == "autoencoder"
+    picture = str(pictures / "000.png")
+    assert main(["translate", str(run), picture, "--reference", picture, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "000.png").is_file()
+    # Stopped and resumed, it is what it would have been.
+    assert main(words_of(pictures, tmp_path / "whole", "--autoencoder-rate", "0.05", steps=12)) == 0
+    ours, theirs = (read_tensors(checkpoints(r / "checkpoints")[-1])[0] for r in (run, tmp_path / "whole"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert any(name.endswith("momentum_buffer") for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("--micro-batch", "2", "micro_batch is 2, but method 'autoencoder' takes a batch at once"),
+        ("--processes", "2", "processes is 2, but method 'autoencoder' trains in one"),
+        ("--compile", "true", "compile is true, but method 'autoencoder' has nothing to compile"),
+        ("--checkpoint-activations", "1", "but method 'autoencoder' cannot compute its activations again"),
+        ("--guide-only-until", "3", "nothing trains alone in method 'autoencoder'"),
+    ],
+)
+def test_what_its_record_leaves_out_is_refused(toy, tmp_path, capsys, flag, value, sentence):
+    run = tmp_path / "run"
+    assert main(words_of(write_pictures(tmp_path / "p"), run, flag, value)) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not run.exists()
+
+
+def test_without_the_file_its_runs_are_refused_in_a_sentence(tmp_path):
+    (tmp_path / "toy.toml").write_text('[method]\nmethod = "autoencoder"\n')
+    with pytest.raises(ConfigError, match="method is 'autoencoder': take one of tunit, funit, semit"):
+        read_config(str(tmp_path / "toy.toml"))
+
+
+def test_the_docs_show_the_file_as_it_is():
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert blocks[0] == TOY.read_text()
+
+
+def test_names_are_given_once(toy):
+    with pytest.raises(ConfigError, match="the name 'autoencoder' is taken already"):
+        register(toy.AUTOENCODER)
+    with pytest.raises(ConfigError, match="the name 'tunit' is taken already"):
+        register(TUNIT)
+    own = {"mine": toy.AutoencoderConfig}  # another section, but a setting of a name that there is
+    with pytest.raises(ConfigError, match="the name 'autoencoder_rate' is taken already"):
+        register(
+            Method("mine", TUNIT.guide, TUNIT.generator, TUNIT.discriminator, toy.optimisers, toy.step, own)
+        )
+    assert {method.name for method in methods()} == {"tunit", "funit", "semit", "autoencoder"}
+
+
+class EntryPoint:
+    """Of an installed package, as importlib.metadata gives them."""
+
+    name, value, dist = "mine", "package.of_mine", None
+
+    def __init__(self, load):
+        self.load = load
+
+
+def installed(monkeypatch, load):
+    monkeypatch.setattr(config_methods, "_loaded", False)
+    points = {"tunit.methods": [EntryPoint(load)]}
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.get(group, []))
+
+
+def test_installed_packages_bring_methods(monkeypatch):
+    made = {**vars(TUNIT), "name": "mine", "settings": {}}
+    installed(monkeypatch, lambda: register(Method(**made)))
+    try:
+        assert method_of(Config().with_overrides({"method": "mine"})).name == "mine"
+    finally:
+        unregister("mine")
+
+
+def test_an_installed_method_that_breaks_is_named(monkeypatch):
+    def broken():
+        raise ImportError("No module named 'nothing'")
+
+    installed(monkeypatch, broken)
+    with pytest.raises(ConfigError, match=r"method 'mine' of the package package\.of_mine cannot be loaded"):
+        all_fields()
+
+
+# ---- what the records of the methods here promise ----
+
+
+@pytest.mark.parametrize(
+    ("method", "preset"), [(TUNIT, "paper"), (FUNIT, "table1-a"), (SEMIT, "semit")], ids=lambda v: str(v)[:8]
+)
+def test_activations_computed_again_need_less_and_give_the_same(method, preset):
+    config = tiny_config(
+        preset, style_width=5, image_size=64, labels="folders", r1_weight=10.0, generator_width=8
+    )
+    again = config.with_overrides({"checkpoint_activations": True})
+    grows, grows_again = (step_bytes(each, 4) - step_bytes(each, 2) for each in (config, again))
+    assert grows_again < 0.6 * grows
+    found = []
+    for computed_again in (False, True):
+        state = new_state(config, torch.device("cpu"), 4)
+        if computed_again:
+            checkpoint_activations(method.recomputed_parts(state.networks))
+        found.append(one_step(method, state, config))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def one_step(method, state, config):
+    """The weights after a joint step with R1."""
+    from tunit.data.batches import make_batch
+    from tunit.methods.method import Phase
+
+    x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batch = make_batch(x, x.flip(3), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+    method.step(state, batch, torch.tensor([2, 3, 1, 0]), Phase(True, True, True), config)
+    return [p for network in state.networks.named().values() for p in network.parameters()]
