@@ -10,13 +10,11 @@ import difflib
 import json
 import math
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 
 from tunit.config_methods import FORMER_SECTIONS, RENAMED, method_sections
@@ -36,6 +34,8 @@ from tunit.config_sections import (
 )
 from tunit.errors import ConfigError
 from tunit.paths import home
+from tunit.printing import LONGEST_SHOWN, shown
+from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 __all__ = [
     "AugmentConfig",
@@ -57,6 +57,10 @@ __all__ = [
     "read_config",
     "setting",
 ]
+
+LARGEST_FILE = 1 << 18  # bytes of a TOML file; one with every setting has 4,000
+LONGEST_TEXT = 10_000  # characters of a setting
+KEPT = "surrogateescape"  # bytes of names that are not UTF-8
 
 
 S = typing.TypeVar("S")
@@ -174,12 +178,12 @@ def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
         found = fields[newest]
         if section in ("", found[0]) or bare in FORMER_SECTIONS.get(section, ()):
             return found
-    raise ConfigError(f"there is no setting {name!r}{nearest(bare, fields)}")
+    raise ConfigError(f"there is no setting {shown(name)}{nearest(bare, fields)}")
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:
     """': did you mean X?', or nothing where no word is near."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
@@ -210,11 +214,11 @@ def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
             raise ConfigError(f"preset {preset} is not based on {root}: it has no differences from it")
         seen.append(name)
         table = _read_table(name)
-        base = table.pop("base", None)
+        base = _base_of(table, name)
         found = {
             _full(f"{s}.{key}"): value for s, keys in table.items() for key, value in keys.items()
         } | found
-        name = None if base is None else str(base)
+        name = base
     return found
 
 
@@ -227,22 +231,22 @@ def file_settings(preset: str) -> set[str]:
         return set()
     read_config(preset)  # checks the chain
     table = _read_table(preset)
-    base = table.pop("base", None)
+    base = _base_of(table, preset)
     own = {_full(f"{section}.{name}") for section, values in table.items() for name in values}
-    return own if base is None else own | file_settings(str(base))
+    return own if base is None else own | file_settings(base)
 
 
 def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     if preset in seen:
         raise ConfigError(f"the presets {', '.join(seen)} are based on each other in a circle")
     table = _read_table(preset)
-    base = table.pop("base", None)
-    config = Config() if base is None else _read_chain(str(base), (*seen, preset))
+    base = _base_of(table, preset)
+    config = Config() if base is None else _read_chain(base, (*seen, preset))
     overrides: dict[str, Any] = {}
     sections = section_types()
     for section, values in table.items():
         if section not in sections or not isinstance(values, dict):
-            raise ConfigError(f"{preset}: there is no section {section!r}{nearest(section, sections)}")
+            raise ConfigError(f"{preset}: there is no section {shown(section)}{nearest(section, sections)}")
         overrides |= {f"{section}.{name}": value for name, value in values.items()}
     try:
         return config.with_overrides(overrides)
@@ -250,19 +254,26 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
         raise ConfigError(f"{preset}: {error}") from None
 
 
+def _base_of(table: dict[str, Any], preset: str) -> str | None:
+    """The preset that a table is based on, taken out of it."""
+    base = table.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{preset}: base is {shown(base)}: name a preset or a file")
+    return base
+
+
 def _read_table(preset: str) -> dict[str, Any]:
     shipped = preset_names()
     if preset in shipped:
-        file: Traversable = resources.files("tunit") / "presets" / f"{preset}.toml"
-    elif home(preset).is_file():
-        file = home(preset)
-    else:
+        file = resources.files("tunit") / "presets" / f"{preset}.toml"
+    elif not is_file(home(preset)):
         raise ConfigError(
-            f"{preset!r} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
+            f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
         )
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = file.read_text("utf-8") if preset in shipped else read_text(home(preset), LARGEST_FILE, KEPT)
+        return parse_toml(text.replace("\r\n", "\n"))
+    except UnreadableError as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
 
 
@@ -276,7 +287,11 @@ def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
         raise ConfigError(
-            f"{f.name} is {value!r}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
+            f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
+        )
+    if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
+        raise ConfigError(
+            f"{f.name} is {shown(value)}: take at most {LONGEST_TEXT:,} characters, none of them NUL"
         )
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str | bool):
@@ -284,7 +299,9 @@ def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
         finite = -math.inf < number < math.inf
         if not finite or (low is not None and number < low) or (high is not None and number > high):
             limits = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(f"{f.name} is {value}: take a value {limits if finite else 'that is finite'}")
+            raise ConfigError(
+                f"{f.name} is {shown(value)}: take a value {limits if finite else 'that is finite'}"
+            )
 
 
 def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
@@ -303,16 +320,16 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
             return _scalar(int if whole else float, value)
         return _scalar(kind, value)
     except KeyError:
-        raise ConfigError(f"{f.name} is {value!r}: take true or false") from None
-    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{f.name} is {shown(value)}: take true or false") from None
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
-            f"{f.name} is {value!r}, which does not read as {_kind_name(kind)} ({error})"
+            f"{f.name} is {shown(value)}, which does not read as {_kind_name(kind)} ({error})"
         ) from None
 
 
 def _scalar(kind: type, value: Any) -> Any:
     if kind is bool:  # 0 and 1 are of earlier versions
-        return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        return {"true": True, "false": False, "1": True, "0": False}[str(shown(value)).strip("'").lower()]
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise ValueError(f"it is of type {type(value).__name__}")
     if kind is int and isinstance(value, float):

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _to_run(args: argparse.Namespace) -> list[str]:
+    from tunit.config_sections import MOST
     from tunit.destination import check_folder
     from tunit.errors import RunError
     from tunit.training.new_run import check_free
@@ -70,7 +71,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     if args.out.resolve() in source.resolve().parents:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
     check_free(out, overwrite=args.overwrite)
-    if args.step is not None and args.step < 0:
+    if args.step is not None and not 0 <= args.step <= MOST:
         raise RunError(f"--step is {args.step}: give the number of training steps behind the checkpoint")
     check_folder(args.out)
     imported = from_published(read_published(source), str(source))
@@ -120,9 +121,10 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
     import torch
 
     from tunit._version import __version__
+    from tunit.config_of_run import write_run_config
     from tunit.files import write_text
 
-    write_text(run.config, imported.config.to_toml())
+    write_run_config(run.config, imported.config)
     about = {
         "tunit": __version__,
         "torch": torch.__version__,

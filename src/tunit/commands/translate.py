@@ -183,14 +183,13 @@ def _styles(
 
 def _number_of(label: str, run: Path, translator: "Translator") -> int:
     """The domain of a label: labels are numbered in the order of their names, as in the training."""
-    import csv
-
     from tunit.errors import ConfigError
+    from tunit.reading import UnreadableError
+    from tunit.training.run_folder import RunFolder, read_picture_index
 
     try:
-        with (run / "pictures.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            names = sorted({row["label"] for row in csv.DictReader(file)} - {""})
-    except (OSError, KeyError):
+        names = sorted({label for _, label, _ in read_picture_index(RunFolder(run).pictures)} - {""})
+    except UnreadableError:
         names = []
     if not names:
         raise ConfigError(

@@ -6,6 +6,7 @@ it says, whenever a job was killed.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.files import clear_leftovers, replacing
+from tunit.reading import MissingError, Record, UnreadableError, read_json
 
 PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
+LARGEST_INDEX = 1 << 32  # bytes
+LARGEST_SIDE = 1 << 16  # pixels
 HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
 
 
@@ -55,21 +59,28 @@ class Index:
     notes: list[str] = field(default_factory=list)
 
 
-def open_cache(cache: Path, *, reused: bool = True) -> tuple[Index, PackedPictures]:
-    """Open what a folder holds. Raises DataError where it is no cache, or a damaged one."""
+def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tuple[Index, PackedPictures]:
+    """Open what a folder holds; with `verify` every picture is compared with its hash.
+
+    Raises DataError where it is no cache, or a damaged one.
+    """
     index = _read_index(cache)
     path = cache / PIXELS
-    shape = (len(index.names), index.size, index.size, 3)
+    count, size = len(index.names), index.size
+    expected = HEADER_BYTES + count * record_bytes(size)
     try:
-        expected = HEADER_BYTES + int(np.prod(shape, dtype=np.int64))
         actual = path.stat().st_size
         if actual != expected:
             raise DataError(f"{path} has {actual:,} of {expected:,} bytes: prepare the pictures again")
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            whole = file.read(HEADER_BYTES) == _npy_header(count, size)
+        if not whole:
+            raise DataError(f"{path} does not begin as its {INDEX} says: prepare the pictures again")
+        images = np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
-    if images.shape != shape or images.dtype != np.uint8:
-        raise DataError(f"{path} holds {images.shape}, not {shape}: prepare the pictures again")
+    if verify:
+        _check_pixels(path, images, index)
     labels = np.array(index.labels, dtype=np.int64)
     packed = PackedPictures(
         images,
@@ -84,23 +95,56 @@ def open_cache(cache: Path, *, reused: bool = True) -> tuple[Index, PackedPictur
     return index, packed
 
 
+def hash_of(pixels: NDArray[np.uint8]) -> str:
+    """The hash of one picture's bytes, 32 hexadecimal digits."""
+    return hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).hexdigest()
+
+
+def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
+    """Raises DataError where pictures are not those whose hashes the index has: about a second for each gigabyte."""
+    damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
+    if damaged:
+        raise DataError(
+            f"{path} is damaged at {len(damaged):,} of {len(images):,} pictures ({index.names[damaged[0]]} is the "
+            "first): prepare the pictures again"
+        )
+
+
 def _read_index(cache: Path) -> Index:
     path = cache / INDEX
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != _FORMAT or found["version"] != _VERSION:
+        found = Record(read_json(path, LARGEST_INDEX))
+        if (found.values.get("format"), found.values.get("version")) != (_FORMAT, _VERSION):
             raise DataError(f"{path} is of another version: prepare the pictures again")
-        del found["format"], found["version"]
-        found["left_out"] = [LeftOut(*item) for item in found["left_out"]]
-        index = Index(**found)
-        lengths = {len(index.names), len(index.labels), len(index.hashes)}
-    except FileNotFoundError:
+        classes, names = found.texts("classes"), found.texts("names")
+        index = Index(
+            size=found.whole("size", 1, LARGEST_SIDE),
+            settings=found.record("settings").values,
+            fingerprint=found.text("fingerprint"),
+            names=names,
+            labels=found.wholes("labels", -1, len(classes) - 1),
+            classes=classes,
+            hashes=found.texts("hashes"),
+            left_out=_left_out_of(found),
+            notes=found.texts("notes") if "notes" in found.values else [],
+        )
+    except MissingError:
         raise DataError(f"{cache} holds no {INDEX}: prepare the pictures first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UnreadableError as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
-    if len(lengths) != 1 or not all(-1 <= label < len(index.classes) for label in index.labels):
+    if not names or len(set(names)) != len(names) or {len(index.labels), len(index.hashes)} != {len(names)}:
         raise DataError(f"{path} contradicts itself: prepare the pictures again")
     return index
+
+
+def _left_out_of(found: Record) -> list[LeftOut]:
+    items = found.values.get("left_out")
+    if not isinstance(items, list):
+        raise UnreadableError("it does not say what was left out")
+    for item in items:
+        if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
+            raise UnreadableError("what was left out is not three texts each")
+    return [LeftOut(*item) for item in items]
 
 
 def claim(cache: Path) -> None:
@@ -118,8 +162,8 @@ def claim(cache: Path) -> None:
 
 def _is_ours(cache: Path) -> bool:
     try:
-        return bool(json.loads((cache / INDEX).read_text(encoding="utf-8"))["format"] == _FORMAT)
-    except (OSError, ValueError, KeyError, TypeError):
+        return Record(read_json(cache / INDEX, LARGEST_INDEX)).text("format") == _FORMAT
+    except UnreadableError:
         return False
 
 

@@ -5,7 +5,6 @@ why a picture is left out, comes back. So the memory does not grow with the numb
 """
 
 import contextlib
-import hashlib
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
@@ -73,7 +72,7 @@ def pack_pictures(
             if packed is None:
                 found = found or _find(source, settings)
                 _build(source, found, cache, settings, workers, strict, progress)
-                return caches.open_cache(cache, reused=False)[1]
+                return caches.open_cache(cache, reused=False, verify=False)[1]
     if strict:
         _refuse_bad(source, packed.left_out)
     return packed
@@ -85,9 +84,12 @@ def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPic
     return _reuse(cache, settings, quick_fingerprint(source) or _find(source, settings).fingerprint)
 
 
-def open_packed(cache: Path) -> PackedPictures:
-    """Open a cache without a look at its source. Raises DataError where there is none or it is damaged."""
-    return caches.open_cache(cache)[1]
+def open_packed(cache: Path, *, verify: bool = True) -> PackedPictures:
+    """Open a cache without a look at its source; with `verify` every picture is compared with its hash.
+
+    Raises DataError where there is none or it is damaged.
+    """
+    return caches.open_cache(cache, verify=verify)[1]
 
 
 def _find(source: Path, settings: PackSettings) -> Found:
@@ -266,7 +268,7 @@ def _pack_one(picture: PictureSource, slot: int, chunk: _Chunk) -> str | LeftOut
     except MemoryError:
         return LeftOut(picture.name, UNREADABLE, "too large for the memory")
     caches.write_record(chunk.pixels, slot, array)
-    return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+    return caches.hash_of(array)
 
 
 def _singles(chunk: _Chunk) -> Iterator[_Chunk]:

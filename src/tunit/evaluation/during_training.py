@@ -19,6 +19,7 @@ from tunit.files import write_text
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
+from tunit.reading import Record, UnreadableError, is_number, read_json
 from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
@@ -54,7 +55,7 @@ class Evaluator:
             return {}
 
     def _measured(self, state: TrainingState) -> dict[str, float]:
-        packed = open_packed(self.run.data)
+        packed = open_packed(self.run.data, verify=False)  # as it was when training began
         model = model_of(state, packed, self.run.read_config())
         held, train = self._pictures(model, packed)
         result = evaluate_model(
@@ -107,15 +108,14 @@ class Evaluator:
     def _best(self) -> dict[str, Any]:
         """What is known of the best model so far; empty where there is none."""
         try:
-            found = json.loads((self.run.path / BEST / "best.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            return Record(read_json(self.run.path / BEST / "best.json")).values
+        except UnreadableError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _is_best(self, name: str, value: float) -> bool:
         before = self._best()
         comparable = (before.get("score"), before.get("features")) == (name, self.network.name)
-        return not comparable or not isinstance(before.get("value"), int | float) or value < before["value"]
+        return not comparable or not is_number(before.get("value")) or value < before["value"]
 
 
 def values_of(result: Evaluation) -> dict[str, float]:

@@ -22,10 +22,12 @@ from tunit.files import write_text
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
+from tunit.reading import Record, UnreadableError, read_json
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
+LARGEST_OUTCOME = 1 << 24  # bytes
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     folder = plan.folder(table, row, seed)
     done = folder / "outcome.json"
     if done.is_file():
-        return dict(json.loads(done.read_text("utf-8")))
+        return _read_outcome(done)
     split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
     config = config_of(row, row.preset, plan, split, seed)
     train = write_table(folder / "train.csv", split.train)
@@ -64,6 +66,21 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     outcome = _measured(row, plan, split, config, folder, held, seed)
     write_text(done, json.dumps(outcome, indent=2) + "\n")
     return outcome
+
+
+def _read_outcome(path: Path) -> dict[str, Any]:
+    """What an earlier call measured. Raises RunError where it is damaged."""
+    try:
+        outcome = Record(read_json(path, LARGEST_OUTCOME))
+        for name in ("row", "features"):
+            outcome.text(name)
+        outcome.whole("seed"), outcome.texts("notes"), outcome.wholes("pictures"), outcome.record("settings")
+        figures = outcome.record("figures").values
+        if not all(isinstance(value, int | float) for value in figures.values()):
+            raise UnreadableError("a figure of it is no number")
+    except UnreadableError as error:
+        raise RunError(f"{path} is damaged ({error}): remove it, and its row is measured again") from None
+    return outcome.values
 
 
 def _labelled(

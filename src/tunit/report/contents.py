@@ -1,6 +1,5 @@
 """What a report shows, gathered from a run folder: its pictures, what the model says of them, its translations."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.evaluation.yardstick import Yardstick, measure
 from tunit.methods.model_file import Model
+from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines
 from tunit.report.findings import Finding, findings, typical_rows
 from tunit.report.look import Integers, Look, Pictures, look_at
 from tunit.training.run_folder import RunFolder
@@ -33,6 +33,7 @@ SHOWN_CASES = 6
 MOST_GROUPED = (
     1_000  # pictures that trivial answers group, too: random features take a hundredth of a second each
 )
+LARGEST_RESULT = 1 << 26  # bytes of what tunit evaluate left
 VIEWED = 512  # pictures in two views, for how steady domains are
 
 
@@ -177,14 +178,11 @@ def _title(path: Path) -> str:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl; a torn last line is passed over."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-    return rows
+    try:
+        rows = [{k: float(v) for k, v in row.items() if is_number(v)} for row in read_json_lines(path)]
+    except UnreadableError:
+        return []
+    return [row for row in rows if "step" in row]
 
 
 def _of_every_domain(order: Integers, found: Integers, number: int) -> Integers:
@@ -262,14 +260,41 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
 def _evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
     """What `tunit evaluate` left, if it did."""
     try:
-        found = json.loads((figures or run.path / "evaluation" / "evaluation.json").read_text("utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("figures"), dict):
-            return found
-        reason = "it holds no figures"
-    except (OSError, ValueError) as error:
+        found = Record(read_json(figures or run.path / "evaluation" / "evaluation.json", LARGEST_RESULT))
+        _check_evaluation(found)
+        return found.values
+    except UnreadableError as error:
         reason = str(error)
     if figures is not None:
         raise RunError(
             f"{figures} is no result of tunit evaluate ({reason}): leave out --figures, or give another"
         )
     return None
+
+
+def _check_evaluation(found: Record) -> None:
+    """Raises UnreadableError where a result is not built as `tunit evaluate` builds it."""
+    _check_figures(found.record("figures"))
+    for name in ("grouped_by", "features"):
+        if name in found.values:
+            found.text(name)
+    if "notes" in found.values:
+        found.texts("notes")
+    groups = found.record("groups") if "groups" in found.values else Record({})
+    for group in groups.values:
+        of_group = groups.record(group)
+        _check_figures(of_group)
+        for name in of_group.values:
+            of_group.record(name)
+
+
+def _check_figures(figures: Record) -> None:
+    for name, value in figures.values.items():
+        if isinstance(value, dict):
+            figure = figures.record(name)
+            figure.whole("number")
+            for part in ("value", "low", "high"):
+                if not isinstance(figure.values.get(part), float):  # which may be NaN
+                    figure.number(part)
+        elif not isinstance(value, float):
+            figures.number(name)

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from tunit.files import writable, write_text
 from tunit.printing import printable, remark
+from tunit.reading import Record, UnreadableError, parse_json
 from tunit.training.events import Events
 
 # Short names of the losses for the progress bar, which has little room.
@@ -72,8 +73,8 @@ class MetricsLog:
 def _step_of(line: str) -> int | None:
     """The step of a line; None for one that a crash cut off."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return Record(parse_json(line)).whole("step")
+    except UnreadableError:
         return None
 
 

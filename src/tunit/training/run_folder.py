@@ -16,10 +16,15 @@ import torch
 
 from tunit import native
 from tunit._version import __version__
-from tunit.config import Config, read_config
+from tunit.config import Config
+from tunit.config_of_run import read_run_config, write_run_config
 from tunit.data.pack import PackedPictures
 from tunit.errors import RunError
 from tunit.files import write_text
+from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
+
+LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
+LARGEST_TABLE = 1 << 32
 
 # Not of the run itself: whoever writes in the folder now, and the run that is to take its place.
 LOCK, NEW = ".lock", ".new"
@@ -71,18 +76,20 @@ class RunFolder:
     def read_about(self) -> dict[str, Any]:
         """What `begin` wrote to run.json."""
         try:
-            about = json.loads(self.about.read_text("utf-8"))
-        except (OSError, ValueError):
+            about = Record(read_json(self.about, LARGEST_ABOUT), self.about.name)
+            if about.values.get("source") is not None:
+                about.text("source")
+        except UnreadableError as error:
             raise RunError(
-                f"{self.path} is not the folder of a run (no readable {self.about.name})"
+                f"{self.path} is not the folder of a run (no readable {self.about.name}: {error})"
             ) from None
-        return dict(about)
+        return about.values
 
     def read_config(self) -> Config:
         """The resolved config of the run."""
-        if not self.config.is_file():
+        if not is_file(self.config):
             raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
-        return read_config(str(self.config))
+        return read_run_config(self.config)
 
 
 def begin_run(
@@ -98,7 +105,7 @@ def begin_run(
     start_from: what is taken over from another run.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    write_text(run.config, config.to_toml())
+    write_run_config(run.config, config)
     about = {
         "tunit": __version__,
         "torch": torch.__version__,
@@ -131,13 +138,23 @@ def write_picture_index(path: Path, pictures: PackedPictures) -> None:
     write_text(path, text.getvalue())
 
 
+def read_picture_index(path: Path) -> list[tuple[str, ...]]:
+    """(picture, label, hash) of every picture used. Raises UnreadableError."""
+    return read_table(path, ("picture", "label", "hash"), LARGEST_TABLE)
+
+
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
-    """Raises RunError where the pictures are not those that the run began with."""
-    with run.pictures.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        before = [(row["picture"], row["hash"]) for row in csv.DictReader(file)]
-    now = list(zip(pictures.names, pictures.hashes, strict=True))
-    if before != now:
-        changed = len(set(before) ^ set(now))
-        raise RunError(
-            f"{changed} pictures differ from those that {run.path} began with: restore them, or train a new run"
-        )
+    """Raises RunError where the pictures, or their labels, are not those that the run began with."""
+    try:
+        before = read_picture_index(run.pictures)
+    except UnreadableError as error:
+        raise RunError(f"{run.pictures} is damaged ({error}): restore it, or train a new run") from None
+    labels = [pictures.classes[label] if label >= 0 else "" for label in pictures.labels]
+    now = list(zip(pictures.names, labels, pictures.hashes, strict=True))
+    if before == now:
+        return
+    changed = len({(name, digest) for name, _, digest in before} ^ {(n, digest) for n, _, digest in now})
+    what = f"{changed} pictures"
+    if not changed:
+        what = f"the labels of {sum(a != b for a, b in zip(before, now, strict=False))} pictures"
+    raise RunError(f"{what} differ from those that {run.path} began with: restore them, or train a new run")

@@ -1,0 +1,75 @@
+"""The config in a run's own folder: whole or refused, for what is missing must not become the paper's in silence."""
+
+import zlib
+from pathlib import Path
+
+from tunit.config import KEPT, LARGEST_FILE, Config, find_field, read_config
+from tunit.errors import ConfigError, RunError
+from tunit.files import write_text
+from tunit.printing import shown
+from tunit.reading import UnreadableError, parse_toml, read_text
+
+SEALED = "# Every setting of this run, resolved. The last line is the checksum of all before it."
+CHECKSUM = "# checksum "
+# What version 0.1.0 wrote, without a checksum.
+FIRST_SETTINGS = """
+image_size fit background min_side labels label_column layout split classes held_out labelled_ratio
+flip rotation translation shear crop_area crop_aspect brightness contrast saturation hue random_operations
+random_magnitude architecture domains style_width guide_width head_std overclusters candidate_heads generator_width
+discriminator_width mutual_information_weight marginal_balance overcluster_weight guide_style_weight
+classification_weight joint_guide_factor labelled_guide_factor adversarial_weight reconstruction_weight
+generator_style_weight r1_weight r1_every temperature batch_size guide_only_batch_size guide_rate guide_betas
+guide_weight_decay generator_rate discriminator_rate rmsprop_alpha rmsprop_eps weight_decay average_decay queue_length
+steps labelled_only_until guide_only_until average_from seed device precision threads workers log_every sample_every
+checkpoint_every keep_checkpoints
+"""
+
+
+def write_run_config(path: Path, config: Config) -> None:
+    """Write the config of a run with its checksum. Raises RunError where it cannot be written."""
+    _, _, rest = config.to_toml().partition("\n")
+    text = f"{SEALED}\n{rest}"
+    write_text(path, f"{text}{CHECKSUM}{_sum_of(text)}\n")
+
+
+def read_run_config(path: Path) -> Config:
+    """The config of a run. Raises RunError where it is not whole, ConfigError for wrong values."""
+    try:
+        text = read_text(path, LARGEST_FILE, KEPT)
+        if text.startswith(SEALED):
+            _check_seal(text)
+        else:
+            _check_complete(text)
+    except UnreadableError as error:
+        raise RunError(
+            f"{path} is damaged ({error}): restore it; what may change of a run is given as flags with --resume"
+        ) from None
+    return read_config(str(path))
+
+
+def _sum_of(text: str) -> str:
+    return f"{zlib.crc32(text.encode('utf-8', KEPT)):08x}"
+
+
+def _check_seal(text: str) -> None:
+    before, found, given = text.rpartition(CHECKSUM)
+    if not found:
+        raise UnreadableError("its end is missing")
+    if given != _sum_of(before) + "\n":
+        raise UnreadableError("it is not what was written: its checksum differs")
+
+
+def _check_complete(text: str) -> None:
+    """Of a run that was begun without checksums: it must say all that the first version said."""
+    said: set[str] = set()
+    for section, values in parse_toml(text).items():
+        if not isinstance(values, dict):
+            raise UnreadableError(f"{shown(section)} is not in a section")
+        for name in values:
+            try:
+                said.add(find_field(f"{section}.{name}")[1].name)
+            except ConfigError as error:
+                raise UnreadableError(str(error)) from None
+    missing = [name for name in FIRST_SETTINGS.split() if find_field(name)[1].name not in said]
+    if missing:
+        raise UnreadableError(f"it does not say {missing[0]}, so it was cut short")
