@@ -323,13 +323,15 @@ def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
         raise ConfigError(f"{f.name} is {shown(value)}: take true or false") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
-            f"{f.name} is {shown(value)}, which does not read as {_kind_name(kind)} ({error})"
+            f"{f.name} is {shown(value)}, which does not read as {_kind_name(kind)} ({str(error)[:LONGEST_SHOWN]})"
         ) from None
 
 
 def _scalar(kind: type, value: Any) -> Any:
     if kind is bool:  # 0 and 1 are of earlier versions
-        return {"true": True, "false": False, "1": True, "0": False}[str(shown(value)).strip("'").lower()]
+        return {"true": True, "false": False, "1": True, "0": False}[
+            (value if isinstance(value, str) else shown(value)).lower()
+        ]
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise ValueError(f"it is of type {type(value).__name__}")
     if kind is int and isinstance(value, float):

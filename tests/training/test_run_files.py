@@ -1,0 +1,84 @@
+"""What a run's own files say is whole, or the run is refused in a sentence."""
+
+import pytest
+
+from tiny_run import tiny_config, write_pictures
+from tunit.config_of_run import CHECKSUM, SEALED, read_run_config, write_run_config
+from tunit.data.pack import PackSettings, open_packed, pack_pictures
+from tunit.errors import DataError, RunError
+from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    write_run_config(tmp_path / "config.toml", tiny_config(seed=5))
+    return tmp_path / "config.toml"
+
+
+def test_a_config_comes_back(config_file):
+    assert read_run_config(config_file) == tiny_config(seed=5)
+
+
+def test_a_config_cut_after_any_line_is_refused(config_file):
+    lines = config_file.read_text().splitlines(keepends=True)
+    for kept in range(1, len(lines)):
+        config_file.write_text("".join(lines[:kept]))
+        with pytest.raises(RunError, match="its end is missing"):
+            read_run_config(config_file)
+
+
+def test_a_changed_config_is_refused(config_file):
+    config_file.write_text(config_file.read_text().replace("seed = 5", "seed = 6"))
+    with pytest.raises(RunError, match="its checksum differs"):
+        read_run_config(config_file)
+
+
+def test_a_config_of_the_version_before_is_read_whole_and_refused_cut(config_file):
+    text = config_file.read_text().replace(SEALED, "# Every setting of this run, resolved.")
+    text = text[: text.index(CHECKSUM)]
+    config_file.write_text(text)
+    assert read_run_config(config_file) == tiny_config(seed=5)
+    for section in ("[schedule]", "[run]", "[optimisers]", "[networks]"):
+        config_file.write_text(text[: text.index(section)])
+        with pytest.raises(RunError, match=r"it does not say .*, so it was cut short"):
+            read_run_config(config_file)
+
+
+@pytest.fixture
+def packed(tmp_path):
+    source = tmp_path / "pictures"
+    for name, seed in (("a", 0), ("b", 1)):
+        write_pictures(source / name, 3, seed=seed)
+    return pack_pictures(source, tmp_path / "run" / "data", PackSettings(32, labels="folders"), workers=1)
+
+
+def test_labels_are_compared_as_names_and_pixels_are(tmp_path, packed):
+    run = RunFolder(tmp_path / "run")
+    write_picture_index(run.pictures, packed)
+    check_same_pictures(run, packed)
+    run.pictures.write_text(run.pictures.read_text().replace("b/000.png,b,", "b/000.png,a,"))
+    with pytest.raises(RunError, match="the labels of 1 pictures differ"):
+        check_same_pictures(run, packed)
+
+
+@pytest.mark.parametrize(
+    "text", ["picture,label\na,b\n", "", "picture,label,hash\na\n", 'picture,label,hash\n"a']
+)
+def test_a_damaged_table_of_pictures_is_a_sentence(tmp_path, packed, text):
+    run = RunFolder(tmp_path / "run")
+    run.pictures.write_text(text)
+    with pytest.raises(RunError, match=r"pictures\.csv is damaged"):
+        check_same_pictures(run, packed)
+
+
+def test_a_changed_pixel_is_noticed_and_packed_again(tmp_path, packed):
+    path = tmp_path / "run" / "data" / "pictures.npy"
+    good = path.read_bytes()
+    path.write_bytes(good[:-10] + bytes([good[-10] ^ 1]) + good[-9:])
+    with pytest.raises(DataError, match=r"is damaged at 1 of 6 pictures \(b/002\.png is the first\)"):
+        open_packed(tmp_path / "run" / "data")
+    again = pack_pictures(
+        tmp_path / "pictures", tmp_path / "run" / "data", PackSettings(32, labels="folders"), workers=1
+    )
+    assert not again.reused
+    assert path.read_bytes() == good
