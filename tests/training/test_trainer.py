@@ -13,6 +13,7 @@ from tunit import native
 from tunit.config import preset_names, read_config
 from tunit.errors import DataError, TrainingError
 from tunit.methods import tunit as step_module
+from tunit.methods.checks import check_number
 from tunit.methods.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -167,3 +168,21 @@ def test_labels_are_not_looked_at_unless_asked(tmp_path):
     assert set(index) == {""}
     two = start_run(tmp_path / "p", tmp_path / "two", tiny_config(labels="folders"), quiet=True)
     assert not torch.equal(one.queue, two.queue)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "flags"),
+    [
+        ((8, 0), "lower --batch-size to at most 5"),
+        ((4, 128), "lower --guide-only-batch-size to at most 5"),
+        ((8, 128), "lower --batch-size and --guide-only-batch-size to at most 5"),
+    ],
+)
+def test_too_few_pictures_for_a_batch_names_the_flags_that_help(sizes, flags):
+    config = tiny_config(batch_size=sizes[0], guide_only_batch_size=sizes[1]).resolved_schedule()
+    with pytest.raises(DataError, match=flags):
+        check_number(config, 5)
+    check_number(config, max(sizes))
+    check_number(
+        tiny_config(batch_size=4, guide_only_batch_size=128, guide_only_until=0), 5
+    )  # E never trains alone

@@ -38,6 +38,19 @@ def check_config(config: Config) -> None:
         )
 
 
+def check_number(config: Config, pictures: int) -> None:
+    """Refuse fewer pictures than the largest batch takes. Raises DataError, which names each flag to change."""
+    sizes = {"--batch-size": config.optimisers.batch_size}
+    if config.schedule.guide_only_until and config.optimisers.guide_only_batch_size:
+        sizes["--guide-only-batch-size"] = config.optimisers.guide_only_batch_size
+    wrong = [flag for flag, size in sizes.items() if size > pictures]
+    if wrong:
+        raise DataError(
+            f"there are {pictures} usable pictures, fewer than the batch size {max(sizes.values())}: "
+            f"add pictures or lower {' and '.join(wrong)} to at most {pictures}"
+        )
+
+
 def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:
     """Raises DataError where labels are more than the networks have a place for, or missing to the method.
 

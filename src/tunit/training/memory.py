@@ -52,10 +52,12 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
     if device.type == "cuda":
         torch.cuda.empty_cache()
     found = largest_batch(fits_in(config, device), size // 2)
+    own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
+    alone = size == own != common  # E's own batch, which what saves memory in G and D does not help
     remedy = (
         "lower --image-size or the widths"
         if found is None
-        else f"train anew with --batch-size {found}, which fits"
+        else f"train anew with --{'guide-only-' if alone else ''}batch-size {found}, which fits"
     )
     # Neither changes what is learnt, so that a run may take them up midway.
     method, thrift = method_of(config), []
@@ -63,7 +65,7 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
         thrift.append(f"--micro-batch {found or SMALLEST_BATCH}")
     if method.recomputed_parts and not config.run.checkpoint_activations:
         thrift.append("--checkpoint-activations true")
-    if thrift:
+    if thrift and not alone:
         remedy += f", or go on with --resume and {' or '.join(thrift)}"
     return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
 

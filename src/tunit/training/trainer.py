@@ -11,10 +11,10 @@ from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
 from tunit.distributed import as_first, is_first
-from tunit.errors import DataError, RunError, TrainingError, TunitError
+from tunit.errors import RunError, TrainingError, TunitError
 from tunit.files import UnwritableError
 from tunit.machine import is_out_of_memory
-from tunit.methods.checks import check_config, check_labels
+from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -72,12 +72,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     checkpoints: the folder of those to go on from; None begins anew. Raises DataError for too few pictures or labels
     that do not fit, ConfigError for settings that do not, RunError where there is no checkpoint or it does not fit.
     """
-    largest = max(config.optimisers.batch_size, config.optimisers.guide_only_batch_size)
-    if len(pictures.names) < largest:
-        raise DataError(
-            f"there are {len(pictures.names)} usable pictures, fewer than the batch size {largest}: "
-            "add pictures or lower --batch-size"
-        )
+    check_number(config, len(pictures.names))
     check_config(config)
     check_labels(config, pictures.labels, pictures.names)
     method = method_of(config)
