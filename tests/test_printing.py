@@ -65,7 +65,10 @@ def test_every_print_goes_through_the_one_function():
     """Text that is printed elsewhere would not be made printable."""
     found = []
     for path in SOURCE.rglob("*.py"):
-        if path.name == "printing.py":
+        if path.name in (
+            "printing.py",
+            "__main__.py",
+        ):  # the latter says one word before anything is imported
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Name) and node.id == "print":
