@@ -184,10 +184,11 @@ def test_sizes_of_every_fit(height, width, model, translator):
     longer = max(height, width)
     padded = (round(width * SIZE / longer), round(height * SIZE / longer))
     shorter = (min(height, width),) * 2
+    fifty_of_source = (round(50 * width / longer), round(50 * height / longer))
     sizes = {  # fit: (model's size, original, 50 pixels on the longer side)
-        "stretch": ((SIZE, SIZE), (width, height), (50, 50)),
+        "stretch": ((SIZE, SIZE), (width, height), fifty_of_source),
         "crop": ((SIZE, SIZE), shorter, (50, 50)),
-        "pad": (padded, (width, height), (round(50 * padded[0] / SIZE), round(50 * padded[1] / SIZE))),
+        "pad": (padded, (width, height), fifty_of_source),
     }
     for fit, (own, original, fifty) in sizes.items():
         for resize, size in ((None, own), ("original", original), (50, fifty)):
