@@ -11,12 +11,12 @@ import time
 
 import pytest
 import torch
-from tunit.networks.model_file import load_model
 
 from tiny_run import tiny_config, write_pictures
 from tunit.config import read_config
 from tunit.data.pack import open_packed
 from tunit.errors import TunitError
+from tunit.methods.model_file import load_model
 from tunit.report.contents import _evaluation_of, read_metrics
 from tunit.training.checkpoint import load_newest
 from tunit.training.launch import start_run

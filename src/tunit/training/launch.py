@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunit.config import Config
+from tunit.config_of_run import write_run_config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
 from tunit.data.settings import pack_settings
@@ -186,7 +187,7 @@ def resume_run(
                     new.data.rename(run.data)
             if not run.pictures.is_file():
                 write_picture_index(run.pictures, pictures)
-            write_text(run.config, config.to_toml())
+            write_run_config(run.config, config)
         with company(config, run, resume=started):
             return train(
                 config,
