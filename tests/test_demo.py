@@ -9,6 +9,7 @@ from tiny_run import TINY
 from tunit import demo
 from tunit.cli import main
 from tunit.config import read_config
+from tunit.files import lock
 
 
 @pytest.fixture
@@ -50,6 +51,26 @@ def test_the_demo_spares_a_folder_that_is_not_its_own(tmp_path, capsys):
     (tmp_path / "mine" / "file").write_text("x")
     assert main(["demo", "--out", str(tmp_path / "mine"), "--overwrite"]) == 2
     assert (tmp_path / "mine" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("stage", ["write_creatures", "fitting_schedule"])
+def test_an_earlier_demo_stays_until_the_new_one_can_begin(tmp_path, stage, monkeypatch, capsys):
+    out = tmp_path / "demo"
+    (out / "creatures").mkdir(parents=True)
+    for name in ("creatures/factors.csv", "summary.json"):
+        (out / name).write_text("earlier")
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "write_creatures", lambda *arguments: None)
+    monkeypatch.setattr(demo, stage, stop)
+    assert main(["demo", "--out", str(out), "--overwrite"]) == 130
+    assert sorted(p.name for p in out.iterdir()) == ["creatures", "summary.json"]
+    (out / "run").mkdir()
+    with lock(out / "run" / ".lock"):
+        assert main(["demo", "--out", str(out), "--overwrite"]) == 2
+    assert "is being trained by process" in capsys.readouterr().err
 
 
 def test_the_steps_fit_the_time_and_are_never_too_few(monkeypatch):

@@ -1,7 +1,6 @@
 """The demo: the whole main job on drawn pictures, where the truth is known, in minutes on two CPU cores."""
 
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -25,15 +24,16 @@ from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
-from tunit.files import write_text
+from tunit.files import owner_of, write_text
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.report.write import write_report
 from tunit.training.launch import start_run
+from tunit.training.new_run import in_training, owning, preparing, take_place
 from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import LOCK, RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
 from tunit.training.state import new_state
 
@@ -80,11 +80,8 @@ def run_demo(
     Raises RunError where `out` exists and `overwrite` does not allow to replace an earlier demo.
     """
     began = time.perf_counter()
-    _make_room(out, overwrite)
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
-    say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
-    write_creatures(out / "creatures", PICTURES, config.data.image_size, seed)
-    config = fitting_schedule(config, 60 * minutes * TRAINING_SHARE - OTHER_SECONDS)
+    config = _begin(out, config, minutes, overwrite, say)
     say(
         f"training for {config.schedule.steps} steps: the first {config.schedule.guide_only_until} find domains"
     )
@@ -177,7 +174,21 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
     return statistics.median(seconds[2:])
 
 
-def _make_room(out: Path, overwrite: bool) -> None:
+def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say) -> Config:
+    """Draw the creatures and plan the schedule; an earlier demo in `out` goes when both have been done."""
+    _check_room(out, overwrite)
+    say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
+    demo = RunFolder(out)
+    with owning(demo), preparing(demo) as new:
+        write_creatures(new.path / "creatures", PICTURES, config.data.image_size, config.run.seed)
+        config = fitting_schedule(config, 60 * minutes * TRAINING_SHARE - OTHER_SECONDS)
+        _check_room(out, overwrite)
+        take_place(demo)
+    return config
+
+
+def _check_room(out: Path, overwrite: bool) -> None:
+    """Raises RunError where something is in the way, or where the earlier demo is still trained."""
     if not RunFolder(out).exists():
         return
     ours = (out / "creatures" / "factors.csv").is_file()
@@ -186,7 +197,9 @@ def _make_room(out: Path, overwrite: bool) -> None:
             f"{out} exists already: give another --out"
             + (", or --overwrite the earlier demo" if ours else "")
         )
-    shutil.rmtree(out)
+    owner = owner_of(out / "run" / LOCK)
+    if owner:
+        raise in_training(RunFolder(out / "run"), owner)
 
 
 def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], Pictures]:
