@@ -172,5 +172,5 @@ def test_a_step_is_the_one_without_compiled_code(preset, monkeypatch):
         torch.testing.assert_close(losses[name], value, rtol=1e-3, atol=1e-5, msg=name)
     for name, value in gradients_without.items():
         assert value.norm() > 0, name
-        # Rounding of 1e-5 carries some pixels over the thresholds of ReLUs: up to 0.8 % was found, an error is far more.
+        # Rounding of 1e-5 carries some pixels over the thresholds of ReLUs: by up to 0.8 % here.
         assert (gradients[name] - value).norm() < 0.03 * value.norm(), name
