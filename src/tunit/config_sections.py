@@ -51,6 +51,13 @@ class DataConfig:
         (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
     )
     min_side: int = setting(16, "a picture with a shorter side is left out", low=1, high=LARGEST_SIDE)
+    max_pixels: int = setting(
+        178_956_970,
+        "a picture that declares more pixels is left out undecoded; decoding one takes 6 bytes for each of these "
+        "at most",
+        low=1,
+        high=2**32,
+    )
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels, by name or number")
     picture_column: str = setting("", "the CSV column that names pictures, by name or number; empty finds it")

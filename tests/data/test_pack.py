@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.data import archives
+from tunit.data import archives, squares
 from tunit.data import cache as caches
 from tunit.data.decode import decode_picture
 from tunit.data.fit import fit_picture
 from tunit.data.left_out import LeftOut
-from tunit.data.pack import PackedPictures, PackSettings, open_packed, pack_pictures
-from tunit.data.workers import run_chunks
+from tunit.data.pack import PackedPictures, PackSettings, dark_set, open_packed, pack_pictures
+from tunit.data.sources import find_pictures
+from tunit.data.workers import WorkerLostError, bounded, close_workers, in_worker
 from tunit.errors import ConfigError, DataError
 
 SMALL = PackSettings(size=16)
@@ -211,6 +212,7 @@ def test_an_archive_is_read_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return read(self)
 
     monkeypatch.setattr(archives.TarMember, "read", noted)
+    monkeypatch.setattr(squares, "in_worker", lambda function, item: function(item))  # where it can be seen
     assert len(pack_pictures(tmp_path / "p.tar.gz", tmp_path / "c", SMALL, workers=1).names) == 40
     assert seen == sorted(seen)
 
@@ -633,51 +635,107 @@ def test_a_script_without_a_main_guard_still_gets_its_pictures(tmp_path: Path) -
         program(tmp_path, call="main()"), capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "40 False\n")
-    assert 'put that under if __name__ == "__main__":' in done.stderr
+    assert done.stderr == ""  # nothing imports the script a second time
 
 
-CRASHES = """
-    import os, signal
+TASKS = """
+    import os, signal, time
+    from tunit.data.workers import bounded
 
-    def double_or_die(chunk):
-        if 7 in chunk or 23 in chunk:
+    def double_or_die(number):
+        if number == 7:
             os.kill(os.getpid(), signal.SIGKILL)
-        return [2 * number for number in chunk]
+        return 2 * number
 
-    def fail_at_nine(chunk):
-        if 9 in chunk:
-            raise OSError(28, "No space left on device")
-        return chunk
+    def process(_):
+        return os.getpid()
 
-    def singles(chunk):
-        return ([number] for number in chunk)
+    def fail(number):
+        raise OSError(28, "No space left on device")
 
-    def minus(chunk):
-        return [-number for number in chunk]
+    def compute_for(seconds):
+        with bounded(0.2, 1 << 28):
+            end = time.process_time() + seconds
+            while time.process_time() < end:
+                pass
+        return "done"
+
+    def take(size):
+        with bounded(5, 1 << 28):
+            return len(bytes(size))
 """
 
 
 @pytest.fixture
-def crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module that worker processes can import."""
-    (tmp_path / "tunit_crashes.py").write_text(textwrap.dedent(CRASHES))
+    close_workers()  # those that know nothing of it
+    (tmp_path / "tunit_tasks.py").write_text(textwrap.dedent(TASKS))
     monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("tunit_crashes")
-    del sys.modules["tunit_crashes"]
+    module = importlib.import_module("tunit_tasks")
+    assert (
+        in_worker(module.process, 0) != os.getpid()
+    )  # else a task that kills its process would kill this one
+    yield module
+    del sys.modules["tunit_tasks"]
+    close_workers()
 
 
-def test_a_crash_costs_only_the_item_that_crashes(crashes: Any) -> None:
-    chunks = [list(range(start, start + 5)) for start in range(0, 30, 5)]
-    results = run_chunks(crashes.double_or_die, chunks, 2, split=crashes.singles, crashed=crashes.minus)
-    expected = [-number if number in (7, 23) else 2 * number for number in range(30)]
-    assert sorted(number for result in results for number in result) == sorted(expected)
+def test_a_crash_costs_only_the_item_that_crashes(tasks: Any) -> None:
+    assert in_worker(tasks.double_or_die, 6) == 12
+    with pytest.raises(WorkerLostError) as caught:
+        in_worker(tasks.double_or_die, 7)
+    assert not caught.value.slow
+    assert in_worker(tasks.double_or_die, 8) == 16
 
 
-def test_an_error_in_a_process_comes_back_as_it_is(crashes: Any) -> None:
-    chunks = [[number] for number in range(20)]
-    results = run_chunks(crashes.fail_at_nine, chunks, 2, split=crashes.singles, crashed=crashes.minus)
+def test_an_error_in_a_process_comes_back_as_it_is(tasks: Any) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        list(results)
+        in_worker(tasks.fail, 1)
+    assert in_worker(tasks.double_or_die, 8) == 16
+
+
+def test_time_and_memory_of_a_worker_are_bounded(tasks: Any) -> None:
+    assert in_worker(tasks.compute_for, 0.01) == "done"
+    with pytest.raises(WorkerLostError) as caught:
+        in_worker(tasks.compute_for, 100)
+    assert caught.value.slow
+    assert in_worker(tasks.take, 1 << 20) == 1 << 20
+    if sys.platform == "linux":
+        with pytest.raises(MemoryError):
+            in_worker(tasks.take, 1 << 29)
+    assert in_worker(tasks.take, 1 << 20) == 1 << 20
+    with bounded(0, 0):  # in this process nothing is bounded
+        assert len(bytes(1 << 20)) == 1 << 20
+
+
+def test_an_idle_worker_that_has_ended_is_replaced(tasks: Any) -> None:
+    assert in_worker(tasks.double_or_die, 1) == 2
+    close_workers()
+    assert in_worker(tasks.double_or_die, 2) == 4
+
+
+@pytest.mark.parametrize(
+    ("white", "word"), [(4095, "very dark"), (1023, "very dark"), (16383, "very dark"), (65535, None)]
+)
+def test_a_set_of_few_bits_in_files_of_sixteen_is_remarked_on(
+    tmp_path: Path, white: int, word: str | None
+) -> None:
+    (tmp_path / "p").mkdir()
+    for number in range(3):
+        ramp = np.tile(np.linspace(0, white, 32 + number).astype(np.uint16), (32, 1))
+        Image.fromarray(ramp).save(tmp_path / "p" / f"{number}.png")
+    remark = dark_set(pack_pictures(tmp_path / "p", tmp_path / "c", SMALL))
+    assert word in remark if word and remark else (remark is None) == (word is None)
+
+
+def test_relative_paths_begin_where_the_caller_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        fill(tmp_path / name / "p", 2, start=ord(name))
+        monkeypatch.chdir(tmp_path / name)
+        packed = pack_pictures(Path("p"), Path("c"), SMALL)  # by one worker that stays
+        source = find_pictures(Path("p")).pictures[0]
+        assert np.array_equal(squares.fitted(source, SMALL.squaring()).pixels, packed.images[0])
 
 
 def test_names_are_kept_as_they_are_in_the_index(tmp_path: Path) -> None:

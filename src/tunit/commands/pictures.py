@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from tunit.translation.pictures import Report
     from tunit.translation.translator import Translator
 
+MAX_PIXELS = 178_956_970  # as in the config, whose reading takes longer than all of `--help`
+
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--device, --precision, --batch, --compile, --picture-column, --strict and --overwrite."""
+    """--device, --precision, --batch, --compile, --picture-column, --max-pixels, --strict and --overwrite."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -39,6 +41,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the column of a CSV table that names pictures, by name or number [found by its cells]",
     )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"a picture that declares more pixels is left out undecoded [{MAX_PIXELS}]",
+    )
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
@@ -53,6 +62,7 @@ def load_translator(args: argparse.Namespace) -> "Translator":
         precision=args.precision,
         batch=args.batch,
         compiled=args.compile,
+        max_pixels=args.max_pixels,
     )
 
 

@@ -11,6 +11,7 @@ reused as long as neither pictures nor settings change.
 import argparse
 from pathlib import Path
 
+from tunit.commands.pictures import say
 from tunit.commands.settings import add_settings, packing_progress, settings_of
 from tunit.printing import show
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
     from tunit.data.choose import choose_image_size
     from tunit.data.layouts import layout_config, part_of
-    from tunit.data.pack import pack_pictures, summarise_left_out
+    from tunit.data.pack import dark_set, pack_pictures, summarise_left_out
     from tunit.data.settings import pack_settings
 
     config = layout_config(args.preset, settings_of(args))
@@ -65,4 +66,6 @@ def run(args: argparse.Namespace) -> int:
             show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
         show(summarise_left_out(pictures.left_out))
+    if remark := dark_set(pictures):
+        say(remark)
     return 0

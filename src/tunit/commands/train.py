@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.pictures import say
 from tunit.commands.settings import add_settings, packing_progress, settings_of
 from tunit.errors import ConfigError
 from tunit.printing import show
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.data.layouts import layout_config
     from tunit.data.layouts.choose import said
-    from tunit.data.pack import PackedPictures, summarise_left_out
+    from tunit.data.pack import PackedPictures, dark_set, summarise_left_out
     from tunit.training.fine_tuning import like
     from tunit.training.interrupt import Interrupted
     from tunit.training.launch import resume_run, start_run
@@ -89,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
             show(*pictures.notes)
             if pictures.left_out:
                 show(summarise_left_out(pictures.left_out))
+            if remark := dark_set(pictures):
+                say(remark)
 
     out = args.resume or args.out
     evaluate = _evaluator(args, out)

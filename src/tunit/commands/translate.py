@@ -226,9 +226,9 @@ def _translate(
     """Write every result as soon as it is there; returns how many sources were translated."""
     from tunit.data.decode import PictureError
     from tunit.data.left_out import LeftOut
+    from tunit.data.overlap import in_order
     from tunit.data.sources import PictureSource
     from tunit.translation.outputs import holds_transparency, write_picture
-    from tunit.translation.overlap import in_order
     from tunit.translation.pictures import leave_out
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:

@@ -4,11 +4,11 @@ A member is read through its declared size and never beyond it, so that an archi
 """
 
 import atexit
-import bz2
-import gzip
+import io
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import threading
 import zipfile
@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
 from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
 from tunit.data.naming import (
@@ -28,38 +28,55 @@ from tunit.data.naming import (
     suffix_of,
     tidy,
 )
+from tunit.data.tars import TarBoundError, tar_members, unpacked
+from tunit.data.zips import LongDirectoryError, open_member, open_zip
 from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
-_MAX_TAR_HEADER = 1 << 24  # bytes; real headers are below a kilobyte, long names and paths below a megabyte
+MAX_MEMBER = 1 << 29  # of one member: a small archive may unpack to any size
+_PIECE = 1 << 20  # bytes read at a time
 # What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, ValueError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ZipMember:
-    """One member of a zip archive."""
+    """One member of a zip archive, with all that reading it takes: not the archive's list of members."""
 
     archive: Path
-    member: str  # as written in the archive
     size: int  # bytes, declared
     position: int  # of its header in the archive: the order in which reading is fastest
+    packed: int  # bytes in the archive
+    method: int  # of compression, as zipfile numbers them
+    crc: int
 
     def read(self) -> bytes:
         """The member's bytes."""
         _refuse_bomb(self.size)
+        info = zipfile.ZipInfo()
+        info.compress_type, info.compress_size, info.file_size = self.method, self.packed, self.size
+        info.CRC = self.crc
         with _lock:
             try:
-                archive = cast(zipfile.ZipFile, _opened(self.archive, "zip"))
-                with archive.open(self.member) as file:
-                    return _exactly(file, self.size)
-            except (zipfile.BadZipFile, KeyError, *_DAMAGE) as error:
+                file = _opened(self.archive, "zip")
+                with open_member(file, self.position, info) as member:
+                    return _exactly(member, self.size)
+            except (zipfile.BadZipFile, *_DAMAGE) as error:
                 raise _damage(error) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TarMember:
     """One member of a tar archive, compressed or not."""
 
@@ -72,14 +89,14 @@ class TarMember:
         _refuse_bomb(self.size)
         with _lock:
             try:
-                file = cast(IO[bytes], _opened(self.archive, "tar"))
+                file = _opened(self.archive, "tar")
                 file.seek(self.position)
                 return _exactly(file, self.size)
             except _DAMAGE as error:
                 raise _damage(error) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What the list of an archive's members says of one picture: where it is, or why it is left out."""
 
@@ -92,12 +109,12 @@ class Entry:
 
 def archive_kind(path: Path) -> str | None:
     """ "zip", "tar" or None, by content."""
-    with path.open("rb") as file:
-        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
+    with path.open("rb") as start:
+        if start.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             return "zip"
     try:
-        with _unpacked(path) as unpacked:
-            block = unpacked.read(512)
+        with unpacked(path) as file:
+            block = file.read(512)
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.TarError, *_DAMAGE):
         return None
@@ -127,21 +144,16 @@ def read_member(path: Path, kind: str, name: str) -> bytes | None:
     """
     try:
         if kind == "zip":
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 for info in archive.infolist():
                     if _is_named(info.filename, name) and info.file_size <= _MAX_TEXT:
                         with archive.open(info) as file:
                             return _exactly(file, info.file_size)
             return None
-        with (
-            _unpacked(path) as unpacked,
-            tarfile.open(fileobj=cast(IO[bytes], _TarHeaders(unpacked)), mode="r:") as tar,
-        ):
-            while (member := tar.next()) is not None:
-                cast(Any, tar).members.clear()
-                if member.isreg() and _is_named(member.name, name) and member.size <= _MAX_TEXT:
-                    unpacked.seek(member.offset_data)
-                    return _exactly(unpacked, member.size)
+        for member, tar in tar_members(path):
+            if member.isreg() and _is_named(member.name, name) and member.size <= _MAX_TEXT:
+                tar.seek(member.offset_data)
+                return _exactly(tar, member.size)
     except (tarfile.TarError, zipfile.BadZipFile, PictureError, *_DAMAGE):
         return None
     return None
@@ -161,57 +173,59 @@ def close_archives() -> None:
 
 def _list_zip(path: Path) -> Iterator[Entry]:
     try:
-        archive = zipfile.ZipFile(path)
+        with open_zip(path) as archive:
+            yield from _zip_entries(path, archive)
+    except LongDirectoryError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
     except (zipfile.BadZipFile, *_DAMAGE) as error:
         raise DataError(f"{path} is damaged ({error}): fetch or pack the archive anew") from None
-    with archive:
-        for info in archive.infolist():
-            if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
-                yield from () if info.is_dir() else _nested(info.filename)
+
+
+def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
+    for info in archive.infolist():
+        if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
+            yield from () if info.is_dir() else _nested(info.filename)
+            continue
+        packed = info.compress_size, info.compress_type, info.CRC
+        member = ZipMember(path, info.file_size, info.header_offset, *packed)
+        encrypted = bool(info.flag_bits & 0x1)
+        link = stat.S_ISLNK(info.external_attr >> 16)
+        entry = _judge(info.filename, member, link=link, encrypted=encrypted)
+        if entry is None:
+            continue
+        if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
+            try:
+                with archive.open(info) as file:
+                    head = file.read(16)
+            except (zipfile.BadZipFile, *_DAMAGE):
+                continue  # of no known kind and unreadable: not taken for a picture
+            if not looks_like_picture(head):
                 continue
-            member = ZipMember(path, info.filename, info.file_size, info.header_offset)
-            encrypted = bool(info.flag_bits & 0x1)
-            link = stat.S_ISLNK(info.external_attr >> 16)
-            entry = _judge(info.filename, member, link=link, encrypted=encrypted)
-            if entry is None:
-                continue
-            if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
-                try:
-                    with archive.open(info) as file:
-                        head = file.read(16)
-                except (zipfile.BadZipFile, *_DAMAGE):
-                    continue  # of no known kind and unreadable: not taken for a picture
-                if not looks_like_picture(head):
-                    continue
-            yield entry
+        yield entry
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
     last = "its start"
     try:
-        with (
-            _unpacked(path) as file,
-            tarfile.open(fileobj=cast(IO[bytes], _TarHeaders(file)), mode="r:") as archive,
-        ):
-            while (info := archive.next()) is not None:
-                cast(Any, archive).members.clear()  # it would keep every header of a million members
-                last = info.name
-                link = info.issym() or info.islnk()
-                if not (info.isreg() or link) or suffix_of(info.name) in OTHER_SUFFIXES:
-                    yield from _nested(info.name) if info.isreg() else ()
+        for info, file in tar_members(path):
+            last = info.name
+            link = info.issym() or info.islnk()
+            if not (info.isreg() or link) or suffix_of(info.name) in OTHER_SUFFIXES:
+                yield from _nested(info.name) if info.isreg() else ()
+                continue
+            entry = _judge(info.name, TarMember(path, info.size, info.offset_data), link=link)
+            if entry is None:
+                continue
+            if info.issparse():
+                entry = Entry(entry.name, None, UNREADABLE, "stored as a sparse file")
+            if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
+                file.seek(info.offset_data)
+                if not looks_like_picture(file.read(min(16, info.size))):
                     continue
-                entry = _judge(info.name, TarMember(path, info.size, info.offset_data), link=link)
-                if entry is None:
-                    continue
-                if info.issparse():
-                    entry = Entry(entry.name, None, UNREADABLE, "stored as a sparse file")
-                if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
-                    file.seek(info.offset_data)
-                    if not looks_like_picture(file.read(min(16, info.size))):
-                        continue
-                yield entry
+            yield entry
     except (tarfile.TarError, *_DAMAGE) as error:
-        yield Entry(path.name, None, TRUNCATED, f"the archive cannot be read beyond {last} ({error})")
+        reason = BOMB if isinstance(error, TarBoundError) else TRUNCATED
+        yield Entry(path.name, None, reason, f"the archive cannot be read beyond {last} ({error})")
 
 
 def _nested(raw: str) -> Iterator[Entry]:
@@ -235,64 +249,42 @@ def _judge(
     if encrypted:
         detail = "protected by a password: unpack it into a folder first"
         return Entry(name, None, ENCRYPTED, detail) if suffix_of(name) in PICTURE_SUFFIXES else None
-    if member.size > MAX_BYTES:
-        return Entry(name, None, BOMB, f"{member.size:,} bytes unpacked, at most {MAX_BYTES:,} allowed")
+    if member.size > MAX_MEMBER:
+        return Entry(name, None, BOMB, f"{member.size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
     return Entry(name, member)
 
 
-class _TarHeaders:
-    """A file for tarfile to walk, which refuses to read a header block as large as no honest one is."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.tell, self.seek = file.tell, file.seek
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_TAR_HEADER:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return self._file.read(size)
-
-
-def _unpacked(path: Path) -> IO[bytes]:
-    """The content of a tar file, opened through the decompressor that its first bytes ask for."""
-    with path.open("rb") as file:
-        magic = file.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if magic.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(path, "rb"))
-    if magic.startswith(b"\xfd7zXZ\0"):
-        return cast(IO[bytes], lzma.open(path, "rb"))
-    return path.open("rb")
-
-
-# One archive stays open between two reads, per process: opening a zip reads its whole list of members, and
+# One archive stays open between two reads, per process:
 # going back in a compressed tar means unpacking it from the start.
 _lock = threading.RLock()
-_open_files: dict[tuple[object, ...], zipfile.ZipFile | IO[bytes]] = {}
+_open_files: dict[tuple[object, ...], IO[bytes]] = {}
 atexit.register(close_archives)
 
 
-def _opened(path: Path, kind: str) -> zipfile.ZipFile | IO[bytes]:
+def _opened(path: Path, kind: str) -> IO[bytes]:
     status = path.stat()
     # With the process, for a forked one would share the position in the file with its parent.
     key = (os.getpid(), path, status.st_size, status.st_mtime_ns)
     if key not in _open_files:
         close_archives()
-        _open_files[key] = zipfile.ZipFile(path) if kind == "zip" else _unpacked(path)
+        _open_files[key] = path.open("rb") if kind == "zip" else unpacked(path)
     return _open_files[key]
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:
-    data = file.read(size)
-    if len(data) < size:
-        raise PictureError(TRUNCATED, f"{len(data):,} of {size:,} bytes are in the archive")
-    return data
+    """All `size` bytes, read piece by piece: asked for at once, some readers copy what they have again and again."""
+    data = io.BytesIO()
+    while (left := size - data.tell()) > 0:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            raise PictureError(TRUNCATED, f"{data.tell():,} of {size:,} bytes are in the archive")
+        data.write(piece)
+    return data.getvalue()
 
 
 def _refuse_bomb(size: int) -> None:
-    if size > MAX_BYTES:
-        raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_BYTES:,} allowed")
+    if size > MAX_MEMBER:
+        raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
 
 
 def _damage(error: BaseException) -> PictureError:

@@ -3,8 +3,9 @@
 import statistics
 from pathlib import Path
 
-from tunit.data.decode import PictureError, decode_picture
+from tunit.data.decode import PictureError
 from tunit.data.sources import find_pictures
+from tunit.data.squares import file_size
 
 LOOK_AT = 100  # pictures, spread over the source
 LARGEST = 128  # what is chosen at most: beyond, training takes a GPU and is asked for by name
@@ -20,7 +21,7 @@ def choose_image_size(source: Path, picture_column: str = "") -> int:
     sides = []
     for picture in pictures[:: max(1, len(pictures) // LOOK_AT)]:
         try:
-            sides.append(min(decode_picture(picture.read()).size))
+            sides.append(min(file_size(picture)))
         except PictureError:
             continue  # packing will report it
     median = statistics.median(sides) if sides else LARGEST

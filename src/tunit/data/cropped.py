@@ -3,8 +3,10 @@
 import io
 from dataclasses import dataclass
 
-from tunit.data.decode import UNREADABLE, PictureError, decode_picture
+from tunit.data.decode import MAX_PIXELS, MEMORY, UNREADABLE, PictureError, decode_picture
 from tunit.data.sources import Bytes
+from tunit.data.squares import SECONDS
+from tunit.data.workers import bounded
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Cropped:
 
     def read(self) -> bytes:
         """A PPM file of the part: lossless, and next to no work to write and to read. Raises PictureError."""
-        image = decode_picture(self.content.read(), upright=False)
+        data = self.content.read()
+        with bounded(SECONDS, MEMORY * MAX_PIXELS):
+            image = decode_picture(data, upright=False)
         left, top, right, bottom = self.box
         inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:

@@ -5,39 +5,26 @@ that declares a huge picture costs nothing. Every failure becomes a `PictureErro
 """
 
 import contextlib
-import io
-import threading
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import (  # a reader that is named in FORMATS must have been imported
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, UnidentifiedImageError
 
+from tunit.data.colours import Colour, Colours, strips
+from tunit.data.levels import NoLevelsError
+from tunit.data.metadata import significant_bits, without_metadata
+from tunit.data.opening import FORMATS, LOAD_QUIETLY, READABLE, looks_like_picture, open_picture, quiet_pillow
 from tunit.errors import TunitError
 
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
-# What Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG covers MPO, a
-# JPEG with a second picture behind the first, as many phones write it.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
 EMPTY = "empty"
 UNREADABLE = "unreadable"
 TRUNCATED = "truncated"
 TOO_SMALL = "too small"
+TOO_LARGE = "too large"
+TOO_SLOW = "too slow"
 BOMB = "decompression bomb"
+_REMEDY = "raise --max-pixels to let it in"
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -51,8 +38,12 @@ _UPRIGHT = {
 }
 # How an orientation moves the corner where the stored pixels begin.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
-_LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats that decode without a look at Pillow's limit, or a warning
-_pillow = threading.RLock()
+# Bytes of memory that a decoder takes for each pixel, where that is far more than the picture itself.
+_MEMORY = {"WEBP": 17}
+MEMORY = 6  # bytes for each pixel of `max_pixels` that decoding one picture may take in all
+_LARGE = (
+    1 << 24
+)  # pixels; larger pictures are made smaller part by part, before anything else is done to them
 
 
 class PictureError(TunitError):
@@ -94,7 +85,7 @@ def decode_picture(
 
     Raises PictureError: `empty`, `unreadable`, `truncated`, `too small` or `decompression bomb`.
     """
-    return _decode(data, background, max_pixels, None, min_side, upright).image
+    return _decode(data, _Wanted(background, max_pixels, None, min_side, upright)).image
 
 
 def decode_scaled(
@@ -111,40 +102,105 @@ def decode_scaled(
         to it still sees more than it shows. Other formats are decoded in full. All limits, and the size that is
         given back, are those of the file.
     """
-    return _decode(data, background, max_pixels, at_least, min_side, upright=True)
+    return _decode(data, _Wanted(background, max_pixels, at_least, min_side, upright=True))
 
 
-def _decode(
-    data: bytes,
-    background: tuple[int, int, int],
-    max_pixels: int,
-    at_least: int | None,
-    min_side: int,
-    upright: bool,
-) -> Decoded:
+@dataclass(frozen=True)
+class _Wanted:
+    """How one picture is to be decoded."""
+
+    background: Colour
+    max_pixels: int
+    at_least: int | None
+    min_side: int
+    upright: bool
+
+
+def _decode(data: bytes, wanted: _Wanted) -> Decoded:
     if not data:
         raise PictureError(EMPTY, "0 bytes")
     try:
-        with contextlib.ExitStack() as stack:
-            with _quiet_pillow(max_pixels):
-                image = stack.enter_context(Image.open(io.BytesIO(data), formats=FORMATS))
-                size = image.size
-                _check_size(size, max_pixels, min_side)
-                drafted = at_least and image.draft(image.mode, (2 * at_least, 2 * at_least))
-                if image.format not in _LOAD_QUIETLY:
-                    image.load()
-            image.load()  # where threads decode at the same time
-            with _quiet_pillow(max_pixels):
-                orientation = _orientation(image) if upright else 1
-                picture = _upright(_to_rgb(image, background), orientation)
-            shown = drafted[1][2:] if drafted else size
-            return _decoded(picture, shown, size, orientation)
+        try:
+            return _decode_once(data, wanted, {})
+        except (PictureError, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception:  # perhaps for remarks that are damaged, or more than Pillow takes
+            bare = without_metadata(data)
+            if bare is None:
+                raise
+            return _decode_once(bare.data, wanted, bare.info)
     except PictureError:
         raise
+    except MemoryError:
+        raise PictureError(TOO_LARGE, memory_detail(wanted.max_pixels)) from None
     except Image.DecompressionBombError:
-        raise PictureError(BOMB, f"its header declares more than {2 * max_pixels:,} pixels") from None
+        detail = f"its header declares more than {2 * wanted.max_pixels:,} pixels: {_REMEDY}"
+        raise PictureError(BOMB, detail) from None
     except Exception as error:  # a hostile file makes a decoder raise nearly anything; the job goes on
-        raise _explain(error, data) from None
+        raise _explain(error, data, wanted.max_pixels) from None
+
+
+def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
+    """info: what Pillow cannot find in `data` any more."""
+    with contextlib.ExitStack() as stack:
+        with quiet_pillow(wanted.max_pixels):
+            image = stack.enter_context(open_picture(data))
+            image.info.update(info)
+            size = image.size
+            _check_size(image, wanted.max_pixels, wanted.min_side)
+            drafted = wanted.at_least and image.draft(image.mode, (2 * wanted.at_least,) * 2)
+            if image.format not in LOAD_QUIETLY:
+                image.load()
+        image.load()  # where threads decode at the same time
+        with quiet_pillow(wanted.max_pixels):
+            orientation = orientation_of(image) if wanted.upright else 1
+        shown = drafted[1][2:] if drafted else size
+        if image.format == "PNG" and image.mode.startswith("I"):
+            image.info["significant bits"] = significant_bits(data)
+        picture, factor = _rgb(image, wanted)
+        picture = _upright(picture, orientation)
+    return _decoded(picture, (shown[0] / factor, shown[1] / factor), size, orientation)
+
+
+def _rgb(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, int]:
+    """A loaded picture in RGB; a large one that is wanted small part by part, at 1/factor of its size."""
+    colours = Colours.of(image)
+    factor = 1
+    if wanted.at_least and image.width * image.height > _LARGE:
+        factor = max(1, min(image.size) // (4 * wanted.at_least))
+    if factor == 1:
+        return colours.rgb(image, wanted.background), 1
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    top = 0
+    for strip in strips(image, factor):
+        reduced = colours.rgb(strip, wanted.background).reduce(factor)
+        small.paste(reduced, (0, top))
+        top += reduced.height
+    return small, factor
+
+
+def rgb_of(image: Image.Image, background: Colour) -> Image.Image:
+    """A picture that Pillow has opened, upright and in sRGB: as if it were decoded here.
+
+    Raises PictureError where it cannot be read, or its values are no numbers.
+    """
+    try:
+        image.load()
+        return _upright(Colours.of(image).rgb(image, background), orientation_of(image))
+    except Exception as error:  # as above: a lazily opened file is decoded just now
+        raise PictureError(UNREADABLE, str(error) or type(error).__name__) from None
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height, upright, by the header alone. Raises PictureError."""
+    try:
+        with quiet_pillow(MAX_PIXELS), open_picture(data) as image:
+            size = image.size
+            return size[::-1] if orientation_of(image) in _SWAPPED and image.format != "TIFF" else size
+    except Image.DecompressionBombError:
+        raise PictureError(BOMB, "its header declares too many pixels") from None
+    except Exception as error:
+        raise _explain(error, data, MAX_PIXELS) from None
 
 
 def _decoded(
@@ -158,39 +214,32 @@ def _decoded(
     return Decoded(image, (left, top, left + shown[0], top + shown[1]), size)
 
 
-def looks_like_picture(head: bytes) -> bool:
-    """Whether the first bytes (16 are enough) carry the signature of a format that can be read."""
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
-        or head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == bytes(4))
-        or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in (b" ", b"\t", b"\r", b"\n"))
-    )
-
-
-@contextlib.contextmanager
-def _quiet_pillow(max_pixels: int) -> Iterator[None]:
-    """Hold Pillow's own limit at ours and its warnings back; both are global, hence one thread at a time."""
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
-    width, height = size
+def _check_size(image: Image.Image, max_pixels: int, min_side: int) -> None:
+    width, height = image.size
     if width * height > max_pixels:
-        raise PictureError(BOMB, f"{width} x {height} pixels, at most {max_pixels:,} in all allowed")
-    if min(size) < min_side:
+        detail = f"{width} x {height} pixels, at most {max_pixels:,} in all allowed: {_REMEDY}"
+        raise PictureError(BOMB, detail)
+    memory = width * height * _MEMORY.get(image.format or "", 0)
+    if memory > MEMORY * max_pixels:
+        detail = f"{width} x {height} pixels as {image.format} take {memory / 2**30:.1f} GiB to decode"
+        raise PictureError(
+            TOO_LARGE, f"{detail}, at most {MEMORY * max_pixels / 2**30:.1f} allowed: {_REMEDY}"
+        )
+    if min(image.size) < min_side:
         raise PictureError(TOO_SMALL, f"{width} x {height}, at least {min_side} wanted")
 
 
-def _explain(error: Exception, data: bytes) -> PictureError:
+def memory_detail(max_pixels: int) -> str:
+    """Why a picture is left out that took too much memory."""
+    return f"decoding it takes more than {MEMORY * max_pixels / 2**30:.1f} GiB of memory: {_REMEDY}"
+
+
+def _explain(error: Exception, data: bytes, max_pixels: int) -> PictureError:
     """The PictureError for what a decoder raised."""
+    if isinstance(error, NoLevelsError):
+        return PictureError(UNREADABLE, str(error))
+    if "out of memory" in str(error).lower():
+        return PictureError(TOO_LARGE, memory_detail(max_pixels))
     if "truncated" in str(error).lower() or isinstance(error, EOFError) or _is_cut_short(data):
         return PictureError(TRUNCATED, f"the file ends early, after {len(data):,} bytes")
     if isinstance(error, UnidentifiedImageError):
@@ -211,7 +260,7 @@ def _is_cut_short(data: bytes) -> bool:
     return False
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; a damaged EXIF block counts as upright."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -224,44 +273,16 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Any mode to RGB; deep greys are rescaled to 8 bit, transparency is composited at full resolution."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        canvas = Image.new("RGB", layer.size, background)
-        canvas.paste(layer, mask=layer.getchannel("A"))
-        return canvas
-    # A copy even where the mode is right already: the opened image is closed when its file is done with.
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
-
-
-def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Grey of 16 or 32 bits or of floats, (H, W), to 0..255 by the range of its type.
-
-    65535 becomes 255. Floats (and 32-bit integers) do not say their range: 0..1, 0..255 and 0..65535 are
-    tried in this order, the first that holds all values is taken; values beyond are stretched.
-    """
-    if mode not in ("I", "F"):
-        return np.round(values / np.float32(257)).astype(np.uint8)
-    grey = values.astype(np.float32)
-    if not np.isfinite(grey).all():
-        raise PictureError(UNREADABLE, "it holds values that are infinite or not numbers")
-    low, high = float(grey.min()), float(grey.max())
-    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
-    top = next((top for top in ranges if low >= 0 and high <= top), None)
-    if top is None:
-        grey, top = grey - np.float32(low), max(high - low, 1e-6)
-    return np.round(grey * np.float32(255.0 / top)).astype(np.uint8)
-
-
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "READABLE",
     "Decoded",
     "PictureError",
     "decode_picture",
     "decode_scaled",
     "looks_like_picture",
+    "orientation_of",
+    "rgb_of",
+    "size_of",
 ]

@@ -1,15 +1,13 @@
 """Decode every picture of a source once, in parallel, into a memory map that training reads from.
 
-The pixels go from the process that decoded them to their place in the file; only a digest, or the reason
-why a picture is left out, comes back. So the memory does not grow with the number of pictures.
+Each picture's pixels go to their place in the file as they come. So the memory does not grow with the number of
+pictures.
 """
 
 import contextlib
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -17,18 +15,22 @@ from tunit.data import cache as caches
 from tunit.data.archives import DUPLICATE, close_archives
 from tunit.data.cache import Index, PackedPictures
 from tunit.data.databases import close_databases
-from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
-from tunit.data.fit import fit_picture
+from tunit.data.decode import PictureError
 from tunit.data.found import reading_order
 from tunit.data.layouts import find_layout
 from tunit.data.left_out import LeftOut, summarise_left_out
+from tunit.data.overlap import in_order
 from tunit.data.pack_settings import PackSettings
 from tunit.data.sources import Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
-from tunit.data.workers import run_chunks, stopping, usable_cores
+from tunit.data.squares import fitted
+from tunit.data.workers import usable_cores
 from tunit.errors import DataError
 from tunit.paths import home
 
-_CHUNK = 16  # pictures that travel to a process together
+_AHEAD = 4  # pictures handed out for each process: enough to keep all busy
+_LOOK_AT = 256  # pictures, spread over a pack, that tell whether it is dark
+_DARK = 72  # grey levels; 14 bits of 16 are below 64
+_TELL_EVERY = 16  # pictures between two calls of `progress`
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
 
 
@@ -46,7 +48,7 @@ def pack_pictures(
     The source is only read. Pictures that cannot be used are left out and listed with their reason, and so
     are repetitions of a picture unless `settings.keep_duplicates`.
 
-    workers: processes; 1 means this one alone, None as many as there are cores and work for them.
+    workers: processes that decode; None is as many as there are cores and work for them.
     strict: the first bad picture raises DataError; repetitions are not bad.
     progress: called with (pictures done, pictures in all).
 
@@ -90,6 +92,23 @@ def open_packed(cache: Path, *, verify: bool = True) -> PackedPictures:
     Raises DataError where there is none or it is damaged.
     """
     return caches.open_cache(cache, verify=verify)[1]
+
+
+def dark_set(pictures: PackedPictures) -> str | None:
+    """A sentence where most pictures are all but black (or white), as 10 or 12 bits in files of 16 are."""
+    step = max(1, len(pictures.images) // _LOOK_AT)
+    looked_at = pictures.images[::step]
+    ends = [(int(image.min()), int(image.max())) for image in looked_at]
+    black = sum(high < _DARK for _, high in ends)
+    white = sum(low > 255 - _DARK for low, _ in ends)
+    most, what = max((black, "dark"), (white, "bright"))
+    if 2 * most <= len(ends):
+        return None
+    limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
+    return (
+        f"{most} of {len(ends)} pictures looked at are very {what}, with {limit} of 255: where they hold 10 or 12 "
+        "bits in files of 16, write them with the whole range of 16 bits"
+    )
 
 
 def _find(source: Path, settings: PackSettings) -> Found:
@@ -187,15 +206,6 @@ def _unique(
     return keep, repeated
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Pictures that a process decodes in one go, each with its place in the file."""
-
-    pixels: Path
-    settings: PackSettings
-    pictures: tuple[tuple[int, PictureSource], ...]
-
-
 # A slot with the digest of its pixels, or with the reason why it stays empty.
 _Outcome = tuple[int, str | LeftOut]
 
@@ -212,72 +222,33 @@ def _decode_all(
     """Decode into `pixels`: the digest of every slot, None for those left out, and what was left out."""
     count = len(found.pictures)
     if workers is None:
-        workers = min(usable_cores(), count // _WORTH_A_PROCESS)
+        workers = min(usable_cores(), max(1, count // _WORTH_A_PROCESS))
+    how = settings.squaring()
+
+    def pack_one(slot: int) -> _Outcome:  # on a thread, which waits for its worker process
+        picture = found.pictures[slot]
+        try:
+            square = fitted(picture, how).pixels
+        except PictureError as error:
+            return slot, LeftOut(picture.name, error.reason, error.detail)
+        caches.write_record(pixels, slot, square)
+        return slot, caches.hash_of(square)
+
     hashes: list[str | None] = [None] * count
     left_out: list[LeftOut] = []
-    done = 0
-    chunks = _chunks(found.pictures, pixels, settings)
-    results = run_chunks(_pack_chunk, chunks, workers, split=_singles, crashed=_crashed)
-    with contextlib.closing(results):  # at an error too, the processes end before the file is removed
-        for outcomes in results:
-            bad = []
-            for slot, outcome in outcomes:
-                if isinstance(outcome, LeftOut):
-                    bad.append(outcome)
-                else:
-                    hashes[slot] = outcome
-            if strict:
-                _refuse_bad(source, bad)
-            left_out += bad
-            done += len(outcomes)
-            if progress is not None:
+    # In the order in which the source is read fastest.
+    slots = reading_order(found.pictures)
+    with contextlib.closing(in_order(pack_one, slots, ahead=_AHEAD * workers, threads=workers)) as outcomes:
+        for done, (slot, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, LeftOut):
+                left_out.append(outcome)
+                if strict:
+                    _refuse_bad(source, [outcome])
+            else:
+                hashes[slot] = outcome
+            if progress is not None and (done % _TELL_EVERY == 0 or done == count):
                 progress(done, count)
     return hashes, left_out
-
-
-def _chunks(pictures: list[PictureSource], pixels: Path, settings: PackSettings) -> Iterator[_Chunk]:
-    """The work, in the order in which the source is read fastest."""
-    slots = iter(reading_order(pictures))
-    while batch := tuple((slot, pictures[slot]) for slot in islice(slots, _CHUNK)):
-        yield _Chunk(pixels, settings, batch)
-
-
-def _pack_chunk(chunk: _Chunk) -> list[_Outcome]:
-    """Decode the pictures of a chunk to their places. Runs in a worker process."""
-    outcomes: list[_Outcome] = []
-    for slot, picture in chunk.pictures:
-        if stopping():
-            break
-        outcomes.append((slot, _pack_one(picture, slot, chunk)))
-    return outcomes
-
-
-def _pack_one(picture: PictureSource, slot: int, chunk: _Chunk) -> str | LeftOut:
-    settings = chunk.settings
-    try:
-        decoded = decode_scaled(
-            picture.read(),
-            settings.size,
-            background=settings.background,
-            max_pixels=settings.max_pixels,
-            min_side=settings.min_side,
-        )
-        array = fit_picture(decoded.image, settings.size, settings.fit, settings.background, decoded.box)
-    except PictureError as error:
-        return LeftOut(picture.name, error.reason, error.detail)
-    except MemoryError:
-        return LeftOut(picture.name, UNREADABLE, "too large for the memory")
-    caches.write_record(chunk.pixels, slot, array)
-    return caches.hash_of(array)
-
-
-def _singles(chunk: _Chunk) -> Iterator[_Chunk]:
-    return (_Chunk(chunk.pixels, chunk.settings, (item,)) for item in chunk.pictures)
-
-
-def _crashed(chunk: _Chunk) -> list[_Outcome]:
-    detail = "decoding it crashed the process"
-    return [(slot, LeftOut(picture.name, UNREADABLE, detail)) for slot, picture in chunk.pictures]
 
 
 def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
@@ -287,4 +258,4 @@ def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
         raise DataError(f"{source}: {summarise_left_out(bad)}: mend or remove them, or leave strict off")
 
 
-__all__ = ["PackSettings", "PackedPictures", "open_packed", "pack_pictures", "summarise_left_out"]
+__all__ = ["PackSettings", "PackedPictures", "dark_set", "open_packed", "pack_pictures", "summarise_left_out"]

@@ -8,11 +8,12 @@ from tunit.data.decode import MAX_PIXELS
 from tunit.data.fit import FIT_MODES
 from tunit.data.layouts import Part
 from tunit.data.sources import LABEL_MODES
+from tunit.data.squares import Squaring
 from tunit.errors import ConfigError
 
 # Raised whenever the same settings come to give other pixels; packs of an older number are made again when they
 # are prepared, while a run that has one goes on with it.
-DECODING = 2
+DECODING = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class PackSettings:
             raise ConfigError(f"labels {self.labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background {self.background} is no colour: use three numbers from 0 to 255")
+
+    def squaring(self) -> Squaring:
+        """How each picture becomes its square."""
+        return Squaring(self.size, self.fit, self.background, self.min_side, self.max_pixels)
 
     def as_json(self) -> dict[str, Any]:
         """The settings as an index holds them; the label column counts only where labels come from it."""

@@ -13,6 +13,7 @@ def pack_settings(config: Config) -> PackSettings:
         fit=data.fit,
         background=data.background,
         min_side=data.min_side,
+        max_pixels=data.max_pixels,
         labels=data.labels,
         label_column=data.label_column,
         picture_column=data.picture_column,

@@ -1,26 +1,41 @@
-"""Chunks of work on several processes, which outlive a crash of any of them and are gone when the job is.
+"""Pictures are decoded in processes of their own, so that one which crashes a decoder, keeps it busy for ever or
+swallows memory costs itself alone.
 
-Processes are spawned, not forked: a fork of a process that runs threads or holds an accelerator may hang.
+The processes are started as programs, not forked (a fork of a process that runs threads or holds a GPU may hang)
+nor spawned by multiprocessing (which imports the caller's own script anew). Each ends by itself when it has had
+nothing to do for a while, and at once when the process that started it is gone.
 """
 
+import atexit
 import contextlib
-import multiprocessing
+import json
 import os
+import pickle
+import queue
 import signal
+import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
 
-Chunk = TypeVar("Chunk")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # chunks handed out per process: enough to keep all busy, few enough to bound the memory
-_stop: Event | None = None
+_IDLE_SECONDS = 30.0
+_IDLE, _LOST, _SLOW = 3, 4, 5  # exit codes: nothing to do, an unreadable request, out of time
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from tunit.data.workers import serve; serve()"
+)
+
+
+class WorkerLostError(Exception):
+    """A worker process ended amid its work. `slow`: because its time was up."""
+
+    def __init__(self, *, slow: bool) -> None:
+        super().__init__(slow)
+        self.slow = slow
 
 
 def usable_cores() -> int:
@@ -30,121 +45,139 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def stopping() -> bool:
-    """Whether the job was called off; a function that works on a long chunk asks now and then."""
-    return _stop is not None and _stop.is_set()
+def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
+    """`function(item)`, computed in a worker process; any thread may call, each has a worker for its call.
 
-
-def run_chunks(
-    function: Callable[[Chunk], Result],
-    chunks: Iterable[Chunk],
-    workers: int,
-    *,
-    split: Callable[[Chunk], Iterable[Chunk]],
-    crashed: Callable[[Chunk], Result],
-) -> Generator[Result, None, None]:
-    """The result of `function` for each chunk, in order unless a process crashes.
-
-    function: picklable, as are chunks and results. With one worker it runs in this process.
-    split: a chunk into the smallest chunks; after a crash, those that may be at fault are tried one by one.
-    crashed: the result for a smallest chunk that crashed its process.
-
-    Where no process can be started (as from a script without `if __name__ == "__main__":`) all runs in this
-    one.
+    function, item and result are pickled. Where no process can be started, it is computed in this one.
+    Raises what the function raises, and WorkerLostError where it ended its process.
     """
-    todo = deque(chunks)
-    while todo:
-        pool = _Pool.start(min(workers, len(todo))) if workers > 1 else None
-        if pool is None:
-            yield from map(function, todo)
-            return
-        pending: deque[tuple[Chunk, Future[Result]]] = deque()
+    while True:
+        worker = _take()
+        if worker is None:
+            return function(item)
         try:
-            with pool:
-                while todo or pending:
-                    while todo and len(pending) < _AHEAD * workers:
-                        pending.append((todo[0], pool.submit(function, todo[0])))
-                        todo.popleft()
-                    result = pending[0][1].result()
-                    pending.popleft()
-                    yield result
-        except BrokenProcessPool:
-            suspects = [chunk for chunk, _ in pending]
-            yield from _one_by_one(function, suspects, split, crashed)
-
-
-def _one_by_one(
-    function: Callable[[Chunk], Result],
-    suspects: Iterable[Chunk],
-    split: Callable[[Chunk], Iterable[Chunk]],
-    crashed: Callable[[Chunk], Result],
-) -> Iterator[Result]:
-    """Each smallest chunk in a process of its own making, so that a crash has one culprit."""
-    smallest = deque(single for chunk in suspects for single in split(chunk))
-    while smallest:
-        pool = _Pool.start(1)
-        if pool is None:  # processes could be started before: better stop than let the culprit crash this one
-            raise BrokenProcessPool("no process can be started any more")
-        try:
-            with pool:
-                while smallest:
-                    result = pool.submit(function, smallest[0]).result()
-                    smallest.popleft()
-                    yield result
-        except BrokenProcessPool:
-            yield crashed(smallest.popleft())
-
-
-class _Pool:
-    """A process pool that is known to work, and whose end, by whatever cause, is quick and complete."""
-
-    def __init__(self, executor: ProcessPoolExecutor, stop: Event) -> None:
-        self._executor = executor
-        self._stop = stop
-
-    @classmethod
-    def start(cls, workers: int) -> "_Pool | None":
-        """A pool, or None where processes cannot be started here."""
-        context = multiprocessing.get_context("spawn")
-        try:
-            stop = context.Event()
-            executor = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(stop,))
-        except (OSError, ImportError, NotImplementedError):  # no semaphores on this system
-            return None
-        pool = cls(executor, stop)
-        try:
-            pool.submit(abs, 0).result()
-        except (
-            BrokenProcessPool,
-            OSError,
-            AssertionError,
-        ):  # the last in a daemon, which may have no children
-            executor.shutdown()
-            return None
-        except BaseException:
-            pool.__exit__()
+            done, answer = worker.ask(function, item)
+        except WorkerLostError:
+            if worker.ended() == _IDLE:  # just when it was taken
+                continue
             raise
-        return pool
+        with _lock:
+            _idle.setdefault(os.getpid(), []).append(worker)
+        if done:
+            return cast(Result, answer)
+        raise answer
 
-    def submit(self, function: Callable[[Chunk], Result], chunk: Chunk) -> Future[Result]:
-        """Hand out a chunk, for which the executor may start one more process."""
+
+@contextlib.contextmanager
+def bounded(seconds: float, memory: int) -> Iterator[None]:
+    """In a worker process: what runs inside has so many seconds of CPU time, and bytes of memory.
+
+    Beyond the time the process ends; beyond the memory MemoryError is raised (on Linux). In any other process
+    nothing is bounded.
+    """
+    if _base_memory is None:
+        yield
+        return
+    with _limited_memory(_base_memory + memory), _limited_time(seconds):
+        yield
+
+
+# In the process that wants something done
+
+
+class _Worker:
+    """One worker process, and the pipes to it."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", _START, json.dumps(sys.path)]
         with _interrupts_held():
-            return self._executor.submit(function, chunk)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
+        self.ask(abs, 0)
 
-    def __enter__(self) -> "_Pool":
-        return self
+    def ask(self, function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+        """Whether the function gave a result, and the result or what it raised. Raises WorkerLostError."""
+        requests, answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        # First, for what cannot be pickled is no fault of the worker.
+        request = pickle.dumps((_folder(), function, item))
+        try:
+            requests.write(request)
+            requests.flush()
+            return cast(tuple[bool, Any], pickle.load(answers))  # noqa: S301 (our own process)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            code = self.ended()
+            slow = code == _SLOW or (sys.platform != "win32" and code == -signal.SIGPROF)
+            raise WorkerLostError(slow=slow) from None
+        except BaseException:  # Ctrl-C: what the worker still answers would be taken for the next answer
+            self._process.kill()
+            self.ended()
+            raise
 
-    def __exit__(self, *_: object) -> None:
-        # At a normal end nothing is left to stop; at an interrupt each process ends after its present item.
-        self._stop.set()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+    def is_idle(self) -> bool:
+        return self._process.poll() is None
+
+    def ended(self) -> int:
+        """Wait for the end that was told or met; the exit code."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast(IO[bytes], pipe).close()
+        return self._process.wait()
+
+
+def _folder() -> str | None:
+    """The present folder, which relative paths begin at; None where it has been removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 (as text)
+    except OSError:
+        return None
+
+
+_lock = threading.Lock()
+_idle: dict[int, list[_Worker]] = {}  # by the process that started them, for a fork inherits this table
+_startable = True
+
+
+def _take() -> _Worker | None:
+    """A worker that has nothing to do; None where none can be started."""
+    global _startable
+    with _lock:
+        workers = _idle.get(os.getpid(), [])
+        while workers:
+            worker = workers.pop()
+            if worker.is_idle():
+                return worker
+            worker.ended()
+    if not _startable or not sys.executable or getattr(sys, "frozen", False):
+        return None
+    try:
+        return _Worker()
+    except (OSError, WorkerLostError):
+        _startable = False
+        return None
+
+
+def close_workers() -> None:
+    """End the workers that have nothing to do, with the files that they keep open."""
+    with _lock:
+        workers = _idle.pop(os.getpid(), [])
+    for worker in workers:
+        worker.ended()
+
+
+atexit.register(close_workers)
 
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Hold SIGINT back from this thread, and so for good from a process that it starts meanwhile.
 
-    A process that is still importing when Ctrl-C reaches the whole group would print a traceback of its own.
+    Ctrl-C reaches the whole group of processes, but it is for the parent to handle.
     """
     if sys.platform == "win32":
         yield
@@ -156,17 +189,92 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(stop: Event) -> None:
-    """Prepare a worker process: Ctrl-C is for the parent to handle, and a dead parent's workers end."""
-    global _stop
-    _stop = stop
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+# In the worker process
+
+_Request = tuple[
+    str | None, Callable[[Any], Any], Any
+]  # the present folder, a function, what it is called with
+_base_memory: int | None = None  # bytes that the process takes before any work; None in any other process
 
 
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def serve() -> None:
+    """Answer the requests that come in by standard input, until there are no more."""
+    global _base_memory
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not come among the answers
+    _base_memory = _data_bytes()
+    requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    while True:
+        try:
+            folder, function, item = requests.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            os._exit(_IDLE)
+        if folder != _folder():
+            with contextlib.suppress(OSError, TypeError):
+                os.chdir(folder)  # type: ignore[arg-type]
+        try:
+            answer: tuple[bool, Any] = True, function(item)
+        except Exception as error:  # it is raised again in the process that asked
+            answer = False, error
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+def _receive(requests: "queue.SimpleQueue[_Request]") -> None:
+    """Queue what comes in. At the end of it, which a dead parent brings about too, the process ends at once."""
+    code = _LOST
+    try:
+        while True:
+            requests.put(pickle.load(sys.stdin.buffer))  # noqa: S301 (our own parent)
+    except EOFError:
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _data_bytes() -> int:
+    """The private memory of this process, as RLIMIT_DATA counts it; 0 where the system does not say."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmData:")).split()[1])
+    return 0
+
+
+@contextlib.contextmanager
+def _limited_memory(limit: int) -> Iterator[None]:
+    if sys.platform != "linux" or not _base_memory:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextlib.contextmanager
+def _limited_time(seconds: float) -> Iterator[None]:
+    """By a signal that ends the process whatever code it is in; on Windows by a thread, in real time."""
+    if sys.platform == "win32":
+        timer = threading.Timer(seconds, os._exit, (_SLOW,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        return
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+__all__ = ["WorkerLostError", "bounded", "close_workers", "in_worker", "serve", "usable_cores"]

@@ -13,20 +13,21 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
-from tunit.data.decode import UNREADABLE, PictureError, decode_scaled
-from tunit.data.fit import FIT_MODES, Box, fit_picture, padded_box
+from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, rgb_of
+from tunit.data.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.found import reading_order
 from tunit.data.left_out import LeftOut
+from tunit.data.overlap import in_order
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
+from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 from tunit.paths import home
 from tunit.printing import printable
-from tunit.translation.overlap import in_order
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
 Pictures: TypeAlias = Picture | Iterable[Picture]
@@ -96,6 +97,7 @@ def squares(
     report: Report | None,
     *,
     ahead: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[tuple[Picture, Square]]:
     """Every picture with its square, in order; those that cannot be decoded go to `report`.
 
@@ -106,7 +108,7 @@ def squares(
     def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
         name, picture = item
         try:
-            return picture, to_square(picture, size, fit, background)
+            return picture, to_square(picture, size, fit, background, max_pixels)
         except PictureError as error:
             return picture, LeftOut(name, error.reason, error.detail)
         except MemoryError:
@@ -121,10 +123,13 @@ def squares(
                 yield picture, square
 
 
-def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int, int]) -> Square:
+def to_square(
+    picture: Picture, size: int, fit: str, background: tuple[int, int, int], max_pixels: int = MAX_PIXELS
+) -> Square:
     """The square of `size` pixels that the networks see of one picture. A tensor is taken as it is.
 
-    fit: "stretch", "crop" or "pad"; background: behind transparency and beside padded pictures.
+    fit: "stretch", "crop" or "pad"; background: behind transparency and beside padded pictures; max_pixels: of a
+    file, beyond which it is refused undecoded.
     Raises PictureError where a file cannot be decoded, DataError where the value is no picture.
     """
     if isinstance(picture, Tensor):
@@ -132,18 +137,16 @@ def to_square(picture: Picture, size: int, fit: str, background: tuple[int, int,
         return Square(_check_tensor(picture, size), whole, (size, size))
     if isinstance(picture, str | Path):
         picture = PictureSource(str(picture), None, DiskFile(home(picture)))
-    box: Box | None = None
     if isinstance(picture, PictureSource):
-        # As for training: a large JPEG is decoded at a fraction of its size.
-        decoded = decode_scaled(picture.read(), size, background=background)
-        image, box, own = decoded.image, decoded.box, decoded.size
-    elif isinstance(picture, Image.Image):
-        image = _upright_rgb(picture, background)
-        own = image.size
+        square = fitted(picture, Squaring(size, fit, background, max_pixels=max_pixels))  # as for training
+        pixels, own = square.pixels, square.own
     else:
-        image = Image.fromarray(_check_array(picture))
-        own = image.size
-    x = to_float(torch.from_numpy(fit_picture(image, size, fit, background, box))[None])[0]
+        if isinstance(picture, Image.Image):
+            image = _rgb_of(picture, background)
+        else:
+            image = Image.fromarray(_check_array(picture))
+        pixels, own = fit_picture(image, size, fit, background), image.size
+    x = to_float(torch.from_numpy(pixels)[None])[0]
     shown = (min(own), min(own)) if fit == "crop" else own
     inner = padded_box(own, size) if fit == "pad" else (0, 0, size, size)
     return Square(x, inner, shown)
@@ -188,21 +191,12 @@ def check_resize(resize: Resize) -> Resize:
     return side
 
 
-def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _rgb_of(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         raise DataError(
             f"a Pillow image of mode {image.mode} does not say its range: give its path, or mode RGB"
         )
-    try:
-        image = ImageOps.exif_transpose(image)  # loads a file that was only opened yet
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        layer = image.convert("RGBA")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(UNREADABLE, str(error)) from None
-    canvas = Image.new("RGB", layer.size, background)
-    canvas.paste(layer, mask=layer.getchannel("A"))
-    return canvas
+    return rgb_of(image, background)
 
 
 def _check_array(picture: object) -> NDArray[np.uint8]:

@@ -18,13 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.data.augment import to_uint8
+from tunit.data.decode import MAX_PIXELS
+from tunit.data.overlap import in_order
 from tunit.errors import ConfigError, DataError
 from tunit.machine import PRECISIONS, choose_device
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.paths import home
 from tunit.translation.networks import networks_for
-from tunit.translation.overlap import in_order
 from tunit.translation.pictures import (
     Picture,
     Pictures,
@@ -66,15 +67,24 @@ class Translator:
     """
 
     def __init__(
-        self, model: Model, *, precision: str = "float32", batch: int = BATCH, compiled: bool = False
+        self,
+        model: Model,
+        *,
+        precision: str = "float32",
+        batch: int = BATCH,
+        compiled: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
         if batch < 1:
             raise ConfigError(f"batch is {batch}: take at least 1")
+        if max_pixels < 1:
+            raise ConfigError(f"max_pixels is {max_pixels}: take at least 1")
         self.model = model
         self.precision = precision
         self.batch = batch
+        self.max_pixels = max_pixels
         self.device = model.domain_styles.device
         self._networks = networks_for(model, self.device, compiled=compiled)
 
@@ -87,19 +97,20 @@ class Translator:
         precision: str = "float32",
         batch: int = BATCH,
         compiled: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> "Translator":
         """The model of a run folder, or of any folder that holds a model.safetensors.
 
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
         matrices, "float32" or "bfloat16". compiled: let torch.compile make the networks faster, which takes it
-        a minute or so before the first result.
+        a minute or so before the first result. max_pixels: a file that declares more is refused undecoded.
 
         Raises RunError where there is no model, ConfigError for a device or a compiler that is not there.
         """
         path = home(run)
         folder = path.parent if path.name == TENSORS else path
         model = load_model(folder, choose_device(device))
-        return cls(model, precision=precision, batch=batch, compiled=compiled)
+        return cls(model, precision=precision, batch=batch, compiled=compiled, max_pixels=max_pixels)
 
     @property
     def domains(self) -> int:
@@ -235,7 +246,15 @@ class Translator:
     def _batches(
         self, opened: Iterator[tuple[str, Picture]], fit: str, report: Report | None
     ) -> Iterator[list[tuple[Picture, Square]]]:
-        stream = squares(opened, self.image_size, fit, self.model.background, report, ahead=self.batch)
+        stream = squares(
+            opened,
+            self.image_size,
+            fit,
+            self.model.background,
+            report,
+            ahead=self.batch,
+            max_pixels=self.max_pixels,
+        )
         while batch := list(islice(stream, self.batch)):
             yield batch
 

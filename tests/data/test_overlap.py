@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tunit.translation.overlap import in_order
+from tunit.data.overlap import in_order
 
 
 def slow_first(number):

@@ -1,0 +1,140 @@
+"""Grey of more than 8 bits, or of numbers with a sign or a point, as the 256 levels that viewers show.
+
+Such files do not all say which value is white; where they do (its type, PNG's and TIFF's tags), that is obeyed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
+_SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
+# What white may be, where a file does not say: 8, 12 and 16 bits, and 1 for numbers with a point.
+_INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
+_OVERSHOOT = 0.25  # of white: what sharpening and resampling leave below black and above white
+_DARKEST = 1 / 16  # of white: a picture with nothing brighter has some other range
+
+
+class NoLevelsError(ValueError):
+    """Values that are no picture."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How the stored values of one picture become grey."""
+
+    kind: np.dtype[Any]  # what the stored bytes are
+    black: float
+    white: float
+    transparent: float | None = None  # this value is not shown at all
+
+    def eight_bits(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """(H, W) values to 0..255; those beyond black and white are clipped."""
+        grey = _as(stored, self.kind).astype(np.float32)
+        scale = np.float32(255 / (self.white - self.black))
+        shown: NDArray[np.float32] = np.clip((grey - np.float32(self.black)) * scale, 0, 255)
+        return shown.round().astype(np.uint8)
+
+    def alpha(self, stored: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """(H, W) opacity, or None where all is opaque."""
+        if self.transparent is None:
+            return None
+        return np.where(_as(stored, self.kind) == self.transparent, 0, 255).astype(np.uint8)
+
+
+def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
+    """The levels of a loaded picture, None where it is of 8 bits without a sign as it is.
+
+    strips: the picture in parts, so that a large one need not be copied whole.
+    Raises NoLevelsError where values are infinite or not numbers.
+    """
+    kind = _kind(image)
+    if kind is None:
+        return None
+    if not strips:
+        raise NoLevelsError("it holds no values")
+    ends = [_ends(_as(np.asarray(strip), kind)) for strip in strips]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    black, white = _range(image, kind, low, high)
+    if _tag(image, PHOTOMETRIC) == 0:  # white is zero
+        black, white = white, black
+    transparent = image.info.get("transparency") if image.mode.startswith("I") else None
+    return Levels(kind, black, white, transparent if isinstance(transparent, int) else None)
+
+
+def _kind(image: Image.Image) -> np.dtype[Any] | None:
+    mode, sample = image.mode, _tag(image, SAMPLE_FORMAT)
+    if mode == "L":
+        return np.dtype(np.int8) if sample == _SIGNED else None
+    if mode == "F":
+        return np.dtype(np.float32)
+    if mode.startswith("I;16"):
+        order = ">" if mode == "I;16B" else "<"
+        return np.dtype(order + ("f2" if sample == _FLOAT else "u2"))
+    if mode == "I":
+        unsigned = _tag(image, BITS) == 32 and sample not in (_SIGNED, _FLOAT)
+        return np.dtype(np.uint32 if unsigned else np.int32)
+    return None
+
+
+def _as(stored: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """The same bytes as numbers of `kind`."""
+    return stored if stored.dtype == kind else np.ascontiguousarray(stored).view(kind)
+
+
+def _ends(values: NDArray[Any]) -> tuple[float, float]:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise NoLevelsError("it holds values that are infinite or not numbers")
+    return float(values.min()), float(values.max())
+
+
+def _range(image: Image.Image, kind: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
+    """The values of black and white."""
+    said = _said_white(image)
+    if said is not None and low >= 0 and high <= said:
+        return 0.0, said
+    if kind.kind == "u" and kind.itemsize == 2 or image.format == "PPM":  # noqa: RUF021
+        return 0.0, 65535.0
+    if kind == np.int8:
+        return (0.0, 127.0) if low >= 0 else (-128.0, 127.0)
+    if kind.kind == "f":
+        if low < -_OVERSHOOT and max(-low, high) <= 1 + _OVERSHOOT:
+            return -1.0, 1.0
+        return _guess(low, high, _FLOATS)
+    largest = 32767.0 if _tag(image, BITS) == 16 else float(np.iinfo(kind).max)
+    return _guess(low, high, (*(white for white in _INTEGERS if white < largest), largest))
+
+
+def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, float]:
+    """The first white that is not exceeded but by a little; else black and white are the ends themselves."""
+    for white in whites:
+        if high <= white * (1 + _OVERSHOOT):
+            is_bright = high >= white * _DARKEST or white == whites[0]
+            if low >= -white * _OVERSHOOT and is_bright:
+                return 0.0, white
+            break
+    return low, max(high, low + 1e-6)
+
+
+def _said_white(image: Image.Image) -> float | None:
+    """What the file itself says to be white."""
+    bits = image.info.get("significant bits")  # put there by our reader of PNG
+    if bits is None and image.mode.startswith("I;16"):
+        bits = _tag(image, BITS)
+    if bits is not None and 0 < bits < 16:
+        return float(2**bits - 1)
+    most = _tag(image, MAX_SAMPLE)
+    return float(most) if most is not None and most > 0 else None
+
+
+def _tag(image: Image.Image, number: int) -> int | None:
+    """The first value of a TIFF tag; None in other formats, and where it is no number."""
+    try:
+        value = getattr(image, "tag_v2", {}).get(number)
+    except Exception:  # a damaged tag counts as missing
+        return None
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else None
