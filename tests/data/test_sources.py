@@ -1,6 +1,7 @@
 """Finding pictures: hostile folders and archives made on the spot, lists and tables as people write them."""
 
 import io
+import lzma
 import os
 import pickle
 import struct
@@ -794,3 +795,40 @@ def test_the_summary_keeps_every_detail_of_a_reason() -> None:
 
 def test_the_summary_of_an_endless_name_is_short() -> None:
     assert len(summarise_left_out([LeftOut("x" * 100_000, "unreadable", "y" * 100_000)])) < 500
+
+
+@pytest.mark.parametrize("size", [-512, -(2**40), -1024])
+def test_a_tar_member_of_negative_size_does_not_lead_in_a_circle(tmp_path: Path, size: int) -> None:
+    good, block = picture(), tarfile.TarInfo("a.png")
+    block.size = len(good)
+    bad = bytearray(tarfile.TarInfo("b.png").tobuf(tarfile.GNU_FORMAT))
+    bad[124:136] = b"\xff" + size.to_bytes(11, "big", signed=True)
+    bad[148:156] = b" " * 8
+    bad[148:156] = b"%06o\0 " % sum(bad)
+    path = tmp_path / "x.tar"
+    path.write_bytes(block.tobuf() + good + bytes(-len(good) % 512) + bytes(bad) + bytes(1024))
+    found = find_pictures(path)
+    assert (names(found), reasons(found)) == (["a.png"], {"x.tar": "truncated"})
+    assert "negative size" in found.left_out[0].detail
+
+
+def test_an_xz_archive_that_asks_for_much_memory_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        header = tarfile.TarInfo("a.png")
+        header.size = len(picture())
+        tar.addfile(header, io.BytesIO(picture()))
+    packed = (tmp_path / "x.tar").read_bytes()
+    for dictionary, is_read in ((1 << 26, True), (1 << 28, False)):
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": dictionary}]
+        path = tmp_path / f"{dictionary}.tar.xz"
+        # Two streams, one after the other, as xz itself writes them: the reader goes from one to the next.
+        path.write_bytes(
+            lzma.compress(packed[:700], filters=filters) + lzma.compress(packed[700:], filters=filters)
+        )
+        if is_read:
+            found = find_pictures(path)
+            assert found.pictures[0].read() == picture()
+            assert found.pictures[0].read() == picture()  # back to the beginning
+        else:
+            with pytest.raises(DataError, match="damaged or of another kind"):
+                find_pictures(path)

@@ -46,7 +46,7 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                     return
                 after = int(cast(Any, archive).offset)  # where the next header begins
                 if info.size < 0 or info.offset_data < 0 or after <= place:
-                    raise TarBoundError("a member of negative size")
+                    raise tarfile.ReadError("a member of negative size")
                 if number == MAX_MEMBERS:
                     raise TarBoundError(f"more than {MAX_MEMBERS:,} members: unpack it into a folder")
                 place = after
@@ -82,7 +82,7 @@ class _Headers:
     def read(self, size: int = -1) -> bytes:
         self.left -= size
         if size < 0 or self.left < 0:
-            raise tarfile.ReadError("headers of negative or of enormous size")
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
         data = self._file.read(size)
         if size > tarfile.BLOCKSIZE and _DIGITS.search(data):
             raise tarfile.ReadError("a header with a number of more than 63 digits")
