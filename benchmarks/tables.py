@@ -21,6 +21,7 @@ from tunit.experiments.pictures import Split
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE
 from tunit.experiments.tables import TABLES
+from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
 from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
@@ -86,7 +87,9 @@ def main() -> None:
                     print(f"{table.name}, {row.name}: no preset {preset} here")
                     continue
                 labelled = (
-                    row.labels != NONE and preset == row.preset and (row.labelled_alone or not row.few_labels)
+                    row.labels != NONE
+                    and preset == row.preset
+                    and (not row.few_labels or method_of(config).labels is Labels.ALL)
                 )
                 # Rows of one preset take about the same time: measure each preset once.
                 kind = preset

@@ -6,11 +6,6 @@ are unique over all sections, so that an override needs no section.
 """
 
 import dataclasses
-import difflib
-import json
-import math
-import re
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,9 +27,10 @@ from tunit.config_sections import (
     SemitConfig,
     setting,
 )
+from tunit.config_values import check_range, nearest, read_value, toml_value
 from tunit.errors import ConfigError
 from tunit.paths import home
-from tunit.printing import LONGEST_SHOWN, shown
+from tunit.printing import shown
 from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 __all__ = [
@@ -59,7 +55,6 @@ __all__ = [
 ]
 
 LARGEST_FILE = 1 << 18  # bytes of a TOML file; one with every setting has 4,000
-LONGEST_TEXT = 10_000  # characters of a setting
 KEPT = "surrogateescape"  # bytes of names that are not UTF-8
 
 
@@ -90,7 +85,7 @@ class Config:
         for name in section_types():
             values = self.section(name)
             for f in dataclasses.fields(values):
-                _check_range(f, getattr(values, f.name))
+                check_range(f, getattr(values, f.name))
         size = self.data.image_size
         if size and (size < 32 or size & (size - 1)):
             raise ConfigError(f"image_size is {size}: take a power of two from 32, such as 64 or 128")
@@ -121,7 +116,9 @@ class Config:
         changed: dict[str, dict[str, Any]] = {}
         for name, value in overrides.items():
             section, f = find_field(name)
-            changed.setdefault(section, {})[f.name] = _convert(f, value)
+            changed.setdefault(section, {})[f.name] = read_value(
+                f.name, typing.get_type_hints(section_types()[section])[f.name], value
+            )
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
         own = [sections.pop(name) for name in method_sections() if name in sections]
         kinds = {type(values) for values in own}
@@ -149,9 +146,7 @@ class Config:
             if name in idle and values not in self.own:
                 continue
             lines += ["", f"[{name}]"]
-            lines += [
-                f"{f.name} = {_toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)
-            ]
+            lines += [f"{f.name} = {toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)]
         return "\n".join(lines) + "\n"
 
 
@@ -179,12 +174,6 @@ def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
         if section in ("", found[0]) or bare in FORMER_SECTIONS.get(section, ()):
             return found
     raise ConfigError(f"there is no setting {shown(name)}{nearest(bare, fields)}")
-
-
-def nearest(word: str, words: typing.Iterable[str]) -> str:
-    """': did you mean X?', or nothing where no word is near."""
-    close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def preset_names() -> list[str]:
@@ -281,82 +270,3 @@ def _full(name: str) -> str:
     """SECTION.NAME as it is now."""
     section, f = find_field(name)
     return f"{section}.{f.name}"
-
-
-def _check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
-    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
-    if choices and value not in choices:
-        raise ConfigError(
-            f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
-        )
-    if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
-        raise ConfigError(
-            f"{f.name} is {shown(value)}: take at most {LONGEST_TEXT:,} characters, none of them NUL"
-        )
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, str | bool):
-            continue
-        finite = -math.inf < number < math.inf
-        if not finite or (low is not None and number < low) or (high is not None and number > high):
-            limits = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(
-                f"{f.name} is {shown(value)}: take a value {limits if finite else 'that is finite'}"
-            )
-
-
-def _convert(f: "dataclasses.Field[Any]", value: Any) -> Any:
-    """`value`, perhaps text, as the field's type."""
-    kind = typing.get_type_hints(_section_of(f.name))[f.name]
-    try:
-        if typing.get_origin(kind) is tuple:
-            parts = value.replace(",", " ").split() if isinstance(value, str) else list(value)
-            kinds = typing.get_args(kind)
-            if len(parts) != len(kinds):
-                raise ValueError(f"{len(kinds)} values are needed")
-            return tuple(_scalar(k, v) for k, v in zip(kinds, parts, strict=True))
-        if isinstance(kind, types.UnionType):  # int | float: whether there is a decimal point matters
-            text = isinstance(value, str)
-            whole = re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, int)
-            return _scalar(int if whole else float, value)
-        return _scalar(kind, value)
-    except KeyError:
-        raise ConfigError(f"{f.name} is {shown(value)}: take true or false") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"{f.name} is {shown(value)}, which does not read as {_kind_name(kind)} ({str(error)[:LONGEST_SHOWN]})"
-        ) from None
-
-
-def _scalar(kind: type, value: Any) -> Any:
-    if kind is bool:  # 0 and 1 are of earlier versions
-        return {"true": True, "false": False, "1": True, "0": False}[
-            (value if isinstance(value, str) else shown(value)).lower()
-        ]
-    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-        raise ValueError(f"it is of type {type(value).__name__}")
-    if kind is int and isinstance(value, float):
-        raise ValueError("a whole number is needed")
-    return kind(value.replace("_", "") if kind is int and isinstance(value, str) else value)
-
-
-def _kind_name(kind: Any) -> str:
-    if isinstance(kind, types.UnionType):
-        return "a whole number of steps or a share such as 0.3"
-    if typing.get_origin(kind) is tuple:
-        return f"{len(typing.get_args(kind))} numbers"
-    return {int: "a whole number", float: "a number", str: "text"}[kind]
-
-
-def _section_of(name: str) -> Any:
-    return section_types()[all_fields()[name][0]]
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    if isinstance(value, str):
-        # JSON escapes as TOML does, but for the delete character.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value)

@@ -19,6 +19,7 @@ from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_p
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.table import NONE, Experiment, Table, chosen
 from tunit.files import write_text
+from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
@@ -87,11 +88,13 @@ def _labelled(
     row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
 ) -> tuple[Path, Config]:
     """The table that a training with labels learns from, and its config."""
-    pictures = [p for p in split.train if p[0] in labels] if row.labelled_alone else split.train
+    # A method that needs every label learns from the labelled pictures, and the others are left out.
+    labelled_alone = row.few_labels and method_of(config).labels is Labels.ALL
+    pictures = [p for p in split.train if p[0] in labels] if labelled_alone else split.train
     given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
     if row.few_labels and config.data.labelled_ratio:  # of the presets that take steps in turn
         given["labelled_ratio"] = labelled_share(labels, split)
-    if row.labelled_alone:  # a handful of pictures makes batches of that handful
+    if labelled_alone:  # a handful of pictures makes batches of that handful
         given["batch_size"] = min(config.optimisers.batch_size, len(pictures))
     return write_table(folder / "labelled.csv", pictures, labels), config.with_overrides(given)
 

@@ -27,7 +27,6 @@ class Experiment:
     translates: bool = True  # else only the clustering is measured
     labelled_share: float = 0.0  # of the pictures' true labels that the training sees
     labelled_of_class: int = 0  # the same as a number of pictures of each class
-    labelled_alone: bool = False  # it learns from the labelled pictures, the others are left out
     strengths: tuple[float, ...] = ()  # translate the first class into the second so far (figure 4)
     paper: Paper = field(default_factory=dict)
 

@@ -3,8 +3,6 @@
 The figures are those of the paper's tables (TUNIT, ICCV 2021), to print beside ours.
 """
 
-from typing import Any
-
 from tunit.experiments.paper_figures import FEW_LABELS, RATIOS, SWEEP
 from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, Experiment, Ordering, Paper, Table
 
@@ -172,13 +170,8 @@ TABLE2 = Table(
     ),
 )
 
-# How each model of table 3 uses the labels that there are.
-_FEW: dict[str, tuple[str, dict[str, Any]]] = {
-    "FUNIT": ("table1-a", {"labelled_alone": True}),
-    "SEMIT": ("semit", {}),
-    # Labels tie the domain head to their classes, so there is nothing for candidates to win.
-    "TUNIT": ("few-labels", {"overrides": {"candidate_heads": "0"}}),
-}
+# The preset of each model of table 3.
+_FEW = {"FUNIT": "table1-a", "SEMIT": "semit", "TUNIT": "few-labels"}
 
 TABLE3 = Table(
     "table3",
@@ -192,9 +185,8 @@ TABLE3 = Table(
             labels=CLASSES,
             labelled_share=ratio / 100,
             paper={name: {MFID: values[i]} for name, values in FEW_LABELS[model].items()},
-            **more,
         )
-        for model, (preset, more) in _FEW.items()
+        for model, preset in _FEW.items()
         for i, ratio in enumerate(RATIOS)
     ),
     orderings=tuple(
@@ -219,7 +211,6 @@ FIGURE4 = Table(
             labels=CLASSES,
             labelled_of_class=35,
             strengths=STRENGTHS,
-            overrides={"candidate_heads": "0"},
         ),
     ),
     classes=2,

@@ -1,0 +1,97 @@
+"""Values of settings: from text to a type, within their range, and back to TOML."""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import types
+import typing
+from typing import Any
+
+from tunit.errors import ConfigError
+from tunit.printing import LONGEST_SHOWN, shown
+
+LONGEST_TEXT = 10_000  # characters of a setting
+
+
+def nearest(word: str, words: typing.Iterable[str]) -> str:
+    """': did you mean X?', or nothing where no word is near."""
+    close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
+    """Raises ConfigError where a setting's value is out of its range or none of its choices."""
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
+    if choices and value not in choices:
+        raise ConfigError(
+            f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
+        )
+    if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
+        raise ConfigError(
+            f"{f.name} is {shown(value)}: take at most {LONGEST_TEXT:,} characters, none of them NUL"
+        )
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str | bool):
+            continue
+        finite = -math.inf < number < math.inf
+        if not finite or (low is not None and number < low) or (high is not None and number > high):
+            limits = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ConfigError(
+                f"{f.name} is {shown(value)}: take a value {limits if finite else 'that is finite'}"
+            )
+
+
+def read_value(name: str, kind: Any, value: Any) -> Any:
+    """`value`, perhaps text, as the type `kind` of the setting `name`. Raises ConfigError."""
+    try:
+        if typing.get_origin(kind) is tuple:
+            parts = value.replace(",", " ").split() if isinstance(value, str) else list(value)
+            kinds = typing.get_args(kind)
+            if len(parts) != len(kinds):
+                raise ValueError(f"{len(kinds)} values are needed")
+            return tuple(_scalar(k, v) for k, v in zip(kinds, parts, strict=True))
+        if isinstance(kind, types.UnionType):  # int | float: whether there is a decimal point matters
+            text = isinstance(value, str)
+            whole = re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, int)
+            return _scalar(int if whole else float, value)
+        return _scalar(kind, value)
+    except KeyError:
+        raise ConfigError(f"{name} is {shown(value)}: take true or false") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"{name} is {shown(value)}, which does not read as {_kind_name(kind)} ({str(error)[:LONGEST_SHOWN]})"
+        ) from None
+
+
+def _scalar(kind: type, value: Any) -> Any:
+    if kind is bool:  # 0 and 1 are of earlier versions
+        return {"true": True, "false": False, "1": True, "0": False}[
+            (value if isinstance(value, str) else shown(value)).lower()
+        ]
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise ValueError(f"it is of type {type(value).__name__}")
+    if kind is int and isinstance(value, float):
+        raise ValueError("a whole number is needed")
+    return kind(value.replace("_", "") if kind is int and isinstance(value, str) else value)
+
+
+def _kind_name(kind: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        return "a whole number of steps or a share such as 0.3"
+    if typing.get_origin(kind) is tuple:
+        return f"{len(typing.get_args(kind))} numbers"
+    return {int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        # JSON escapes as TOML does, but for the delete character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
