@@ -1,13 +1,14 @@
 import platform
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
 from tunit.config import Config
 from tunit.errors import ConfigError
-from tunit.machine import choose_device, choose_precision
+from tunit.machine import check_threads, choose_device, choose_precision
 from tunit.training.resources import resolve_machine
 
 
@@ -48,3 +49,19 @@ print(min(found))
 def test_freed_memory_is_kept():
     out = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True).stdout
     assert int(out) < 100  # of 32,768 pages
+
+
+def test_threads_that_the_system_refuses_are_one_sentence(monkeypatch):
+    begin = threading.Thread.start
+
+    def refuse_after_3(thread, started=[]):  # noqa: B006 (counts the calls)
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_after_3)
+    with pytest.raises(ConfigError, match=r"threads is 500, .* 3 more at most: lower --threads"):
+        check_threads(500)
+    monkeypatch.undo()
+    check_threads(20)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tunit.config import nearest
+from tunit.errors import ConfigError
 from tunit.paths import home
 from tunit.printing import remark
 
@@ -14,6 +15,8 @@ _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
 )
+# As numbers.py says it.
+_NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +44,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:
-        """One sentence on standard error; exit code 2."""
+        """One sentence on standard error; exit code 2. Raises ConfigError where a number is out of its range."""
+        number = _NUMBER.fullmatch(message)
+        if number:
+            raise ConfigError(f"{number['name']} {number['what']}")
         match = _CHOICE.fullmatch(message)
         if match:
             known = [word.strip(" '") for word in match["known"].split(",")]

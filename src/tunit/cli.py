@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     steady_streams()
-    args = expand_paths(build_parser().parse_args(argv))
     try:
+        args = expand_paths(build_parser().parse_args(argv))
         return int(args.run(args))
     except TunitError as error:
         if os.environ.get(TRACEBACK):

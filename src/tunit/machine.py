@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import threading
 from pathlib import Path
 
 import torch
@@ -52,6 +53,28 @@ def choose_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     return "bfloat16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def check_threads(number: int) -> None:
+    """Start as many threads and end them again, for a library that gets too few ends the process.
+
+    Raises ConfigError where the system refuses some.
+    """
+    started: list[threading.Thread] = []
+    done = threading.Event()
+    try:
+        for _ in range(number):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError):
+        raise ConfigError(
+            f"threads is {number}, but the system lets this process have {len(started)} more at most: lower --threads"
+        ) from None
+    finally:
+        done.set()
+        for thread in started:
+            thread.join()
 
 
 def keep_freed_memory() -> None:

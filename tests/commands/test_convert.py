@@ -1,16 +1,16 @@
 """`tunit convert`: a released checkpoint becomes a run that translates and trains on; a run becomes a checkpoint."""
 
-import argparse
 import json
 
 import pytest
 import torch
 
 from released import all_shapes, checkpoint, style_of, tensors_of, translate
+from tunit.arguments import Parser
 from tunit.commands import convert
 from tunit.config import Config
 from tunit.data.batches import make_batch
-from tunit.errors import RunError
+from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
@@ -20,7 +20,7 @@ from tunit.training.state import new_state
 
 
 def tunit_convert(*arguments):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     convert.add_arguments(parser)
     return convert.run(parser.parse_args([str(a) for a in arguments]))
 
@@ -191,7 +191,7 @@ def test_errors_in_how_it_is_called(tmp_path, released):
         tunit_convert(run, "--out", tmp_path / "other")
     with pytest.raises(RunError, match="lies in"):
         tunit_convert(released, "--out", released.parent, "--overwrite")
-    with pytest.raises(RunError, match="--step is -1"):
+    with pytest.raises(ConfigError, match="--step is -1"):
         tunit_convert(released, "--out", tmp_path / "other", "--step", -1)
     with pytest.raises(RunError, match="is not the folder of a run"):
         tunit_convert(released, "--to", "published", "--out", tmp_path / "x.ckpt")

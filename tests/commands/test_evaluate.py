@@ -96,7 +96,7 @@ def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeyp
         (("RUN", "nowhere"), "nowhere"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),
         (("RUN", "PICTURES", "--features", "vgg99"), "'vgg99' is neither a file nor a known name"),
-        (("RUN", "PICTURES", "--sources", "-1"), "--sources -1 is too small"),
+        (("RUN", "PICTURES", "--sources", "-1"), "--sources is -1: take at least 0"),
         (
             ("--real", "PICTURES/even", "--fake", "ONE"),
             "cannot be compared: 1 translated pictures are too few",

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import whole
+from tunit.config_sections import MOST
 from tunit.printing import remark, show
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--step",
-        type=int,
+        type=whole(0, MOST),
         help="training steps behind the checkpoint (default: 1000 for each of its epochs, as in the release)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
@@ -54,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _to_run(args: argparse.Namespace) -> list[str]:
-    from tunit.config_sections import MOST
     from tunit.destination import check_folder
     from tunit.errors import RunError
     from tunit.training.new_run import check_free
@@ -71,13 +72,11 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     if args.out.resolve() in source.resolve().parents:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
     check_free(out, overwrite=args.overwrite)
-    if args.step is not None and not 0 <= args.step <= MOST:
-        raise RunError(f"--step is {args.step}: give the number of training steps behind the checkpoint")
     check_folder(args.out)
     imported = from_published(read_published(source), str(source))
     notes = imported.warnings
     if args.step is not None:
-        step = int(args.step)
+        step = args.step
     elif imported.epoch is not None:
         step = imported.epoch * STEPS_PER_EPOCH
     else:

@@ -9,7 +9,10 @@ OUT/pictures holds ordinary PNG files; OUT/factors.csv has a row for each: its s
 import argparse
 from pathlib import Path
 
+from tunit.commands.numbers import seed, whole
 from tunit.printing import show
+
+MOST_CREATURES = 1_000_000
 
 HELP = "write a set of drawn pictures with known domains, for trying things out"
 
@@ -17,18 +20,19 @@ HELP = "write a set of drawn pictures with known domains, for trying things out"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit creatures`."""
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-    parser.add_argument("--number", type=int, default=1000, metavar="N", help="how many [1000]")
-    parser.add_argument("--size", type=int, default=64, metavar="S", help="side in pixels, from 32 [64]")
-    parser.add_argument("--seed", type=int, default=0, metavar="SEED", help="another set for every seed [0]")
+    parser.add_argument(
+        "--number", type=whole(1, MOST_CREATURES), default=1000, metavar="N", help="how many [1000]"
+    )
+    parser.add_argument(
+        "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, from 32 [64]"
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="SEED", help="another set for every seed [0]")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit creatures`."""
     from tunit.data.creatures import write_creatures
-    from tunit.errors import DataError
 
-    if args.seed < 0:
-        raise DataError(f"--seed is {args.seed}: take a number from 0")
     table = write_creatures(args.out, args.number, args.size, args.seed)
     show(f"{args.number} creatures at {args.size} x {args.size}: {args.out / 'pictures'}, factors in {table}")
     return 0

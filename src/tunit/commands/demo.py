@@ -10,6 +10,7 @@ and measures both against the truth. No downloads; two CPU cores are enough.
 import argparse
 from pathlib import Path
 
+from tunit.commands.numbers import seed
 from tunit.printing import show
 
 HELP = "the whole main job in minutes, on drawn pictures"
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit demo`."""
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="[runs/demo]")
     parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="time to plan with [8]")
-    parser.add_argument("--seed", type=int, default=0, metavar="SEED", help="of pictures and training [0]")
+    parser.add_argument("--seed", type=seed, default=0, metavar="SEED", help="of pictures and training [0]")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo in --out")
 
 
@@ -31,8 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.minutes <= 100_000:
         raise ConfigError(f"--minutes is {args.minutes:g}: take a positive number, such as 8")
-    if args.seed < 0:
-        raise ConfigError(f"--seed is {args.seed}: take a number from 0")
     try:
         run_demo(args.out, minutes=args.minutes, seed=args.seed, overwrite=args.overwrite, say=show)
     except Interrupted as stop:

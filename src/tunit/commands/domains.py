@@ -12,6 +12,7 @@ import heapq
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tunit.commands.numbers import whole
 from tunit.commands.pictures import (
     add_model_arguments,
     counted,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW = "domains.csv", "overview.png"
 OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains: beyond, no viewer would show it
+MOST_SHOWN = 10_000  # pictures of a domain: as many as a gallery of thumbnails shows in 500 MB of memory
 THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
 CROWDED = 0.6  # of all pictures in one domain: the others can hardly mean much
 
@@ -47,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results [RUN/domains]")
     parser.add_argument(
-        "--per-domain", type=int, default=36, metavar="N", help="pictures in a domain's gallery [36]"
+        "--per-domain",
+        type=whole(1, MOST_SHOWN),
+        default=36,
+        metavar="N",
+        help="pictures in a domain's gallery [36]",
     )
     add_model_arguments(parser)
 
@@ -91,11 +97,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.destination import staged
-    from tunit.errors import ConfigError, DataError
+    from tunit.errors import DataError
     from tunit.translation.outputs import claim_names
 
-    if args.per_domain < 1:
-        raise ConfigError(f"--per-domain is {args.per_domain}: take at least 1")
     out = args.out or (args.model if args.model.is_dir() else args.model.parent) / "domains"
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append

@@ -16,6 +16,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import seed, whole
+from tunit.config_sections import LARGEST_SIDE, MOST
 from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
@@ -69,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classes", default="", metavar="NAMES", help="of food-10, as in tunit train")
     parser.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="of a published set, as in tunit train"
+        "--held-out",
+        type=whole(0, MOST),
+        default=0,
+        metavar="N",
+        help="of a published set, as in tunit train",
     )
     parser.add_argument(
         "--features",
@@ -89,12 +95,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how pictures come to the Inception network; legacy is the paper's way [clean]",
     )
     parser.add_argument(
-        "--sources", type=int, default=0, metavar="N", help="translate N pictures into each class [all]"
+        "--sources",
+        type=whole(0, MOST),
+        default=0,
+        metavar="N",
+        help="translate N pictures into each class [all]",
     )
     parser.add_argument(
-        "--size", type=int, default=128, metavar="S", help="with --real and --fake: side to compare at [128]"
+        "--size",
+        type=whole(16, LARGEST_SIDE),
+        default=128,
+        metavar="S",
+        help="with --real and --fake: side to compare at [128]",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of references and resampling [0]")
+    parser.add_argument("--seed", type=seed, default=0, help="of references and resampling [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
@@ -111,9 +125,6 @@ def run(args: argparse.Namespace) -> int:
     if not two_folders and args.source is None:
         missing = "RUN and FOLDER" if args.model is None else "FOLDER, the held-back pictures,"
         raise ConfigError(f"{missing} missing: tunit evaluate RUN FOLDER, or --real A --fake B")
-    if args.sources < 0 or args.size < 16:
-        wrong = f"--sources {args.sources}" if args.sources < 0 else f"--size {args.size}"
-        raise ConfigError(f"{wrong} is too small: take at least {0 if args.sources < 0 else 16}")
     if two_folders:
         return _compare_folders(args)
     return _evaluate_run(args)

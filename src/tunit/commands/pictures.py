@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import whole
 from tunit.printing import remark
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of convolutions and matrices [float32]",
     )
-    parser.add_argument("--batch", type=int, default=32, metavar="N", help="pictures computed at a time [32]")
+    parser.add_argument(
+        "--batch", type=whole(1, 100_000), default=32, metavar="N", help="pictures computed at a time [32]"
+    )
     parser.add_argument(
         "--compile",
         action="store_true",
@@ -43,7 +46,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-pixels",
-        type=int,
+        type=whole(1, 2**32),
         default=MAX_PIXELS,
         metavar="N",
         help=f"a picture that declares more pixels is left out undecoded [{MAX_PIXELS}]",

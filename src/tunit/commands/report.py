@@ -11,6 +11,7 @@ settings. Figures that `tunit evaluate` left in the run are on it too.
 import argparse
 from pathlib import Path
 
+from tunit.commands.numbers import seed
 from tunit.printing import show
 
 HELP = "write one HTML page that shows what a run found"
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what `tunit evaluate --out FILE` wrote [RUN/evaluation/evaluation.json]",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures shown [0]")
+    parser.add_argument("--seed", type=seed, default=0, help="of the pictures shown [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
 
 

@@ -17,10 +17,13 @@ reports with maps of the styles.
 import argparse
 from pathlib import Path
 
+from tunit.commands.numbers import whole
 from tunit.commands.settings import add_settings, settings_of
+from tunit.config_sections import MOST
 from tunit.printing import show
 
 HELP = "rerun a table of the paper"
+MOST_SEEDS, MOST_JOBS = 1000, 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", default="paper", metavar="NAME", help="preset that the rows depart from [paper]"
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N - 1 [1]")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time [1]")
+    parser.add_argument(
+        "--seeds", type=whole(1, MOST_SEEDS), default=1, metavar="N", help="repeat with seeds 0 to N - 1 [1]"
+    )
+    parser.add_argument(
+        "--jobs", type=whole(1, MOST_JOBS), default=1, metavar="N", help="trainings at a time [1]"
+    )
     parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
     parser.add_argument("--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate")
     parser.add_argument(
@@ -75,7 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
     )
     parser.add_argument(
-        "--sources", type=int, default=0, metavar="N", help="translate N pictures into each class [all]"
+        "--sources",
+        type=whole(0, MOST),
+        default=0,
+        metavar="N",
+        help="translate N pictures into each class [all]",
     )
     add_settings(parser)
 
@@ -107,9 +118,6 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{args.table} has no row {unknown!r}{nearest(unknown, names)} ({', '.join(names)})"
         )
-    for name in ("seeds", "jobs"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} is {getattr(args, name)}: take at least 1")
     plan = Plan(
         data=args.data,
         out=args.out,

@@ -15,8 +15,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import whole
 from tunit.commands.pictures import say
 from tunit.commands.settings import add_settings, packing_progress, settings_of
+from tunit.config_sections import MOST
 from tunit.errors import ConfigError
 from tunit.printing import show
 
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
         "--evaluate-every",
-        type=int,
+        type=whole(0, MOST),
         default=0,
         metavar="N",
         help="measure the model every N steps and keep the best in RUN/best [never]",
@@ -145,10 +147,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """What measures the model while it trains, where that is asked for."""
-    if args.evaluate_every < 0:
-        raise ConfigError(
-            f"--evaluate-every is {args.evaluate_every}: take a number of steps, or 0 for never"
-        )
     if not args.evaluate_every or out is None:
         return None
     from tunit.evaluation.during_training import Evaluator, check_held

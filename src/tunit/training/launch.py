@@ -17,8 +17,9 @@ from tunit.methods.state import TrainingState
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
+from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
-from tunit.training.memory import check_memory, fitting_batch
+from tunit.training.memory import SMALLEST_BATCH, check_memory, fitting_batch
 from tunit.training.new_run import check_free, owning, preparing, remove, take_place
 from tunit.training.processes import check_processes, company
 from tunit.training.resources import prepare_machine, resolve_machine
@@ -105,6 +106,8 @@ def _resolved(config: Config, source: Path, fit_batch: bool) -> Config:
     config = config.resolved_schedule()
     check_config(config)
     check_processes(config)
+    least = config.with_overrides({"batch_size": SMALLEST_BATCH}) if fit_batch else config
+    check_footprint(least, choose_device(config.run.device))
     if fit_batch:
         batch = fitting_batch(config, prepare_machine(config))
         config = config.with_overrides({"batch_size": batch})
@@ -212,6 +215,7 @@ def _changed(config: Config, overrides: dict[str, str]) -> Config:
     config = resolve_machine(config.with_overrides(overrides))
     check_config(config)
     check_processes(config)
+    check_footprint(config, choose_device(config.run.device))
     return config
 
 

@@ -5,7 +5,7 @@ import torch
 from tunit.config import Config
 from tunit.data.workers import usable_cores
 from tunit.distributed import rank, world_size
-from tunit.machine import choose_device, choose_precision, keep_freed_memory
+from tunit.machine import check_threads, choose_device, choose_precision, keep_freed_memory
 
 
 def resolve_machine(config: Config) -> Config:
@@ -22,9 +22,13 @@ def resolve_machine(config: Config) -> Config:
 def prepare_machine(config: Config) -> torch.device:
     """The device of a resolved config, with its number of threads, and memory that is kept between steps.
 
-    Where several processes train together, each has its share of the threads, and a GPU of its own.
+    Where several processes train together, each has its share of the threads, and a GPU of its own. Raises
+    ConfigError where the system has not so many threads to give.
     """
-    torch.set_num_threads(max(1, config.run.threads // world_size()))
+    threads = max(1, config.run.threads // world_size())
+    if threads > usable_cores():
+        check_threads(threads)
+    torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(config.run.device)
     # Shapes stay from step to step, so that it pays to try which of cuDNN's ways is the fastest.

@@ -1,0 +1,27 @@
+"""Numbers of the command line: each within its range, or one sentence."""
+
+import argparse
+from collections.abc import Callable
+
+from tunit.printing import shown
+
+LARGEST_SEED = 2**63 - 1  # what NumPy and PyTorch take
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The `type` of an argument that is a whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:  # of thousands of digits, too
+            raise argparse.ArgumentTypeError(f"is {shown(text)}: take a whole number") from None
+        if low <= value <= high:
+            return value
+        limit = f"least {low}" if value < low else f"most {high}"
+        raise argparse.ArgumentTypeError(f"is {shown(value)}: take at {limit}")
+
+    return read
+
+
+seed = whole(0, LARGEST_SEED)

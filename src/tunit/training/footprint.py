@@ -1,0 +1,95 @@
+"""The least memory that a config can need, from its numbers alone: nothing is allocated to learn it.
+
+What fits by this count may still be too much: `memory.py` tries a step. But what does not fit even so would have the
+system end the process, with no word of why.
+"""
+
+import torch
+
+from tunit.config import Config
+from tunit.errors import ConfigError
+from tunit.machine import available_bytes
+from tunit.training.state import new_state
+
+_FLOAT = 4  # bytes
+# Of the first convolution's output for one picture: a step of E alone keeps more, one of G and D ten times as much.
+_MAPS = 4
+_LEARNING, _AVERAGE = 3, 1  # weight, gradient and a moment; the weight alone
+# What can make the need large, with values up to which networks and queue need less than 2 GB together.
+_MODEST = {
+    "domains": 1000,
+    "style_width": 512,
+    "overclusters": 1000,
+    "candidate_heads": 10,
+    "guide_width": 64,
+    "generator_width": 64,
+    "discriminator_width": 64,
+    "queue_length": 100_000,
+    "batch_size": 32,
+    "guide_only_batch_size": 32,
+    "image_size": 128,
+    "processes": 1,
+}
+_OF_A_STEP = ("batch_size", "guide_only_batch_size", "image_size")
+
+
+def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> None:
+    """Raises ConfigError where networks, queue and a batch cannot fit the memory; it names the flag that helps most.
+
+    config: with its size and schedule resolved. pictures: as many as are trained with, where that is known.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    needed = least_bytes(config, pictures)
+    if needed <= free:
+        return
+    large = {name: _value(config, name) for name in _MODEST if _value(config, name) > _MODEST[name]}
+    eased = {n: least_bytes(config.with_overrides({n: _MODEST[n]}), pictures, all_of_it=True) for n in large}
+    best = min(eased, key=lambda name: eased[name], default="batch_size")
+    raise ConfigError(
+        f"these settings need at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that are "
+        f"free: lower --{best.replace('_', '-')}, which is {_value(config, best)}"
+    )
+
+
+def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -> int:
+    """Bytes of all networks with what learning keeps of them, of the queue, and of the largest batch's first maps.
+
+    Several processes of a CPU share its memory, each with its own networks; on GPUs they share the batch.
+    all_of_it: networks and queue too where they are modest, which takes a second.
+    """
+    count = max(1, config.run.processes)
+    modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
+    small = modest and config.data.image_size <= 512 and not all_of_it
+    state = 0 if small else _state_bytes(config, pictures)
+    if config.run.device.startswith("cuda"):
+        return state + _batch_bytes(config) // count
+    return count * state + _batch_bytes(config)
+
+
+def _state_bytes(config: Config, pictures: int) -> int:
+    """Built on the meta device, where tensors have shapes but no numbers."""
+    meta = torch.device("meta")
+    with meta:
+        state = new_state(config, meta, pictures)
+    total = state.queue.nbytes + sum(t.nbytes for t in (state.own.named().values() if state.own else ()))
+    learning = state.optimisers.named().keys()
+    for name, network in state.networks.named().items():
+        copies = _LEARNING if name in learning else _AVERAGE
+        total += copies * sum(weight.nbytes for weight in network.parameters())
+    return total
+
+
+def _batch_bytes(config: Config) -> int:
+    """E sees a whole batch at once, G and D perhaps a part."""
+    batch, networks = config.optimisers.batch_size, config.networks
+    alone = config.optimisers.guide_only_batch_size if config.schedule.guide_only_until else 0
+    together = min(batch, config.run.micro_batch or batch)
+    channels = max(max(alone, batch) * networks.guide_width, together * (networks.generator_width or 32))
+    return channels * config.data.image_size**2 * _FLOAT * _MAPS
+
+
+def _value(config: Config, name: str) -> int:
+    for section in (config.networks, config.optimisers, config.data, config.run):
+        if hasattr(section, name):
+            return int(getattr(section, name))
+    raise KeyError(name)
