@@ -123,7 +123,8 @@ def test_sizes_and_fits(run, tmp_path):
     sizes = {
         (): (SIZE, SIZE),
         ("--size", "original"): (80, 40),
-        ("--size", "48"): (48, 48),
+        ("--size", "48"): (48, 24),  # the longer side, in the source's proportions
+        ("--fit", "crop", "--size", "48"): (48, 48),
         ("--fit", "pad"): (32, 16),
         ("--fit", "pad", "--size", "original"): (80, 40),
         ("--fit", "crop", "--size", "original"): (40, 40),

@@ -19,7 +19,8 @@ from tunit.data.decode import PictureError, decode_picture
 from tunit.data.layouts import LAYOUTS, find_layout, layout_config, make_part, part_of
 from tunit.data.pack import pack_pictures
 from tunit.data.settings import pack_settings
-from tunit.data.sources import DiskFile, Found, find_pictures
+from tunit.data.sources import DiskFile, Found, PictureSource, find_pictures
+from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 
 
@@ -179,6 +180,14 @@ def test_a_crop_counts_stored_pixels_and_never_leaves_the_picture(tmp_path: Path
     np.testing.assert_array_equal(cut, pixels[2:, :5])
     with pytest.raises(PictureError, match=r"its box \(12, 0, 20, 8\) holds nothing of the 12 x 8 picture"):
         Cropped(content, (12, 0, 20, 8)).read()
+
+
+def test_a_crop_obeys_the_limit_on_pixels(tmp_path: Path) -> None:
+    Image.new("RGB", (12, 8)).save(tmp_path / "a.png")
+    crop = PictureSource("a", None, Cropped(DiskFile(tmp_path / "a.png"), (0, 0, 5, 5)))
+    assert fitted(crop, Squaring(4, max_pixels=96)).own == (5, 5)
+    with pytest.raises(PictureError, match="12 x 8 pixels, at most 95 in all allowed: raise --max-pixels"):
+        fitted(crop, Squaring(4, max_pixels=95))
 
 
 # Food-101

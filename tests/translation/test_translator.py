@@ -174,8 +174,12 @@ def test_transparent_cmyk_grey_and_rotated_sources(model, translator, tmp_path):
         (tmp_path / "turned.png", pixels),
         (Image.open(tmp_path / "turned.png"), pixels),
     ]
-    for source, expected in cases:
-        assert_close(translator.translate(source, style=style), by_hand(model, expected, style))
+    for number, (source, expected) in enumerate(cases):
+        result = translator.translate(source, style=style)
+        if number < 2:  # what is cut out stays cut out
+            assert np.array_equal(np.asarray(result.getchannel("A")), mask)
+            result = result.convert("RGB")
+        assert_close(result, by_hand(model, expected, style))
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 100), (90, 30), (64, 64), (20, 31)])
@@ -258,7 +262,7 @@ def test_missing_models_devices_and_precisions(tmp_path, model):
     with pytest.raises(RunError, match=r"holds no model\.safetensors: give the folder of a run"):
         Translator.load(tmp_path)
     for device in ("gpu", "meta", "mps"):
-        with pytest.raises(ConfigError, match=f"device is '{device}': take auto, cpu, cuda or cuda:N"):
+        with pytest.raises(ConfigError, match=f"device is .{device}.*take auto, cpu"):
             Translator.load(tmp_path, device=device)
     with pytest.raises(ConfigError, match="device is 'cuda:99', but torch sees"):
         Translator.load(tmp_path, device="cuda:99")

@@ -1,10 +1,14 @@
 """Cut-out sources stay cut out, and sizes keep proportions."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tiny_model import noise, tiny_model
+from tunit.data.decode import decode_scaled
 from tunit.translation.outputs import write_picture
 from tunit.translation.translator import Translator
 
@@ -31,9 +35,27 @@ def test_a_cut_out_source_stays_cut_out_at_any_size(translator, tmp_path):
         result = translator.translate(source, domain=0, resize="original")
         assert (result.mode, result.size) == ("RGBA", (60, 30))
         assert (np.asarray(result.getchannel("A")) == np.asarray(cut_out().getchannel("A"))).all()
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a.png", "a.png")
+    (result,) = translator.translate(tmp_path / "a.tar.gz", domain=0, resize="original")
+    assert (np.asarray(result.getchannel("A")) == np.asarray(cut_out().getchannel("A"))).all()
     square = np.asarray(translator.translate(cut_out(), domain=0, resize=40, fit="crop").getchannel("A"))
     assert square.shape == (40, 40)
     assert (square[:, :18] == 0).all() and (square[:, 22:] == 255).all()
+
+
+def test_transparency_is_turned_upright_and_kept_of_large_pictures(monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a turn to the right makes it upright
+    file = io.BytesIO()
+    cut_out(120, 80).save(file, "PNG", exif=exif)
+    expected = np.asarray(cut_out(120, 80).rotate(-90, expand=True).getchannel("A"))
+    for large in (1 << 24, 1):  # whole, and part by part
+        monkeypatch.setattr("tunit.data.decode._LARGE", large)
+        monkeypatch.setattr("tunit.data.colours._STRIP", 120 * 20)
+        opacity = decode_scaled(file.getvalue(), 8, opacity=True).opacity
+        assert (np.asarray(opacity.image()) == expected).all()
+    assert decode_scaled(file.getvalue(), 8).opacity is None
 
 
 def test_opaque_sources_give_plain_results(translator, tmp_path):

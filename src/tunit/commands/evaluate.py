@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import seed, whole
+from tunit.commands.pictures import add_max_pixels
 from tunit.config_sections import LARGEST_SIDE, MOST
 from tunit.printing import show, show_table
 
@@ -108,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="with --real and --fake: side to compare at [128]",
     )
+    add_max_pixels(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of references and resampling [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument(
@@ -145,6 +147,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         label_column=args.label_column,
         picture_column=args.picture_column,
         part=make_part(args.layout, split, args.classes, args.held_out),
+        max_pixels=args.max_pixels,
         features=args.features,
         preprocessing=args.preprocessing,
         trust_features=args.trust_features,
@@ -184,7 +187,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
         trust=args.trust_features,
     )
     result = Evaluation(features=network.name)
-    squares = square_settings(args.size, "stretch", (255, 255, 255))
+    squares = square_settings(args.size, "stretch", (255, 255, 255), max_pixels=args.max_pixels)
     packs = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("real", "fake"):

@@ -44,6 +44,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the column of a CSV table that names pictures, by name or number [found by its cells]",
     )
+    add_max_pixels(parser)
+    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """--max-pixels, of every command that decodes."""
     parser.add_argument(
         "--max-pixels",
         type=whole(1, 2**32),
@@ -51,8 +58,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"a picture that declares more pixels is left out undecoded [{MAX_PIXELS}]",
     )
-    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
-    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
 
 def load_translator(args: argparse.Namespace) -> "Translator":
@@ -155,4 +160,13 @@ def say(text: str) -> None:
     remark(text)
 
 
-__all__ = ["add_model_arguments", "counted", "files_of", "find_sources", "progress", "reading_order", "say"]
+__all__ = [
+    "add_max_pixels",
+    "add_model_arguments",
+    "counted",
+    "files_of",
+    "find_sources",
+    "progress",
+    "reading_order",
+    "say",
+]

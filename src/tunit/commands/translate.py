@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("png", "jpg", "webp", "keep"),
         default="png",
         help="of the results; keep is each source's own, PNG where that cannot be written. Where a source is "
-        "transparent its results are, too, but for JPEG and BMP and for sources inside tar archives [png]",
+        "transparent its results are, too, but for JPEG and BMP [png]",
     )
     add_model_arguments(parser)
 

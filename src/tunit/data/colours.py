@@ -44,6 +44,10 @@ class Colours:
 
     def rgb(self, image: Image.Image, background: Colour) -> Image.Image:
         """A picture, or a part of it, as a new image of mode RGB; transparency is laid on `background`."""
+        return self.layers(image, background)[0]
+
+    def layers(self, image: Image.Image, background: Colour) -> tuple[Image.Image, Image.Image | None]:
+        """As `rgb`, and how opaque each pixel is (mode L); None where the picture knows no transparency."""
         alpha = None
         if self.levels is not None:
             stored = np.asarray(image)
@@ -59,10 +63,10 @@ class Colours:
             colour = image if image.mode == self.mode else image.convert(self.mode)
         shown = self._shown(colour)
         if alpha is None:
-            return shown.copy() if shown is image else shown
+            return (shown.copy() if shown is image else shown), None
         canvas = Image.new("RGB", shown.size, background)
         canvas.paste(shown, mask=alpha)
-        return canvas
+        return canvas, alpha
 
     def _shown(self, colour: Image.Image) -> Image.Image:
         if self.transform is not None:

@@ -3,9 +3,9 @@
 import io
 from dataclasses import dataclass
 
-from tunit.data.decode import MAX_PIXELS, MEMORY, UNREADABLE, PictureError, decode_picture
+from tunit.data.bounds import MAX_PIXELS, memory_for, seconds_for
+from tunit.data.decode import UNREADABLE, PictureError, decode_picture
 from tunit.data.sources import Bytes
-from tunit.data.squares import SECONDS
 from tunit.data.workers import bounded
 
 
@@ -19,6 +19,7 @@ class Cropped:
 
     content: Bytes
     box: tuple[int, int, int, int]
+    max_pixels: int = MAX_PIXELS  # of the whole picture
 
     @property
     def position(self) -> int:
@@ -28,8 +29,8 @@ class Cropped:
     def read(self) -> bytes:
         """A PPM file of the part: lossless, and next to no work to write and to read. Raises PictureError."""
         data = self.content.read()
-        with bounded(SECONDS, MEMORY * MAX_PIXELS):
-            image = decode_picture(data, upright=False)
+        with bounded(seconds_for(self.max_pixels), memory_for(self.max_pixels)):
+            image = decode_picture(data, upright=False, max_pixels=self.max_pixels)
         left, top, right, bottom = self.box
         inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:

@@ -5,18 +5,19 @@ that declares a huge picture costs nothing. Every failure becomes a `PictureErro
 """
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from tunit.data.bounds import MAX_PIXELS, REMEDY, memory_detail, memory_for
 from tunit.data.colours import Colour, Colours, strips
 from tunit.data.levels import NoLevelsError
 from tunit.data.metadata import significant_bits, without_metadata
+from tunit.data.opacity import Opacity
 from tunit.data.opening import FORMATS, LOAD_QUIETLY, READABLE, looks_like_picture, open_picture, quiet_pillow
 from tunit.errors import TunitError
 
-MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
 EMPTY = "empty"
 UNREADABLE = "unreadable"
 TRUNCATED = "truncated"
@@ -24,7 +25,6 @@ TOO_SMALL = "too small"
 TOO_LARGE = "too large"
 TOO_SLOW = "too slow"
 BOMB = "decompression bomb"
-_REMEDY = "raise --max-pixels to let it in"
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -40,7 +40,6 @@ _UPRIGHT = {
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Bytes of memory that a decoder takes for each pixel, where that is far more than the picture itself.
 _MEMORY = {"WEBP": 17}
-MEMORY = 6  # bytes for each pixel of `max_pixels` that decoding one picture may take in all
 _LARGE = (
     1 << 24
 )  # pixels; larger pictures are made smaller part by part, before anything else is done to them
@@ -67,6 +66,7 @@ class Decoded:
     # that the last column may stand for less than its width; to resize all of it would distort the picture.
     box: tuple[float, float, float, float]
     size: tuple[int, int]  # width and height of the file, upright
+    opacity: Opacity | None = None  # where it was asked for, and not all is opaque
 
 
 def decode_picture(
@@ -95,14 +95,16 @@ def decode_scaled(
     background: tuple[int, int, int] = (255, 255, 255),
     max_pixels: int = MAX_PIXELS,
     min_side: int = 1,
+    opacity: bool = False,
 ) -> Decoded:
     """As `decode_picture`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is much faster.
 
     at_least: a target side in pixels. Both sides stay at least twice the target, so that an antialiased resize
         to it still sees more than it shows. Other formats are decoded in full. All limits, and the size that is
         given back, are those of the file.
+    opacity: also give how opaque each pixel of the file is.
     """
-    return _decode(data, _Wanted(background, max_pixels, at_least, min_side, upright=True))
+    return _decode(data, _Wanted(background, max_pixels, at_least, min_side, upright=True, opacity=opacity))
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class _Wanted:
     at_least: int | None
     min_side: int
     upright: bool
+    opacity: bool = False
 
 
 def _decode(data: bytes, wanted: _Wanted) -> Decoded:
@@ -134,7 +137,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
     except MemoryError:
         raise PictureError(TOO_LARGE, memory_detail(wanted.max_pixels)) from None
     except Image.DecompressionBombError:
-        detail = f"its header declares more than {2 * wanted.max_pixels:,} pixels: {_REMEDY}"
+        detail = f"its header declares more than {2 * wanted.max_pixels:,} pixels: {REMEDY}"
         raise PictureError(BOMB, detail) from None
     except Exception as error:  # a hostile file makes a decoder raise nearly anything; the job goes on
         raise _explain(error, data, wanted.max_pixels) from None
@@ -157,36 +160,47 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
         shown = drafted[1][2:] if drafted else size
         if image.format == "PNG" and image.mode.startswith("I"):
             image.info["significant bits"] = significant_bits(data)
-        picture, factor = _rgb(image, wanted)
+        picture, alpha, factor = _layers(image, wanted)
         picture = _upright(picture, orientation)
-    return _decoded(picture, (shown[0] / factor, shown[1] / factor), size, orientation)
+        opacity = Opacity.of(_upright(alpha, orientation)) if wanted.opacity and alpha else None
+    decoded = _decoded(picture, (shown[0] / factor, shown[1] / factor), size, orientation)
+    return replace(decoded, opacity=opacity)
 
 
-def _rgb(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, int]:
-    """A loaded picture in RGB; a large one that is wanted small part by part, at 1/factor of its size."""
+def _layers(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, Image.Image | None, int]:
+    """A loaded picture in RGB; a large one that is wanted small part by part, at 1/factor of its size.
+
+    With its opacity, at its own size, where that is wanted and there is any.
+    """
     colours = Colours.of(image)
     factor = 1
     if wanted.at_least and image.width * image.height > _LARGE:
         factor = max(1, min(image.size) // (4 * wanted.at_least))
     if factor == 1:
-        return colours.rgb(image, wanted.background), 1
+        return (*colours.layers(image, wanted.background), 1)
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    top = 0
+    whole = Image.new("L", image.size) if wanted.opacity and image.has_transparency_data else None
+    top = below = 0
     for strip in strips(image, factor):
-        reduced = colours.rgb(strip, wanted.background).reduce(factor)
+        colour, alpha = colours.layers(strip, wanted.background)
+        reduced = colour.reduce(factor)
         small.paste(reduced, (0, top))
-        top += reduced.height
-    return small, factor
+        if whole is not None and alpha is not None:
+            whole.paste(alpha, (0, below))
+        top, below = top + reduced.height, below + strip.height
+    return small, whole, factor
 
 
-def rgb_of(image: Image.Image, background: Colour) -> Image.Image:
-    """A picture that Pillow has opened, upright and in sRGB: as if it were decoded here.
+def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opacity | None]:
+    """A picture that Pillow has opened, upright and in sRGB, with its opacity: as if it were decoded here.
 
     Raises PictureError where it cannot be read, or its values are no numbers.
     """
     try:
         image.load()
-        return _upright(Colours.of(image).rgb(image, background), orientation_of(image))
+        shown, alpha = Colours.of(image).layers(image, background)
+        orientation = orientation_of(image)
+        return _upright(shown, orientation), Opacity.of(alpha and _upright(alpha, orientation))
     except Exception as error:  # as above: a lazily opened file is decoded just now
         raise PictureError(UNREADABLE, str(error) or type(error).__name__) from None
 
@@ -217,21 +231,16 @@ def _decoded(
 def _check_size(image: Image.Image, max_pixels: int, min_side: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        detail = f"{width} x {height} pixels, at most {max_pixels:,} in all allowed: {_REMEDY}"
+        detail = f"{width} x {height} pixels, at most {max_pixels:,} in all allowed: {REMEDY}"
         raise PictureError(BOMB, detail)
     memory = width * height * _MEMORY.get(image.format or "", 0)
-    if memory > MEMORY * max_pixels:
+    if memory > memory_for(max_pixels):
         detail = f"{width} x {height} pixels as {image.format} take {memory / 2**30:.1f} GiB to decode"
         raise PictureError(
-            TOO_LARGE, f"{detail}, at most {MEMORY * max_pixels / 2**30:.1f} allowed: {_REMEDY}"
+            TOO_LARGE, f"{detail}, at most {memory_for(max_pixels) / 2**30:.1f} allowed: {REMEDY}"
         )
     if min(image.size) < min_side:
         raise PictureError(TOO_SMALL, f"{width} x {height}, at least {min_side} wanted")
-
-
-def memory_detail(max_pixels: int) -> str:
-    """Why a picture is left out that took too much memory."""
-    return f"decoding it takes more than {MEMORY * max_pixels / 2**30:.1f} GiB of memory: {_REMEDY}"
 
 
 def _explain(error: Exception, data: bytes, max_pixels: int) -> PictureError:
@@ -281,8 +290,8 @@ __all__ = [
     "PictureError",
     "decode_picture",
     "decode_scaled",
+    "layers_of",
     "looks_like_picture",
     "orientation_of",
-    "rgb_of",
     "size_of",
 ]

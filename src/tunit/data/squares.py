@@ -1,27 +1,17 @@
 """A picture that was found, to its square of pixels: read, decoded and fitted, in a worker process and bounded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.decode import (
-    MAX_PIXELS,
-    MEMORY,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNREADABLE,
-    PictureError,
-    decode_scaled,
-    memory_detail,
-    size_of,
-)
+from tunit.data.bounds import MAX_PIXELS, memory_detail, memory_for, seconds_for, time_detail
+from tunit.data.cropped import Cropped
+from tunit.data.decode import TOO_LARGE, TOO_SLOW, UNREADABLE, PictureError, decode_scaled, size_of
 from tunit.data.fit import fit_picture
+from tunit.data.opacity import Opacity
 from tunit.data.sources import PictureSource
 from tunit.data.workers import WorkerLostError, bounded, in_worker
-
-SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
-_LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
 
 
 @dataclass(frozen=True)
@@ -32,9 +22,9 @@ class Squaring:
     fit: str = "stretch"  # "stretch", "crop" or "pad"
     background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
     min_side: int = 1  # a picture with a shorter side is refused
-    max_pixels: int = (
-        MAX_PIXELS  # one that declares more is refused undecoded; memory and time follow from it
-    )
+    # One that declares more is refused undecoded; memory and time follow from it.
+    max_pixels: int = MAX_PIXELS
+    opacity: bool = False  # whether the file's is wanted, too
 
 
 @dataclass(frozen=True)
@@ -43,6 +33,7 @@ class Fitted:
 
     pixels: NDArray[np.uint8]  # (size, size, 3)
     own: tuple[int, int]  # width and height of the file, upright
+    opacity: Opacity | None = None
 
 
 def fitted(source: PictureSource, how: Squaring) -> Fitted:
@@ -64,42 +55,42 @@ def file_size(source: PictureSource) -> tuple[int, int]:
 def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
     source, how = task
     try:
-        data = source.read()
-        with bounded(_seconds(how.max_pixels), _memory(how.max_pixels)):
+        data = _read(source, how.max_pixels)
+        with bounded(seconds_for(how.max_pixels), memory_for(how.max_pixels)):
             decoded = decode_scaled(
                 data,
                 how.size,
                 background=how.background,
                 max_pixels=how.max_pixels,
                 min_side=how.min_side,
+                opacity=how.opacity,
             )
             pixels = fit_picture(decoded.image, how.size, how.fit, how.background, decoded.box)
     except MemoryError:
         raise PictureError(TOO_LARGE, memory_detail(how.max_pixels)) from None
-    return Fitted(pixels, decoded.size)
+    return Fitted(pixels, decoded.size, decoded.opacity)
 
 
 def _file_size(source: PictureSource) -> tuple[int, int]:
     try:
         data = source.read()
-        with bounded(SECONDS, _memory(MAX_PIXELS)):
+        with bounded(seconds_for(MAX_PIXELS), memory_for(MAX_PIXELS)):
             return size_of(data)
     except MemoryError:
         raise PictureError(TOO_LARGE, memory_detail(MAX_PIXELS)) from None
 
 
-def _seconds(max_pixels: int) -> float:
-    return SECONDS * max(1.0, max_pixels / MAX_PIXELS)
-
-
-def _memory(max_pixels: int) -> int:
-    return max(_LEAST_MEMORY, MEMORY * max_pixels)
+def _read(source: PictureSource, max_pixels: int) -> bytes:
+    content = source.content
+    if isinstance(content, Cropped):  # which decodes to read
+        content = replace(content, max_pixels=max_pixels)
+    return content.read()
 
 
 def _lost(error: WorkerLostError, max_pixels: int) -> PictureError:
     if error.slow:
-        return PictureError(TOO_SLOW, f"decoding it takes more than {_seconds(max_pixels):.0f} s of CPU time")
+        return PictureError(TOO_SLOW, time_detail(max_pixels))
     return PictureError(UNREADABLE, "decoding it crashed the process")
 
 
-__all__ = ["SECONDS", "Fitted", "Squaring", "file_size", "fitted"]
+__all__ = ["Fitted", "Squaring", "file_size", "fitted"]

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
+from tunit.printing import remark
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -153,13 +155,24 @@ def _take() -> _Worker | None:
             if worker.is_idle():
                 return worker
             worker.ended()
-    if not _startable or not sys.executable or getattr(sys, "frozen", False):
+    if not _startable:
         return None
+    why = "this Python is no program of its own"
     try:
-        return _Worker()
-    except (OSError, WorkerLostError):
-        _startable = False
-        return None
+        if sys.executable and not getattr(sys, "frozen", False):
+            return _Worker()
+    except OSError as error:
+        why = error.strerror or str(error)
+    except WorkerLostError:
+        why = "it ends at once"
+    with _lock:
+        first, _startable = _startable, False
+    if first:
+        remark(
+            f"no worker process can be started ({why}): pictures are decoded in this one, where nothing bounds the "
+            "time and memory of one that is damaged"
+        )
+    return None
 
 
 def close_workers() -> None:

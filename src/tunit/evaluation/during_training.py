@@ -82,7 +82,8 @@ class Evaluator:
 
     def _pictures(self, model: Model, packed: PackedPictures) -> tuple[Labelled, Labelled]:
         if self._sets is None:
-            part = part_of(self.run.read_config().data)
+            data = self.run.read_config().data
+            part = part_of(data)
             if part is not None:
                 part = replace(part, split="validation")
             source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
@@ -92,7 +93,9 @@ class Evaluator:
                 held = Labelled(whole.images[::step], whole.classes[::step], whole.names)
                 self._sets = held, whole
             else:
-                squares = square_settings(model.image_size, model.fit, model.background, part)
+                squares = square_settings(
+                    model.image_size, model.fit, model.background, part, data.max_pixels
+                )
                 held = labelled(pack_held(source, self.run.path / "evaluation" / "held", squares))
                 train = training_pictures(self.run.path, held, model)
                 self._sets = held, train or held

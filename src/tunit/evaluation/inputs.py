@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.data.bounds import MAX_PIXELS
 from tunit.data.cache import PackedPictures
 from tunit.data.class_folders import class_labels
 from tunit.data.layouts import LAYOUTS, Part
@@ -45,10 +46,19 @@ def check_there(source: Path, what: str) -> None:
 
 
 def square_settings(
-    size: int, fit: str, background: tuple[int, int, int], part: Part | None = None
+    size: int,
+    fit: str,
+    background: tuple[int, int, int],
+    part: Part | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> PackSettings:
-    """Squares as a model sees them; every picture counts, repeated ones too. part: of a published set."""
-    return PackSettings(size=size, fit=fit, background=background, keep_duplicates=True, part=part)
+    """Squares as a model sees them; every picture counts, repeated ones too.
+
+    part: of a published set. max_pixels: a picture that declares more is left out.
+    """
+    return PackSettings(
+        size=size, fit=fit, background=background, keep_duplicates=True, part=part, max_pixels=max_pixels
+    )
 
 
 def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tunit.data.bounds import MAX_PIXELS
 from tunit.data.layouts import Part
 from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
@@ -40,6 +41,7 @@ def evaluate_run(
     label_column: str = "label",
     picture_column: str = "",
     part: Part | None = None,
+    max_pixels: int = MAX_PIXELS,
     features: str = DEFAULT,
     preprocessing: str = "clean",
     trust_features: bool = False,
@@ -57,7 +59,8 @@ def evaluate_run(
     train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
     has none, the held-back ones. trust_features: see `load_feature_network`. labels,
     label_column: where classes come from, as in `pack_held`. picture_column: of tables; "" finds it. part: which
-    part of a published set to take of `source`; of `train`, its training pictures. most_sources: to translate into
+    part of a published set to take of `source`; of `train`, its training pictures. max_pixels: what
+    declares more is left out. most_sources: to translate into
     each class, 0 for all. translates: False measures the clustering alone. beside_trivial: compare the domains with
     answers that take no training. out: the file, RUN/evaluation/evaluation.json unless given; where it cannot be
     written, that is said before the work. A run that cannot be written serves as well, with `out` elsewhere.
@@ -75,7 +78,7 @@ def evaluate_run(
     if train is not None:
         check_there(train, "--train")
     with workplace(run / FOLDER) as folder:
-        squares = square_settings(model.image_size, model.fit, model.background, part)
+        squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
         squares = replace(squares, picture_column=picture_column)
         held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
         if train is None:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
-from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, rgb_of
+from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, layers_of
 from tunit.data.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.found import reading_order
 from tunit.data.left_out import LeftOut
+from tunit.data.opacity import Opacity
 from tunit.data.overlap import in_order
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.data.squares import Squaring, fitted
@@ -46,6 +47,7 @@ class Square:
     x: Tensor  # (3, S, S) float32 in [-1, 1], on the CPU
     inner: tuple[int, int, int, int]  # left, upper, right, lower: where the square shows the picture
     shown: tuple[int, int]  # width and height, in the picture's own pixels, of what the square shows
+    opacity: Opacity | None = None  # of the whole picture, where it was asked for and not all is opaque
 
 
 def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
@@ -98,17 +100,21 @@ def squares(
     *,
     ahead: int = 1,
     max_pixels: int = MAX_PIXELS,
+    opacity: bool = False,
 ) -> Iterator[tuple[Picture, Square]]:
     """Every picture with its square, in order; those that cannot be decoded go to `report`.
 
     ahead: how many files may be read and decoded, on threads of their own, before they are asked for. The
         caller's own images and arrays are taken one at a time, as they are needed.
+    max_pixels: of a file, beyond which it is refused undecoded. opacity: give that, too.
     """
+
+    how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
 
     def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
         name, picture = item
         try:
-            return picture, to_square(picture, size, fit, background, max_pixels)
+            return picture, to_square(picture, how)
         except PictureError as error:
             return picture, LeftOut(name, error.reason, error.detail)
         except MemoryError:
@@ -123,33 +129,30 @@ def squares(
                 yield picture, square
 
 
-def to_square(
-    picture: Picture, size: int, fit: str, background: tuple[int, int, int], max_pixels: int = MAX_PIXELS
-) -> Square:
-    """The square of `size` pixels that the networks see of one picture. A tensor is taken as it is.
+def to_square(picture: Picture, how: Squaring) -> Square:
+    """The square that the networks see of one picture, by the rules for training. A tensor is taken as it is.
 
-    fit: "stretch", "crop" or "pad"; background: behind transparency and beside padded pictures; max_pixels: of a
-    file, beyond which it is refused undecoded.
     Raises PictureError where a file cannot be decoded, DataError where the value is no picture.
     """
+    size, opacity = how.size, None
     if isinstance(picture, Tensor):
         whole = (0, 0, size, size)
         return Square(_check_tensor(picture, size), whole, (size, size))
     if isinstance(picture, str | Path):
         picture = PictureSource(str(picture), None, DiskFile(home(picture)))
     if isinstance(picture, PictureSource):
-        square = fitted(picture, Squaring(size, fit, background, max_pixels=max_pixels))  # as for training
-        pixels, own = square.pixels, square.own
+        square = fitted(picture, how)
+        pixels, own, opacity = square.pixels, square.own, square.opacity
     else:
         if isinstance(picture, Image.Image):
-            image = _rgb_of(picture, background)
+            image, opacity = _layers_of(picture, how.background)
         else:
             image = Image.fromarray(_check_array(picture))
-        pixels, own = fit_picture(image, size, fit, background), image.size
+        pixels, own = fit_picture(image, size, how.fit, how.background), image.size
     x = to_float(torch.from_numpy(pixels)[None])[0]
-    shown = (min(own), min(own)) if fit == "crop" else own
-    inner = padded_box(own, size) if fit == "pad" else (0, 0, size, size)
-    return Square(x, inner, shown)
+    shown = (min(own), min(own)) if how.fit == "crop" else own
+    inner = padded_box(own, size) if how.fit == "pad" else (0, 0, size, size)
+    return Square(x, inner, shown, opacity)
 
 
 def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Image.Image:
@@ -191,12 +194,12 @@ def check_resize(resize: Resize) -> Resize:
     return side
 
 
-def _rgb_of(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _layers_of(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, Opacity | None]:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         raise DataError(
             f"a Pillow image of mode {image.mode} does not say its range: give its path, or mode RGB"
         )
-    return rgb_of(image, background)
+    return layers_of(image, background)
 
 
 def _check_array(picture: object) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ from tunit.translation.pictures import (
     open_pictures,
     squares,
 )
-from tunit.translation.transparency import transparency_of, with_transparency
+from tunit.translation.transparency import with_transparency
 
 BATCH = 32  # pictures through the networks at a time, and in memory
 
@@ -234,7 +234,7 @@ class Translator:
             raise ConfigError(f"strength is {strength}: take a number, such as 0.5 for half of the way")
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
-        batches = self._batches(opened, fit, report)
+        batches = self._batches(opened, fit, report, opacity=True)
         return self._redrawn(batches, styles.to(self.device).float(), strength, resize, fit)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
@@ -244,7 +244,12 @@ class Translator:
         return Classified(domains, confidences, guidance.style)
 
     def _batches(
-        self, opened: Iterator[tuple[str, Picture]], fit: str, report: Report | None
+        self,
+        opened: Iterator[tuple[str, Picture]],
+        fit: str,
+        report: Report | None,
+        *,
+        opacity: bool = False,
     ) -> Iterator[list[tuple[Picture, Square]]]:
         stream = squares(
             opened,
@@ -254,6 +259,7 @@ class Translator:
             report,
             ahead=self.batch,
             max_pixels=self.max_pixels,
+            opacity=opacity,
         )
         while batch := list(islice(stream, self.batch)):
             yield batch
@@ -284,8 +290,8 @@ class Translator:
         def finished(item: Drawn) -> tuple[Picture, list[Image.Image]]:
             picture, square, drawn = item
             results = [from_square(pixels, square, resize) for pixels in drawn]
-            alpha = transparency_of(picture)
-            if alpha is not None:
+            if square.opacity is not None:
+                alpha = square.opacity.image()
                 results = [with_transparency(result, alpha, fit) for result in results]
             return picture, results
 

@@ -1,0 +1,27 @@
+"""What decoding one picture may cost at most, in pixels, seconds and bytes."""
+
+MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
+SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
+MEMORY = 6  # bytes for each pixel of `max_pixels` that decoding one picture may take in all
+_LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
+REMEDY = "raise --max-pixels to let it in"
+
+
+def seconds_for(max_pixels: int) -> float:
+    """The seconds of CPU time that one picture may take."""
+    return SECONDS * max(1.0, max_pixels / MAX_PIXELS)
+
+
+def memory_for(max_pixels: int) -> int:
+    """The bytes of memory that decoding one picture may take."""
+    return max(_LEAST_MEMORY, MEMORY * max_pixels)
+
+
+def memory_detail(max_pixels: int) -> str:
+    """Why a picture is left out that took too much memory."""
+    return f"decoding it takes more than {memory_for(max_pixels) / 2**30:.1f} GiB of memory: {REMEDY}"
+
+
+def time_detail(max_pixels: int) -> str:
+    """Why a picture is left out that took too long."""
+    return f"decoding it takes more than {seconds_for(max_pixels):.0f} s of CPU time"

@@ -1,0 +1,28 @@
+"""How opaque each pixel of a picture is: small to keep and to pass on, for most of it is all of one value."""
+
+import zlib
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Opacity:
+    """The opacity of a whole picture, upright and at its own size."""
+
+    size: tuple[int, int]  # width and height
+    packed: bytes  # width x height bytes, 0 (clear) to 255 (opaque), by zlib
+
+    @classmethod
+    def of(cls, alpha: Image.Image | None) -> "Opacity | None":
+        """That of a layer of mode L; None where there is none, or all of it is opaque."""
+        if alpha is None or alpha.getextrema() == (255, 255):
+            return None
+        return cls(alpha.size, zlib.compress(alpha.tobytes(), 1))
+
+    def image(self) -> Image.Image:
+        """The layer again: mode L."""
+        return Image.frombytes("L", self.size, zlib.decompress(self.packed))
+
+
+__all__ = ["Opacity"]
