@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from released import all_shapes, checkpoint, style_of, tensors_of, translate
+from release_checkpoint import all_shapes, checkpoint, style_of, tensors_of, translate
 from tunit.arguments import Parser
 from tunit.commands import convert
 from tunit.config import Config

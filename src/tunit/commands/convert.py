@@ -18,8 +18,8 @@ from tunit.printing import remark, show
 
 if TYPE_CHECKING:
     from tunit.methods.state import TrainingState
+    from tunit.released.conversion import Imported
     from tunit.training.run_folder import RunFolder
-    from tunit.translation.published import Imported
 
 HELP = "released checkpoints to runs, and back"
 
@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
 def _to_run(args: argparse.Namespace) -> list[str]:
     from tunit.destination import check_folder
     from tunit.errors import RunError
+    from tunit.released.checkpoint_file import find_checkpoint, read_published
+    from tunit.released.conversion import STEPS_PER_EPOCH, from_published
     from tunit.training.new_run import check_free
     from tunit.training.run_folder import RunFolder
-    from tunit.translation.published import STEPS_PER_EPOCH, from_published
-    from tunit.translation.published_file import find_checkpoint, read_published
 
     out = RunFolder(args.out)
     if RunFolder(args.source).config.is_file():
@@ -170,11 +170,11 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     from tunit.errors import RunError
     from tunit.files import writable
     from tunit.methods.registry import method_of
+    from tunit.released.checkpoint_file import write_published
+    from tunit.released.conversion import STEPS_PER_EPOCH, to_published
     from tunit.training.checkpoint import load_newest, state_tensors
     from tunit.training.run_folder import RunFolder
     from tunit.training.state import new_state
-    from tunit.translation.published import STEPS_PER_EPOCH, to_published
-    from tunit.translation.published_file import write_published
 
     if args.step is not None:
         raise RunError("--step is read from the run where it is written --to published: leave it out")

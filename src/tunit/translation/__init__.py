@@ -1,1 +1,1 @@
-"""Inference: translation, domains, galleries, and the release's checkpoints."""
+"""Inference: pictures translated by a trained model, and files of results."""

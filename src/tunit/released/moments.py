@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tunit.config import OptimiserConfig
 from tunit.printing import shown
-from tunit.translation.published_names import published_names, published_order, published_shapes
-from tunit.translation.published_problems import fits, kind_of
+from tunit.released.misfits import fits, kind_of
+from tunit.released.tensor_names import published_names, published_order, published_shapes
 
 Tensors = dict[str, Tensor]
 

@@ -17,19 +17,19 @@ from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
 from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import CONTENT_SIZE, default_width
-from tunit.translation.published_names import (
-    is_adain_statistic,
-    published_names,
-    published_shapes,
-)
-from tunit.translation.published_optimisers import (
+from tunit.released.misfits import fits, kind_of, misfit
+from tunit.released.moments import (
     OPTIMISERS,
     RECORDED,
     Tensors,
     moments_of,
     published_optimiser,
 )
-from tunit.translation.published_problems import fits, kind_of, misfit
+from tunit.released.tensor_names import (
+    is_adain_statistic,
+    published_names,
+    published_shapes,
+)
 
 STEPS_PER_EPOCH = 1000  # the release counts epochs of so many steps, whatever the number of pictures
 MOST_EPOCHS = 10**6

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from golden import GOLDEN, shapes
-from released import all_shapes
+from release_checkpoint import all_shapes
 from tunit.config import Config, NetworkConfig
 from tunit.methods.tunit import TUNIT
 from tunit.networks.guide import Guide
-from tunit.translation.published_names import (
+from tunit.released.tensor_names import (
     is_adain_statistic,
     published_names,
     published_order,

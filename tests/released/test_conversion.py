@@ -7,13 +7,13 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from released import NETWORKS, all_shapes, checkpoint, tensors_of
+from release_checkpoint import NETWORKS, all_shapes, checkpoint, tensors_of
 from tunit.errors import RunError
 from tunit.networks.tensor_file import write_tensors
+from tunit.released.checkpoint_file import find_checkpoint, read_published, write_published
+from tunit.released.conversion import from_published, to_published
 from tunit.training.checkpoint import fill_state, state_tensors
 from tunit.training.state import new_state
-from tunit.translation.published import from_published, to_published
-from tunit.translation.published_file import find_checkpoint, read_published, write_published
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The checkpoints of the authors' release: found, read, brought into our terms and back."""
