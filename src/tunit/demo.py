@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.config import Config, read_config
-from tunit.data.augment import to_float, to_uint8
 from tunit.data.batches import batch_permutation, make_batch
 from tunit.data.creatures import SPECIES, draw, exact_translation, read_creatures, write_creatures
 from tunit.data.galleries import captioned, gallery, matrix, stack
@@ -26,6 +25,7 @@ from tunit.evaluation.protocol import guidance_of
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
 from tunit.files import owner_of, write_text
 from tunit.machine import choose_device
+from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
@@ -223,7 +223,6 @@ def _draw_domains(path: Path, images: Pictures, domains: NDArray[np.int64], numb
     stack(rows).save(path)
 
 
-@torch.inference_mode()
 def _draw_translations(path: Path, model: Model, test: TruthTest) -> None:
     """Sources of different species in the styles of one reference of each species, beside the exact truth."""
     of_species = [
@@ -235,14 +234,13 @@ def _draw_translations(path: Path, model: Model, test: TruthTest) -> None:
         for k in range(len(SPECIES))
     ]
     device = model.domain_styles.device
-    x = to_float(torch.from_numpy(test.sources[rows]).to(device))
-    s = model.guide(to_float(torch.from_numpy(test.references[columns]).to(device))).style
-    c = model.generator.encode(x)
+    (x,) = in_batches(test.sources[rows], device)
+    styles = guidance_over(model.guide, in_batches(test.references[columns], device)).style
+    drawn = [out.cpu().numpy() for out in redraw(model.generator, x, styles)]
     size = test.sources.shape[1]
     results, truths = [], []
     for i, row in enumerate(rows):
-        out = model.generator.decode(c[i : i + 1].expand(len(columns), -1, -1, -1), s)
-        results.append([Image.fromarray(picture) for picture in to_uint8(out).cpu().numpy()])
+        results.append([Image.fromarray(column[i]) for column in drawn])
         exact = [exact_translation(test.creatures[row][0], test.creatures[j][1]) for j in columns]
         truths.append([Image.fromarray(draw(creature, size)[0]) for creature in exact])
     sources = [Image.fromarray(test.sources[i]) for i in rows]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.data.augment import to_float, to_uint8
+from tunit.data.augment import to_float
+from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 
-BATCH = 64
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 
@@ -82,17 +82,16 @@ def translated(
     images: (N, S, S, 3), all that the pairing's rows refer to. styles: (N, style width), their style codes.
     cycle: translate back as well, in the sources' own style.
     """
-    device = model.domain_styles.device
     for i in range(0, len(pairing), BATCH):
         sources, references = pairing.sources[i : i + BATCH], pairing.references[i : i + BATCH]
         with torch.inference_mode():
-            x = to_float(torch.from_numpy(images[sources]).to(device))
-            out = to_uint8(model.generator(x, styles[references].to(device)))
+            (x,) = in_batches(images[sources], model.domain_styles.device)
+            (out,) = redraw(model.generator, x, [styles[references]])
             seen = to_float(out)  # as a saved picture would be seen again
             guidance = model.guide(seen)
             errors = np.zeros(0)
             if cycle:
-                back = model.generator(seen, styles[sources].to(device))
+                back = model.generator(seen, styles[sources].to(x.device))
                 errors = ((back - x).abs().mean((1, 2, 3)) * 127.5).double().cpu().numpy()
         yield Translated(
             slice(i, i + len(sources)),
@@ -103,13 +102,7 @@ def translated(
         )
 
 
-@torch.inference_mode()
 def guidance_of(model: Model, images: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
     """Domain probabilities (N, domains) and style codes (N, style width) of pictures (N, S, S, 3), on the CPU."""
-    device = model.domain_styles.device
-    probabilities, styles = [], []
-    for i in range(0, len(images), BATCH):
-        guidance = model.guide(to_float(torch.from_numpy(np.array(images[i : i + BATCH])).to(device)))
-        probabilities.append(guidance.logits.float().softmax(1).cpu())
-        styles.append(guidance.style.float().cpu())
-    return torch.cat(probabilities), torch.cat(styles)
+    guidance = guidance_over(model.guide, in_batches(images, model.domain_styles.device))
+    return guidance.logits.softmax(1), guidance.style

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.data.augment import to_float, to_uint8
 from tunit.data.creatures import (
     Creature,
     draw_all,
@@ -15,6 +14,7 @@ from tunit.data.creatures import (
     read_creatures,
     sample_creatures,
 )
+from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 
 TABLE = "factors.csv"
@@ -80,16 +80,12 @@ def masked_error(pictures: Pictures, truths: Pictures, masks: NDArray[np.bool_])
     return float(per_picture.mean())
 
 
-@torch.inference_mode()
-def translation_error(model: Model, test: TruthTest, batch: int = 100) -> TruthResult:
+def translation_error(model: Model, test: TruthTest) -> TruthResult:
     """Translate every source in the style of its reference and compare with the truth."""
     device = model.domain_styles.device
-    parts = []
-    for i in range(0, len(test.sources), batch):
-        source = to_float(torch.from_numpy(test.sources[i : i + batch]).to(device))
-        reference = to_float(torch.from_numpy(test.references[i : i + batch]).to(device))
-        parts.append(to_uint8(model.generator(source, model.guide(reference).style)).cpu().numpy())
-    translations = np.concatenate(parts)
+    styles = guidance_over(model.guide, in_batches(test.references, device)).style
+    pairs = zip(in_batches(test.sources, device), torch.split(styles, BATCH), strict=True)
+    translations = np.concatenate([redraw(model.generator, x, [s])[0].cpu().numpy() for x, s in pairs])
     return TruthResult(
         masked_error(translations, test.truths, test.masks),
         masked_error(test.sources, test.truths, test.masks),

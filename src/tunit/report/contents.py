@@ -11,13 +11,13 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.augment import to_float, to_uint8
 from tunit.data.batches import Batches
 from tunit.data.pack import open_packed
 from tunit.data.randomness import Draws, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.evaluation.yardstick import Yardstick, measure
+from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines
 from tunit.report.findings import Finding, findings, typical_rows
@@ -196,20 +196,11 @@ def _of_every_domain(order: Integers, found: Integers, number: int) -> Integers:
     return np.array(taken[:number], np.int64)
 
 
-@torch.inference_mode()
 def _redraw(model: Model, sources: Pictures, codes: Tensor) -> list[list[Pictures]]:
     """Every source in every style: rows are sources."""
-    device = model.domain_styles.device
-    content = model.generator.encode(to_float(torch.from_numpy(np.array(sources)).to(device)))
-    codes = codes.to(device)
-    rows = []
-    for c in content:
-        parts = [
-            to_uint8(model.generator.decode(c.expand(len(s), -1, -1, -1), s)).cpu().numpy()
-            for s in torch.split(codes, 32)
-        ]
-        rows.append(list(np.concatenate(parts)))
-    return rows
+    (x,) = in_batches(sources, model.domain_styles.device)
+    columns = [drawn.cpu().numpy() for drawn in redraw(model.generator, x, codes)]
+    return [[column[row] for column in columns] for row in range(len(x))]
 
 
 def _cases(model: Model, images: Pictures, styles: Tensor, seed: int) -> list[Case]:

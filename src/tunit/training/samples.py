@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from tunit.config import Config
-from tunit.data.augment import to_float, to_uint8
 from tunit.data.galleries import matrix
 from tunit.data.pack import PackedPictures
 from tunit.data.randomness import numpy_generator
 from tunit.files import writable, write_bytes
+from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -33,10 +33,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     guide.to(device).eval().requires_grad_(False)
     generator.to(device).eval().requires_grad_(False)
     rows = np.linspace(0, len(pictures.names) - 1, min(len(pictures.names), STYLES_FROM)).astype(np.int64)
-    batches = (
-        to_float(torch.from_numpy(pictures.images[rows[i : i + BATCH]]).to(device))
-        for i in range(0, len(rows), BATCH)
-    )
+    batches = in_batches(pictures.images, device, BATCH, rows)
     styles, sizes = average_styles(guide, batches, torch.from_numpy(pictures.labels[rows]))
     return Model(
         guide,
@@ -48,27 +45,22 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     )
 
 
-@torch.inference_mode()
 def write_samples(folder: Path, state: TrainingState, pictures: PackedPictures, config: Config) -> Path:
     """samples/step_NNNNNNNN.png: fixed sources (first column) in the styles of fixed references (first row)."""
     rng = numpy_generator(config.run.seed, "samples", 0)
     number = min(GRID, len(pictures.names) // 2)
     rows = rng.permutation(len(pictures.names))[: 2 * number]
-    images = torch.from_numpy(np.array(pictures.images[rows]))
-    x = to_float(images.to(state.queue.device))
+    images = np.array(pictures.images[rows])
+    (x,) = in_batches(images, state.queue.device)
     networks = state.networks
     networks.guide_average.eval()
     try:
-        s = networks.guide_average(x[number:]).style
-        c = networks.generator_average.encode(x[:number])
-        out = [
-            networks.generator_average.decode(c[i : i + 1].expand(number, -1, -1, -1), s)
-            for i in range(number)
-        ]
+        styles = guidance_over(networks.guide_average, [x[number:]]).style
+        drawn = [out.cpu().numpy() for out in redraw(networks.generator_average, x[:number], styles)]
     finally:
         networks.guide_average.train()
-    shown = [Image.fromarray(picture) for picture in images.numpy()]
-    results = [[Image.fromarray(picture) for picture in to_uint8(row).cpu().numpy()] for row in out]
+    shown = [Image.fromarray(picture) for picture in images]
+    results = [[Image.fromarray(column[row]) for column in drawn] for row in range(number)]
     enlarge = ENLARGE if config.data.image_size <= SMALL else 1
     grid = matrix(shown[:number], shown[number:], results, enlarge=enlarge, gap=0)
     path = folder / f"step_{state.step:08d}.png"

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.augment import to_uint8
 from tunit.data.decode import MAX_PIXELS
 from tunit.data.overlap import in_order
 from tunit.errors import ConfigError, DataError
 from tunit.machine import PRECISIONS, choose_device
+from tunit.methods.inference import guidance_over, redraw
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.paths import home
@@ -273,10 +273,8 @@ class Translator:
         for batch in batches:
             x = torch.stack([square.x for _, square in batch])
             with self._computing():
-                parts = [self._networks.guide(part.to(self.device)) for part in self._networks.split(x)]
-                logits = torch.cat([part.logits for part in parts])
-                style = torch.cat([part.style for part in parts])
-            on_cpu = Guidance(logits.float().cpu(), style.float().cpu())
+                parts = (part.to(self.device) for part in self._networks.split(x))
+                on_cpu = guidance_over(self._networks.guide, parts)
             yield [picture for picture, _ in batch], x, on_cpu
 
     def _redrawn(
@@ -315,12 +313,11 @@ class Translator:
     def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
         """x: (B, 3, S, S) in each of the styles (M, style width): M arrays (B, S, S, 3)."""
         x = x.to(self.device)
-        content = self._networks.encode(x)  # once, whatever the number of styles
         codes = [style.expand(len(x), -1) for style in styles]
         if strength != 1:
             own = self._networks.guide(x).style.float()
             codes = [own + strength * (code - own) for code in codes]
-        return [to_uint8(self._networks.decode(content, code)).cpu().numpy() for code in codes]
+        return [drawn.cpu().numpy() for drawn in redraw(self._networks, x, codes)]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -1,0 +1,56 @@
+"""E and G at work on many pictures: the two loops that inference, evaluation, samples and reports share."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.data.augment import to_float, to_uint8
+from tunit.networks.guide import Guidance
+
+BATCH = 64  # pictures through a network at a time
+
+
+class Redrawing(Protocol):
+    """G, or its two halves compiled."""
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """Content codes of x (B, 3, S, S)."""
+
+    def decode(self, c: Tensor, s: Tensor, /) -> Tensor:
+        """The pictures (B, 3, S, S) of content codes and style codes (B, style width)."""
+
+
+def in_batches(
+    images: NDArray[np.uint8], device: torch.device, size: int = BATCH, rows: NDArray[np.int64] | None = None
+) -> Iterator[Tensor]:
+    """Pictures (N, S, S, 3) as the networks see them: batches (B, 3, S, S) in [-1, 1] on the device, in order.
+
+    rows: of these alone, so that of a memory map no more is read.
+    """
+    for i in range(0, len(images) if rows is None else len(rows), size):
+        some = images[i : i + size] if rows is None else images[rows[i : i + size]]
+        yield to_float(torch.from_numpy(np.array(some)).to(device))
+
+
+@torch.inference_mode()
+def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
+    """What E, in evaluation mode, says of all pictures: logits (N, domains), styles (N, style width); on the CPU."""
+    parts = [guide(x) for x in batches]
+    return Guidance(
+        torch.cat([part.logits for part in parts]).float().cpu(),
+        torch.cat([part.style for part in parts]).float().cpu(),
+    )
+
+
+@torch.inference_mode()
+def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Tensor]:
+    """x in each of M styles: M times (B, S, S, 3), uint8 on the device. The content is encoded once.
+
+    x: (B, 3, S, S) in [-1, 1]. styles: codes (style width,) for all of x, or (B, style width) for each its own.
+    """
+    content = generator.encode(x)
+    return [to_uint8(generator.decode(content, style.to(x.device).expand(len(x), -1))) for style in styles]

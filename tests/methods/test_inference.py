@@ -1,0 +1,69 @@
+"""The loops over many pictures against one picture at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from tiny_model import tiny_model
+from tunit.data.augment import to_float, to_uint8
+from tunit.methods.inference import guidance_over, in_batches, redraw
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    size = model.image_size
+    return np.random.default_rng(0).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
+
+
+def test_batches_hold_all_pictures_in_order(images):
+    batches = list(in_batches(images, CPU, 2))
+    assert [len(x) for x in batches] == [2, 2, 1]
+    assert torch.equal(torch.cat(batches), to_float(torch.from_numpy(images)))
+    rows = np.array([4, 0, 3])
+    assert torch.equal(
+        torch.cat(list(in_batches(images, CPU, 2, rows))), to_float(torch.from_numpy(images[rows]))
+    )
+
+
+def test_guidance_over_batches_is_that_of_each_picture(model, images):
+    found = guidance_over(model.guide, in_batches(images, CPU, 2))
+    with torch.inference_mode():
+        alone = [model.guide(x[None]) for x in to_float(torch.from_numpy(images))]
+    torch.testing.assert_close(found.logits, torch.cat([g.logits for g in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.style, torch.cat([g.style for g in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_every_picture_is_redrawn_in_every_style_and_encoded_once(model, images):
+    (x,) = in_batches(images, CPU)
+    codes = torch.randn(3, model.settings.style_width, generator=torch.Generator().manual_seed(1))
+    calls = []
+
+    class Counted:
+        def encode(self, x):
+            calls.append(len(x))
+            return model.generator.encode(x)
+
+        decode = staticmethod(model.generator.decode)
+
+    drawn = redraw(Counted(), x, codes)
+    assert calls == [5]
+    with torch.inference_mode():
+        for code, column in zip(codes, drawn, strict=True):
+            for row, picture in zip(x, column, strict=True):
+                expected = to_uint8(model.generator(row[None], code[None]))[0]
+                assert (picture.int() - expected.int()).abs().max() <= 1
+
+
+def test_pictures_may_have_a_style_each(model, images):
+    (x,) = in_batches(images, CPU)
+    codes = torch.randn(5, model.settings.style_width, generator=torch.Generator().manual_seed(1))
+    (drawn,) = redraw(model.generator, x, [codes])
+    (of_fourth,) = redraw(model.generator, x[3:4], [codes[3]])
+    assert (drawn[3].int() - of_fourth[0].int()).abs().max() <= 1
