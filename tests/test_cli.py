@@ -24,6 +24,19 @@ def test_every_command_has_help_worth_reading(command, capsys):
     assert len(text.splitlines()) > 10
 
 
+@pytest.mark.parametrize("command", ["train", "prepare", "reproduce"])
+def test_usage_is_short_and_the_settings_of_single_methods_stand_apart(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    usage, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert len(usage.splitlines()) <= 2 and "[settings]" in usage and "--octave-share" not in usage
+    shared, _, of_one = rest.partition("settings of semit alone:")
+    assert "--cycle-weight" in of_one and "--cycle-weight" not in shared
+    shared, _, of_two = shared.partition("settings of funit and semit alone:")
+    assert "--feature-matching-weight" in of_two and "--batch-size" in shared
+    assert shared.index("settings: data") < shared.index("--image-size") < shared.index("settings: losses")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["translate", "--help"], ["--version"]])
 def test_help_does_not_import_torch(words):
     """Torch takes seconds to import; so do scikit-learn and SciPy."""

@@ -20,6 +20,7 @@ HELP = "check and pack a folder of pictures, and say what is left out and why"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit prepare`."""
+    parser.usage = "tunit prepare FOLDER [options] [settings]"
     parser.add_argument("source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or CSV")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pack goes [packed/NAME here]")
     parser.add_argument(

@@ -28,6 +28,7 @@ MOST_SEEDS, MOST_JOBS = 1000, 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit reproduce`."""
+    parser.usage = "tunit reproduce TABLE --data FOLDER --out DIR [options] [settings]"
     parser.add_argument(
         "table", metavar="TABLE", help="clustering, table1, table2, table3, figure4 or ablation"
     )

@@ -6,13 +6,16 @@ from typing import Any
 
 from tunit.config import all_fields
 from tunit.config_methods import RENAMED
+from tunit.config_sections import METHODS
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """--name VALUE for every field of the config, grouped by section; unset ones stay out of the result."""
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
-        group = groups.setdefault(section, parser.add_argument_group(f"settings: {section}"))
+        if section not in groups:
+            groups[section] = parser.add_argument_group(title_of(section))
+        group = groups[section]
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
         # A switch may stand alone, and takes true or false (or 1 or 0, as in earlier versions).
@@ -29,6 +32,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         group.add_argument("--" + name.replace("_", "-"), help=words, **options)
         for former in (old for old, new in RENAMED.items() if new == name):
             group.add_argument("--" + former.replace("_", "-"), help=argparse.SUPPRESS, **options)
+
+
+def title_of(section: str) -> str:
+    """What a section's flags are for: of all methods, or of those alone that have the section."""
+    readers = [method for method, sections in METHODS.items() if section in sections]
+    return f"settings of {' and '.join(readers)} alone" if readers else f"settings: {section}"
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

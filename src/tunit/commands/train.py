@@ -30,6 +30,9 @@ HELP = "train on a folder of pictures, or resume a run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit train`."""
+    parser.usage = (
+        "tunit train FOLDER --out RUN [options] [settings]\n       tunit train --resume RUN [settings]"
+    )
     parser.add_argument("source", nargs="?", type=Path, metavar="FOLDER", help="the pictures")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
