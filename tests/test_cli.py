@@ -223,3 +223,13 @@ def test_a_second_signal_stops_at_once_with_its_own_exit_code(number, code, monk
     monkeypatch.setattr("tunit.commands.config.run", twice)
     assert main(["config"]) == code
     assert capsys.readouterr().err == "tunit: interrupted\n"
+
+
+def test_prepare_leaves_the_pack_of_a_run_alone(tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    for name in ("run.json", "config.toml", "data/index.json"):
+        (run / name).write_text("kept")
+    assert main(["prepare", str(tmp_path), "--out", str(run / "data"), "--image-size", "32"]) == 2
+    assert "is a part of the run" in capsys.readouterr().err
+    assert [path.name for path in (run / "data").iterdir()] == ["index.json"]

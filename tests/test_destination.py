@@ -117,3 +117,22 @@ def test_work_goes_elsewhere_where_a_run_cannot_be_written(tmp_path):
     with workplace(tmp_path / "file" / "evaluation") as place:
         (place / "x").write_text("x")
     assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    "part", ["data", "data/more", "checkpoints", ".new/data", "config.toml", "model.json", "best/x"]
+)
+def test_no_part_of_a_run_is_a_destination(tmp_path, part):
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    for name in ("run.json", "config.toml"):
+        (run / name).touch()
+    (tmp_path / "link").symlink_to(run)
+    for place in (run / part, tmp_path / "link" / part, run / "evaluation" / ".." / part):
+        for check in (check_file, check_folder):
+            with pytest.raises(RunError, match=r"is a part of the run .*: give another --out"):
+                check(place)
+    check_file(run / "report.html")
+    check_file(run / "evaluation" / "evaluation.json")
+    check_folder(run / "domains")
+    check_folder(tmp_path / "elsewhere" / "data")

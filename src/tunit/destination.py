@@ -17,9 +17,30 @@ from pathlib import Path
 from tunit.errors import RunError
 from tunit.files import lives, reason_of, writable
 
+SIGNS_OF_A_RUN = "run.json", "config.toml"
+OF_A_RUN = {
+    *SIGNS_OF_A_RUN, "pictures.csv", "metrics.jsonl", "model.json", "model.safetensors", "data", "checkpoints",
+    "samples", "tensorboard", "best", ".new", ".lock",
+}  # fmt: skip
 LONGEST_NAME = 255  # bytes of one part of a path, where the system does not say
 PROBE = bytes(4096)  # as much as must fit at least
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
+
+
+def check_apart(path: Path, flag: str = "--out") -> None:
+    """Raises RunError where `path` is, or lies in, one of the files and folders that a run is made of.
+
+    What commands leave in a run (evaluation/, domains/, report.html) may be written there.
+    """
+    with suppress(OSError, ValueError, RuntimeError):  # a path that cannot be: the other checks say so
+        place = path.resolve()
+        for folder in place.parents:
+            if place.relative_to(folder).parts[0] in OF_A_RUN and all(
+                (folder / name).is_file() for name in SIGNS_OF_A_RUN
+            ):
+                raise RunError(
+                    f"{path} is a part of the run {folder}, which stays as it is: give another {flag}"
+                )
 
 
 def check_file(path: Path, flag: str = "--out") -> None:
@@ -27,6 +48,7 @@ def check_file(path: Path, flag: str = "--out") -> None:
 
     Nothing is left behind; missing folders are not made. Raises RunError with the reason.
     """
+    check_apart(path, flag)
     there = _status(path, flag)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} is a folder: give the name of a file as {flag}")
@@ -40,6 +62,7 @@ def check_folder(path: Path, flag: str = "--out") -> None:
 
     Nothing is left behind. Raises RunError with the reason.
     """
+    check_apart(path, flag)
     there = _status(path, flag)
     if there is not None and not stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} is a file: give a folder as {flag}")

@@ -175,6 +175,8 @@ def owner_of(path: Path) -> str | None:
     import fcntl
 
     try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return None
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from tunit.printing import shown
 MEBIBYTE = 1 << 20
 DEEPEST = 32  # values within values
 LONGEST_LINE = MEBIBYTE  # bytes of a line of JSON
+LONGEST_LINES = 1 << 30  # of all lines; 200,000 steps, each logged, have 100 MB
 LARGEST_WHOLE = 2**63 - 1  # what PyTorch and NumPy take
 
 
@@ -49,8 +50,7 @@ def exists(path: Path) -> bool:
 def read_bytes(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes. Raises UnreadableError, MissingError where there is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
-            raise UnreadableError("it is not a file")
+        _check_regular(path)
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError:
@@ -62,6 +62,11 @@ def read_bytes(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise UnreadableError(f"it has more than {most:,} bytes")
     return data
+
+
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+        raise UnreadableError("it is not a file")
 
 
 def read_text(path: Path, most: int, errors: str = "strict") -> str:
@@ -102,9 +107,12 @@ def _inner(value: Any) -> Sequence[Any]:
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file with one on each line; lines that are none, such as one cut off by a crash, are left out.
 
-    Raises UnreadableError where the file cannot be read at all.
+    Raises UnreadableError where the file cannot be read at all, or has more than LONGEST_LINES bytes.
     """
     try:
+        _check_regular(path)
+        if path.stat().st_size > LONGEST_LINES:
+            raise UnreadableError(f"it has more than {LONGEST_LINES:,} bytes")
         with path.open("rb") as file:
             while line := file.readline(LONGEST_LINE):
                 try:

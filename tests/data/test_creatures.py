@@ -1,6 +1,7 @@
 """The creatures know the truth; these tests know it from elsewhere: from statistics, geometry and redraws."""
 
 import csv
+import os
 from collections import Counter
 from dataclasses import astuple, fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
+from tunit.data.creature_factors import RANGES
 from tunit.data.creatures import (
     SPECIES,
     Content,
@@ -254,11 +256,12 @@ def _spoil(table: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",tilt,", ",lean,", "lacks the column tilt"),
+        (",tilt,", ",lean,", "it has no column 'tilt'"),
         ("00001.png,", "00001.png,unicorn-", "line 2 holds a value"),
-        ("00002.png,", "00002.png\n", "line 3 holds a value"),
+        ("00002.png,", "00002.png\n", "its row 3 has 1 cells of"),
         (",0.", ",nan0.", "line 2 holds a value"),
         (",0.", ",1e999", "line 2 holds a value"),
+        (",0.", ",1e9", "line 2 holds a value"),  # a number, and beyond what is drawn
     ],
 )
 def test_a_spoilt_table_is_refused_and_says_where(tmp_path, old, new, message):
@@ -266,6 +269,23 @@ def test_a_spoilt_table_is_refused_and_says_where(tmp_path, old, new, message):
     _spoil(table, old, new)
     with pytest.raises(DataError, match=message):
         read_creatures(table)
+
+
+def test_a_table_without_rows_or_that_is_no_file_is_refused(tmp_path):
+    table = write_creatures(tmp_path / "set", 1, 32, seed=5)
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="holds no creature"):
+        read_creatures(table)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="it is not a file"):  # and waits for no other end
+        read_creatures(tmp_path / "pipe")
+
+
+def test_every_factor_drawn_is_within_its_range():
+    for creature in sample_creatures(600, seed=3):
+        factors = {**vars(creature.content), **vars(creature.style)}
+        assert factors.keys() - {"species"} == RANGES.keys()
+        assert all(low <= factors[name] <= high for name, (low, high) in RANGES.items())
 
 
 def test_a_missing_table_is_refused(tmp_path):

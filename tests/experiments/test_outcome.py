@@ -1,5 +1,6 @@
 """The outcome: means and spreads, what is best, the paper's claims on the paper's own figures, and the page."""
 
+import json
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tunit.errors import RunError
+from tunit.experiments.driver import _read_outcome
 from tunit.experiments.findings import (
     best_rows,
     claims_of,
@@ -37,6 +40,24 @@ def outcome(row, seed=0, settings=None, **figures):
         "pictures": [39, 9],
         "settings": SETTINGS | (settings or {}),
     }
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"settings": {}}, {"settings": SETTINGS | {"steps": "8"}}, {"settings": SETTINGS | {"overclusters": None}},
+        {"settings": SETTINGS | {"marginal balance": []}}, {"pictures": [39]}, {"pictures": [39, -1]}, {"seed": "0"},
+        {"figures": {"FID": "1"}}, {"figures": {"FID": 10**400}}, {"figures": []}, {"row": None}, {"notes": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_outcome_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "outcome.json"
+    path.write_text(json.dumps(outcome("A", FID=3, accuracy=float("nan"))))
+    assert _read_outcome(path)["row"] == "A"
+    path.write_text(json.dumps(outcome("A", FID=3) | damage))
+    with pytest.raises(RunError, match=r"is damaged .*: remove it, and its row is measured again"):
+        _read_outcome(path)
 
 
 class Checker(HTMLParser):

@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.pack import dark_set, pack_pictures, summarise_left_out
     from tunit.data.settings import pack_settings
+    from tunit.destination import check_folder
 
+    if args.out:
+        check_folder(args.out)
     config = layout_config(args.preset, settings_of(args))
     if config.data.image_size == 0:
         size = choose_image_size(args.source, config.data.picture_column)

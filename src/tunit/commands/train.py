@@ -150,6 +150,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """What measures the model while it trains, where that is asked for."""
+    if args.held_back is not None and not args.evaluate_every:
+        raise ConfigError(
+            f"--held-back {args.held_back} is not looked at without --evaluate-every N: give both"
+        )
     if not args.evaluate_every or out is None:
         return None
     from tunit.evaluation.during_training import Evaluator, check_held

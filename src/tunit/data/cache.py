@@ -174,6 +174,8 @@ def locked(cache: Path) -> Iterator[None]:
     The lock of a killed process is free again. Where the system has no such lock, two processes may both
     build; each then installs a whole cache.
     """
+    if not (cache / MARKER).is_file():  # opening a pipe would wait for its other end
+        raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
     with (cache / MARKER).open("rb") as marker:
         if sys.platform != "win32":
             import fcntl

@@ -44,6 +44,16 @@ class Style:
     tint: float  # strength of the background's tint: 0 (nearly cream) .. 1 (pastel)
 
 
+# Of every factor above, ends included: drawn from here, and what a table may say.
+RANGES = {
+    "x": (-0.1, 0.1), "y": (-0.1, 0.1), "size": (0.78, 1), "tilt": (-18, 18), "turn": (-1, 1), "gaze_x": (-1, 1),
+    "gaze_y": (-1, 1), "openness": (0.4, 1), "smile": (-0.7, 1), "mouth": (0, 1), "left_arm": (0, 1),
+    "right_arm": (0, 1), "hue": (-10, 10), "lightness": (-0.1, 0.1), "accent_hue": (-20, 20),
+    "accent_lightness": (-0.08, 0.08), "phase": (0, 1), "scale": (0.85, 1.2), "density": (0, 1),
+    "tint_hue": (-20, 20), "tint": (0, 1),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Creature:
     """One individual in one pose: everything that `draw` needs."""

@@ -20,6 +20,7 @@ from PIL import Image
 
 from tunit.data.creature_drawing import paint
 from tunit.data.creature_factors import (
+    RANGES,
     SPECIES,
     Content,
     Creature,
@@ -32,6 +33,7 @@ from tunit.data.workers import usable_cores
 from tunit.destination import check_folder, holds_results, staged
 from tunit.errors import DataError
 from tunit.files import writable
+from tunit.reading import UnreadableError, read_table
 
 __all__ = [
     "SPECIES",
@@ -52,6 +54,7 @@ _CONTENT = tuple(f.name for f in fields(Content))
 _STYLE = tuple(f.name for f in fields(Style))
 _COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
 TABLE = "factors.csv"
+LARGEST_TABLE = 1 << 30  # bytes; a million creatures have 500 MB
 _POOL_PAYS = 2000 * 64 * 64  # pixels of all pictures: some ten seconds' drawing, or two of starting processes
 _BATCH = 1024  # drawings that processes may have ready ahead of their use: a bound on memory
 
@@ -144,27 +147,26 @@ def _write_factors(table: Path, names: Sequence[str], creatures: Sequence[Creatu
 def read_creatures(table: Path) -> list[Creature]:
     """The creatures of a factors.csv, in its order and exactly as written: `draw` gives identical pixels.
 
-    Raises DataError when the table is missing, lacks a column, or holds a value that is no factor.
+    Raises DataError when the table is missing, lacks a column, is empty, or holds a value that is no factor.
     """
     try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
-            if missing:
-                raise DataError(f"{table} lacks the column {missing[0]}: write it with write_creatures")
-            return [_creature(row, f"{table}, line {rows.line_num}") for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read ({error}): give the path of a factors.csv") from error
+        rows = read_table(table, _COLUMNS, LARGEST_TABLE)
+    except UnreadableError as error:
+        raise DataError(f"{table} cannot be read ({error}): give a factors.csv that tunit wrote") from None
+    if not rows:
+        raise DataError(f"{table} holds no creature: write it with `tunit creatures`")
+    named = (dict(zip(_COLUMNS, row, strict=True)) for row in rows)
+    return [_creature(row, f"{table}, line {number}") for number, row in enumerate(named, 2)]
 
 
 def _creature(row: dict[str, str], where: str) -> Creature:
     try:
-        content = Content(**{name: float(row[name]) for name in _CONTENT})
-        floats = {name: float(row[name]) for name in _STYLE if name != "species"}
+        factors = {name: float(row[name]) for name in RANGES}
         species = int(row["species"])
-        finite = np.isfinite((*astuple(content), *floats.values())).all()
-        if not finite or not 0 <= species < len(SPECIES) or row["label"] != SPECIES[species]:
+        wrong = [name for name, (low, high) in RANGES.items() if not low <= factors[name] <= high]
+        if wrong or not 0 <= species < len(SPECIES) or row["label"] != SPECIES[species]:
             raise ValueError
-    except (TypeError, ValueError):
-        raise DataError(f"{where} holds a value that is no factor: write it with write_creatures") from None
-    return Creature(content, Style(species=species, **floats))
+    except ValueError:
+        raise DataError(f"{where} holds a value that is no factor: write it with `tunit creatures`") from None
+    content = Content(**{name: factors[name] for name in _CONTENT})
+    return Creature(content, Style(species=species, **{n: factors[n] for n in _STYLE if n != "species"}))

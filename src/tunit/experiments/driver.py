@@ -23,12 +23,14 @@ from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
-from tunit.reading import Record, UnreadableError, read_json
+from tunit.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
 LARGEST_OUTCOME = 1 << 24  # bytes
+NEEDED = ("image size", "steps", "batch size")  # of an outcome's settings, and those that came later
+COUNTED = ("domains", "candidate heads", "overclusters")
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
@@ -75,10 +77,18 @@ def _read_outcome(path: Path) -> dict[str, Any]:
         outcome = Record(read_json(path, LARGEST_OUTCOME))
         for name in ("row", "features"):
             outcome.text(name)
-        outcome.whole("seed"), outcome.texts("notes"), outcome.wholes("pictures"), outcome.record("settings")
-        figures = outcome.record("figures").values
-        if not all(isinstance(value, int | float) for value in figures.values()):
-            raise UnreadableError("a figure of it is no number")
+        outcome.whole("seed"), outcome.texts("notes")
+        if len(outcome.wholes("pictures")) != 2:
+            raise UnreadableError("its pictures are not two numbers")
+        settings = outcome.record("settings")
+        for name in set(NEEDED) | (set(COUNTED) & settings.values.keys()):
+            settings.whole(name)
+        if "marginal balance" in settings.values:
+            settings.number("marginal balance")
+        figures = outcome.record("figures")
+        for name, value in figures.values.items():
+            if not isinstance(value, float):  # which may be NaN, where nothing could be measured
+                figures.whole(name, -LARGEST_WHOLE)
     except UnreadableError as error:
         raise RunError(f"{path} is damaged ({error}): remove it, and its row is measured again") from None
     return outcome.values

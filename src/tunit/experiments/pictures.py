@@ -12,12 +12,14 @@ import numpy as np
 
 from tunit.config import nearest
 from tunit.data.sources import DiskFile, find_pictures, kind_of
-from tunit.errors import DataError
+from tunit.errors import DataError, RunError
 from tunit.files import writable, write_text
+from tunit.reading import UnreadableError, read_table
 
 HELD_SHARE = 0.2
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column that a training learns from
+LARGEST_TABLE = 1 << 32  # bytes
 FEWEST = 4  # pictures of a class, of which some are held back
 
 
@@ -119,6 +121,9 @@ def write_table(
 
 
 def read_labels(path: Path) -> dict[str, tuple[str, str]]:
-    """picture -> (class, label) of a table that `write_table` wrote."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return {row["picture"]: (row[CLASS], row[LABEL]) for row in csv.DictReader(file)}
+    """picture -> (class, label) of a table that `write_table` wrote. Raises RunError where it is damaged."""
+    try:
+        rows = read_table(path, ("picture", CLASS, LABEL), LARGEST_TABLE)
+    except UnreadableError as error:
+        raise RunError(f"{path} is damaged ({error}): remove its folder, and its row is run again") from None
+    return {picture: (name, label) for picture, name, label in rows}

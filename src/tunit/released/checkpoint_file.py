@@ -13,6 +13,7 @@ import torch
 from tunit.errors import RunError
 from tunit.files import replacing, writable
 from tunit.pickles import PickleError, RefusedPickle, read_pickle
+from tunit.reading import MEBIBYTE, UnreadableError, read_text
 
 NEWEST = "checkpoint.txt"  # its last line names the newest file of a folder
 
@@ -28,7 +29,13 @@ def find_checkpoint(path: Path) -> Path:
         raise RunError(f"{path} does not exist: give a model_*.ckpt file of the release, or its folder")
     if not (path / NEWEST).is_file():
         raise RunError(f"{path} holds no {NEWEST}: give one of its model_*.ckpt files by name")
-    lines = [line.strip() for line in (path / NEWEST).read_text("utf-8", errors="replace").splitlines()]
+    try:
+        text = read_text(path / NEWEST, MEBIBYTE, "replace")
+    except UnreadableError as error:
+        raise RunError(
+            f"{path / NEWEST} cannot be read ({error}): give a model_*.ckpt file by name"
+        ) from None
+    lines = [line.strip() for line in text.splitlines()]
     named = [line for line in lines if line]
     if not named:
         raise RunError(f"{path / NEWEST} names no file: give a model_*.ckpt file by name")

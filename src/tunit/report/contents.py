@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from tunit.config import Config
+from tunit.config import KEPT, LARGEST_FILE, Config
 from tunit.data.batches import Batches
 from tunit.data.pack import open_packed
 from tunit.data.randomness import Draws, numpy_generator
@@ -19,7 +19,7 @@ from tunit.evaluation.protocol import random_pairing, translated
 from tunit.evaluation.yardstick import Yardstick, measure
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
-from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines
+from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
 from tunit.report.findings import Finding, findings, typical_rows
 from tunit.report.look import Integers, Look, Pictures, look_at
 from tunit.training.run_folder import RunFolder
@@ -120,7 +120,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         title=_title(run.path.resolve()),
         about=about,
         config=config,
-        config_text=run.config.read_text("utf-8", "surrogateescape"),
+        config_text=read_text(run.config, LARGEST_FILE, KEPT),
         pictures=len(packed.names),
         looked=len(look.images),
         step=model.step,

@@ -9,6 +9,7 @@ from tunit.config_of_run import write_run_config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
 from tunit.data.settings import pack_settings
+from tunit.destination import check_apart
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
@@ -69,6 +70,7 @@ def start_run(
             raise ConfigError("--from and --guide-from are both given: take one of them")
         if config.data.image_size:
             check_shape(config, home(start_from))  # before pictures are packed
+    check_apart(out)
     check_free(run, overwrite=overwrite)
     with owning(run):
         check_free(run, overwrite=overwrite, owned=True)  # another process may have been there meanwhile

@@ -17,9 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tunit.files import writable, write_text
+from tunit.errors import RunError
+from tunit.files import replacing, writable
 from tunit.printing import printable, remark
-from tunit.reading import Record, UnreadableError, parse_json
+from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
 
 # Short names of the losses for the progress bar, which has little room.
@@ -43,10 +44,8 @@ class MetricsLog:
 
     def __init__(self, folder: Path, start: int) -> None:
         self._path = folder / "metrics.jsonl"
-        if self._path.is_file():
-            lines = self._path.read_text("utf-8", errors="replace").splitlines()
-            kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= start]
-            write_text(self._path, "".join(line + "\n" for line in kept))
+        if exists(self._path):
+            _keep_to(self._path, start)
         self._tensorboard = folder / "tensorboard"
         with writable(self._tensorboard):
             self._events = Events(self._tensorboard, start + 1 if start else None)
@@ -68,6 +67,18 @@ class MetricsLog:
     def close(self) -> None:
         """Close the events; `flush` says whether all could be written."""
         self._events.close()
+
+
+def _keep_to(path: Path, step: int) -> None:
+    """Let only the whole lines up to a step stay. Raises UnwritableError, and RunError for what is not a file."""
+    with writable(path):
+        if not path.is_file():
+            raise RunError(f"{path} is not a file: remove it, and resume again")
+        with replacing(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
+            while line := lines.readline(LONGEST_LINE):
+                found = _step_of(line.decode("utf-8", "replace"))
+                if found is not None and found <= step:
+                    kept.write(line.rstrip(b"\r\n") + b"\n")
 
 
 def _step_of(line: str) -> int | None:

@@ -15,11 +15,13 @@ from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, hold_back, 
 from tunit.data.left_out import LeftOut
 from tunit.data.sources import Found, PictureSource
 from tunit.errors import DataError
+from tunit.reading import UnreadableError, read_text
 
 COORDINATES = "animalface_coordinates.txt"  # lines of: image x1 y1 x2 y2
 CLASSES = 149
 TEN = (11, 43, 56, 74, 89, 128, 130, 138, 140, 141)
 _HELD_OUT = 50  # of each class
+LARGEST_TABLE = 1 << 28  # bytes of the file of coordinates; the published one has 6 MB
 
 
 def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) -> Found:
@@ -72,9 +74,9 @@ def _coordinates_beside(source: Path) -> Path | None:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        return read_text(path, LARGEST_TABLE, "surrogateescape")
+    except UnreadableError as error:
+        raise DataError(f"{path} cannot be read ({error}): check it and its permissions") from None
 
 
 def _cut_out(

@@ -8,6 +8,7 @@ from tunit.data.layouts.layout import Part
 from tunit.data.layouts.registry import LAYOUTS
 from tunit.errors import ConfigError
 from tunit.paths import home
+from tunit.reading import MEBIBYTE, UnreadableError, read_text
 
 NONE = "none"
 
@@ -94,8 +95,8 @@ def _class_names(classes: str) -> tuple[str, ...]:
     text = classes
     if classes.lower().endswith(".txt"):
         try:
-            text = home(classes).read_text("utf-8-sig").replace("\n", ",")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(home(classes), MEBIBYTE).removeprefix("\ufeff").replace("\n", ",")
+        except UnreadableError as error:
             raise ConfigError(
                 f"classes is {classes}, which cannot be read ({error}): give a text file"
             ) from None
