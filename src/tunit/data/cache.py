@@ -101,7 +101,7 @@ def hash_of(pixels: NDArray[np.uint8]) -> str:
 
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
-    """Raises DataError where pictures are not those whose hashes the index has: about a second for each gigabyte."""
+    """Raises DataError where pictures are not those whose hashes the index has."""
     damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
     if damaged:
         raise DataError(
