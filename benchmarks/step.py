@@ -43,7 +43,7 @@ from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
 from tunit.training.compiled import compile_parts
-from tunit.training.processes import meeting_of
+from tunit.training.processes import process_group
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.state import new_state
 
@@ -281,7 +281,7 @@ def seconds_of_one(rank: int, number: int, folder: str, base: dict[str, Any], re
     with contextlib.ExitStack() as stack:
         if number > 1:
             stack.enter_context(
-                meeting_of(rank, number, Path(folder) / "meeting", torch.device(base["device"]))
+                process_group(rank, number, Path(folder) / "rendezvous", torch.device(base["device"]))
             )
         bench = Bench(resolve_machine(Config().with_overrides(base)))
         bench.ours(JOINT)

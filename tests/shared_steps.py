@@ -14,7 +14,7 @@ from tunit.methods.method import Phase
 from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import state_tensors
 from tunit.training.memory import try_step
-from tunit.training.processes import meeting_of
+from tunit.training.processes import process_group
 from tunit.training.state import new_state
 
 BATCH = 6
@@ -38,7 +38,7 @@ def three_steps(name):
     state, losses = random_state(config), {}
     for i in range(3):
         batch, permutation = random_batch(i, list(y))
-        phase = Phase(joint=i > 0, generator_average_follows=True, penalise=i % config.losses.r1_every == 0)
+        phase = Phase(joint=i > 0, average_generator=True, penalise=i % config.losses.r1_every == 0)
         terms = tunit_step(state, batch, permutation, phase, config)
         losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
     return state_tensors(state) | losses
@@ -68,7 +68,7 @@ def chosen_head():
 def share_the_steps(rank, number, folder):
     """One of `number` processes: writes what it has at the end of each case."""
     torch.set_num_threads(1)
-    with meeting_of(rank, number, Path(folder) / "meeting", torch.device("cpu")):
+    with process_group(rank, number, Path(folder) / "rendezvous", torch.device("cpu")):
         found = {name: three_steps(name) for name in CASES} | {"chosen head": chosen_head()}
         if rank == 0:  # what one of them tries does not wait for the others
             try_step(config_of(), torch.device("cpu"), 2)

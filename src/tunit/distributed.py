@@ -1,10 +1,10 @@
-"""Several processes that train together, each with its share of every batch: who they are, what they exchange.
+"""The process group: what the processes that train together exchange, and what each does with its part of a batch.
 
-A step of n processes is the step of one with the whole batch. What a loss needs of all pictures is gathered, or
-added up, here; every process then computes the whole loss, but has a graph of its own pictures alone, so that the
-gradients of all processes add up to that of the whole batch. Where there is one process, all of this does nothing.
+A step of n processes computes what one process would with the whole batch. Logits, styles and statistics are gathered
+or summed here, so every process computes the whole loss; its graph holds only its own pictures, so the gradients
+summed over all processes are those of the whole batch. With one process, every function here returns its input.
 
-`torch.distributed` knows the processes; training.processes begins and ends them.
+training.processes starts and ends the processes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,60 +16,63 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
 
-_is_alone = False
+_without_group = False
 
 
 def world_size() -> int:
-    """How many processes train together."""
-    joined = not _is_alone and dist.is_available() and dist.is_initialized()
+    """The number of processes that train together."""
+    joined = not _without_group and dist.is_available() and dist.is_initialized()
     return dist.get_world_size() if joined else 1
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Inside, this process takes no notice of the others: what it tries by itself would wait for them for ever."""
-    global _is_alone
-    before, _is_alone = _is_alone, True
+def without_process_group() -> Iterator[None]:
+    """Inside the block this process acts as if it were the only one.
+
+    For work that only some ranks do: a collective operation in it would wait for the other ranks for ever.
+    """
+    global _without_group
+    before, _without_group = _without_group, True
     try:
         yield
     finally:
-        _is_alone = before
+        _without_group = before
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes, and speaks."""
+def is_rank_zero() -> bool:
+    """Whether this is rank 0, the only process that writes files and prints."""
     return rank() == 0
 
 
-def share_of(size: int) -> slice:
-    """The rows of this process in a batch of `size`, a multiple of `world_size`; those of the next rank follow."""
+def rows_of_rank(size: int) -> slice:
+    """The rows of this rank in a batch of `size`, a multiple of `world_size`. Ranks take consecutive rows."""
     each = size // world_size()
     return slice(rank() * each, (rank() + 1) * each)
 
 
-def all_gather(rows: Tensor, *, alike: bool = True) -> Tensor:
-    """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks.
+def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
+    """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks. Differentiable.
 
-    alike: every process goes on to compute the same with them, so that each keeps the gradient of its own rows. Else
-    each goes on with its own part of the batch, and the gradients of all add up.
+    same_loss: every rank computes the same loss from the gathered rows, so the gradient of this rank's rows is
+    complete here. If False, ranks compute different losses, and the gradients are summed over all ranks.
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _AllGather.apply(rows, alike)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _AllGather.apply(rows, same_loss)  # type: ignore[no-untyped-call]
     return gathered
 
 
 class _AllGather(Function):
-    """(rows, alike) to the rows of all."""
+    """`all_gather` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, alike: bool) -> Tensor:
-        ctx.alike = alike
+    def forward(ctx: Any, rows: Tensor, same_loss: bool) -> Tensor:
+        ctx.same_loss = same_loss
         gathered = [
             torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())
         ]
@@ -78,12 +81,12 @@ class _AllGather(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient if ctx.alike else all_reduce(gradient)
-        return total[share_of(len(total))], None
+        total = gradient if ctx.same_loss else all_reduce(gradient)
+        return total[rows_of_rank(len(total))], None
 
 
 def all_reduce(x: Tensor) -> Tensor:
-    """The sum of all processes' x; it has no gradient."""
+    """The sum of x over all processes, without a gradient."""
     if world_size() == 1:
         return x
     total = x.detach().clone(memory_format=torch.contiguous_format)
@@ -92,7 +95,7 @@ def all_reduce(x: Tensor) -> Tensor:
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Let every process have the sum of all processes' gradients, in one exchange."""
+    """Replace every gradient by its sum over all processes, with one all-reduce of all gradients as one vector."""
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -102,10 +105,10 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def as_first(number: int) -> int:
-    """The number that the first process has."""
+def broadcast_from_rank_zero(number: int) -> int:
+    """The number that rank 0 has."""
     if world_size() == 1:
         return number
-    value = torch.tensor([number])  # on the host, where nothing waits for a device
+    value = torch.tensor([number])  # on the CPU, so that no GPU has to be waited for
     dist.broadcast(value, src=0)
     return int(value)

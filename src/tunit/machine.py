@@ -1,4 +1,4 @@
-"""The machine that the networks run on: its devices, precisions and memory; its cores: data/workers.py."""
+"""Devices, precision and memory of this machine. For its cores see data/workers.py."""
 
 import ctypes
 import platform
@@ -9,21 +9,22 @@ import torch
 
 from tunit.errors import ConfigError
 
-# Names of glibc's settings, from malloc.h.
+# Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# Of convolutions and matrices, by name.
+# The dtypes of convolutions and matrix products, by name.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-UNKNOWN = 2**32  # bytes that are assumed where the system does not say
+UNKNOWN = 2**32  # bytes of free memory assumed where the system does not report it
 PICTURES_SHARE = (
-    0.25  # of the free memory that pictures may fill; networks and their activations need the rest
+    0.25  # share of the free memory that pictures may use; networks and activations need the rest
 )
 
 
 def choose_device(name: str) -> torch.device:
     """The torch device of `auto`, `cpu`, `cuda`, `cuda:N`, or another kind that PyTorch knows, as `mps` and `xpu`.
 
-    Raises ConfigError where it is not there. Kinds beyond cpu and cuda are checked when a training starts.
+    Raises ConfigError where it is not there. Devices other than cpu and cuda are checked by a small step when
+    training starts.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,9 +79,9 @@ def check_threads(number: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, which it would return to the system and fetch anew in each step.
+    """Make glibc keep freed memory for reuse instead of returning it to the system in every step.
 
-    A step on a CPU takes about 5 % less for it. Without effect where the C library is not glibc.
+    A step on a CPU takes about 5 % less time. Does nothing with another C library.
     """
     if platform.system() != "Linux":  # elsewhere there is no glibc
         return
@@ -91,7 +92,7 @@ def keep_freed_memory() -> None:
 
 
 def available_bytes() -> int:
-    """The memory that this machine has to give, as far as the system says."""
+    """The available memory of this machine in bytes; UNKNOWN where the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -100,7 +101,7 @@ def available_bytes() -> int:
 
 
 def room_for_pictures(device: torch.device) -> int:
-    """The bytes of pictures that may stay on `device`."""
+    """The bytes of pictures that may be kept on `device`."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     return int(PICTURES_SHARE * free)
 
@@ -113,10 +114,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile next to nothing, to learn now whether it can be done. Raises ConfigError."""
+    """Compile a tiny function, to learn early whether torch.compile works. Raises ConfigError if it does not."""
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # whatever is missing, it is the compiler that does not work
+    except Exception as error:  # a missing compiler shows up as many kinds of error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"torch.compile does not work here ({reason}): install a C++ compiler, or leave out --compile"

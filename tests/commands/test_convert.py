@@ -109,7 +109,7 @@ def test_training_goes_on(tmp_path, released, content):
     batch = make_batch(x, x_plus, torch.full((4,), -1))
     phase = phase_at(state.step, config)
     assert phase.joint
-    assert phase.generator_average_follows
+    assert phase.average_generator
     terms = tunit_step(state, batch, torch.randperm(4), phase, config)
     assert all(torch.isfinite(v) for v in terms.values())
     assert state.step == 70_001

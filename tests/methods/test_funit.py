@@ -161,7 +161,7 @@ class SlowTraining:
             "generator/feature_matching": matching,
         }
         for bar, live in ((self.E_bar, self.E), (self.G_bar, self.G)):
-            decay = self.decay if phase.generator_average_follows else 0
+            decay = self.decay if phase.average_generator else 0
             for mine, theirs in zip(bar.parameters(), live.parameters(), strict=True):
                 mine.data = decay * mine.data + (1 - decay) * theirs.data
         return {name: term.item() for name, term in terms.items()}

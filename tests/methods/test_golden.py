@@ -96,7 +96,7 @@ def test_two_training_steps(mode):
             y if mode == "supervised" else torch.full_like(y, -1),
         )
         permutation = torch.from_numpy(rng_of(f"perm{i}").permutation(8))
-        phase = Phase(joint=joint, generator_average_follows=joint, penalise=True)
+        phase = Phase(joint=joint, average_generator=joint, penalise=True)
         terms = tunit_step(state, batch, permutation, phase, config)
         queues = {k: list(v) for k, v in NAMES.items()}
         for name, theirs in expected:

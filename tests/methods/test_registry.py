@@ -83,7 +83,7 @@ def test_one_file_adds_a_method_that_the_command_line_trains_and_translates_with
     ("flag", "value", "sentence"),
     [
         ("--micro-batch", "2", "micro_batch is 2, but method 'autoencoder' takes a batch at once"),
-        ("--processes", "2", "processes is 2, but method 'autoencoder' trains in one"),
+        ("--processes", "2", "processes is 2, but method 'autoencoder' supports only one"),
         ("--compile", "true", "compile is true, but method 'autoencoder' has nothing to compile"),
         ("--checkpoint-activations", "1", "but method 'autoencoder' cannot compute its activations again"),
         ("--guide-only-until", "3", "nothing trains alone in method 'autoencoder'"),

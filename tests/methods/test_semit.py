@@ -185,7 +185,7 @@ class SlowTraining:
             (own - self.own.compatibility_weight * (first * soft.log()).sum()).backward()
             self.labels[picture] = (first, logits - self.own.soft_label_rate * leaf.grad)
         for bar, live in ((self.E_bar, self.E), (self.G_bar, self.G)):
-            decay = self.o.average_decay if phase.generator_average_follows else 0
+            decay = self.o.average_decay if phase.average_generator else 0
             for mine, theirs in zip(bar.parameters(), live.parameters(), strict=True):
                 mine.data = decay * mine.data + (1 - decay) * theirs.data
         return {name: term.item() for name, term in terms.items()}
@@ -339,7 +339,7 @@ def test_alone_only_the_class_encoder_learns() -> None:
     state = random_state(config_of())
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
     batch, permutation = random_batch(0, *STEPS[0])
-    phase = Phase(joint=False, generator_average_follows=False, penalise=True)
+    phase = Phase(joint=False, average_generator=False, penalise=True)
     terms = semit_step(state, batch, permutation, phase, config_of())
     assert all(name.startswith("guide/") for name in terms)
     for name in ("generator", "discriminator"):
@@ -362,7 +362,7 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
         values = semit.networks.named()[name].state_dict()
         renamed = {key.replace("high_to_high.", ""): value.clone() for key, value in values.items()}
         network.load_state_dict({key: renamed[key] for key in network.state_dict()})
-    phase = Phase(joint=True, generator_average_follows=True, penalise=True)
+    phase = Phase(joint=True, average_generator=True, penalise=True)
     for i in range(2):
         batch, permutation = random_batch(i, [1, 2, 0, 2], [0, 1, 2, 3])
         ours = semit_step(semit, batch, permutation, phase, config)

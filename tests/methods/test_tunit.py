@@ -179,7 +179,7 @@ class SlowTraining:
         self.queue = (self.queue + list(keys))[-len(self.queue) :]
         self.average(self.E_bar, self.E, self.decay)
         if phase.joint:
-            self.average(self.G_bar, self.G, self.decay if phase.generator_average_follows else 0)
+            self.average(self.G_bar, self.G, self.decay if phase.average_generator else 0)
         return {name: term.item() for name, term in terms.items()}
 
     @staticmethod
@@ -344,7 +344,7 @@ def step_in(precision: str, y: tuple[int, ...], **overrides: Any) -> tuple[Train
     config = config_of(**{"temperature": 0.07, "precision": precision, **overrides})
     state = random_state(config, torch.float32)
     batch, permutation = random_batch(0, list(y), torch.float32)
-    phase = Phase(joint=True, generator_average_follows=True, penalise=True)
+    phase = Phase(joint=True, average_generator=True, penalise=True)
     terms = tunit_step(state, batch, permutation, phase, config)
     return state, {name: term.item() for name, term in terms.items()}
 
@@ -401,7 +401,7 @@ def test_heads_and_losses_of_e_are_float32_in_both_directions() -> None:
     state = random_state(config, torch.float32)
     batch, permutation = random_batch(0, list(MIXED), torch.float32)
     with MatrixProducts() as products:
-        phase = Phase(joint=False, generator_average_follows=False, penalise=False)
+        phase = Phase(joint=False, average_generator=False, penalise=False)
         tunit_step(state, batch, permutation, phase, config)
     # Three passes with three heads, two informations, one contrast, and their backward passes.
     assert len(products.types) > 9 + 3
@@ -427,6 +427,6 @@ def test_bfloat16_uses_the_weights_of_the_moment() -> None:
     state.networks.guide.trunk[0].register_forward_hook(check("guide"))
     state.networks.discriminator.stem.register_forward_hook(check("discriminator"))
     batch, permutation = random_batch(0, [-1] * 4, torch.float32)
-    phase = Phase(joint=True, generator_average_follows=True, penalise=True)
+    phase = Phase(joint=True, average_generator=True, penalise=True)
     tunit_step(state, batch, permutation, phase, config)
     assert errors == {"guide": [0, 0, 0, 0], "discriminator": [0, 0]}

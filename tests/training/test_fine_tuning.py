@@ -9,7 +9,7 @@ from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
-from tunit.training.fine_tuning import like, write_beginning
+from tunit.training.fine_tuning import config_like, write_beginning
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 
@@ -55,16 +55,16 @@ def test_with_another_number_of_domains_the_heads_alone_start_anew(tmp_path, ori
 
 
 def test_what_is_not_said_is_as_in_that_run_and_what_cannot_differ_is_named(origin):
-    config = like(tiny_config("default", guide_width=64, fit="pad", domains=9), origin, {"domains"})
+    config = config_like(tiny_config("default", guide_width=64, fit="pad", domains=9), origin, {"domains"})
     assert config.networks.guide_width == TINY["guide_width"]
     assert config.networks.domains == 9
     assert config.data.fit == "stretch"  # of the origin's preset
     with pytest.raises(
-        ConfigError, match=r"networks of image_size 32, guide_width 4, which do not fit 64, 8: take"
+        ConfigError, match=r"networks with image_size 32, guide_width 4, but this run asks for 64, 8: leave"
     ):
-        like(tiny_config(guide_width=8, image_size=64), origin, {"guide_width", "image_size"})
+        config_like(tiny_config(guide_width=8, image_size=64), origin, {"guide_width", "image_size"})
     with pytest.raises(RunError, match="not the folder of a run"):
-        like(tiny_config(), origin / "nowhere", set())
+        config_like(tiny_config(), origin / "nowhere", set())
 
 
 def test_the_command_trains_on_from_there(tmp_path, origin, capsys):
@@ -81,6 +81,6 @@ def test_the_command_trains_on_from_there(tmp_path, origin, capsys):
     assert [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [2]
     words[5] = str(tmp_path / "other")
     assert main([*words, *flags(guide_width=8)]) == 2
-    assert "networks of guide_width 4, which do not fit 8" in capsys.readouterr().err
+    assert "networks with guide_width 4, but this run asks for 8" in capsys.readouterr().err
     assert main(["train", str(new), "--resume", str(run.path), "--from", str(origin)]) == 2
     assert "--from" in capsys.readouterr().err

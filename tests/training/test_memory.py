@@ -116,7 +116,7 @@ def trained(config, again):
             state,
             make_batch(x, x.flip(3), torch.full((4,), -1)),
             torch.tensor([2, 3, 1, 0]),
-            Phase(joint=True, generator_average_follows=True, penalise=True),
+            Phase(joint=True, average_generator=True, penalise=True),
             config,
         )
     return state

@@ -161,7 +161,9 @@ def test_what_a_killed_start_leaves_is_in_nobodys_way(tmp_path, pictures, kill, 
 
 def test_resuming_what_never_began_is_a_sentence(tmp_path):
     killed_while_packing(tmp_path / "run")
-    with pytest.raises(RunError, match="stopped before it began: give the command that began it again"):
+    with pytest.raises(
+        RunError, match="stopped before its first step: run the command that started it again"
+    ):
         resume_run(tmp_path / "run", quiet=True)
 
 
@@ -219,7 +221,7 @@ def test_where_nothing_can_be_locked_that_is_said(tmp_path, monkeypatch, capsys)
     with owning(RunFolder(tmp_path / "run")):
         pass
     assert (
-        "keeps no locks (No locks available): see that no other process trains in it"
+        "does not support locks (No locks available): make sure that no other process trains in it"
         in capsys.readouterr().err
     )
 

@@ -1,4 +1,4 @@
-"""Several processes that train together: the same steps as one takes, and ends that leave nothing behind."""
+"""Several processes that train together take the same steps as one, and leave no process behind."""
 
 import json
 import multiprocessing
@@ -37,7 +37,7 @@ def shared(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_their_steps_are_those_of_one_process_with_the_whole_batch(shared, name):
+def test_steps_of_several_processes_equal_those_of_one_with_the_whole_batch(shared, name):
     expected = three_steps(name)
     for tensors in (each[name] for each in shared):
         assert tensors.keys() == expected.keys()
@@ -46,7 +46,7 @@ def test_their_steps_are_those_of_one_process_with_the_whole_batch(shared, name)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_all_have_the_same_to_the_last_bit(shared, name):
+def test_all_ranks_have_the_same_weights_to_the_last_bit(shared, name):
     first, *others = (each[name] for each in shared)
     for other in others:
         for key, value in first.items():
@@ -76,8 +76,8 @@ def test_a_run_of_two_goes_through_every_phase_and_writes_once(tmp_path):
     assert not multiprocessing.active_children()
 
 
-def test_a_stop_is_one_of_all_and_the_run_goes_on_exactly(tmp_path):
-    """SIGTERM to the first; then one half of the run by other processes than the other."""
+def test_all_processes_stop_after_the_same_step_and_the_run_resumes_exactly(tmp_path):
+    """SIGTERM to rank 0; then new processes take the rest of the steps."""
     pictures = write_pictures(tmp_path / "pictures")
     steps = {
         "steps": 400,
@@ -115,14 +115,14 @@ def test_a_stop_is_one_of_all_and_the_run_goes_on_exactly(tmp_path):
         assert torch.equal(latest(tmp_path / "run")[0][name], tensor), name
 
 
-def test_their_number_may_change_when_a_run_resumes(tmp_path):
+def test_the_number_of_processes_may_change_when_a_run_resumes(tmp_path):
     pictures = write_pictures(tmp_path / "pictures")
     start_run(pictures, tmp_path / "run", tiny_config(processes=2, steps=5), quiet=True)
     state = resume_run(tmp_path / "run", overrides={"processes": "1", "steps": "7"}, quiet=True)
     assert state.step == 7
 
 
-def test_one_that_dies_ends_all_with_one_sentence(tmp_path):
+def test_a_worker_that_dies_ends_the_training_with_one_sentence(tmp_path):
     pictures = write_pictures(tmp_path / "pictures")
     killed = []
 
@@ -146,15 +146,17 @@ def test_one_that_dies_ends_all_with_one_sentence(tmp_path):
     assert latest(tmp_path / "run")[1] == 5
 
 
-def test_where_an_exchange_waits_for_ever_the_first_is_ended(monkeypatch, capfd, tmp_path):
+def test_rank_zero_exits_when_a_worker_has_failed(monkeypatch, capfd, tmp_path):
     ended = []
     process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
     process.start()
     process.join()
-    monkeypatch.setattr(processes, "SECONDS_TO_NOTICE", 0.1)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.1)
     monkeypatch.setattr(processes.os, "_exit", lambda code: ended.append(code) or sys.exit(code))
     with pytest.raises(SystemExit):
-        processes.watch([process], processes.RunFolder(tmp_path), processes.threading.Event())
+        processes.exit_when_worker_fails(
+            [process], processes.RunFolder(tmp_path), processes.threading.Event()
+        )
     assert ended == [2]
     assert "process 2 of 2 ended early (exit code 3)" in capfd.readouterr().err
 
@@ -162,28 +164,31 @@ def test_where_an_exchange_waits_for_ever_the_first_is_ended(monkeypatch, capfd,
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ({"batch_size": 5}, "batch_size is 5, which 2 processes cannot share evenly: take a multiple of 2"),
+        (
+            {"batch_size": 5},
+            "batch_size is 5, which 2 processes cannot share evenly: set --batch-size to a multiple of 2",
+        ),
         ({"guide_only_batch_size": 7}, "guide_only_batch_size is 7"),
-        ({"compile": 1}, "leave out --compile"),
-        ({"method": "funit"}, "method 'funit' trains in one"),
+        ({"compile": 1}, "set --compile false, or --processes 1"),
+        ({"method": "funit"}, "method 'funit' supports only one"),
         ({"device": "cuda"}, "torch sees 0 GPUs"),
     ],
 )
-def test_what_cannot_be_shared_is_refused(overrides, sentence, monkeypatch):
+def test_configs_that_several_processes_cannot_train_are_refused(overrides, sentence, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=sentence):
         check_processes(tiny_config(processes=2, **overrides))
     check_processes(tiny_config(**overrides))
 
 
-def test_none_asked_for_is_one_per_gpu(monkeypatch):
+def test_processes_0_means_one_per_gpu(monkeypatch):
     assert resolve_machine(tiny_config(processes=0)).run.processes == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     config = tiny_config(processes=0, device="cuda", precision="float32")
     assert resolve_machine(config).run.processes == 3
 
 
-def test_each_draws_its_part_of_the_same_batch(monkeypatch):
+def test_each_rank_draws_its_part_of_the_same_batch(monkeypatch):
     images = torch.randint(0, 256, (12, 32, 32, 3), dtype=torch.uint8).numpy()
     labels = torch.arange(12).numpy()
     batches = Batches(images, labels, tiny_config().augment, seed=0, device=torch.device("cpu"))

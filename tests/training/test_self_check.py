@@ -26,7 +26,7 @@ def test_a_device_that_computes_otherwise_is_refused_by_name(name, spoilt):
     right = {"the gradient of generator": torch.ones(5), "generator/reconstruction": torch.tensor(0.3)}
     wrong = right | {name: spoilt(right[name])}
     device = torch.device("meta")
-    with pytest.raises(ConfigError, match=f"device meta computes {name} otherwise"):
+    with pytest.raises(ConfigError, match=f"device meta computes {name} differently"):
         check_device(device, lambda where: wrong if where == device else right)
 
 

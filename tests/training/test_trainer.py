@@ -116,7 +116,7 @@ def test_a_higher_batch_than_pictures_is_refused_but_one_domain_works(tmp_path):
 def test_the_schedule_has_its_phases_where_the_method_says():
     config = read_config("paper").resolved_schedule()
     assert [phase_at(s, config).joint for s in (0, 64_999, 65_000)] == [False, False, True]
-    assert [phase_at(s, config).generator_average_follows for s in (65_999, 66_000)] == [False, True]
+    assert [phase_at(s, config).average_generator for s in (65_999, 66_000)] == [False, True]
     few = config.with_overrides({"labelled_ratio": 0.25, "labelled_only_until": 20})
     streams = [stream_at(s, few) for s in range(20, 420)]
     assert {stream_at(s, few) for s in range(20)} == {"labelled"}
@@ -129,7 +129,7 @@ def test_that_steps_are_slow_without_a_compiler_is_said_once(tmp_path, monkeypat
     pictures = write_pictures(tmp_path / "pictures")
     monkeypatch.setattr(native, "_library", lambda: None)
     start_run(pictures, tmp_path / "run", tiny_config(steps=2))
-    assert capsys.readouterr().err.count("compiled code is not there") == 1
+    assert capsys.readouterr().err.count("without its compiled code") == 1
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.data.layouts import layout_config
-    from tunit.data.layouts.choose import said
+    from tunit.data.layouts.choose import explicit_settings
     from tunit.data.pack import PackedPictures, dark_set, summarise_left_out
-    from tunit.training.fine_tuning import like
+    from tunit.training.fine_tuning import config_like
     from tunit.training.interrupt import Interrupted
     from tunit.training.launch import resume_run, start_run
 
@@ -123,7 +123,11 @@ def run(args: argparse.Namespace) -> int:
                     raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
                 config = layout_config(args.preset or "default", settings_of(args))
                 if args.start_from:
-                    config = like(config, args.start_from, said(args.preset or "default", settings_of(args)))
+                    config = config_like(
+                        config,
+                        args.start_from,
+                        explicit_settings(args.preset or "default", settings_of(args)),
+                    )
                 state = start_run(
                     args.source,
                     args.out,

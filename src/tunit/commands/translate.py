@@ -226,7 +226,7 @@ def _translate(
     """Write every result as soon as it is there; returns how many sources were translated."""
     from tunit.data.decode import PictureError
     from tunit.data.left_out import LeftOut
-    from tunit.data.overlap import in_order
+    from tunit.data.overlap import map_in_threads
     from tunit.data.sources import PictureSource
     from tunit.translation.outputs import holds_transparency, write_picture
     from tunit.translation.pictures import leave_out
@@ -247,7 +247,7 @@ def _translate(
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
         # Saving takes its time, which the networks need not wait for.
-        with closing(in_order(write, redraw(sources, report=report), ahead=SAVED_BEHIND)) as outcomes:
+        with closing(map_in_threads(write, redraw(sources, report=report), ahead=SAVED_BEHIND)) as outcomes:
             for problem in outcomes:
                 if problem is None:
                     written += 1

@@ -16,7 +16,7 @@ from torch import Tensor
 from tunit.config import AugmentConfig
 from tunit.data.augment import to_float, two_views
 from tunit.data.randomness import numpy_generator, torch_generator
-from tunit.distributed import share_of
+from tunit.distributed import rows_of_rank
 from tunit.errors import DataError
 from tunit.machine import room_for_pictures
 
@@ -44,7 +44,7 @@ def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None
     each keeps its share of the pictures.
     """
     index = None if index is None else index.to(x.device)
-    own = share_of(len(x))
+    own = rows_of_rank(len(x))
     return Batch(x[own], x_plus[own], y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
 

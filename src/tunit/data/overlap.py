@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 MOST_THREADS = 8  # a disk and Python's own lock keep no more of them busy
 
 
-def in_order(
+def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int | None = None
 ) -> Generator[Result, None, None]:
     """`work` of every item, in the order of the items, up to `ahead` of them before they are asked for.

@@ -19,7 +19,7 @@ from tunit.data.decode import PictureError
 from tunit.data.found import reading_order
 from tunit.data.layouts import find_layout
 from tunit.data.left_out import LeftOut, summarise_left_out
-from tunit.data.overlap import in_order
+from tunit.data.overlap import map_in_threads
 from tunit.data.pack_settings import PackSettings
 from tunit.data.sources import Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
 from tunit.data.squares import fitted
@@ -238,7 +238,9 @@ def _decode_all(
     left_out: list[LeftOut] = []
     # In the order in which the source is read fastest.
     slots = reading_order(found.pictures)
-    with contextlib.closing(in_order(pack_one, slots, ahead=_AHEAD * workers, threads=workers)) as outcomes:
+    with contextlib.closing(
+        map_in_threads(pack_one, slots, ahead=_AHEAD * workers, threads=workers)
+    ) as outcomes:
         for done, (slot, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, LeftOut):
                 left_out.append(outcome)

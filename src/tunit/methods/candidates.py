@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tunit.data.batches import Batches
 from tunit.data.randomness import Draws
-from tunit.distributed import as_first
+from tunit.distributed import broadcast_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
@@ -36,7 +36,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     guide.train(was_training)
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
     information = torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
-    best = as_first(int(information.argmax()))
+    best = broadcast_from_rank_zero(int(information.argmax()))
     if best:
         _swap(state, best - 1)
     return information

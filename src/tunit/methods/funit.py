@@ -62,7 +62,7 @@ def funit_step(
 
 def follow_both(networks: Networks, phase: Phase, config: Config) -> None:
     """The averages of G and of the class encoder, by which it is fed: so both start together."""
-    decay = config.optimisers.average_decay if phase.generator_average_follows else 0.0
+    decay = config.optimisers.average_decay if phase.average_generator else 0.0
     follow(networks.guide_average, networks.guide, decay)
     follow(networks.generator_average, networks.generator, decay)
 

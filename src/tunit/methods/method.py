@@ -1,4 +1,4 @@
-"""What a method is, in one record: all that the rest of tunit asks of it."""
+"""A method as one record: everything that the rest of tunit needs to know about it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,16 +30,16 @@ class Phase:
     """What one step does, as the schedule says."""
 
     joint: bool  # G and D train too
-    generator_average_follows: bool  # else the average of G is G itself
-    penalise: bool  # this step computes R1
+    average_generator: bool  # update the EMA of G; if False, it is a copy of G
+    penalise: bool  # this step computes the R1 penalty
 
 
-# (state, batch, permutation, phase, config) to the unweighted losses by name, on the device; updates the state.
-# permutation: (B,) int64; x[permutation] are the references.
+# One training step: (state, batch, permutation, phase, config) -> unweighted losses by name, on the device. Updates
+# state. permutation: (B,) int64; x[permutation] are the references.
 Step = Callable[[TrainingState, Batch, Tensor, Phase, Config], Terms]
-# (state, batches, config), once, before the first step of a run.
+# Called once, before the first step of a run: (state, batches, config).
 Begin = Callable[[TrainingState, Batches, Config], None]
-# (state, batches, pictures, config), before or after each step; state.step is that of the step to come.
+# Called before or after each step: (state, batches, pictures, config). state.step is the number of the next step.
 Between = Callable[[TrainingState, Batches, PackedPictures, Config], None]
 
 
@@ -48,7 +48,7 @@ class Method:
     """A way to train E, G and D: its networks, its optimisers, its step, and what it needs and can do.
 
     A new method is one file that makes such a record and hands it to `tunit.methods.registry.register`
-    (docs/methods.md). What is left out here the method does not need, or cannot do.
+    (docs/methods.md). A field left at its default is something that the method does not need or does not support.
     """
 
     name: str
@@ -58,21 +58,22 @@ class Method:
     optimisers: Callable[[Networks, Config], Optimisers]
     step: Step
 
-    settings: dict[str, type] = field(default_factory=dict)  # its own sections of the config, by name
-    network_settings: tuple[str, ...] = ()  # of these, the ones that shapes of weights depend on
+    settings: dict[str, type] = field(default_factory=dict)  # the method's own config sections, by name
+    network_settings: tuple[str, ...] = ()  # those of its settings that the shapes of weights depend on
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
-    finds_domains: bool = True  # else E is told them, and its own answer means nothing
-    micro_batches: bool = False  # the step may take G's and D's part of a batch in several turns
+    finds_domains: bool = True  # False: the domains are the given labels, and E's logits mean nothing
+    micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
-    in_release: bool = False  # checkpoints of the authors' release have a place for its networks
+    in_release: bool = False  # `tunit convert` can write its networks as a checkpoint of the authors' release
 
     # The modules that torch.compile makes faster. D is never among them: R1 differentiates its gradient.
     compiled_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
-    # The modules whose activations may be computed again instead of kept, each by itself.
+    # The modules to which activation checkpointing is applied, one by one.
     recomputed_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
 
-    own_state: Callable[[int, Config, torch.device], OwnState] | None = None  # of so many pictures
+    # From the number of pictures, the config and the device.
+    own_state: Callable[[int, Config, torch.device], OwnState] | None = None
     begin: Begin | None = None
     before_step: Between | None = None
     after_step: Between | None = None

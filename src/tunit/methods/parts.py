@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import LossConfig
-from tunit.distributed import all_gather, all_reduce, share_of, world_size
+from tunit.distributed import all_gather, all_reduce, rows_of_rank, world_size
 from tunit.methods.losses import Terms, full_precision
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import Guidance, GuidingNetwork
@@ -95,7 +95,7 @@ class Translations:
         """
         self._generator, self._style = generator, style
         self._s = style.detach().requires_grad_()
-        size, first = micro_batch or len(x), share_of(len(y)).start
+        size, first = micro_batch or len(x), rows_of_rank(len(y)).start
         self.parts = [
             Part(some, y, self._s, permutation, first + i * size)
             for i, some in enumerate(torch.split(x, size))

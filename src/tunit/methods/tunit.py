@@ -94,9 +94,7 @@ def follow_networks(networks: Networks, phase: Phase, config: Config) -> None:
     decay = config.optimisers.average_decay
     follow(networks.guide_average, networks.guide, decay)
     if phase.joint:
-        follow(
-            networks.generator_average, networks.generator, decay if phase.generator_average_follows else 0.0
-        )
+        follow(networks.generator_average, networks.generator, decay if phase.average_generator else 0.0)
 
 
 # ---- the losses of the step ----

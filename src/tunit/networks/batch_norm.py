@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, also where several processes share it.
+"""Batch normalisation over the whole batch, also when several processes share the batch.
 
 References:
     [1] Ioffe, Szegedy. Batch normalization, ICML 2015.
@@ -11,7 +11,7 @@ from tunit.distributed import all_gather, world_size
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm [1] as PyTorch's; in training its statistics are those of all processes' pictures."""
+    """Batch norm [1] as PyTorch's; in training, its statistics are taken over the pictures of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same, each channel normalised over all B * H * W of the whole batch."""
@@ -19,7 +19,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         high = x.to(torch.promote_types(x.dtype, torch.float32))
         own = torch.stack([high.mean((0, 2, 3)), high.var((0, 2, 3), correction=0)])
-        means, variances = all_gather(own[None], alike=False).unbind(1)  # (world size, C) each
+        means, variances = all_gather(own[None], same_loss=False).unbind(1)  # (world size, C) each
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         centred = high - mean[:, None, None]
@@ -29,7 +29,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _note(self, mean: Tensor, variance: Tensor, values: int) -> None:
-        """Let the running statistics follow; values: how many of a channel these are of."""
+        """Update the running statistics. values: how many per channel mean and variance are taken over."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -16,7 +16,7 @@ from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_tensor
 from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
-MOST_STEPS = 2**40  # numbers beyond are streams beside the steps
+MOST_STEPS = 2**40  # larger counters are for random draws outside of training steps
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
@@ -45,9 +45,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
-    """Fill `state` from the newest checkpoint that is whole and fits; returns its path and a warning per other one.
+    """Fill `state` from the newest checkpoint that is undamaged and fits.
 
-    Raises RunError where there is none to go on from.
+    Returns its path, and a warning for each one skipped.
+    Raises RunError where no checkpoint can be used.
     """
     warnings: list[str] = []
     for path in reversed(checkpoints(folder)):
@@ -71,7 +72,7 @@ def _check(state: TrainingState, about: Record, found: Kinds) -> None:
     cursors = about.record("cursors")
     for stream in cursors.values:
         cursors.whole(stream)
-    if "tensors" in about.values:  # of versions that say it
+    if "tensors" in about.values:  # not written by earlier versions
         about.whole("tensors", len(found), len(found))
     check_kinds(found, _expected(state, found.keys()))
 
@@ -79,8 +80,8 @@ def _check(state: TrainingState, about: Record, found: Kinds) -> None:
 def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
     """Every tensor that a checkpoint must hold, by name, for its shape and dtype.
 
-    An optimiser has all moments of a parameter, or none as long as that has had no gradient: of parameters that have
-    some in `found`, all are expected.
+    An optimiser has no moments of a parameter that has had no gradient yet. If `found` has one moment of a parameter,
+    all of its moments are expected.
     """
     networks = state.networks.named()
     expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
@@ -96,7 +97,7 @@ def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
 
 
 def _kept_by(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser of this kind keeps of a parameter of one number: its moments, (1,), and scalars."""
+    """The moments and scalars that an optimiser of this class keeps for a parameter of shape (1,)."""
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
     kind: Any = type(optimiser)
@@ -124,14 +125,14 @@ def _own_of(state: TrainingState) -> dict[str, Tensor]:
 
 
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
-    """Fill `state` with tensors named as by `state_tensors`; where they do not fit, nothing is changed.
+    """Fill `state` with tensors named as by `state_tensors`; if they do not fit, nothing is changed.
 
     Raises RunError naming the first tensors that are missing, unexpected, or of another shape or dtype.
     """
     try:
         check_kinds(kinds_of(tensors), _expected(state, tensors.keys()))
     except UnreadableError as error:
-        raise RunError(f"{source} is not taken: {error}") from None
+        raise RunError(f"{source} cannot be used: {error}") from None
     networks = state.networks.named()
     for name, network in networks.items():
         network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})

@@ -1,4 +1,4 @@
-"""torch.compile for a training: of which modules, its method says."""
+"""torch.compile for training; each method names the modules to compile."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ from tunit.machine import check_compiler
 
 
 def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor") -> None:
-    """Let passes of each of `parts` be compiled when they are first taken.
+    """Compile each of `parts` at its first forward pass.
 
-    Names of weights, and so checkpoints, stay as they are. Raises ConfigError where there is no compiler that works.
-    backend: of torch.compile.
+    The names of weights in checkpoints stay the same. Raises ConfigError where no compiler works.
+    backend: as for torch.compile.
     """
     if backend == "inductor":
         check_compiler(device)

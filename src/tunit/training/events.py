@@ -1,7 +1,7 @@
-"""TensorBoard's file of scalars, written by the thread that trains.
+"""TensorBoard event files, written by the training thread itself.
 
-tensorboardX writes from a thread of its own: at a full disk that thread ends in silence, and training stands still
-for ever once the queue to it is full. Here the error comes where it arises.
+tensorboardX writes from a background thread. When the disk is full that thread dies silently, and training hangs once
+its queue is full. Here the error is raised in the training loop.
 """
 
 import itertools
@@ -17,7 +17,7 @@ _numbers = itertools.count()
 
 
 class Events:
-    """Scalars of a training from step `purge_from` on; TensorBoard forgets what other files say of those steps."""
+    """Scalars of a training from step `purge_from` on; TensorBoard ignores what earlier files say of those steps."""
 
     def __init__(self, folder: Path, purge_from: int | None = None) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -44,12 +44,12 @@ class Events:
             self.flush()
 
     def flush(self) -> None:
-        """Let all be on the disk. Raises OSError."""
+        """Write everything to the disk. Raises OSError."""
         self._records.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Close the file; `flush` says whether all of it could be written."""
+        """Close the file; call `flush` first to learn of write errors."""
         with suppress(OSError):
             self._records.close()
 

@@ -1,6 +1,6 @@
 """A run that begins with the E, G and D of another, on other pictures (`tunit train NEW --from RUN`).
 
-What the new run takes over it holds as its first checkpoint, of step 0, so that it never needs the other again.
+The weights are copied into the new run as its checkpoint of step 0, so the other run is not needed afterwards.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from tunit.training.checkpoint import load_newest, save_checkpoint
 from tunit.training.run_folder import RunFolder
 from tunit.training.state import new_state
 
-# What weights depend on in every method, all but the number of domains and heads.
+# Settings that the shapes of weights depend on in every method, other than the number of domains and heads.
 SHAPE = (
     "image_size",
     "method",
@@ -24,18 +24,21 @@ SHAPE = (
     "discriminator_width",
     "style_width",
 )
-# What goes with the networks where nothing else is said: their heads, and how pictures become their input.
+# Settings copied with the networks unless given: their heads, and how pictures become their input.
 HEADS = ("domains", "overclusters", "candidate_heads")
 INPUT = ("fit", "background")
 
 
-def like(config: Config, origin: Path, said: Collection[str]) -> Config:
-    """A config with the networks and the input of the run `origin`, but for the settings that are `said`.
+def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
+    """The config with the networks and input settings of the run `origin`, except the settings in `given`.
 
-    Raises ConfigError where `said` has one that cannot differ, RunError where `origin` is no run.
+    given: names of settings that the user set explicitly. Raises ConfigError where one of these must be the same as
+    in `origin`, RunError where `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
-    taken = {name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT) if name not in said}
+    taken = {
+        name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT) if name not in given
+    }
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config
@@ -49,7 +52,8 @@ def check_shape(config: Config, origin: Path) -> None:
         settings = ", ".join(f"{name} {value_of(theirs, name)}" for name in differ)
         ours = ", ".join(str(value_of(config, name)) for name in differ)
         raise ConfigError(
-            f"{origin} has networks of {settings}, which do not fit {ours}: take its own, or train without --from"
+            f"{origin} has networks with {settings}, but this run asks for {ours}: leave these settings out, or "
+            "train without --from"
         )
 
 
@@ -66,10 +70,11 @@ def value_of(config: Config, name: str) -> object:
 
 
 def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: int) -> dict[str, object]:
-    """Write the checkpoint of step 0 of a run that begins with the networks of `origin`; says what was taken.
+    """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
-    E, G, D and the averages are those of the newest whole checkpoint of `origin`. Heads that depend on the number of
-    domains, where it differs, start anew, as do optimisers, queue and step. pictures: how many the new run has.
+    E, G, D and the averages are those of the newest whole checkpoint of `origin`. If the number of domains
+    differs, the heads that depend on it are initialised again; optimisers, queue and step always start from the
+    beginning. pictures: the number of pictures of the new run.
     Raises ConfigError where widths or sizes differ, RunError where there is no checkpoint.
     """
     check_shape(config, origin)
@@ -77,12 +82,12 @@ def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: i
     theirs = new_state(run.read_config(), cpu, int(run.read_about().get("pictures", 0)))
     path, _ = load_newest(run.checkpoints, theirs)
     state = new_state(config, cpu, pictures)
-    anew: set[str] = set()
+    fresh: set[str] = set()
     for name, network in state.networks.named().items():
         own = network.state_dict()
         found = theirs.networks.named()[name].state_dict()
         taken = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
         network.load_state_dict(own | taken)
-        anew |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
+        fresh |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
     save_checkpoint(checkpoints, state, config.run.keep_checkpoints)
-    return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(anew)}
+    return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(fresh)}

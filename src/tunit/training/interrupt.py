@@ -21,7 +21,7 @@ class Interrupted(TunitError):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM are noted in `received` instead of ending the process.
+    """Inside the block, SIGINT and SIGTERM set `received` instead of ending the process.
 
     A second one raises StopNow; where there is nothing to save (`at_once`), the first one does.
     """

@@ -22,7 +22,7 @@ from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import SMALLEST_BATCH, check_memory, fitting_batch
 from tunit.training.new_run import check_free, owning, preparing, remove, take_place
-from tunit.training.processes import check_processes, company
+from tunit.training.processes import check_processes, worker_processes
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import (
     NEW,
@@ -55,25 +55,27 @@ def start_run(
     """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
-    fit_batch: halve the batch size until a step fits the memory; what was found is the run's own from then on.
-    start_from: a run whose E, G and D the new one begins with; see `training.fine_tuning`.
-    Raises RunError where `out` holds something already and `overwrite` does not say so, or another process trains
-    there; what `out` held is replaced only when pictures, labels, batch, memory and settings were found good.
+    fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
+    start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
+    Raises RunError where `out` is not empty and `overwrite` is False, or another process trains there. What `out`
+    holds is replaced only after pictures, labels, batch size, memory and settings have been checked.
     """
     source, out = home(source), home(out)
     run = RunFolder(out)
     config = resolve_machine(config)
     if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
-        raise RunError(f"--out {out} holds the pictures themselves: give a folder of its own")
+        raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
     if start_from is not None:
         if config.method.guide_from:
-            raise ConfigError("--from and --guide-from are both given: take one of them")
+            raise ConfigError("--from and --guide-from are both given: give one of them")
         if config.data.image_size:
             check_shape(config, home(start_from))  # before pictures are packed
     check_apart(out)
     check_free(run, overwrite=overwrite)
     with owning(run):
-        check_free(run, overwrite=overwrite, owned=True)  # another process may have been there meanwhile
+        check_free(
+            run, overwrite=overwrite, owned=True
+        )  # again, under the lock: another process may have written there since
         with preparing(run) as new, StopSignals(at_once=True):
             config = _resolved(config, source, fit_batch)
             pictures = _pack(source, new.data, config, strict, progress)
@@ -88,7 +90,7 @@ def start_run(
                 check_memory(config, device)
             begin_run(new, config, source, pictures, device, taken)
             take_place(run)
-        with company(config, run, resume=taken is not None):
+        with worker_processes(config, run, resume=taken is not None):
             return train(
                 config,
                 run,
@@ -102,7 +104,7 @@ def start_run(
 
 
 def _resolved(config: Config, source: Path, fit_batch: bool) -> Config:
-    """The config with all that it leaves open chosen: size, schedule, and with `fit_batch` the batch size."""
+    """The config with image size, schedule and, with `fit_batch`, batch size chosen."""
     if config.data.image_size == 0:
         config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
     config = config.resolved_schedule()
@@ -127,12 +129,12 @@ def _pack(
 
 
 def _make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
-    """What `train` is to begin with; None where each of several processes builds its own, after the same checks."""
+    """Check the settings and build the initial state; None where several processes build their own."""
     ready = make_ready(config, pictures, checkpoints)
     return ready if config.run.processes == 1 else None
 
 
-# What may change when a run resumes: nothing that the result of a step depends on, but its length.
+# The settings that may change when a run resumes: its length, and those that no step's result depends on.
 RESUMABLE = (
     "steps",
     "device",
@@ -161,18 +163,20 @@ def resume_run(
     evaluate_every: int = 0,
     quiet: bool = False,
 ) -> TrainingState:
-    """Go on with the run in `out` from its newest whole checkpoint, or from its start where there is none yet.
+    """Resume the run in `out` from its newest undamaged checkpoint, or from the start where it has none yet.
 
-    source: the pictures, for a run that has none of its own (a converted one), or that have moved. overrides:
-    settings to change, of those that may change (RESUMABLE).
+    source: the pictures, if they have moved or the run was made by `tunit convert`. overrides: settings to change,
+    from RESUMABLE. progress, announce: as for `start_run`.
     """
     run = RunFolder(home(out))
     source = home(source) if source else None
     if not (run.path / NEW).is_dir():
-        run.read_config()  # what is not a run gets no lock
+        run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with owning(run):
         if not run.exists():
-            raise RunError(f"{run.path} was stopped before it began: give the command that began it again")
+            raise RunError(
+                f"{run.path} was stopped before its first step: run the command that started it again"
+            )
         config, about = _changed(run.read_config(), overrides or {}), run.read_about()
         started = bool(checkpoints(run.checkpoints))
         with preparing(run) as new, StopSignals(at_once=True):
@@ -193,7 +197,7 @@ def resume_run(
             if not run.pictures.is_file():
                 write_picture_index(run.pictures, pictures)
             write_run_config(run.config, config)
-        with company(config, run, resume=started):
+        with worker_processes(config, run, resume=started):
             return train(
                 config,
                 run,
@@ -207,11 +211,11 @@ def resume_run(
 
 
 def _changed(config: Config, overrides: dict[str, str]) -> Config:
-    """The config of a run that resumes, with what may change changed. Raises ConfigError."""
+    """The config of a run that resumes, with the overrides applied. Raises ConfigError for one not in RESUMABLE."""
     wrong = [name for name in overrides if name not in RESUMABLE]
     if wrong:
         raise ConfigError(
-            f"{wrong[0]} cannot change when a run resumes: leave it out, or train a new run "
+            f"--{wrong[0].replace('_', '-')} cannot change when a run resumes: leave it out, or train a new run "
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
     config = resolve_machine(config.with_overrides(overrides))
@@ -229,9 +233,9 @@ def _pictures_of(
     recorded: str | None,
     progress: Progress | None,
 ) -> tuple[PackedPictures, bool]:
-    """The run's own pack; where it is gone, damaged or of another source than is given, one made in `new`.
+    """(pictures, whether they were packed now).
 
-    Returns whether it was made, too.
+    Packs into `new` if the run's pack is missing, damaged or of another source.
     """
     if source is None:
         try:
@@ -239,7 +243,8 @@ def _pictures_of(
         except DataError:
             if not recorded:
                 raise RunError(
-                    f"{run.path} has no pictures of its own: give the folder of pictures too"
+                    f"{run.path} holds no pictures: give their folder too, as in `tunit train FOLDER --resume "
+                    f"{run.path}`"
                 ) from None
     source = source or Path(str(recorded))
     packed = still_packed(source, run.data, pack_settings(config))

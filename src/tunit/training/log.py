@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.jsonl, TensorBoard events, progress on the terminal."""
+"""The logs of a training: metrics.jsonl, TensorBoard events, progress on the terminal."""
 
 import json
 import os
@@ -38,8 +38,8 @@ PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
 class MetricsLog:
     """metrics.jsonl and TensorBoard events; all its writing raises UnwritableError where it fails.
 
-    Lines are appended, the one file of a run that is not written whole. A resumed run keeps the whole lines up to its
-    checkpoint: a line that a crash cut off, and the steps that are taken again, go.
+    Lines are appended (every other file of a run is written atomically). A resumed run drops lines of steps after its
+    checkpoint, which it takes again, and a last line that a crash cut off.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -58,14 +58,14 @@ class MetricsLog:
             self._events.write(step, values)
 
     def flush(self) -> None:
-        """Let all lines and events be on the disk."""
+        """Write all lines and events to the disk."""
         with writable(self._path), self._path.open("ab") as file:
             os.fsync(file.fileno())
         with writable(self._tensorboard):
             self._events.flush()
 
     def close(self) -> None:
-        """Close the events; `flush` says whether all could be written."""
+        """Close the events; call `flush` first to learn of write errors."""
         self._events.close()
 
 
@@ -120,7 +120,7 @@ class ProgressDisplay:
         self._bar.stop()
 
     def wants_losses(self) -> bool:
-        """Whether the display would show new losses now; reading them off a GPU is not free."""
+        """Whether new losses would be displayed now; reading them waits for the GPU."""
         return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
@@ -138,7 +138,7 @@ class ProgressDisplay:
             remark(line, name="")
 
     def say(self, text: str, *, even_if_quiet: bool = False) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if even_if_quiet or not self._quiet:
             self._console.print(printable(text), highlight=False, markup=False, emoji=False)
 

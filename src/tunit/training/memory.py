@@ -1,4 +1,4 @@
-"""What a step needs of memory: the largest batch that fits, and activations computed again instead of kept."""
+"""The memory that a step needs: the largest batch that fits, and activation checkpointing."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tunit.config import Config
 from tunit.data.batches import make_batch
-from tunit.distributed import alone
+from tunit.distributed import without_process_group
 from tunit.errors import TrainingError
 from tunit.machine import available_bytes, is_out_of_memory
 from tunit.methods.method import Labels, Phase
@@ -18,12 +18,12 @@ from tunit.methods.state import TrainingState
 from tunit.training.state import new_state
 
 SMALLEST_BATCH = 2
-ROOM = 0.8  # share of a processor's available memory that a step may fill
-_TRIED = 2, 4  # pictures, from which a processor's need is extrapolated
+ROOM = 0.8  # share of the CPU's available memory that a step may use
+_TRIED = 2, 4  # batch sizes whose measured memory is extrapolated to larger batches on a CPU
 
 
 def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
-    """`wanted`, or its largest half, quarter, ... that fits, down to 2; None where none does."""
+    """The first of `wanted`, wanted / 2, wanted / 4, ... that fits, at least 2; None if none fits."""
     size = wanted
     while size >= SMALLEST_BATCH:
         if fits(size):
@@ -33,7 +33,7 @@ def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
 
 
 def fitting_batch(config: Config, device: torch.device) -> int:
-    """The config's batch size, or the largest half of it with which a joint step fits the memory of `device`.
+    """The config's batch size, halved until a joint step fits the memory of `device`.
 
     Never more: results depend on the batch size. Raises TrainingError where not even 2 pictures fit.
     """
@@ -48,32 +48,35 @@ def fitting_batch(config: Config, device: torch.device) -> int:
 
 
 def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingError:
-    """The error for a step of `size` pictures that ran out of memory; it names a batch size that was tried to fit."""
+    """The error for a step of `size` pictures that ran out of memory. It names a batch size that was found to fit."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     found = largest_batch(fits_in(config, device), size // 2)
     own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
-    alone = size == own != common  # E's own batch, which what saves memory in G and D does not help
+    # The step in which E trains alone: micro-batches and checkpointing act on G and D and do not help there.
+    guide_only = size == own != common
     remedy = (
         "lower --image-size or the widths"
         if found is None
-        else f"train anew with --{'guide-only-' if alone else ''}batch-size {found}, which fits"
+        else f"train anew with --{'guide-only-' if guide_only else ''}batch-size {found}, which fits"
     )
-    # Neither changes what is learnt, so that a run may take them up midway.
-    method, thrift = method_of(config), []
+    # These save memory without changing the results, so a run can resume with them.
+    method, options = method_of(config), []
     if method.micro_batches and not config.run.micro_batch:
-        thrift.append(f"--micro-batch {found or SMALLEST_BATCH}")
+        options.append(f"--micro-batch {found or SMALLEST_BATCH}")
     if method.recomputed_parts and not config.run.checkpoint_activations:
-        thrift.append("--checkpoint-activations true")
-    if thrift and not alone:
-        remedy += f", or go on with --resume and {' or '.join(thrift)}"
+        options.append("--checkpoint-activations true")
+    if options and not guide_only:
+        remedy += f", or resume the run with --resume and {' or '.join(options)}"
     return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
 
 
 def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
-    """Whether a joint step on so many pictures fits: tried on a GPU, extrapolated from small ones elsewhere.
+    """A function that tells whether a joint step on a batch of a given size fits into memory.
 
-    Where several processes share a batch, whether the share fits: each has a GPU, or their part of one memory.
+    A GPU tries the step; a CPU extrapolates from two small batches.
+
+    Where several processes share a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
     if device.type != "cuda":
@@ -95,7 +98,7 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
 
 
 def check_memory(config: Config, device: torch.device) -> None:
-    """Try the largest steps of a resolved config where one process takes them; raises TrainingError."""
+    """Try the largest steps of a resolved config in this process. Raises TrainingError where memory runs out."""
     sizes = {True: config.optimisers.batch_size, False: config.optimisers.guide_only_batch_size}
     for joint, size in sizes.items():
         needed = joint or bool(size and config.schedule.guide_only_until)
@@ -106,12 +109,12 @@ def check_memory(config: Config, device: torch.device) -> None:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            error.__traceback__ = None  # it holds on to the step's tensors
+            error.__traceback__ = None  # the traceback keeps the step's tensors alive
             raise out_of_memory(config, device, size) from None
 
 
 def try_step(config: Config, device: torch.device, size: int, *, joint: bool = True) -> TrainingState:
-    """A fresh state after one joint step with R1 on noise: as much as any step of the size needs."""
+    """A new state after one step with R1 on noise, the step that needs the most memory at this batch size."""
     state, method = new_state(config, device, size), method_of(config)
     if config.run.checkpoint_activations and method.recomputed_parts:
         checkpoint_activations(method.recomputed_parts(state.networks))
@@ -119,37 +122,37 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
     x = torch.rand(size, 3, side, side, device=device) * 2 - 1
     y = torch.arange(size) % config.networks.domains
     unlabelled = method.labels is Labels.OPTIONAL and config.data.labels == "none"
-    with alone():
+    with without_process_group():
         method.step(
             state,
             make_batch(x, x.clone(), torch.full((size,), -1) if unlabelled else y, torch.arange(size)),
             torch.arange(size, device=device).flip(0),
-            Phase(joint=joint, generator_average_follows=True, penalise=True),
+            Phase(joint=joint, average_generator=True, penalise=True),
             config,
         )
     return state
 
 
 class KeptMemory:
-    """The bytes that a graph holds for its backward passes, followed as tensors are saved and let go.
+    """The bytes that autograd keeps for the backward pass, counted as tensors are saved and freed.
 
-    Its `pack` and `unpack` are meant for `torch.autograd.graph.saved_tensors_hooks`. Each storage counts once
-    however often it is saved, and for only as long as it is held: an address that is free may be given out again.
+    Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. A storage that is saved several times
+    counts once, until its last holder is freed; its address may be reused after that.
     """
 
     def __init__(self) -> None:
         self.now = 0
         self.most = 0
-        self._holders: dict[int, int] = {}  # of the storage at an address: how many saved tensors lie in it
+        self._holders: dict[int, int] = {}  # address of a storage -> number of saved tensors in it
 
-    def pack(self, tensor: Tensor) -> "_Held":
-        """Note a tensor that is saved."""
-        # Detached: a result that held its own node would keep itself alive. Autograd attaches what it unpacks.
-        return _Held(tensor.detach(), self)
+    def pack(self, tensor: Tensor) -> "_SavedTensor":
+        """Count a tensor that autograd saves."""
+        # Detached, since an output that held its own graph node would never be freed; autograd attaches it again.
+        return _SavedTensor(tensor.detach(), self)
 
     @staticmethod
-    def unpack(held: "_Held") -> Tensor:
-        """The tensor back."""
+    def unpack(held: "_SavedTensor") -> Tensor:
+        """The saved tensor."""
         return held.tensor
 
     def add(self, storage: torch.UntypedStorage) -> None:
@@ -161,15 +164,15 @@ class KeptMemory:
             self.most = max(self.most, self.now)
 
     def remove(self, storage: torch.UntypedStorage) -> None:
-        """Count one holder less."""
+        """Remove one holder of a storage."""
         self._holders[storage.data_ptr()] -= 1
         if not self._holders[storage.data_ptr()]:
             del self._holders[storage.data_ptr()]
             self.now -= storage.nbytes()
 
 
-class _Held:
-    """A saved tensor, which says when the graph lets go of it."""
+class _SavedTensor:
+    """A saved tensor that is counted until autograd frees it."""
 
     def __init__(self, tensor: Tensor, memory: KeptMemory) -> None:
         self.tensor, self.memory = tensor, memory
@@ -180,7 +183,7 @@ class _Held:
 
 
 def step_bytes(config: Config, size: int) -> int:
-    """The bytes that training needs on the CPU: its state, gradients and the most a step keeps to differentiate."""
+    """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations."""
     kept = KeptMemory()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         state = try_step(config, torch.device("cpu"), size)
@@ -188,7 +191,7 @@ def step_bytes(config: Config, size: int) -> int:
 
 
 def _state_bytes(state: TrainingState) -> int:
-    """The bytes of all networks, their gradients, and what the optimisers keep of past gradients."""
+    """The bytes of all networks, their gradients, and the moments of the optimisers."""
     held: list[Tensor] = [state.queue]
     for network in state.networks.named().values():
         for weight in network.parameters():
@@ -204,11 +207,11 @@ def _state_bytes(state: TrainingState) -> int:
 
 
 def checkpoint_activations(parts: Iterable[nn.Module]) -> None:
-    """Let each of `parts` keep no activations inside itself, but compute them again in the backward pass.
+    """Activation checkpointing: each of `parts` computes its activations again in the backward pass.
 
-    The method says which parts of G and D these are. Results are the same; a step takes about a third longer and much
+    The method names these parts of G and D. Results are the same; a step takes about a third longer and needs much
     less memory.
     """
     for part in parts:
-        # On the object, so that names of weights, and so checkpoints, stay as they are.
+        # Set on the instance, so that the names of weights in checkpoints stay the same.
         part.forward = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,7 +1,8 @@
-"""Who may write in a run's folder, and how a new run takes its place there.
+"""Locking a run's folder, and replacing what it holds with a new run.
 
-A new run is prepared in a hidden folder inside its own, and all of it is checked before anything that was there goes.
-What a killed preparation leaves is in nobody's way; a killed move is finished by the next that owns the folder.
+A new run is prepared in the hidden folder .new, and checked before the old content is removed. If the process is
+killed while preparing, .new is ignored; if it is killed while moving files, the next process that owns the folder
+finishes.
 """
 
 import shutil
@@ -14,16 +15,17 @@ from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, 
 from tunit.printing import remark
 from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
 
-# Marks in the hidden folder: the new run is whole, what was there before may go; it is gone, the new run is moved.
+# Marker files in .new. ready: the new run is complete, and old files may be removed. moving: they are removed, and
+# the new files are being moved.
 READY, MOVING = "ready", "moving"
-# All that an earlier version leaves where it is killed while it packs pictures.
-_PACKED_ALONE = {"data", "config.toml"}
+# All that version 0.1 leaves when it is killed while it packs pictures.
+_PACK_ONLY = {"data", "config.toml"}
 
 
 def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
-    """Raises RunError where something is in the way of a new run; with `overwrite`, where that is not a run.
+    """Raises RunError where the folder is not empty; with `overwrite`, only where it is not a run.
 
-    owned: by this process; else it is also an error where another owns the folder.
+    owned: this process has the lock; if False, it is also an error that another process has it.
     """
     with writable(run.path, "give another folder"):
         if not run.exists():
@@ -36,15 +38,15 @@ def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
         if not overwrite:
             raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
         names = {path.name for path in run.path.iterdir()} - HIDDEN
-        packed_alone = names <= _PACKED_ALONE and (run.data / ".tunit-cache").is_file()
-        if not run.about.is_file() and not packed_alone:
+        pack_only = names <= _PACK_ONLY and (run.data / ".tunit-cache").is_file()
+        if not run.about.is_file() and not pack_only:
             raise RunError(
                 f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out"
             )
 
 
 def in_training(run: RunFolder, owner: str) -> RunError:
-    """The error where another process writes in the run."""
+    """The error for a run that another process is training."""
     return RunError(
         f"{run.path} is being trained by {owner}: wait until it has ended, or stop it (Ctrl-C saves)"
     )
@@ -52,9 +54,9 @@ def in_training(run: RunFolder, owner: str) -> RunError:
 
 @contextmanager
 def owning(run: RunFolder) -> Iterator[None]:
-    """While entered the folder is there, and this process alone writes in it; what killed ones left is cleared.
+    """Inside the block the folder exists and this process has its lock; leftovers are removed first.
 
-    What was not there before and is empty at the end is removed. Raises RunError where another process has it.
+    Folders made here that are still empty at the end are removed. Raises RunError where another process has the lock.
     """
     made = _missing_folders(run.path)
     try:
@@ -67,7 +69,8 @@ def owning(run: RunFolder) -> Iterator[None]:
                     raise in_training(run, error.owner) from None
                 if without:
                     remark(
-                        f"the file system of {run.path} keeps no locks ({without}): see that no other process "
+                        f"the file system of {run.path} does not support locks ({without}): make sure that no other "
+                        "process "
                         "trains in it"
                     )
                 _finish(run)
@@ -89,14 +92,14 @@ def owning(run: RunFolder) -> Iterator[None]:
 
 
 def _missing_folders(path: Path) -> list[Path]:
-    """The folder and those around it that are not there, innermost first."""
+    """Those of the folder and its parents that do not exist, innermost first."""
     with writable(path, "give another folder"):
         return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 @contextmanager
 def preparing(run: RunFolder) -> Iterator[RunFolder]:
-    """An empty folder inside that of `run`, which this process owns, to prepare a new run in; gone at the end."""
+    """An empty folder inside a locked `run`, to prepare a new run in; removed at the end."""
     new = RunFolder(run.path / NEW)
     with writable(run.path):
         remove(new.path)
@@ -109,14 +112,14 @@ def preparing(run: RunFolder) -> Iterator[RunFolder]:
 
 
 def take_place(run: RunFolder) -> None:
-    """Let what was prepared be the run; what was in its folder before goes. Raises RunError."""
+    """Replace the content of the run's folder with the prepared run. Raises RunError."""
     with writable(run.path):
         write_text(run.path / NEW / READY, "")
         _finish(run)
 
 
 def _finish(run: RunFolder) -> None:
-    """Go on with `take_place` where it was killed, or remove what was killed before it."""
+    """Finish a `take_place` that was interrupted, or remove a preparation that was."""
     new = run.path / NEW
     ready, moving = new / READY, new / MOVING
     if ready.exists():
@@ -132,7 +135,7 @@ def _finish(run: RunFolder) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it, where it is there."""
+    """Remove a file, a link, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

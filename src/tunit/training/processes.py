@@ -1,7 +1,7 @@
-"""Several processes of one machine that train one run: how they begin, meet and end.
+"""Several processes of one machine that train one run: how they start, form a process group, and end.
 
-The process that asks for them is the first. The others read the run's folder, as it stands when they begin, and take
-the same steps, each with its share of every batch and, where there are GPUs, with a GPU of its own.
+The process that starts the workers is rank 0. The worker processes read config and pictures from the run's folder and
+take the same steps, each with its part of every batch and, where there are GPUs, on a GPU of its own.
 """
 
 import multiprocessing
@@ -30,45 +30,48 @@ from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import train
 
-# The first may evaluate for hours while the others wait; whether they live is watched otherwise.
-PATIENCE = timedelta(days=7)
-SECONDS_TO_NOTICE = 20  # for the first to meet an exchange that fails, before it is ended
-# What all meet alike the first says, and ends the others, within this time.
-SECONDS_TO_SPEAK = 3
+# Rank 0 may evaluate for hours while the workers wait in a collective operation; `exit_when_worker_fails` watches
+# them.
+COLLECTIVE_TIMEOUT = timedelta(days=7)
+# After a worker has failed, rank 0 has so long to get an error from its collective operation by itself.
+GRACE_SECONDS = 20
+# A worker waits so long before it prints an error: one that all processes meet, rank 0 prints, and kills the workers.
+REPORT_DELAY = 3
 
 
 def check_processes(config: Config) -> None:
-    """Raises ConfigError where the processes of a resolved config cannot train together."""
+    """Raises ConfigError where a resolved config asks for several processes but cannot use them."""
     number = config.run.processes
     if number == 1:
         return
     if not method_of(config).processes:
         raise ConfigError(
-            f"processes is {number}, but method '{config.method.method}' trains in one: set --processes 1"
+            f"processes is {number}, but method '{config.method.method}' supports only one: set --processes 1"
         )
     if config.run.compile:
         raise ConfigError(
-            f"processes is {number}, but compiled networks train in one: leave out --compile, or set --processes 1"
+            f"processes is {number}, but compile supports only one: set --compile false, or --processes 1"
         )
     for name in ("batch_size", "guide_only_batch_size"):
         size = getattr(config.optimisers, name)
         if size % number:
             raise ConfigError(
-                f"{name} is {size}, which {number} processes cannot share evenly: take a multiple of {number}"
+                f"{name} is {size}, which {number} processes cannot share evenly: set --{name.replace('_', '-')} to "
+                f"a multiple of {number}"
             )
     device = torch.device(config.run.device)
     if device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < number):
         raise ConfigError(
             f"processes is {number}, but torch sees {torch.cuda.device_count()} GPUs for device "
-            f"{config.run.device!r}: take --device cuda and no more processes than GPUs"
+            f"{config.run.device!r}: set --device cuda, and --processes to at most the number of GPUs"
         )
 
 
 @contextmanager
-def company(config: Config, run: RunFolder, *, resume: bool = False) -> Iterator[None]:
-    """While entered, the other processes of the config are there, each in `train`; they end when it has ended.
+def worker_processes(config: Config, run: RunFolder, *, resume: bool = False) -> Iterator[None]:
+    """Inside the block this is rank 0 of a process group, and worker processes run `train`.
 
-    Raises TrainingError where one of them ends early.
+    With one process it does nothing. Workers still alive at the end are killed. Raises TrainingError where one fails.
     """
     number = config.run.processes
     if number == 1:
@@ -76,49 +79,51 @@ def company(config: Config, run: RunFolder, *, resume: bool = False) -> Iterator
         return
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
-        meeting = Path(scratch) / "meeting"
-        others: list[BaseProcess] = [
-            context.Process(target=_accompany, args=(rank, number, meeting, run.path, resume), daemon=True)
+        rendezvous = Path(scratch) / "rendezvous"
+        workers: list[BaseProcess] = [
+            context.Process(
+                target=_run_worker, args=(rank, number, rendezvous, run.path, resume), daemon=True
+            )
             for rank in range(1, number)
         ]
-        for process in others:
+        for process in workers:
             process.start()
         ended = threading.Event()
-        threading.Thread(target=watch, args=(others, run, ended), daemon=True).start()
+        threading.Thread(target=exit_when_worker_fails, args=(workers, run, ended), daemon=True).start()
         try:
-            with meeting_of(0, number, meeting, torch.device(config.run.device)):
+            with process_group(0, number, rendezvous, torch.device(config.run.device)):
                 yield
-            for process in others:
-                process.join(SECONDS_TO_NOTICE)
+            for process in workers:
+                process.join(GRACE_SECONDS)
         except (RuntimeError, OSError) as error:
-            early = _ended_early(others, SECONDS_TO_NOTICE / 4)
-            if early is None:
+            failed = _failed_worker(workers, GRACE_SECONDS / 4)
+            if failed is None:
                 raise
-            raise TrainingError(_how_to_go_on(early, others, run)) from error
+            raise TrainingError(_failure_message(failed, workers, run)) from error
         finally:
             ended.set()
-            for process in others:
+            for process in workers:
                 process.kill()
                 process.join()
 
 
 @contextmanager
-def meeting_of(rank: int, number: int, meeting: Path, device: torch.device) -> Iterator[None]:
-    """While entered, this process is one of `number` that `torch.distributed` connects.
+def process_group(rank: int, number: int, rendezvous: Path, device: torch.device) -> Iterator[None]:
+    """Inside the block this process is a member of a process group of `number` processes.
 
-    meeting: a file by which they find each other, not there yet. device: of which kind each has one.
+    rendezvous: a file, not there yet, by which they find each other. device: of type cpu, or cuda for a GPU per rank.
     """
     if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's name may lead nowhere
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may not resolve
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(rank)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        init_method=meeting.as_uri(),
+        init_method=rendezvous.as_uri(),
         rank=rank,
         world_size=number,
-        timeout=PATIENCE,
+        timeout=COLLECTIVE_TIMEOUT,
     )
     try:
         yield
@@ -126,49 +131,51 @@ def meeting_of(rank: int, number: int, meeting: Path, device: torch.device) -> I
         dist.destroy_process_group()
 
 
-def _accompany(rank: int, number: int, meeting: Path, folder: Path, resume: bool) -> None:
-    """What another process than the first does."""
-    first = multiprocessing.parent_process()
-    assert first is not None
-    threading.Thread(target=_end_with, args=(first,), daemon=True).start()
-    # The first says when all stop.
+def _run_worker(rank: int, number: int, rendezvous: Path, folder: Path, resume: bool) -> None:
+    """The main function of a worker process."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    # Rank 0 handles the signals, and tells the workers when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     run = RunFolder(folder)
     config = run.read_config()
     try:
-        with meeting_of(rank, number, meeting, torch.device(config.run.device)):
+        with process_group(rank, number, rendezvous, torch.device(config.run.device)):
             train(config, run, open_packed(run.data), resume=resume, quiet=True)
     except Interrupted:
         return
     except (TunitError, RuntimeError, OSError) as error:
-        time.sleep(SECONDS_TO_SPEAK)
+        time.sleep(REPORT_DELAY)
         remark(f"process {rank + 1} of {number}: {error}")
         sys.exit(1)
 
 
-def _end_with(first: BaseProcess) -> None:
-    first.join()
+def _exit_with_parent(parent: BaseProcess) -> None:
+    parent.join()
     os._exit(1)
 
 
-def watch(others: list[BaseProcess], run: RunFolder, ended: threading.Event) -> None:
-    """End this process where another has ended early and an exchange waits for it for ever."""
+def exit_when_worker_fails(workers: list[BaseProcess], run: RunFolder, ended: threading.Event) -> None:
+    """End this process if a worker has failed, since a collective operation may wait for it for ever.
+
+    Runs in a thread of rank 0 until `ended` is set. An error that rank 0 gets by itself comes first."""
     while not ended.wait(1):
-        early = _ended_early(others)
-        if early is not None and not ended.wait(SECONDS_TO_NOTICE):
-            remark(_how_to_go_on(early, others, run))
+        failed = _failed_worker(workers)
+        if failed is not None and not ended.wait(GRACE_SECONDS):
+            remark(_failure_message(failed, workers, run))
             os._exit(2)
 
 
-def _ended_early(others: list[BaseProcess], seconds: float = 0.0) -> BaseProcess | None:
-    """The first of the others that has failed, or does within so many seconds."""
-    wait([process.sentinel for process in others], timeout=seconds)
-    return next((process for process in others if process.exitcode), None)
+def _failed_worker(workers: list[BaseProcess], seconds: float = 0.0) -> BaseProcess | None:
+    """A worker that has failed, or fails within so many seconds; None if none has."""
+    wait([process.sentinel for process in workers], timeout=seconds)
+    return next((process for process in workers if process.exitcode), None)
 
 
-def _how_to_go_on(early: BaseProcess, others: list[BaseProcess], run: RunFolder) -> str:
+def _failure_message(failed: BaseProcess, workers: list[BaseProcess], run: RunFolder) -> str:
     return (
-        f"process {others.index(early) + 2} of {len(others) + 1} ended early (exit code {early.exitcode}): "
+        f"process {workers.index(failed) + 2} of {len(workers) + 1} ended early (exit code {failed.exitcode}): "
         f"go on from the last checkpoint with `tunit train --resume {run.path}`"
     )

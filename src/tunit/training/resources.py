@@ -1,4 +1,4 @@
-"""What a config asks of the machine: its device, precision, threads and processes, resolved and set up."""
+"""Resolve and set up the device, precision, threads and processes that a config asks for."""
 
 import torch
 
@@ -9,7 +9,7 @@ from tunit.machine import check_threads, choose_device, choose_precision, keep_f
 
 
 def resolve_machine(config: Config) -> Config:
-    """A copy whose precision, threads and processes are this machine's, so that a resumed run repeats them."""
+    """A copy with device, precision, threads and processes chosen; a resumed run uses the same."""
     device = choose_device(config.run.device)
     threads = config.run.threads or usable_cores()
     precision = choose_precision(config.run.precision, device)
@@ -20,9 +20,9 @@ def resolve_machine(config: Config) -> Config:
 
 
 def prepare_machine(config: Config) -> torch.device:
-    """The device of a resolved config, with its number of threads, and memory that is kept between steps.
+    """Set the number of threads and the allocator; returns the device of this process.
 
-    Where several processes train together, each has its share of the threads, and a GPU of its own. Raises
+    Where several processes train together, each gets an equal share of the threads, and its own GPU. Raises
     ConfigError where the system has not so many threads to give.
     """
     threads = max(1, config.run.threads // world_size())
@@ -31,6 +31,6 @@ def prepare_machine(config: Config) -> torch.device:
     torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(config.run.device)
-    # Shapes stay from step to step, so that it pays to try which of cuDNN's ways is the fastest.
+    # Shapes stay the same from step to step, so cuDNN may time its algorithms once and keep the fastest.
     torch.backends.cudnn.benchmark = device.type == "cuda"
     return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device

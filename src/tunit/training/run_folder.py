@@ -1,4 +1,4 @@
-"""The folder of a run: what is where, and how it begins."""
+"""The folder of a run: its files, and what is written before the first step."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ from tunit.reading import Record, UnreadableError, is_file, read_json, read_tabl
 LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
 LARGEST_TABLE = 1 << 32
 
-# Not of the run itself: whoever writes in the folder now, and the run that is to take its place.
+# Entries that are not part of the run: the lock file, and the folder in which a replacement is prepared.
 LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW}
 
@@ -74,7 +74,7 @@ class RunFolder:
         return any(path.name not in HIDDEN for path in self.path.iterdir())
 
     def read_about(self) -> dict[str, Any]:
-        """What `begin` wrote to run.json."""
+        """The content of run.json. Raises RunError where it cannot be read."""
         try:
             about = Record(read_json(self.about, LARGEST_ABOUT), self.about.name)
             if about.values.get("source") is not None:
@@ -102,7 +102,7 @@ def begin_run(
 ) -> None:
     """Write what is known before the first step: config, versions and machine, index of the pictures.
 
-    start_from: what is taken over from another run.
+    start_from: what was copied from another run, from `write_beginning`.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     write_run_config(run.config, config)
@@ -157,4 +157,6 @@ def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
     what = f"{changed} pictures"
     if not changed:
         what = f"the labels of {sum(a != b for a, b in zip(before, now, strict=False))} pictures"
-    raise RunError(f"{what} differ from those that {run.path} began with: restore them, or train a new run")
+    raise RunError(
+        f"{what} differ from those that {run.path} was started with: restore them, or train a new run"
+    )

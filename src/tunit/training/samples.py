@@ -1,4 +1,4 @@
-"""What a run shows of itself: sample grids, and the model for inference with its domains' average styles."""
+"""Sample grids, and the model for inference with the average style of each domain."""
 
 import io
 from pathlib import Path
@@ -19,13 +19,13 @@ from tunit.methods.state import TrainingState
 from tunit.networks.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
-STYLES_FROM = 4096  # pictures, at most, that the average styles are taken over
+STYLES_FROM = 4096  # most pictures that the average styles are taken over
 BATCH = 128
-SMALL, ENLARGE = 64, 2  # grids of pictures up to 64 px are enlarged, to be seen
+SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 
 
 def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> Model:
-    """The averages of E and G as they stand, for inference, with the domains' average style codes."""
+    """The current EMAs of E and G, for inference, with the average style code of each domain."""
     guide, generator = method_of(config).guide(config), method_of(config).generator(config)
     guide.load_state_dict(state.networks.guide_average.state_dict())
     generator.load_state_dict(state.networks.generator_average.state_dict())

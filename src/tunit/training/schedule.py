@@ -1,4 +1,4 @@
-"""The schedule of section 5: what each step does, as a function of its number alone."""
+"""The schedule of section 5: what a step does depends only on its number."""
 
 from tunit.config import Config
 from tunit.methods.method import Phase
@@ -8,15 +8,15 @@ def phase_at(step: int, config: Config) -> Phase:
     """The phase of a step, 0 being the first. The config's schedule must be resolved to steps."""
     return Phase(
         joint=step >= config.schedule.guide_only_until,
-        generator_average_follows=step >= config.schedule.average_from,
+        average_generator=step >= config.schedule.average_from,
         penalise=step % config.losses.r1_every == 0,
     )
 
 
 def batch_size_at(step: int, config: Config) -> int:
-    """Pictures in the step's batch."""
-    alone = step < config.schedule.guide_only_until
-    return (alone and config.optimisers.guide_only_batch_size) or config.optimisers.batch_size
+    """The batch size of a step."""
+    guide_only = step < config.schedule.guide_only_until
+    return (guide_only and config.optimisers.guide_only_batch_size) or config.optimisers.batch_size
 
 
 def stream_at(step: int, config: Config) -> str:
@@ -34,7 +34,7 @@ def stream_at(step: int, config: Config) -> str:
 
 
 def streams_of(config: Config) -> set[str]:
-    """All that `stream_at` gives within the schedule."""
+    """Every stream that some step of the schedule draws from."""
     ratio, schedule = config.data.labelled_ratio, config.schedule
     streams = {"labelled"} if schedule.labelled_only_until else set()
     if schedule.labelled_only_until < schedule.steps:

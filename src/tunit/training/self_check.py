@@ -1,4 +1,4 @@
-"""Whether a device computes what the CPU does: tried at the start of a training, where it is of a rarer kind."""
+"""Check that a device computes what the CPU does, with one small step at the start of a training."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,15 +8,16 @@ from torch import Tensor
 
 from tunit.config import Config
 from tunit.data.batches import make_batch
-from tunit.distributed import alone
+from tunit.distributed import without_process_group
 from tunit.errors import ConfigError
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import Optimisers
 from tunit.training.state import new_state
 
-TRUSTED = "cpu", "cuda"  # on which every release is tested
-TOLERANCE = 0.02  # of a loss and of a gradient's length; thresholds of ReLUs enlarge what rounding does
+TRUSTED = "cpu", "cuda"  # device types that need no check
+# relative error of a loss or gradient; rounding can flip a ReLU, which makes errors larger than rounding itself
+TOLERANCE = 0.02
 SMALL = {
     "image_size": 32,
     "batch_size": 4,
@@ -32,7 +33,7 @@ Outcome = dict[str, Tensor]  # losses, and gradients of whole networks, by name
 def check_device(device: torch.device, step: Callable[[torch.device], Outcome] | None = None) -> None:
     """Compare a small step of `device` with the CPU's. Raises ConfigError, which names what differs most.
 
-    step: what is compared, by default the losses and gradients of a joint step with R1.
+    step: computes the values to compare; by default the losses and gradients of a joint step with R1.
     """
     if device.type in TRUSTED and step is None:
         return
@@ -52,7 +53,7 @@ def check_device(device: torch.device, step: Callable[[torch.device], Outcome] |
     name = max(errors, key=lambda name: float("inf") if errors[name] != errors[name] else errors[name])
     if not errors[name] <= TOLERANCE:
         raise ConfigError(
-            f"device {device} computes {name} otherwise than the CPU does, by {errors[name]:.1%}: take --device cpu, "
+            f"device {device} computes {name} differently from the CPU, by {errors[name]:.1%}: take --device cpu, "
             "or another version of PyTorch"
         )
 
@@ -62,14 +63,15 @@ def small_step(device: torch.device) -> Outcome:
     config = Config().with_overrides(SMALL | {"device": str(device), "precision": "float32"})
     size, number = config.data.image_size, config.optimisers.batch_size
     state = new_state(config, device, number)
-    still = partial(torch.optim.SGD, lr=0.0)  # gradients are then those of the same weights everywhere
+    # With a learning rate of 0 no weight changes, so that every gradient is of the same weights on both devices.
+    frozen = partial(torch.optim.SGD, lr=0.0)
     trained = {name: state.networks.named()[name] for name in ("guide", "generator", "discriminator")}
-    state.optimisers = Optimisers(**{name: still(network.parameters()) for name, network in trained.items()})
+    state.optimisers = Optimisers(**{name: frozen(network.parameters()) for name, network in trained.items()})
     noise = torch.rand(2, number, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     x, x_plus = noise.to(device)
     batch = make_batch(x, x_plus, torch.full((number,), -1), torch.arange(number))
-    phase = Phase(joint=True, generator_average_follows=True, penalise=True)
-    with alone():
+    phase = Phase(joint=True, average_generator=True, penalise=True)
+    with without_process_group():
         terms = method_of(config).step(
             state, batch, torch.arange(number, device=device).flip(0), phase, config
         )

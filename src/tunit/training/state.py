@@ -1,4 +1,4 @@
-"""A training's state as it begins: the networks and optimisers of the config's method."""
+"""The initial training state: networks and optimisers of the config's method."""
 
 import torch
 
@@ -9,9 +9,9 @@ from tunit.networks.average import frozen_copy_of
 
 
 def new_state(config: Config, device: torch.device, pictures: int = 0) -> TrainingState:
-    """A fresh state, initialised from the config's seed alone (the same on every device).
+    """A new state, initialised from the config's seed (the same on every device).
 
-    pictures: how many there are to train with; methods that keep something of each must know.
+    pictures: the number of training pictures, for methods that keep a tensor with a row per picture.
     """
     method = method_of(config)
     with torch.random.fork_rng(devices=[]):
@@ -22,7 +22,7 @@ def new_state(config: Config, device: torch.device, pictures: int = 0) -> Traini
         generator_average = frozen_copy_of(generator, method.generator(config))
     networks = Networks(guide, guide_average, generator, generator_average, discriminator)
     for network in networks.named().values():
-        # Channels last is what both oneDNN and cuDNN convolve fastest.
+        # oneDNN and cuDNN convolve fastest in the channels-last memory format.
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)

@@ -10,7 +10,7 @@ from tunit import native
 from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.pack import PackedPictures
-from tunit.distributed import as_first, is_first
+from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import RunError, TrainingError, TunitError
 from tunit.files import UnwritableError
 from tunit.machine import is_out_of_memory
@@ -33,23 +33,24 @@ from tunit.training.state import new_state
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
-    "tunit's compiled code is not there, so steps on a CPU may take twice as long: install a C compiler (gcc), "
-    "then install tunit again"
+    "tunit was installed without its compiled code, so steps on a CPU may take twice as long: install a C compiler "
+    "(gcc), "
+    "then reinstall tunit"
 )
-# Called with the state every so many steps; what it returns joins the metrics of that step.
+# Called with the state at regular steps; the values that it returns are added to the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 
 
 @dataclass
 class Training:
-    """A run under way: its settings, its data, where it writes, and its state."""
+    """A training in progress: its config, data, state and outputs."""
 
     config: Config
     run: RunFolder
     pictures: PackedPictures
     batches: Batches
     state: TrainingState
-    log: MetricsLog | None  # of the first process alone
+    log: MetricsLog | None  # of rank 0 only
     display: ProgressDisplay
     window: LossWindow
     last_checkpoint: Path | None = None
@@ -57,7 +58,7 @@ class Training:
 
 @dataclass
 class Ready:
-    """All that a training has before its first step."""
+    """What `make_ready` has built before the first step."""
 
     device: torch.device
     state: TrainingState
@@ -67,10 +68,11 @@ class Ready:
 
 
 def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready:
-    """Check that a resolved config can train on the pictures, and build what it trains; nothing is written.
+    """Check that a resolved config can train on the pictures, and build its state and batches; nothing is written.
 
-    checkpoints: the folder of those to go on from; None begins anew. Raises DataError for too few pictures or labels
-    that do not fit, ConfigError for settings that do not, RunError where there is no checkpoint or it does not fit.
+    checkpoints: the folder to resume from; None starts from new weights. Raises DataError for too few pictures or
+    labels that do not fit, ConfigError for settings that do not, RunError where there is no checkpoint or it does not
+    fit.
     """
     check_number(config, len(pictures.names))
     check_config(config)
@@ -88,7 +90,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         adopt_guide(state, home(config.method.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
-        batches.rows(stream, 0, 1)  # raises DataError where it has none
+        batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
     if not state.cursors:
         if method.begin:
             method.begin(state, batches, config)
@@ -109,23 +111,23 @@ def train(
     evaluate_every: int = 0,
     quiet: bool = False,
 ) -> TrainingState:
-    """Train to the end of the schedule; the run folder must have begun (or, with `resume`, hold checkpoints).
+    """Train to the end of the schedule, in a folder that `begin_run` has written.
 
-    config: resolved. ready: what `make_ready` made of config and pictures, if it was called already. Where several
-    processes train together, each calls this, and the first writes and speaks. Raises what `make_ready` does,
+    resume: it holds checkpoints. config: resolved. ready: what `make_ready` made of config and pictures, if it was called already. Where several
+    processes train together, every rank calls this, and rank 0 writes and prints. Raises what `make_ready` does,
     TrainingError at a non-finite loss, where memory runs out or where the run's files cannot be written, and
     Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
-    last = last and run.checkpoints / last.name  # a prepared run has been moved since
+    last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
-    log = MetricsLog(run.path, state.step) if is_first() else None
+    log = MetricsLog(run.path, state.step) if is_rank_zero() else None
     training = Training(
         config, run, pictures, ready.batches, state, log, display, LossWindow(state.step), last
     )
     with display, StopSignals() as signals:
-        for warning in ready.warnings if is_first() else ():
+        for warning in ready.warnings if is_rank_zero() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
@@ -134,7 +136,7 @@ def train(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            error.__traceback__ = None  # it holds on to the step's tensors
+            error.__traceback__ = None  # the traceback keeps the step's tensors alive
             raise out_of_memory(config, ready.device, batch_size_at(state.step, config)) from None
         finally:
             if log:
@@ -143,19 +145,19 @@ def train(
 
 
 def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """The error where something cannot be written, after an attempt to save a checkpoint all the same."""
+    """Try to save a checkpoint, and return the error for a file that could not be written."""
     if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
         try:
             save(training)
         except (TunitError, OSError):
-            pass  # what was saved before is whole
+            pass  # earlier checkpoints are undamaged
     last = training.last_checkpoint
     where = (
         f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
     )
     what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
     return TrainingError(
-        f"{what}: make room, or let the folder be written, and go on {where} with "
+        f"{what}: free some disk space or make the folder writable, then resume {where} with "
         f"`tunit train --resume {training.run.path}`"
     )
 
@@ -163,13 +165,13 @@ def unwritable(training: Training, error: UnwritableError | OSError) -> Training
 def run_steps(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
-    """From the state's step to the last one of the schedule."""
+    """Take the steps from the state's step to the end of the schedule."""
     settings, state = training.config.run, training.state
-    if state.step >= training.config.schedule.steps and is_first():
+    if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
     while state.step < training.config.schedule.steps:
         one_step(training)
-        received = as_first(signals.received or 0)  # all must stop after the same step
+        received = broadcast_from_rank_zero(signals.received or 0)  # all ranks must stop after the same step
         done = state.step == training.config.schedule.steps
         if done or state.step % settings.log_every == 0:
             means = training.window.flush(state.step, training.last_checkpoint)
@@ -177,7 +179,7 @@ def run_steps(
                 training.log.write(state.step, means)
         if training.log and evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
             training.log.write(state.step, evaluate(state))
-        if is_first() and (done or (settings.sample_every and state.step % settings.sample_every == 0)):
+        if is_rank_zero() and (done or (settings.sample_every and state.step % settings.sample_every == 0)):
             write_samples(training.run.samples, state, training.pictures, training.config)
         if done or state.step % settings.checkpoint_every == 0 or received:
             save(training)
@@ -186,7 +188,7 @@ def run_steps(
 
 
 def one_step(training: Training) -> None:
-    """Draw a batch, take the step, note its losses."""
+    """Draw a batch, take the step, record its losses."""
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
     if method.before_step:
@@ -205,9 +207,12 @@ def one_step(training: Training) -> None:
 
 
 def save(training: Training) -> None:
-    """A checkpoint and the model for inference, unless the latest losses are not finite."""
+    """Save a checkpoint and the model for inference.
+
+    Raises TrainingError where a loss since the last line is not finite.
+    """
     training.window.check(training.last_checkpoint)
-    if not is_first():
+    if not is_rank_zero():
         return
     training.last_checkpoint = save_checkpoint(
         training.run.checkpoints, training.state, training.config.run.keep_checkpoints
@@ -218,19 +223,19 @@ def save(training: Training) -> None:
 
 
 def finish_model(training: Training) -> None:
-    """Where nothing is left to train: the model, if the run was killed between its last checkpoint and it."""
+    """Save the model of a run that has no steps left, if it was killed between its last checkpoint and its model."""
     try:
         there = load_model(training.run.path).step == training.state.step
     except TunitError:
-        there = False  # none, or a damaged one
+        there = False  # no model, or a damaged one
     if not there:
         save_model(training.run.path, model_of(training.state, training.pictures, training.config))
 
 
 def adopt_guide(state: TrainingState, run: Path) -> None:
-    """Begin with the E that another run trained, in both E and its average.
+    """Copy the E of another run into E and its EMA.
 
-    Raises RunError where it has none, or one of another shape.
+    Raises RunError where that run has no model, or one whose E has other shapes.
     """
     weights = load_model(run).guide.state_dict()
     for guide in (state.networks.guide, state.networks.guide_average):
@@ -238,5 +243,6 @@ def adopt_guide(state: TrainingState, run: Path) -> None:
             guide.load_state_dict(weights)
         except RuntimeError:
             raise RunError(
-                f"the guiding network of {run} is of another shape: give this run the same domains, widths and heads"
+                f"the guiding network of {run} has other shapes: set --domains, --guide-width, --style-width and the "
+                "heads as in that run"
             ) from None

@@ -1,4 +1,4 @@
-"""The losses since the last line of metrics, kept on the device until they are wanted."""
+"""The losses since the last line of metrics, kept on the device until they are read."""
 
 import math
 import time
@@ -13,17 +13,17 @@ from tunit.methods.losses import Terms
 class LossWindow:
     """Collects the losses of successive steps; reads them off the device only when asked.
 
-    start: the number of the step before the first one that is added.
+    start: the number of steps taken before the first one that is added.
     """
 
     def __init__(self, start: int) -> None:
-        self._first = start + 1  # the step of the first terms that are held
+        self._first = start + 1  # the step of the first losses kept
         self._terms: list[Terms] = []
         self._pictures = 0
         self._began = time.perf_counter()
 
     def add(self, terms: Terms, pictures: int) -> None:
-        """The losses of the next step, of a batch of `pictures`."""
+        """Add the losses of the next step. pictures: its batch size."""
         self._terms.append(terms)
         self._pictures += pictures
 
@@ -43,12 +43,13 @@ class LossWindow:
                         else "no checkpoint yet"
                     )
                     raise TrainingError(
-                        f"the loss {name} is {value} at step {step}; {good}: lower the learning rates, "
+                        f"the loss {name} is {value} at step {step}; {good}: lower --guide-rate, --generator-rate "
+                        "and --discriminator-rate in a new run, "
                         "or resume with --precision float32"
                     )
 
     def flush(self, step: int, last_checkpoint: Path | None) -> dict[str, float]:
-        """Mean of every loss, seconds per step and pictures per second since the last flush; starts anew.
+        """Mean of every loss, seconds per step and pictures per second since the last flush. Empties the window.
 
         Raises TrainingError as `check` does.
         """

@@ -23,7 +23,7 @@ from tunit.data.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.found import reading_order
 from tunit.data.left_out import LeftOut
 from tunit.data.opacity import Opacity
-from tunit.data.overlap import in_order
+from tunit.data.overlap import map_in_threads
 from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
@@ -121,7 +121,7 @@ def squares(
             return picture, LeftOut(name, UNREADABLE, "too large for the memory")
 
     for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
-        found = in_order(square_of, items, ahead=ahead) if are_files else map(square_of, items)  # noqa: B031 (one of the two)
+        found = map_in_threads(square_of, items, ahead=ahead) if are_files else map(square_of, items)  # noqa: B031 (one of the two)
         for picture, square in found:
             if isinstance(square, LeftOut):
                 leave_out(square, report)

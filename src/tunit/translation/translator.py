@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.data.decode import MAX_PIXELS
-from tunit.data.overlap import in_order
+from tunit.data.overlap import map_in_threads
 from tunit.errors import ConfigError, DataError
 from tunit.machine import PRECISIONS, choose_device
 from tunit.methods.inference import guidance_over, redraw
@@ -297,7 +297,7 @@ class Translator:
         if resize is None:
             yield from map(finished, drawn)
         else:  # enlarging takes its time
-            yield from in_order(finished, drawn, ahead=self.batch - 1)
+            yield from map_in_threads(finished, drawn, ahead=self.batch - 1)
 
     @torch.inference_mode()
     def _drawn(

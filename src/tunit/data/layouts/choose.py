@@ -1,4 +1,4 @@
-"""From the settings of a user to a part of a layout, and to a config with the layout's own defaults."""
+"""From a user's settings to the part of a published data set, and to a config with that data set's defaults."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,43 +14,43 @@ NONE = "none"
 
 
 def layout_config(preset: str, overrides: Mapping[str, Any]) -> Config:
-    """The config of a preset, under the defaults of its layout, under what the user says.
+    """The config of a preset, with the defaults of its layout, then the user's settings; later ones win.
 
-    The user's word are the overrides and the settings of a TOML file of one's own; the presets that come with
-    the package give way to a layout. Raises ConfigError as `read_config` and `with_overrides` do.
+    The user's settings are the overrides and those of a TOML file that the user wrote. A preset that comes with tunit
+    has a lower priority than the layout. Raises ConfigError as `read_config` and `with_overrides` do.
     """
     config = read_config(preset).with_overrides(overrides)
     part = part_of(config.data)
     if part is None:
         return config
-    given = said(preset, overrides)
+    given = explicit_settings(preset, overrides)
     defaults = LAYOUTS[part.layout].defaults
     config = config.with_overrides({name: value for name, value in defaults.items() if name not in given})
-    # The names themselves, so that the run depends on no other file.
+    # Class names instead of the path of a file, so that the run depends on no other file.
     return config.with_overrides({"classes": ",".join(part.classes)})
 
 
-def said(preset: str, overrides: Mapping[str, Any]) -> set[str]:
-    """The names of the settings that the user says: the overrides, and what a TOML file of one's own has."""
+def explicit_settings(preset: str, overrides: Mapping[str, Any]) -> set[str]:
+    """The names of the settings that the user gave: the overrides, and those in a TOML file that the user wrote."""
     return {find_field(name)[1].name for name in (*file_settings(preset), *overrides)}
 
 
 def part_of(data: DataConfig) -> Part | None:
-    """The part that the data settings ask for; None without a layout. Raises ConfigError."""
+    """The part of a published data set that the data settings name; None without a layout. Raises ConfigError."""
     part = make_part(data.layout, data.split, data.classes, data.held_out)
     if part is not None and data.labels == "csv":
         raise ConfigError(
-            f"labels is csv, and {data.layout} has no table: take folders for its classes, or none"
+            f"labels is csv, but {data.layout} has no table: give --labels folders for its classes, or --labels none"
         )
     return part
 
 
 def make_part(layout: str, split: str = "train", classes: str = "", held_out: int = 0) -> Part | None:
-    """A part of a layout; None where `layout` is "none".
+    """A part of a published data set; None where `layout` is "none".
 
-    split: "train", or "validation", whose other word is "test". classes: names with commas between them, or a
-    text file with one on a line; for layouts that leave them open alone. held_out: how many pictures at the end
-    are validation instead of the paper's number (0).
+    split: "train", or "validation" ("test" means the same). classes: names with commas between them, or a text file
+    with one on a line; only for layouts whose classes the user chooses. held_out: how many pictures at the end are
+    validation instead of the paper's number (0).
 
     Raises ConfigError where they contradict each other.
     """
@@ -62,7 +62,8 @@ def make_part(layout: str, split: str = "train", classes: str = "", held_out: in
         ):
             if value != unset:
                 raise ConfigError(
-                    f"{name} is {value!r} and there is no layout: give a layout, or leave {name} out"
+                    f"{name} is {value!r}, but no --layout is given: give one, or leave out "
+                    f"--{name.replace('_', '-')}"
                 )
         return None
     if layout not in LAYOUTS:
@@ -83,7 +84,7 @@ def make_part(layout: str, split: str = "train", classes: str = "", held_out: in
 
 def _wrong_classes(layout: str, needed: int, given: int) -> str:
     if not needed:
-        return f"classes are given and {layout} has its own: leave classes out"
+        return f"classes are given, but {layout} has its own: leave out --classes"
     return (
         f"{layout} takes {needed} classes, which the paper does not name, and {given} are given: give --classes "
         "with commas between them or as a text file"
