@@ -113,7 +113,8 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule, in a folder that `begin_run` has written.
 
-    resume: it holds checkpoints. config: resolved. ready: what `make_ready` made of config and pictures, if it was called already. Where several
+    resume: it holds checkpoints. config: resolved.
+    ready: what `make_ready` made of config and pictures, if it was called already. Where several
     processes train together, every rank calls this, and rank 0 writes and prints. Raises what `make_ready` does,
     TrainingError at a non-finite loss, where memory runs out or where the run's files cannot be written, and
     Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
