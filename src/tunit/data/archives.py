@@ -4,21 +4,18 @@ A member is read through its declared size and never beyond it, so that an archi
 """
 
 import atexit
-import io
-import lzma
 import os
 import stat
-import struct
 import tarfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
+from tunit.data.members import DAMAGE, MAX_MEMBER, damage_of, read_exactly, refuse_bomb
 from tunit.data.naming import (
     OTHER_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -28,26 +25,13 @@ from tunit.data.naming import (
     suffix_of,
     tidy,
 )
-from tunit.data.tars import TarBoundError, tar_members, unpacked
+from tunit.data.tars import TarBoundError, most_unpacked, tar_members, unpacked
 from tunit.data.zips import LongDirectoryError, open_member, open_zip
 from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
-MAX_MEMBER = 1 << 29  # of one member: a small archive may unpack to any size
-_PIECE = 1 << 20  # bytes read at a time
-# What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    RuntimeError,
-    NotImplementedError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +47,7 @@ class ZipMember:
 
     def read(self) -> bytes:
         """The member's bytes."""
-        _refuse_bomb(self.size)
+        refuse_bomb(self.size)
         info = zipfile.ZipInfo()
         info.compress_type, info.compress_size, info.file_size = self.method, self.packed, self.size
         info.CRC = self.crc
@@ -71,9 +55,9 @@ class ZipMember:
             try:
                 file = _opened(self.archive, "zip")
                 with open_member(file, self.position, info) as member:
-                    return _exactly(member, self.size)
-            except (zipfile.BadZipFile, *_DAMAGE) as error:
-                raise _damage(error) from None
+                    return read_exactly(member, self.size)
+            except (zipfile.BadZipFile, *DAMAGE) as error:
+                raise damage_of(error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +70,14 @@ class TarMember:
 
     def read(self) -> bytes:
         """The member's bytes."""
-        _refuse_bomb(self.size)
+        refuse_bomb(self.size)
         with _lock:
             try:
                 file = _opened(self.archive, "tar")
                 file.seek(self.position)
-                return _exactly(file, self.size)
-            except _DAMAGE as error:
-                raise _damage(error) from None
+                return read_exactly(file, self.size)
+            except DAMAGE as error:
+                raise damage_of(error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +100,7 @@ def archive_kind(path: Path) -> str | None:
         with unpacked(path) as file:
             block = file.read(512)
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.TarError, *_DAMAGE):
+    except (tarfile.TarError, *DAMAGE):
         return None
     return "tar"
 
@@ -148,13 +132,13 @@ def read_member(path: Path, kind: str, name: str) -> bytes | None:
                 for info in archive.infolist():
                     if _is_named(info.filename, name) and info.file_size <= _MAX_TEXT:
                         with archive.open(info) as file:
-                            return _exactly(file, info.file_size)
+                            return read_exactly(file, info.file_size)
             return None
         for member, tar in tar_members(path):
             if member.isreg() and _is_named(member.name, name) and member.size <= _MAX_TEXT:
                 tar.seek(member.offset_data)
-                return _exactly(tar, member.size)
-    except (tarfile.TarError, zipfile.BadZipFile, PictureError, *_DAMAGE):
+                return read_exactly(tar, member.size)
+    except (tarfile.TarError, zipfile.BadZipFile, PictureError, *DAMAGE):
         return None
     return None
 
@@ -177,12 +161,14 @@ def _list_zip(path: Path) -> Iterator[Entry]:
             yield from _zip_entries(path, archive)
     except LongDirectoryError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    except (zipfile.BadZipFile, *_DAMAGE) as error:
+    except (zipfile.BadZipFile, *DAMAGE) as error:
         raise DataError(f"{path} is damaged ({error}): fetch or pack the archive anew") from None
 
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
+    left = most_unpacked(path)  # for members may lie one upon another: a megabyte then unpacks to petabytes
     for info in archive.infolist():
+        left -= info.file_size if info.file_size <= MAX_MEMBER else 0
         if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
             yield from () if info.is_dir() else _nested(info.filename)
             continue
@@ -193,11 +179,14 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
         entry = _judge(info.filename, member, link=link, encrypted=encrypted)
         if entry is None:
             continue
+        if entry.member and left < 0:
+            detail = f"the archive unpacks to more than {most_unpacked(path):,} bytes, as a decompression bomb does"
+            entry = Entry(entry.name, None, BOMB, detail)
         if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
             try:
                 with archive.open(info) as file:
                     head = file.read(16)
-            except (zipfile.BadZipFile, *_DAMAGE):
+            except (zipfile.BadZipFile, *DAMAGE):
                 continue  # of no known kind and unreadable: not taken for a picture
             if not looks_like_picture(head):
                 continue
@@ -223,7 +212,7 @@ def _list_tar(path: Path) -> Iterator[Entry]:
                 if not looks_like_picture(file.read(min(16, info.size))):
                     continue
             yield entry
-    except (tarfile.TarError, *_DAMAGE) as error:
+    except (tarfile.TarError, *DAMAGE) as error:
         reason = BOMB if isinstance(error, TarBoundError) else TRUNCATED
         yield Entry(path.name, None, reason, f"the archive cannot be read beyond {last} ({error})")
 
@@ -269,28 +258,6 @@ def _opened(path: Path, kind: str) -> IO[bytes]:
         close_archives()
         _open_files[key] = path.open("rb") if kind == "zip" else unpacked(path)
     return _open_files[key]
-
-
-def _exactly(file: IO[bytes], size: int) -> bytes:
-    """All `size` bytes, read piece by piece: asked for at once, some readers copy what they have again and again."""
-    data = io.BytesIO()
-    while (left := size - data.tell()) > 0:
-        piece = file.read(min(left, _PIECE))
-        if not piece:
-            raise PictureError(TRUNCATED, f"{data.tell():,} of {size:,} bytes are in the archive")
-        data.write(piece)
-    return data.getvalue()
-
-
-def _refuse_bomb(size: int) -> None:
-    if size > MAX_MEMBER:
-        raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
-
-
-def _damage(error: BaseException) -> PictureError:
-    if isinstance(error, EOFError):
-        return PictureError(TRUNCATED, "the archive ends within it")
-    return PictureError(UNREADABLE, f"the archive is damaged there ({error})")
 
 
 __all__ = [

@@ -22,6 +22,6 @@ def memory_detail(max_pixels: int) -> str:
     return f"decoding it takes more than {memory_for(max_pixels) / 2**30:.1f} GiB of memory: {REMEDY}"
 
 
-def time_detail(max_pixels: int) -> str:
+def time_detail(seconds: float) -> str:
     """Why a picture is left out that took too long."""
-    return f"decoding it takes more than {seconds_for(max_pixels):.0f} s of CPU time"
+    return f"decoding it takes more than {seconds:g} s of CPU time"

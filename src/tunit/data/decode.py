@@ -253,7 +253,9 @@ def _explain(error: Exception, data: bytes, max_pixels: int) -> PictureError:
         return PictureError(TRUNCATED, f"the file ends early, after {len(data):,} bytes")
     if isinstance(error, UnidentifiedImageError):
         return PictureError(UNREADABLE, f"not a {READABLE} picture")
-    return PictureError(UNREADABLE, str(error) or type(error).__name__)
+    said = error.args[0] if error.args else ""
+    text = said.decode("latin-1") if isinstance(said, bytes) else str(error)
+    return PictureError(UNREADABLE, text or type(error).__name__)
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -25,6 +25,8 @@ class Squaring:
     # One that declares more is refused undecoded; memory and time follow from it.
     max_pixels: int = MAX_PIXELS
     opacity: bool = False  # whether the file's is wanted, too
+    seconds: float | None = None  # of CPU time for each; None is what max_pixels allow
+    memory: int | None = None  # bytes, likewise
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def fitted(source: PictureSource, how: Squaring) -> Fitted:
     try:
         return in_worker(_fitted, (source, how))
     except WorkerLostError as error:
-        raise _lost(error, how.max_pixels) from None
+        raise _lost(error, how.seconds or seconds_for(how.max_pixels)) from None
 
 
 def file_size(source: PictureSource) -> tuple[int, int]:
@@ -49,14 +51,15 @@ def file_size(source: PictureSource) -> tuple[int, int]:
     try:
         return in_worker(_file_size, source)
     except WorkerLostError as error:
-        raise _lost(error, MAX_PIXELS) from None
+        raise _lost(error, seconds_for(MAX_PIXELS)) from None
 
 
 def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
     source, how = task
     try:
         data = _read(source, how.max_pixels)
-        with bounded(seconds_for(how.max_pixels), memory_for(how.max_pixels)):
+        seconds, memory = how.seconds or seconds_for(how.max_pixels), how.memory or memory_for(how.max_pixels)
+        with bounded(seconds, memory):
             decoded = decode_scaled(
                 data,
                 how.size,
@@ -87,9 +90,9 @@ def _read(source: PictureSource, max_pixels: int) -> bytes:
     return content.read()
 
 
-def _lost(error: WorkerLostError, max_pixels: int) -> PictureError:
+def _lost(error: WorkerLostError, seconds: float) -> PictureError:
     if error.slow:
-        return PictureError(TOO_SLOW, time_detail(max_pixels))
+        return PictureError(TOO_SLOW, time_detail(seconds))
     return PictureError(UNREADABLE, "decoding it crashed the process")
 
 

@@ -34,7 +34,7 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
 
     Raises TarBoundError, or tarfile.TarError and others where the archive is damaged.
     """
-    most = max(_FREE, _MAX_RATIO * path.stat().st_size)
+    most = most_unpacked(path)
     with unpacked(path) as file:
         headers = _Headers(file)
         with tarfile.open(fileobj=cast(IO[bytes], headers), mode="r:") as archive:
@@ -56,6 +56,11 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                     raise TarBoundError(
                         f"it unpacks to more than {most:,} bytes, as a decompression bomb does"
                     )
+
+
+def most_unpacked(path: Path) -> int:
+    """The bytes that an archive may unpack to in all."""
+    return max(_FREE, _MAX_RATIO * path.stat().st_size)
 
 
 def unpacked(path: Path) -> IO[bytes]:
@@ -153,4 +158,4 @@ class _XzFile(io.RawIOBase):
         return self._place
 
 
-__all__ = ["MAX_MEMBERS", "TarBoundError", "tar_members", "unpacked"]
+__all__ = ["MAX_MEMBERS", "TarBoundError", "most_unpacked", "tar_members", "unpacked"]

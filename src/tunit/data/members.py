@@ -1,0 +1,50 @@
+"""Reading one member of an archive: never beyond its declared size, nor a size that no picture has."""
+
+import io
+import lzma
+import struct
+import zlib
+from typing import IO
+
+from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError
+
+MAX_MEMBER = 1 << 29  # bytes of one member: a small archive may unpack to any size
+_PIECE = 1 << 20  # bytes read at a time
+# What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
+
+
+def read_exactly(file: IO[bytes], size: int) -> bytes:
+    """All `size` bytes, read piece by piece: asked for at once, some readers copy what they have again and again."""
+    data = io.BytesIO()
+    while (left := size - data.tell()) > 0:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            raise PictureError(TRUNCATED, f"{data.tell():,} of {size:,} bytes are in the archive")
+        data.write(piece)
+    return data.getvalue()
+
+
+def refuse_bomb(size: int) -> None:
+    """Raises PictureError for a member whose declared size no picture has."""
+    if size > MAX_MEMBER:
+        raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
+
+
+def damage_of(error: BaseException) -> PictureError:
+    """The PictureError for what reading a damaged archive raised."""
+    if isinstance(error, EOFError):
+        return PictureError(TRUNCATED, "the archive ends within it")
+    return PictureError(UNREADABLE, f"the archive is damaged there ({error})")
+
+
+__all__ = ["DAMAGE", "MAX_MEMBER", "damage_of", "read_exactly", "refuse_bomb"]
