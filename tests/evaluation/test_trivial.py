@@ -1,9 +1,8 @@
-import colorsys
-
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from tunit.clustering import cues
 from tunit.evaluation import trivial
 
 
@@ -15,28 +14,6 @@ def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
     return np.clip(means + rng.integers(-noise, noise + 1, (len(kinds), side, side, 3)), 0, 255).astype(
         np.uint8
     ), kinds
-
-
-def test_bins_are_those_of_the_standard_library():
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
-    rgb[:300] = rgb[:300] // 64 * 85  # greys, pure colours, corners
-    expected = []
-    for red, green, blue in rgb.tolist():
-        hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
-        tiny = 1e-9  # the edges are ours by whole numbers, theirs by rounding
-        parts = int(hue * 12 + tiny) % 12, min(int(saturation * 4 + tiny), 3), min(int(value * 4 + tiny), 3)
-        expected.append((parts[0] * 4 + parts[1]) * 4 + parts[2])
-    assert trivial.hsv_bins(rgb).tolist() == expected
-
-
-def test_shares_of_a_picture_of_two_colours():
-    image = np.zeros((1, 4, 4, 3), np.uint8)
-    image[0, :, :3] = 255, 0, 0  # pure red: hue bin 0, saturation 3, value 3
-    shares = trivial.hsv_shares(image)
-    assert shares.shape == (1, 192)
-    assert shares[0, 15] == 0.75 and shares[0, 0] == 0.25  # red; black
-    assert shares.sum() == 1
 
 
 @pytest.mark.parametrize("answer", trivial.ANSWERS.values(), ids=trivial.ANSWERS.keys())
@@ -70,14 +47,5 @@ def test_few_alike_and_no_pictures(answer):
 def test_many_pictures_go_to_the_nearest_centre_of_a_part(monkeypatch):
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10)], number=50)
     monkeypatch.setattr(trivial, "MOST_FITTED", 30)
-    monkeypatch.setattr(trivial, "CHUNK", 7)
+    monkeypatch.setattr(cues, "CHUNK", 7)
     assert adjusted_rand_score(trivial.pixels(images, 2, 0), kinds) == 1
-
-
-def test_larger_pictures_are_averaged_for_pixels_and_thinned_for_colours():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
-    blocks = images.reshape(2, 32, 8, 32, 8, 3).mean((2, 4)) / 255
-    expected = blocks.transpose(0, 3, 1, 2).reshape(2, -1)
-    assert np.abs(trivial._pixel_vectors(images) - expected).max() < 1e-6
-    assert (trivial.hsv_shares(images) == trivial.hsv_shares(images[:, ::2, ::2])).all()
