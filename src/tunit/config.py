@@ -16,6 +16,7 @@ from tunit.config_methods import FORMER_SECTIONS, RENAMED, method_sections
 from tunit.config_sections import (
     METHODS,
     AugmentConfig,
+    ClusteringConfig,
     DataConfig,
     FunitConfig,
     LossConfig,
@@ -35,6 +36,7 @@ from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 __all__ = [
     "AugmentConfig",
+    "ClusteringConfig",
     "Config",
     "DataConfig",
     "FunitConfig",
@@ -75,6 +77,7 @@ class Config:
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     optimisers: OptimiserConfig = field(default_factory=OptimiserConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     run: RunConfig = field(default_factory=RunConfig)
     own: tuple[Any, ...] = ()

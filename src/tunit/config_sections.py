@@ -102,6 +102,9 @@ class AugmentConfig:
         high=100,
     )
     random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
+    both_views: bool = setting(
+        False, "while E trains alone, x is transformed at random too, as in SimCLR; the paper only flips it"
+    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,12 @@ class NetworkConfig:
     )
     candidate_heads: int = setting(
         0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0, high=100
+    )
+    standardise: bool = setting(
+        False, "E sees every picture brought to the same mean and contrast, so that exposure is nothing to it"
+    )
+    normalise_style: bool = setting(
+        False, "style codes have length sqrt(style_width), so that equation 2 compares angles, as in MoCo"
     )
     generator_width: int = setting(
         0,
@@ -175,6 +184,12 @@ class OptimiserConfig:
         0, "pictures per step while E trains alone; 0 for batch_size", low=0, high=1_000_000
     )
     guide_rate: float = setting(1e-4, "Adam's learning rate for E", low=0)
+    guide_only_rate: float = setting(
+        0.0,
+        "E's rate as it begins to train alone, from where it falls to guide_rate by a cosine; 0 for none",
+        low=0,
+    )
+    guide_warm_up: int = setting(0, "steps in which E's rate rises to guide_only_rate", low=0, high=10**12)
     guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=BELOW_1)
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
@@ -184,6 +199,19 @@ class OptimiserConfig:
     weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
     average_decay: float = setting(0.999, "decay of the moving averages of E and G", low=0, high=1)
     queue_length: int = setting(1024, "keys in the contrastive queue", low=1, high=2**24)
+
+
+@dataclass(frozen=True)
+class ClusteringConfig:
+    """Neighbours in the place of second views while E trains alone; the paper has none (docs/domains.md)."""
+
+    neighbours: int = setting(
+        0, "x+ is a view of one of so many nearest neighbours of x; 0 takes x itself", low=0, high=1000
+    )
+    neighbours_from: float = setting(
+        0.1, "share of E's time alone after which neighbours are looked for", low=0, high=1
+    )
+    neighbours_every: int = setting(100, "steps between searches for neighbours", low=1, high=10**12)
 
 
 @dataclass(frozen=True)

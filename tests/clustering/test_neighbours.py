@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from tunit.clustering import neighbours
-from tunit.clustering.neighbours import agreement, find_neighbours
+from tunit.clustering.neighbours import find_neighbours
 
 
 def literal_table(codes, cue, k):
@@ -30,37 +30,30 @@ def test_neighbours_are_those_of_the_literal_product(monkeypatch, chunk):
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     codes, _ = groups()
     cue, _ = groups(seed=1, width=9)
-    found = find_neighbours(codes.double(), {"one": cue.double()}, 5)
-    assert found.table.tolist() == literal_table(codes, cue, 5).tolist()
-    assert found.cue == "one"
+    found = find_neighbours([codes.double(), cue.double()], 5)
+    assert found.tolist() == literal_table(codes, cue, 5).tolist()
+
+
+def test_the_scale_of_a_measure_does_not_matter():
+    codes, _ = groups()
+    cue, _ = groups(seed=1)
+    expected = find_neighbours([codes.double(), cue.double()], 5)
+    assert find_neighbours([1000 * codes.double(), cue.double() / 70], 5).tolist() == expected.tolist()
 
 
 def test_a_picture_is_never_its_own_neighbour_even_among_copies():
-    codes = torch.zeros(6, 4)
-    table = find_neighbours(codes, {"same": torch.zeros(6, 2)}, 3).table
+    table = find_neighbours([torch.zeros(6, 4), torch.zeros(6, 2)], 3)
     assert not (table == torch.arange(6)[:, None]).any()
 
 
-def test_the_cue_that_agrees_with_the_codes_is_taken():
-    codes, kinds = groups()
-    telling, _ = groups(seed=2)
-    noise = torch.randn(len(kinds), 8, generator=torch.Generator().manual_seed(3))
-    found = find_neighbours(codes, {"noise": noise, "telling": telling}, 5)
-    assert found.cue == "telling"
-    assert found.agreement["noise"] == pytest.approx(0.5, abs=0.08)  # chance
-    assert (kinds[found.table] == kinds[:, None]).float().mean() > 0.99
+def test_measures_that_each_see_a_part_tell_kinds_apart_together():
+    """One measure tells kinds 0, 1 from 2, 3, the other 0, 2 from 1, 3."""
+    kinds = torch.arange(4).repeat_interleave(25)
+    noise = 0.5 * torch.randn(2, 100, 4, generator=torch.Generator().manual_seed(0))
+    first, second = noise[0] + 4 * (kinds // 2)[:, None], noise[1] + 4 * (kinds % 2)[:, None]
 
+    def purity(measures):
+        return (kinds[find_neighbours(measures, 5)] == kinds[:, None]).float().mean().item()
 
-def test_agreement_is_the_mean_rank_of_the_cues_neighbours(monkeypatch):
-    monkeypatch.setattr(neighbours, "CHUNK", 5)
-    codes, _ = groups(each=5)
-    cue, _ = groups(each=5, seed=7, spread=2.0)
-    by_codes, by_cue = pairwise_distances(codes.double().numpy()), pairwise_distances(cue.double().numpy())
-    ranks = []
-    for i in range(len(codes)):
-        others = [j for j in range(len(codes)) if j != i]
-        for near in sorted(others, key=lambda j: by_cue[i, j])[:5]:
-            nearer = sum(by_codes[i, j] < by_codes[i, near] for j in others)
-            ranks.append(1 - nearer / len(others))  # no two distances are equal
-    assert agreement(codes.double(), cue.double()) == pytest.approx(np.mean(ranks), abs=1e-6)
-    assert agreement(codes, codes) > 0.85  # the nearest of twenty are among the first five
+    assert purity([first]) < 0.7
+    assert purity([first, second]) > 0.99

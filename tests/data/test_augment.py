@@ -410,3 +410,24 @@ def test_jitter_happens_in_every_order() -> None:
         if fits[0] != fits[1]:
             matched.add(fits[0].item())
     assert matched == {True, False}
+
+
+# ---- partners and two random views ----
+
+
+def test_the_second_view_is_of_the_partner_and_the_first_is_not() -> None:
+    x, partners = pictures(), pictures().flip(0)
+    plain, moved = two_views(x, only(), seeded(), partners=partners)
+    assert torch.equal(plain, x)
+    assert torch.allclose(moved, partners, atol=1e-5)
+
+
+def test_both_views_are_drawn_apart_and_the_second_is_as_without() -> None:
+    settings = only(crop_area=(0.3, 0.9), brightness=0.4)
+    x = pictures()
+    plain, moved = two_views(x, settings, seeded())
+    first, second = two_views(x, settings, seeded(), both=True)
+    assert torch.equal(second, moved)
+    assert torch.equal(plain, x)
+    assert not torch.allclose(first, x, atol=0.05)
+    assert not torch.allclose(first, second, atol=0.05)

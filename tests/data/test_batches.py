@@ -269,3 +269,33 @@ def test_generators_are_functions_of_their_arguments() -> None:
     assert not torch.equal(torch.rand(3, generator=torch_generator(1, "views", 3)), first)
     draws = [numpy_generator(1, "a", 0).random(), numpy_generator(1, "a", 0).random()]
     assert draws[0] == draws[1]
+
+
+def number_of(x: torch.Tensor) -> list[int]:
+    """Which pictures these are: they carry their number as their colour."""
+    return ((x[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+@pytest.mark.parametrize("resident_bytes", [None, 0])
+def test_second_views_are_of_neighbours_except_where_there_is_a_label(resident_bytes: int | None) -> None:
+    table = (torch.arange(N)[:, None] + torch.tensor([1, 2, 3])) % N
+    batch = batches(resident_bytes=resident_bytes).draw(0, N, {}, neighbours=table)
+    chosen = set()
+    for row, partner, label in zip(
+        number_of(batch.x), number_of(batch.x_plus), batch.y.tolist(), strict=True
+    ):
+        if label >= 0:
+            assert partner == row
+        else:
+            assert partner in table[row]
+            chosen.add((partner - row) % N)
+    assert chosen == {1, 2, 3}  # one of its neighbours at random, not always the first
+
+
+def test_neighbours_do_not_change_what_is_drawn_besides() -> None:
+    moving = AugmentConfig()
+    without = batches(augment=moving).draw(4, 6, {"all": 5})
+    itself = torch.arange(N)[:, None]
+    with_itself = batches(augment=moving).draw(4, 6, {"all": 5}, neighbours=itself)
+    assert torch.equal(without.x, with_itself.x)
+    assert torch.equal(without.x_plus, with_itself.x_plus)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tunit.networks.guide import Guide
+from tunit.networks.guide import Guide, standardised
 
 WIDTHS = [64, 128, 256, 256, 512, 512, 512, 512]
 
@@ -122,3 +122,38 @@ def test_candidate_heads_are_linear_heads_on_the_same_features() -> None:
         torch.testing.assert_close(logits, features @ head.weight.T + head.bias)
     assert not torch.allclose(found[0], found[1])
     assert Guide(3, width=4)(x).candidate_logits is None
+
+
+def test_exposure_hardly_matters_to_a_guide_that_standardises() -> None:
+    """An even grey must stay one, so of low contrast a little is left: a factor, which turns no code."""
+    torch.manual_seed(0)
+    guide = Guide(3, width=2, style_width=4, standardise=True).eval()
+    x = torch.rand(4, 3, 32, 32) - 0.5
+    with torch.no_grad():
+        assert F.cosine_similarity(guide(x).style, guide(0.6 * x - 0.2).style).min() > 0.9999
+        guide.standardise = False
+        assert F.cosine_similarity(guide(x).style, guide(0.6 * x - 0.2).style).max() < 0.999
+
+
+def test_standardised_pictures_have_the_same_mean_and_contrast() -> None:
+    x = (
+        torch.rand(5, 3, 16, 16, dtype=torch.float64)
+        * torch.tensor([0.2, 0.5, 1, 1.5, 2])[:, None, None, None]
+        - 1
+    )
+    found = standardised(x)
+    for before, after in zip(x.numpy(), found.numpy(), strict=True):
+        assert abs(after.mean()) < 1e-12
+        assert after.std() == pytest.approx(0.5 * before.std() / (before.std() + 0.05), rel=1e-12)
+    assert standardised(torch.full((1, 3, 4, 4), 0.3)).abs().max() == 0  # an even grey is no picture
+
+
+def test_normalised_codes_have_the_length_sqrt_width_and_the_direction_of_free_ones() -> None:
+    torch.manual_seed(0)
+    guide = Guide(3, width=2, style_width=16)
+    x = torch.rand(4, 3, 32, 32)
+    free = guide(x).style
+    guide.normalise_style = True
+    bound = guide(x).style
+    assert torch.allclose(bound.norm(dim=1), torch.full((4,), 4.0), atol=1e-5)
+    assert torch.allclose(F.cosine_similarity(free, bound), torch.ones(4), atol=1e-5)

@@ -27,6 +27,16 @@ CASES = {
         "overcluster_weight": 5.0,
         "r1_every": 3,
     },
+    "photographs": {
+        "neighbours": 3,
+        "neighbours_every": 2,
+        "neighbours_from": 0.3,
+        "both_views": True,
+        "standardise": True,
+        "normalise_style": True,
+        "guide_only_rate": 1e-3,
+        "guide_warm_up": 2,
+    },
     "few labels": {
         "labels": "csv",
         "labelled_ratio": 0.4,

@@ -18,8 +18,12 @@ Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px that pictures are brought to before their pixels are compared
 HSV_BINS = (12, 4, 4)
-MOST_COLOURS = 128  # pixels of a picture's side that go into its histogram: of larger ones, every second or third
-LEAST_CONTRAST = 0.02  # standard deviation, of a range of 1, that is added to a picture's before it is divided by
+MOST_COLOURS = (
+    128  # pixels of a picture's side that go into its histogram: of larger ones, every second or third
+)
+LEAST_CONTRAST = (
+    0.02  # standard deviation, of a range of 1, that is added to a picture's before it is divided by
+)
 CHUNK = 64  # pictures at a time
 
 
@@ -34,7 +38,7 @@ def pixels(images: Pictures) -> Vectors:
 
 
 def shapes(images: Pictures) -> Vectors:
-    """The pixels at 32 px, of every picture brought to mean 0 and spread 1, so that exposure is nothing: (N, 3072)."""
+    """The pixels at 32 px, every picture brought to mean 0 and spread 1, so that exposure is nothing: (N, 3072)."""
     x = small(images)
     std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     standard: Vectors = ((x - mean) / (std + LEAST_CONTRAST)).flatten(1).numpy()
@@ -46,7 +50,7 @@ def in_chunks(images: Pictures) -> dict[str, Tensor]:
     parts = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
     return {
         cue.__name__: torch.from_numpy(np.concatenate([cue(part) for part in parts]))
-        for cue in (colours, shapes, pixels)
+        for cue in (colours, shapes)
     }
 
 

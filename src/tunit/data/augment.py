@@ -28,21 +28,35 @@ def to_uint8(x: Tensor) -> Tensor:
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def two_views(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def two_views(
+    x: Tensor,
+    settings: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    partners: Tensor | None = None,
+    both: bool = False,
+) -> tuple[Tensor, Tensor]:
     """(x, x+) of section 6 of the method, both (B, 3, S, S) in [-1, 1], on x's device.
 
-    generator: on the CPU; with it everything random is determined.
+    generator: on the CPU; with it everything random is determined. partners: (B, 3, S, S), the pictures that x+ are
+    views of; None takes x. both: x is transformed at random as x+ is, not only flipped.
     """
     batch = len(x)
     mirror = torch.rand(batch, generator=generator) < settings.flip
     plain = torch.where(mirror.to(x.device)[:, None, None, None], x.flip(3), x)
-    theta = random_affine(batch, settings, generator).to(x.device)
+    moved = random_view(x if partners is None else partners, settings, generator)
+    return random_view(x, settings, generator) if both else plain, moved
+
+
+def random_view(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped, jittered, at random."""
+    theta = random_affine(len(x), settings, generator).to(x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     moved = jitter(moved, settings, generator)
     if settings.random_operations:
         moved = random_operations(moved, settings.random_operations, settings.random_magnitude, generator)
-    return plain, moved
+    return moved
 
 
 def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generator) -> Tensor:

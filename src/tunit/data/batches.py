@@ -82,16 +82,39 @@ class Batches:
         self._reader: ThreadPoolExecutor | None = None
         self._guess: tuple[tuple[str, int, int], Future[Tensor]] | None = None
 
-    def draw(self, step: int, size: int, cursors: dict[str, int], stream: str = "all") -> Batch:
-        """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead."""
+    def draw(
+        self,
+        step: int,
+        size: int,
+        cursors: dict[str, int],
+        stream: str = "all",
+        *,
+        neighbours: Tensor | None = None,
+        both: bool = False,
+    ) -> Batch:
+        """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead.
+
+        neighbours: (N, k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k, chosen at
+        random. both: x is transformed at random too (`two_views`).
+        """
         cursor = cursors.get(stream, 0)
         rows = self.rows(stream, cursor, size)
         if isinstance(self._images, Tensor):
-            pictures = self._images[torch.from_numpy(rows).to(self._device)]
+            pictures = self._pictures(rows)
         else:
             pictures = self._streamed(stream, cursor, rows)
         cursors[stream] = cursor + size
-        x, x_plus = two_views(to_float(pictures), self._augment, torch_generator(self._seed, "views", step))
+        partners = None
+        if neighbours is not None:
+            chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
+            partners = to_float(self._pictures(chosen))
+        x, x_plus = two_views(
+            to_float(pictures),
+            self._augment,
+            torch_generator(self._seed, "views", step),
+            partners=partners,
+            both=both,
+        )
         return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
@@ -106,6 +129,19 @@ class Batches:
             found.append(members[part])
             cursor, size = cursor + len(part), size - len(part)
         return np.concatenate(found)
+
+    def _chosen(
+        self, neighbours: Tensor, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """One of each row's neighbours, or the row itself where it has a label."""
+        places = rng.integers(neighbours.shape[1], size=len(rows))
+        return np.where(self._labels[rows] < 0, neighbours[rows, places].numpy(), rows)
+
+    def _pictures(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, S, S, 3) uint8 of these rows, on the device."""
+        if isinstance(self._images, Tensor):
+            return self._images[torch.from_numpy(rows).to(self._device)]
+        return self._read(rows).to(self._device, non_blocking=True)
 
     def _order(self, stream: str, epoch: int) -> NDArray[np.int64]:
         known = self._orders.get(stream)

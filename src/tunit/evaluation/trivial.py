@@ -81,7 +81,9 @@ def _grouped(images: Pictures, vectors_of: Callable[[Pictures], Vectors], k: int
         return np.zeros(0, np.int64)
     step = -(-len(images) // MOST_FITTED)
     fitted = images[::step]
-    vectors = np.concatenate([vectors_of(fitted[i : i + cues.CHUNK]) for i in range(0, len(fitted), cues.CHUNK)])
+    vectors = np.concatenate(
+        [vectors_of(fitted[i : i + cues.CHUNK]) for i in range(0, len(fitted), cues.CHUNK)]
+    )
     model = k_means(vectors, k, seed)
     if step == 1:
         groups: Integers = model.labels_.astype(np.int64)

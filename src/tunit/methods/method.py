@@ -73,7 +73,9 @@ class Method:
     recomputed_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
 
     # From the number of pictures, the config and the device.
-    own_state: Callable[[int, Config, torch.device], OwnState] | None = None
+    own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
+    # (N, k) pictures of which second views may be taken in the place of each, at the step to come.
+    neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     begin: Begin | None = None
     before_step: Between | None = None
     after_step: Between | None = None

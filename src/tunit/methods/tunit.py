@@ -22,7 +22,8 @@ from tunit.methods.candidates import choose_domain_head
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.losses import Terms, full_precision
 from tunit.methods.method import Method, Phase
-from tunit.methods.optimisers import make_adam, make_rmsprop
+from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_neighbourhood
+from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
 from tunit.methods.parts import Means, Part, Translations, guidance_of, keys_of, styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.average import follow
@@ -47,7 +48,7 @@ def tunit_step(
             keys = keys_of(networks.guide_average, batch.x_plus)
             view, view_plus = (guidance_of(networks.guide, each) for each in (batch.x, batch.x_plus))
             of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # section 3.2
-            of_styles, more = style_loss(view, keys, state.queue, batch, phase, weights)  # equation 2
+            of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
             backward(of_domains + of_styles)
             terms |= more
         if phase.joint:
@@ -72,7 +73,7 @@ def tunit_step(
                 keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
                 styles = styles_of(networks.guide, drawn.for_guide())
                 contrast = losses.style_contrastive(
-                    styles, keys_ref, state.queue, weights.temperature
+                    styles, keys_ref, state.queue, temperature_of(config)
                 )  # equation 4
                 backward(weights.generator_style_weight * contrast)
                 for part in drawn.with_graphs():
@@ -137,14 +138,15 @@ def domain_loss(
 
 
 def style_loss(
-    view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, weights: LossConfig
+    view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, config: Config
 ) -> tuple[Tensor, Terms]:
     """E's loss on styles, equation 2, each picture with E's factor. keys: (B, width), queue: (N, width)."""
+    weights = config.losses
     unlabelled = (batch.y < 0).to(view.style.dtype)
     factor = _unlabelled_factor(phase, weights) * unlabelled + weights.labelled_guide_factor * (
         1 - unlabelled
     )
-    contrast = losses.style_contrastive(view.style, keys, queue, weights.temperature, factor)
+    contrast = losses.style_contrastive(view.style, keys, queue, temperature_of(config), factor)
     return weights.guide_style_weight * factor.mean() * contrast, {"guide/style": contrast.detach()}
 
 
@@ -189,6 +191,11 @@ def adversarial_loss(discriminator: DomainDiscriminator, part: Part) -> tuple[Te
     return fake + rec, {name: term.detach() for name, term in terms.items()}
 
 
+def temperature_of(config: Config) -> float:
+    """tau of equations 2 and 4. Codes of length sqrt(width) have products of width times their cosine."""
+    return config.losses.temperature * (config.networks.style_width if config.networks.normalise_style else 1)
+
+
 def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
     """E's factor on unlabelled pictures."""
     return weights.joint_guide_factor if phase.joint else 1.0
@@ -218,6 +225,8 @@ def _guide(config: Config) -> Guide:
         overclusters=settings.overclusters,
         candidate_heads=settings.candidate_heads,
         head_std=settings.head_std,
+        standardise=settings.standardise,
+        normalise_style=settings.normalise_style,
     )
 
 
@@ -256,6 +265,13 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
         value.copy_(before[name])
 
 
+def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
+    """E's rate for the step to come, and its neighbours."""
+    for group in state.optimisers.guide.param_groups:
+        group["lr"] = guide_rate_at(state.step, config)
+    look_for_neighbours(state, pictures, config)
+
+
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
     """Once E has trained alone the best of its domain heads stays, unless labels tie the domain head to classes."""
     if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
@@ -289,6 +305,9 @@ TUNIT = Method(
     in_release=True,
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,
+    own_state=new_neighbourhood,
+    neighbours=neighbours_at,
     begin=fill_queue,
+    before_step=_before_step,
     after_step=_after_step,
 )

@@ -196,7 +196,14 @@ def one_step(training: Training) -> None:
         method.before_step(*between)
     size = batch_size_at(step, config)
     phase = phase_at(step, config)
-    batch = training.batches.draw(step, size, state.cursors, stream_at(step, config))
+    batch = training.batches.draw(
+        step,
+        size,
+        state.cursors,
+        stream_at(step, config),
+        neighbours=method.neighbours(state, config) if method.neighbours else None,
+        both=config.augment.both_views and not phase.joint,
+    )
     permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
     terms = method.step(state, batch, permutation, phase, config)
     training.window.add(terms, size)

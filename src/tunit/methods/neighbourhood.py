@@ -1,0 +1,69 @@
+"""The neighbours that stand in the place of second views while E trains alone: kept, looked for again, handed out.
+
+The search itself is tunit.clustering.neighbours. What a step uses is in the training state, so that a resumed run
+goes on with the same neighbours.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tunit.clustering import cues
+from tunit.clustering.neighbours import find_neighbours
+from tunit.config import Config
+from tunit.data.augment import to_float
+from tunit.data.pack import PackedPictures
+from tunit.methods.state import TrainingState
+
+ENCODED = 256  # pictures that E looks at at a time
+
+
+@dataclass
+class Neighbourhood:
+    """Of N pictures k neighbours each; at first each is its own."""
+
+    table: Tensor  # (N, k) int64, on the CPU
+    seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
+
+    def named(self) -> dict[str, Tensor]:
+        """The table by its name in checkpoints."""
+        return {"neighbours": self.table}
+
+
+def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Neighbourhood | None:
+    """That of so many pictures, or None where the config asks for no neighbours."""
+    k = min(config.clustering.neighbours, pictures - 1)
+    return Neighbourhood(torch.arange(pictures)[:, None].repeat(1, k)) if k > 0 else None
+
+
+def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
+    """The neighbours that the step to come takes second views of; None where x+ is of x."""
+    alone = state.step < config.schedule.guide_only_until
+    return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
+
+
+def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
+    """Before a step: find the neighbours anew, if it is time to."""
+    own, settings = state.own, config.clustering
+    first = round(settings.neighbours_from * config.schedule.guide_only_until)
+    due = first <= state.step < config.schedule.guide_only_until
+    if isinstance(own, Neighbourhood) and due and (state.step - first) % settings.neighbours_every == 0:
+        own.seen = own.seen or cues.in_chunks(pictures.images)
+        codes = F.normalize(codes_of(state, pictures), dim=1)
+        measures = [codes, *(cue.to(codes.device) for cue in own.seen.values())]
+        own.table.copy_(find_neighbours(measures, own.table.shape[1]))
+
+
+@torch.no_grad()
+def codes_of(state: TrainingState, pictures: PackedPictures) -> Tensor:
+    """The style codes of all pictures as they are, by E's EMA in evaluation mode: (N, width) float32."""
+    guide = state.networks.guide_average
+    was_training, device = guide.training, state.queue.device
+    guide.eval()
+    images = pictures.images
+    parts = (torch.from_numpy(images[i : i + ENCODED].copy()) for i in range(0, len(images), ENCODED))
+    codes = torch.cat([guide(to_float(part.to(device))).style.float() for part in parts])
+    guide.train(was_training)
+    return codes

@@ -1,0 +1,112 @@
+"""Neighbours in the place of second views, and E's rate while it trains alone."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tiny_step import config_of
+from tunit.clustering import cues
+from tunit.clustering.neighbours import find_neighbours
+from tunit.data.augment import to_float
+from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
+from tunit.methods.optimisers import guide_rate_at
+from tunit.methods.tunit import temperature_of
+from tunit.training.state import new_state
+
+SETTINGS = {
+    "neighbours": 3,
+    "neighbours_every": 4,
+    "neighbours_from": 0.2,
+    "guide_only_until": 10,
+    "steps": 20,
+}
+
+
+def pictures(number=12):
+    images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
+    return SimpleNamespace(images=images)
+
+
+def state_of(config, number=12):
+    return new_state(config, torch.device("cpu"), number)
+
+
+def test_each_is_its_own_neighbour_until_they_are_looked_for_and_after_e_trained_alone():
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    itself = torch.arange(12)[:, None].repeat(1, 3)
+    for step in range(2):
+        state.step = step
+        look_for_neighbours(state, pictures(), config)
+        assert torch.equal(neighbours_at(state, config), itself)
+    state.step = 2
+    look_for_neighbours(state, pictures(), config)
+    assert not (neighbours_at(state, config) == itself).any()
+    state.step = 10
+    assert neighbours_at(state, config) is None
+
+
+def test_they_are_looked_for_every_so_many_steps_with_codes_as_they_are_then():
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    found = {}
+    for step in range(10):
+        state.step = step
+        before = state.own.table.clone()
+        with torch.no_grad():  # E changes from step to step
+            state.networks.guide_average.style_head.weight.add_(torch.randn(16, 32))
+        look_for_neighbours(state, pictures(), config)
+        if not torch.equal(before, state.own.table):
+            guide = state.networks.guide_average.eval()
+            with torch.no_grad():
+                codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
+            guide.train()
+            found[step] = find_neighbours([codes, *cues.in_chunks(pictures().images).values()], 3)
+            assert torch.equal(state.own.table, found[step])
+    assert list(found) == [2, 6]
+
+
+def test_looking_at_pictures_leaves_e_as_it_was():
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    before = {k: v.clone() for k, v in state.networks.guide_average.state_dict().items()}
+    state.step = 2
+    look_for_neighbours(state, pictures(), config)
+    assert state.networks.guide_average.training
+    for name, value in state.networks.guide_average.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_no_neighbours_are_kept_where_none_are_asked_for():
+    config = config_of()
+    state = state_of(config)
+    look_for_neighbours(state, pictures(), config)
+    assert state.own is None
+    assert neighbours_at(state, config) is None
+
+
+def test_few_pictures_have_as_many_neighbours_as_there_are_others():
+    assert state_of(config_of(**SETTINGS), number=3).own.table.shape == (3, 2)
+
+
+def test_the_rate_rises_then_falls_by_a_cosine_and_is_the_papers_without():
+    config = config_of(
+        guide_rate=1e-4, guide_only_rate=2e-3, guide_warm_up=9, guide_only_until=100, steps=200
+    )
+    for step in range(100):
+        cosine = 1e-4 + (2e-3 - 1e-4) * 0.5 * (1 + math.cos(math.pi * step / 100))
+        assert guide_rate_at(step, config) == pytest.approx(cosine * min(1, (step + 1) / 10), rel=1e-12)
+    assert guide_rate_at(100, config) == guide_rate_at(199, config) == 1e-4
+    paper = config_of(guide_rate=1e-4, guide_only_until=100, steps=200)
+    assert {guide_rate_at(step, paper) for step in range(200)} == {1e-4}
+
+
+def test_normalised_codes_are_compared_by_their_angle():
+    config = config_of(normalise_style=True, style_width=16, temperature=0.2)
+    one, other = torch.randn(2, 5, 16, dtype=torch.float64)
+    products = (F.normalize(one, dim=1) * 4 * F.normalize(other, dim=1) * 4).sum(1) / temperature_of(config)
+    assert torch.allclose(products, F.cosine_similarity(one, other) / 0.2)
