@@ -1,0 +1,170 @@
+"""How well E finds the kinds of pictures, by preset, in equal time: accuracy, NMI and purity against classes.
+
+  python benchmarks/domains.py grocery10/ gtsrb10/ --presets small paper --seconds 600 --seeds 5
+
+Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
+for as many steps as take the seconds given, of CPU time of one thread, so that other work on the machine counts
+little; two trainings at a time (--jobs). Trivial answers (k-means on pixels, colours, shapes, random features) stand
+beside. `--presets small,guide_width=32,hue=0.1` changes settings of a preset. The result is one JSON in
+benchmarks/results/, written after every training.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from machine import write
+from tunit.config import Config, read_config
+from tunit.data.augment import to_float
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
+from tunit.evaluation import trivial
+from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
+from tunit.training.log import ProgressDisplay
+from tunit.training.resources import resolve_machine
+from tunit.training.run_folder import RunFolder
+from tunit.training.trainer import Training, make_ready, one_step
+from tunit.training.window import LossWindow
+
+LOOKS = 5  # times that the domains are looked at, evenly spread over the time
+PROBED = 6  # steps that tell how long a step takes, after one to warm up
+
+
+def figures(domains: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    return {
+        "accuracy": clustering_accuracy(domains, classes),
+        "NMI": normalised_mutual_information(domains, classes),
+        "purity": purity(domains, classes),
+    }
+
+
+def config_of(preset: str, domains: int, seed: int) -> Config:
+    """The config of PRESET,NAME=VALUE,..., for E alone on one thread of the CPU."""
+    name, *changes = preset.split(",")
+    overrides: dict[str, Any] = dict(change.split("=", 1) for change in changes)
+    config = read_config(name).with_overrides(overrides)
+    size = config.data.image_size or 32
+    fixed = {"domains": domains, "seed": seed, "device": "cpu", "threads": 1, "image_size": size}
+    return resolve_machine(config.with_overrides(fixed))
+
+
+def training_of(config: Config, pictures: Any, folder: str) -> Training:
+    ready = make_ready(config, pictures, None)
+    display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
+    return Training(
+        config, RunFolder(Path(folder)), pictures, ready.batches, ready.state, None, display, LossWindow(0)
+    )
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    return config.with_overrides(
+        {"steps": steps + 1, "guide_only_until": steps, "average_from": steps}
+    ).resolved_schedule()
+
+
+@torch.no_grad()
+def domains_of(training: Training) -> np.ndarray:
+    """The domain of every picture, by E's EMA."""
+    guide = training.state.networks.guide_average
+    guide.eval()
+    images = training.pictures.images
+    parts = [torch.from_numpy(images[i : i + 256].copy()) for i in range(0, len(images), 256)]
+    found = torch.cat([guide(to_float(part)).logits.argmax(1) for part in parts])
+    guide.train()
+    return found.numpy()
+
+
+def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        size = config_of(preset, 2, seed).data.image_size
+        packed = pack_pictures(
+            Path(source), Path(folder) / "data", PackSettings(size=size, labels="folders"), workers=1
+        )
+        classes = np.array(packed.labels)
+        pictures = dataclasses.replace(packed, labels=np.full(len(classes), -1))
+        config = config_of(preset, int(classes.max()) + 1, seed)
+        probe = training_of(with_steps(config, 10**6), pictures, folder)
+        for i in range(PROBED + 1):
+            if i == 1:
+                began = time.process_time()
+            one_step(probe)
+        steps = max(LOOKS, round(seconds * PROBED / (time.process_time() - began)))
+        del probe
+        training = training_of(with_steps(config, steps), pictures, folder)
+        looks = []
+        began, looking = time.process_time(), 0.0
+        for step in range(1, steps + 1):
+            one_step(training)
+            if step % (steps // LOOKS) == 0 or step == steps:
+                spent = time.process_time() - began - looking
+                row = {"step": step, "seconds": round(spent, 1), **figures(domains_of(training), classes)}
+                looks.append(row)
+                looking = time.process_time() - began - spent
+                print(Path(source).name, preset, f"seed {seed}", row, flush=True)
+    return {"preset": preset, "set": Path(source).name, "seed": seed, "looks": looks}
+
+
+def trivial_answers(source: str) -> dict[str, dict[str, float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        packed = pack_pictures(Path(source), Path(folder) / "data", PackSettings(size=32, labels="folders"))
+        images, classes = np.array(packed.images), np.array(packed.labels)
+    number = int(classes.max()) + 1
+    return {name: figures(answer(images, number, 0), classes) for name, answer in trivial.ANSWERS.items()}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean, standard deviation and extremes of the last looks, by set and preset."""
+    found = {}
+    for key in sorted({(row["set"], row["preset"]) for row in rows}):
+        last = [row["looks"][-1]["accuracy"] for row in rows if (row["set"], row["preset"]) == key]
+        found[" ".join(key)] = {
+            "seeds": len(last),
+            "accuracy": float(np.mean(last)),
+            "std": float(np.std(last)),
+            "lowest": min(last),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+")
+    parser.add_argument("--presets", nargs="+", default=["small", "paper"])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--name", default="domains", help="of the result file")
+    args = parser.parse_args()
+    answers = {Path(folder).name: trivial_answers(folder) for folder in args.folders}
+    for name, rows in answers.items():
+        print(name, {answer: round(row["accuracy"], 3) for answer, row in rows.items()}, flush=True)
+    todo = [
+        (preset, folder, seed, args.seconds)
+        for seed in range(args.seeds)
+        for folder in args.folders
+        for preset in args.presets
+    ]
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for future in [pool.submit(one_training, *task) for task in todo]:
+            rows.append(future.result())
+            result = {"seconds": args.seconds, "trivial": answers, "summary": summary(rows), "runs": rows}
+            path = write(args.name, result)  # after every training, so that a stop loses one alone
+    for key, row in summary(rows).items():
+        print(key, {name: round(value, 3) for name, value in row.items()})
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
