@@ -23,11 +23,11 @@ import torch
 
 from machine import write
 from tunit.config import Config, read_config
-from tunit.data.augment import to_float
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
+from tunit.methods.inference import guidance_over, in_batches
 from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
@@ -70,16 +70,13 @@ def with_steps(config: Config, steps: int) -> Config:
     ).resolved_schedule()
 
 
-@torch.no_grad()
 def domains_of(training: Training) -> np.ndarray:
     """The domain of every picture, by E's EMA."""
     guide = training.state.networks.guide_average
     guide.eval()
-    images = training.pictures.images
-    parts = [torch.from_numpy(images[i : i + 256].copy()) for i in range(0, len(images), 256)]
-    found = torch.cat([guide(to_float(part)).logits.argmax(1) for part in parts])
+    found = guidance_over(guide, in_batches(training.pictures.images, torch.device("cpu")))
     guide.train()
-    return found.numpy()
+    return found.logits.argmax(1).numpy()
 
 
 def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[str, Any]:

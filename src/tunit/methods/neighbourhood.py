@@ -13,8 +13,8 @@ from torch import Tensor
 from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
-from tunit.data.augment import to_float
 from tunit.data.pack import PackedPictures
+from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.state import TrainingState
 
 ENCODED = 256  # pictures that E looks at at a time
@@ -56,14 +56,11 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
         own.table.copy_(find_neighbours(measures, own.table.shape[1]))
 
 
-@torch.no_grad()
 def codes_of(state: TrainingState, pictures: PackedPictures) -> Tensor:
     """The style codes of all pictures as they are, by E's EMA in evaluation mode: (N, width) float32."""
-    guide = state.networks.guide_average
-    was_training, device = guide.training, state.queue.device
+    guide, device = state.networks.guide_average, state.queue.device
+    was_training = guide.training
     guide.eval()
-    images = pictures.images
-    parts = (torch.from_numpy(images[i : i + ENCODED].copy()) for i in range(0, len(images), ENCODED))
-    codes = torch.cat([guide(to_float(part.to(device))).style.float() for part in parts])
+    codes = guidance_over(guide, in_batches(pictures.images, device, ENCODED)).style
     guide.train(was_training)
-    return codes
+    return codes.to(device)
