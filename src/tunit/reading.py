@@ -51,6 +51,8 @@ def read_bytes(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes. Raises UnreadableError, MissingError where there is none."""
     try:
         _check_regular(path)
+        if path.stat().st_size > most:  # before memory is taken for it
+            raise UnreadableError(f"it has more than {most:,} bytes")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError:

@@ -25,7 +25,7 @@ from tunit.reading import MissingError, Record, UnreadableError, read_json
 
 PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
-LARGEST_INDEX = 1 << 32  # bytes
+LARGEST_INDEX = 1 << 30  # bytes; of eight million pictures
 LARGEST_SIDE = 1 << 16  # pixels
 HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
 

@@ -19,7 +19,7 @@ from tunit.reading import UnreadableError, read_table
 HELD_SHARE = 0.2
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column that a training learns from
-LARGEST_TABLE = 1 << 32  # bytes
+LARGEST_TABLE = 1 << 30  # bytes
 FEWEST = 4  # pictures of a class, of which some are held back
 
 

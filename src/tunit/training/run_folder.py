@@ -24,7 +24,7 @@ from tunit.files import write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
-LARGEST_TABLE = 1 << 32
+LARGEST_TABLE = 1 << 30  # of eight million pictures
 
 # Entries that are not part of the run: the lock file, and the folder in which a replacement is prepared.
 LOCK, NEW = ".lock", ".new"
