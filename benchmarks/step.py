@@ -145,7 +145,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
     with (
         patch.object(bench, "draw", timed("data and augmentation", bench.draw)),
         patch.object(step_module, "record_function", timed_block),
-        patch.object(step_module, "follow", timed("averages", step_module.follow)),
+        patch.object(step_module, "update_ema", timed("averages", step_module.update_ema)),
     ):
         optimisers = bench.state.optimisers.named()
         plain = {name: optimiser.step for name, optimiser in optimisers.items()}

@@ -386,5 +386,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_share_beyond_all_steps_is_refused():
-    with pytest.raises(ConfigError, match=r"guide_only_until is 65000\.0, a share of all steps beyond 1"):
+    with pytest.raises(
+        ConfigError, match=r"guide_only_until is 65000\.0, but a number with a decimal point is a share"
+    ):
         Config().with_overrides({"guide_only_until": "65000.0"})

@@ -13,7 +13,7 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
 from tunit.methods.registry import register
 from tunit.methods.state import Networks, Optimisers, TrainingState
-from tunit.methods.tunit import TUNIT, follow_networks
+from tunit.methods.tunit import TUNIT, update_averages
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def step(state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, 
         x_rec = networks.generator(batch.x, networks.guide(batch.x).style)
         loss = losses.reconstruction(x_rec, batch.x)
         backward(loss)
-    follow_networks(networks, phase, config)
+    update_averages(networks, phase, config)
     state.step += 1
     return {"generator/reconstruction": loss.detach()}
 

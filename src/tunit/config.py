@@ -96,7 +96,8 @@ class Config:
             value = getattr(self.schedule, f.name)
             if isinstance(value, float) and value > 1:
                 raise ConfigError(
-                    f"{f.name} is {value}, a share of all steps beyond 1: write a number of steps without a point"
+                    f"{f.name} is {value}, but a number with a decimal point is a share of all steps: "
+                    "take a share up to 1.0, or a whole number of steps"
                 )
         for name in ("crop_area", "crop_aspect"):
             low, high = getattr(self.augment, name)

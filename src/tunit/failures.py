@@ -1,7 +1,6 @@
-"""What the machine refuses, in one sentence: the last net below every command.
+"""Errors of the operating system and of memory as one sentence, for every command.
 
-Faults of tunit itself are not among it: they keep their traceback, by which they can be found. With TUNIT_TRACEBACK=1
-everything does.
+Bugs in tunit keep their traceback. With TUNIT_TRACEBACK=1 every error does.
 """
 
 import errno

@@ -24,7 +24,7 @@ def test_where_nothing_was_compiled_there_is_none(monkeypatch):
     assert not native.is_available()
     assert native.is_missing()
     assert not native.supports(torch.zeros(1, 16, 4, 4))
-    assert native.describe() == "not there"
+    assert native.describe() == "not compiled"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])

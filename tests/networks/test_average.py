@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tunit.networks.average import follow, frozen_copy_of
+from tunit.networks.average import update_ema, frozen_copy_of
 
 
 def network(value: float) -> nn.Module:
@@ -18,7 +18,7 @@ def network(value: float) -> nn.Module:
 def test_a_constant_is_approached_as_one_minus_decay_to_the_n(decay: float) -> None:
     average, live = network(0.0), network(1.0)
     for n in range(1, 21):
-        follow(average, live, decay)
+        update_ema(average, live, decay)
         for parameter in average.parameters():
             torch.testing.assert_close(
                 parameter.data, torch.full_like(parameter, 1 - decay**n), atol=1e-14, rtol=0
@@ -30,7 +30,7 @@ def test_a_moving_target_is_the_weighted_sum_of_its_past() -> None:
     average, decay = network(5.0), 0.7
     targets = [1.0, -2.0, 4.0, 0.5]
     for target in targets:
-        follow(average, network(target), decay)
+        update_ema(average, network(target), decay)
     n = len(targets)
     expected = decay**n * 5 + sum((1 - decay) * decay ** (n - 1 - i) * t for i, t in enumerate(targets))
     assert next(average.parameters()).flatten().tolist() == pytest.approx([expected] * 6, abs=1e-14)
@@ -39,14 +39,14 @@ def test_a_moving_target_is_the_weighted_sum_of_its_past() -> None:
 def test_decay_0_is_an_exact_copy() -> None:
     torch.manual_seed(0)
     average, live = nn.Linear(20, 30), nn.Linear(20, 30)
-    follow(average, live, 0.0)
+    update_ema(average, live, 0.0)
     assert torch.equal(average.weight, live.weight)
     assert average.weight.data_ptr() != live.weight.data_ptr()
 
 
 def test_decay_1_stays() -> None:
     average = network(0.25)
-    follow(average, network(1.0), 1.0)
+    update_ema(average, network(1.0), 1.0)
     assert all((p == 0.25).all() for p in average.parameters())
 
 
@@ -54,7 +54,7 @@ def test_batch_norm_statistics_are_taken_over() -> None:
     average, live = network(0.0), network(1.0)
     for _ in range(3):
         live(torch.randn(8, 2, dtype=torch.float64))
-    follow(average, live, 0.999)
+    update_ema(average, live, 0.999)
     for mine, theirs in zip(average.buffers(), live.buffers(), strict=True):
         assert torch.equal(mine, theirs)
         assert mine.data_ptr() != theirs.data_ptr()
@@ -77,5 +77,5 @@ def test_a_frozen_copy_has_the_values_and_no_gradients() -> None:
 
 def test_gradients_do_not_flow_through_following() -> None:
     average, live = network(0.0), network(1.0)
-    follow(average, live, 0.9)
+    update_ema(average, live, 0.9)
     assert all(p.is_leaf and p.grad is None for p in (*average.parameters(), *live.parameters()))

@@ -208,7 +208,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
     about = {"real": str(args.real), "fake": str(args.fake), "size": args.size, "seed": args.seed}
     try:
         print_evaluation(result)
-    finally:  # whatever becomes of the terminal
+    finally:  # even if printing fails
         if args.out:
             save_evaluation(args.out, result, about)
     if args.out:

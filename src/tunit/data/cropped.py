@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tunit.data.bounds import MAX_PIXELS, memory_for, seconds_for
 from tunit.data.decode import UNREADABLE, PictureError, decode_picture
-from tunit.data.sources import Bytes
+from tunit.data.sources import ByteSource
 from tunit.data.workers import bounded
 
 
@@ -17,7 +17,7 @@ class Cropped:
         that no orientation tag has turned), right and bottom excluded. What exceeds the picture is cut off.
     """
 
-    content: Bytes
+    content: ByteSource
     box: tuple[int, int, int, int]
     max_pixels: int = MAX_PIXELS  # of the whole picture
 

@@ -12,8 +12,8 @@ from tunit.data.left_out import LeftOut
 TOO_LARGE = "too large"
 
 
-class Bytes(Protocol):
-    """Where a picture's bytes are: a file or a member of an archive. Picklable."""
+class ByteSource(Protocol):
+    """What a picture is read from: a file, or a member of an archive or database. Picklable."""
 
     @property
     def position(self) -> int:
@@ -48,7 +48,7 @@ class PictureSource:
 
     name: str  # POSIX path relative to the root, unique
     label: str | None
-    content: Bytes
+    content: ByteSource
 
     def read(self) -> bytes:
         """The whole file. Raises PictureError where it cannot be read."""

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 
-class Draws(IntEnum):
-    """Where the counters of batches begin that are drawn for something else than a step of training.
+class CounterStart(IntEnum):
+    """First counters of the batches that are drawn for a purpose other than a training step.
 
-    A training's step is its own counter, from 0; these begin far past the steps of any schedule, and apart from each
-    other, so that no draw repeats another. Counter i of a purpose is `Draws.PURPOSE + i`.
+    A training step's counter is its number. These start beyond the steps of any schedule, and far from each other, so
+    that no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
     CANDIDATES = 2**41  # judge E's candidate domain heads
-    TWO_VIEWS = 2**42  # tell how steady domains are, for a report
+    TWO_VIEWS = 2**42  # measure how stable domains are, for a report
 
 
 def seed_of(seed: int, purpose: str, counter: int) -> int:

@@ -17,7 +17,7 @@ from tunit.data.class_folders import class_labels
 from tunit.data.databases import DATA, is_database, list_database
 from tunit.data.decode import READABLE, UNREADABLE
 from tunit.data.folders import looks_like_picture_file, note_of_nested, stamp_of, walk_folder
-from tunit.data.found import Bytes, DiskFile, Found, PictureSource
+from tunit.data.found import ByteSource, DiskFile, Found, PictureSource
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.lists import Listing, Places, read_list
 from tunit.data.naming import ARCHIVE_SUFFIXES, PICTURE_SUFFIXES, suffix_of, tidy
@@ -191,7 +191,7 @@ def _nothing_found(source: Path, kind: str, left_out: list[LeftOut], notes: list
 
 __all__ = [
     "LABEL_MODES",
-    "Bytes",
+    "ByteSource",
     "DiskFile",
     "Found",
     "LabelMode",

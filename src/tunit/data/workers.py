@@ -33,7 +33,7 @@ _START = (
 
 
 class WorkerLostError(Exception):
-    """A worker process ended amid its work. `slow`: because its time was up."""
+    """A worker process ended before it gave a result. `slow`: its time limit was reached."""
 
     def __init__(self, *, slow: bool) -> None:
         super().__init__(slow)
@@ -58,7 +58,7 @@ def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
         if worker is None:
             return function(item)
         try:
-            done, answer = worker.ask(function, item)
+            done, answer = worker.call(function, item)
         except WorkerLostError:
             if worker.ended() == _IDLE:  # just when it was taken
                 continue
@@ -101,12 +101,12 @@ class _Worker:
                 stderr=subprocess.DEVNULL,
                 env=environment,
             )
-        self.ask(abs, 0)
+        self.call(abs, 0)
 
-    def ask(self, function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
-        """Whether the function gave a result, and the result or what it raised. Raises WorkerLostError."""
+    def call(self, function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+        """(True, the result) or (False, the exception that the function raised). Raises WorkerLostError."""
         requests, answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
-        # First, for what cannot be pickled is no fault of the worker.
+        # Pickled first: an error here is not the worker's fault.
         request = pickle.dumps((_folder(), function, item))
         try:
             requests.write(request)

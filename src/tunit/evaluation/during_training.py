@@ -45,7 +45,7 @@ class Evaluator:
         self._sets: tuple[Labelled, Labelled] | None = None
 
     def __call__(self, state: TrainingState) -> dict[str, float]:
-        """Measure the averages of E and G as they stand; what cannot be had is said, and the training goes on."""
+        """Measure the averages of E and G as they stand; a failed measurement is reported, and training goes on."""
         try:
             return self._measured(state)
         except Interrupted:

@@ -109,7 +109,7 @@ def evaluate_run(
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     try:
         show(result)
-    finally:  # whatever becomes of the terminal
+    finally:  # even if printing fails
         save_evaluation(path, result, about)
     return result
 

@@ -1,4 +1,4 @@
-"""Runs the rows of a table: labels, trainings, evaluation; what is done already is skipped, what stopped goes on."""
+"""Runs the rows of a table: labels, trainings, evaluation. Finished runs are skipped, stopped ones resumed."""
 
 import json
 from collections.abc import Callable
@@ -149,7 +149,7 @@ def _measured(
 
 
 def train_to_end(source: Path, out: Path, config: Config) -> None:
-    """Train a run, or go on with one that stopped; nothing where it has come to its end."""
+    """Train a run, or resume one that stopped; does nothing for a finished run."""
     run = RunFolder(out)
     if not run.about.is_file():
         start_run(source, out, config, quiet=True)
@@ -165,7 +165,7 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
 def run_table(
     table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = show
 ) -> list[dict[str, Any]]:
-    """All rows (or those named) for all seeds; a row that fails is said and left out, the others go on."""
+    """All rows (or those named) for all seeds; a row that fails is reported and skipped."""
     rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
     if jobs <= 1:

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from tunit.data.batches import Batches
-from tunit.data.randomness import Draws
+from tunit.data.randomness import CounterStart
 from tunit.distributed import broadcast_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide, GuidingNetwork
 
-JUDGED = 1024  # pictures, in two views each, that the heads are judged by
+JUDGED = 1024  # pictures, in two views each, on which heads are compared
 
 
 @torch.no_grad()
 def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
-    """Let the candidate of most mutual information, if that is more than the domain head's, change places with it.
+    """Swap the domain head with the candidate of the highest mutual information, if that one is higher.
 
-    They change places in E, in its average and in the optimiser's moments. Returns the mutual information of the
+    Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information of the
     domain head (before) and of the candidates, (1 + candidates,), in nats.
     """
     guide = state.networks.guide_average
@@ -31,7 +31,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     views: list[tuple[Tensor, Tensor]] = []
     cursors: dict[str, int] = {}
     for i in range(-(-JUDGED // batch_size)):
-        batch = batches.draw(Draws.CANDIDATES + i, batch_size, cursors)
+        batch = batches.draw(CounterStart.CANDIDATES + i, batch_size, cursors)
         views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     guide.train(was_training)
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)

@@ -1,4 +1,4 @@
-"""From a loss to a step of an optimiser, along the gradient of the whole batch."""
+"""From a loss to an optimiser step, with gradients summed over all processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from tunit.methods.losses import full_precision
 def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
     """A block in which convolutions and matrices run in the config's precision, on x's device."""
     low = config.run.precision == "bfloat16"
-    # No cache: it would keep weights as they were before an update within the block.
+    # No cache: it would still hold the old weights after an optimiser step inside the block.
     return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
 
 @contextmanager
 def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
-    """One step of each optimiser, along the gradients that are left inside, of all processes together."""
+    """Clear gradients; after the block, sum them over all processes and step each optimiser."""
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     yield
@@ -31,14 +31,14 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 def backward(loss: Tensor) -> None:
     """Add the gradient of `loss` to the parameters'."""
-    # Each operation goes back in the precision it came in; autocast would cast float32 ones again.
+    # Backward runs in each operation's forward precision; autocast would lower float32 ones.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients pass through `network` but not into its parameters, which saves their computation."""
+    """Inside the block, gradients flow through `network` but are not computed for its parameters."""
     network.requires_grad_(False)
     try:
         yield

@@ -20,7 +20,7 @@ from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.optimisers import make_rmsprop
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.methods.tunit import discriminator_loss
-from tunit.networks.average import follow
+from tunit.networks.average import update_ema
 from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
 
 
@@ -55,16 +55,16 @@ def funit_step(
         with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
             loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)
             backward(loss)
-    follow_both(networks, phase, config)
+    update_averages(networks, phase, config)
     state.step += 1
     return terms | more
 
 
-def follow_both(networks: Networks, phase: Phase, config: Config) -> None:
-    """The averages of G and of the class encoder, by which it is fed: so both start together."""
+def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
+    """Update the EMAs of G and of the class encoder, which both start at `average_from`."""
     decay = config.optimisers.average_decay if phase.average_generator else 0.0
-    follow(networks.guide_average, networks.guide, decay)
-    follow(networks.generator_average, networks.generator, decay)
+    update_ema(networks.guide_average, networks.guide, decay)
+    update_ema(networks.generator_average, networks.generator, decay)
 
 
 def generator_loss(

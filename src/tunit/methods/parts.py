@@ -23,7 +23,7 @@ from tunit.networks.guide import Guidance, GuidingNetwork
 
 
 def guidance_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """What E says of the whole batch, from this process's pictures x (b, 3, S, S)."""
+    """E's output for the whole batch, gathered from all ranks. x: this rank's pictures (b, 3, S, S)."""
     logits, style, over, candidates = guide(x)
     return Guidance(
         all_gather(logits),
@@ -138,7 +138,7 @@ class Translations:
             torch.autograd.backward([others, part.x_fake], [None, left_by_guide.to(part.x_fake.dtype)])
 
     def into_guide(self) -> None:
-        """Hand the gradient that has reached the styles on to E."""
+        """Backpropagate the gradient of the style codes into E."""
         assert self._s.grad is not None
         with full_precision(self._s):
             gradient = all_reduce(self._s.grad)  # the references of one process are pictures of others

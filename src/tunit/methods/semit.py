@@ -19,7 +19,7 @@ from tunit.data.pack import PackedPictures
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
-    follow_both,
+    update_averages,
     generator_loss,
     halves_of_generator,
     patch_discriminator,
@@ -58,7 +58,7 @@ def semit_step(
                 backward(loss)
     if batch.any_unlabelled:
         labels.learn(batch, p, config.of(SemitConfig))
-    follow_both(state.networks, phase, config)
+    update_averages(state.networks, phase, config)
     state.step += 1
     return terms
 

@@ -16,7 +16,7 @@ from torch.profiler import record_function
 from tunit.config import Config, LossConfig
 from tunit.data.batches import Batch, Batches
 from tunit.data.pack import PackedPictures
-from tunit.data.randomness import Draws
+from tunit.data.randomness import CounterStart
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
@@ -26,7 +26,7 @@ from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_
 from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
 from tunit.methods.parts import Means, Part, Translations, guidance_of, keys_of, styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
-from tunit.networks.average import follow
+from tunit.networks.average import update_ema
 from tunit.networks.discriminator import Discriminator, DomainDiscriminator
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guidance, Guide
@@ -83,19 +83,19 @@ def tunit_step(
                     means.add(more | {"generator/reconstruction": l1.detach()}, part.share)
                 drawn.into_guide()
             terms |= means.of_batch() | {"generator/style": contrast.detach()}
-    # 5. The keys join the queue, and the averages follow.
+    # 5. Push the keys into the queue, and update the EMAs.
     state.queue = push(state.queue, keys)
-    follow_networks(networks, phase, config)
+    update_averages(networks, phase, config)
     state.step += 1
     return terms
 
 
-def follow_networks(networks: Networks, phase: Phase, config: Config) -> None:
-    """The averages of E and G, the latter once G trains: G itself until `phase` lets it follow."""
+def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
+    """Update the EMA of E, and in joint steps that of G: a copy of G until `average_from`."""
     decay = config.optimisers.average_decay
-    follow(networks.guide_average, networks.guide, decay)
+    update_ema(networks.guide_average, networks.guide, decay)
     if phase.joint:
-        follow(networks.generator_average, networks.generator, decay if phase.average_generator else 0.0)
+        update_ema(networks.generator_average, networks.generator, decay if phase.average_generator else 0.0)
 
 
 # ---- the losses of the step ----
@@ -253,15 +253,15 @@ def _optimisers(networks: Networks, config: Config) -> Optimisers:
 
 @torch.no_grad()
 def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
-    """The key queue of a fresh run: keys of real pictures, so that the first negatives are real ones too."""
+    """Fill the key queue of a new run with keys of real pictures, to have real negatives from the start."""
     length, size = len(state.queue), config.optimisers.batch_size
     guide = state.networks.guide_average
     before = {name: value.clone() for name, value in guide.named_buffers()}
     cursors: dict[str, int] = {}
     for i in range(-(-length // size)):
-        batch = batches.draw(Draws.FIRST_KEYS + i, size, cursors)
+        batch = batches.draw(CounterStart.FIRST_KEYS + i, size, cursors)
         state.queue = push(state.queue, keys_of(guide, batch.x_plus))
-    for name, value in guide.named_buffers():  # looking at pictures in training mode moved the statistics
+    for name, value in guide.named_buffers():  # a pass in training mode changes batch-norm statistics
         value.copy_(before[name])
 
 

@@ -83,7 +83,7 @@ def describe() -> str:
     if is_off():
         return f"off ({SWITCH}=0)"
     library = _library()
-    return "not there" if library is None else f"vectors of {library.tunit_vectors()} floats"
+    return "not compiled" if library is None else f"vectors of {library.tunit_vectors()} floats"
 
 
 def supports(x: Tensor) -> bool:

@@ -29,7 +29,7 @@ typedef float lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias
 #define PART(pointer, p) AT((pointer) + WIDTH * (p))
 #define INLINE static inline __attribute__((always_inline))
 
-/* v where u is above 0, else 0. A NaN in u lets v through, so that it is seen. */
+/* v where u is above 0, else 0; v also where u is NaN, so that NaN values are not hidden. */
 typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 INLINE lanes where_positive(lanes u, lanes v) {
     return (lanes)(~(masks)(u <= 0) & (masks)v);

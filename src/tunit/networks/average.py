@@ -1,4 +1,4 @@
-"""Exponential moving averages of networks (the bars over E and G in the paper)."""
+"""Exponential moving averages (EMA) of networks, written with a bar in the paper."""
 
 from typing import TypeVar
 
@@ -9,10 +9,10 @@ N = TypeVar("N", bound=nn.Module)
 
 
 @torch.no_grad()
-def follow(average: nn.Module, live: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * live, for parameters; buffers are taken over as they are.
+def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
+    """EMA update: average <- decay * average + (1 - decay) * live, for parameters; buffers are copied.
 
-    Buffers are batch-norm statistics, themselves running averages. decay 0 is a plain copy.
+    Buffers are batch-norm statistics, themselves running averages. With decay 0 it is a copy.
     """
     averages = [p.detach() for p in average.parameters()]
     torch._foreach_lerp_(averages, [p.detach() for p in live.parameters()], 1 - decay)

@@ -40,7 +40,7 @@ _kept = threading.local()
 
 
 def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
-    """Whether `convolve` takes such a picture and such kernels, and is the faster for it."""
+    """Whether `convolve` supports these shapes and is faster than PyTorch for them."""
     (batch, channels, height, width), (kernels, _, *sides) = x.shape, weight.shape
     if sides[0] != sides[1] or sides[0] not in _STRIDES:
         return False

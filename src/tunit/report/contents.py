@@ -13,7 +13,7 @@ from torch import Tensor
 from tunit.config import KEPT, LARGEST_FILE, Config
 from tunit.data.batches import Batches
 from tunit.data.pack import open_packed
-from tunit.data.randomness import Draws, numpy_generator
+from tunit.data.randomness import CounterStart, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.evaluation.yardstick import Yardstick, measure
@@ -242,7 +242,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
     same, cursors = 0, dict[str, int]()
     with torch.inference_mode():
         for i in range(0, number, 64):
-            batch = batches.draw(Draws.TWO_VIEWS + i, min(64, number - i), cursors)
+            batch = batches.draw(CounterStart.TWO_VIEWS + i, min(64, number - i), cursors)
             first, second = (model.guide(view).logits.argmax(1) for view in (batch.x, batch.x_plus))
             same += int((first == second).sum())
     return same / number
