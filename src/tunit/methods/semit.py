@@ -19,12 +19,12 @@ from tunit.data.pack import PackedPictures
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
-    update_averages,
     generator_loss,
     halves_of_generator,
     patch_discriminator,
     recomputed_parts,
     rmsprop_for_all,
+    update_averages,
 )
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
