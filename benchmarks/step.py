@@ -25,10 +25,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from flops import CountFlops
 from literal import LiteralStep
 from machine import write
 from paired import spread
@@ -45,6 +43,7 @@ from tunit.methods.tunit import TUNIT
 from tunit.training.compiled import compile_parts
 from tunit.training.processes import process_group
 from tunit.training.resources import prepare_machine, resolve_machine
+from tunit.training.speed import CountFlops, matrix_rate
 from tunit.training.state import new_state
 
 LAZY = 16
@@ -97,18 +96,6 @@ class Bench:
         began = time.perf_counter()
         function(phase)
         return time.perf_counter() - began
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """FLOP per second of a product of two large matrices, the best of some."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        c: Tensor = a @ b
-        c.sum().item()
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
 
 
 @contextmanager
@@ -208,7 +195,7 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
         ):
             rows[name].append(value)
     joint = statistics.median(rows["joint, R1 every step, seconds"])
-    rate = matrix_rate(device, PRECISIONS[config.run.precision])
+    rate = matrix_rate(device, PRECISIONS[config.run.precision], 2048)
     return {
         **{name: spread(values) for name, values in rows.items()},
         "pictures per second, joint": round(number / joint, 2),

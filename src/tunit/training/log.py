@@ -124,11 +124,15 @@ class ProgressDisplay:
         return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
-        """Move to `step`; with `losses`, show those that have a short name."""
+        """Move to `step`; with `losses`, show those that have a short name, and the speed."""
         if losses is None:
             self._bar.update(self._task, completed=step, description=phase)
             return
         text = "  ".join(f"{short} {losses[name]:.3g}" for name, short in SHORT.items() if name in losses)
+        if "speed/pictures_per_second" in losses:
+            text += f"  {losses['speed/pictures_per_second']:.3g} pictures/s"
+        if "speed/share_of_matrix_rate" in losses:
+            text += f"  {losses['speed/share_of_matrix_rate']:.0%} of the matrix rate"
         self._last = time.monotonic()
         self._bar.update(self._task, completed=step, description=phase, losses=text)
         if not self._live and not self._quiet:

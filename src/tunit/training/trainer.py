@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch.profiler import record_function
 
 from tunit import native
 from tunit.config import Config
@@ -13,7 +15,7 @@ from tunit.data.pack import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import RunError, TrainingError, TunitError
 from tunit.files import UnwritableError
-from tunit.machine import is_out_of_memory
+from tunit.machine import PRECISIONS, is_out_of_memory
 from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
@@ -29,6 +31,7 @@ from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
 from tunit.training.self_check import check_device
+from tunit.training.speed import StepFlops, matrix_rate
 from tunit.training.state import new_state
 from tunit.training.window import LossWindow
 
@@ -53,6 +56,7 @@ class Training:
     log: MetricsLog | None  # of rank 0 only
     display: ProgressDisplay
     window: LossWindow
+    flops: StepFlops
     last_checkpoint: Path | None = None
 
 
@@ -124,9 +128,10 @@ def train(
     last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
     log = MetricsLog(run.path, state.step) if is_rank_zero() else None
-    training = Training(
-        config, run, pictures, ready.batches, state, log, display, LossWindow(state.step), last
-    )
+    rate = partial(matrix_rate, ready.device, PRECISIONS[config.run.precision])
+    window = LossWindow(state.step, rate)
+    flops = StepFlops(countable=is_rank_zero() and not config.run.compile)
+    training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, last)
     with display, StopSignals() as signals:
         for warning in ready.warnings if is_rank_zero() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
@@ -196,17 +201,19 @@ def one_step(training: Training) -> None:
         method.before_step(*between)
     size = batch_size_at(step, config)
     phase = phase_at(step, config)
-    batch = training.batches.draw(
-        step,
-        size,
-        state.cursors,
-        stream_at(step, config),
-        neighbours=method.neighbours(state, config) if method.neighbours else None,
-        both=config.augment.both_views and not phase.joint,
-    )
-    permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
-    terms = method.step(state, batch, permutation, phase, config)
-    training.window.add(terms, size)
+    with record_function("data"):
+        batch = training.batches.draw(
+            step,
+            size,
+            state.cursors,
+            stream_at(step, config),
+            neighbours=method.neighbours(state, config) if method.neighbours else None,
+            both=config.augment.both_views and not phase.joint,
+        )
+        permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
+    with training.flops.counting(phase, size):
+        terms = method.step(state, batch, permutation, phase, config)
+    training.window.add(terms, size, training.flops.of(phase, size))
     if method.after_step:
         method.after_step(*between)
     name = "translating" if phase.joint else "finding domains"

@@ -1,7 +1,8 @@
-"""The losses since the last line of metrics, kept on the device until they are read."""
+"""The losses and the speed since the last line of metrics; losses stay on the device until they are read."""
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,22 +15,40 @@ class LossWindow:
     """Collects the losses of successive steps; reads them off the device only when asked.
 
     start: the number of steps taken before the first one that is added.
+    rate: gives the device's operations per second in products of matrices; called only where steps were counted.
     """
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, rate: Callable[[], float] | None = None) -> None:
+        self._rate = rate
+        self._flops: float | None = 0.0  # of the steps that are held; None where some are not known
         self._first = start + 1  # the step of the first losses kept
         self._terms: list[Terms] = []
         self._pictures = 0
         self._began = time.perf_counter()
 
-    def add(self, terms: Terms, pictures: int) -> None:
-        """Add the losses of the next step. pictures: its batch size."""
+    def add(self, terms: Terms, pictures: int, flops: int | None = None) -> None:
+        """Add the losses of the next step. pictures: its batch size; flops: its operations in this process, if known."""
         self._terms.append(terms)
         self._pictures += pictures
+        self._flops = None if self._flops is None or flops is None else self._flops + flops
 
     def latest(self) -> dict[str, float]:
-        """The newest losses, as numbers."""
-        return {name: term.item() for name, term in self._terms[-1].items()} if self._terms else {}
+        """The newest losses as numbers, and the speed."""
+        if not self._terms:
+            return {}
+        return {name: term.item() for name, term in self._terms[-1].items()} | self.speed()
+
+    def speed(self) -> dict[str, float]:
+        """Since the last flush: seconds per step, pictures per second and, where all steps were counted, the share of
+        the device's matrix rate."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        found = {
+            "speed/seconds_per_step": seconds / max(len(self._terms), 1),
+            "speed/pictures_per_second": self._pictures / seconds,
+        }
+        if self._rate and self._flops:
+            found["speed/share_of_matrix_rate"] = self._flops / seconds / self._rate()
+        return found
 
     def check(self, last_checkpoint: Path | None) -> None:
         """Raises TrainingError naming the step, the term and the last good checkpoint where one is not finite."""
@@ -49,7 +68,7 @@ class LossWindow:
                     )
 
     def flush(self, step: int, last_checkpoint: Path | None) -> dict[str, float]:
-        """Mean of every loss, seconds per step and pictures per second since the last flush. Empties the window.
+        """Mean of every loss, and the speed, since the last flush. Empties the window.
 
         Raises TrainingError as `check` does.
         """
@@ -59,9 +78,7 @@ class LossWindow:
         for name in names:
             values = [terms[name].float() for terms in self._terms if name in terms]
             means[name] = torch.stack(values).mean().item()
-        seconds = time.perf_counter() - self._began
-        means["speed/seconds_per_step"] = seconds / max(len(self._terms), 1)
-        means["speed/pictures_per_second"] = self._pictures / max(seconds, 1e-9)
-        self._first, self._terms, self._pictures = step + 1, [], 0
+        means |= self.speed()
+        self._first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
         self._began = time.perf_counter()
         return means

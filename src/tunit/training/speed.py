@@ -1,0 +1,113 @@
+"""How much of a device's rate of matrix products a training step uses, as nanoGPT's MFU.
+
+Counted are the floating-point operations of convolutions and matrix products, forward and backward, as they are
+carried out.
+"""
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+import tunit.networks.winograd  # noqa: F401  for its operators
+from tunit.methods.method import Phase
+
+RATE_SECONDS = 0.1  # for measuring the rate, beyond the first products
+SIDE = {"cpu": 512}  # of the matrices whose product is timed; a GPU needs larger ones to be busy
+LARGE_SIDE = 4096
+
+
+def of_winograd(output: tuple[int, ...], channels: int, side: int) -> int:
+    """Those of the products of matrices in a convolution with `output` (B, O, H, W), or in one of its gradients."""
+    batch, kernels, height, width = output
+    of_a_tile = 36 * channels * kernels if side == 3 else 25 * 4 * channels * kernels
+    return 2 * (batch * height * width // 16) * of_a_tile
+
+
+@register_flop_formula(torch.ops.tunit.convolve)
+def _(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return of_winograd(out_shape, x[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_gradients)
+def _(x: Any, dy: Any, weight: Any, edge: str, of_x: bool, of_weight: bool, *_: Any, **__: Any) -> int:
+    return (of_x + of_weight) * of_winograd(dy, x[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_picture_gradient)
+def _(dy: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return of_winograd(dy, weight[1], weight[2])
+
+
+@register_flop_formula(torch.ops.tunit.convolution_kernel_gradient)
+def _(x: Any, dy: Any, side: int, *_: Any, **__: Any) -> int:
+    return of_winograd(dy, x[1], side)
+
+
+class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """`total` after the block: a product and a sum count as two. Of what is in C the products of matrices count.
+
+    PyTorch's own counter follows modules too, which a gradient of a gradient confuses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=out)
+        return out
+
+
+class StepFlops:
+    """Operations of a joint step of each kind (with R1, without), counted the first time that one is taken."""
+
+    def __init__(self, *, countable: bool = True) -> None:
+        """countable: False where steps are compiled, for then PyTorch does not see single operations."""
+        self._countable = countable
+        self._found: dict[tuple[bool, int], int] = {}
+
+    @contextmanager
+    def counting(self, phase: Phase, size: int) -> Iterator[None]:
+        """Around a step of `size` pictures, which gives the same to the last bit."""
+        if not self._countable or not phase.joint or (phase.penalise, size) in self._found:
+            yield
+            return
+        with CountFlops() as count:
+            yield
+        self._found[phase.penalise, size] = count.total
+
+    def of(self, phase: Phase, size: int) -> int | None:
+        """Of one such step by this process; None where it is not known, or E trains alone."""
+        return self._found.get((phase.penalise, size)) if phase.joint else None
+
+
+@functools.cache
+def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
+    """Operations per second of a product of two square matrices, the best of some; once per process, in about 0.2 s.
+
+    size: their side; 0 for one that keeps the device busy.
+    """
+    size = size or SIDE.get(device.type, LARGE_SIDE)
+    values = torch.linspace(
+        -1, 1, size * size, device=device, dtype=torch.float32
+    )  # leaves random streams alone
+    a = values.view(size, size).to(dtype)
+    best, started, products = float("inf"), time.perf_counter(), 0
+    while products < 3 or time.perf_counter() - started < RATE_SECONDS:
+        began = time.perf_counter()
+        (a @ a)[0, 0].item()  # which waits for the device
+        best = min(best, time.perf_counter() - began)
+        products += 1
+    return float(2 * size**3 / max(best, 1e-9))

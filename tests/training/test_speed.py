@@ -1,0 +1,83 @@
+"""Operations against closed forms; a counted step against one that is not; shares of a rate that is made up."""
+
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tiny_step import config_of, random_batch, random_state
+from tunit.methods.method import Phase
+from tunit.methods.registry import method_of
+from tunit.training.speed import CountFlops, StepFlops, matrix_rate
+from tunit.training.window import LossWindow
+
+JOINT = Phase(joint=True, generator_average_follows=True, penalise=True)
+
+
+def test_products_and_convolutions_count_two_for_each_multiplication():
+    a, b = torch.randn(5, 7), torch.randn(7, 11)
+    x, w = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3, requires_grad=True)
+    with CountFlops() as count:
+        a @ b
+    assert count.total == 2 * 5 * 7 * 11
+    with CountFlops() as count:
+        F.conv2d(x, w, padding=1).sum().backward()
+    forward = 2 * (2 * 8 * 8) * 4 * (3 * 3 * 3)
+    assert count.total == 2 * forward  # backward for the kernels alone: x needs no gradient
+
+
+def test_the_share_is_operations_by_seconds_and_rate(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    window = LossWindow(0, lambda: 1000.0)
+    for _ in range(4):
+        window.add({"loss": torch.tensor(1.0)}, 8, 500)
+    now[0] += 16.0
+    assert window.latest()["speed/share_of_matrix_rate"] == pytest.approx(4 * 500 / 16 / 1000)
+    means = window.flush(4, None)
+    assert means["speed/pictures_per_second"] == pytest.approx(2.0)
+    assert means["speed/seconds_per_step"] == pytest.approx(4.0)
+    assert means["speed/share_of_matrix_rate"] == pytest.approx(0.125)
+    window.add({"loss": torch.tensor(1.0)}, 8, 500)
+    window.add({"loss": torch.tensor(1.0)}, 8)  # E alone, or compiled: not known
+    now[0] += 1.0
+    assert "speed/share_of_matrix_rate" not in window.flush(6, None)
+
+
+def test_the_rate_is_measured_once_and_soon():
+    matrix_rate.cache_clear()
+    began = time.process_time()
+    rate = matrix_rate(torch.device("cpu"), torch.float32)
+    assert 1e6 < rate < 1e15
+    assert matrix_rate(torch.device("cpu"), torch.float32) == rate
+    assert time.process_time() - began < 2
+
+
+def test_a_counted_step_gives_the_same_to_the_last_bit_and_is_counted_once():
+    config = config_of()
+    flops = StepFlops()
+    batch, permutation = random_batch(0, [-1] * 4, torch.float32)
+    plain, counted = random_state(config, torch.float32), random_state(config, torch.float32)
+    expected = method_of(config).step(plain, batch, permutation, JOINT, config)
+    with flops.counting(JOINT, 4):
+        found = method_of(config).step(counted, batch, permutation, JOINT, config)
+    assert {name: value.item() for name, value in found.items()} == {
+        name: value.item() for name, value in expected.items()
+    }
+    for name, network in plain.networks.named().items():
+        for a, b in zip(network.parameters(), counted.networks.named()[name].parameters(), strict=True):
+            assert torch.equal(a, b)
+    once = flops.of(JOINT, 4)
+    assert once and once > 4 * 10**6
+    with flops.counting(JOINT, 4):
+        torch.randn(3, 3) @ torch.randn(3, 3)
+    assert flops.of(JOINT, 4) == once
+
+
+def test_steps_of_e_alone_and_compiled_ones_are_not_counted():
+    alone = Phase(joint=False, generator_average_follows=False, penalise=False)
+    for flops, phase in ((StepFlops(), alone), (StepFlops(countable=False), JOINT)):
+        with flops.counting(phase, 4):
+            torch.randn(3, 3) @ torch.randn(3, 3)
+        assert flops.of(phase, 4) is None
