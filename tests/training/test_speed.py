@@ -12,7 +12,7 @@ from tunit.methods.registry import method_of
 from tunit.training.speed import CountFlops, StepFlops, matrix_rate
 from tunit.training.window import LossWindow
 
-JOINT = Phase(joint=True, generator_average_follows=True, penalise=True)
+JOINT = Phase(joint=True, average_generator=True, penalise=True)
 
 
 def test_products_and_convolutions_count_two_for_each_multiplication():
@@ -76,7 +76,7 @@ def test_a_counted_step_gives_the_same_to_the_last_bit_and_is_counted_once():
 
 
 def test_steps_of_e_alone_and_compiled_ones_are_not_counted():
-    alone = Phase(joint=False, generator_average_follows=False, penalise=False)
+    alone = Phase(joint=False, average_generator=False, penalise=False)
     for flops, phase in ((StepFlops(), alone), (StepFlops(countable=False), JOINT)):
         with flops.counting(phase, 4):
             torch.randn(3, 3) @ torch.randn(3, 3)
