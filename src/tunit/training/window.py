@@ -27,7 +27,7 @@ class LossWindow:
         self._began = time.perf_counter()
 
     def add(self, terms: Terms, pictures: int, flops: int | None = None) -> None:
-        """Add the losses of the next step. pictures: its batch size; flops: its operations in this process, if known."""
+        """Add the losses of the next step. pictures: its batch size; flops: its operations in this process."""
         self._terms.append(terms)
         self._pictures += pictures
         self._flops = None if self._flops is None or flops is None else self._flops + flops
