@@ -16,7 +16,7 @@ from machine import write
 from tunit.config import read_config
 from tunit.data.creatures import write_creatures
 from tunit.data.pack import pack_pictures
-from tunit.data.settings import pack_settings
+from tunit.data.pack_settings import pack_settings
 from tunit.methods.model_file import save_model
 from tunit.report.write import write_report
 from tunit.training.resources import resolve_machine

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.choose import choose_image_size
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.pack import dark_set, pack_pictures, summarise_left_out
-    from tunit.data.settings import pack_settings
+    from tunit.data.pack_settings import pack_settings
     from tunit.destination import check_folder
 
     if args.out:

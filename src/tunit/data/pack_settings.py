@@ -4,9 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from tunit.config import Config
 from tunit.data.decode import MAX_PIXELS
 from tunit.data.fit import FIT_MODES
-from tunit.data.layouts import Part
+from tunit.data.layouts import Part, part_of
 from tunit.data.sources import LABEL_MODES
 from tunit.data.squares import Squaring
 from tunit.errors import ConfigError
@@ -54,3 +55,19 @@ class PackSettings:
             if not values[name]:
                 del values[name]
         return cast(dict[str, Any], json.loads(json.dumps(values)))
+
+
+def pack_settings(config: Config) -> PackSettings:
+    """The packer's settings of a config; its image size must be chosen."""
+    data = config.data
+    return PackSettings(
+        size=data.image_size,
+        fit=data.fit,
+        background=data.background,
+        min_side=data.min_side,
+        max_pixels=data.max_pixels,
+        labels=data.labels,
+        label_column=data.label_column,
+        picture_column=data.picture_column,
+        part=part_of(data),
+    )

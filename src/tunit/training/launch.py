@@ -8,7 +8,7 @@ from tunit.config import Config
 from tunit.config_of_run import write_run_config
 from tunit.data.choose import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
-from tunit.data.settings import pack_settings
+from tunit.data.pack_settings import pack_settings
 from tunit.destination import check_apart
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
