@@ -48,7 +48,7 @@ def test_a_run_trains_on_the_training_pictures_and_resumes_with_them(
     assert (run / "pictures.csv").read_text() == before
     words = ["train", str(tmp_path), "--out", str(run), "--overwrite", *LAYOUT, *flags(**short)]
     assert main(words) == 2
-    assert "is not laid out as two-domains train" in capsys.readouterr().err
+    assert "two-domains expects two folders in train/" in capsys.readouterr().err
     assert (run / "pictures.csv").is_file()
 
 

@@ -307,7 +307,7 @@ def test_a_picture_that_a_format_cannot_hold_is_left_out(run, tmp_path, capsys):
         (["a.png", "--domain", "cats"], "--domain is 'cats': take a number from 0 to 2, or all"),
         (["a.png", "--domain", "0", "--size", "big"], "size 'big' is no size: use original or a number of"),
         (["a.png", "--domain", "0", "--device", "cuda:77"], "device is 'cuda:77', but torch sees"),
-        (["a.png", "--domain", "0", "--batch", "0"], "batch is 0: take at least 1"),
+        (["a.png", "--domain", "0", "--batch", "0"], "--batch is 0: take at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path, capsys, monkeypatch):

@@ -161,7 +161,7 @@ def test_running_out_of_memory_is_one_sentence_that_names_a_batch_that_fits(tmp_
     assert err.startswith(
         "tunit: a step of 8 pictures does not fit the memory of cpu: train anew with --batch-size 2"
     )
-    assert "go on with --resume and --micro-batch 2 or --checkpoint-activations true" in err
+    assert "resume the run with --resume and --micro-batch 2 or --checkpoint-activations true" in err
     assert len(err.splitlines()) == 1
     assert main([*words, "--overwrite", "--batch", "auto"]) == 0
     assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
