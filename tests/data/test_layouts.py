@@ -453,7 +453,10 @@ def test_the_named_classes_themselves_go_to_the_run_s_config(tmp_path: Path) -> 
         ({"classes": "a,b"}, "classes is 'a,b', but no --layout is given"),
         ({"held_out": "3"}, "held_out is 3, but no --layout is given"),
         ({"layout": "afhq-cat", "held_out": "3"}, "held_out 3 is of no use to afhq-cat"),
-        ({"layout": "afhq-cat", "classes": "a"}, "classes are given, but afhq-cat has its own: leave out --classes"),
+        (
+            {"layout": "afhq-cat", "classes": "a"},
+            "classes are given, but afhq-cat has its own: leave out --classes",
+        ),
         ({"layout": "afhq-cat", "labels": "csv"}, "labels is csv, but afhq-cat has no table"),
         ({"layout": "afhq"}, "did you mean 'ffhq'"),
         ({"layout": "food-10", "classes": "/nowhere.txt"}, "classes is /nowhere.txt, which cannot be read"),
