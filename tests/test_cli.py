@@ -34,7 +34,9 @@ def test_usage_is_short_and_the_settings_of_single_methods_stand_apart(command, 
     assert "--cycle-weight" in of_one and "--cycle-weight" not in shared
     shared, _, of_two = shared.partition("settings of funit and semit alone:")
     assert "--feature-matching-weight" in of_two and "--batch-size" in shared
-    assert shared.index("settings: data") < shared.index("--image-size") < shared.index("settings: losses")
+    assert (
+        shared.index("settings: data") < shared.index("\n  --image-size") < shared.index("settings: losses")
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["translate", "--help"], ["--version"]])

@@ -188,7 +188,7 @@ def test_overwrite_spares_a_folder_that_is_not_a_run(tmp_path, pictures, capsys)
 def test_what_the_result_depends_on_cannot_change_on_resume(tmp_path, pictures):
     run = tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
-    with pytest.raises(ConfigError, match="guide_rate cannot change"):
+    with pytest.raises(ConfigError, match="--guide-rate cannot change"):
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
 
 
