@@ -14,8 +14,8 @@ from prdc import compute_prdc
 from scipy import linalg
 
 from machine import write
+from tunit.evaluation.density_coverage import neighbourhoods
 from tunit.evaluation.distances import FeatureMoments, frechet_distance
-from tunit.evaluation.neighbours import neighbourhoods
 
 
 def timed(function: Callable[[], object]) -> float:

@@ -31,7 +31,7 @@ from tunit.methods.registry import method_of
 from tunit.networks import convolution, filter_response, instance_norm
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
 # Preset or base, image size, batch size, phase; r1_every of the presets for CPUs is 16, of the paper 1.

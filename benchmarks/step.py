@@ -41,10 +41,10 @@ from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
 from tunit.training.compiled import compile_parts
+from tunit.training.initial_state import new_state
 from tunit.training.processes import process_group
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.speed import CountFlops, matrix_rate
-from tunit.training.state import new_state
 
 LAZY = 16
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)

@@ -17,15 +17,15 @@ from machine import write
 from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.errors import ConfigError
-from tunit.experiments.pictures import Split
+from tunit.experiments.experiment import NONE
+from tunit.experiments.paper_tables import TABLES
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.table import NONE
-from tunit.experiments.tables import TABLES
+from tunit.experiments.split import Split
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
+from tunit.training.initial_state import new_state
 from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
-from tunit.training.state import new_state
 
 PICTURES = 256
 

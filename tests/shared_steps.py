@@ -13,9 +13,9 @@ from tunit.methods import candidates
 from tunit.methods.method import Phase
 from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import state_tensors
+from tunit.training.initial_state import new_state
 from tunit.training.memory import try_step
 from tunit.training.processes import process_group
-from tunit.training.state import new_state
 
 BATCH = 6
 # Settings, labels, and how many pictures G and D take at a time.

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tunit.config import Config, all_fields, find_field, preset_names, read_config, section_types
+from tunit.config import Config, all_fields, find_field, preset_names, read_config
+from tunit.config.config import section_types
 from tunit.errors import ConfigError
 
 FIELDS = list(all_fields())

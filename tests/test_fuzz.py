@@ -19,9 +19,9 @@ from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
 from tunit.report.contents import _evaluation_of, read_metrics
 from tunit.training.checkpoint import load_newest
+from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder, check_same_pictures
-from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "20"))

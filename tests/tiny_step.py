@@ -9,7 +9,7 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.batches import Batch, make_batch
 from tunit.methods.state import TrainingState
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 SMALL = {
     "image_size": 32,

@@ -30,12 +30,12 @@ from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.report.write import write_report
+from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.new_run import in_training, owning, preparing, take_place
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import LOCK, RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
-from tunit.training.state import new_state
 
 PICTURES = 1800
 TEST_PAIRS = 300

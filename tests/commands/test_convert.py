@@ -14,9 +14,9 @@ from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
+from tunit.training.initial_state import new_state
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import phase_at
-from tunit.training.state import new_state
 
 
 def tunit_convert(*arguments):

@@ -15,7 +15,7 @@ from tunit.data.layouts import layout_config
 from tunit.data.pack import open_packed, pack_pictures
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
-from tunit.evaluation.inputs import square_settings
+from tunit.evaluation.labelled import square_settings
 from tunit.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")

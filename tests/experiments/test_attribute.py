@@ -13,9 +13,9 @@ from tunit.experiments import driver
 from tunit.experiments.attribute import attribute_figures, content_error
 from tunit.experiments.driver import run_table
 from tunit.experiments.labels import few_of
-from tunit.experiments.pictures import Split, read_labels
+from tunit.experiments.paper_tables import FIGURE4
 from tunit.experiments.plan import Plan, smoke
-from tunit.experiments.tables import FIGURE4
+from tunit.experiments.split import Split, read_labels
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

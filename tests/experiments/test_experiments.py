@@ -14,12 +14,12 @@ from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.experiments import driver
 from tunit.experiments.driver import run_table
+from tunit.experiments.experiment import LABEL_SOURCES, chosen
 from tunit.experiments.labels import few_of, k_means
 from tunit.experiments.outcome import write_outcome
-from tunit.experiments.pictures import Split, read_labels, split_pictures, write_table
+from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan, config_of, smoke
-from tunit.experiments.table import LABEL_SOURCES, chosen
-from tunit.experiments.tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
+from tunit.experiments.split import Split, read_labels, split_pictures, write_table
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SEPARATE_ROWS = [(table, row) for table in TABLES.values() for row in table.rows]

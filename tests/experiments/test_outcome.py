@@ -4,13 +4,16 @@ import json
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from tunit.errors import RunError
 from tunit.experiments.driver import _read_outcome
-from tunit.experiments.findings import (
+from tunit.experiments.experiment import Experiment, Ordering, Table
+from tunit.experiments.outcome import notes_of, write_outcome
+from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
+from tunit.experiments.plan import Plan
+from tunit.experiments.summary import (
     best_rows,
     claims_of,
     judged,
@@ -19,11 +22,6 @@ from tunit.experiments.findings import (
     paper_values,
     spread,
 )
-from tunit.experiments.outcome import notes_of, write_outcome
-from tunit.experiments.page import bar_chart
-from tunit.experiments.plan import Plan
-from tunit.experiments.table import Experiment, Ordering, Table
-from tunit.experiments.tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 
 SETTINGS = {"image size": 32, "steps": 8, "batch size": 4, "domains": 3}
 VOID = {"meta", "link", "br", "img"}
@@ -230,18 +228,6 @@ def test_the_picture_of_figure_4_is_within_the_page(tmp_path):
     picture.write_bytes(b"\x89PNG")
     _, page = write_outcome(table, plan, [outcome("attribute", accuracy=0.5)])
     assert any(a.startswith("data:image/png;base64,iVBORw") for a in read(page.read_text()).addresses)
-
-
-def test_bars_are_as_long_as_their_values_with_a_line_over_the_seeds():
-    chart = bar_chart("t", "mFID", [("a", [20.0]), ("b", [30.0, 50.0]), ("none", [])])
-    svg = ElementTree.fromstring(chart[chart.index("<svg") : chart.index("</svg>") + 6])
-    widths = [float(bar.get("width")) for bar in svg.iter("rect")]
-    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
-    (line,) = svg.iter("line")
-    start = float(next(iter(svg.iter("rect"))).get("x"))
-    assert (float(line.get("x2")) - start) == pytest.approx(widths[1] * 50 / 40, abs=0.2)
-    assert (float(line.get("x1")) - start) == pytest.approx(widths[1] * 30 / 40, abs=0.2)
-    assert bar_chart("t", "mFID", []) == ""
 
 
 def test_what_helps_the_clustering_is_said():

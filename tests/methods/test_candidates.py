@@ -8,8 +8,8 @@ from tiny_run import tiny_config, write_pictures
 from tunit.data.batches import Batches
 from tunit.methods import tunit
 from tunit.methods.candidates import choose_domain_head
+from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RED_OR_BLUE = 64

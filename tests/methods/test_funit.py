@@ -20,11 +20,11 @@ from tunit.methods.funit import funit_step
 from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
 from tunit.methods.state import TrainingState
-from tunit.networks.funit import ClassEncoder
+from tunit.networks.funit_networks import ClassEncoder
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
+from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
-from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

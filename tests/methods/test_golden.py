@@ -15,7 +15,7 @@ from tunit.networks.discriminator import Discriminator
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guide
 from tunit.released.tensor_names import published_names
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden values at {GOLDEN}")
 

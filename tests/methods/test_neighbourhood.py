@@ -15,7 +15,7 @@ from tunit.data.augment import to_float
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.optimisers import guide_rate_at
 from tunit.methods.tunit import temperature_of
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 SETTINGS = {
     "neighbours": 3,

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tiny_run import flags, tiny_config, write_pictures
-from tunit import config_methods
 from tunit.cli import main
 from tunit.config import Config, all_fields, read_config
+from tunit.config import methods as config_methods
 from tunit.errors import ConfigError
 from tunit.methods.funit import FUNIT
 from tunit.methods.method import Method
@@ -23,8 +23,8 @@ from tunit.methods.semit import SEMIT
 from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
+from tunit.training.initial_state import new_state
 from tunit.training.memory import checkpoint_activations, step_bytes
-from tunit.training.state import new_state
 
 TOY = Path(__file__).parents[1] / "toy_method.py"
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"

@@ -22,11 +22,11 @@ from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
 from tunit.methods.semit import semit_step, soft_labels_of
 from tunit.methods.state import TrainingState
-from tunit.networks.semit import OctaveGenerator, SemitEncoder
+from tunit.networks.semit_networks import OctaveGenerator, SemitEncoder
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
+from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
-from tunit.training.state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

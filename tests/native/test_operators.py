@@ -11,7 +11,7 @@ from tunit.methods.method import Phase
 from tunit.methods.state import Optimisers
 from tunit.methods.tunit import tunit_step
 from tunit.networks import filter_response, instance_norm, winograd
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -13,7 +13,7 @@ from tunit.networks.tensor_file import write_tensors
 from tunit.released.checkpoint_file import find_checkpoint, read_published, write_published
 from tunit.released.conversion import from_published, to_published
 from tunit.training.checkpoint import fill_state, state_tensors
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tunit.errors import RunError
 from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.training import checkpoint
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = tiny_config()

@@ -10,7 +10,7 @@ from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training.compiled import compile_parts
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from tunit.cli import main
 from tunit.errors import ConfigError
 from tunit.training import footprint
 from tunit.training.footprint import check_footprint, least_bytes
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 CPU = torch.device("cpu")
 

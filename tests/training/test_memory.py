@@ -14,6 +14,7 @@ from tunit.methods import registry
 from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training import memory
+from tunit.training.initial_state import new_state
 from tunit.training.memory import (
     KeptMemory,
     checkpoint_activations,
@@ -22,7 +23,6 @@ from tunit.training.memory import (
     largest_batch,
     step_bytes,
 )
-from tunit.training.state import new_state
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import whole
-from tunit.config_sections import MOST
+from tunit.config.sections import MOST
 from tunit.printing import remark, show
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, 
     import torch
 
     from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
+    from tunit.training.initial_state import new_state
     from tunit.training.new_run import check_free, owning, preparing, take_place
-    from tunit.training.state import new_state
 
     state = new_state(imported.config, torch.device("cpu"))
     fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
@@ -120,7 +120,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
     import torch
 
     from tunit._version import __version__
-    from tunit.config_of_run import write_run_config
+    from tunit.config.of_run import write_run_config
     from tunit.files import write_text
 
     write_run_config(run.config, imported.config)
@@ -173,8 +173,8 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     from tunit.released.checkpoint_file import write_published
     from tunit.released.conversion import STEPS_PER_EPOCH, to_published
     from tunit.training.checkpoint import load_newest, state_tensors
+    from tunit.training.initial_state import new_state
     from tunit.training.run_folder import RunFolder
-    from tunit.training.state import new_state
 
     if args.step is not None:
         raise RunError("--step is read from the run where it is written --to published: leave it out")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tunit.commands.numbers import whole
-from tunit.commands.pictures import (
+from tunit.commands.picture_arguments import (
     add_model_arguments,
     counted,
     find_sources,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from tunit.data.sources import PictureSource
-    from tunit.translation.pictures import Report
+    from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
 HELP = "sort pictures into the domains that a run found, with galleries"

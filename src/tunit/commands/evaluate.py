@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import seed, whole
-from tunit.commands.pictures import add_max_pixels
-from tunit.config_sections import LARGEST_SIDE, MOST
+from tunit.commands.picture_arguments import add_max_pixels
+from tunit.config.sections import LARGEST_SIDE, MOST
 from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate_run(args: argparse.Namespace) -> int:
-    from tunit.commands.pictures import say
+    from tunit.commands.picture_arguments import say
     from tunit.data.layouts import make_part
     from tunit.evaluation.of_run import FOLDER, RESULT, evaluate_run
 
@@ -165,14 +165,14 @@ def _evaluate_run(args: argparse.Namespace) -> int:
 def _compare_folders(args: argparse.Namespace) -> int:
     import tempfile
 
-    from tunit.commands.pictures import say
+    from tunit.commands.picture_arguments import say
     from tunit.destination import check_file
     from tunit.errors import DataError
     from tunit.evaluation.comparison import check_enough, compare_sets
     from tunit.evaluation.evaluate import Evaluation
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
-    from tunit.evaluation.inputs import check_there, pack_held, square_settings
+    from tunit.evaluation.labelled import check_there, pack_held, square_settings
     from tunit.evaluation.of_run import save_evaluation
     from tunit.machine import choose_device
 

@@ -11,8 +11,8 @@ reused as long as neither pictures nor settings change.
 import argparse
 from pathlib import Path
 
-from tunit.commands.pictures import say
-from tunit.commands.settings import add_settings, packing_progress, settings_of
+from tunit.commands.picture_arguments import say
+from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.printing import show
 
 HELP = "check and pack a folder of pictures, and say what is left out and why"
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
-    from tunit.data.choose import choose_image_size
+    from tunit.data.image_size import choose_image_size
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.pack import dark_set, pack_pictures, summarise_left_out
     from tunit.data.pack_settings import pack_settings

@@ -18,8 +18,8 @@ import argparse
 from pathlib import Path
 
 from tunit.commands.numbers import whole
-from tunit.commands.settings import add_settings, settings_of
-from tunit.config_sections import MOST
+from tunit.commands.setting_arguments import add_settings, settings_of
+from tunit.config.sections import MOST
 from tunit.printing import show
 
 HELP = "rerun a table of the paper"
@@ -94,17 +94,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
-    from tunit.commands.pictures import say
+    from tunit.commands.picture_arguments import say
     from tunit.config import nearest
     from tunit.destination import check_folder
     from tunit.errors import ConfigError, RunError
+    from tunit.experiments.added_rows import with_rows
     from tunit.experiments.driver import run_table
+    from tunit.experiments.experiment import chosen
     from tunit.experiments.outcome import write_outcome
-    from tunit.experiments.own_rows import with_rows
-    from tunit.experiments.pictures import split_pictures
+    from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import Plan, smoke
-    from tunit.experiments.table import chosen
-    from tunit.experiments.tables import TABLES
+    from tunit.experiments.split import split_pictures
     from tunit.report.write import write_report
 
     if args.table not in TABLES:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import whole
-from tunit.commands.pictures import say
-from tunit.commands.settings import add_settings, packing_progress, settings_of
-from tunit.config_sections import MOST
+from tunit.commands.picture_arguments import say
+from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
+from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.printing import show
 
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.data.layouts import layout_config
-    from tunit.data.layouts.choose import explicit_settings
+    from tunit.data.layouts.selection import explicit_settings
     from tunit.data.pack import PackedPictures, dark_set, summarise_left_out
     from tunit.training.fine_tuning import config_like
     from tunit.training.interrupt import Interrupted

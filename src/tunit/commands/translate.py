@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tunit.commands.pictures import (
+from tunit.commands.picture_arguments import (
     add_model_arguments,
     counted,
     files_of,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tunit.data.sources import PictureSource
-    from tunit.translation.pictures import Picture, Report
+    from tunit.translation.inputs import Picture, Report
     from tunit.translation.translator import Translator
 
 HELP = "redraw pictures in the style of others, or of a domain"
@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.decode import READABLE
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
+    from tunit.translation.inputs import check_resize
     from tunit.translation.outputs import claim_names, marked, plan_names
-    from tunit.translation.pictures import check_resize
 
     resize = check_resize(args.size)
     left_out: list[LeftOut] = []
@@ -228,8 +228,8 @@ def _translate(
     from tunit.data.left_out import LeftOut
     from tunit.data.overlap import map_in_threads
     from tunit.data.sources import PictureSource
+    from tunit.translation.inputs import leave_out
     from tunit.translation.outputs import holds_transparency, write_picture
-    from tunit.translation.pictures import leave_out
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
         found = cast(PictureSource, result[0])  # as they all went in

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from tunit.errors import DataError
+from tunit.evaluation.density_coverage import NEAREST, neighbourhoods
 from tunit.evaluation.distances import frechet_distance_of, kernel_distance
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
-from tunit.evaluation.neighbours import NEAREST, neighbourhoods
 
 FID_REPEATS = 10  # resamplings for its interval
 FEWEST = 2  # pictures on a side, below which there is no spread and so no distance

@@ -13,8 +13,8 @@ from tunit.errors import DataError, TunitError
 from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
-from tunit.evaluation.inputs import labelled, pack_held, square_settings, training_pictures
 from tunit.evaluation.intervals import Figure
+from tunit.evaluation.labelled import labelled, pack_held, square_settings, training_pictures
 from tunit.files import write_text
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState

@@ -14,7 +14,7 @@ from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Evaluation, Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
-from tunit.evaluation.inputs import (
+from tunit.evaluation.labelled import (
     AUTO,
     check_there,
     labelled,

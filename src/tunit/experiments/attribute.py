@@ -10,8 +10,8 @@ from tunit.data.augment import to_uint8
 from tunit.data.galleries import captioned, enlargement, grid
 from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
-from tunit.experiments.pictures import Split
-from tunit.experiments.tables import CONTENT, TARGET
+from tunit.experiments.paper_tables import CONTENT, TARGET
+from tunit.experiments.split import Split
 from tunit.methods.model_file import Model
 from tunit.translation.translator import Translator
 

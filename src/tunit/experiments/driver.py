@@ -14,10 +14,10 @@ from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.attribute import attribute_figures
+from tunit.experiments.experiment import NONE, Experiment, Table, chosen
 from tunit.experiments.labels import labelled_share, labels_for
-from tunit.experiments.pictures import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.table import NONE, Experiment, Table, chosen
+from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.files import write_text
 from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model

@@ -12,8 +12,8 @@ from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of
 from tunit.evaluation.protocol import guidance_of
-from tunit.experiments.pictures import CLASS, Split, path_of_names
-from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
+from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
+from tunit.experiments.split import CLASS, Split, path_of_names
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from tunit.experiments.attribute import PICTURE
-from tunit.experiments.findings import (
+from tunit.experiments.experiment import Table
+from tunit.experiments.plan import Plan
+from tunit.experiments.summary import (
     Claim,
     Outcomes,
     claims_of,
@@ -13,9 +15,7 @@ from tunit.experiments.findings import (
     spread,
     values_of,
 )
-from tunit.experiments.page import render
-from tunit.experiments.plan import Plan
-from tunit.experiments.table import Table
+from tunit.experiments.table_page import render
 from tunit.files import writable, write_text
 from tunit.printing import printable
 

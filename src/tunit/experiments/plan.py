@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunit.config import Config, preset_differences, read_config
-from tunit.experiments.pictures import Split
-from tunit.experiments.table import Experiment, Table
+from tunit.experiments.experiment import Experiment, Table
+from tunit.experiments.split import Split
 
 PAPER = "paper"
 SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.config import Config, FunitConfig
-from tunit.config_sections import METHODS
+from tunit.config.methods import METHODS
 from tunit.data.batches import Batch
 from tunit.errors import DataError
 from tunit.methods import losses
@@ -20,8 +20,8 @@ from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.optimisers import make_rmsprop
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.methods.tunit import discriminator_loss
-from tunit.networks.average import update_ema
-from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
+from tunit.networks.ema import update_ema
+from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
 
 
 def funit_step(

@@ -5,9 +5,9 @@ wherever it is installed by an entry point of the group `tunit.methods` that nam
 (docs/methods.md).
 """
 
-from tunit.config import Config, all_fields, section_types
-from tunit.config_methods import add_method, load_installed_methods
-from tunit.config_sections import METHODS
+from tunit.config import Config, all_fields
+from tunit.config.config import section_types
+from tunit.config.methods import METHODS, add_method, load_installed_methods
 from tunit.methods.funit import FUNIT
 from tunit.methods.method import Method
 from tunit.methods.semit import SEMIT

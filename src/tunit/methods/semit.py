@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config, SemitConfig
-from tunit.config_sections import METHODS
+from tunit.config.methods import METHODS
 from tunit.data.augment import to_float
 from tunit.data.batches import Batch, Batches
 from tunit.data.pack import PackedPictures
@@ -31,9 +31,9 @@ from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import discriminator_loss
-from tunit.networks.funit import PatchDiscriminator
+from tunit.networks.funit_networks import PatchDiscriminator
 from tunit.networks.guide import Guidance
-from tunit.networks.semit import OctaveGenerator, SemitEncoder
+from tunit.networks.semit_networks import OctaveGenerator, SemitEncoder
 
 
 def semit_step(

@@ -26,8 +26,8 @@ from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_
 from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
 from tunit.methods.parts import Means, Part, Translations, guidance_of, keys_of, styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
-from tunit.networks.average import update_ema
 from tunit.networks.discriminator import Discriminator, DomainDiscriminator
+from tunit.networks.ema import update_ema
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guidance, Guide
 from tunit.networks.queue import push

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from tunit.config import KEPT, LARGEST_FILE, Config
+from tunit.config import Config
+from tunit.config.presets import KEPT, LARGEST_FILE
 from tunit.data.batches import Batches
 from tunit.data.pack import open_packed
 from tunit.data.randomness import CounterStart, numpy_generator
@@ -20,8 +21,8 @@ from tunit.evaluation.yardstick import Yardstick, measure
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
-from tunit.report.findings import Finding, findings, typical_rows
 from tunit.report.look import Integers, Look, Pictures, look_at
+from tunit.report.remarks import Finding, findings, typical_rows
 from tunit.training.run_folder import RunFolder
 
 MOST_POINTS = 1_500  # on the map

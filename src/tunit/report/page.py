@@ -1,15 +1,13 @@
 """The page itself: contents to one self-contained HTML file."""
 
-import json
-from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-from tunit._version import __version__
+from tunit.pages.charts import Series, line_chart, number
+from tunit.pages.document import bullets, data_script, document, section, table, table_of_cells
+from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
-from tunit.report.charts import Series, line_chart, number
 from tunit.report.contents import Case, Contents, DomainShown
-from tunit.report.embedded import THUMBNAIL, img, sprite_sheet
 
 SHOWN_NAMES = 60  # characters of a picture's name
 
@@ -28,26 +26,8 @@ def render(contents: Contents) -> str:
         _curves(contents),
         _settings(contents),
     ]
-    assets = files("tunit.report")
-    style, script = (assets.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    title = escape(f"{contents.title}: what tunit found")
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<style>{style}</style></head><body><main>{''.join(sections)}</main>"
-        f"<footer>Made by tunit {escape(__version__)}. This file needs no network.</footer>"
-        f"<script>{script}</script></body></html>\n"
-    )
-
-
-def _section(identity: str, title: str, lead: str, body: str) -> str:
-    return (
-        f'<section id="{identity}"><h2>{escape(title)}</h2><p class="lead">{escape(lead)}</p>{body}</section>'
-        if body
-        else ""
-    )
+    script = files("tunit.report").joinpath("map.js").read_text("utf-8")
+    return document(f"{contents.title}: what tunit found", "".join(sections), script=script)
 
 
 def _summary(c: Contents) -> str:
@@ -82,7 +62,7 @@ def _figures(c: Contents) -> str:
             rows.append((name, number(figure["value"]), interval, f"{figure['number']:,}"))
         else:
             rows.append((name, number(figure), "", ""))
-    table = _table(("figure", "value", "95 % interval", "over"), rows)
+    found = table(("figure", "value", "95 % interval", "over"), rows)
     groups = c.evaluation.get("groups", {})
     names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
     if names:
@@ -90,15 +70,15 @@ def _figures(c: Contents) -> str:
             (group, *(number(figures[n]["value"]) if n in figures else "-" for n in names))
             for group, figures in groups.items()
         ]
-        table += _table((c.evaluation.get("grouped_by", "group"), *names), of_groups)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in c.evaluation.get("notes", []))
+        found += table((c.evaluation.get("grouped_by", "group"), *names), of_groups)
+    notes = c.evaluation.get("notes", [])
     if notes:
-        table += f'<ul class="notes">{notes}</ul>'
+        found += bullets(map(escape, notes), "notes")
     network = c.evaluation.get("features")
     lead = f"Feature network: {network}."
     if any("FID" in name for name in c.evaluation["figures"]):
         lead += " Figures of other networks cannot be compared with these."
-    return _section("figures", "Figures", lead, table)
+    return section("figures", "Figures", lead, found)
 
 
 def _beside(c: Contents) -> str:
@@ -109,19 +89,9 @@ def _beside(c: Contents) -> str:
     ]
     if not rows:
         return ""
-    table = _table(("", "accuracy", "NMI", "NMI with the domains"), rows)
+    found = table(("", "accuracy", "NMI", "NMI with the domains"), rows)
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
-    return _section("beside", "Beside answers that take no training", c.beside.verdict, table + note)
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    header = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in head)
-    lines = []
-    for row in rows:
-        first, *others = row
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
-        lines.append(f"<tr><th scope='row'>{escape(first)}</th>{cells}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return section("beside", "Beside answers that take no training", c.beside.verdict, found + note)
 
 
 def _domains(c: Contents) -> str:
@@ -131,7 +101,7 @@ def _domains(c: Contents) -> str:
     if c.hidden_domains:
         body += f"<p>{c.hidden_domains} smaller domains are not shown.</p>"
     lead = "Typical pictures of every domain, and the same few sources redrawn in the domain's average style."
-    return _section("domains", "Domains", lead, body)
+    return section("domains", "Domains", lead, body)
 
 
 def _domain(domain: DomainShown, c: Contents) -> str:
@@ -164,14 +134,9 @@ def _short(name: str) -> str:
 
 
 def _grid(heads: list[str], rows: list[tuple[str, list[str]]]) -> str:
-    header = "".join(f"<th scope='col'>{cell}</th>" for cell in heads)
-    lines = "".join(
-        f"<tr><th scope='row'>{first}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for first, cells in rows
-    )
-    return (
-        f'<div class="scroll"><table class="pictures"><thead><tr><td></td>{header}</tr>'
-        f"</thead><tbody>{lines}</tbody></table></div>"
+    head = ["<td></td>", *(f"<th scope='col'>{cell}</th>" for cell in heads)]
+    return table_of_cells(
+        head, ((first, [f"<td>{cell}</td>" for cell in cells]) for first, cells in rows), "pictures"
     )
 
 
@@ -188,7 +153,7 @@ def _matrix(c: Contents) -> str:
         for i, row in enumerate(c.matrix)
     ]
     lead = "Each source (left) redrawn in the style of each reference (top): its pose, the other's looks."
-    return _section("matrix", "Sources by references", lead, _grid(heads, rows))
+    return section("matrix", "Sources by references", lead, _grid(heads, rows))
 
 
 def _crossed(c: Contents) -> str:
@@ -206,7 +171,7 @@ def _crossed(c: Contents) -> str:
         )
         rows.append((first, cells))
     lead = "The most typical picture of each domain (left) in the average style of every domain (top)."
-    return _section("crossed", "Domain to domain", lead, _grid(heads, rows))
+    return section("crossed", "Domain to domain", lead, _grid(heads, rows))
 
 
 def _map(c: Contents) -> str:
@@ -222,8 +187,6 @@ def _map(c: Contents) -> str:
         "thumbnail": THUMBNAIL,
         "sheet": sheet,
     }
-    # "</" would end the script element wherever a file name holds it.
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     choice = ""
     if classes:
         choice = (
@@ -238,12 +201,12 @@ def _map(c: Contents) -> str:
     body = (
         f'{choice}<div class="map"><svg id="map" viewBox="0 0 1000 700" role="img" aria-label="{escape(alt)}"></svg>'
         '<div id="tip" role="status" hidden><div class="thumb"></div><span></span></div></div>'
-        f'<div class="legend" id="map-legend"></div><script type="application/json" id="map-data">{text}</script>'
+        f'<div class="legend" id="map-legend"></div>{data_script("map-data", data)}'
     )
     lead = (
         "Style codes laid out by t-SNE: pictures of like style lie near one another. Point at one to see it."
     )
-    return _section("styles", "Map of styles", lead, body)
+    return section("styles", "Map of styles", lead, body)
 
 
 def _cases(c: Contents) -> str:
@@ -255,7 +218,7 @@ def _cases(c: Contents) -> str:
         else _case_row(c.best)
     )
     lead = "Among random pairs, the translations whose style comes nearest to their reference's, and the farthest."
-    return _section("cases", "Best and worst cases", lead, body)
+    return section("cases", "Best and worst cases", lead, body)
 
 
 def _case_row(cases: list[Case]) -> str:
@@ -279,7 +242,7 @@ def _curves(c: Contents) -> str:
             part if part in ("discriminator", "generator") else f"{part}: {series[0]}", []
         ).append(series)
     charts = "".join(line_chart(title, series) for title, series in groups.items())
-    return _section(
+    return section(
         "curves", "Curves", "How training went.", f'<div class="charts">{charts}</div>' if charts else ""
     )
 
@@ -288,7 +251,7 @@ def _settings(c: Contents) -> str:
     about = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_text(v))}</dd>" for k, v in c.about.items())
     config = "\n".join(map(escape, c.config_text.split("\n")))
     body = f"<dl>{about}</dl><details><summary>All settings</summary><pre>{config}</pre></details>"
-    return _section("settings", "Settings and versions", "What this run was made with.", body)
+    return section("settings", "Settings and versions", "What this run was made with.", body)
 
 
 def _text(value: Any) -> str:

@@ -12,8 +12,8 @@ from tunit.config import Config, find_field
 from tunit.errors import ConfigError
 from tunit.methods.registry import method_of
 from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.initial_state import new_state
 from tunit.training.run_folder import RunFolder
-from tunit.training.state import new_state
 
 # Settings that the shapes of weights depend on in every method, other than the number of domains and heads.
 SHAPE = (

@@ -9,7 +9,7 @@ import torch
 from tunit.config import Config
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
 # Of the first convolution's output for one picture: a step of E alone keeps more, one of G and D ten times as much.

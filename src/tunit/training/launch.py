@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunit.config import Config
-from tunit.config_of_run import write_run_config
-from tunit.data.choose import choose_image_size
+from tunit.config.of_run import write_run_config
+from tunit.data.image_size import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
 from tunit.data.pack_settings import pack_settings
 from tunit.destination import check_apart

@@ -15,7 +15,7 @@ from tunit.machine import available_bytes, is_out_of_memory
 from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of the CPU's available memory that a step may use

@@ -13,7 +13,7 @@ from tunit.errors import ConfigError
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import Optimisers
-from tunit.training.state import new_state
+from tunit.training.initial_state import new_state
 
 TRUSTED = "cpu", "cuda"  # device types that need no check
 # relative error of a loss or gradient; rounding can flip a ReLU, which makes errors larger than rounding itself

@@ -23,6 +23,7 @@ from tunit.methods.state import TrainingState
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
 from tunit.training.compiled import compile_parts
+from tunit.training.initial_state import new_state
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
@@ -32,7 +33,6 @@ from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
 from tunit.training.self_check import check_device
 from tunit.training.speed import StepFlops, matrix_rate
-from tunit.training.state import new_state
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (

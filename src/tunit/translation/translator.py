@@ -25,8 +25,8 @@ from tunit.methods.inference import guidance_over, redraw
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.paths import home
-from tunit.translation.networks import networks_for
-from tunit.translation.pictures import (
+from tunit.translation.inference_networks import networks_for
+from tunit.translation.inputs import (
     Picture,
     Pictures,
     Report,

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tunit.config import all_fields
-from tunit.config_methods import RENAMED
-from tunit.config_sections import METHODS
+from tunit.config.methods import METHODS, RENAMED
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

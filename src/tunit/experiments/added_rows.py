@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunit.config import preset_differences, read_config
 from tunit.errors import ConfigError
-from tunit.experiments.table import CLASSES, NONE, Experiment, Table
+from tunit.experiments.experiment import CLASSES, NONE, Experiment, Table
 
 
 def with_rows(table: Table, presets: Sequence[Path]) -> Table:

@@ -5,7 +5,7 @@ import torch
 from tunit.config import Config
 from tunit.methods.registry import method_of
 from tunit.methods.state import Networks, TrainingState
-from tunit.networks.average import frozen_copy_of
+from tunit.networks.ema import frozen_copy_of
 
 
 def new_state(config: Config, device: torch.device, pictures: int = 0) -> TrainingState:

@@ -3,7 +3,8 @@
 import zlib
 from pathlib import Path
 
-from tunit.config import KEPT, LARGEST_FILE, Config, find_field, read_config
+from tunit.config.config import Config, find_field
+from tunit.config.presets import KEPT, LARGEST_FILE, read_config
 from tunit.errors import ConfigError, RunError
 from tunit.files import write_text
 from tunit.printing import shown

@@ -1,4 +1,4 @@
-"""Values of settings: from text to a type, within their range, and back to TOML."""
+"""One setting: its field in a section; its value from text to a type, within its range, and back to TOML."""
 
 import dataclasses
 import difflib
@@ -7,12 +7,24 @@ import math
 import re
 import types
 import typing
+from dataclasses import field
 from typing import Any
 
 from tunit.errors import ConfigError
 from tunit.printing import LONGEST_SHOWN, shown
 
 LONGEST_TEXT = 10_000  # characters of a setting
+
+
+def setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
+) -> Any:
+    """A config field: its default, a line of help, its range (ends included) or its choices.
+
+    of: a dict is taken as it stands, for its keys may become more.
+    """
+    choices = of if isinstance(of, dict) else tuple(of)
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": choices})
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:

@@ -3,8 +3,8 @@
 The figures are those of the paper's tables (TUNIT, ICCV 2021), to print beside ours.
 """
 
+from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, Experiment, Ordering, Paper, Table
 from tunit.experiments.paper_figures import FEW_LABELS, RATIOS, SWEEP
-from tunit.experiments.table import CLASSES, FEATURES, FIRST, IMAGES, Experiment, Ordering, Paper, Table
 
 MFID, DENSITY, COVERAGE, ACCURACY, IOI = "mFID", "mean density", "mean coverage", "accuracy", "IOI"
 

@@ -11,7 +11,7 @@ from tunit.printing import remark
 
 if TYPE_CHECKING:
     from tunit.data.sources import PictureSource
-    from tunit.translation.pictures import Report
+    from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
 MAX_PIXELS = 178_956_970  # as in the config, whose reading takes longer than all of `--help`
@@ -86,7 +86,7 @@ def find_sources(
     from tunit.data.left_out import LeftOut
     from tunit.data.sources import find_pictures
     from tunit.errors import DataError
-    from tunit.translation.pictures import leave_out
+    from tunit.translation.inputs import leave_out
 
     found: dict[PictureSource, None] = {}
     last: DataError | None = None

@@ -1,6 +1,6 @@
-"""Line charts as SVG text that follows the page's colours."""
+"""Line and bar charts as SVG text that follows the page's colours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,8 +8,22 @@ from tunit.printing import escape
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
+ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = (
+    20,
+    52,
+    6.2,
+)  # of bars: a row, room for its value, a letter of its name
 POINTS = 400  # of a line, at most
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
+
+
+def number(value: float) -> str:
+    """Short text of a number: 1,200 or 0.35 or 2.1e-05."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 def line_chart(title: str, series: Sequence[Series]) -> str:
@@ -59,13 +73,46 @@ def line_chart(title: str, series: Sequence[Series]) -> str:
     )
 
 
-def number(value: float) -> str:
-    """Short text of a number: 1,200 or 0.35 or 2.1e-05."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def bar_chart(
+    title: str,
+    rows: Sequence[tuple[str, list[float]]],
+    *,
+    written: Callable[[float], str] = number,
+    colour: int = 0,
+) -> str:
+    """Bars from 0 to the mean of each row's values, with a line from least to largest where there are several.
+
+    Each chart has a scale of its own. rows: name, values; those without values are left out, and without any there
+    is no chart. written: a value as text. colour: the number of a colour of the page.
+    """
+    known = [(name, values) for name, values in rows if values]
+    top = max((max(values) for _, values in known), default=0.0)
+    if top <= 0:
+        return ""
+    left = LETTER_WIDTH * max(len(name) for name, _ in known) + 8
+    scale = (WIDTH - left - VALUE_WIDTH) / top
+    parts = []
+    for i, (name, values) in enumerate(known):
+        y, mean = ROW_HEIGHT * i, sum(values) / len(values)
+        length = max(0.0, mean * scale)
+        parts.append(
+            f'<text x="{left - 6:.1f}" y="{y + 14}" text-anchor="end">{escape(name)}</text>'
+            f'<rect class="mark s{colour}" x="{left:.1f}" y="{y + 4}" width="{length:.1f}" height="12" rx="2"/>'
+        )
+        end = left + max(length, max(values) * scale) + 5
+        if len(values) > 1:
+            low, high = (left + max(0.0, edge * scale) for edge in (min(values), max(values)))
+            parts.append(
+                f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{y + 10}" y2="{y + 10}"/>'
+            )
+        parts.append(f'<text x="{end:.1f}" y="{y + 14}">{written(mean)}</text>')
+    label = f"{title}: " + ", ".join(f"{name} {written(sum(v) / len(v))}" for name, v in known)
+    height = ROW_HEIGHT * len(known) + 4
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label, quote=True)}">'
+        f"{''.join(parts)}</svg></figure>"
+    )
 
 
 def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,19 +1,8 @@
-"""The sections of the config: every constant of the method, with the paper's value as its default."""
+"""The sections that all methods share: every constant, with the paper's value as its default."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-
-def setting(
-    default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
-) -> Any:
-    """A config field: its default, a line of help, its range (ends included) or its choices.
-
-    of: a dict is taken as it stands, for its keys may become more.
-    """
-    choices = of if isinstance(of, dict) else tuple(of)
-    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": choices})
-
+from tunit.config.fields import setting
 
 # Far beyond what anybody trains with, and within what PyTorch, NumPy and memory take without a crash.
 LARGEST_SIDE = 4096  # pixels
@@ -261,62 +250,3 @@ class RunConfig:
     )
     checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1, high=MOST)
-
-
-@dataclass(frozen=True)
-class FunitConfig:
-    """The losses of the FUNIT baseline, which are SEMIT's too."""
-
-    funit_adversarial_factor: float = setting(
-        0.5, "factor on G's two adversarial terms, of the translation and of the reconstruction", low=0
-    )
-    feature_matching_weight: float = setting(
-        1.0, "weight of the matching of D's features, averaged over space", low=0
-    )
-
-
-@dataclass(frozen=True)
-class SemitConfig:
-    """The SEMIT baseline (docs/baselines.md says where each value comes from)."""
-
-    octave_share: float = setting(
-        0.5, "share of G's channels at the low frequency; 0 is FUNIT's G", low=0, high=1
-    )
-    pseudo_label_weight: float = setting(
-        1.0, "weight of the classifier's divergence from the soft labels, in its loss and theirs", low=0
-    )
-    compatibility_weight: float = setting(
-        0.3, "weight of the soft labels' cross-entropy to what they were at first", low=0
-    )
-    prediction_entropy_weight: float = setting(
-        0.4, "weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
-    )
-    soft_label_rate: float = setting(
-        1.0, "gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
-    )
-    cycle_weight: float = setting(0.1, "weight of the cycle consistency", low=0)
-    content_entropy_weight: float = setting(
-        0.1, "weight of the entropy of the class as read from content codes, which G raises", low=0
-    )
-
-
-# Every method by name, with the sections that it reads beyond those of all: section -> its settings. The methods
-# themselves are in tunit.methods; their settings stand here, for `tunit train --help` must not wait for torch.
-METHODS: dict[str, dict[str, type]] = {
-    "tunit": {},
-    "funit": {"funit": FunitConfig},
-    "semit": {"funit": FunitConfig, "semit": SemitConfig},
-}
-
-
-@dataclass(frozen=True)
-class MethodConfig:
-    """Which method trains, and what it begins with."""
-
-    method: str = setting(
-        "tunit",
-        "tunit, or a baseline: funit, with a class encoder for E, patches for D, and labels for all pictures; "
-        "semit, which is funit for few labels, with octave convolutions in G",
-        of=METHODS,
-    )
-    guide_from: str = setting("", "run whose trained E a new run begins with")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tunit.experiments.table import CLASSES, Experiment, Ordering, Table
+from tunit.experiments.experiment import CLASSES, Experiment, Ordering, Table
 
 Outcomes = list[dict[str, Any]]
 Values = dict[str, dict[str, float]]  # row -> figure -> value

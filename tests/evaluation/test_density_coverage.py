@@ -6,7 +6,7 @@ import torch
 from prdc import compute_prdc
 
 from tunit.errors import DataError
-from tunit.evaluation.neighbours import _Sides, neighbourhoods, squared_radii
+from tunit.evaluation.density_coverage import _Sides, neighbourhoods, squared_radii
 
 
 def means(near):

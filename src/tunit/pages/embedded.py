@@ -1,9 +1,10 @@
-"""Pictures inside the page: encoded as WebP, with their alternative texts."""
+"""Pictures inside a page: encoded as WebP, or PNG files as they are, with their alternative texts."""
 
 import base64
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,11 @@ def data_uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY, method=3)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def png_uri(path: Path) -> str:
+    """data:image/png;base64,... of a PNG file as it is."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def reduced(pixels: Pictures, side: int = LARGEST) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tunit.config import Config
 from tunit.methods.funit import FUNIT
 from tunit.methods.model_file import Model, load_model, save_model
-from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
+from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,9 +7,9 @@ import pytest
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.experiments.own_rows import with_rows
-from tunit.experiments.table import CLASSES, NONE
-from tunit.experiments.tables import TABLE1
+from tunit.experiments.added_rows import with_rows
+from tunit.experiments.experiment import CLASSES, NONE
+from tunit.experiments.paper_tables import TABLE1
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ from tiny_model import WIDTH, noise, save_tiny, tiny_model, to_input, write
 from tunit.cli import main
 from tunit.errors import ConfigError
 from tunit.machine import check_compiler
-from tunit.translation.networks import networks_for
+from tunit.translation.inference_networks import networks_for
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

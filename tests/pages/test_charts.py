@@ -1,4 +1,4 @@
-"""Line charts: what is drawn is where it should be."""
+"""Line and bar charts: what is drawn is where it should be."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from tunit.report.charts import HEIGHT, POINTS, WIDTH, line_chart, number
+from tunit.pages.charts import HEIGHT, POINTS, WIDTH, bar_chart, line_chart, number
 
 
 def lines_of(text):
@@ -51,3 +51,15 @@ def test_titles_are_escaped():
 )
 def test_numbers_are_short(value, text):
     assert number(value) == text
+
+
+def test_bars_are_as_long_as_their_values_with_a_line_over_the_seeds():
+    chart = bar_chart("t", [("a", [20.0]), ("b", [30.0, 50.0]), ("none", [])])
+    svg = ET.fromstring(chart[chart.index("<svg") : chart.index("</svg>") + 6])
+    widths = [float(bar.get("width")) for bar in svg.iter("rect")]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    (line,) = svg.iter("line")
+    start = float(next(iter(svg.iter("rect"))).get("x"))
+    assert (float(line.get("x2")) - start) == pytest.approx(widths[1] * 50 / 40, abs=0.2)
+    assert (float(line.get("x1")) - start) == pytest.approx(widths[1] * 30 / 40, abs=0.2)
+    assert bar_chart("t", []) == ""

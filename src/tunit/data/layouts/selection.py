@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunit.config import Config, DataConfig, file_settings, find_field, nearest, read_config
+from tunit.data.layouts.all_layouts import LAYOUTS
 from tunit.data.layouts.layout import Part
-from tunit.data.layouts.registry import LAYOUTS
 from tunit.errors import ConfigError
 from tunit.paths import home
 from tunit.reading import MEBIBYTE, UnreadableError, read_text

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.networks.funit import CODE_WIDTH, DOWN_SAMPLINGS, WIDTH, ClassEncoder
+from tunit.networks.funit_networks import CODE_WIDTH, DOWN_SAMPLINGS, WIDTH, ClassEncoder
 from tunit.networks.generator import (
     CONTENT_SIZE,
     RESIDUAL_BLOCKS,

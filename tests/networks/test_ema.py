@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tunit.networks.average import frozen_copy_of, update_ema
+from tunit.networks.ema import frozen_copy_of, update_ema
 
 
 def network(value: float) -> nn.Module:

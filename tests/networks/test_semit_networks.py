@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tunit.config import Config
 from tunit.methods.model_file import Model, load_model, save_model
 from tunit.methods.semit import SEMIT
-from tunit.networks.funit import ClassEncoder, FunitGenerator, PatchDiscriminator
-from tunit.networks.semit import (
+from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
+from tunit.networks.semit_networks import (
     OctaveConv2d,
     OctaveGenerator,
     SemitEncoder,

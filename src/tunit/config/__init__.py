@@ -1,0 +1,39 @@
+"""Every setting by name, with the paper's value as its default: sections, presets, and the config of a run."""
+
+from tunit.config.config import Config, all_fields, find_field
+from tunit.config.fields import nearest, setting
+from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
+from tunit.config.presets import file_settings, preset_differences, preset_names, read_config
+from tunit.config.sections import (
+    AugmentConfig,
+    ClusteringConfig,
+    DataConfig,
+    LossConfig,
+    NetworkConfig,
+    OptimiserConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "ClusteringConfig",
+    "Config",
+    "DataConfig",
+    "FunitConfig",
+    "LossConfig",
+    "MethodConfig",
+    "NetworkConfig",
+    "OptimiserConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "SemitConfig",
+    "all_fields",
+    "file_settings",
+    "find_field",
+    "nearest",
+    "preset_differences",
+    "preset_names",
+    "read_config",
+    "setting",
+]

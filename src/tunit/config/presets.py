@@ -1,0 +1,110 @@
+"""Presets: TOML files of differences, those of the package and those that users write."""
+
+from importlib import resources
+from typing import Any
+
+from tunit.config.config import Config, find_field, section_types
+from tunit.config.fields import nearest
+from tunit.errors import ConfigError
+from tunit.paths import home
+from tunit.printing import shown
+from tunit.reading import UnreadableError, is_file, parse_toml, read_text
+
+LARGEST_FILE = 1 << 18  # bytes of a TOML file; one with every setting has 4,000
+KEPT = "surrogateescape"  # bytes of names that are not UTF-8
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("tunit") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def read_config(preset: str) -> Config:
+    """The config of a preset's name or of a TOML file's path.
+
+    Raises ConfigError where there is none, where it is not TOML, or where it names an unknown setting.
+    """
+    return _read_chain(preset, ())
+
+
+def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
+    """What a preset and those it is based on say beyond `root`: SECTION.NAME -> value, for `with_overrides`.
+
+    Raises ConfigError where the chain does not lead to `root`.
+    """
+    found: dict[str, Any] = {}
+    name: str | None = preset
+    seen: list[str] = []
+    while name != root:
+        if name is None or name in seen:
+            raise ConfigError(f"preset {preset} is not based on {root}: it has no differences from it")
+        seen.append(name)
+        table = _read_table(name)
+        base = _base_of(table, name)
+        found = {
+            _full(f"{s}.{key}"): value for s, keys in table.items() for key, value in keys.items()
+        } | found
+        name = base
+    return found
+
+
+def file_settings(preset: str) -> set[str]:
+    """The settings (SECTION.NAME) that a TOML file of one's own says, or those that it is based on.
+
+    A preset that comes with the package says none in this sense. Raises ConfigError as `read_config` does.
+    """
+    if preset in preset_names():
+        return set()
+    read_config(preset)  # checks the chain
+    table = _read_table(preset)
+    base = _base_of(table, preset)
+    own = {_full(f"{section}.{name}") for section, values in table.items() for name in values}
+    return own if base is None else own | file_settings(base)
+
+
+def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
+    if preset in seen:
+        raise ConfigError(f"the presets {', '.join(seen)} are based on each other in a circle")
+    table = _read_table(preset)
+    base = _base_of(table, preset)
+    config = Config() if base is None else _read_chain(base, (*seen, preset))
+    overrides: dict[str, Any] = {}
+    sections = section_types()
+    for section, values in table.items():
+        if section not in sections or not isinstance(values, dict):
+            raise ConfigError(f"{preset}: there is no section {shown(section)}{nearest(section, sections)}")
+        overrides |= {f"{section}.{name}": value for name, value in values.items()}
+    try:
+        return config.with_overrides(overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{preset}: {error}") from None
+
+
+def _base_of(table: dict[str, Any], preset: str) -> str | None:
+    """The preset that a table is based on, taken out of it."""
+    base = table.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{preset}: base is {shown(base)}: name a preset or a file")
+    return base
+
+
+def _read_table(preset: str) -> dict[str, Any]:
+    shipped = preset_names()
+    if preset in shipped:
+        file = resources.files("tunit") / "presets" / f"{preset}.toml"
+    elif not is_file(home(preset)):
+        raise ConfigError(
+            f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
+        )
+    try:
+        text = file.read_text("utf-8") if preset in shipped else read_text(home(preset), LARGEST_FILE, KEPT)
+        return parse_toml(text.replace("\r\n", "\n"))
+    except UnreadableError as error:
+        raise ConfigError(f"{preset} is not valid TOML: {error}") from None
+
+
+def _full(name: str) -> str:
+    """SECTION.NAME as it is now."""
+    section, f = find_field(name)
+    return f"{section}.{f.name}"
