@@ -1,4 +1,5 @@
 import colorsys
+import math
 
 import numpy as np
 
@@ -50,6 +51,63 @@ def test_every_cue_in_chunks_is_that_of_all_at_once(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(cues, "CHUNK", 3)
     found = cues.in_chunks(images)
-    assert list(found) == ["colours", "shapes"]
-    for name, cue in (("colours", cues.colours), ("shapes", cues.shapes)):
+    assert list(found) == ["colours", "shapes", "outlines", "textures"]
+    for name, cue in cues.CUES.items():
         assert np.allclose(found[name].numpy(), cue(images), atol=1e-6)
+
+
+def literal_outlines(picture):
+    """Dalal and Triggs, one pixel after another: (49 blocks, 2 x 2 cells, 9 bins)."""
+    grey = picture.astype(float).mean(-1) / 255
+    cells = np.zeros((8, 8, 9))
+    for row in range(32):
+        for column in range(32):
+            down = grey[row + 1, column] - grey[row - 1, column] if 0 < row < 31 else 0.0
+            right = grey[row, column + 1] - grey[row, column - 1] if 0 < column < 31 else 0.0
+            position = math.atan2(down, right) % math.pi / math.pi * 9
+            lower = math.floor(position)
+            cell = cells[row // 4, column // 4]
+            cell[lower % 9] += math.hypot(down, right) * (1 - position + lower)
+            cell[(lower + 1) % 9] += math.hypot(down, right) * (position - lower)
+    blocks = [cells[i : i + 2, j : j + 2] for i in range(7) for j in range(7)]
+    return np.array([block / (np.linalg.norm(block) + 0.05) for block in blocks])
+
+
+def test_outlines_are_histograms_of_oriented_gradients():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    images[1, :, :16] = 40  # an even grey has no outline
+    for picture, found in zip(images, cues.outlines(images), strict=True):
+        expected = literal_outlines(picture).reshape(49, 4, 9)
+        # Of the blocks' numbers, first by cell then by bin, ours are by bin, then by cell, then by block.
+        assert np.abs(found.reshape(9, 4, 49) - expected.transpose(2, 1, 0)).max() < 1e-4
+
+
+def test_textures_count_the_patterns_around_pixels():
+    """One pixel after another, as Ojala says: bits of "at least as light", round the pixel."""
+    picture = np.random.default_rng(0).integers(0, 4, (32, 32, 3), dtype=np.uint8)  # many are equally light
+    grey = picture.astype(int).sum(-1)
+    expected = []
+    for radius in (1, 2):
+        counts = {}
+        for row in range(radius, 32 - radius):
+            for column in range(radius, 32 - radius):
+                ring = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
+                bits = [grey[row + radius * y, column + radius * x] >= grey[row, column] for y, x in ring]
+                uniform = sum(bits[i] != bits[i - 1] for i in range(8)) <= 2
+                key = sum(bit << i for i, bit in enumerate(bits)) if uniform else "other"
+                counts[key] = counts.get(key, 0) + 1
+        expected += [n / (32 - 2 * radius) ** 2 for n in counts.values()]
+    found = cues.textures(picture[None])[0] ** 2
+    assert found.shape == (118,)
+    assert np.allclose(sorted(found[found > 0]), sorted(expected), atol=1e-6)
+    assert np.allclose([found[58], found[117]], [counts_of_rest(grey, 1), counts_of_rest(grey, 2)], atol=1e-6)
+
+
+def counts_of_rest(grey, radius):
+    """The share of pixels whose ring changes more than twice."""
+    ring = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
+    inner = slice(radius, 32 - radius)
+    bits = np.stack([np.roll(grey, (-radius * y, -radius * x), (0, 1)) >= grey for y, x in ring])[
+        :, inner, inner
+    ]
+    return ((bits != np.roll(bits, 1, 0)).sum(0) > 2).mean()

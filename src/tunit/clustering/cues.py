@@ -5,7 +5,12 @@ They serve as trivial answers to measure a training against, and as cues by whic
 References:
     [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone
     should know to improve object retrieval, CVPR 2012 (square roots of histograms: Hellinger's distance).
+    [3] Dalal, Triggs. Histograms of oriented gradients for human detection, CVPR 2005. [4] Ojala, Pietikainen,
+    Maenpaa. Multiresolution gray-scale and rotation invariant texture classification with local binary patterns,
+    PAMI 2002 (uniform patterns).
 """
+
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,6 +29,12 @@ MOST_COLOURS = (
 LEAST_CONTRAST = (
     0.02  # standard deviation, of a range of 1, that is added to a picture's before it is divided by
 )
+CELL, ORIENTATIONS = 4, 9  # of outlines: a cell's side in px, and into how many bins half a circle is cut
+LEAST_EDGES = (
+    0.05  # is added to the length of a block's histograms, so that noise on an even grey is no outline
+)
+RADII = (1, 2)  # px from a pixel to those that it is compared with, for textures
+AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # in order round the pixel
 CHUNK = 64  # pictures at a time
 
 
@@ -45,13 +56,72 @@ def shapes(images: Pictures) -> Vectors:
     return standard
 
 
+def outlines(images: Pictures) -> Vectors:
+    """Histograms of oriented gradients [3] of the grey picture at 32 px: (N, 1764).
+
+    Cells of 4 x 4 px count the gradients' lengths by orientation (9 bins over half a circle, a gradient is shared by
+    the two nearest), and blocks of 2 x 2 cells that overlap are brought to length 1. The border's gradient is zero
+    across it.
+    """
+    grey = small(images).mean(1)
+    down, right = torch.zeros_like(grey), torch.zeros_like(grey)
+    down[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
+    right[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
+    position = torch.atan2(down, right).remainder(torch.pi) / torch.pi * ORIENTATIONS
+    lower = position.floor()
+    share = position - lower
+    length = torch.hypot(down, right)
+    lower = lower.long() % ORIENTATIONS
+    by_orientation = grey.new_zeros(len(grey), ORIENTATIONS, SIDE, SIDE)
+    by_orientation.scatter_(1, lower[:, None], (length * (1 - share))[:, None])
+    by_orientation.scatter_add_(1, ((lower + 1) % ORIENTATIONS)[:, None], (length * share)[:, None])
+    cells = F.avg_pool2d(by_orientation, CELL) * CELL**2
+    blocks = F.unfold(cells, 2)  # (N, 4 * 9, blocks)
+    found: Vectors = (blocks / (blocks.norm(dim=1, keepdim=True) + LEAST_EDGES)).flatten(1).numpy()
+    return found
+
+
+def textures(images: Pictures) -> Vectors:
+    """Square roots [2] of the shares of local binary patterns [4] of the grey picture at 32 px: (N, 118).
+
+    A pattern says which of the eight pixels around are at least as light as the pixel: one bin for each of the 58
+    patterns that change at most twice on the way round, one for all others, at two distances.
+    """
+    grey = (255 * small(images).sum(1)).round()  # in whole numbers, so that equal pixels are equal
+    parts = []
+    for radius in RADII:
+        centre = slice(radius, SIDE - radius)
+        pattern = torch.zeros(len(grey), SIDE - 2 * radius, SIDE - 2 * radius, dtype=torch.int64)
+        for bit, (down, right) in enumerate(AROUND):
+            rows, columns = (
+                slice(radius + radius * offset, SIDE - radius + radius * offset) for offset in (down, right)
+            )
+            pattern += (grey[:, rows, columns] >= grey[:, centre, centre]).long() << bit
+        bins = pattern_bins()[pattern].flatten(1)
+        counts = torch.zeros(len(grey), int(pattern_bins().max()) + 1)
+        parts.append(counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.float32)) / bins.shape[1])
+    found: Vectors = torch.cat(parts, 1).sqrt().numpy()
+    return found
+
+
+CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
+
+
 def in_chunks(images: Pictures) -> dict[str, Tensor]:
     """Every cue of all pictures (N, S, S, 3), in bounded memory: by name, (N, width) float32."""
     parts = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
     return {
-        cue.__name__: torch.from_numpy(np.concatenate([cue(part) for part in parts]))
-        for cue in (colours, shapes)
+        name: torch.from_numpy(np.concatenate([cue(part) for part in parts])) for name, cue in CUES.items()
     }
+
+
+@cache
+def pattern_bins() -> Tensor:
+    """The bin of each of the 256 patterns of eight bits in a ring [4]: 0 to 57 for uniform ones, 58 for the rest."""
+    changes = [sum((p >> i & 1) != (p >> (i + 1) % 8 & 1) for i in range(8)) for p in range(256)]
+    uniform = [p for p in range(256) if changes[p] <= 2]
+    bins = {p: i for i, p in enumerate(uniform)}
+    return torch.tensor([bins.get(p, len(uniform)) for p in range(256)])
 
 
 def hsv_shares(images: Pictures) -> Vectors:
@@ -69,7 +139,7 @@ def hsv_shares(images: Pictures) -> Vectors:
 
 
 def hsv_bins(rgb: Pictures) -> Integers:
-    """The colour bin of every pixel [3]: (..., 3) bytes to (...) numbers from 0 to 191.
+    """The colour bin of every pixel [1]: (..., 3) bytes to (...) numbers from 0 to 191.
 
     In whole numbers throughout, so that no pixel falls to the wrong side of an edge by rounding.
     """

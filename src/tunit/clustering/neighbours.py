@@ -2,9 +2,9 @@
 
 Two views of one picture teach E what a picture is, not what a kind is: codes then gather the photographs of one
 shelf and one minute. A neighbour in the place of the second view is SCAN's remedy [1], which needs good codes first.
-Early in a training E's codes are poor, and simple cues (colours, shapes) tell more; but each by itself misleads on
-some sets. Two pictures are near here when they are near by all measures: affinities of codes and cues are multiplied,
-each scaled by the distances around both pictures [2].
+Early in a training E's codes are poor, and simple cues (colours, outlines) tell more; which one is chosen in
+tunit.clustering.measures. Where several measures are given, two pictures are near when they are near by all of them:
+affinities are multiplied, each scaled by the distances around both pictures [2].
 
 References:
     [1] Van Gansbeke et al. SCAN: learning to classify images without labels, ECCV 2020.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering import cues
+from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.pack import PackedPictures
@@ -18,6 +19,9 @@ from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.state import TrainingState
 
 ENCODED = 256  # pictures that E looks at at a time
+MOST_GROUPS = (
+    10  # into which measures are asked to part the pictures: more ask for series of photographs, not kinds
+)
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Neighbourhood:
 
     table: Tensor  # (N, k) int64, on the CPU
     seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
+    measures: list[str] = field(default_factory=list)  # by which the table was found
 
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""
@@ -45,15 +50,19 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Before a step: find the neighbours anew, if it is time to."""
+    """Before a step: find the neighbours anew, if it is time to, by the measures that tell pictures apart best."""
     own, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
     due = first <= state.step < config.schedule.guide_only_until
     if isinstance(own, Neighbourhood) and due and (state.step - first) % settings.neighbours_every == 0:
-        own.seen = own.seen or cues.in_chunks(pictures.images)
+        if not own.seen:
+            own.seen = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
         codes = F.normalize(codes_of(state, pictures), dim=1)
-        measures = [codes, *(cue.to(codes.device) for cue in own.seen.values())]
-        own.table.copy_(find_neighbours(measures, own.table.shape[1]))
+        measures = {name: cue.to(codes.device) for name, cue in own.seen.items()}
+        own.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))
+        measures["codes"] = codes
+        chosen = [measures[name] for name in own.measures]
+        own.table.copy_(find_neighbours(chosen, own.table.shape[1]))
 
 
 def codes_of(state: TrainingState, pictures: PackedPictures) -> Tensor:

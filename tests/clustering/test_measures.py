@@ -1,0 +1,85 @@
+"""By which measure pictures fall into groups."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import eigh
+from sklearn.metrics import pairwise_distances
+
+from tunit.clustering.measures import choose_measures, edges_between_groups, reduced
+
+
+def blobs(groups, each=30, width=8, apart=6.0, seed=0):
+    """Gaussian groups, so far apart, and which of them each vector is of."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.arange(groups).repeat_interleave(each)
+    centres = apart * torch.randn(groups, width, generator=generator)
+    return centres[kinds] + torch.randn(len(kinds), width, generator=generator), kinds
+
+
+def ring(number, k):
+    """Each picture's neighbours are the next k/2 on either side: a graph whose eigenvalues have a closed form."""
+    offsets = [offset for step in range(1, k // 2 + 1) for offset in (step, -step)]
+    return (torch.arange(number)[:, None] + torch.tensor(offsets)) % number
+
+
+def test_the_eigenvalues_of_a_ring_are_those_of_the_closed_form():
+    number, k, groups = 60, 4, 5
+    waves = 2 * np.pi * np.arange(number) / number
+    expected = np.sort(1 - (2 * np.cos(waves) + 2 * np.cos(2 * waves)) / k)[:groups].sum()
+    assert edges_between_groups(ring(number, k), groups) == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_edge_that_only_one_of_two_has_counts_once():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
+    edges = np.zeros((20, 20))
+    for picture, others in enumerate(table.tolist()):
+        for other in others:
+            edges[picture, other] = edges[other, picture] = 1
+    degree = edges.sum(1)
+    laplacian = np.diag(degree) - edges
+    values = eigh(
+        laplacian, np.diag(degree), eigvals_only=True
+    )  # the generalised problem has the same values
+    assert edges_between_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
+
+
+def test_separate_groups_have_no_edges_between_and_noise_has_many():
+    together, _ = blobs(4, apart=30)
+    noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
+    _, scores = choose_measures(together, {"noise": noise}, 4)
+    assert scores["codes"] == pytest.approx(0, abs=1e-9)
+    assert scores["noise"] > 0.5
+
+
+def test_the_cue_that_sees_kinds_is_chosen_and_poor_codes_are_left_out():
+    seen, _ = blobs(5)
+    poor = torch.randn(150, 64, generator=torch.Generator().manual_seed(1))
+    other = torch.randn(150, 20, generator=torch.Generator().manual_seed(2))
+    assert choose_measures(poor, {"colours": other, "outlines": seen}, 5)[0] == ["outlines"]
+    assert choose_measures(seen, {"colours": other, "outlines": poor}, 5)[0] == ["codes"]
+
+
+def test_codes_and_a_cue_are_chosen_together_where_each_sees_a_part():
+    """The codes tell kinds 0, 1 from 2, 3, the cue 0, 2 from 1, 3."""
+    kinds = torch.arange(4).repeat_interleave(40)
+    noise = torch.randn(2, 160, 3, generator=torch.Generator().manual_seed(0))
+    codes, cue = noise[0] + 7 * (kinds // 2)[:, None], noise[1] + 7 * (kinds % 2)[:, None]
+    names, scores = choose_measures(codes, {"colours": cue}, 4)
+    assert names == ["codes", "colours"]
+    assert scores["codes and colours"] < 0.5 * min(scores["codes"], scores["colours"])
+
+
+def test_reduced_vectors_keep_the_distances_that_matter():
+    seen, _ = blobs(5, width=10)
+    wide = torch.cat([seen, torch.zeros(150, 290)], 1) @ torch.linalg.qr(torch.randn(300, 300))[0]
+    found = reduced(wide, 16)
+    assert found.shape == (150, 16)
+    error = pairwise_distances(found.numpy()) - pairwise_distances(seen.numpy())
+    assert np.abs(error).max() < 1e-3
+    assert reduced(seen, 16) is not None and torch.equal(reduced(seen, 16), seen)
+
+
+def test_one_picture_or_two_have_no_groups():
+    assert edges_between_groups(torch.tensor([[1], [0]]), 5) == 0.0
