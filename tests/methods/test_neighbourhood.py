@@ -14,8 +14,8 @@ from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.data.augment import to_float
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
+from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
-from tunit.methods.tunit import temperature_of
 from tunit.training.initial_state import new_state
 
 SETTINGS = {

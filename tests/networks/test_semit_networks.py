@@ -16,9 +16,9 @@ from tunit.networks.semit_networks import (
     OctaveConv2d,
     OctaveGenerator,
     SemitEncoder,
-    join,
-    separate,
+    octaves_to_tensor,
     split_width,
+    tensor_to_octaves,
 )
 from tunit.translation.translator import Translator
 
@@ -140,12 +140,12 @@ def test_without_a_low_frequency_it_is_a_plain_convolution() -> None:
 
 def test_join_and_separate_are_inverse_bit_for_bit() -> None:
     high, low = torch.randn(2, 3, 8, 8), torch.randn(2, 2, 4, 4)
-    joined = join((high, low))
+    joined = octaves_to_tensor((high, low))
     assert joined.shape == (2, 5, 8, 8)
-    back = separate(joined, 3)
+    back = tensor_to_octaves(joined, 3)
     assert torch.equal(back[0], high)
     assert torch.equal(back[1], low)
-    assert separate(join((high, None)), 3)[1] is None
+    assert tensor_to_octaves(octaves_to_tensor((high, None)), 3)[1] is None
 
 
 def test_split_width() -> None:

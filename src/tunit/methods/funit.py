@@ -17,9 +17,9 @@ from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
+from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import make_rmsprop
 from tunit.methods.state import Networks, Optimisers, TrainingState
-from tunit.methods.tunit import discriminator_loss
 from tunit.networks.ema import update_ema
 from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
 

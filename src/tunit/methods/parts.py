@@ -75,9 +75,9 @@ class Part:
 class Translations:
     """The pictures of a batch redrawn by G, in parts, and the way of gradients back through G and into E.
 
-    The styles are cut from E's graph, so that every part can go backward by itself; what reaches them is added up,
-    and `into_guide` hands it on to E at the end. Likewise E judges all translations at once, cut from G's graph: the
-    gradient that this leaves at them is handed on to each part.
+    The styles are detached from E, so that every part can go backward by itself; their gradients add up, and
+    `backward_into_guide` backpropagates the sum into E at the end. Likewise E judges all translations at once,
+    detached from G, and `backward_part` backpropagates the gradient at each part's translations into G.
     """
 
     def __init__(
@@ -106,20 +106,20 @@ class Translations:
                 part.draw(generator)
         self._x_fake: Tensor | None = None
 
-    def for_guide(self) -> Tensor:
+    def detached_translations(self) -> Tensor:
         """All of this process's translations (b, 3, S, S), for E to judge in one pass."""
         x_fake = torch.cat([part.x_fake for part in self.parts]).detach().requires_grad_()
         self._x_fake = x_fake
         return x_fake
 
-    def with_graphs(self) -> Iterator[Part]:
+    def differentiable_parts(self) -> Iterator[Part]:
         """Each part, drawn so that gradients reach G and the styles."""
         for part in self.parts:
             if len(self.parts) > 1:
                 part.draw(self._generator)
             yield part
 
-    def backward(self, part: Part, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
+    def backward_part(self, part: Part, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
         """The gradients of a part's losses, and the one that E left at its translations, into G and the styles.
 
         adversarial, l1: unweighted means over the part. Under `adversarial_trains` the former may reach G alone.
@@ -137,7 +137,7 @@ class Translations:
                 others = adversarial + others
             torch.autograd.backward([others, part.x_fake], [None, left_by_guide.to(part.x_fake.dtype)])
 
-    def into_guide(self) -> None:
+    def backward_into_guide(self) -> None:
         """Backpropagate the gradient of the style codes into E."""
         assert self._s.grad is not None
         with full_precision(self._s):

@@ -28,9 +28,9 @@ from tunit.methods.funit import (
 )
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
+from tunit.methods.objectives import discriminator_loss
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
-from tunit.methods.tunit import discriminator_loss
 from tunit.networks.funit_networks import PatchDiscriminator
 from tunit.networks.guide import Guidance
 from tunit.networks.semit_networks import OctaveGenerator, SemitEncoder
@@ -42,7 +42,7 @@ def semit_step(
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
     The pictures are the batch's second views, x+, as for `funit_step`; unlike there, any may be unlabelled. Until
-    `phase.joint` the class encoder and its classifier learn alone. Other arguments as for `train_step`.
+    `phase.joint` the class encoder and its classifier learn alone. Other arguments as for `tunit_step`.
     """
     labels, x = soft_labels_of(state), batch.x_plus
     with mixed_precision(x, config):

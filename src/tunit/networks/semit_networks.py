@@ -64,32 +64,32 @@ def split_width(width: int, share: float) -> tuple[int, int]:
     return width - low, low
 
 
-def both(function: Callable[[Tensor], Tensor], x: Octaves) -> Octaves:
+def each_octave(function: Callable[[Tensor], Tensor], x: Octaves) -> Octaves:
     """`function` of each frequency by itself."""
     high, low = x
     return function(high), None if low is None else function(low)
 
 
-def double(x: Tensor) -> Tensor:
+def repeat_2x2(x: Tensor) -> Tensor:
     """Twice as high and wide, by repetition. x: (B, C, H, W)."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def join(x: Octaves) -> Tensor:
+def octaves_to_tensor(x: Octaves) -> Tensor:
     """One map of both frequencies, (B, high + low, H, W): the low one repeated to the size of the high one."""
     high, low = x
-    return high if low is None else torch.cat([high, double(low)], dim=1)
+    return high if low is None else torch.cat([high, repeat_2x2(low)], dim=1)
 
 
-def separate(x: Tensor, high: int) -> Octaves:
-    """The inverse of `join`, exactly; high: channels of high frequency."""
+def tensor_to_octaves(x: Tensor, high: int) -> Octaves:
+    """The inverse of `octaves_to_tensor`, exactly; high: channels of high frequency."""
     return x[:, :high], x[:, high:, ::2, ::2] if x.shape[1] > high else None
 
 
 class OctaveConv2d(nn.Module):
     """Octave convolution [2], four convolutions between two frequencies, with reflection padding:
 
-        y_high = W_hh * x_high + double(W_lh * x_low)
+        y_high = W_hh * x_high + repeat_2x2(W_lh * x_low)
         y_low  = W_ll * x_low  + W_hl * pool(x_high)
 
     pool is the mean of 2 x 2. inputs, outputs: channels of high and of low frequency; a low 0 drops its paths.
@@ -119,7 +119,7 @@ class OctaveConv2d(nn.Module):
             y_low = self.high_to_low(F.avg_pool2d(high, 2))
         if low is not None:
             if self.low_to_high is not None:
-                y_high = y_high + double(self.low_to_high(low))
+                y_high = y_high + repeat_2x2(self.low_to_high(low))
             if self.low_to_low is not None:
                 y_low = self.low_to_low(low) if y_low is None else y_low + self.low_to_low(low)
         return y_high, y_low
@@ -137,7 +137,7 @@ class OctaveEncoder(nn.Module):
     """The content encoder (SEMIT's pose encoder): FUNIT's, each convolution an octave one.
 
     Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), n = `halvings`, in which
-    the low frequency's channels come last and are repeated to the high one's size (`join`).
+    the low frequency's channels come last and are repeated to the high one's size (`octaves_to_tensor`).
     """
 
     def __init__(self, halvings: int, width: int, share: float) -> None:
@@ -153,11 +153,11 @@ class OctaveEncoder(nn.Module):
         """The content code c of x."""
         features: Octaves = (x, None)
         for conv in (self.stem, *self.down):
-            features = both(F.relu, both(instance_norm, conv(features)))
+            features = each_octave(F.relu, each_octave(instance_norm, conv(features)))
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = both(F.relu, both(instance_norm, first(features)))
-            features = _add(features, both(instance_norm, second(h)))
-        return join(features)
+            h = each_octave(F.relu, each_octave(instance_norm, first(features)))
+            features = _add(features, each_octave(instance_norm, second(h)))
+        return octaves_to_tensor(features)
 
 
 class OctaveDecoder(nn.Module):
@@ -178,13 +178,15 @@ class OctaveDecoder(nn.Module):
     def forward(self, c: Tensor, adain: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [-1, 1] from c (B, C, h, h) and AdaIN parameters (B, 2 * sum of adain_widths)."""
         parameters = iter(adain.chunk(2 * len(self.adain_widths), dim=1))
-        features = separate(c, self.widest[0])
+        features = tensor_to_octaves(c, self.widest[0])
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = both(F.relu, self._adapt(first(features), next(parameters), next(parameters)))
+            h = each_octave(F.relu, self._adapt(first(features), next(parameters), next(parameters)))
             h = self._adapt(second(h), next(parameters), next(parameters))
             features = _add(features, h)
         for conv in self.up:
-            features = both(F.relu, both(instance_norm, conv(both(double, features))))
+            features = each_octave(
+                F.relu, each_octave(instance_norm, conv(each_octave(repeat_2x2, features)))
+            )
         return torch.tanh(self.to_picture(features)[0])
 
     def _adapt(self, x: Octaves, shift: Tensor, scale: Tensor) -> Octaves:
