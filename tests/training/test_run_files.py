@@ -3,7 +3,7 @@
 import pytest
 
 from tiny_run import tiny_config, write_pictures
-from tunit.config.of_run import CHECKSUM, SEALED, read_run_config, write_run_config
+from tunit.config.run_file import CHECKSUM, SEALED, read_run_config, write_run_config
 from tunit.data.pack import PackSettings, open_packed, pack_pictures
 from tunit.errors import DataError, RunError
 from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index

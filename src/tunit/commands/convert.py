@@ -120,7 +120,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
     import torch
 
     from tunit._version import __version__
-    from tunit.config.of_run import write_run_config
+    from tunit.config.run_file import write_run_config
     from tunit.files import write_text
 
     write_run_config(run.config, imported.config)

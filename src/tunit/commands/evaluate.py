@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.measuring_arguments import add_features, add_measuring
 from tunit.commands.numbers import seed, whole
 from tunit.commands.picture_arguments import add_max_pixels
 from tunit.config.sections import LARGEST_SIDE, MOST
@@ -78,30 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of a published set, as in tunit train",
     )
-    parser.add_argument(
-        "--features",
-        default="random-vgg16",
-        metavar="NETWORK",
-        help="random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar [random-vgg16]",
-    )
-    parser.add_argument(
-        "--trust-features",
-        action="store_true",
-        help="load a TorchScript or .pt2 file, which can run any code, as --features",
-    )
-    parser.add_argument(
-        "--preprocessing",
-        default="clean",
-        choices=("clean", "legacy"),
-        help="how pictures come to the Inception network; legacy is the paper's way [clean]",
-    )
-    parser.add_argument(
-        "--sources",
-        type=whole(0, MOST),
-        default=0,
-        metavar="N",
-        help="translate N pictures into each class [all]",
-    )
+    add_features(parser, "random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar")
+    add_measuring(parser, "how pictures come to the Inception network; legacy is the paper's way")
     parser.add_argument(
         "--size",
         type=whole(16, LARGEST_SIDE),

@@ -17,9 +17,9 @@ reports with maps of the styles.
 import argparse
 from pathlib import Path
 
+from tunit.commands.measuring_arguments import add_features, add_measuring
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, settings_of
-from tunit.config.sections import MOST
 from tunit.printing import show
 
 HELP = "rerun a table of the paper"
@@ -67,28 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=whole(1, MOST_JOBS), default=1, metavar="N", help="trainings at a time [1]"
     )
     parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
-    parser.add_argument("--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate")
+    add_features(parser)
     parser.add_argument(
         "--cluster-features",
         default="",
         metavar="NETWORK",
         help="for row D: k-means on these features [--features]; the paper takes MoCo v2's checkpoint",
     )
-    parser.add_argument(
-        "--trust-features",
-        action="store_true",
-        help="load a TorchScript or .pt2 file, which can run any code, as --features",
-    )
-    parser.add_argument(
-        "--preprocessing", default="clean", choices=("clean", "legacy"), help="as in tunit evaluate"
-    )
-    parser.add_argument(
-        "--sources",
-        type=whole(0, MOST),
-        default=0,
-        metavar="N",
-        help="translate N pictures into each class [all]",
-    )
+    add_measuring(parser)
     add_settings(parser)
 
 

@@ -13,8 +13,9 @@ Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tunit.commands.measuring_arguments import add_features
 from tunit.commands.numbers import whole
 from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
@@ -23,6 +24,10 @@ from tunit.errors import ConfigError
 from tunit.printing import show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunit.data.pack import PackedPictures
+    from tunit.methods.state import TrainingState
     from tunit.training.trainer import Evaluate
 
 HELP = "train on a folder of pictures, or resume a run"
@@ -65,83 +70,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="pictures to measure on [those of the training, or with --layout its validation split]",
     )
-    parser.add_argument(
-        "--features", default="random-vgg16", metavar="NETWORK", help="as in tunit evaluate [random-vgg16]"
-    )
-    parser.add_argument(
-        "--trust-features",
-        action="store_true",
-        help="load a TorchScript or .pt2 file, which can run any code, as --features",
-    )
+    add_features(parser)
     add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
-    from tunit.data.layouts import layout_config
-    from tunit.data.layouts.selection import explicit_settings
-    from tunit.data.pack import PackedPictures, dark_set, summarise_left_out
-    from tunit.training.fine_tuning import config_like
     from tunit.training.interrupt import Interrupted
-    from tunit.training.launch import resume_run, start_run
 
     bar, move = packing_progress()
-
-    def announce(pictures: PackedPictures) -> None:
-        bar.stop()
-        if not args.quiet:
-            size = pictures.images.shape[1]
-            show(f"{len(pictures.names)} pictures at {size} x {size}")
-            show(*pictures.notes)
-            if pictures.left_out:
-                show(summarise_left_out(pictures.left_out))
-            if remark := dark_set(pictures):
-                say(remark)
-
     out = args.resume or args.out
-    evaluate = _evaluator(args, out)
+    shared = {
+        "progress": move,
+        "announce": _announcer(bar, quiet=args.quiet),
+        "evaluate": _evaluator(args, out),
+        "evaluate_every": args.evaluate_every,
+        "quiet": args.quiet,
+    }
     try:
         with bar:
-            if args.resume:
-                if args.out or args.preset or args.overwrite or args.batch or args.start_from:
-                    raise ConfigError(
-                        "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch and "
-                        "--from"
-                    )
-                state = resume_run(
-                    args.resume,
-                    source=args.source,
-                    overrides=settings_of(args),
-                    progress=move,
-                    announce=announce,
-                    evaluate=evaluate,
-                    evaluate_every=args.evaluate_every,
-                    quiet=args.quiet,
-                )
-            else:
-                if not args.source or not args.out:
-                    raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
-                config = layout_config(args.preset or "default", settings_of(args))
-                if args.start_from:
-                    config = config_like(
-                        config,
-                        args.start_from,
-                        explicit_settings(args.preset or "default", settings_of(args)),
-                    )
-                state = start_run(
-                    args.source,
-                    args.out,
-                    config,
-                    overwrite=args.overwrite,
-                    strict=args.strict,
-                    progress=move,
-                    announce=announce,
-                    evaluate=evaluate,
-                    evaluate_every=args.evaluate_every,
-                    fit_batch=args.batch == "auto",
-                    start_from=args.start_from,
-                    quiet=args.quiet,
-                )
+            state = _resume(args, shared) if args.resume else _start(args, shared)
     except Interrupted as stop:
         show(f"tunit: {stop}")
         return stop.exit_code
@@ -150,6 +98,61 @@ def run(args: argparse.Namespace) -> int:
         show(f"next: tunit domains {out} {args.source or 'FOLDER'}")
         show(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
     return 0
+
+
+def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
+    """Train a new run. shared: what `start_run` and `resume_run` both take."""
+    from tunit.data.layouts import layout_config
+    from tunit.data.layouts.selection import explicit_settings
+    from tunit.training.fine_tuning import config_like
+    from tunit.training.launch import start_run
+
+    if not args.source or not args.out:
+        raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
+    preset, settings = args.preset or "default", settings_of(args)
+    config = layout_config(preset, settings)
+    if args.start_from:
+        config = config_like(config, args.start_from, explicit_settings(preset, settings))
+    return start_run(
+        args.source,
+        args.out,
+        config,
+        overwrite=args.overwrite,
+        strict=args.strict,
+        fit_batch=args.batch == "auto",
+        start_from=args.start_from,
+        **shared,
+    )
+
+
+def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
+    """Go on with a run. shared: as for `_start`."""
+    from tunit.training.launch import resume_run
+
+    if args.out or args.preset or args.overwrite or args.batch or args.start_from:
+        raise ConfigError(
+            "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch and --from"
+        )
+    return resume_run(args.resume, source=args.source, overrides=settings_of(args), **shared)
+
+
+def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
+    """What is called once the pictures are packed: it ends the progress bar, and says what was found."""
+    from tunit.data.pack import dark_set, summarise_left_out
+
+    def announce(pictures: "PackedPictures") -> None:
+        bar.stop()
+        if quiet:
+            return
+        size = pictures.images.shape[1]
+        show(f"{len(pictures.names)} pictures at {size} x {size}")
+        show(*pictures.notes)
+        if pictures.left_out:
+            show(summarise_left_out(pictures.left_out))
+        if warning := dark_set(pictures):
+            say(warning)
+
+    return announce
 
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":

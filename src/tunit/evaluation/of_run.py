@@ -10,9 +10,10 @@ import torch
 
 from tunit.data.bounds import MAX_PIXELS
 from tunit.data.layouts import Part
+from tunit.data.pack_settings import PackSettings
 from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
-from tunit.evaluation.evaluate import Evaluation, Say, evaluate_model
+from tunit.evaluation.evaluate import Evaluation, Labelled, Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
 from tunit.evaluation.labelled import (
     AUTO,
@@ -26,7 +27,7 @@ from tunit.evaluation.labelled import (
 from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
-from tunit.methods.model_file import load_model
+from tunit.methods.model_file import Model, load_model
 from tunit.paths import home
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
@@ -57,13 +58,15 @@ def evaluate_run(
     """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
 
     train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
-    has none, the held-back ones. trust_features: see `load_feature_network`. labels,
-    label_column: where classes come from, as in `pack_held`. picture_column: of tables; "" finds it. part: which
-    part of a published set to take of `source`; of `train`, its training pictures. max_pixels: what
-    declares more is left out. most_sources: to translate into
-    each class, 0 for all. translates: False measures the clustering alone. beside_trivial: compare the domains with
-    answers that take no training. out: the file, RUN/evaluation/evaluation.json unless given; where it cannot be
-    written, that is said before the work. A run that cannot be written serves as well, with `out` elsewhere.
+        has none, the held-back ones.
+    labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
+    part: which part of a published set to take of `source`; of `train`, its training pictures.
+    max_pixels: a picture that declares more is left out.
+    features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
+    most_sources: how many pictures to translate into each class, 0 for all.
+    translates: False measures the clustering alone. beside_trivial: compare the domains with trivial answers.
+    out: the file, RUN/evaluation/evaluation.json unless given; whether it can be written is checked before the work.
+        A run that cannot be written serves as well, with `out` elsewhere.
     show: is given the result before it is written.
 
     Raises RunError, DataError or ConfigError for what is not there.
@@ -80,21 +83,14 @@ def evaluate_run(
     with workplace(run / FOLDER) as folder:
         squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
         squares = replace(squares, picture_column=picture_column)
-        held = labelled(pack_held(source, folder / "held", squares, labels=labels, label_column=label_column))
-        if train is None:
-            real = training_pictures(run, held, model)
-            if real is None:
-                say("the run holds no training pictures: the held-back ones stand for them")
-        else:
-            if part is not None:
-                squares = replace(squares, part=replace(part, split="train"))
-            packed = pack_held(train, folder / "train", squares, labels=labels, label_column=label_column)
-            real = with_classes_of(held, labelled(packed))
+        how = {"labels": labels, "label_column": label_column}
+        held = labelled(pack_held(source, folder / "held", squares, **how))
+        real = _real_pictures(run, train, held, model, folder / "train", squares, how, say)
         network, unreachable = _network(features, preprocessing, chosen, trust_features, say)
         result = evaluate_model(
             model,
             held,
-            real or held,
+            real,
             network,
             seed=seed,
             most_sources=most_sources,
@@ -112,6 +108,27 @@ def evaluate_run(
     finally:  # even if printing fails
         save_evaluation(path, result, about)
     return result
+
+
+def _real_pictures(
+    run: Path,
+    train: Path | None,
+    held: Labelled,
+    model: Model,
+    cache: Path,
+    squares: PackSettings,
+    how: dict[str, str],
+    say: Say,
+) -> Labelled:
+    """What translations are compared with, as `evaluate_run` says."""
+    if train is not None:
+        if squares.part is not None:
+            squares = replace(squares, part=replace(squares.part, split="train"))
+        return with_classes_of(held, labelled(pack_held(train, cache, squares, **how)))
+    real = training_pictures(run, held, model)
+    if real is None:
+        say("the run holds no training pictures: the held-back ones stand for them")
+    return real or held
 
 
 def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> None:

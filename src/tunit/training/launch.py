@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunit.config import Config
-from tunit.config.of_run import write_run_config
+from tunit.config.run_file import write_run_config
 from tunit.data.image_size import choose_image_size
 from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
 from tunit.data.pack_settings import pack_settings

@@ -17,7 +17,7 @@ import torch
 from tunit import native
 from tunit._version import __version__
 from tunit.config import Config
-from tunit.config.of_run import read_run_config, write_run_config
+from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.pack import PackedPictures
 from tunit.errors import RunError
 from tunit.files import write_text
