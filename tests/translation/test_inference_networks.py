@@ -1,4 +1,4 @@
-"""How a translator runs its networks: in parts, quickly on a processor, compiled where it is asked for."""
+"""How a translator runs its networks: in parts, quickly on a CPU, compiled where it is asked for."""
 
 import pytest
 import torch

@@ -11,7 +11,7 @@ from tunit.machine import check_compiler
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 
-# Pictures that a processor computes together: enough to be worth the transforms of kernels (networks.winograd).
+# Pictures that a CPU computes together: enough to be worth the transforms of kernels (networks.winograd).
 CPU_PART = 16
 Items = TypeVar("Items", Tensor, Sequence[Any])
 
@@ -34,8 +34,8 @@ class Networks:
 def networks_for(model: Model, device: torch.device, *, compiled: bool) -> Networks:
     """The networks of `model` in the way that suits where they run.
 
-    Convolutions are fastest with the channels last, and on a processor Winograd's are so alone; `model` itself is
-    changed to that. Raises ConfigError where they are to be compiled and cannot be.
+    Convolutions are fastest in the channels-last memory format, and on a CPU those of networks.winograd need it;
+    `model` itself is changed to that. Raises ConfigError where they are to be compiled and cannot be.
     """
     part = CPU_PART if device.type == "cpu" else None
     for network in (model.guide, model.generator):

@@ -6,26 +6,22 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tunit.data.decode import MAX_PIXELS
 from tunit.data.overlap import map_in_threads
 from tunit.errors import ConfigError, DataError
-from tunit.machine import PRECISIONS, choose_device
-from tunit.methods.inference import guidance_over, redraw
+from tunit.machine import choose_device
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.paths import home
-from tunit.translation.inference_networks import networks_for
+from tunit.translation.engine import BATCH, Drawn, Engine
 from tunit.translation.inputs import (
     Picture,
     Pictures,
@@ -39,12 +35,6 @@ from tunit.translation.inputs import (
     squares,
 )
 from tunit.translation.transparency import with_transparency
-
-BATCH = 32  # pictures through the networks at a time, and in memory
-
-
-# A picture, its square, and the (S, S, 3) pixels of its results.
-Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 
 class Classified(NamedTuple):
@@ -75,18 +65,12 @@ class Translator:
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
-        if batch < 1:
-            raise ConfigError(f"batch is {batch}: take at least 1")
         if max_pixels < 1:
             raise ConfigError(f"max_pixels is {max_pixels}: take at least 1")
         self.model = model
-        self.precision = precision
-        self.batch = batch
-        self.max_pixels = max_pixels
-        self.device = model.domain_styles.device
-        self._networks = networks_for(model, self.device, compiled=compiled)
+        self.device, self.precision = model.domain_styles.device, precision
+        self.batch, self.max_pixels = batch, max_pixels
+        self._engine = Engine(model, precision=precision, batch=batch, compiled=compiled)
 
     @classmethod
     def load(
@@ -139,7 +123,7 @@ class Translator:
     ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
         """Batch by batch: the pictures, what the networks see (B, 3, S, S), and the guidance; on the CPU."""
         opened, alone = open_pictures(pictures, report)
-        return self._guided(self._batches(opened, self.model.fit, None if alone else report))
+        return self._engine.guided(self._batches(opened, self.model.fit, None if alone else report))
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture, or the mean of those of several."""
@@ -235,7 +219,7 @@ class Translator:
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)
-        return self._redrawn(batches, styles.to(self.device).float(), strength, resize, fit)
+        return self._redrawn(batches, styles, strength, resize, fit)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
@@ -264,19 +248,6 @@ class Translator:
         while batch := list(islice(stream, self.batch)):
             yield batch
 
-    # Below, inference_mode is left at every yield: the caller's own code runs outside of it.
-
-    @torch.inference_mode()
-    def _guided(
-        self, batches: Iterator[list[tuple[Picture, Square]]]
-    ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
-        for batch in batches:
-            x = torch.stack([square.x for _, square in batch])
-            with self._computing():
-                parts = (part.to(self.device) for part in self._networks.split(x))
-                on_cpu = guidance_over(self._networks.guide, parts)
-            yield [picture for picture, _ in batch], x, on_cpu
-
     def _redrawn(
         self,
         batches: Iterator[list[tuple[Picture, Square]]],
@@ -293,38 +264,8 @@ class Translator:
                 results = [with_transparency(result, alpha, fit) for result in results]
             return picture, results
 
-        drawn = self._drawn(batches, styles, strength)
+        drawn = self._engine.redrawn(batches, styles, strength)
         if resize is None:
             yield from map(finished, drawn)
         else:  # enlarging takes its time
             yield from map_in_threads(finished, drawn, ahead=self.batch - 1)
-
-    @torch.inference_mode()
-    def _drawn(
-        self, batches: Iterator[list[tuple[Picture, Square]]], styles: Tensor, strength: float
-    ) -> Iterator[Drawn]:
-        for batch in batches:
-            for part in self._networks.split(batch):
-                with self._computing():
-                    drawn = self._draw(torch.stack([square.x for _, square in part]), styles, strength)
-                for row, (picture, square) in enumerate(part):
-                    yield picture, square, [pixels[row] for pixels in drawn]
-
-    def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
-        """x: (B, 3, S, S) in each of the styles (M, style width): M arrays (B, S, S, 3)."""
-        x = x.to(self.device)
-        codes = [style.expand(len(x), -1) for style in styles]
-        if strength != 1:
-            own = self._networks.guide(x).style.float()
-            codes = [own + strength * (code - own) for code in codes]
-        return [drawn.cpu().numpy() for drawn in redraw(self._networks, x, codes)]
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                yield
-        except torch.OutOfMemoryError:
-            raise ConfigError(
-                f"{self.device} has too little memory for batches of {self.batch}: lower the batch"
-            ) from None

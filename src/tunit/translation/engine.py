@@ -1,0 +1,78 @@
+"""Squares through the networks of a model: batch by batch, in bounded memory, in the precision that is asked for."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.errors import ConfigError
+from tunit.machine import PRECISIONS
+from tunit.methods.inference import guidance_over, redraw
+from tunit.methods.model_file import Model
+from tunit.networks.guide import Guidance
+from tunit.translation.inference_networks import networks_for
+from tunit.translation.inputs import Picture, Square
+
+BATCH = 32  # pictures through the networks at a time, and in memory
+
+Squares: TypeAlias = list[tuple[Picture, Square]]
+# A picture, its square, and the (S, S, 3) pixels of its results.
+Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
+
+
+class Engine:
+    """E and G of one model at work. Between two batches the caller's own code runs outside of inference mode."""
+
+    def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
+        if batch < 1:
+            raise ConfigError(f"batch is {batch}: take at least 1")
+        self.batch = batch
+        self._low = precision == "bfloat16"
+        self._device = model.domain_styles.device
+        self._networks = networks_for(model, self._device, compiled=compiled)
+
+    @torch.inference_mode()
+    def guided(self, batches: Iterable[Squares]) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
+        """Batch by batch: the pictures, their squares x (B, 3, S, S), and what E says of them; on the CPU."""
+        for batch in batches:
+            x = torch.stack([square.x for _, square in batch])
+            with self._computing():
+                parts = (part.to(self._device) for part in self._networks.split(x))
+                on_cpu = guidance_over(self._networks.guide, parts)
+            yield [picture for picture, _ in batch], x, on_cpu
+
+    @torch.inference_mode()
+    def redrawn(self, batches: Iterable[Squares], styles: Tensor, strength: float) -> Iterator[Drawn]:
+        """Each picture with what G makes of it in each of M styles (M, style width), at a strength."""
+        styles = styles.to(self._device).float()
+        for batch in batches:
+            for part in self._networks.split(batch):
+                with self._computing():
+                    drawn = self._draw(torch.stack([square.x for _, square in part]), styles, strength)
+                for row, (picture, square) in enumerate(part):
+                    yield picture, square, [pixels[row] for pixels in drawn]
+
+    def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
+        """x: (B, 3, S, S) in each of the styles (M, style width): M arrays (B, S, S, 3)."""
+        x = x.to(self._device)
+        codes = [style.expand(len(x), -1) for style in styles]
+        if strength != 1:
+            own = self._networks.guide(x).style.float()
+            codes = [own + strength * (code - own) for code in codes]
+        return [drawn.cpu().numpy() for drawn in redraw(self._networks, x, codes)]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        try:
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+                yield
+        except torch.OutOfMemoryError:
+            raise ConfigError(
+                f"{self._device} has too little memory for batches of {self.batch}: lower the batch"
+            ) from None
