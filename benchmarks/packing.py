@@ -26,11 +26,12 @@ from sklearn.datasets import load_sample_images
 from machine import write
 from paired import compare, seconds_of, spread
 from tunit.config import AugmentConfig
-from tunit.data import cache as caches
-from tunit.data.cache import Index, open_cache
+from tunit.data import packed as packs
 from tunit.data.decode import decode_scaled
 from tunit.data.fit import fit_picture
-from tunit.data.pack import PackSettings, pack_pictures
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
+from tunit.data.packed import Index, open_cache
 
 SIZE = 128
 GRAIN = 4.0  # standard deviation, grey levels
@@ -137,10 +138,10 @@ def index_of(entries: int, repeats: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch)
-        pixels = caches.new_pixels(cache, entries, 8)
+        pixels = packs.new_pixels(cache, entries, 8)
         names = [f"folder/{number:07d}.jpg" for number in range(entries)]
         hashes = [f"{number:032x}" for number in range(entries)]
-        caches.install(cache, pixels, Index(8, {}, "", names, [-1] * entries, [], hashes, []))
+        packs.install(cache, pixels, Index(8, {}, "", names, [-1] * entries, [], hashes, []))
         opening = [seconds_of(lambda: open_cache(cache)) for _ in range(repeats)]
         packed = open_cache(cache)[1]
         batches = Batches(

@@ -14,7 +14,7 @@ import torch
 
 from tiny_run import tiny_config, write_pictures
 from tunit.config import read_config
-from tunit.data.pack import open_packed
+from tunit.data.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
 from tunit.report.contents import _evaluation_of, read_metrics

@@ -17,7 +17,8 @@ from PIL import Image
 
 from tunit.data import members, tars, workers, zips
 from tunit.data.decode import PictureError, decode_scaled
-from tunit.data.sources import DiskFile, PictureSource, find_pictures
+from tunit.data.find import find_pictures
+from tunit.data.found import DiskFile, PictureSource
 from tunit.data.squares import Squaring, fitted
 from tunit.data.workers import close_workers, in_worker
 from tunit.errors import DataError, TunitError

@@ -16,10 +16,11 @@ from tunit.config.sections import LAYOUT_NAMES
 from tunit.data.cropped import Cropped
 from tunit.data.databases import close_databases
 from tunit.data.decode import PictureError, decode_picture
+from tunit.data.find import find_pictures
+from tunit.data.found import DiskFile, Found, PictureSource
 from tunit.data.layouts import LAYOUTS, find_layout, layout_config, make_part, part_of
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import pack_settings
-from tunit.data.sources import DiskFile, Found, PictureSource, find_pictures
 from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 

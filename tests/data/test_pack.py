@@ -22,12 +22,14 @@ import pytest
 from PIL import Image
 
 from tunit.data import archives, squares
-from tunit.data import cache as caches
+from tunit.data import packed as packs
 from tunit.data.decode import decode_picture
+from tunit.data.find import find_pictures
 from tunit.data.fit import fit_picture
 from tunit.data.left_out import LeftOut
-from tunit.data.pack import PackedPictures, PackSettings, dark_set, open_packed, pack_pictures
-from tunit.data.sources import find_pictures
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
+from tunit.data.packed import PackedPictures, dark_set, open_packed
 from tunit.data.workers import WorkerLostError, bounded, close_workers, in_worker
 from tunit.errors import ConfigError, DataError
 
@@ -475,7 +477,7 @@ def test_a_disk_that_fills_up_is_an_error_that_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(caches, "write_record", full)
+    monkeypatch.setattr(packs, "write_record", full)
     with pytest.raises(DataError, match="No space left on device"):
         pack_pictures(fill(tmp_path / "p", 2), tmp_path / "c", SMALL)
     assert [path.name for path in (tmp_path / "c").iterdir()] == [".tunit-cache"]
@@ -524,12 +526,12 @@ def test_paths_are_relative_to_the_present_folder(tmp_path: Path, monkeypatch: p
 
 
 def test_dropped_records_leave_a_plain_array(tmp_path: Path) -> None:
-    path = caches.new_pixels(tmp_path, 12, 4)
+    path = packs.new_pixels(tmp_path, 12, 4)
     records = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
     for slot, record in enumerate(records):
-        caches.write_record(path, slot, record)
+        packs.write_record(path, slot, record)
     assert np.array_equal(np.load(path), records)
-    caches.keep_records(path, [0, 3, 4, 11], 4)
+    packs.keep_records(path, [0, 3, 4, 11], 4)
     assert np.array_equal(np.load(path), records[[0, 3, 4, 11]])
 
 
@@ -538,7 +540,8 @@ def test_dropped_records_leave_a_plain_array(tmp_path: Path) -> None:
 PROGRAM = """
     import os, signal, sys
     from pathlib import Path
-    from tunit.data.pack import PackSettings, pack_pictures
+    from tunit.data.pack import pack_pictures
+    from tunit.data.pack_settings import PackSettings
 
     def progress(done, total):
         {action}

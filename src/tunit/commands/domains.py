@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from tunit.data.sources import PictureSource
+    from tunit.data.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
@@ -149,7 +149,7 @@ def _look(
     import torch.nn.functional as F
 
     from tunit.data.augment import to_uint8
-    from tunit.data.sources import PictureSource
+    from tunit.data.found import PictureSource
 
     tally = Tally(translator.domains, per_domain)
     with progress(len(pictures), "looking") as advance:

@@ -10,7 +10,7 @@ from tunit.commands.numbers import whole
 from tunit.printing import remark
 
 if TYPE_CHECKING:
-    from tunit.data.sources import PictureSource
+    from tunit.data.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
@@ -83,8 +83,8 @@ def find_sources(
     picture_column: of tables; "" finds it.
     report: is told of what cannot be used; with None that raises DataError, as does a path that does not exist.
     """
+    from tunit.data.find import find_pictures
     from tunit.data.left_out import LeftOut
-    from tunit.data.sources import find_pictures
     from tunit.errors import DataError
     from tunit.translation.inputs import leave_out
 

@@ -35,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
     from tunit.data.image_size import choose_image_size
     from tunit.data.layouts import layout_config, part_of
-    from tunit.data.pack import dark_set, pack_pictures, summarise_left_out
+    from tunit.data.left_out import summarise_left_out
+    from tunit.data.pack import pack_pictures
     from tunit.data.pack_settings import pack_settings
+    from tunit.data.packed import dark_set
     from tunit.destination import check_folder
 
     if args.out:

@@ -26,7 +26,7 @@ from tunit.printing import show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tunit.data.pack import PackedPictures
+    from tunit.data.packed import PackedPictures
     from tunit.methods.state import TrainingState
     from tunit.training.trainer import Evaluate
 
@@ -138,7 +138,8 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
     """What is called once the pictures are packed: it ends the progress bar, and says what was found."""
-    from tunit.data.pack import dark_set, summarise_left_out
+    from tunit.data.left_out import summarise_left_out
+    from tunit.data.packed import dark_set
 
     def announce(pictures: "PackedPictures") -> None:
         bar.stop()

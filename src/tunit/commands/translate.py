@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from tunit.data.sources import PictureSource
+    from tunit.data.found import PictureSource
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.translator import Translator
 
@@ -225,9 +225,9 @@ def _translate(
 ) -> int:
     """Write every result as soon as it is there; returns how many sources were translated."""
     from tunit.data.decode import PictureError
+    from tunit.data.found import PictureSource
     from tunit.data.left_out import LeftOut
     from tunit.data.overlap import map_in_threads
-    from tunit.data.sources import PictureSource
     from tunit.translation.inputs import leave_out
     from tunit.translation.outputs import holds_transparency, write_picture
 

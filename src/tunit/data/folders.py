@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunit.data.archives import OUTSIDE, archive_kind, list_archive
-from tunit.data.cache import INDEX, MARKER, PIXELS
 from tunit.data.decode import UNREADABLE, looks_like_picture
 from tunit.data.found import DiskFile, PictureSource
 from tunit.data.left_out import LeftOut
 from tunit.data.naming import OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, names_archive, suffix_of
+from tunit.data.packed import INDEX, MARKER, PIXELS
 from tunit.errors import DataError
 from tunit.files import RESULTS
 

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from tunit.data.decode import PictureError
-from tunit.data.sources import find_pictures
+from tunit.data.find import find_pictures
 from tunit.data.squares import file_size
 
 LOOK_AT = 100  # pictures, spread over the source

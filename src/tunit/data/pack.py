@@ -1,4 +1,10 @@
-"""Decode every picture of a source once, in parallel, into a memory map that training reads from.
+"""From a source to a pack: every picture is found, decoded, fitted and packed once, and batches are drawn from there.
+
+    find      search.py    its name, label and way to its bytes (find.py: folders, archives, lists; layouts/)
+    decode    squares.py   its bytes as an upright RGB image, in a worker process (decode.py)
+    fit       squares.py   that image as a square of S x S pixels (fit.py)
+    pack      packed.py    the square in its place in one file, its hash in the index
+    batch     batches.py   drawn step by step from that file, as two views (augment.py)
 
 Each picture's pixels go to their place in the file as they come. So the memory does not grow with the number of
 pictures.
@@ -11,25 +17,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from tunit.data import cache as caches
+from tunit.data import packed as packs
 from tunit.data.archives import DUPLICATE, close_archives
-from tunit.data.cache import Index, PackedPictures
 from tunit.data.databases import close_databases
 from tunit.data.decode import PictureError
-from tunit.data.found import reading_order
-from tunit.data.layouts import find_layout
+from tunit.data.found import Found, PictureSource, reading_order
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.overlap import map_in_threads
 from tunit.data.pack_settings import PackSettings
-from tunit.data.sources import Found, LabelMode, PictureSource, find_pictures, quick_fingerprint
+from tunit.data.packed import Index, PackedPictures
+from tunit.data.search import Search
 from tunit.data.squares import fitted
 from tunit.data.workers import usable_cores
 from tunit.errors import DataError
 from tunit.paths import home
 
 _AHEAD = 4  # pictures handed out for each process: enough to keep all busy
-_LOOK_AT = 256  # pictures, spread over a pack, that tell whether it is dark
-_DARK = 72  # grey levels; 14 bits of 16 are below 64
 _TELL_EVERY = 16  # pictures between two calls of `progress`
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
 
@@ -61,20 +64,17 @@ def pack_pictures(
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
     # Absolute, for a spawned process begins in the folder where this one began.
     source, cache = home(source).absolute(), home(cache).absolute()
-    fingerprint = quick_fingerprint(source)
-    found = None if fingerprint else _find(source, settings)
-    fingerprint = fingerprint or cast(Found, found).fingerprint
-    packed = _reuse(cache, settings, fingerprint)
+    search = Search(source, settings)
+    packed = _reuse(cache, search)
     if packed is None:
         if cache.resolve() == source.resolve():
             raise DataError(f"{cache} holds the pictures themselves: choose another folder for the cache")
-        caches.claim(cache)
-        with caches.locked(cache):
-            packed = _reuse(cache, settings, fingerprint)  # another process may have made it meanwhile
+        packs.claim(cache)
+        with packs.locked(cache):
+            packed = _reuse(cache, search)  # another process may have made it meanwhile
             if packed is None:
-                found = found or _find(source, settings)
-                _build(source, found, cache, settings, workers, strict, progress)
-                return caches.open_cache(cache, reused=False, verify=False)[1]
+                _build(search, cache, workers, strict, progress)
+                return packs.open_packed(cache, reused=False, verify=False)
     if strict:
         _refuse_bad(source, packed.left_out)
     return packed
@@ -82,81 +82,44 @@ def pack_pictures(
 
 def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
     """What `pack_pictures` would reuse of `cache`; None where it would pack. Raises DataError as it does."""
-    source, cache = Path(source).absolute(), Path(cache).absolute()
-    return _reuse(cache, settings, quick_fingerprint(source) or _find(source, settings).fingerprint)
+    return _reuse(Path(cache).absolute(), Search(Path(source).absolute(), settings))
 
 
-def open_packed(cache: Path, *, verify: bool = True) -> PackedPictures:
-    """Open a cache without a look at its source; with `verify` every picture is compared with its hash.
-
-    Raises DataError where there is none or it is damaged.
-    """
-    return caches.open_cache(cache, verify=verify)[1]
-
-
-def dark_set(pictures: PackedPictures) -> str | None:
-    """A sentence where most pictures are all but black (or white), as 10 or 12 bits in files of 16 are."""
-    step = max(1, len(pictures.images) // _LOOK_AT)
-    looked_at = pictures.images[::step]
-    ends = [(int(image.min()), int(image.max())) for image in looked_at]
-    black = sum(high < _DARK for _, high in ends)
-    white = sum(low > 255 - _DARK for low, _ in ends)
-    most, what = max((black, "dark"), (white, "bright"))
-    if 2 * most <= len(ends):
-        return None
-    limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
-    return (
-        f"{most} of {len(ends)} pictures looked at are very {what}, with {limit} of 255: where they hold 10 or 12 "
-        "bits in files of 16, write them with the whole range of 16 bits"
-    )
-
-
-def _find(source: Path, settings: PackSettings) -> Found:
-    if settings.part is not None:
-        return find_layout(source, settings.part, labels=settings.labels != "none")
-    return find_pictures(
-        source,
-        labels=cast(LabelMode, settings.labels),
-        label_column=settings.label_column,
-        picture_column=settings.picture_column,
-    )
-
-
-def _reuse(cache: Path, settings: PackSettings, fingerprint: str) -> PackedPictures | None:
+def _reuse(cache: Path, search: Search) -> PackedPictures | None:
     try:
-        index, packed = caches.open_cache(cache)
+        index, packed = packs.open_cache(cache)
     except DataError:
         return None
-    same = index.settings == settings.as_json() and index.fingerprint == fingerprint
+    same = index.settings == search.settings.as_json() and index.fingerprint == search.fingerprint
     return packed if same else None
 
 
 def _build(
-    source: Path,
-    found: Found,
+    search: Search,
     cache: Path,
-    settings: PackSettings,
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
+    """Make a pack in the folder `cache`, which this process holds."""
+    source, settings, found = search.source, search.settings, search.found
     if strict:
         _refuse_bad(source, found.left_out)
     count = len(found.pictures)
-    needed, free = count * caches.record_bytes(settings.size), shutil.disk_usage(cache).free
+    needed, free = count * packs.record_bytes(settings.size), shutil.disk_usage(cache).free
     if needed > free:
         raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
     pixels = None
     try:
-        pixels = caches.new_pixels(cache, count, settings.size)
-        hashes, left_out = _decode_all(source, found, pixels, settings, workers, strict, progress)
+        pixels = packs.new_pixels(cache, count, settings.size)
+        hashes, left_out = _fill(pixels, search, workers, strict, progress)
         keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
         left_out = sorted(found.left_out + left_out + repeated, key=lambda item: (item.name, item.reason))
         if not keep:
             summary = summarise_left_out(left_out)
             raise DataError(f"{source} holds no picture that can be used ({summary}): add some")
-        caches.keep_records(pixels, keep, settings.size)
-        caches.install(cache, pixels, _index(found, keep, hashes, left_out, settings))
+        packs.keep_records(pixels, keep, settings.size)
+        packs.install(cache, pixels, _index(found, keep, hashes, left_out, settings))
     except OSError as error:  # reading a picture raises PictureError, so this is about the cache
         raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from error
     finally:
@@ -210,34 +173,35 @@ def _unique(
 _Outcome = tuple[int, str | LeftOut]
 
 
-def _decode_all(
-    source: Path,
-    found: Found,
+def _fill(
     pixels: Path,
-    settings: PackSettings,
+    search: Search,
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[str | None], list[LeftOut]]:
-    """Decode into `pixels`: the digest of every slot, None for those left out, and what was left out."""
-    count = len(found.pictures)
+    """Decode and fit every picture, and write it to its slot of `pixels`.
+
+    Returns the digest of every slot, None for those left out, and what was left out.
+    """
+    pictures, how = search.found.pictures, search.settings.squaring()
+    count = len(pictures)
     if workers is None:
         workers = min(usable_cores(), max(1, count // _WORTH_A_PROCESS))
-    how = settings.squaring()
 
     def pack_one(slot: int) -> _Outcome:  # on a thread, which waits for its worker process
-        picture = found.pictures[slot]
+        picture = pictures[slot]
         try:
             square = fitted(picture, how).pixels
         except PictureError as error:
             return slot, LeftOut(picture.name, error.reason, error.detail)
-        caches.write_record(pixels, slot, square)
-        return slot, caches.hash_of(square)
+        packs.write_record(pixels, slot, square)
+        return slot, packs.hash_of(square)
 
     hashes: list[str | None] = [None] * count
     left_out: list[LeftOut] = []
     # In the order in which the source is read fastest.
-    slots = reading_order(found.pictures)
+    slots = reading_order(pictures)
     with contextlib.closing(
         map_in_threads(pack_one, slots, ahead=_AHEAD * workers, threads=workers)
     ) as outcomes:
@@ -245,7 +209,7 @@ def _decode_all(
             if isinstance(outcome, LeftOut):
                 left_out.append(outcome)
                 if strict:
-                    _refuse_bad(source, [outcome])
+                    _refuse_bad(search.source, [outcome])
             else:
                 hashes[slot] = outcome
             if progress is not None and (done % _TELL_EVERY == 0 or done == count):
@@ -258,6 +222,3 @@ def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
     bad = [item for item in left_out if item.reason != DUPLICATE]
     if bad:
         raise DataError(f"{source}: {summarise_left_out(bad)}: mend or remove them, or leave strict off")
-
-
-__all__ = ["PackSettings", "PackedPictures", "dark_set", "open_packed", "pack_pictures", "summarise_left_out"]

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from tunit.config import Config
 from tunit.data.decode import MAX_PIXELS
+from tunit.data.find import LABEL_MODES
 from tunit.data.fit import FIT_MODES
 from tunit.data.layouts import Part, part_of
-from tunit.data.sources import LABEL_MODES
 from tunit.data.squares import Squaring
 from tunit.errors import ConfigError
 

@@ -9,8 +9,8 @@ from tunit.data.bounds import MAX_PIXELS, memory_detail, memory_for, seconds_for
 from tunit.data.cropped import Cropped
 from tunit.data.decode import TOO_LARGE, TOO_SLOW, UNREADABLE, PictureError, decode_scaled, size_of
 from tunit.data.fit import fit_picture
+from tunit.data.found import PictureSource
 from tunit.data.opacity import Opacity
-from tunit.data.sources import PictureSource
 from tunit.data.workers import WorkerLostError, bounded, in_worker
 
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunit.data.cache import PackedPictures
+from tunit.data.find import find_pictures
 from tunit.data.layouts import part_of
-from tunit.data.pack import open_packed
-from tunit.data.sources import find_pictures
+from tunit.data.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
 from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from tunit.data.pack import PackSettings, pack_pictures
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
 from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of

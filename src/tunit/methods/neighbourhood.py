@@ -14,7 +14,7 @@ from tunit.clustering import cues
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.state import TrainingState
 

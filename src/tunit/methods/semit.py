@@ -15,7 +15,7 @@ from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
 from tunit.data.augment import to_float
 from tunit.data.batches import Batch, Batches
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (

@@ -15,7 +15,7 @@ from torch.profiler import record_function
 
 from tunit.config import Config
 from tunit.data.batches import Batch, Batches
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.data.randomness import CounterStart
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head

@@ -13,7 +13,7 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.config.presets import KEPT, LARGEST_FILE
 from tunit.data.batches import Batches
-from tunit.data.pack import open_packed
+from tunit.data.packed import open_packed
 from tunit.data.randomness import CounterStart, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.protocol import random_pairing, translated

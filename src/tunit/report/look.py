@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.data.class_folders import class_labels
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
 from tunit.evaluation.protocol import guidance_of
 from tunit.methods.model_file import Model

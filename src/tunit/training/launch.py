@@ -7,8 +7,9 @@ from pathlib import Path
 from tunit.config import Config
 from tunit.config.run_file import write_run_config
 from tunit.data.image_size import choose_image_size
-from tunit.data.pack import PackedPictures, open_packed, pack_pictures, still_packed
+from tunit.data.pack import pack_pictures, still_packed
 from tunit.data.pack_settings import pack_settings
+from tunit.data.packed import PackedPictures, open_packed
 from tunit.destination import check_apart
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text

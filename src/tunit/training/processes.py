@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from tunit.config import Config
-from tunit.data.pack import open_packed
+from tunit.data.packed import open_packed
 from tunit.errors import ConfigError, TrainingError, TunitError
 from tunit.methods.registry import method_of
 from tunit.printing import remark

@@ -18,7 +18,7 @@ from tunit import native
 from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tunit.config import Config
 from tunit.data.galleries import matrix
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.data.randomness import numpy_generator
 from tunit.files import writable, write_bytes
 from tunit.methods.inference import guidance_over, in_batches, redraw

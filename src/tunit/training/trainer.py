@@ -11,7 +11,7 @@ from torch.profiler import record_function
 from tunit import native
 from tunit.config import Config
 from tunit.data.batches import Batches, batch_permutation
-from tunit.data.pack import PackedPictures
+from tunit.data.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import RunError, TrainingError, TunitError
 from tunit.files import UnwritableError

@@ -19,12 +19,12 @@ from torch import Tensor
 from tunit.data.archives import DUPLICATE
 from tunit.data.augment import to_float
 from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, layers_of
+from tunit.data.find import find_pictures
 from tunit.data.fit import FIT_MODES, fit_picture, padded_box
-from tunit.data.found import reading_order
+from tunit.data.found import DiskFile, PictureSource, reading_order
 from tunit.data.left_out import LeftOut
 from tunit.data.opacity import Opacity
 from tunit.data.overlap import map_in_threads
-from tunit.data.sources import DiskFile, PictureSource, find_pictures
 from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 from tunit.paths import home

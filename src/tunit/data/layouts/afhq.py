@@ -6,8 +6,8 @@ The first edition calls its held-back pictures val, the second test.
 from functools import partial
 from pathlib import Path
 
+from tunit.data.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, anchor, below
-from tunit.data.sources import Found
 
 
 def _read(found: Found, source: Path, part: Part, *, group: str) -> Found:

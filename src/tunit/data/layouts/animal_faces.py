@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tunit.data.cropped import Cropped
+from tunit.data.found import Found, PictureSource
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, hold_back, missing, stamped
 from tunit.data.left_out import LeftOut
-from tunit.data.sources import Found, PictureSource
 from tunit.errors import DataError
 from tunit.reading import UnreadableError, read_text
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tunit.config import nearest
+from tunit.data.found import Found
 from tunit.data.layouts.layout import (
     Layout,
     NotLaidOutError,
@@ -16,7 +17,6 @@ from tunit.data.layouts.layout import (
     read_text,
     stamped,
 )
-from tunit.data.sources import Found
 from tunit.errors import DataError
 
 # The paper's second view of food is flipped and cropped as usual and then put through a stronger policy of randomly

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tunit.data.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, hold_back
-from tunit.data.sources import Found
 
 _DEFAULTS = {"image_size": 128, "domains": 10}
 # A face is a number, in a folder of a thousand or not, in whatever folder (as short as can be, so

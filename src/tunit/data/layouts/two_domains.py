@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from tunit.data.found import Found, PictureSource
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part
-from tunit.data.sources import Found, PictureSource
 
 _PICTURE = re.compile(
     r"(?P<home>(?:[^/]+/)*?)(?P<split>train|test|val)(?:/(?P<domain>[^/]+)|(?P<letter>[A-Z]))/(?P<file>.+)"

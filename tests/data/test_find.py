@@ -17,8 +17,9 @@ from PIL import Image
 from tunit.data.archives import MAX_BYTES, close_archives
 from tunit.data.class_folders import class_labels
 from tunit.data.decode import PictureError
+from tunit.data.find import find_pictures
+from tunit.data.found import Found
 from tunit.data.left_out import LeftOut, summarise_left_out
-from tunit.data.sources import Found, find_pictures
 from tunit.errors import DataError
 
 

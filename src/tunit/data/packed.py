@@ -27,6 +27,8 @@ PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
 LARGEST_INDEX = 1 << 30  # bytes; of eight million pictures
 LARGEST_SIDE = 1 << 16  # pixels
+_LOOK_AT = 256  # pictures, spread over a pack, that tell whether it is dark
+_DARK = 72  # grey levels; 14 bits of 16 are below 64
 HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
 
 
@@ -93,6 +95,28 @@ def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tupl
         notes=tuple(index.notes),
     )
     return index, packed
+
+
+def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
+    """The pictures of a pack, without a look at their source; `verify` and errors as for `open_cache`."""
+    return open_cache(cache, reused=reused, verify=verify)[1]
+
+
+def dark_set(pictures: PackedPictures) -> str | None:
+    """A sentence where most pictures are all but black (or white), as 10 or 12 bits in files of 16 are."""
+    step = max(1, len(pictures.images) // _LOOK_AT)
+    looked_at = pictures.images[::step]
+    ends = [(int(image.min()), int(image.max())) for image in looked_at]
+    black = sum(high < _DARK for _, high in ends)
+    white = sum(low > 255 - _DARK for low, _ in ends)
+    most, what = max((black, "dark"), (white, "bright"))
+    if 2 * most <= len(ends):
+        return None
+    limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
+    return (
+        f"{most} of {len(ends)} pictures looked at are very {what}, with {limit} of 255: where they hold 10 or 12 "
+        "bits in files of 16, write them with the whole range of 16 bits"
+    )
 
 
 def hash_of(pixels: NDArray[np.uint8]) -> str:

@@ -1,0 +1,37 @@
+"""The pictures that settings ask for of a source: looked for when they are first needed, and only once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from tunit.data.find import LabelMode, find_pictures, quick_fingerprint
+from tunit.data.found import Found
+from tunit.data.layouts import find_layout
+from tunit.data.pack_settings import PackSettings
+
+
+@dataclass(frozen=True)
+class Search:
+    """What there is of a source. Both properties raise DataError as `find_pictures` and `find_layout` do."""
+
+    source: Path
+    settings: PackSettings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """It changes when the source does. An archive or a database is not opened for it."""
+        return quick_fingerprint(self.source) or self.found.fingerprint
+
+    @cached_property
+    def found(self) -> Found:
+        """The pictures, not yet opened, and what cannot be used."""
+        settings = self.settings
+        if settings.part is not None:
+            return find_layout(self.source, settings.part, labels=settings.labels != "none")
+        return find_pictures(
+            self.source,
+            labels=cast(LabelMode, settings.labels),
+            label_column=settings.label_column,
+            picture_column=settings.picture_column,
+        )
