@@ -10,6 +10,9 @@ from PIL import Image
 from tunit.config import Config
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.tunit import TUNIT
+from tunit.networks.generator import StyledGenerator
+from tunit.networks.guide import GuidingNetwork
+from tunit.translation.translator import Translator
 
 SIZE, DOMAINS, WIDTH = 32, 3, 8
 
@@ -66,3 +69,15 @@ def to_input(pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 def to_pixels(y: torch.Tensor) -> NDArray[np.uint8]:
     return np.clip(np.rint((y[0].permute(1, 2, 0).numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def assert_translates(
+    translator: Translator, networks: tuple[GuidingNetwork, StyledGenerator], x: torch.Tensor
+) -> None:
+    """The first picture of x (N, 3, S, S) in the style of the second is what `networks` make of them."""
+    guide, generator = networks
+    drawn = translator.translate(x[0], x[1])
+    assert isinstance(drawn, Image.Image)
+    expected = generator(x[:1], guide(x[1:2]).style)[0]
+    shown = torch.tensor(list(drawn.tobytes()), dtype=torch.float32).view(*drawn.size, 3).permute(2, 0, 1)
+    torch.testing.assert_close(shown / 127.5 - 1, expected.detach(), atol=1 / 127.5, rtol=0)

@@ -1,9 +1,13 @@
 """A run small enough for tests: tiny networks, few pictures, every phase of the schedule within a few steps."""
 
 import numpy as np
+import torch
 from PIL import Image
 
 from tunit.config import read_config
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import resume_run, start_run
 
 STEPS = 12
 TINY = {
@@ -31,6 +35,21 @@ TINY = {
 
 def tiny_config(preset="paper", **overrides):
     return read_config(preset).with_overrides(TINY | overrides)
+
+
+def train_whole_and_in_parts(source, folder, config, stop):
+    """Train at once, and stopped at step `stop` and resumed: both must end alike. Returns the tensors of the end."""
+    whole, parts = folder / "whole", folder / "parts"
+    start_run(source, whole, config, quiet=True)
+    start_run(source, parts, config.with_overrides({"steps": stop}), quiet=True)
+    resume_run(parts, overrides={"steps": str(config.schedule.steps)}, quiet=True)
+    (ours, about), (theirs, about2) = (
+        read_tensors(checkpoints(run / "checkpoints")[-1]) for run in (whole, parts)
+    )
+    assert about == about2
+    assert ours.keys() == theirs.keys()
+    assert [k for k in ours if not torch.equal(ours[k], theirs[k])] == []
+    return ours
 
 
 def write_pictures(folder, number=20, side=40, seed=0):

@@ -20,13 +20,6 @@ NUMBER, TIMES = 20, 4  # pictures; enlargement of 32 px
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_tiny(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(NUMBER):

@@ -4,27 +4,12 @@ import json
 
 import pytest
 
-from tiny_model import save_tiny, write
+from tiny_model import write
 from tunit.cli import main
 from tunit.data.creatures import write_creatures
 from tunit.evaluation import feature_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_tiny(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for seed in range(28):
-        write(folder / ("even" if seed % 2 == 0 else "odd") / f"{seed}.png", seed)
-    return folder
 
 
 def evaluate(*words):

@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tiny_run import tiny_config, write_pictures
+from tiny_run import tiny_config, train_whole_and_in_parts, write_pictures
+from tiny_step import (
+    SMALL_BASELINE,
+    LiteralNetworks,
+    assert_bfloat16_is_near,
+    perturb,
+    random_second_views,
+)
 from tunit.config import Config, FunitConfig, read_config
 from tunit.data.augment import random_affine, two_views
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batches import Batch
 from tunit.errors import ConfigError, DataError
 from tunit.methods import losses
 from tunit.methods.funit import funit_step
@@ -21,57 +27,32 @@ from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
 from tunit.methods.state import TrainingState
 from tunit.networks.funit_networks import ClassEncoder
-from tunit.networks.tensor_file import read_tensors
-from tunit.training.checkpoint import checkpoints
 from tunit.training.initial_state import new_state
-from tunit.training.launch import resume_run, start_run
+from tunit.training.launch import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = {
-    "image_size": 32,
-    "domains": 3,
-    "style_width": 5,
-    "guide_width": 2,
-    "generator_width": 2,
-    "discriminator_width": 2,
-    # Quick enough that one step's changes show in the next losses.
-    "generator_rate": 5e-4,
-    "discriminator_rate": 2e-4,
-    "average_decay": 0.9,
-}
 Y = [1, 2, 0, 2]
 
 
 def config_of(**overrides: Any) -> Config:
-    return read_config("table1-a").with_overrides(SMALL | overrides)
+    return read_config("table1-a").with_overrides(SMALL_BASELINE | overrides)
 
 
 def random_state(config: Config, dtype: torch.dtype = torch.float64) -> TrainingState:
     """A fresh state whose averages differ from their networks."""
     state = new_state(config, torch.device("cpu"))
-    torch.manual_seed(7)
-    for name, network in state.networks.named().items():
-        network.to(dtype)
-        for parameter in network.parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.1 * torch.randn_like(parameter)
-            elif name.endswith("average"):
-                parameter.data *= 1 + 0.1 * torch.randn_like(parameter)
+    perturb(state, dtype)
     return state
 
 
 def random_batch(
     seed: int, y: list[int] | None = None, dtype: torch.dtype = torch.float64
 ) -> tuple[Batch, Tensor]:
-    """A batch and a permutation; x is not a number, since only x+ may be looked at."""
-    g = torch.Generator().manual_seed(seed)
-    x_plus = F.interpolate(torch.randn(len(y or Y), 3, 8, 8, generator=g), scale_factor=4).tanh().to(dtype)
-    batch = make_batch(torch.full_like(x_plus, torch.nan), x_plus, torch.tensor(y or Y))
-    return batch, torch.randperm(len(y or Y), generator=g)
+    return random_second_views(seed, y or Y, dtype=dtype)
 
 
-class SlowTraining:
+class SlowTraining(LiteralNetworks):
     """Section 10 literally, each picture through each network by itself, one RMSprop over G and class encoder."""
 
     def __init__(self, state: TrainingState, config: Config) -> None:
@@ -165,15 +146,6 @@ class SlowTraining:
             for mine, theirs in zip(bar.parameters(), live.parameters(), strict=True):
                 mine.data = decay * mine.data + (1 - decay) * theirs.data
         return {name: term.item() for name, term in terms.items()}
-
-    def named(self) -> dict[str, torch.nn.Module]:
-        return {
-            "guide": self.E,
-            "guide_average": self.E_bar,
-            "generator": self.G,
-            "generator_average": self.G_bar,
-            "discriminator": self.D,
-        }
 
 
 CASES: dict[str, tuple[dict[str, Any], int]] = {
@@ -288,19 +260,13 @@ def test_r1_of_patches_is_that_of_their_mean() -> None:
 
 
 def test_bfloat16_losses_are_near_those_of_float32() -> None:
-    found = []
-    for precision in ("float32", "bfloat16"):
+    def losses_in(precision: str) -> losses.Terms:
         config = config_of(discriminator_rate=2e-5, precision=precision)
-        state = random_state(config, torch.float32)
         batch, permutation = random_batch(0, dtype=torch.float32)
         phase = Phase(True, True, penalise=True)
-        terms = funit_step(state, batch, permutation, phase, config)
-        assert {term.dtype for term in terms.values()} == {torch.float32}
-        found.append({name: term.item() for name, term in terms.items()})
-    full, half = found
-    assert full != half  # bfloat16 was at work
-    for name, value in full.items():
-        assert half[name] == pytest.approx(value, rel=0.1, abs=0.05), name
+        return funit_step(random_state(config, torch.float32), batch, permutation, phase, config)
+
+    full, half = assert_bfloat16_is_near(losses_in)
     # D sees the same references at its first step, and R1 is float32 whatever the precision.
     for name in ("discriminator/real", "discriminator/r1"):
         assert half[name] == pytest.approx(full[name], rel=1e-6)
@@ -331,17 +297,8 @@ def test_a_tiny_run_of_the_preset(tmp_path, pictures) -> None:
 
 
 def test_resumed_equals_uninterrupted(tmp_path, pictures) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
     config = tiny_config("table1-a", **RUN | {"steps": 3, "sample_every": 0})
-    start_run(pictures, whole, config, quiet=True)
-    start_run(pictures, parts, config.with_overrides({"steps": 1}), quiet=True)
-    resume_run(parts, overrides={"steps": "3"}, quiet=True)
-    (ours, about), (theirs, about2) = (
-        read_tensors(checkpoints(run / "checkpoints")[-1]) for run in (whole, parts)
-    )
-    assert about == about2
-    assert ours.keys() == theirs.keys()
-    assert [k for k in ours if not torch.equal(ours[k], theirs[k])] == []
+    train_whole_and_in_parts(pictures, tmp_path, config, stop=1)
 
 
 def test_unlabelled_pictures_are_refused_by_name(tmp_path, pictures) -> None:

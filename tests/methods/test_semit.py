@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tiny_run import flags, tiny_config, write_pictures
+from tiny_run import flags, tiny_config, train_whole_and_in_parts, write_pictures
+from tiny_step import (
+    SMALL_BASELINE,
+    LiteralNetworks,
+    assert_bfloat16_is_near,
+    perturb,
+    random_second_views,
+)
 from tunit.cli import main
 from tunit.config import Config, FunitConfig, SemitConfig, read_config
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batches import Batch
 from tunit.errors import ConfigError, DataError
 from tunit.methods.funit import funit_step
+from tunit.methods.losses import Terms
 from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
 from tunit.methods.semit import semit_step, soft_labels_of
@@ -30,18 +37,6 @@ from tunit.training.launch import resume_run, start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = {
-    "image_size": 32,
-    "domains": 3,
-    "style_width": 5,
-    "guide_width": 2,
-    "generator_width": 2,
-    "discriminator_width": 2,
-    # Quick enough that one step's changes show in the next losses.
-    "generator_rate": 5e-4,
-    "discriminator_rate": 2e-4,
-    "average_decay": 0.9,
-}
 PICTURES = 7
 # Every step's labels and pictures: mixed, with a picture twice, unlabelled alone, met again, labelled alone.
 STEPS = (
@@ -53,22 +48,13 @@ STEPS = (
 
 
 def config_of(**overrides: Any) -> Config:
-    return read_config("semit").with_overrides(SMALL | overrides)
+    return read_config("semit").with_overrides(SMALL_BASELINE | overrides)
 
 
 def random_state(config: Config, dtype: torch.dtype = torch.float64) -> TrainingState:
     """A fresh state whose averages differ from their networks, and whose heads have opinions."""
     state = new_state(config, torch.device("cpu"), PICTURES)
-    torch.manual_seed(7)
-    for name, network in state.networks.named().items():
-        network.to(dtype)
-        for key, parameter in network.named_parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.1 * torch.randn_like(parameter)
-            elif key in ("classifier.2.weight", "content_head.weight"):
-                parameter.data = 0.2 * torch.randn_like(parameter)
-            elif name.endswith("average"):
-                parameter.data *= 1 + 0.1 * torch.randn_like(parameter)
+    perturb(state, dtype, ("classifier.2.weight", "content_head.weight"))
     if state.own is not None:
         labels = soft_labels_of(state)
         labels.logits, labels.first = labels.logits.to(dtype), labels.first.to(dtype)
@@ -76,18 +62,7 @@ def random_state(config: Config, dtype: torch.dtype = torch.float64) -> Training
     return state
 
 
-def random_batch(
-    seed: int, y: list[int], index: list[int], dtype: torch.dtype = torch.float64
-) -> tuple[Batch, Tensor]:
-    """A batch and a permutation; x is not a number, since only x+ may be looked at."""
-    g = torch.Generator().manual_seed(seed)
-    x_plus = F.interpolate(torch.randn(len(y), 3, 8, 8, generator=g), scale_factor=4).tanh().to(dtype)
-    x = torch.full_like(x_plus, torch.nan)
-    batch = make_batch(x, x_plus, torch.tensor(y), torch.tensor(index))
-    return batch, torch.randperm(len(y), generator=g)
-
-
-class SlowTraining:
+class SlowTraining(LiteralNetworks):
     """The step literally, each picture through each network by itself, one RMSprop over G and class encoder.
 
     `labels` holds what is kept of each picture: its first soft label and the logits of the present one.
@@ -254,15 +229,6 @@ class SlowTraining:
             "generator/content_entropy": uncertainty,
         }
 
-    def named(self) -> dict[str, torch.nn.Module]:
-        return {
-            "guide": self.E,
-            "guide_average": self.E_bar,
-            "generator": self.G,
-            "generator_average": self.G_bar,
-            "discriminator": self.D,
-        }
-
 
 # What a case changes, and the steps from which all train and from which the averages follow.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
@@ -314,7 +280,7 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
     for i, (y, index) in enumerate(STEPS):
         phase = Phase(i >= joint_from, i >= average_from, penalise=i % config.losses.r1_every == 0)
-        batch, permutation = random_batch(i, y, index)
+        batch, permutation = random_second_views(i, y, index)
         expected = slow.step(batch, permutation, phase)
         terms = semit_step(state, batch, permutation, phase, config)
         assert set(terms) == set(expected)
@@ -338,7 +304,7 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
 def test_alone_only_the_class_encoder_learns() -> None:
     state = random_state(config_of())
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
-    batch, permutation = random_batch(0, *STEPS[0])
+    batch, permutation = random_second_views(0, *STEPS[0])
     phase = Phase(joint=False, average_generator=False, penalise=True)
     terms = semit_step(state, batch, permutation, phase, config_of())
     assert all(name.startswith("guide/") for name in terms)
@@ -364,7 +330,7 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
         network.load_state_dict({key: renamed[key] for key in network.state_dict()})
     phase = Phase(joint=True, average_generator=True, penalise=True)
     for i in range(2):
-        batch, permutation = random_batch(i, [1, 2, 0, 2], [0, 1, 2, 3])
+        batch, permutation = random_second_views(i, [1, 2, 0, 2], [0, 1, 2, 3])
         ours = semit_step(semit, batch, permutation, phase, config)
         theirs = funit_step(funit, batch, permutation, phase, config)
         for term, value in theirs.items():
@@ -379,19 +345,13 @@ def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
 
 
 def test_bfloat16_losses_are_near_those_of_float32() -> None:
-    found = []
-    for precision in ("float32", "bfloat16"):
+    def losses_in(precision: str) -> Terms:
         config = config_of(discriminator_rate=2e-5, precision=precision)
         state = random_state(config, torch.float32)
-        batch, permutation = random_batch(0, *STEPS[0], dtype=torch.float32)
-        phase = Phase(True, True, penalise=True)
-        terms = semit_step(state, batch, permutation, phase, config)
-        assert {term.dtype for term in terms.values()} == {torch.float32}
-        found.append({name: term.item() for name, term in terms.items()})
-    full, half = found
-    assert full != half  # bfloat16 was at work
-    for name, value in full.items():
-        assert half[name] == pytest.approx(value, rel=0.1, abs=0.05), name
+        batch, permutation = random_second_views(0, *STEPS[0], dtype=torch.float32)
+        return semit_step(state, batch, permutation, Phase(True, True, penalise=True), config)
+
+    assert_bfloat16_is_near(losses_in)
 
 
 def test_the_preset() -> None:
@@ -435,17 +395,8 @@ def table(tmp_path):
 @pytest.mark.parametrize("ratio", [0.0, 0.4])
 @pytest.mark.parametrize("stop", [1, 3, 6])
 def test_resumed_equals_uninterrupted(tmp_path, table, stop, ratio) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
     config = tiny_config("semit", **RUN | {"labelled_ratio": ratio})
-    start_run(table, whole, config, quiet=True)
-    start_run(table, parts, config.with_overrides({"steps": stop}), quiet=True)
-    resume_run(parts, overrides={"steps": "9"}, quiet=True)
-    (ours, about), (theirs, about2) = (
-        read_tensors(checkpoints(run / "checkpoints")[-1]) for run in (whole, parts)
-    )
-    assert about == about2
-    assert ours.keys() == theirs.keys()
-    assert [k for k in ours if not torch.equal(ours[k], theirs[k])] == []
+    ours = train_whole_and_in_parts(table, tmp_path, config, stop)
     # The soft labels of unlabelled pictures have learnt, those of labelled ones had no need.
     moved = (ours["soft_labels.logits"].softmax(1) - ours["soft_labels.first"]).abs().amax(1)
     assert moved[::2].max() > 1e-5

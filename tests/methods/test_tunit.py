@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tiny_step import config_of, random_batch, random_state
+from tiny_step import LiteralNetworks, config_of, random_batch, random_state
 from tunit.config import Config
 from tunit.data.batches import Batch
 from tunit.methods.method import Phase
@@ -20,7 +20,7 @@ from tunit.methods.tunit import tunit_step
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class SlowTraining:
+class SlowTraining(LiteralNetworks):
     """Section 4 of the method, literally. Everything of its own but the networks' forward passes."""
 
     def __init__(self, state: TrainingState, config: Config) -> None:
@@ -186,15 +186,6 @@ class SlowTraining:
     def average(bar: torch.nn.Module, live: torch.nn.Module, decay: float) -> None:
         for mine, theirs in zip(bar.parameters(), live.parameters(), strict=True):
             mine.data = decay * mine.data + (1 - decay) * theirs.data
-
-    def named(self) -> dict[str, torch.nn.Module]:
-        return {
-            "guide": self.E,
-            "guide_average": self.E_bar,
-            "generator": self.G,
-            "generator_average": self.G_bar,
-            "discriminator": self.D,
-        }
 
 
 @dataclasses.dataclass
