@@ -10,7 +10,9 @@ References:
     PAMI 2002 (uniform patterns).
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ LEAST_EDGES = (
 )
 RADII = (1, 2)  # px from a pixel to those that it is compared with, for textures
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # in order round the pixel
+T = TypeVar("T", bound=np.generic)
 CHUNK = 64  # pictures at a time
 
 
@@ -109,10 +112,12 @@ CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": 
 
 def in_chunks(images: Pictures) -> dict[str, Tensor]:
     """Every cue of all pictures (N, S, S, 3), in bounded memory: by name, (N, width) float32."""
-    parts = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-    return {
-        name: torch.from_numpy(np.concatenate([cue(part) for part in parts])) for name, cue in CUES.items()
-    }
+    return {name: torch.from_numpy(by_chunks(cue, images)) for name, cue in CUES.items()}
+
+
+def by_chunks(function: Callable[[Pictures], NDArray[T]], images: Pictures) -> NDArray[T]:
+    """What `function` makes of N pictures, a row for each, a few pictures at a time: in bounded memory."""
+    return np.concatenate([function(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)])
 
 
 @cache

@@ -81,12 +81,9 @@ def _grouped(images: Pictures, vectors_of: Callable[[Pictures], Vectors], k: int
         return np.zeros(0, np.int64)
     step = -(-len(images) // MOST_FITTED)
     fitted = images[::step]
-    vectors = np.concatenate(
-        [vectors_of(fitted[i : i + cues.CHUNK]) for i in range(0, len(fitted), cues.CHUNK)]
-    )
-    model = k_means(vectors, k, seed)
+    model = k_means(cues.by_chunks(vectors_of, fitted), k, seed)
     if step == 1:
         groups: Integers = model.labels_.astype(np.int64)
         return groups
-    parts = [model.predict(vectors_of(images[i : i + cues.CHUNK])) for i in range(0, len(images), cues.CHUNK)]
-    return np.concatenate(parts).astype(np.int64)
+    groups = cues.by_chunks(lambda part: model.predict(vectors_of(part)), images)
+    return groups.astype(np.int64)

@@ -12,6 +12,7 @@ from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.experiments.paper_tables import CONTENT, TARGET
 from tunit.experiments.split import Split
+from tunit.methods.inference import BATCH, contents_over
 from tunit.methods.model_file import Model
 from tunit.translation.translator import Translator
 
@@ -59,13 +60,12 @@ def content_error(model: Model, x: Tensor, out: Tensor) -> float:
     absolute differences; nan for a single picture, which has no other.
     """
     device = model.domain_styles.device
-    codes, codes_out = (_codes(model, part.to(device)) for part in (x, out))
+    codes, codes_out = (
+        contents_over(model.generator.encode, (part.to(device) for part in torch.split(pictures, BATCH)))
+        for pictures in (x, out)
+    )
     apart = (codes - codes.roll(1, 0)).abs().mean()
     return float((codes_out - codes).abs().mean() / apart) if len(x) > 1 else float("nan")
-
-
-def _codes(model: Model, x: Tensor) -> Tensor:
-    return torch.cat([model.generator.encode(part).float().cpu() for part in torch.split(x, 64)])
 
 
 def _draw(

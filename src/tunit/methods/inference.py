@@ -1,4 +1,4 @@
-"""E and G at work on many pictures: the two loops that inference, evaluation, samples and reports share."""
+"""E and G at work on many pictures: the loops that inference, evaluation, samples and reports share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -44,6 +44,12 @@ def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]
         torch.cat([part.logits for part in parts]).float().cpu(),
         torch.cat([part.style for part in parts]).float().cpu(),
     )
+
+
+@torch.inference_mode()
+def contents_over(encode: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Tensor:
+    """The content codes of all pictures by G's encoder: (N, channels, h, h) float32, on the CPU."""
+    return torch.cat([encode(x).float().cpu() for x in batches])
 
 
 @torch.inference_mode()
