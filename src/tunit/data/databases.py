@@ -24,7 +24,7 @@ _PLAIN_KEY = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Record:
+class DatabaseEntry:
     """One value of a database."""
 
     folder: Path
@@ -53,7 +53,7 @@ def is_database(folder: Path) -> bool:
     return (folder / DATA).is_file()
 
 
-def list_database(folder: Path) -> Iterator[tuple[str, Record]]:
+def list_database(folder: Path) -> Iterator[tuple[str, DatabaseEntry]]:
     """Name and record of every value, in the order of the keys. A name is the key, or its hex digits behind ~.
 
     Raises DataError where the package lmdb is missing, or the database cannot be read.
@@ -65,7 +65,7 @@ def list_database(folder: Path) -> Iterator[tuple[str, Record]]:
     try:
         with _lock, _opened(folder).begin() as transaction, transaction.cursor() as cursor:
             for position, key in enumerate(cursor.iternext(keys=True, values=False)):
-                yield _name_of(key), Record(folder, key, position)
+                yield _name_of(key), DatabaseEntry(folder, key, position)
     except (lmdb.Error, OSError) as error:
         raise DataError(f"{folder} is a damaged LMDB database ({error}): fetch or unpack it again") from None
 
@@ -101,4 +101,4 @@ def _opened(folder: Path) -> "lmdb.Environment":
     return _open_databases[key]
 
 
-__all__ = ["DATA", "Record", "close_databases", "is_database", "list_database"]
+__all__ = ["DATA", "DatabaseEntry", "close_databases", "is_database", "list_database"]

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import DataError
-from tunit.evaluation import clusters, yardstick
+from tunit.evaluation import clusters
+from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.features import features_of
 from tunit.evaluation.intervals import Figure, mean_figure
 from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, random_pairing, translated
 from tunit.evaluation.truth import TruthTest, translation_error
-from tunit.evaluation.yardstick import Yardstick
 from tunit.methods.model_file import Model
 
 Integers = NDArray[np.int64]
@@ -58,8 +58,8 @@ class Evaluation:
     domain_sizes: list[int] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)  # domains x classes
     class_names: list[str] = field(default_factory=list)
-    trivial: Yardstick = field(
-        default_factory=Yardstick
+    trivial: TrivialComparison = field(
+        default_factory=TrivialComparison
     )  # answers that take no training, on the same pictures
     features: str = ""  # the feature network, with its preprocessing
     notes: list[str] = field(default_factory=list)
@@ -123,7 +123,7 @@ def evaluate_model(
         say("the same pictures grouped by pixels, colours and random features")
         with result.timed("trivial answers"):
             number = model.settings.domains
-            result.trivial = yardstick.measure(held.images, found, held.classes, number, seed)
+            result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
     if not translates:
         return result
     groups, names, real_groups = _groups(result, model, held, train, found)

@@ -12,7 +12,7 @@ from tunit.data.batches import Batch
 from tunit.methods import losses
 from tunit.methods.losses import Terms, full_precision
 from tunit.methods.method import Phase
-from tunit.methods.parts import Part
+from tunit.methods.parts import MicroBatch
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance
 
@@ -99,7 +99,7 @@ def discriminator_loss(
     return loss, terms
 
 
-def adversarial_loss(discriminator: DomainDiscriminator, part: Part) -> tuple[Tensor, Terms]:
+def adversarial_loss(discriminator: DomainDiscriminator, part: MicroBatch) -> tuple[Tensor, Terms]:
     """G's side of equation 3 for the translations, and beyond it for the reconstructions with their own domain."""
     logit = discriminator.judge(part.x_out, torch.cat([part.y_ref, part.y]))
     fake, rec = (losses.generator_adversarial(half) for half in logit.chunk(2))

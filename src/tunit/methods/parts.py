@@ -44,7 +44,7 @@ def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
     return styles_of(guide_average, x)
 
 
-class Part:
+class MicroBatch:
     """Some pictures x of a batch, with their references x~, and their translations as D's and G's losses see them."""
 
     def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor, first: int) -> None:
@@ -97,7 +97,7 @@ class Translations:
         self._s = style.detach().requires_grad_()
         size, first = micro_batch or len(x), rows_of_rank(len(y)).start
         self.parts = [
-            Part(some, y, self._s, permutation, first + i * size)
+            MicroBatch(some, y, self._s, permutation, first + i * size)
             for i, some in enumerate(torch.split(x, size))
         ]
         # A whole batch keeps its graph for G's losses. Parts are drawn again there: only one graph fits at a time.
@@ -112,14 +112,14 @@ class Translations:
         self._x_fake = x_fake
         return x_fake
 
-    def differentiable_parts(self) -> Iterator[Part]:
+    def differentiable_parts(self) -> Iterator[MicroBatch]:
         """Each part, drawn so that gradients reach G and the styles."""
         for part in self.parts:
             if len(self.parts) > 1:
                 part.draw(self._generator)
             yield part
 
-    def backward_part(self, part: Part, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
+    def backward_part(self, part: MicroBatch, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
         """The gradients of a part's losses, and the one that E left at its translations, into G and the styles.
 
         adversarial, l1: unweighted means over the part. Under `adversarial_trains` the former may reach G alone.

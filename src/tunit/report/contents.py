@@ -16,12 +16,12 @@ from tunit.data.batches import Batches
 from tunit.data.packed import open_packed
 from tunit.data.randomness import CounterStart, numpy_generator
 from tunit.errors import DataError, RunError
+from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated
-from tunit.evaluation.yardstick import Yardstick, measure
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
-from tunit.report.look import Integers, Look, Pictures, look_at
+from tunit.report.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.report.remarks import Finding, findings, typical_rows
 from tunit.training.run_folder import RunFolder
 
@@ -90,7 +90,7 @@ class Contents:
     worst: list[Case]
     metrics: list[dict[str, float]]
     evaluation: dict[str, Any] | None
-    beside: Yardstick  # the domains beside answers that take no training
+    beside: TrivialComparison  # the domains beside answers that take no training
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -105,68 +105,68 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         packed = open_packed(run.data)
     except DataError as error:
         raise RunError(f"{run.path} has no pictures to report on ({error})") from None
-    look = look_at(packed, model)
+    seen = guide_pictures(packed, model)
     rng = numpy_generator(seed, "report", 0)
-    chosen = _of_every_domain(rng.permutation(len(look.images)), look.found, 2 * SOURCES)
+    chosen = _of_every_domain(rng.permutation(len(seen.images)), seen.found, 2 * SOURCES)
     # Every second one: both sides then hold every domain, where there are pictures enough.
     sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
-    sizes = look.sizes.sizes
+    sizes = seen.sizes.sizes
     largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
     shown = sorted(largest[:SHOWN_DOMAINS])
-    domains = _domains(model, look, shown, sources)
+    domains = _domains(model, seen, shown, sources)
     firsts = np.stack([domain.typical[0][1] for domain in domains])
-    cases = _cases(model, look.images, look.styles, seed)
-    points, on_map = _map(look.styles, seed)
+    cases = _cases(model, seen.images, seen.styles, seed)
+    points, on_map = _map(seen.styles, seed)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
         config=config,
         config_text=read_text(run.config, LARGEST_FILE, KEPT),
         pictures=len(packed.names),
-        looked=len(look.images),
+        looked=len(seen.images),
         step=model.step,
         domains=domains,
         hidden_domains=len(largest) - len(shown),
-        effective=look.sizes.effective,
-        accuracy=look.accuracy,
-        sources=list(look.images[sources]),
-        references=list(look.images[references]),
-        matrix=_redraw(model, look.images[sources], look.styles[references]),
+        effective=seen.sizes.effective,
+        accuracy=seen.accuracy,
+        sources=list(seen.images[sources]),
+        references=list(seen.images[references]),
+        matrix=_redraw(model, seen.images[sources], seen.styles[references]),
         crossed_numbers=shown,
         crossed_pictures=list(firsts),
-        crossed=_redraw(model, firsts, look.average_styles[shown]),
+        crossed=_redraw(model, firsts, seen.average_styles[shown]),
         points=points,
-        point_pictures=list(look.images[on_map]),
-        point_names=[look.names[i] for i in on_map],
-        point_domains=[int(look.found[i]) for i in on_map],
-        point_classes=[look.classes[i] for i in on_map] if look.classes else [],
+        point_pictures=list(seen.images[on_map]),
+        point_names=[seen.names[i] for i in on_map],
+        point_domains=[int(seen.found[i]) for i in on_map],
+        point_classes=[seen.classes[i] for i in on_map] if seen.classes else [],
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
         evaluation=_evaluation_of(run, figures),
-        beside=measure(
-            look.images, look.found, look.class_numbers, model.settings.domains, seed, MOST_GROUPED
+        beside=compare_with_trivial(
+            seen.images, seen.found, seen.class_numbers, model.settings.domains, seed, MOST_GROUPED
         ),
     )
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
-    steady = _steadiness(model, look.images, config, seed)
-    contents.findings = findings(sizes, look.mean_confidences, look.average_styles, steady, mean_cosine)
+    steady = _steadiness(model, seen.images, config, seed)
+    contents.findings = findings(sizes, seen.mean_confidences, seen.average_styles, steady, mean_cosine)
     return contents
 
 
-def _domains(model: Model, look: Look, shown: list[int], sources: Integers) -> list[DomainShown]:
-    """The domains `shown`, each with its most typical pictures and the sources (rows of the look) in its style."""
-    redrawn = _redraw(model, look.images[sources], look.average_styles[shown])
+def _domains(model: Model, seen: GuidedPictures, shown: list[int], sources: Integers) -> list[DomainShown]:
+    """The domains `shown`, each with its most typical pictures and the sources (rows of `seen`) in its style."""
+    redrawn = _redraw(model, seen.images[sources], seen.average_styles[shown])
     domains = []
     for column, k in enumerate(shown):
-        typical = typical_rows(look.found, look.styles, look.average_styles, k, TYPICAL)
+        typical = typical_rows(seen.found, seen.styles, seen.average_styles, k, TYPICAL)
         domains.append(
             DomainShown(
                 k,
-                look.sizes.sizes[k],
-                look.mean_confidences[k],
-                look.common_class(k),
-                [(look.names[i], look.images[i]) for i in typical],
+                seen.sizes.sizes[k],
+                seen.mean_confidences[k],
+                seen.common_class(k),
+                [(seen.names[i], seen.images[i]) for i in typical],
                 [row[column] for row in redrawn],
             )
         )

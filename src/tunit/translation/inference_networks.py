@@ -17,7 +17,7 @@ Items = TypeVar("Items", Tensor, Sequence[Any])
 
 
 @dataclass(frozen=True)
-class Networks:
+class InferenceNetworks:
     """E and G for inference."""
 
     guide: Callable[[Tensor], Guidance]
@@ -31,7 +31,7 @@ class Networks:
         return (batch[i : i + part] for i in range(0, len(batch), part))
 
 
-def networks_for(model: Model, device: torch.device, *, compiled: bool) -> Networks:
+def networks_for(model: Model, device: torch.device, *, compiled: bool) -> InferenceNetworks:
     """The networks of `model` in the way that suits where they run.
 
     Convolutions are fastest in the channels-last memory format, and on a CPU those of networks.winograd need it;
@@ -43,5 +43,5 @@ def networks_for(model: Model, device: torch.device, *, compiled: bool) -> Netwo
     if compiled:
         check_compiler(device)
         encode, decode = torch.compile(model.generator.encode), torch.compile(model.generator.decode)
-        return Networks(torch.compile(model.guide), encode, decode, part)
-    return Networks(model.guide, model.generator.encode, model.generator.decode, part)
+        return InferenceNetworks(torch.compile(model.guide), encode, decode, part)
+    return InferenceNetworks(model.guide, model.generator.encode, model.generator.decode, part)

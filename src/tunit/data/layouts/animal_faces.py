@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tunit.data.cropped import Cropped
 from tunit.data.found import Found, PictureSource
-from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, hold_back, missing, stamped
+from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, missing, split_held_out, stamped
 from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.reading import UnreadableError, read_text
@@ -42,7 +42,7 @@ def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) ->
     pictures = [
         replace(picture, label=name)
         for name in names
-        for picture in hold_back(classes[name], part, f"class {name} of {source}")
+        for picture in split_held_out(classes[name], part, f"class {name} of {source}")
     ]
     return Found(pictures, left_out, found.fingerprint)
 

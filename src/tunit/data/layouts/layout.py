@@ -81,7 +81,7 @@ def below(found: Found, prefix: str, inner: str = "") -> Found:
     return Found(pictures, left_out, found.fingerprint)
 
 
-def hold_back(pictures: Iterable[PictureSource], part: Part, what: str) -> list[PictureSource]:
+def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> list[PictureSource]:
     """The last `part.held_out` pictures by name where validation is wanted, else all before them.
 
     Raises DataError where none would be left to train on.

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from tunit.data.found import Found
-from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, hold_back
+from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, split_held_out
 
 _DEFAULTS = {"image_size": 128, "domains": 10}
 # A face is a number, in a folder of a thousand or not, in whatever folder (as short as can be, so
@@ -26,11 +26,11 @@ def _read_ffhq(found: Found, source: Path, part: Part) -> Found:
     home = known[0] if known else homes.most_common(1)[0][0]
     inside = below(found, home)
     pictures = [p for p in inside.pictures if faces.get(home + p.name) == home]
-    return Found(hold_back(pictures, part, str(source)), inside.left_out, found.fingerprint)
+    return Found(split_held_out(pictures, part, str(source)), inside.left_out, found.fingerprint)
 
 
 def _read_lsun(found: Found, source: Path, part: Part) -> Found:
-    return Found(hold_back(found.pictures, part, str(source)), found.left_out, found.fingerprint)
+    return Found(split_held_out(found.pictures, part, str(source)), found.left_out, found.fingerprint)
 
 
 FFHQ = Layout(

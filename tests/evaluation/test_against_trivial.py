@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
-from tunit.evaluation import trivial, yardstick
-from tunit.evaluation.yardstick import OURS, measure
+from tunit.evaluation import trivial
+from tunit.evaluation.against_trivial import OURS, compare_with_trivial
 
 COLOURS = np.array([(230, 20, 20), (20, 230, 20), (20, 20, 230)])
 
@@ -28,7 +28,7 @@ def coloured(number=90):
 def test_colours_that_are_the_classes_beat_domains_that_are_not():
     images, classes = coloured()
     domains = np.random.default_rng(1).integers(0, 3, len(classes))
-    found = measure(images, domains, classes, 3)
+    found = compare_with_trivial(images, domains, classes, 3)
     assert found.rows["k-means on colours"]["accuracy"] == 1
     agreement = normalized_mutual_info_score(domains, classes)  # as k-means finds the classes
     assert found.rows["k-means on pixels"]["agreement"] == pytest.approx(agreement)
@@ -40,7 +40,7 @@ def test_colours_that_are_the_classes_beat_domains_that_are_not():
 def test_domains_that_see_more_than_colours_are_worth_it():
     images, colour = coloured()
     classes = np.random.default_rng(1).integers(0, 3, len(colour))
-    found = measure(images, (classes + 1) % 3, classes, 3)
+    found = compare_with_trivial(images, (classes + 1) % 3, classes, 3)
     assert found.rows[OURS] == {"accuracy": 1.0, "NMI": pytest.approx(1)}
     assert found.verdict.startswith("Training was worth it: 1.00 of the pictures")
 
@@ -49,25 +49,27 @@ def test_no_clear_difference_is_said():
     images, classes = coloured()
     domains = classes.copy()
     domains[:2] = (domains[:2] + 1) % 3
-    assert measure(images, domains, classes, 3).verdict.startswith("Training was hardly worth it yet")
-    assert "no clear difference" in measure(images, classes, classes, 3).verdict
+    assert compare_with_trivial(images, domains, classes, 3).verdict.startswith(
+        "Training was hardly worth it yet"
+    )
+    assert "no clear difference" in compare_with_trivial(images, classes, classes, 3).verdict
 
 
 def test_without_labels_agreement_is_said():
     images, colour = coloured()
     unknown = np.full(len(colour), -1)
-    same = measure(images, (colour + 1) % 3, unknown, 3)
+    same = compare_with_trivial(images, (colour + 1) % 3, unknown, 3)
     assert set(same.rows) == {"k-means on pixels", "k-means on colours"}
     assert same.rows["k-means on pixels"] == {"agreement": pytest.approx(1)}
     assert "largely those of k-means on" in same.verdict
-    other = measure(images, np.random.default_rng(1).integers(0, 3, len(colour)), unknown, 3)
+    other = compare_with_trivial(images, np.random.default_rng(1).integers(0, 3, len(colour)), unknown, 3)
     assert "without labels nothing can measure it" in other.verdict
-    assert "one domain" in measure(images, np.zeros(90, np.int64), unknown, 3).verdict
+    assert "one domain" in compare_with_trivial(images, np.zeros(90, np.int64), unknown, 3).verdict
 
 
 def test_unlabelled_pictures_beside_labelled_ones_take_no_part_and_many_are_thinned(monkeypatch):
     images, classes = coloured()
     partly = np.where(np.arange(90) < 60, classes, -1)
-    assert measure(images, classes, partly, 3).pictures == 60
-    assert measure(images, classes, classes, 3, most=25).pictures == 23
-    assert yardstick.measure(images, classes, classes, 1).verdict == ""
+    assert compare_with_trivial(images, classes, partly, 3).pictures == 60
+    assert compare_with_trivial(images, classes, classes, 3, most=25).pictures == 23
+    assert compare_with_trivial(images, classes, classes, 1).verdict == ""

@@ -22,7 +22,7 @@ OURS = "the domains found"
 
 
 @dataclass
-class Yardstick:
+class TrivialComparison:
     """Accuracy and NMI of our domains and of k-means on pixels, colours and random features."""
 
     # OURS, or a trivial answer -> "accuracy" and "NMI" against the classes, where these are known; and for the
@@ -32,14 +32,14 @@ class Yardstick:
     verdict: str = ""  # one sentence; "" where nothing was compared
 
 
-def measure(
+def compare_with_trivial(
     images: Pictures,
     domains: Integers,
     classes: Integers,
     number: int,
     seed: int = 0,
     most: int = MOST_PICTURES,
-) -> Yardstick:
+) -> TrivialComparison:
     """Compare `domains` (N,), of `number`, with trivial answers of as many groups, on images (N, S, S, 3).
 
     classes: (N,) from 0, -1 where unknown; of those known, two or more are compared with.
@@ -48,7 +48,7 @@ def measure(
     labelled = len(np.unique(classes[known])) > 1
     rows = known if labelled else np.arange(len(images))
     rows = rows[:: max(1, -(-len(rows) // most))]
-    found = Yardstick(pictures=len(rows))
+    found = TrivialComparison(pictures=len(rows))
     if number < 2 or len(rows) < 2:
         return found
     pictures, ours, truth = np.array(images[rows]), domains[rows], classes[rows]
@@ -95,7 +95,7 @@ def _judged(ours: Integers, theirs: Integers, classes: Integers, name: str) -> s
     return f"Training was hardly worth it yet: {figures}, which is no clear difference."
 
 
-def _likened(ours: Integers, found: Yardstick) -> str:
+def _likened(ours: Integers, found: TrivialComparison) -> str:
     """The sentence where no classes are known."""
     if len(np.unique(ours)) < 2:
         return "Training was not worth it yet: all pictures lie in one domain."

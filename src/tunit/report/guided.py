@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Look:
+class GuidedPictures:
     """N pictures with their domains and style codes."""
 
     images: Pictures  # (N, S, S, 3)
@@ -76,7 +76,7 @@ class Look:
         return str(names[counts.argmax()])
 
 
-def look_at(packed: PackedPictures, model: Model) -> Look:
+def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
     """The pack's pictures, or an even spread of them where they are many, through the guiding network."""
     there = len(packed.names)
     rows = np.linspace(0, there - 1, number_looked_at(there, packed.images.shape[1])).astype(np.int64)
@@ -84,7 +84,9 @@ def look_at(packed: PackedPictures, model: Model) -> Look:
     probabilities, styles = guidance_of(model, images)
     confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
     names = [packed.names[i] for i in rows]
-    return Look(images, names, _classes_of(packed, rows), model.settings.domains, found, confidences, styles)
+    return GuidedPictures(
+        images, names, _classes_of(packed, rows), model.settings.domains, found, confidences, styles
+    )
 
 
 def number_looked_at(there: int, side: int) -> int:
