@@ -12,9 +12,12 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import thread_time
 from typing import IO
+from zlib import crc32
 
-from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
+from tunit.data.bounds import seconds_to_unpack, time_detail
+from tunit.data.decode import BOMB, TOO_SLOW, TRUNCATED, UNREADABLE, PictureError, looks_like_picture
 from tunit.data.members import DAMAGE, MAX_MEMBER, damage_of, read_exactly, refuse_bomb
 from tunit.data.naming import (
     OTHER_SUFFIXES,
@@ -26,6 +29,7 @@ from tunit.data.naming import (
     tidy,
 )
 from tunit.data.tars import TarBoundError, most_unpacked, tar_members, unpacked
+from tunit.data.unpacking import OutOfTimeError
 from tunit.data.zips import LongDirectoryError, open_member, open_zip
 from tunit.errors import DataError
 
@@ -48,16 +52,26 @@ class ZipMember:
     def read(self) -> bytes:
         """The member's bytes."""
         refuse_bomb(self.size)
-        info = zipfile.ZipInfo()
-        info.compress_type, info.compress_size, info.file_size = self.method, self.packed, self.size
-        info.CRC = self.crc
         with _lock:
             try:
                 file = _opened(self.archive, "zip")
-                with open_member(file, self.position, info) as member:
-                    return read_exactly(member, self.size)
+                data = read_exactly(open_member(file, self.position, self.method, self.packed), self.size)
+                if (self.method == zipfile.ZIP_STORED and self.packed != self.size) or crc32(
+                    data
+                ) != self.crc:
+                    raise zipfile.BadZipFile("its checksum or its size differs")
             except (zipfile.BadZipFile, *DAMAGE) as error:
                 raise damage_of(error) from None
+        return data
+
+    def head(self) -> bytes:
+        """Its first 16 bytes; none where they cannot be read."""
+        with _lock:
+            try:
+                file = _opened(self.archive, "zip")
+                return open_member(file, self.position, self.method, self.packed).read(16) or b""
+            except (zipfile.BadZipFile, *DAMAGE):
+                return b""  # of no known kind and unreadable: not taken for a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +145,7 @@ def read_member(path: Path, kind: str, name: str) -> bytes | None:
             with open_zip(path) as archive:
                 for info in archive.infolist():
                     if _is_named(info.filename, name) and info.file_size <= _MAX_TEXT:
-                        with archive.open(info) as file:
-                            return read_exactly(file, info.file_size)
+                        return _zip_member(path, info).read()
             return None
         for member, tar in tar_members(path):
             if member.isreg() and _is_named(member.name, name) and member.size <= _MAX_TEXT:
@@ -167,13 +180,13 @@ def _list_zip(path: Path) -> Iterator[Entry]:
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
     left = most_unpacked(path)  # for members may lie one upon another: a megabyte then unpacks to petabytes
+    seconds, spent = seconds_to_unpack(path.stat().st_size), 0.0
     for info in archive.infolist():
         left -= info.file_size if info.file_size <= MAX_MEMBER else 0
         if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
             yield from () if info.is_dir() else _nested(info.filename)
             continue
-        packed = info.compress_size, info.compress_type, info.CRC
-        member = ZipMember(path, info.file_size, info.header_offset, *packed)
+        member = _zip_member(path, info)
         encrypted = bool(info.flag_bits & 0x1)
         link = stat.S_ISLNK(info.external_attr >> 16)
         entry = _judge(info.filename, member, link=link, encrypted=encrypted)
@@ -183,14 +196,21 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
             detail = f"the archive unpacks to more than {most_unpacked(path):,} bytes, as a decompression bomb does"
             entry = Entry(entry.name, None, BOMB, detail)
         if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
-            try:
-                with archive.open(info) as file:
-                    head = file.read(16)
-            except (zipfile.BadZipFile, *DAMAGE):
-                continue  # of no known kind and unreadable: not taken for a picture
+            began = thread_time()
+            head = member.head()
+            spent += thread_time() - began
+            if spent > seconds:
+                detail = f"the archive is not read beyond {entry.name}: {time_detail(seconds, 'unpacking')}"
+                yield Entry(path.name, None, TOO_SLOW, detail)
+                return
             if not looks_like_picture(head):
                 continue
         yield entry
+
+
+def _zip_member(path: Path, info: zipfile.ZipInfo) -> ZipMember:
+    packed = info.compress_size, info.compress_type, info.CRC
+    return ZipMember(path, info.file_size, info.header_offset, *packed)
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
@@ -213,7 +233,8 @@ def _list_tar(path: Path) -> Iterator[Entry]:
                     continue
             yield entry
     except (tarfile.TarError, *DAMAGE) as error:
-        reason = BOMB if isinstance(error, TarBoundError) else TRUNCATED
+        slow = TOO_SLOW if isinstance(error, OutOfTimeError) else TRUNCATED
+        reason = BOMB if isinstance(error, TarBoundError) else slow
         yield Entry(path.name, None, reason, f"the archive cannot be read beyond {last} ({error})")
 
 

@@ -12,6 +12,11 @@ def seconds_for(max_pixels: int) -> float:
     return SECONDS * max(1.0, max_pixels / MAX_PIXELS)
 
 
+def seconds_to_unpack(packed: int) -> float:
+    """The seconds of CPU time that unpacking so many bytes may take in all."""
+    return SECONDS + packed / 1e6  # bzip2, the slowest, unpacks five megabytes of pictures a second
+
+
 def memory_for(max_pixels: int) -> int:
     """The bytes of memory that decoding one picture may take."""
     return max(_LEAST_MEMORY, MEMORY * max_pixels)
@@ -22,6 +27,6 @@ def memory_detail(max_pixels: int) -> str:
     return f"decoding it takes more than {memory_for(max_pixels) / 2**30:.1f} GiB of memory: {REMEDY}"
 
 
-def time_detail(seconds: float) -> str:
-    """Why a picture is left out that took too long."""
-    return f"decoding it takes more than {seconds:g} s of CPU time"
+def time_detail(seconds: float, work: str = "decoding") -> str:
+    """Why a picture, or an archive, is left out that took too long."""
+    return f"{work} it takes more than {round(seconds, 1):g} s of CPU time"

@@ -1,12 +1,15 @@
-"""Reading one member of an archive: never beyond its declared size, nor a size that no picture has."""
+"""Reading one member of an archive: never beyond its declared size, nor a size or a time that no picture has."""
 
 import io
 import lzma
 import struct
 import zlib
+from time import thread_time
 from typing import IO
 
-from tunit.data.decode import BOMB, TRUNCATED, UNREADABLE, PictureError
+from tunit.data.bounds import MAX_PIXELS, seconds_for, time_detail
+from tunit.data.decode import BOMB, TOO_SLOW, TRUNCATED, UNREADABLE, PictureError
+from tunit.data.unpacking import OutOfTimeError
 
 MAX_MEMBER = 1 << 29  # bytes of one member: a small archive may unpack to any size
 _PIECE = 1 << 20  # bytes read at a time
@@ -20,13 +23,19 @@ DAMAGE = (
     RuntimeError,
     NotImplementedError,
     ValueError,
+    OverflowError,
 )
 
 
-def read_exactly(file: IO[bytes], size: int) -> bytes:
-    """All `size` bytes, read piece by piece: asked for at once, some readers copy what they have again and again."""
-    data = io.BytesIO()
+def read_exactly(file: IO[bytes] | io.RawIOBase, size: int) -> bytes:
+    """All `size` bytes, read piece by piece, within the CPU time that a picture has: they may cost minutes to unpack.
+
+    Raises PictureError: `truncated` or `too slow`.
+    """
+    data, began, seconds = io.BytesIO(), thread_time(), seconds_for(MAX_PIXELS)
     while (left := size - data.tell()) > 0:
+        if thread_time() - began > seconds:
+            raise PictureError(TOO_SLOW, time_detail(seconds, "unpacking"))
         piece = file.read(min(left, _PIECE))
         if not piece:
             raise PictureError(TRUNCATED, f"{data.tell():,} of {size:,} bytes are in the archive")
@@ -44,6 +53,10 @@ def damage_of(error: BaseException) -> PictureError:
     """The PictureError for what reading a damaged archive raised."""
     if isinstance(error, EOFError):
         return PictureError(TRUNCATED, "the archive ends within it")
+    if isinstance(error, OutOfTimeError):
+        return PictureError(TOO_SLOW, str(error))
+    if isinstance(error, NotImplementedError):
+        return PictureError(UNREADABLE, f"{error}: unpack the archive into a folder first")
     return PictureError(UNREADABLE, f"the archive is damaged there ({error})")
 
 

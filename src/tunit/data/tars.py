@@ -1,28 +1,25 @@
 """Tar archives, compressed or not, walked within bounds: a hostile one ends early, it never goes on for ever.
 
 Python's own reader believes what headers say: negative sizes lead it in circles (CVE-2025-8194), long runs of
-digits keep it busy (CVE-2024-6232), and decompressors take the memory that a file asks for.
+digits keep it busy (CVE-2024-6232). What is packed is unpacked within bounds, too (`unpacking.py`).
 """
 
-import bz2
-import gzip
-import io
-import lzma
 import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tunit.data.unpacking import UnpackedFile, bzip2_stream, gzip_stream, xz_stream
+
 MAX_MEMBERS = 500_000  # of one archive; their list would fill the memory
 _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
-_XZ_MEMORY = 1 << 27  # bytes that its decompressor may take; xz -9 asks for half of this
 _FREE = 1 << 31  # bytes unpacked that may be of any ratio
 _MAX_RATIO = 300  # of bytes unpacked to bytes packed beyond that; pictures, packed once, hardly shrink again
 _DIGITS = re.compile(rb"[0-9]{64}")
-_CHUNK = 1 << 16
+_STREAMS = {b"\x1f\x8b": gzip_stream, b"BZh": bzip2_stream, b"\xfd7zXZ\0": xz_stream}
 
 
 class TarBoundError(tarfile.TarError):
@@ -65,15 +62,17 @@ def most_unpacked(path: Path) -> int:
 
 def unpacked(path: Path) -> IO[bytes]:
     """The content of a tar file, opened through the decompressor that its first bytes ask for."""
-    with path.open("rb") as file:
+    file = path.open("rb")
+    try:
         magic = file.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if magic.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(path, "rb"))
-    if magic.startswith(b"\xfd7zXZ\0"):
-        return cast(IO[bytes], io.BufferedReader(_XzFile(path)))
-    return path.open("rb")
+        file.seek(0)
+        for start, stream in _STREAMS.items():
+            if magic.startswith(start):
+                return cast(IO[bytes], UnpackedFile(file, stream))
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 class _Headers:
@@ -92,70 +91,6 @@ class _Headers:
         if size > tarfile.BLOCKSIZE and _DIGITS.search(data):
             raise tarfile.ReadError("a header with a number of more than 63 digits")
         return data
-
-
-class _XzFile(io.RawIOBase):
-    """An .xz file to read and to seek in, whose decompressor takes no more memory than is allowed.
-
-    lzma.open has no such limit, and a file may ask for a gigabyte and a half.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._file.seek(0)
-        self._place = 0
-        self._decompressor: lzma.LZMADecompressor | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._next(len(view))
-        view[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-    def _next(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Streams may follow each other. Raises EOFError, LZMAError."""
-        while size:
-            fresh = b""
-            if self._decompressor is None or self._decompressor.eof:
-                rest = self._decompressor.unused_data if self._decompressor else b""
-                fresh = (rest or self._file.read(_CHUNK)).lstrip(b"\0")  # zeros may pad a stream
-                if not fresh:
-                    return b""
-                self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-            elif self._decompressor.needs_input:
-                fresh = self._file.read(_CHUNK)
-                if not fresh:
-                    raise EOFError("the compressed file ends early")
-            if data := self._decompressor.decompress(fresh, size):
-                return data
-        return b""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        target = offset + (self._place if whence == io.SEEK_CUR else 0)
-        if whence == io.SEEK_END or target < 0:
-            raise io.UnsupportedOperation("seek from the end")
-        if target < self._place:
-            self._rewind()
-        while self._place < target and (data := self._next(min(_CHUNK, target - self._place))):
-            self._place += len(data)
-        return self._place
 
 
 __all__ = ["MAX_MEMBERS", "TarBoundError", "most_unpacked", "tar_members", "unpacked"]

@@ -226,12 +226,16 @@ def serve() -> None:
         if folder != _folder():
             with contextlib.suppress(OSError, TypeError):
                 os.chdir(folder)  # type: ignore[arg-type]
+        answer: tuple[bool, Any]
         try:
-            answer: tuple[bool, Any] = True, function(item)
+            answer = True, function(item)
         except Exception as error:  # it is raised again in the process that asked
+            # Its frames would keep what was being read, half a gigabyte perhaps, while the next is read.
+            error.__traceback__ = error.__context__ = None
             answer = False, error
         pickle.dump(answer, answers)
         answers.flush()
+        del answer
 
 
 def _receive(requests: "queue.SimpleQueue[_Request]") -> None:

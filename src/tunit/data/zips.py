@@ -5,8 +5,11 @@ import io
 import struct
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
+
+from tunit.data.unpacking import Inflater, Unpacking, bzip2_stream, lzma_stream
 
 _MAX_DIRECTORY = (
     1 << 25
@@ -24,16 +27,28 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-@contextlib.contextmanager
-def open_member(file: IO[bytes], position: int, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
-    """The member of an open archive whose header is at `position`; info: its sizes, method and CRC."""
+def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[bytes] | Unpacking:
+    """The content of the member of an open archive whose header is at `position`: `packed` bytes, by a method.
+
+    Valid until the file is read elsewhere. Raises zipfile.BadZipFile, NotImplementedError for other methods.
+    """
     file.seek(position)
     magic, name, extra = struct.unpack("<4s22xHH", file.read(30))
     if magic != b"PK\x03\x04":
         raise zipfile.BadZipFile("no member begins where the list says")
-    file.seek(name + extra, io.SEEK_CUR)
-    with zipfile.ZipExtFile(file, "r", info) as member:
-        yield cast(IO[bytes], member)
+    begin = file.seek(name + extra, io.SEEK_CUR)
+    if method == zipfile.ZIP_STORED:
+        return file
+    if method == zipfile.ZIP_DEFLATED:
+        return Unpacking(file, partial(Inflater, -15), begin, packed)
+    if method == zipfile.ZIP_BZIP2:
+        return Unpacking(file, bzip2_stream, begin, packed)
+    if method == zipfile.ZIP_LZMA:
+        (number,) = struct.unpack("<2xH", file.read(4))
+        stream = partial(lzma_stream, file.read(number))
+        return Unpacking(file, stream, begin + 4 + number, max(0, packed - 4 - number))
+    names: dict[int, str] = vars(zipfile).get("compressor_names", {})
+    raise NotImplementedError(f"packed by {names.get(method, f'method {method}')}, which is not read")
 
 
 class _Bounded(io.FileIO):
