@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tunit.data.sources import find_pictures
 
 from tunit.data import archives, members, unpacking
 from tunit.data.archives import close_archives, list_archive
 from tunit.data.bounds import SECONDS
 from tunit.data.decode import PictureError
-from tunit.data.sources import find_pictures
 from tunit.data.unpacking import Inflater, OutOfTimeError, Unpacking, bzip2_stream, gzip_stream, xz_stream
 
 CONTENT = random.Random(0).randbytes(70_000) + bytes(300_000) + b"end" * 50_000
