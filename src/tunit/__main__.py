@@ -1,4 +1,4 @@
-"""The program: `tunit`, or `python -m tunit`. Ctrl-C while it is being loaded is no more than a word, too."""
+"""The program: `tunit`, or `python -m tunit`. Ctrl-C ends it without a traceback, even while it is loading."""
 
 import sys
 

@@ -39,10 +39,10 @@ from tunit.training.schedule import batch_size_at, phase_at
 
 PICTURES = 1800
 TEST_PAIRS = 300
-TEST_SEED = 1_000_003  # apart from any seed of the training pictures by being added to it
+TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures are others
 MINUTES = 8.0
-# Of the time, training may plan with this share, less what drawing, measuring and the report take, for machines
-# slow down.
+# The share of the time that is planned for, as machines slow down; drawing, measuring and the report take
+# OTHER_SECONDS of it, training the rest.
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
@@ -146,14 +146,14 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
     The averages then look back over a quarter of the joint steps (100 to 200): a short run cannot wait for longer
     ones, a long run gains from them.
     """
-    alone = config.schedule.guide_only_until
-    if not isinstance(alone, int):
-        raise ConfigError(f"guide_only_until is {alone}: the demo's preset needs a number of steps")
-    joint_seconds = _seconds_per_step(config, alone)
-    left = seconds - alone * _seconds_per_step(config, 0)
+    guide_only = config.schedule.guide_only_until
+    if not isinstance(guide_only, int):
+        raise ConfigError(f"guide_only_until is {guide_only}: the demo's preset needs a number of steps")
+    joint_seconds = _seconds_per_step(config, guide_only)
+    left = seconds - guide_only * _seconds_per_step(config, 0)
     joint = max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
     look_back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
-    return config.with_overrides({"steps": alone + joint, "average_decay": 1 - 1 / look_back})
+    return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / look_back})
 
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:

@@ -23,7 +23,7 @@ OF_A_RUN = {
     "samples", "tensorboard", "best", ".new", ".lock",
 }  # fmt: skip
 LONGEST_NAME = 255  # bytes of one part of a path, where the system does not say
-PROBE = bytes(4096)  # as much as must fit at least
+PROBE = bytes(4096)  # what is written to see whether there is space
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
 
 
@@ -127,10 +127,10 @@ def workplace(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A hidden place inside `folder` to write results to; where the block ends well, they move to `folder`.
+    """A hidden folder inside `folder` to write results to; they move to `folder` if the block ends without an error.
 
-    Until then, what `folder` holds stays as it is, and then only what has a new one of its name is replaced. What
-    killed jobs have left of this kind is removed. Raises RunError where `folder` cannot be written.
+    Until then the content of `folder` does not change; then only files of the same names are replaced. Hidden folders
+    that killed jobs have left are removed. Raises RunError where `folder` cannot be written.
     """
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}"
@@ -144,13 +144,13 @@ def staged(folder: Path) -> Iterator[Path]:
             _move(stage, folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        for made in missing:  # where nothing came of it, the innermost first
+        for made in missing:  # those that are still empty, innermost first; others cannot be removed
             with suppress(OSError):
                 made.rmdir()
 
 
 def _move(stage: Path, folder: Path) -> None:
-    """What is in `stage` to `folder`, folders first: a table of their files comes when these are there."""
+    """Move what is in `stage` to `folder`, folders before files: a table appears after the files that it lists."""
     for path in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
         target = folder / path.name
         if path.is_dir() and target.is_dir():

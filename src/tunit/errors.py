@@ -7,7 +7,7 @@ from tunit.printing import printable
 
 
 class StopNow(KeyboardInterrupt):
-    """The user will not wait: a second signal, or a first one where nothing has to be saved."""
+    """The user asked to stop at once: by a second signal, or a first one where nothing has to be saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -107,15 +107,15 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def lives(process: str | None) -> bool:
-    """Whether another process of this number runs on this machine."""
+    """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # of a process before us, where it is our number: in a container that is often so
+        return False  # our own ID was a dead process's before, as happens in containers
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True  # another's
+        return True  # it belongs to another user
     return True
 
 
@@ -129,10 +129,10 @@ class LockedError(RunError):
 
 @contextmanager
 def lock(path: Path) -> Iterator[str]:
-    """While entered, `path` exists and nobody else is in; the end of this process frees it, however it ends.
+    """Hold an exclusive lock on the file `path` inside the block; the system frees it when this process ends.
 
-    Gives "" or, where the file system has no locks, the reason: then nothing keeps others out.
-    Raises LockedError where another is in already, OSError where the file cannot be made.
+    Gives "" or, where the file system has no locks, the reason: then nothing keeps other processes out.
+    Raises LockedError where another process holds it, OSError where the file cannot be made.
     """
     if sys.platform == "win32":
         yield "Windows"
@@ -158,7 +158,7 @@ def lock(path: Path) -> Iterator[str]:
     with file:
         about = {"host": socket.gethostname(), "process": os.getpid()}
         file.truncate(0)
-        with suppress(OSError):  # a full disk: who it is remains unsaid
+        with suppress(OSError):  # on a full disk the lock holds, but does not say who holds it
             file.write(json.dumps(about | {"since": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
             file.flush()
         try:

@@ -57,7 +57,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def check_threads(number: int) -> None:
-    """Start as many threads and end them again, for a library that gets too few ends the process.
+    """Start as many threads and end them again: a library that gets fewer than it asks for aborts the process.
 
     Raises ConfigError where the system refuses some.
     """

@@ -99,7 +99,7 @@ class _Steady(io.RawIOBase):
         self._gone = False
 
     def writable(self) -> bool:
-        """It is written to."""
+        """True: this stream is for writing."""
         return True
 
     def isatty(self) -> bool:
@@ -107,7 +107,7 @@ class _Steady(io.RawIOBase):
         return self._raw.isatty()
 
     def fileno(self) -> int:
-        """The system's number of it."""
+        """The file descriptor."""
         return self._raw.fileno()
 
     def write(self, data: "ReadableBuffer") -> int | None:

@@ -3,7 +3,7 @@
   tunit demo
   tunit demo --minutes 30 --seed 1 --out runs/longer
 
-CounterStart creatures of six species, finds the species without labels, learns to redraw any creature as any other,
+Draws creatures of six species, finds the species without labels, learns to redraw any creature as any other,
 and measures both against the truth. No downloads; two CPU cores are enough.
 """
 

@@ -159,7 +159,7 @@ def _look(
             thumbnails = to_uint8(x).numpy()
             confidences, domains = guidance.logits.softmax(1).max(1)
             for i, picture in enumerate(batch):
-                name = cast(PictureSource, picture).name  # as they all went in
+                name = cast(PictureSource, picture).name  # as all pictures here are
                 tally.add(name, int(domains[i]), float(confidences[i]), thumbnails[i])
     return tally
 

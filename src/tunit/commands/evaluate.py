@@ -196,7 +196,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
 
 
 def print_evaluation(result: "Evaluation") -> None:
-    """The tables on the terminal: all figures, then those of each group, then what could not be had."""
+    """The tables on the terminal: all figures, then those of each group, then what could not be measured."""
     from tunit.evaluation.intervals import Figure
 
     rows = [

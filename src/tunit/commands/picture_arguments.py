@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
-MAX_PIXELS = 178_956_970  # as in the config, whose reading takes longer than all of `--help`
+MAX_PIXELS = 178_956_970  # the config's default; importing the config would slow `--help` down
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -232,7 +232,7 @@ def _translate(
     from tunit.translation.outputs import holds_transparency, write_picture
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
-        found = cast(PictureSource, result[0])  # as they all went in
+        found = cast(PictureSource, result[0])  # as all sources here are
         try:
             for folder, image in zip(folders, result[1], strict=True):
                 if image.mode == "RGBA" and not holds_transparency(names[found]):

@@ -70,7 +70,7 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
 
     angle, shear = symmetric(math.radians(settings.rotation)), symmetric(math.radians(settings.shear))
     shift = torch.stack([symmetric(2 * settings.translation), symmetric(2 * settings.translation)], 1)
-    # Output to input of "shear, rotate, shift": undo them in reverse order. (B, 2, 2)
+    # From output to input coordinates of "shear, rotate, shift": the inverses in reverse order. (B, 2, 2)
     cos, sin, tan, one, zero = angle.cos(), angle.sin(), shear.tan(), torch.ones(batch), torch.zeros(batch)
     unrotate = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     unshear = torch.stack([torch.stack([one, -tan], 1), torch.stack([zero, one], 1)], 1)

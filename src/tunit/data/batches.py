@@ -31,7 +31,7 @@ class Batch:
     x: Tensor
     x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
-    # Known on the host, so that a step can leave out a loss of nothing without waiting for the device.
+    # Known on the CPU, so that a step can leave out a loss that has no pictures without waiting for the GPU.
     any_labelled: bool
     any_unlabelled: bool
     index: Tensor | None = None  # (B,) int64: which pictures of the set these are; None where of no set
@@ -154,8 +154,7 @@ class Batches:
     def _streamed(self, stream: str, cursor: int, rows: NDArray[np.int64]) -> Tensor:
         """The pictures of `rows`, read ahead if the last batch told what comes; then the next are read ahead.
 
-        A guess says what to read, never what to return: a batch depends on its cursor alone, and cursors count
-        what was drawn.
+        A wrong guess costs time only: what is returned depends on the cursor, never on what was read ahead.
         """
         size = len(rows)
         guess, self._guess = self._guess, None

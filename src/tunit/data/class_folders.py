@@ -9,7 +9,7 @@ from tunit.data.naming import names_archive
 _PARTS = re.compile(
     r"train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|held[ _-]?(out|back)", re.IGNORECASE
 )
-# Folders inside a class that only say what they hold.
+# Folders inside a class whose names say nothing of the class.
 _HOLDERS = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?|data|files)", re.IGNORECASE)
 _SHOWN = 4  # names in a note
 
@@ -17,7 +17,7 @@ Folders = tuple[str, ...]
 
 
 def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
-    """The class of every picture by its folders, and what their owner should hear of that.
+    """The class of every picture by its folders, and notes for the user on how they were read.
 
     Classes are the first level of folders that differs: of CLASS/images/x.png, CLASS, with whatever folders around
     all classes. Levels that part a set (train and val, or archives) are passed over. A picture outside that level,

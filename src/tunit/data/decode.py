@@ -127,7 +127,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
             return _decode_once(data, wanted, {})
         except (PictureError, Image.DecompressionBombError, MemoryError):
             raise
-        except Exception:  # perhaps for remarks that are damaged, or more than Pillow takes
+        except Exception:  # perhaps because metadata is damaged, or larger than Pillow accepts
             bare = without_metadata(data)
             if bare is None:
                 raise
@@ -144,7 +144,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
 
 
 def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
-    """info: what Pillow cannot find in `data` any more."""
+    """info: what Pillow no longer finds in `data`, from which metadata was removed."""
     with contextlib.ExitStack() as stack:
         with quiet_pillow(wanted.max_pixels):
             image = stack.enter_context(open_picture(data))
@@ -275,7 +275,7 @@ def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; a damaged EXIF block counts as upright."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # what is wrong in the remarks on a picture must not lose the picture
+    except Exception:  # a picture with damaged metadata is still a picture
         return 1
 
 

@@ -106,7 +106,7 @@ def _walk(
 ) -> Iterator[tuple[PictureSource | LeftOut, str]]:
     """Every picture or left-out file, each with the stamp that its share of the fingerprint is made of.
 
-    notes: gets what the owner should hear of how the source was read.
+    notes: notes for the user on how the source was read are added to it.
     """
     if kind == "folder":
         yield from walk_folder(source, notes)

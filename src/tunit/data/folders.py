@@ -29,7 +29,7 @@ _RESULTS = (
 
 
 def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
-    """The pictures below `root`, and what its owner should hear in `notes`.
+    """The pictures below `root`; notes for the user are added to `notes`.
 
     Links are followed, out of the root too, where sets keep what they hold elsewhere; a link to a folder that was
     walked already, or that holds the root, is not. Archives are read where there is no picture beside them: else they

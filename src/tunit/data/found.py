@@ -1,4 +1,4 @@
-"""Pictures that were found and not yet opened: names, labels, and ways to their bytes. They can be pickled."""
+"""Pictures that were found and not yet opened: their names and labels, and how to read their bytes. Picklable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ VISIBLE = 128  # the side that small pictures are enlarged to
 
 
 def enlargement(side: int) -> int:
-    """The whole number of times by which pictures of `side` pixels are best enlarged to be looked at."""
+    """How many times pictures of `side` pixels are enlarged in a gallery."""
     return max(1, VISIBLE // side) if side <= SMALL else 1
 
 

@@ -1,4 +1,4 @@
-"""What could not be used, and a few words about it."""
+"""Files that could not be used as pictures, each with its reason, and a summary of them in one line."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

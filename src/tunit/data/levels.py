@@ -1,4 +1,4 @@
-"""Grey of more than 8 bits, or of numbers with a sign or a point, as the 256 levels that viewers show.
+"""Grey of more than 8 bits, signed or floating-point, as the 256 levels that viewers show.
 
 Such files do not all say which value is white; where they do (its type, PNG's and TIFF's tags), that is obeyed.
 """
@@ -12,14 +12,14 @@ from PIL import Image
 
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
-# What white may be, where a file does not say: 8, 12 and 16 bits, and 1 for numbers with a point.
+# What white may be, where a file does not say: of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
 _OVERSHOOT = 0.25  # of white: what sharpening and resampling leave below black and above white
 _DARKEST = 1 / 16  # of white: a picture with nothing brighter has some other range
 
 
 class NoLevelsError(ValueError):
-    """Values that are no picture."""
+    """The values cannot be shown as grey levels."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Levels:
 
 
 def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
-    """The levels of a loaded picture, None where it is of 8 bits without a sign as it is.
+    """The levels of a loaded picture; None where it has unsigned 8 bits already.
 
     strips: the picture in parts, so that a large one need not be copied whole.
-    Raises NoLevelsError where values are infinite or not numbers.
+    Raises NoLevelsError where values are infinite or NaN.
     """
     kind = _kind(image)
     if kind is None:
@@ -109,7 +109,7 @@ def _range(image: Image.Image, kind: np.dtype[Any], low: float, high: float) -> 
 
 
 def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, float]:
-    """The first white that is not exceeded but by a little; else black and white are the ends themselves."""
+    """The first possible white that the values hardly exceed; else black and white are their minimum and maximum."""
     for white in whites:
         if high <= white * (1 + _OVERSHOOT):
             is_bright = high >= white * _DARKEST or white == whites[0]

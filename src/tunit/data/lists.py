@@ -1,4 +1,4 @@
-"""The text of a list or table as people's programs write it, and where the files are that it names."""
+"""Text files of paths: in whatever encoding and spelling programs write them, and where the named files are."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of a list or table, and what its owner should hear of how it was read."""
+    """The rows of a list or table, and notes for the user on how it was read."""
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class Places:
 
 
 def _spellings(written: str) -> Iterator[str]:
-    """A path as it stands, then as it may be meant: quoted, from Windows, from home, in another encoding or form."""
+    """Spellings to try of a path: as written, unquoted, with Windows' slashes, from home, in other encodings."""
     yield written
     plain = written
     if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'`":
@@ -126,7 +126,7 @@ def _spellings(written: str) -> Iterator[str]:
 
 
 def as_text(cell: str) -> str:
-    """A cell whose bytes were no UTF-8 as Windows' western encoding has them, which spreadsheets write."""
+    """Text whose bytes are not UTF-8, decoded as Windows-1252, in which spreadsheets write."""
     if cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell):
         return cell
     data = cell.encode("utf-8", "surrogateescape")
@@ -137,7 +137,7 @@ def as_text(cell: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Path.is_file that says no to what no file can be called, such as a name of 300 bytes."""
+    """As Path.is_file, but False for what no file can be called, such as a name of 300 bytes."""
     try:
         return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
     except ValueError:  # a null character

@@ -1,4 +1,4 @@
-"""Pictures without the remarks that travel with them, for when these are damaged or beyond a reader's limits.
+"""Pictures without their metadata (EXIF, XMP, comments), for when that is damaged or beyond a reader's limits.
 
 What decides the look stays: pixels, palette, transparency, gamma, orientation and colour profile.
 """
@@ -24,14 +24,14 @@ _WEBP_DROPPED = (b"EXIF", b"XMP ", b"ICCP")
 
 @dataclass
 class Bare:
-    """A picture's file without remarks, and what its reader should know of them."""
+    """A picture's file without metadata, and what its reader should know of that."""
 
     data: bytes
     info: dict[str, Any] = field(default_factory=dict)  # as Pillow calls it: icc_profile, exif
 
 
 def without_metadata(data: bytes) -> Bare | None:
-    """The file without remarks; None where there are none, or its format is not known to have any."""
+    """The file without metadata; None where there is none, or its format is not known to have any."""
     for magic, strip in _STRIPPERS.items():
         if data.startswith(magic):
             try:

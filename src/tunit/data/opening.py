@@ -51,7 +51,7 @@ _GREY_TIFFS = _grey_tiffs()
 
 @contextlib.contextmanager
 def quiet_pillow(max_pixels: int) -> Iterator[None]:
-    """Hold Pillow's own limit at ours and its warnings back; both are global, hence one thread at a time."""
+    """Set Pillow's pixel limit to ours and silence its warnings; both are global, hence one thread at a time."""
     with _pillow, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
@@ -62,7 +62,7 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """The picture, its header read. Under the lock, for Pillow's table is everybody's."""
+    """The picture, its header read. Under the lock, for Pillow's table is shared by all threads."""
     TiffImagePlugin.OPEN_INFO.update(_GREY_TIFFS)  # type: ignore[arg-type]
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)

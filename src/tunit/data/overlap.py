@@ -10,7 +10,7 @@ from tunit.data.workers import usable_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST_THREADS = 8  # a disk and Python's own lock keep no more of them busy
+MOST_THREADS = 8  # more of them would wait for the disk, or for Python's global interpreter lock
 
 
 def map_in_threads(

@@ -57,8 +57,8 @@ def pack_pictures(
 
     Raises DataError where no picture is left, or source or cache cannot be used.
     """
-    # Mid-way through the start of a spawned process only a script without a main guard comes here, to wait
-    # for its own parent. multiprocessing knows this state by the same attribute.
+    # True while a spawned process imports its main script. A script without a main guard comes here then, and would
+    # wait for its own parent. multiprocessing knows this state by the same attribute.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")

@@ -42,7 +42,7 @@ class PackedPictures:
     classes: list[str]  # in ascending order
     left_out: list[LeftOut]
     hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
-    reused: bool  # whether the cache was found as it is, not made
+    reused: bool  # whether the pack was there already
     notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
 
 

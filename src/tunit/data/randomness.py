@@ -18,7 +18,7 @@ class CounterStart(IntEnum):
     """
 
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
-    CANDIDATES = 2**41  # judge E's candidate domain heads
+    CANDIDATES = 2**41  # compare E's candidate domain heads
     TWO_VIEWS = 2**42  # measure how stable domains are, for a report
 
 

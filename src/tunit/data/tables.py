@@ -1,6 +1,6 @@
-"""Tables of pictures as people have them: what parts the cells, which column names pictures, is there a header.
+"""Tables of pictures in whatever form people have them: the delimiter, the header, the column that names pictures.
 
-Nothing of this is written in such a file, so it is judged by what can be known for certain: cells that are files.
+A CSV file does not say any of this, so the cells that are paths of existing files decide.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Two sets of features, real and made: every figure that their numbers of pictures allow."""
+"""Two sets of features, of real and of generated pictures: every figure that enough pictures are there for."""
 
 from dataclasses import dataclass, field
 
@@ -82,7 +82,7 @@ def _near(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: b
         found.notes.append(
             f"recall: {len(fake)} translated pictures have no {NEAREST} nearest neighbours each"
         )
-    elif "recall" not in found.figures:  # the same question with the sides changed
+    elif "recall" not in found.figures:  # density and coverage with real and generated exchanged
         inside = neighbourhoods(fake, real, recall=False).precision
         found.figures["recall"] = mean_figure(inside, seed)
 

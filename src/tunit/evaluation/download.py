@@ -13,7 +13,7 @@ CHUNK = 1 << 20
 
 
 class UnreachableError(ConfigError):
-    """Something to be fetched cannot be had; what does not need it can go on."""
+    """A file cannot be downloaded; what does not need it can go on."""
 
 
 def cache_folder() -> Path:

@@ -1,7 +1,7 @@
 """Every figure of one model on held-back pictures: what it found, and how good its translations are.
 
-A figure that cannot be had (a class of one picture, too few neighbours) leaves a sentence in `notes`; the rest is
-reported all the same.
+A figure that cannot be computed (a class of one picture, too few neighbours) leaves a sentence in `notes`; the rest
+is reported all the same.
 """
 
 import time
@@ -239,7 +239,7 @@ def _translate_group(
     found: Integers,
     pools: _Pools,
 ) -> Tensor | None:
-    """Features of the translations into one group, where these can be had; what else they show goes to the pools."""
+    """Features of the translations into one group, None without any; their other figures are added to `pools`."""
     parts: list[Tensor] = []
     with result.timed("translation"):
         batches = translated(model, held.images, pairing, styles, cycle=True)

@@ -146,8 +146,8 @@ def imagenet_normalised(x: Tensor) -> Tensor:
 class RandomVGG16(nn.Module):
     """VGG-16 with seeded random weights [2]: needs no download, and favours no kind of pictures.
 
-    Pictures are brought to 64 px, and the fully connected layers are a quarter as wide as VGG's own, so that a CPU
-    can follow; the features are those of the second of these, before its ReLU.
+    To be fast enough on a CPU, pictures are brought to 64 px, and the fully connected layers are a quarter as wide as
+    VGG's own; the features are those of the second of these, before its ReLU.
     """
 
     def __init__(self, seed: int = VGG_SEED) -> None:

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals.
+"""Bootstrap confidence intervals of figures.
 
 References:
     [1] Efron. Bootstrap methods: another look at the jackknife, 1979.

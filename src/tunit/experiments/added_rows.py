@@ -1,4 +1,4 @@
-"""Rows of one's own beside those of a table: a new configuration is one small preset file."""
+"""Rows that users add to a table of the paper (`--add`): each is a small preset file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def with_rows(table: Table, presets: Sequence[Path]) -> Table:
             raise ConfigError(f"{table.name} has a row {path.stem!r} already: give {path} another name")
         supervised = read_config(str(path)).data.labels != "none"
         differences = preset_differences(str(path))
-        # The driver says where labels are; which file holds them is not the preset's matter.
+        # Whatever the preset names as the source of labels, the driver gives the true classes.
         title = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in differences.items())
         rows.append(Experiment(path.stem, title or "as paper", str(path), CLASSES if supervised else NONE))
     return replace(table, rows=tuple(rows))

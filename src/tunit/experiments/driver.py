@@ -29,7 +29,8 @@ from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
 LARGEST_OUTCOME = 1 << 24  # bytes
-NEEDED = ("image size", "steps", "batch size")  # of an outcome's settings, and those that came later
+# Settings that every outcome has, and those that outcomes of earlier versions lack.
+NEEDED = ("image size", "steps", "batch size")
 COUNTED = ("domains", "candidate heads", "overclusters")
 
 
@@ -104,7 +105,7 @@ def _labelled(
     given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
     if row.few_labels and config.data.labelled_ratio:  # of the presets that take steps in turn
         given["labelled_ratio"] = labelled_share(labels, split)
-    if labelled_alone:  # a handful of pictures makes batches of that handful
+    if labelled_alone:  # a batch cannot be larger than the set
         given["batch_size"] = min(config.optimisers.batch_size, len(pictures))
     return write_table(folder / "labelled.csv", pictures, labels), config.with_overrides(given)
 

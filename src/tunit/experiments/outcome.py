@@ -1,4 +1,4 @@
-"""Tables of what was found, beside the paper's figures: Markdown, and a page that `page` draws."""
+"""The results of a table beside the paper's figures: as Markdown, and as an HTML page (table_page.py)."""
 
 from pathlib import Path
 

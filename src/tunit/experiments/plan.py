@@ -1,4 +1,4 @@
-"""How a table is run, and the config of each of its rows: a base preset, a row's differences, one's own settings."""
+"""How a table is run, and the config of each of its rows: a base preset, a row's differences, users' settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,23 +62,24 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
 def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     """The schedule and the batch size that a row of the paper has under a base of fewer steps, as overrides.
 
-    The paper's timeline is stretched on both sides of the point where G and D join: what is 65,000 steps of E alone
-    there is as many as the base has, what is 135,000 joint steps there likewise. So a joint row has the base's own
-    schedule, E alone as many steps as E has there, and a row whose G and D train throughout has 200 / 135 of the
-    base's joint steps. Batches keep their ratio to the paper's 32.
+    The paper's 65,000 steps of E alone become as many as the base has, and so do its 135,000 joint steps. So a joint
+    row has the base's own schedule, a row that trains E alone as many steps as the base's E alone, and a row whose G
+    and D train throughout 200 / 135 of the base's joint steps. Batches keep their ratio to the paper's 32.
 
     row: the config of a preset based on the paper; row and base: with phases in steps; share: of the base's steps.
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
-    alone = share * ours.guide_only_until / theirs.guide_only_until
+    before = (
+        share * ours.guide_only_until / theirs.guide_only_until
+    )  # how many of our steps one of theirs becomes
     joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
     late = share * (ours.average_from - ours.guide_only_until)
     late /= theirs.average_from - theirs.guide_only_until
-    until = own.guide_only_until * alone
+    until = own.guide_only_until * before
     batch = row.optimisers.batch_size * base.optimisers.batch_size / paper.optimisers.batch_size
     return {
-        "labelled_only_until": round(own.labelled_only_until * alone),
+        "labelled_only_until": round(own.labelled_only_until * before),
         "guide_only_until": round(until),
         "average_from": round(until + (own.average_from - own.guide_only_until) * late),
         "steps": max(1, round(until + (own.steps - own.guide_only_until) * joint)),
@@ -87,5 +88,5 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
 
 
 def smoke(plan: Plan) -> Plan:
-    """The same plan as a trial of the path alone: a few steps of tiny networks."""
+    """The same plan with a few steps of tiny networks, to see whether everything runs."""
     return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)

@@ -100,15 +100,17 @@ def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[st
 
 
 def claims_of(table: Table, outcomes: Outcomes) -> list[Claim]:
-    """Every claim of the table, on the means over the seeds, with the number of seeds that show it alone."""
+    """Every claim of the table, judged by the means over the seeds; of several seeds, also how many show it."""
     means = means_of(outcomes)
     seeds = sorted({outcome["seed"] for outcome in outcomes})
     claims = []
     for ordering in table.orderings:
         claim = judged(ordering, means)
         if claim.found is not None and len(seeds) > 1:
-            alone = [judged(ordering, means_of([o for o in outcomes if o["seed"] == seed])) for seed in seeds]
-            tried = [one for one in alone if one.found is not None]
+            by_seed = [
+                judged(ordering, means_of([o for o in outcomes if o["seed"] == seed])) for seed in seeds
+            ]
+            tried = [one for one in by_seed if one.found is not None]
             detail = f"{claim.detail}; in {sum(bool(one.found) for one in tried)} of {len(tried)} seeds"
             claim = Claim(claim.words, claim.found, detail)
         claims.append(claim)
@@ -128,6 +130,6 @@ def judged(ordering: Ordering, values: Values) -> Claim:
     detail = f"{figure} {number(figure, a)} ({low}), {number(figure, b)} ({high})"
     if ordering.factor != 1:
         detail += f", of which {ordering.factor:g} times is allowed"
-    # Where both are the same, nothing is shown unless that is the claim.
+    # Equal figures do not show that one row is below another.
     found = a <= ordering.factor * b if ordering.factor != 1 else a < b
     return Claim(ordering.words, found, detail)

@@ -36,11 +36,11 @@ def guide_rate_at(step: int, config: Config) -> float:
 
     [1] Loshchilov, Hutter. SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
     """
-    settings, alone = config.optimisers, config.schedule.guide_only_until
-    if step >= alone or not settings.guide_only_rate:
+    settings, until = config.optimisers, config.schedule.guide_only_until
+    if step >= until or not settings.guide_only_rate:
         return settings.guide_rate
     fallen = (
         settings.guide_rate
-        + (settings.guide_only_rate - settings.guide_rate) * (1 + math.cos(math.pi * step / alone)) / 2
+        + (settings.guide_only_rate - settings.guide_rate) * (1 + math.cos(math.pi * step / until)) / 2
     )
     return fallen * min(1.0, (step + 1) / (settings.guide_warm_up + 1))

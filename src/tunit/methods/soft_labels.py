@@ -59,7 +59,7 @@ class SoftLabels:
 
 
 def new_soft_labels(pictures: int, classes: int, device: torch.device) -> SoftLabels:
-    """Labels that have not begun."""
+    """Soft labels before `begin`: zeros."""
     return SoftLabels(*(torch.zeros(pictures, classes, device=device) for _ in range(2)))
 
 
@@ -67,7 +67,7 @@ def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
     """Rows of p (B, K) averaged over those with the same index (B,).
 
     A batch across the border of two epochs may hold a picture twice; its rows must be equal where they are written
-    back, or what is kept would be a matter of chance.
+    back, or the order of writing would decide which is kept.
     """
     same = (index[:, None] == index).to(p.dtype)
     with full_precision(p):

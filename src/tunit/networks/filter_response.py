@@ -70,7 +70,7 @@ def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -
 def filter_response_gradients(
     x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx; and what each picture gives to gamma, shift, and tau where it is the floor: (3, B, C)."""
+    """dx; and each picture's part of the gradients of gamma, shift and tau: (3, B, C)."""
     last = channels_last(x)
     dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)
     call(
@@ -96,7 +96,7 @@ def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Te
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients along ddx of dx: of x, of dy, and what each picture gives to gamma's (B, C)."""
+    """The gradients of sum(dx * ddx): of x, of dy, and each picture's part of gamma's (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
     of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
     call(

@@ -1,4 +1,4 @@
-"""Which gradients are asked for where a gradient is itself to be differentiated."""
+"""Gradients that are differentiated themselves, as in R1: which of them a custom operator has to compute."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

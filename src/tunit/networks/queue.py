@@ -8,6 +8,6 @@ from torch import Tensor
 def push(queue: Tensor, keys: Tensor) -> Tensor:
     """The queue (length, width) after `keys` (n, width) join at its end: first in, first out.
 
-    A copy of the whole queue (half a megabyte in the paper) a step is cheaper than a ring buffer is to read about.
+    The whole queue is copied at each step (half a megabyte in the paper): that costs little and needs no position.
     """
     return torch.cat([queue, keys.to(queue.dtype)])[-len(queue) :]

@@ -34,7 +34,7 @@ SHOWN_CASES = 6
 MOST_GROUPED = (
     1_000  # pictures that trivial answers group, too: random features take a hundredth of a second each
 )
-LARGEST_RESULT = 1 << 26  # bytes of what tunit evaluate left
+LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
 VIEWED = 512  # pictures in two views, for how steady domains are
 
 
@@ -178,7 +178,7 @@ def _title(path: Path) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl; a torn last line is passed over."""
+    """The rows of metrics.jsonl; a last line that a crash cut off is left out."""
     try:
         rows = [{k: float(v) for k, v in row.items() if is_number(v)} for row in read_json_lines(path)]
     except UnreadableError:
@@ -250,7 +250,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
 
 
 def _evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
-    """What `tunit evaluate` left, if it did."""
+    """What `tunit evaluate` wrote; None where it was not called."""
     try:
         found = Record(read_json(figures or run.path / "evaluation" / "evaluation.json", LARGEST_RESULT))
         _check_evaluation(found)

@@ -1,4 +1,4 @@
-"""What the model says of a run's own pictures: the ground that a report stands on."""
+"""A run's own pictures with their domains and style codes by its model: what a report is made from."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,8 @@ from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_s
 from tunit.evaluation.protocol import guidance_of
 from tunit.methods.model_file import Model
 
-# Looked at; of a larger set, evenly spread ones. Beyond 64 px fewer, so that a report takes a minute or so on a CPU.
+# Pictures that a report looks at; of a larger set, evenly spread ones. Beyond 64 px they are fewer, so that a report
+# takes about a minute on a CPU.
 MOST_PICTURES, FEWEST_PICTURES, MOST_PIXELS = 5_000, 500, 5_000 * 64**2
 MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
 

@@ -33,9 +33,10 @@ from tunit.training.trainer import train
 # Rank 0 may evaluate for hours while the workers wait in a collective operation; `exit_when_worker_fails` watches
 # them.
 COLLECTIVE_TIMEOUT = timedelta(days=7)
-# After a worker has failed, rank 0 has so long to get an error from its collective operation by itself.
+# Seconds that rank 0 has, once a worker has failed, to get an error from its own collective operation.
 GRACE_SECONDS = 20
-# A worker waits so long before it prints an error: one that all processes meet, rank 0 prints, and kills the workers.
+# Seconds that a worker waits before it prints an error: one that all processes meet is printed by rank 0, which then
+# kills the workers.
 REPORT_DELAY = 3
 
 

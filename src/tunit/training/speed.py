@@ -23,7 +23,7 @@ LARGE_SIDE = 4096
 
 
 def of_winograd(output: tuple[int, ...], channels: int, side: int) -> int:
-    """Those of the products of matrices in a convolution with `output` (B, O, H, W), or in one of its gradients."""
+    """The operations of the matrix products in a convolution to `output` (B, O, H, W), or in one of its gradients."""
     batch, kernels, height, width = output
     of_a_tile = 36 * channels * kernels if side == 3 else 25 * 4 * channels * kernels
     return 2 * (batch * height * width // 16) * of_a_tile
@@ -50,9 +50,10 @@ def _(x: Any, dy: Any, side: int, *_: Any, **__: Any) -> int:
 
 
 class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """`total` after the block: a product and a sum count as two. Of what is in C the products of matrices count.
+    """Counts in `total` the floating-point operations inside the block: a multiplication and an addition are two.
 
-    PyTorch's own counter follows modules too, which a gradient of a gradient confuses.
+    Of operators in C only matrix products count. PyTorch's own FlopCounterMode also tracks modules, which fails for a
+    gradient of a gradient.
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class StepFlops:
 
     @contextmanager
     def counting(self, phase: Phase, size: int) -> Iterator[None]:
-        """Around a step of `size` pictures, which gives the same to the last bit."""
+        """Count the operations of a step of `size` pictures, once for each kind; the step's result stays the same."""
         if not self._countable or not phase.joint or (phase.penalise, size) in self._found:
             yield
             return
@@ -89,7 +90,7 @@ class StepFlops:
         self._found[phase.penalise, size] = count.total
 
     def of(self, phase: Phase, size: int) -> int | None:
-        """Of one such step by this process; None where it is not known, or E trains alone."""
+        """The operations of one such step in this process; None where that is not known, or E trains alone."""
         return self._found.get((phase.penalise, size)) if phase.joint else None
 
 

@@ -57,8 +57,8 @@ def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[t
     """
     if isinstance(pictures, str | Path):
         found = list(_open_path(Path(pictures), report))
-        alone = len(found) == 1 and found[0].content == DiskFile(Path(pictures))
-        return ((picture.name, picture) for picture in found), alone
+        is_single = len(found) == 1 and found[0].content == DiskFile(Path(pictures))
+        return ((picture.name, picture) for picture in found), is_single
     if isinstance(pictures, PictureSource | Image.Image) or getattr(pictures, "ndim", 0) == 3:
         return _each([cast(Picture, pictures)], report), True
     if not isinstance(pictures, Iterable) or getattr(pictures, "ndim", 4) != 4:
@@ -83,7 +83,7 @@ def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
 
 
 def leave_out(item: LeftOut, report: Report | None) -> None:
-    """Tell `report` of what cannot be used. Raises DataError where nobody listens; repetitions are no error."""
+    """Tell `report` of what cannot be used; without a `report` raise DataError, but for repetitions of a picture."""
     if report is not None:
         report(item)
     elif item.reason != DUPLICATE:

@@ -122,8 +122,8 @@ class Translator:
         self, pictures: Pictures, *, report: Report | None = None
     ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
         """Batch by batch: the pictures, what the networks see (B, 3, S, S), and the guidance; on the CPU."""
-        opened, alone = open_pictures(pictures, report)
-        return self._engine.guided(self._batches(opened, self.model.fit, None if alone else report))
+        opened, is_single = open_pictures(pictures, report)
+        return self._engine.guided(self._batches(opened, self.model.fit, None if is_single else report))
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture, or the mean of those of several."""
@@ -179,12 +179,12 @@ class Translator:
         elif domain is not None:
             style = self.domain_style(domain)
         assert style is not None
-        opened, alone = open_pictures(source, report)
+        opened, is_single = open_pictures(source, report)
         pictures = (picture for _, picture in opened)
-        heard = None if alone else report
-        drawn = self.redraw(pictures, style[None], strength=strength, fit=fit, resize=resize, report=heard)
+        report = None if is_single else report
+        drawn = self.redraw(pictures, style[None], strength=strength, fit=fit, resize=resize, report=report)
         results = [images[0] for _, images in drawn]
-        return results[0] if alone else results
+        return results[0] if is_single else results
 
     def redraw(
         self,
