@@ -46,9 +46,8 @@ MINUTES = 8.0
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
-SHORTEST_LOOK_BACK = (
-    100  # steps; with averages of 25 steps the contrastive loss and with it E's domains collapse
-)
+# Steps; with averages of 25 steps the contrastive loss and with it E's domains collapse.
+SHORTEST_LOOK_BACK = 100
 LONGEST_LOOK_BACK = 200  # steps of the averages; the guide's keys must not lag behind for longer
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3

@@ -19,9 +19,8 @@ from tunit.errors import RunError
 
 # `replacing` names its files .PROCESS.THREAD.partial; versions before wrote NAME.partial, and safetensors .tmpXXXXXX.
 _LEFTOVER = re.compile(r"(?:\.(?P<process>\d+)\.\d+|.+)\.partial|\.tmp\w{6}")
-RESULTS = (
-    ".tunit-results"  # an empty file that marks a folder of results, so that they are not taken for pictures
-)
+# An empty file that marks a folder of results, so that they are not taken for pictures.
+RESULTS = ".tunit-results"
 _LONGEST_OWNER = 1000  # bytes of a lock's file that are read
 
 

@@ -15,9 +15,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 UNKNOWN = 2**32  # bytes of free memory assumed where the system does not report it
-PICTURES_SHARE = (
-    0.25  # share of the free memory that pictures may use; networks and activations need the rest
-)
+# Share of the free memory that pictures may use; networks and activations need the rest.
+PICTURES_SHARE = 0.25
 
 
 def choose_device(name: str) -> torch.device:

@@ -25,16 +25,13 @@ Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px that pictures are brought to before their pixels are compared
 HSV_BINS = (12, 4, 4)
-MOST_COLOURS = (
-    128  # pixels of a picture's side that go into its histogram: of larger ones, every second or third
-)
-LEAST_CONTRAST = (
-    0.02  # standard deviation, of a range of 1, that is added to a picture's before it is divided by
-)
+# Pixels of a picture's side that go into its histogram: of larger ones, every second or third.
+MOST_COLOURS = 128
+# Standard deviation, of a range of 1, that is added to a picture's before it is divided by.
+LEAST_CONTRAST = 0.02
 CELL, ORIENTATIONS = 4, 9  # of outlines: a cell's side in px, and into how many bins half a circle is cut
-LEAST_EDGES = (
-    0.05  # is added to the length of a block's histograms, so that noise on an even grey is no outline
-)
+# Is added to the length of a block's histograms, so that noise on an even grey is no outline.
+LEAST_EDGES = 0.05
 RADII = (1, 2)  # px from a pixel to those that it is compared with, for textures
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # in order round the pixel
 T = TypeVar("T", bound=np.generic)

@@ -40,9 +40,8 @@ _UPRIGHT = {
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Bytes of memory that a decoder takes for each pixel, where that is far more than the picture itself.
 _MEMORY = {"WEBP": 17}
-_LARGE = (
-    1 << 24
-)  # pixels; larger pictures are made smaller part by part, before anything else is done to them
+# Pixels; larger pictures are made smaller part by part, before anything else is done to them.
+_LARGE = 1 << 24
 
 
 class PictureError(TunitError):

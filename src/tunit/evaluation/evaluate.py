@@ -58,9 +58,7 @@ class Evaluation:
     domain_sizes: list[int] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)  # domains x classes
     class_names: list[str] = field(default_factory=list)
-    trivial: TrivialComparison = field(
-        default_factory=TrivialComparison
-    )  # answers that take no training, on the same pictures
+    trivial: TrivialComparison = field(default_factory=TrivialComparison)
     features: str = ""  # the feature network, with its preprocessing
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # cost of each part

@@ -70,9 +70,8 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
-    before = (
-        share * ours.guide_only_until / theirs.guide_only_until
-    )  # how many of our steps one of theirs becomes
+    # How many of our steps one of theirs becomes.
+    before = share * ours.guide_only_until / theirs.guide_only_until
     joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
     late = share * (ours.average_from - ours.guide_only_until)
     late /= theirs.average_from - theirs.guide_only_until

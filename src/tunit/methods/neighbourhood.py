@@ -19,9 +19,8 @@ from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.state import TrainingState
 
 ENCODED = 256  # pictures that E looks at at a time
-MOST_GROUPS = (
-    10  # into which measures are asked to part the pictures: more ask for series of photographs, not kinds
-)
+# Into which measures are asked to part the pictures: more ask for series of photographs, not kinds.
+MOST_GROUPS = 10
 
 
 @dataclass

@@ -69,9 +69,9 @@ def tunit_step(
             with record_function("D"), descent(optimisers.discriminator):
                 for part in drawn.parts:
                     real, fake = (part.x, part.y), (part.x_fake.detach(), part.y_ref)
-                    loss, more = discriminator_loss(
+                    loss, more = discriminator_loss(  # equation 3, R1
                         networks.discriminator, *real, *fake, phase, weights
-                    )  # equation 3, R1
+                    )
                     backward(part.share * loss)
                     means.add(more, part.share)
             # 4. G, and E a second time, learn from the updated D.
@@ -79,9 +79,9 @@ def tunit_step(
             with record_function("G"), frozen(networks.discriminator), descent(*learners):
                 keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
                 styles = styles_of(networks.guide, drawn.detached_translations())
-                contrast = losses.style_contrastive(
+                contrast = losses.style_contrastive(  # equation 4
                     styles, keys_ref, state.queue, temperature_of(config)
-                )  # equation 4
+                )
                 backward(weights.generator_style_weight * contrast)
                 for part in drawn.differentiable_parts():
                     adversarial, more = adversarial_loss(networks.discriminator, part)  # equation 3

@@ -20,10 +20,8 @@ from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, in
 WIDTH = 64  # of all three networks, whatever the image size
 CODE_WIDTH = 64
 DOWN_SAMPLINGS = 3  # of the content encoder
-DOUBLINGS, KEEPINGS = (
-    2,
-    2,
-)  # of the class encoder's stride-2 convolutions: those that double the width, the rest
+# Of the class encoder's stride-2 convolutions: those that double the width, and the rest.
+DOUBLINGS, KEEPINGS = 2, 2
 PAIRS = 5  # of D's residual blocks, with a pooling between two pairs
 PATCHES = 8  # side of D's map of patches at 128 px and below
 

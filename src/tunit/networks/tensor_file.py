@@ -38,9 +38,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     header = {"about": text, "crc32": str(_checksum(plain, text))}
     with writable(path), replacing(path) as partial:
         partial.touch()
-        mode = (
-            partial.stat().st_mode
-        )  # as the user wants new files; safetensors' own are closed to all others
+        # As the user wants new files; safetensors' own are closed to all others.
+        mode = partial.stat().st_mode
         try:
             save_file(plain, partial, metadata=header)
         except SafetensorError as error:

@@ -8,11 +8,8 @@ from tunit.printing import escape
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
-ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = (
-    20,
-    52,
-    6.2,
-)  # of bars: a row, room for its value, a letter of its name
+# Of bars: a row, the room for its value, and a letter of its name.
+ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
 POINTS = 400  # of a line, at most
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
 

@@ -39,9 +39,8 @@ def find_checkpoint(path: Path) -> Path:
     named = [line for line in lines if line]
     if not named:
         raise RunError(f"{path / NEWEST} names no file: give a model_*.ckpt file by name")
-    newest = (
-        path / re.split(r"[/\\]", named[-1])[-1]
-    )  # the path, if it has one, is of the machine that trained
+    # The path, if it has one, is of the machine that trained.
+    newest = path / re.split(r"[/\\]", named[-1])[-1]
     if not newest.is_file():
         raise RunError(
             f"{newest}, which {NEWEST} names last, does not exist: give a model_*.ckpt file by name"

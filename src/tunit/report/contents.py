@@ -31,9 +31,8 @@ TYPICAL = 10  # pictures of a domain
 SOURCES = 8  # that every domain's average style redraws, and of the matrix
 CASES = 96  # random pairs, of which the best and the worst are shown
 SHOWN_CASES = 6
-MOST_GROUPED = (
-    1_000  # pictures that trivial answers group, too: random features take a hundredth of a second each
-)
+# Pictures that trivial answers group, too: random features take a hundredth of a second each.
+MOST_GROUPED = 1_000
 LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
 VIEWED = 512  # pictures in two views, for how steady domains are
 

@@ -74,9 +74,8 @@ def start_run(
     check_apart(out)
     check_free(run, overwrite=overwrite)
     with owning(run):
-        check_free(
-            run, overwrite=overwrite, owned=True
-        )  # again, under the lock: another process may have written there since
+        # Again, under the lock: another process may have written there since.
+        check_free(run, overwrite=overwrite, owned=True)
         with preparing(run) as new, StopSignals(at_once=True):
             config = _resolved(config, source, fit_batch)
             pictures = _pack(source, new.data, config, strict, progress)

@@ -101,9 +101,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> floa
     size: their side; 0 for one that keeps the device busy.
     """
     size = size or SIDE.get(device.type, LARGE_SIDE)
-    values = torch.linspace(
-        -1, 1, size * size, device=device, dtype=torch.float32
-    )  # leaves random streams alone
+    # No random numbers, so that the training's own do not change.
+    values = torch.linspace(-1, 1, size * size, device=device, dtype=torch.float32)
     a = values.view(size, size).to(dtype)
     best, started, products = float("inf"), time.perf_counter(), 0
     while products < 3 or time.perf_counter() - started < RATE_SECONDS:

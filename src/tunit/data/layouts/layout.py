@@ -22,9 +22,8 @@ class Part:
     layout: str  # a name in LAYOUTS
     split: str = "train"  # "train" or "validation"
     classes: tuple[str, ...] = ()  # where the layout leaves them open
-    held_out: int = (
-        0  # pictures at the end of a class or of the set that are validation; 0 in sets with lists
-    )
+    # Pictures at the end of a class or of the set that are validation; 0 in sets with lists.
+    held_out: int = 0
 
     @property
     def validation(self) -> bool:
