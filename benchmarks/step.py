@@ -280,7 +280,7 @@ def seconds_of_one(rank: int, number: int, folder: str, base: dict[str, Any], re
 def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
     """Seconds of a joint step of 32 px, 32 pictures, by 1, 2, ... processes: GPUs, or cores with a thread each.
 
-    On a processor one process with all threads is beside them.
+    On a CPU one process with all threads is beside them.
     """
     most = torch.cuda.device_count() if device.type == "cuda" else usable_cores()
     found: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
   python benchmarks/tables.py --base tables-32 --classes 6 --threads 1
 
-Pictures are random; evaluation and k-means are not included. Times are of the processor, summed over its cores, so
+Pictures are random; evaluation and k-means are not included. Times are CPU times, summed over its cores, so
 that other work on the machine counts little.
 """
 
@@ -31,7 +31,7 @@ PICTURES = 256
 
 
 def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> float:
-    """Mean processor time of a step that stands at `at` in the schedule, whole periods of R1 at a time."""
+    """Mean CPU time of a step that stands at `at` in the schedule, whole periods of R1 at a time."""
     torch.set_num_threads(config.run.threads)
     rng = np.random.default_rng(0)
     size = config.data.image_size

@@ -12,6 +12,8 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """The `type` of an argument that is a whole number from `low` to `high`."""
 
     def read(text: str) -> int:
+        """The number, within its range."""
+
         try:
             value = int(text)
         except ValueError:  # of thousands of digits, too

@@ -142,6 +142,8 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
     from tunit.data.packed import dark_set
 
     def announce(pictures: "PackedPictures") -> None:
+        """End the bar, and print what was packed."""
+
         bar.stop()
         if quiet:
             return

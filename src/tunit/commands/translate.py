@@ -232,6 +232,8 @@ def _translate(
     from tunit.translation.outputs import holds_transparency, write_picture
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
+        """Write the results of one source. Returns the reason where they cannot be written."""
+
         found = cast(PictureSource, result[0])  # as all sources here are
         try:
             for folder, image in zip(folders, result[1], strict=True):

@@ -68,6 +68,8 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> S
     c, s = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         du, dv = u - x, v - y
         a, b = (c * du + s * dv) / rx, (c * dv - s * du) / ry
         k = np.sqrt(a * a + b * b)
@@ -82,6 +84,8 @@ def squircle(x: float, y: float, rx: float, ry: float) -> Shape:
     """A superellipse |u/rx|^2.5 + |v/ry|^2.5 = 1, fuller than the ellipse; the distance is first order."""
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         a, b = np.abs(u - x) / rx, np.abs(v - y) / ry
         a1, b1 = a * np.sqrt(a), b * np.sqrt(b)  # a^1.5: a root is far quicker than a power
         slope = 2.5 * np.sqrt((a1 / rx) ** 2 + (b1 / ry) ** 2)
@@ -98,6 +102,8 @@ def limb(start: Point, end: Point, r0: float, r1: float) -> Shape:
     length2 = max(dx * dx + dy * dy, 1e-9)
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         pu, pv = u - ax, v - ay
         t = _clip(np.asarray((pu * dx + pv * dy) / length2, np.float32), 0, 1)
         found: Array = np.sqrt((pu - t * dx) ** 2 + (pv - t * dy) ** 2) - (r0 + (r1 - r0) * t)
@@ -113,6 +119,8 @@ def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
     sides = ((ax, ay, bx - ax, by - ay), (bx, by, cx - bx, cy - by), (cx, cy, ax - cx, ay - cy))
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         far = np.full(u.shape, np.inf, np.float32)
         inside = np.full(u.shape, np.inf, np.float32)
         for qx, qy, ex, ey in sides:
@@ -130,6 +138,8 @@ def crescent(x: float, y: float, half: float, bend: float, gap: float, thickness
     """A line or lens of half width `half`: its corners rise by `bend`, its lower lip hangs down by `gap`."""
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         t = _clip((u - x) / half, -1, 1)
         upper = y + bend * (0.5 - t * t)
         lower = upper + gap * (1 - t * t)
@@ -151,6 +161,8 @@ def union(*shapes: Shape, blend: float = 0.0) -> Shape:
     """All of the shapes as one, their joints smoothed over the length `blend` (polynomial minimum)."""
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge, below 0 inside."""
+
         d = shapes[0].distance(u, v)
         for shape in shapes[1:]:
             e = shape.distance(u, v)

@@ -189,7 +189,9 @@ def _fill(
     if workers is None:
         workers = min(usable_cores(), max(1, count // _WORTH_A_PROCESS))
 
-    def pack_one(slot: int) -> _Outcome:  # on a thread, which waits for its worker process
+    def pack_one(slot: int) -> _Outcome:
+        """Decode, fit and write one picture, on a thread that waits for its worker process."""
+
         picture = pictures[slot]
         try:
             square = fitted(picture, how).pixels

@@ -206,6 +206,8 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """`module`, whose failures on pictures are a sentence."""
 
     def extract(x: Tensor) -> Tensor:
+        """Features (B, width) of x; raises ConfigError."""
+
         try:
             features = module(x)
         except Exception as error:  # it is a program of its own, and can fail in any way
@@ -225,6 +227,8 @@ def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     network = load_moco(path).to(device)
 
     def extract(x: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [0, 1] to (B, 2048)."""
+
         side = (MOCO_SIDE, MOCO_SIDE)
         x = F.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
         features: Tensor = network(imagenet_normalised(x))
@@ -249,6 +253,8 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
         ) from None
 
     def extract(x: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [0, 1] to (B, 384)."""
+
         side = (DINOV2_SIDE, DINOV2_SIDE)
         x = F.interpolate(x, side, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
         features: Tensor = model(pixel_values=imagenet_normalised(x)).pooler_output

@@ -192,6 +192,8 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
     image_size = CONTENT_SIZE * 2**halvings
 
     def width(network: str, tensor: str, axis: int = 0) -> int:
+        """The size of a tensor along `axis`. Raises RunError where it is missing or of another kind."""
+
         value = found[network].get(tensor)
         if value is None:
             raise misfit(name, [f"{NETWORKS[network]} {tensor} is missing"])

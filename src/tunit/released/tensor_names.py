@@ -38,6 +38,8 @@ def published_order(network: nn.Module) -> list[str]:
     blocks = list(dict.fromkeys(_block_of(theirs) for theirs in names.values()))
 
     def place(ours: str) -> tuple[int, int, int]:
+        """Where the release has a tensor: its block, its part of the block, its place in that."""
+
         block = _block_of(names[ours])
         part, _, leaf = names[ours].removeprefix(block).lstrip(".").partition(".")
         return (

@@ -86,6 +86,8 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
         return lambda size: first + each * (size / processes - _TRIED[0]) <= room
 
     def fits(size: int) -> bool:
+        """Whether this rank's part of a batch of `size` fits its GPU."""
+
         try:
             try_step(config, device, -(-size // processes))
         except torch.OutOfMemoryError:

@@ -112,6 +112,8 @@ def squares(
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
 
     def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
+        """The square of one picture, or why it has none."""
+
         name, picture = item
         try:
             return picture, to_square(picture, how)

@@ -257,6 +257,8 @@ class Translator:
         fit: str,
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
         def finished(item: Drawn) -> tuple[Picture, list[Image.Image]]:
+            """The results as pictures, in the proportions and with the transparency of their source."""
+
             picture, square, drawn = item
             results = [from_square(pixels, square, resize) for pixels in drawn]
             if square.opacity is not None:
