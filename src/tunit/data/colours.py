@@ -98,7 +98,7 @@ def _may_have_levels(image: Image.Image) -> bool:
 
 
 def _curve(image: Image.Image) -> tuple[int, ...] | None:
-    """The levels of a PNG that names its gamma, shown with the usual one; None where that is what it has."""
+    """The table of 256 levels that brings a PNG's own gamma to sRGB's; None where it has that already."""
     gamma = image.info.get("gamma")
     if image.format != "PNG" or "srgb" in image.info or not isinstance(gamma, float):
         return None
@@ -110,7 +110,7 @@ def _curve(image: Image.Image) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """The way of a profile's colours to sRGB; None where it is broken, of another mode, or sRGB itself."""
+    """The transform from a profile's colours to sRGB; None where it is broken, of another mode, or sRGB itself."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if opened.profile.xcolor_space.strip() != _SPACES[mode]:

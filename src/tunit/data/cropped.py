@@ -27,7 +27,7 @@ class Cropped:
         return self.content.position
 
     def read(self) -> bytes:
-        """A PPM file of the part: lossless, and next to no work to write and to read. Raises PictureError."""
+        """A PPM file of the part: lossless, and quick to write and to read. Raises PictureError."""
         data = self.content.read()
         with bounded(seconds_for(self.max_pixels), memory_for(self.max_pixels)):
             image = decode_picture(data, upright=False, max_pixels=self.max_pixels)

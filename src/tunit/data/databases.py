@@ -79,7 +79,7 @@ def close_databases() -> None:
 
 
 def _name_of(key: bytes) -> str:
-    """A name that is safe as a path, and no two keys' the same: LSUN's own keys are such names already."""
+    """A name for a key: safe as a path, and different for different keys. LSUN's own keys are such names already."""
     return key.decode("ascii") if _PLAIN_KEY.fullmatch(key) else f"~{key.hex()}"
 
 

@@ -1,4 +1,4 @@
-"""Which files are pictures by their name, and which names stay inside the place that holds them."""
+"""Which files are pictures by their name, and which names would lead out of the folder that holds them."""
 
 import re
 from pathlib import PurePosixPath

@@ -71,7 +71,7 @@ def autocontrast(image: Tensor) -> Tensor:
 
 
 def equalise(image: Tensor) -> Tensor:
-    """Each channel with its histogram made level, as far as whole values allow."""
+    """Each channel with its histogram equalised, as far as whole values allow."""
     n, channels = image.shape[:2]
     flat = image.reshape(n, channels, -1).long()
     counts = torch.zeros(n, channels, VALUES, device=image.device, dtype=torch.int64)
@@ -91,29 +91,29 @@ def solarise(image: Tensor, size: Tensor) -> Tensor:
 
 
 def posterise(image: Tensor, size: Tensor) -> Tensor:
-    """The lowest bits put out: none at size 0, four at 1."""
+    """The lowest bits set to 0: none at size 0, four at 1."""
     lost = 2.0 ** (_wide(size) * BITS_LOST).round()
     return (image / lost).floor() * lost
 
 
 def colour(image: Tensor, factor: Tensor) -> Tensor:
-    """From grey (factor 0) through the picture (1) beyond."""
+    """The picture blended with its grey version (factor 0); 1 is the picture, more exaggerates its colours."""
     return _blended(_grey(image), image, factor)
 
 
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
-    """From the picture's mean grey (factor 0) through the picture (1) beyond."""
+    """The picture blended with its mean grey (factor 0); 1 is the picture, more exaggerates its contrast."""
     mean = (_grey(image).double().mean((1, 2, 3), keepdim=True) + 0.5).floor().to(image.dtype)
     return _blended(mean, image, factor)
 
 
 def brightness(image: Tensor, factor: Tensor) -> Tensor:
-    """From black (factor 0) through the picture (1) beyond."""
+    """The picture blended with black (factor 0); 1 is the picture, more makes it brighter."""
     return _blended(torch.zeros_like(image), image, factor)
 
 
 def sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """From a blurred picture (factor 0) through the picture (1) beyond; the outermost pixels stay."""
+    """The picture blended with a blurred one (factor 0); 1 is the picture, more sharpens. The border stays."""
     kernel = torch.tensor(SMOOTH, device=image.device, dtype=image.dtype).view(1, 1, 3, 3)
     height, width = image.shape[2:]
     # Whole numbers, so that the sums are exact at any precision of convolutions.

@@ -48,7 +48,7 @@ def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) ->
 
 
 def _class_folders(found: Found) -> dict[str, list[PictureSource]]:
-    """The pictures of each class folder, named class/file: the folders beside each other that are most."""
+    """The pictures of each class folder, named class/file: the sub-folders of the folder that has most."""
     folders: dict[PurePosixPath, list[PictureSource]] = {}
     for picture in found.pictures:
         folders.setdefault(PurePosixPath(picture.name).parent, []).append(picture)

@@ -66,7 +66,7 @@ def _find(name: str, inner: str) -> int:
 
 
 def below(found: Found, prefix: str, inner: str = "") -> Found:
-    """What lies in `prefix` + `inner`, named relative to `prefix`; trouble with an archive itself stays."""
+    """What lies in `prefix` + `inner`, named relative to `prefix`; what is wrong with the archive itself is kept."""
     pictures = [
         replace(picture, name=picture.name.removeprefix(prefix))
         for picture in found.pictures
@@ -111,7 +111,7 @@ def read_text(source: Path, name: str) -> str:
 
 
 def stamped(found: Found, source: Path, text: str) -> Found:
-    """`found` with a fingerprint that changes with a text, too; that of an archive covers its texts already."""
+    """`found` with a fingerprint that also changes with the text of a list; an archive's covers its lists already."""
     if quick_fingerprint(source):
         return found
     digest = hashlib.blake2b(digest_size=16)
