@@ -14,7 +14,7 @@ import torch
 
 from machine import write
 from tunit.config import read_config
-from tunit.data.creatures import write_creatures
+from tunit.data.creatures.picture_set import write_creatures
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import pack_settings
 from tunit.methods.model_file import save_model

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tunit.config import Config, read_config
 from tunit.data.batches import batch_permutation, make_batch
-from tunit.data.creatures import SPECIES, draw, exact_translation, read_creatures, write_creatures
+from tunit.data.creatures.picture_set import SPECIES, draw, exact_translation, read_creatures, write_creatures
 from tunit.data.galleries import captioned, gallery, matrix, stack
 from tunit.data.packed import open_packed
 from tunit.errors import ConfigError, RunError

@@ -6,7 +6,7 @@ import pytest
 
 from tiny_model import write
 from tunit.cli import main
-from tunit.data.creatures import write_creatures
+from tunit.data.creatures.picture_set import write_creatures
 from tunit.evaluation import feature_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")

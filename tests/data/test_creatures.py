@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
-from tunit.data.creature_factors import RANGES
-from tunit.data.creatures import (
+from tunit.data.creatures.factors import RANGES
+from tunit.data.creatures.picture_set import (
     SPECIES,
     Content,
     Creature,

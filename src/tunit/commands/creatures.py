@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit creatures`."""
-    from tunit.data.creatures import write_creatures
+    from tunit.data.creatures.picture_set import write_creatures
 
     table = write_creatures(args.out, args.number, args.size, args.seed)
     show(f"{args.number} creatures at {args.size} x {args.size}: {args.out / 'pictures'}, factors in {table}")

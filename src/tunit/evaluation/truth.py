@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.data.creatures import (
+from tunit.data.creatures.picture_set import (
     Creature,
     draw_all,
     exact_translation,

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunit.data.creature_drawing import paint
-from tunit.data.creature_factors import (
+from tunit.data.creatures.drawing import paint
+from tunit.data.creatures.factors import (
     RANGES,
     SPECIES,
     Content,
@@ -28,7 +28,7 @@ from tunit.data.creature_factors import (
     exact_translation,
     sample_creatures,
 )
-from tunit.data.creature_species import LOOKS
+from tunit.data.creatures.species import LOOKS
 from tunit.data.workers import usable_cores
 from tunit.destination import check_folder, holds_results, staged
 from tunit.errors import DataError

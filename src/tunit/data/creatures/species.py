@@ -4,8 +4,8 @@ Base colours lie at least 50 degrees of hue apart, or far apart in chroma and li
 no individual's shade is nearer to another species than to its own.
 """
 
-from tunit.data import creature_parts as parts
-from tunit.data.creature_drawing import Look
+from tunit.data.creatures import body_parts as parts
+from tunit.data.creatures.drawing import Look
 
 # fmt: off
 LOOKS: tuple[Look, ...] = (

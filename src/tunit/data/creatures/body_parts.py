@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tunit.data.creature_drawing import BODY, INK, WHITE, Pen, mixed
-from tunit.data.creature_shapes import Array, Colour, Frame, Shape, Stencil, ellipse, limb, triangle, union
+from tunit.data.creatures.drawing import BODY, INK, WHITE, Pen, mixed
+from tunit.data.creatures.shapes import Array, Colour, Frame, Shape, Stencil, ellipse, limb, triangle, union
 
 SIDES = (-1.0, 1.0)
 CREAM = (0.98, 0.93, 0.82)

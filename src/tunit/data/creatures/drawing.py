@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.creature_factors import Content, Creature, Style
-from tunit.data.creature_shapes import (
+from tunit.data.creatures.factors import Content, Creature, Style
+from tunit.data.creatures.shapes import (
     Canvas,
     Colour,
     Frame,

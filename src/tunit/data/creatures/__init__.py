@@ -1,0 +1,1 @@
+"""`creatures`: drawn pictures of six species, whose translations are known exactly."""
