@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
-from tunit.data.augment import to_float
 from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
 from tunit.methods import losses
@@ -26,6 +25,7 @@ from tunit.methods.funit import (
     rmsprop_for_all,
     update_averages,
 )
+from tunit.methods.inference import in_batches
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
@@ -166,8 +166,7 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
     if state.step == config.schedule.labelled_only_until:
         labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
         size, device = config.optimisers.batch_size, labels.logits.device
-        parts = (torch.from_numpy(images[i : i + size].copy()) for i in range(0, len(images), size))
-        labels.begin(guide(to_float(part.to(device))).logits.softmax(1) for part in parts)
+        labels.begin(guide(x).logits.softmax(1) for x in in_batches(images, device, size))
 
 
 SEMIT = Method(
