@@ -97,7 +97,7 @@ def test_staged_results_come_all_or_none_and_the_rest_stays(tmp_path):
 
 
 def test_what_a_killed_job_left_is_removed_and_others_work_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(destination, "lives", lambda process: process == "17")
+    monkeypatch.setattr(destination, "is_running", lambda process: process == "17")
     host = destination.socket.gethostname()
     dead, alive, elsewhere = (f".unfinished.{name}" for name in (f"{host}.16", f"{host}.17", "other.16"))
     for name in (dead, alive, elsewhere):

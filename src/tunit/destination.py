@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunit.errors import RunError
-from tunit.files import lives, reason_of, writable
+from tunit.files import is_running, reason_of, writable
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {
@@ -163,7 +163,7 @@ def clear_unfinished(folder: Path) -> None:
     """Remove what `staged` of killed jobs of this machine has left in `folder`."""
     for path in list(folder.iterdir()):
         found = _UNFINISHED.fullmatch(path.name)
-        if found and found["host"] == socket.gethostname() and not lives(found["process"]):
+        if found and found["host"] == socket.gethostname() and not is_running(found["process"]):
             shutil.rmtree(path, ignore_errors=True)
 
 

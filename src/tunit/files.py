@@ -101,11 +101,11 @@ def clear_leftovers(folder: Path) -> None:
         return
     for path in list(folder.iterdir()):
         found = _LEFTOVER.fullmatch(path.name)
-        if found and path.is_file() and not lives(found["process"]):
+        if found and path.is_file() and not is_running(found["process"]):
             path.unlink(missing_ok=True)
 
 
-def lives(process: str | None) -> bool:
+def is_running(process: str | None) -> bool:
     """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
         return False  # our own ID was a dead process's before, as happens in containers

@@ -105,7 +105,7 @@ def read_pickle(path: Path) -> Any:
         except PickleError:
             raise
         except pickle.UnpicklingError as error:
-            raise RefusedPickle(_what_it_wanted(str(error))) from None
+            raise RefusedPickle(_reason_of_refusal(str(error))) from None
         except Exception as error:  # a damaged pickle can fail in any way
             raise PickleError(str(error).strip().partition("\n")[0][:120] or type(error).__name__) from None
 
@@ -206,7 +206,7 @@ def _look_through(program: IO[bytes]) -> None:
 
 def _check_argument(name: str, argument: Any) -> None:
     if name == "GLOBAL" and argument not in KNOWN:
-        raise RefusedPickle(_what_it_wanted("GLOBAL " + str(argument).replace(" ", ".")[:80]))
+        raise RefusedPickle(_reason_of_refusal("GLOBAL " + str(argument).replace(" ", ".")[:80]))
     if name == "LONG1" and not -(2**63) <= argument < 2**63 and argument != 0x1950A86A20F9469CFC6C:
         raise RefusedPickle("it holds a number of more than 64 bits")
     if isinstance(argument, str) and len(argument) > LARGEST_TEXT:
@@ -243,7 +243,7 @@ class _Plain:
         return self._made[id(value)]
 
 
-def _what_it_wanted(message: str) -> str:
+def _reason_of_refusal(message: str) -> str:
     """Why PyTorch's restricted unpickler stopped, from its message."""
     found = re.search(r"GLOBAL ([\w.]+)", message)
     if found:

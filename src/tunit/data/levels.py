@@ -56,7 +56,7 @@ def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
         return None
     if not strips:
         raise NoLevelsError("it holds no values")
-    ends = [_ends(_as(np.asarray(strip), kind)) for strip in strips]
+    ends = [_least_and_largest(_as(np.asarray(strip), kind)) for strip in strips]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     black, white = _range(image, kind, low, high)
     if _tag(image, PHOTOMETRIC) == 0:  # white is zero
@@ -85,7 +85,7 @@ def _as(stored: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
     return stored if stored.dtype == kind else np.ascontiguousarray(stored).view(kind)
 
 
-def _ends(values: NDArray[Any]) -> tuple[float, float]:
+def _least_and_largest(values: NDArray[Any]) -> tuple[float, float]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise NoLevelsError("it holds values that are infinite or not numbers")
     return float(values.min()), float(values.max())
@@ -93,7 +93,7 @@ def _ends(values: NDArray[Any]) -> tuple[float, float]:
 
 def _range(image: Image.Image, kind: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
     """The values of black and white."""
-    said = _said_white(image)
+    said = _white_of_file(image)
     if said is not None and low >= 0 and high <= said:
         return 0.0, said
     if kind.kind == "u" and kind.itemsize == 2 or image.format == "PPM":  # noqa: RUF021
@@ -119,7 +119,7 @@ def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, f
     return low, max(high, low + 1e-6)
 
 
-def _said_white(image: Image.Image) -> float | None:
+def _white_of_file(image: Image.Image) -> float | None:
     """What the file itself says to be white."""
     bits = image.info.get("significant bits")  # put there by our reader of PNG
     if bits is None and image.mode.startswith("I;16"):

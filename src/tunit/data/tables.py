@@ -54,7 +54,7 @@ def read_table(
     Raises DataError where the table cannot be read or lacks a column.
     """
     text = read_text(path)
-    grid = _parted(
+    grid = _split_into_cells(
         path, text, places, DELIMITERS if suffix_of(path.name) in TABLE_SUFFIXES else DELIMITERS + " "
     )
     if not grid.cells:
@@ -63,7 +63,7 @@ def read_table(
     picture = _picture_index(path, grid, counts, places, picture_column)
     header = _header(grid, picture, places)
     if picture_column and not picture_column.strip().isdigit():
-        header = _plain(grid.cells[0])
+        header = _column_names(grid.cells[0])
     label = None if label_column is None else _column(path, header, grid.width(), label_column)
     first = 1 if header else 0
     rows = [
@@ -81,11 +81,11 @@ def is_table(path: Path) -> bool:
     lines = [line for line in lines if line and not line.startswith("#")][:_SAMPLE]
     if any(places.find(line) for line in lines[: _SAMPLE // 4]):
         return False
-    grid = _parted(path, text, places, DELIMITERS + " ")
+    grid = _split_into_cells(path, text, places, DELIMITERS + " ")
     return any(_files_in(column, grid.cells[:_SAMPLE], places) for column in range(1 + grid.width()))
 
 
-def _parted(path: Path, text: str, places: Places, delimiters: str) -> _Grid:
+def _split_into_cells(path: Path, text: str, places: Places, delimiters: str) -> _Grid:
     """The table by the delimiter that it declares (`sep=;`), else by the one that makes most cells files."""
     declared = _DECLARED.match(text)
     if declared:
@@ -100,7 +100,7 @@ def _parted(path: Path, text: str, places: Places, delimiters: str) -> _Grid:
         width = max(map(len, sample), default=0)
         score = (
             max((_files_in(column, sample, places) for column in range(width)), default=0),
-            width > 1 and any(_known(cell) for cell in sample[0]),
+            width > 1 and any(_is_usual_name(cell) for cell in sample[0]),
             max((_pictures_in(column, sample) for column in range(width)), default=0),
             width > 1 and delimiter != " ",
         )
@@ -133,12 +133,12 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
     """
     head = grid.cells[0]
     if wanted:
-        return _column(path, _plain(head), grid.width(), wanted)
+        return _column(path, _column_names(head), grid.width(), wanted)
     files = [
         count + bool(places.find(_cell(head, column) or "")) if _cell(head, column) else count
         for column, count in enumerate(counts)
     ]
-    known = [(rank, column) for column, cell in enumerate(head) if (rank := _rank(cell)) >= 0]
+    known = [(rank, column) for column, cell in enumerate(head) if (rank := _rank_of_name(cell)) >= 0]
     for _, column in sorted(known):
         if 2 * files[column] >= max(files):
             return column
@@ -154,19 +154,21 @@ def _header(grid: _Grid, picture: int, places: Places) -> list[str]:
     cell = _cell(head, picture) or ""
     if cell and places.find(cell):
         return []
-    if any(map(_known, head)):
-        return _plain(head)
-    if _looks_like_path(cell) or _alike(cell, [_cell(row, picture) or "" for row in grid.sample()]):
+    if any(map(_is_usual_name, head)):
+        return _column_names(head)
+    if _looks_like_path(cell) or _has_same_pattern(
+        cell, [_cell(row, picture) or "" for row in grid.sample()]
+    ):
         return []
-    return _plain(head)
+    return _column_names(head)
 
 
 def _looks_like_path(cell: str) -> bool:
     return suffix_of(cell.replace("\\", "/")) in PICTURE_SUFFIXES or "/" in cell or "\\" in cell
 
 
-def _alike(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell is of the make of all others, such as a hash or a number among such: no column is called so."""
+def _has_same_pattern(cell: str, others: Sequence[str]) -> bool:
+    """Whether a cell looks like all others, such as a hash among hashes: then it is no name of a column."""
     return bool(
         others
         and re.search(r"\d", cell)
@@ -195,22 +197,22 @@ def _notes(path: Path, grid: _Grid, header: list[str], picture: int, *, given: b
         return ()
     if not header:
         return (f"{path.name} has no header line: pictures are named by its column {picture + 1}",)
-    if sum(map(_known, header)) == 1 and picture < len(header) and _known(header[picture]):
+    if sum(map(_is_usual_name, header)) == 1 and picture < len(header) and _is_usual_name(header[picture]):
         return ()
     name = repr(header[picture]) if picture < len(header) else str(picture + 1)
     return (f"{path.name}: pictures are named by column {name} (--picture-column takes another)",)
 
 
-def _rank(cell: str) -> int:
+def _rank_of_name(cell: str) -> int:
     plain = re.sub(r"[\s_.-]", "", cell).lower()
     return PICTURE_COLUMNS.index(plain) if plain in PICTURE_COLUMNS else -1
 
 
-def _known(cell: str) -> bool:
-    return _rank(cell) >= 0
+def _is_usual_name(cell: str) -> bool:
+    return _rank_of_name(cell) >= 0
 
 
-def _plain(head: list[str]) -> list[str]:
+def _column_names(head: list[str]) -> list[str]:
     return [as_text(cell).strip() for cell in head]
 
 

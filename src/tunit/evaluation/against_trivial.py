@@ -53,20 +53,20 @@ def compare_with_trivial(
         return found
     pictures, ours, truth = np.array(images[rows]), domains[rows], classes[rows]
     if labelled:
-        found.rows[OURS] = _against(ours, truth)
+        found.rows[OURS] = _scores(ours, truth)
     groups = {name: answer(pictures, number, seed) for name, answer in trivial.ANSWERS.items()}
     for name, theirs in groups.items():
-        row = _against(theirs, truth) if labelled else {}
+        row = _scores(theirs, truth) if labelled else {}
         found.rows[f"k-means on {name}"] = row | {"agreement": normalised_mutual_information(ours, theirs)}
     if labelled:
         best = max(groups, key=lambda name: clustering_accuracy(groups[name], truth))
-        found.verdict = _judged(ours, groups[best], truth, best)
+        found.verdict = _verdict_with_classes(ours, groups[best], truth, best)
     else:
-        found.verdict = _likened(ours, found)
+        found.verdict = _verdict_without_classes(ours, found)
     return found
 
 
-def _against(groups: Integers, classes: Integers) -> dict[str, float]:
+def _scores(groups: Integers, classes: Integers) -> dict[str, float]:
     return {
         "accuracy": clustering_accuracy(groups, classes),
         "NMI": normalised_mutual_information(groups, classes),
@@ -82,8 +82,8 @@ def _right(groups: Integers, classes: Integers) -> NDArray[np.float64]:
     return right
 
 
-def _judged(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:
-    """The sentence where classes are known: paired over the pictures, so that chance is told from gain."""
+def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:
+    """The sentence where classes are known: a paired comparison over the pictures, with its standard error."""
     right, trivially = _right(ours, classes), _right(theirs, classes)
     gain = right - trivially
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
@@ -95,7 +95,7 @@ def _judged(ours: Integers, theirs: Integers, classes: Integers, name: str) -> s
     return f"Training was hardly worth it yet: {figures}, which is no clear difference."
 
 
-def _likened(ours: Integers, found: TrivialComparison) -> str:
+def _verdict_without_classes(ours: Integers, found: TrivialComparison) -> str:
     """The sentence where no classes are known."""
     if len(np.unique(ours)) < 2:
         return "Training was not worth it yet: all pictures lie in one domain."

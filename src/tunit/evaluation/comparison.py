@@ -36,7 +36,7 @@ def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     kid = kernel_distance(real, fake, seed=seed)
     error = NORMAL_WITHIN * kid.spread / kid.subsets**0.5
     found.figures["KID"] = Figure(kid.mean, kid.mean - error, kid.mean + error, kid.subset_size)
-    _near(found, real, fake, seed, recall=True)
+    _add_neighbour_figures(found, real, fake, seed, recall=True)
     few = min(len(real), len(fake))
     if few < FEW:
         found.notes.append(f"{few} pictures on a side make every figure a hint only: see the intervals")
@@ -48,11 +48,11 @@ def compare_group(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     found = Comparison()
     if min(len(real), len(fake)) < FEWEST:
         found.notes.append(
-            f"{_both(len(real), len(fake))} are too few to compare (at least {FEWEST} of each)"
+            f"{_numbers_of_both(len(real), len(fake))} are too few to compare (at least {FEWEST} of each)"
         )
         return found
     found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
-    _near(found, real, fake, seed, recall=False)
+    _add_neighbour_figures(found, real, fake, seed, recall=False)
     return found
 
 
@@ -63,8 +63,8 @@ def check_enough(real: int, fake: int) -> None:
             raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
 
 
-def _near(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:
-    """What nearest neighbours tell, as far as both sides have enough of them."""
+def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:
+    """Add density, coverage, precision and recall, as far as both sides have enough neighbours; else a note."""
     if len(real) >= FEWEST_NEAR:
         near = neighbourhoods(real, fake, recall=recall and len(fake) >= FEWEST_NEAR)
         found.figures["density"] = mean_figure(near.density, seed)
@@ -87,7 +87,7 @@ def _near(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: b
         found.figures["recall"] = mean_figure(inside, seed)
 
 
-def _both(real: int, fake: int) -> str:
+def _numbers_of_both(real: int, fake: int) -> str:
     return f"{real} real pictures and {fake} translations"
 
 
