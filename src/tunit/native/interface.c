@@ -1,4 +1,4 @@
-/* Which functions with which arguments these are; __init__.py calls those of its own number alone. */
+/* The version of this library's functions and arguments: __init__.py uses only a library of the version it expects. */
 
 #include "lanes.h"
 
@@ -6,8 +6,8 @@ long tunit_interface(void) {
     return 9;
 }
 
-/* The floats in a vector of the products: what this CPU, and the compilation, allow; 0 where this CPU has none that
-   were compiled. */
+/* The floats in a vector of the matrix products, as this CPU and the compilation allow; 0 where this CPU supports none
+   of the widths that were compiled. */
 long tunit_vectors(void) {
 #if !TUNIT_X86
     return 4;

@@ -1,14 +1,14 @@
 /* Arithmetic on the channels of a pixel, several at once. Channels come in multiples of LANES, a cache line of floats,
-   which is PARTS vectors of WIDTH. No wider vectors than all CPUs of a kind have in registers: what a compiler makes
-   of others goes through memory. */
+   which is PARTS vectors of WIDTH. Vectors are no wider than the registers of every CPU of a kind: compilers pass wider
+   ones through memory. */
 
 #ifndef TUNIT_LANES_H
 #define TUNIT_LANES_H
 
 #define LANES 16
 
-/* TUNIT_VECTORS, given at compilation, forces one kind: 4 floats in a vector, as any CPU has; 8 of AVX2 with FMA; 16 of
-   AVX-512, in products alone. Without it there are all that a kind of CPU may have, and the CPU at hand decides. */
+/* TUNIT_VECTORS, given at compilation, forces one width: 4 floats, for any CPU; 8, for AVX2 with FMA; 16, for AVX-512,
+   in matrix products only. Without it all widths are compiled, and the CPU decides when the library is loaded. */
 #if defined(__x86_64__) && !(defined(TUNIT_VECTORS) && TUNIT_VECTORS == 4)
 #define TUNIT_X86 1
 #define WIDTH 8

@@ -1,4 +1,4 @@
-/* Products of matrices whose columns are LANES: all that a convolution multiplies comes in panels of so many. */
+/* Products of matrices with LANES columns: convolutions multiply panels of LANES channels. */
 
 #ifndef TUNIT_PRODUCTS_H
 #define TUNIT_PRODUCTS_H
