@@ -21,7 +21,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
-from tunit.evaluation.protocol import guidance_of
+from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
 from tunit.files import owner_of, write_text
 from tunit.machine import choose_device
@@ -207,7 +207,7 @@ def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.
     creatures = read_creatures(out / "creatures" / "factors.csv")
     species_of = {f"{i + 1:05d}.png": c.style.species for i, c in enumerate(creatures)}
     images = np.array(packed.images)
-    domains = guidance_of(model, images)[0].argmax(1).numpy()
+    domains = probabilities_and_styles(model, images)[0].argmax(1).numpy()
     return domains, np.array([species_of[name] for name in packed.names]), images
 
 

@@ -9,7 +9,7 @@ from tunit.data.augment import to_uint8
 from tunit.evaluation.protocol import (
     Pairing,
     class_pairings,
-    guidance_of,
+    probabilities_and_styles,
     random_pairing,
     translated,
 )
@@ -65,7 +65,7 @@ def test_translations_are_those_made_one_by_one():
     model = tiny_model()
     images = np.stack([noise(seed) for seed in range(70)])
     pairing = random_pairing(70, 70)
-    _, styles = guidance_of(model, images)
+    _, styles = probabilities_and_styles(model, images)
     parts = list(translated(model, images, pairing, styles, cycle=True))
     pictures = np.concatenate([part.pictures for part in parts])
     assert pictures.shape == (70, SIZE, SIZE, 3)

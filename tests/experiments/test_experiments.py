@@ -12,10 +12,11 @@ from tunit.cli import main
 from tunit.config import preset_differences, read_config
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
+from tunit.evaluation.trivial import k_means
 from tunit.experiments import driver
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import LABEL_SOURCES, chosen
-from tunit.experiments.labels import few_of, k_means
+from tunit.experiments.labels import RESTARTS, few_of
 from tunit.experiments.outcome import write_outcome
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan, config_of, smoke
@@ -61,8 +62,8 @@ def test_one_class_or_few_pictures_are_refused_in_words(tmp_path):
 
 def test_k_means_finds_blobs():
     vectors, classes = make_blobs(120, n_features=5, centers=4, cluster_std=0.3, random_state=1)
-    assert clustering_accuracy(k_means(vectors, 4, 0), classes) == 1
-    assert len(set(k_means(vectors[:3], 4, 0))) == 3  # no more clusters than pictures
+    assert clustering_accuracy(k_means(vectors, 4, 0).labels_, classes) == 1
+    assert len(set(k_means(vectors[:3], 4, 0).labels_)) == 3  # no more clusters than pictures
 
 
 @pytest.mark.parametrize("share", [0.01, 0.25, 1.0])
@@ -174,7 +175,7 @@ def test_labels_are_those_of_their_source(done):
         labels[name] = read_labels(plan.folder(TABLE1, row, 0) / "labelled.csv")
     assert all(of == label for of, label in labels["B"].values())
     images = np.stack([_pixels(path) for path in labels["C"]])
-    expected = k_means(images, 3, 0)
+    expected = k_means(images, 3, 0, RESTARTS).labels_
     numbers = np.array([int(label.split("-")[1]) for _, label in labels["C"].values()])
     assert clustering_accuracy(numbers, expected) == 1
 

@@ -21,7 +21,7 @@ from tunit.data.found import ByteSource, DiskFile, Found, PictureSource
 from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.lists import Listing, Places, read_list
 from tunit.data.naming import ARCHIVE_SUFFIXES, PICTURE_SUFFIXES, suffix_of, tidy
-from tunit.data.tables import TABLE_SUFFIXES, is_table, read_table
+from tunit.data.tables import TABLE_SUFFIXES, is_table, read_picture_table
 from tunit.errors import DataError
 from tunit.paths import home
 
@@ -127,7 +127,9 @@ def _walk(
     else:
         places = Places.of(source)
         if kind == "table":
-            listing = read_table(source, places, label_column=label_column, picture_column=picture_column)
+            listing = read_picture_table(
+                source, places, label_column=label_column, picture_column=picture_column
+            )
         else:
             listing = read_list(source)
         notes += listing.notes

@@ -40,12 +40,12 @@ class Listing:
 
 def read_list(path: Path) -> Listing:
     """The paths of a text file, one per line; blank lines and lines that begin with # are skipped."""
-    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)))
+    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", read_list_text(path)))
     kept = [Row(line, line=number) for number, line in enumerate(lines, start=1) if line]
     return Listing([row for row in kept if not row.path.startswith("#")])
 
 
-def read_text(path: Path, most: int = MOST_BYTES) -> str:
+def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
     """The text of a list: UTF-8, or UTF-16 and UTF-32 by their marks, or UTF-16 as its zeros show.
 
     Bytes that are not UTF-8 are kept as Python keeps them in file names, so that they find such files. most: bytes to
@@ -144,4 +144,4 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-__all__ = ["Listing", "Places", "Row", "as_text", "read_list", "read_text"]
+__all__ = ["Listing", "Places", "Row", "as_text", "read_list", "read_list_text"]

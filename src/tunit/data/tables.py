@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tunit.data.lists import Listing, Places, Row, as_text, read_text
+from tunit.data.lists import Listing, Places, Row, as_text, read_list_text
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
 
@@ -44,7 +44,7 @@ class _Grid:
         return max(map(len, (*self.cells[:1], *self.sample())), default=0)
 
 
-def read_table(
+def read_picture_table(
     path: Path, places: Places, *, label_column: str | None = None, picture_column: str = ""
 ) -> Listing:
     """The rows of a table.
@@ -53,7 +53,7 @@ def read_table(
     picture_column: likewise; "" finds the column whose cells are files, with an eye to `PICTURE_COLUMNS`.
     Raises DataError where the table cannot be read or lacks a column.
     """
-    text = read_text(path)
+    text = read_list_text(path)
     grid = _split_into_cells(
         path, text, places, DELIMITERS if suffix_of(path.name) in TABLE_SUFFIXES else DELIMITERS + " "
     )
@@ -75,7 +75,7 @@ def read_table(
 
 def is_table(path: Path) -> bool:
     """Whether a text file that may be a list of paths is a table: its cells are files, and not its lines."""
-    text = read_text(path, _HEAD_BYTES)
+    text = read_list_text(path, _HEAD_BYTES)
     places = Places.of(path)
     lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
     lines = [line for line in lines if line and not line.startswith("#")][:_SAMPLE]

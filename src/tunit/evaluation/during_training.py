@@ -66,7 +66,7 @@ class Evaluator:
             beside_trivial=False,  # the pictures do not change while the model learns
             cache=self.run.path / "evaluation",
         )
-        values = values_of(result)
+        values = plain_values(result)
         score = self._score(values)
         if score is None:
             reasons = "; ".join(result.notes) or "too few pictures"
@@ -120,7 +120,7 @@ class Evaluator:
         return not comparable or not is_number(before.get("value")) or value < before["value"]
 
 
-def values_of(result: Evaluation) -> dict[str, float]:
+def plain_values(result: Evaluation) -> dict[str, float]:
     """Every figure's value, without its interval."""
     return {
         name: figure.value if isinstance(figure, Figure) else figure

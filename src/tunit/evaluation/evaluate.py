@@ -23,7 +23,13 @@ from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.features import features_of
 from tunit.evaluation.intervals import Figure, mean_figure
-from tunit.evaluation.protocol import Pairing, class_pairings, guidance_of, random_pairing, translated
+from tunit.evaluation.protocol import (
+    Pairing,
+    class_pairings,
+    probabilities_and_styles,
+    random_pairing,
+    translated,
+)
 from tunit.evaluation.truth import TruthTest, translation_error
 from tunit.methods.model_file import Model
 
@@ -108,7 +114,7 @@ def evaluate_model(
     result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
     with result.timed("domains"):
-        probabilities, styles = guidance_of(model, held.images)
+        probabilities, styles = probabilities_and_styles(model, held.images)
         confidences, domains = probabilities.max(1)
     found = domains.numpy()
     if truth is not None and translates:
@@ -161,7 +167,7 @@ def _groups(
     result.grouped_by = "domain"
     result.notes.append("no classes are known: figures per group are those of the domains found")
     with result.timed("domains"):
-        real_groups = guidance_of(model, train.images)[0].argmax(1).numpy()
+        real_groups = probabilities_and_styles(model, train.images)[0].argmax(1).numpy()
     return found, [f"domain {k}" for k in range(model.settings.domains)], real_groups
 
 

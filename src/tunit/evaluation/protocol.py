@@ -102,7 +102,7 @@ def translated(
         )
 
 
-def guidance_of(model: Model, images: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+def probabilities_and_styles(model: Model, images: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
     """Domain probabilities (N, domains) and style codes (N, style width) of pictures (N, S, S, 3), on the CPU."""
     guidance = guidance_over(model.guide, in_batches(images, model.domain_styles.device))
     return guidance.logits.softmax(1), guidance.style

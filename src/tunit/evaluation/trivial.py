@@ -14,6 +14,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
@@ -54,9 +55,9 @@ ANSWERS: dict[str, Callable[[Pictures, int, int], Integers]] = {
 }
 
 
-def k_means(vectors: Vectors, k: int, seed: int) -> KMeans:
-    """The best of a few starts [1, 2] on vectors (N, width), N from 1."""
-    found = KMeans(n_clusters=min(k, len(vectors)), n_init=RESTARTS, random_state=seed % 2**32)
+def k_means(vectors: NDArray[np.floating], k: int, seed: int, restarts: int = RESTARTS) -> KMeans:
+    """The best of some starts [1, 2] on vectors (N, width), N from 1; `labels_` are their groups."""
+    found = KMeans(n_clusters=min(k, len(vectors)), n_init=restarts, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer than k different pictures: fewer groups
         return found.fit(vectors)

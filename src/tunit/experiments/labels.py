@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import PackSettings
 from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of
-from tunit.evaluation.protocol import guidance_of
+from tunit.evaluation.protocol import probabilities_and_styles
+from tunit.evaluation.trivial import k_means
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
 from tunit.experiments.split import CLASS, Split, path_of_names
 from tunit.machine import choose_device
@@ -53,22 +52,20 @@ def labels_for(
     )
     images = np.asarray(packed.images)
     if kind == IMAGES:
-        found = k_means(images.reshape(len(images), -1) / np.float32(255), clusters, seed)
+        vectors = images.reshape(len(images), -1) / np.float32(255)
+        found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FEATURES:
         network = load_feature_network(features, device=choose_device(device), trust=trust_features)
-        found = k_means(features_of(images, network, cache=cache).numpy(), clusters, seed)
+        vectors = features_of(images, network, cache=cache).numpy()
+        found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FIRST and first is not None:
-        found = guidance_of(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()
+        found = (
+            probabilities_and_styles(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()
+        )
     else:
         raise ConfigError(f"labels from {kind!r} cannot be had: take one of the sources in the tables")
     paths = path_of_names(table)
     return {paths[name]: f"cluster-{k:04d}" for name, k in zip(packed.names, found.tolist(), strict=True)}
-
-
-def k_means(vectors: NDArray[np.floating], clusters: int, seed: int) -> NDArray[np.int64]:
-    """(N,) clusters of (N, width) vectors."""
-    model = KMeans(n_clusters=min(clusters, len(vectors)), n_init=RESTARTS, random_state=seed)
-    return np.asarray(model.fit_predict(vectors), np.int64)
 
 
 def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str, str]:

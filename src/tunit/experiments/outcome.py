@@ -9,7 +9,7 @@ from tunit.experiments.summary import (
     Claim,
     Outcomes,
     claims_of,
-    number,
+    formatted,
     paper_columns,
     rows_run,
     spread,
@@ -47,7 +47,7 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows_run(table, outcomes):
         ours = [spread(figure, values_of(outcomes, row.name, figure)) for figure in table.figures]
-        theirs = [number(figure, row.paper.get(name, {}).get(figure)) for name, figure in columns]
+        theirs = [formatted(figure, row.paper.get(name, {}).get(figure)) for name, figure in columns]
         lines.append("| " + " | ".join([row.name, row.title, *ours, *theirs]) + " |")
     tried = [claim for claim in claims if claim.found is not None]
     if claims:

@@ -57,7 +57,7 @@ def paper_values(table: Table, name: str) -> Values:
     return {row.name: row.paper.get(name, {}) for row in table.rows}
 
 
-def number(figure: str, value: float | None) -> str:
+def formatted(figure: str, value: float | None) -> str:
     """A value as the tables print it."""
     return "-" if value is None else f"{value:.{DECIMALS.get(figure, 3)}f}"
 
@@ -66,8 +66,8 @@ def spread(figure: str, values: list[float]) -> str:
     """Mean, and the standard deviation over the seeds where there are several."""
     if not values:
         return "-"
-    text = number(figure, statistics.mean(values))
-    return f"{text} ± {number(figure, statistics.stdev(values))}" if len(values) > 1 else text
+    text = formatted(figure, statistics.mean(values))
+    return f"{text} ± {formatted(figure, statistics.stdev(values))}" if len(values) > 1 else text
 
 
 def paper_columns(table: Table) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def judged(ordering: Ordering, values: Values) -> Claim:
     low = max(ordering.low, key=lambda row: values[row][figure])
     high = min(ordering.high, key=lambda row: values[row][figure])
     a, b = values[low][figure], values[high][figure]
-    detail = f"{figure} {number(figure, a)} ({low}), {number(figure, b)} ({high})"
+    detail = f"{figure} {formatted(figure, a)} ({low}), {formatted(figure, b)} ({high})"
     if ordering.factor != 1:
         detail += f", of which {ordering.factor:g} times is allowed"
     # Equal figures do not show that one row is below another.

@@ -9,8 +9,8 @@ from tunit.experiments.summary import (
     Claim,
     Outcomes,
     best_rows,
+    formatted,
     means_of,
-    number,
     paper_columns,
     paper_values,
     rows_run,
@@ -101,7 +101,7 @@ def _table(table: Table, outcomes: Outcomes) -> str:
             for i, figure in enumerate(table.figures)
         ]
         cells += [
-            _cell(number(figure, row.paper.get(name, {}).get(figure)), row.name in theirs[i], "paper")
+            _cell(formatted(figure, row.paper.get(name, {}).get(figure)), row.name in theirs[i], "paper")
             for i, (name, figure) in enumerate(columns)
         ]
         lines.append((f"{escape(row.name)}<br><small>{escape(row.title)}</small>", cells))
@@ -122,7 +122,7 @@ def _charts(table: Table, outcomes: Outcomes) -> str:
     if len(rows) < 2:
         return ""
     ours = [(row.name, values_of(outcomes, row.name, figure)) for row in rows]
-    written = partial(number, figure)
+    written = partial(formatted, figure)
     charts = [bar_chart(f"{figure}, ours", ours, written=written)]
     for name, column in paper_columns(table):
         if column == figure:

@@ -17,7 +17,7 @@ from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
 from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import CONTENT_SIZE, default_width
-from tunit.released.misfits import fits, kind_of, misfit
+from tunit.released.misfits import description_of, fits, misfit
 from tunit.released.moments import (
     OPTIMISERS,
     RECORDED,
@@ -98,7 +98,7 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
     known = {"epoch", INCEPTION, *NETWORKS.values(), *OPTIMISERS.values()}
     ignored = {key: None for key in checkpoint if key not in known}
     if ignored:
-        notes.append(f"{name} also holds {kind_of(ignored)}, which is ignored")
+        notes.append(f"{name} also holds {description_of(ignored)}, which is ignored")
     config = replace(Config(), networks=settings).with_overrides(overrides)
     return Imported(config, tensors, _epoch_of(checkpoint), notes)
 
@@ -160,7 +160,7 @@ def _networks_of(
         NETWORKS[kind] for kind in ("guide", "generator") if not {kind, f"{kind}_average"} & found.keys()
     ]
     if missing:
-        held = kind_of(checkpoint)
+        held = description_of(checkpoint)
         raise RunError(
             f"{name} is not a checkpoint of the release: {' and '.join(missing)} missing, it holds {held}"
         )
@@ -198,7 +198,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
         if value is None:
             raise misfit(name, [f"{NETWORKS[network]} {tensor} is missing"])
         if not isinstance(value, Tensor) or value.dim() <= axis or value.shape[axis] < 1:
-            raise misfit(name, [f"{NETWORKS[network]} {tensor} is {kind_of(value)}"])
+            raise misfit(name, [f"{NETWORKS[network]} {tensor} is {description_of(value)}"])
         return int(value.shape[axis])
 
     def unless_default(value: int) -> int:
@@ -232,7 +232,7 @@ def _differences(key: str, theirs: Mapping[str, Any], shapes: Mapping[str, tuple
     problems += [f"{key} {k} is unexpected" for k in theirs if k not in shapes]
     for k, shape in shapes.items():
         if k in theirs and not fits(theirs[k], shape):
-            problems.append(f"{key} {k} is {kind_of(theirs[k])} where {shape} is expected")
+            problems.append(f"{key} {k} is {description_of(theirs[k])} where {shape} is expected")
     return problems
 
 

@@ -38,7 +38,7 @@ def fits(value: Any, shape: tuple[int, ...]) -> bool:
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-def kind_of(value: Any) -> str:
+def description_of(value: Any) -> str:
     """What something is, for an error message."""
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tunit.config import OptimiserConfig
 from tunit.printing import shown
-from tunit.released.misfits import fits, kind_of
+from tunit.released.misfits import description_of, fits
 from tunit.released.tensor_names import published_names, published_order, published_shapes
 
 Tensors = dict[str, Tensor]
@@ -54,7 +54,7 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
         if place not in state:
             continue  # it has had no gradient yet
         if not isinstance(state[place], Mapping) or state[place].keys() != set(MOMENTS[ours]):
-            problems.append(f"{key} of {theirs[name]} holds {kind_of(state[place])}")
+            problems.append(f"{key} of {theirs[name]} holds {description_of(state[place])}")
             continue
         for moment, value in state[place].items():
             if isinstance(value, int):
@@ -62,7 +62,7 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
             shape = () if moment == "step" else shapes[theirs[name]]
             if not fits(value, shape):
                 problems.append(
-                    f"{key} {moment} of {theirs[name]} is {kind_of(value)} where {shape} is expected"
+                    f"{key} {moment} of {theirs[name]} is {description_of(value)} where {shape} is expected"
                 )
                 continue
             own_shape = () if moment == "step" else parameters[name].shape

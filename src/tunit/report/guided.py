@@ -11,7 +11,7 @@ from torch import Tensor
 from tunit.data.class_folders import class_labels
 from tunit.data.packed import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
-from tunit.evaluation.protocol import guidance_of
+from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.methods.model_file import Model
 
 # Pictures that a report looks at; of a larger set, evenly spread ones. Beyond 64 px they are fewer, so that a report
@@ -82,7 +82,7 @@ def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
     there = len(packed.names)
     rows = np.linspace(0, there - 1, number_looked_at(there, packed.images.shape[1])).astype(np.int64)
     images = np.asarray(packed.images[rows])
-    probabilities, styles = guidance_of(model, images)
+    probabilities, styles = probabilities_and_styles(model, images)
     confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
     names = [packed.names[i] for i in rows]
     return GuidedPictures(

@@ -14,7 +14,7 @@ from tunit.data.layouts.layout import (
     anchor,
     below,
     missing,
-    read_text,
+    read_text_of_set,
     stamped,
 )
 from tunit.errors import DataError
@@ -41,7 +41,7 @@ def _read(found: Found, source: Path, part: Part) -> Found:
     if prefix is None:
         raise NotLaidOutError
     table = f"meta/{'test' if part.validation else 'train'}.txt"
-    text = read_text(source, prefix + table)
+    text = read_text_of_set(source, prefix + table)
     found = below(stamped(found, source, text), prefix, "images/")
     by_line = {str(PurePosixPath(p.name).with_suffix("")).removeprefix("images/"): p for p in found.pictures}
     lines = [line.strip() for line in text.splitlines() if line.strip()]

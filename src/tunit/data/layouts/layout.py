@@ -94,7 +94,7 @@ def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> 
     return ordered[-part.held_out :] if part.validation else ordered[: -part.held_out]
 
 
-def read_text(source: Path, name: str) -> str:
+def read_text_of_set(source: Path, name: str) -> str:
     """A text file of the set, in its folder or its archive. Raises NotLaidOutError where it is not there."""
     if source.is_dir():
         try:
