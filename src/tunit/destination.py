@@ -98,9 +98,8 @@ def _check_place(path: Path, folder: Path, flag: str) -> None:
         if len(os.fsencode(part)) > longest:
             raise _refused(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), flag)
     try:
-        with tempfile.TemporaryFile(
-            dir=above
-        ) as probe:  # permissions do not say what root or a full disk may
+        # Tried rather than looked up: permissions say nothing of root, nor of a full disk.
+        with tempfile.TemporaryFile(dir=above) as probe:
             probe.write(PROBE)
             probe.flush()
     except OSError as error:

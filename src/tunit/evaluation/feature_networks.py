@@ -152,9 +152,8 @@ class RandomVGG16(nn.Module):
 
     def __init__(self, seed: int = VGG_SEED) -> None:
         super().__init__()
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # PyTorch's own initialisation, which is replaced below, draws too
+        # PyTorch's own initialisation, which is replaced below, draws random numbers too.
+        with torch.random.fork_rng(devices=[]):
             self._build()
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():

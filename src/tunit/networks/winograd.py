@@ -46,10 +46,8 @@ def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
         return False
     stride = _STRIDES[sides[0]]
     tile = 4 * stride
-    if (
-        stride == 2 and edge == "replicate"
-    ):  # a pixel beyond the edge would belong to two quarters of the picture
-        return False
+    if stride == 2 and edge == "replicate":
+        return False  # a pixel beyond the edge would belong to two quarters of the picture
     return (
         supports(x)
         and weight.dtype == torch.float32

@@ -70,8 +70,7 @@ def owning(run: RunFolder) -> Iterator[None]:
                 if without:
                     remark(
                         f"the file system of {run.path} does not support locks ({without}): make sure that no other "
-                        "process "
-                        "trains in it"
+                        "process trains in it"
                     )
                 _finish(run)
                 for folder in (

@@ -37,8 +37,7 @@ from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
     "tunit was installed without its compiled code, so steps on a CPU may take twice as long: install a C compiler "
-    "(gcc), "
-    "then reinstall tunit"
+    "(gcc), then reinstall tunit"
 )
 # Called with the state at regular steps; the values that it returns are added to the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]

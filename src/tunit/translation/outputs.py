@@ -111,9 +111,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(
-            path, durable=False
-        ) as partial:  # flushing each of thousands takes longer than making them
+        # Not flushed to the disk one by one: of thousands of results that takes longer than making them.
+        with replacing(path, durable=False) as partial:
             partial.write_bytes(data)
     except OSError as error:
         name = printable(str(path))
