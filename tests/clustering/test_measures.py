@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
-from tunit.clustering.measures import choose_measures, edges_between_groups, reduced
+from tunit.clustering.measures import choose_measures, edges_between_groups, modularity, reduced
 
 
 def blobs(groups, each=30, width=8, apart=6.0, seed=0):
@@ -43,6 +43,24 @@ def test_an_edge_that_only_one_of_two_has_counts_once():
         laplacian, np.diag(degree), eigvals_only=True
     )  # the generalised problem has the same values
     assert edges_between_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
+
+
+def test_modularity_is_newmans_double_sum():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
+    groups = torch.randint(3, (20,), generator=generator)
+    edges = np.zeros((20, 20))
+    for picture, others in enumerate(table.tolist()):
+        for other in others:
+            edges[picture, other] = edges[other, picture] = 1
+    degree, total = edges.sum(1), edges.sum()
+    expected = sum(
+        edges[i, j] - degree[i] * degree[j] / total
+        for i in range(20)
+        for j in range(20)
+        if groups[i] == groups[j]
+    )
+    assert modularity(table, groups) == pytest.approx(expected / total, abs=1e-12)
 
 
 def test_separate_groups_have_no_edges_between_and_noise_has_many():

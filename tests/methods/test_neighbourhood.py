@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tiny_step import config_of
+from tiny_step import config_of, random_batch, random_state
 from tunit.clustering import cues
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
@@ -16,7 +16,9 @@ from tunit.data.augment import to_float
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
+from tunit.methods.tunit import tunit_step
 from tunit.training.initial_state import new_state
+from tunit.training.schedule import phase_at
 
 SETTINGS = {
     "neighbours": 3,
@@ -114,3 +116,19 @@ def test_normalised_codes_are_compared_by_their_angle():
     one, other = torch.randn(2, 5, 16, dtype=torch.float64)
     products = (F.normalize(one, dim=1) * 4 * F.normalize(other, dim=1) * 4).sum(1) / temperature_of(config)
     assert torch.allclose(products, F.cosine_similarity(one, other) / 0.2)
+
+
+def test_styles_alone_are_learnt_before_domains_are_looked_for():
+    config = config_of(domains_from=0.3, guide_only_until=10, steps=20, overclusters=5, candidate_heads=2)
+    state = random_state(config)
+    before = {name: value.clone() for name, value in state.networks.guide.named_parameters()}
+    for step in range(4):
+        batch, permutation = random_batch(step, [-1, -1, -1, -1])
+        terms = tunit_step(state, batch, permutation, phase_at(step, config), config)
+        informed = {"guide/mutual_information", "guide/overcluster_information"} & set(terms)
+        assert bool(informed) == (step >= 3)
+        assert "guide/style" in terms
+        if step == 2:  # nothing has reached the heads, weight decay neither
+            for name, value in state.networks.guide.named_parameters():
+                head = name.startswith(("domain_head", "candidate_heads", "overcluster_head"))
+                assert torch.equal(value, before[name]) == head, name

@@ -31,6 +31,8 @@ CASES = {
         "neighbours": 3,
         "neighbours_every": 2,
         "neighbours_from": 0.3,
+        "domains_from": 0.2,
+        "candidate_heads": 2,
         "both_views": True,
         "standardise": True,
         "normalise_style": True,

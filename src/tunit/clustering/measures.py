@@ -8,6 +8,7 @@ eigenvalues of its normalised Laplacian [1]: 0 for n separate pieces, near n for
 References:
     [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).
     [2] Halko, Martinsson, Tropp. Finding structure with randomness, SIAM Review 2011 (how the PCA is found).
+    [3] Newman. Modularity and community structure in networks, PNAS 2006.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,20 +42,39 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     return torch.from_numpy(found.transform(vectors.numpy()).astype(np.float32))
 
 
+def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
+    """The graph of N pictures: (N, N), 1 where one of two has the other among its neighbours (N, k), else 0."""
+    number, k = neighbours.shape
+    rows = np.repeat(np.arange(number), k)
+    one_way = sparse.csr_matrix(
+        (np.ones(number * k), (rows, neighbours.cpu().numpy().ravel())), (number,) * 2
+    )
+    return one_way.maximum(one_way.T)
+
+
+def modularity(neighbours: Tensor, groups: Tensor) -> float:
+    """How well groups (N,) part the graph of N pictures [3]: from -1/2 to below 1, about 0 for groups drawn by lot.
+
+    The share of edges within groups, less the share that there would be if edges were drawn by lot between pictures
+    of as many edges. neighbours: (N, k) int64, those of each picture.
+    """
+    edges = edges_of(neighbours).tocoo()
+    group = groups.cpu().numpy()
+    within = edges.data[group[edges.row] == group[edges.col]].sum() / edges.data.sum()
+    ends = np.bincount(group[edges.row], edges.data) / edges.data.sum()
+    return float(within - np.square(ends).sum())
+
+
 def edges_between_groups(neighbours: Tensor, groups: int) -> float:
     """How far the graph of N pictures is from `groups` separate pieces: from 0, separate, to about `groups`.
 
     neighbours: (N, k) int64, those of each picture; an edge counts once, whichever of the two has it.
     """
-    number, k = neighbours.shape
+    number = len(neighbours)
     groups = min(groups, number - 2)
     if groups < 1:
         return 0.0
-    rows = np.repeat(np.arange(number), k)
-    one_way = sparse.csr_matrix(
-        (np.ones(number * k), (rows, neighbours.cpu().numpy().ravel())), (number,) * 2
-    )
-    edges = one_way.maximum(one_way.T)
+    edges = edges_of(neighbours)
     scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
     # The Laplacian is I - A: its smallest eigenvalues are A's largest. The start is fixed, so that runs repeat.
     start = np.random.default_rng(0).standard_normal(number)

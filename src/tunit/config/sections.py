@@ -192,8 +192,11 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class ClusteringConfig:
-    """Neighbours in the place of second views while E trains alone; the paper has none (docs/domains.md)."""
+    """What finds domains on photographs while E trains alone; the paper has none of it (docs/domains.md)."""
 
+    domains_from: float = setting(
+        0.0, "share of E's time alone in which it learns styles only, domains after it", low=0, high=1
+    )
     neighbours: int = setting(
         0, "x+ is a view of one of so many nearest neighbours of x; 0 takes x itself", low=0, high=1000
     )

@@ -32,6 +32,7 @@ class Phase:
     joint: bool  # G and D train too
     average_generator: bool  # update the EMA of G; if False, it is a copy of G
     penalise: bool  # this step computes the R1 penalty
+    find_domains: bool = True  # E learns domains from unlabelled pictures; if False, their styles alone
 
 
 # One training step: (state, batch, permutation, phase, config) -> unweighted losses by name, on the device. Updates

@@ -17,6 +17,7 @@ from tunit.config import Config
 from tunit.data.packed import PackedPictures
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.state import TrainingState
+from tunit.networks.guide import Guidance
 
 ENCODED = 256  # pictures that E looks at at a time
 # Into which measures are asked to part the pictures: more ask for series of photographs, not kinds.
@@ -56,7 +57,7 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     if isinstance(own, Neighbourhood) and due and (state.step - first) % settings.neighbours_every == 0:
         if not own.seen:
             own.seen = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
-        codes = F.normalize(codes_of(state, pictures), dim=1)
+        codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
         measures = {name: cue.to(codes.device) for name, cue in own.seen.items()}
         own.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))
         measures["codes"] = codes
@@ -64,11 +65,11 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
         own.table.copy_(find_neighbours(chosen, own.table.shape[1]))
 
 
-def codes_of(state: TrainingState, pictures: PackedPictures) -> Tensor:
-    """The style codes of all pictures as they are, by E's EMA in evaluation mode: (N, width) float32."""
-    guide, device = state.networks.guide_average, state.queue.device
+def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:
+    """What E's EMA says of all pictures as they are, in evaluation mode: float32 on the CPU."""
+    guide = state.networks.guide_average
     was_training = guide.training
     guide.eval()
-    codes = guidance_over(guide, in_batches(pictures.images, device, ENCODED)).style
+    found = guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))
     guide.train(was_training)
-    return codes.to(device)
+    return found

@@ -23,11 +23,12 @@ def domain_loss(
     """E's loss on domains: -5 I(P) of section 3.2, and for labelled pictures (y >= 0) 5 cross-entropies in its place.
 
     Each times its share of the batch and E's factor. An auxiliary over-complete head learns by its own mutual
-    information, candidates for the domain head share in the domain head's.
+    information, candidates for the domain head share in the domain head's. Before the phase finds domains, unlabelled
+    pictures have no part in it.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
-    if batch.any_unlabelled:
+    if batch.any_unlabelled and phase.find_domains:
         objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
         terms["guide/mutual_information"] = information
         if view.candidate_logits is not None and view_plus.candidate_logits is not None:

@@ -18,11 +18,16 @@ from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import CounterStart
 from tunit.methods import losses
-from tunit.methods.candidates import choose_domain_head
+from tunit.methods.candidates import choose_domain_head, information_of_heads, modularity_of_heads
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
-from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_neighbourhood
+from tunit.methods.neighbourhood import (
+    guidance_of_all,
+    look_for_neighbours,
+    neighbours_at,
+    new_neighbourhood,
+)
 from tunit.methods.objectives import (
     adversarial_loss,
     discriminator_loss,
@@ -166,10 +171,16 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
     """Once E has trained alone the best of its domain heads stays, unless labels tie the domain head to classes."""
-    if state.step == config.schedule.guide_only_until and config.networks.candidate_heads:
+    if state.step != config.schedule.guide_only_until or not config.networks.candidate_heads:
+        return
+    if (pictures.labels >= 0).any():
+        return
+    if config.clustering.neighbours and len(pictures.names) > 2:
+        scores = modularity_of_heads(guidance_of_all(state, pictures))
+    else:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
-        if not (pictures.labels >= 0).any():
-            choose_domain_head(state, batches, size)
+        scores = information_of_heads(state, batches, size)
+    choose_domain_head(state, scores)
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:
