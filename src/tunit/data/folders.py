@@ -1,4 +1,4 @@
-"""The pictures below a folder: links, archives inside it, and what tunit itself has left there."""
+"""The pictures below a folder (links, archives inside it, what tunit itself has left there), and in an archive."""
 
 import os
 from collections.abc import Iterator
@@ -7,14 +7,12 @@ from pathlib import Path
 
 from tunit.data.archives import OUTSIDE, archive_kind, list_archive
 from tunit.data.decode import UNREADABLE, looks_like_picture
-from tunit.data.found import DiskFile, PictureSource
+from tunit.data.found import DiskFile, Item, PictureSource
 from tunit.data.left_out import LeftOut
 from tunit.data.naming import OTHER_SUFFIXES, PICTURE_SUFFIXES, is_hidden, names_archive, suffix_of
 from tunit.data.packed import INDEX, MARKER, PIXELS
 from tunit.errors import DataError
 from tunit.files import RESULTS
-
-Item = tuple[PictureSource | LeftOut, str]  # with the stamp that its share of the fingerprint is made of
 
 # What a folder of results holds: all names of one line.
 _RESULTS = (
@@ -44,7 +42,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         notes.append(f"{_some('archive', walk.archives)} inside not read: give it by itself, or unpack it")
     elif walk.archives:
         for name in walk.archives:
-            yield from _walk_archive(root / name, name, notes)
+            yield from _walk_inner_archive(root / name, name, notes)
     if walk.results:
         notes.append(
             f"{_some('folder', walk.results)} of tunit's own results left out: give it by itself to use it"
@@ -53,7 +51,23 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         notes.append(f"{_some('link', walk.outside)} out of the folder followed")
 
 
-def note_of_nested(names: list[str]) -> list[str]:
+def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
+    """The pictures of an archive of this kind ("zip" or "tar"); notes for the user are added to `notes`.
+
+    Their stamps are empty: the fingerprint of an archive is that of its file.
+    """
+    nested = []
+    for entry in list_archive(source, kind):
+        if entry.is_archive:
+            nested.append(entry.name)
+        elif entry.member is None:
+            yield LeftOut(entry.name, entry.reason, entry.detail), ""
+        else:
+            yield PictureSource(entry.name, None, entry.member), ""
+    notes += _note_of_nested(nested)
+
+
+def _note_of_nested(names: list[str]) -> list[str]:
     """What to say of archives inside an archive."""
     return (
         [f"{_some('archive', names)} inside the archive not read: unpack it into a folder"] if names else []
@@ -165,7 +179,7 @@ class _Walk:
             return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
 
 
-def _walk_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
+def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
     """The pictures of an archive inside a folder, as if the archive were a folder of its name."""
     nested = []
     try:
@@ -183,7 +197,7 @@ def _walk_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
             yield LeftOut(name, UNREADABLE, "an archive of another kind than zip and tar: unpack it"), stamp
     except (DataError, OSError) as error:
         yield LeftOut(name, UNREADABLE, str(error)), f"{name}\0unreadable"
-    notes += note_of_nested(nested)
+    notes += _note_of_nested(nested)
 
 
 def _is_archive(path: Path) -> bool:

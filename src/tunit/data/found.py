@@ -55,6 +55,10 @@ class PictureSource:
         return self.content.read()
 
 
+# A picture, or a file that cannot be used, with its stamp: what its share of the source's fingerprint is made of.
+Item = tuple[PictureSource | LeftOut, str]
+
+
 @dataclass(frozen=True)
 class Found:
     """All pictures of a source by name, what was left out, and a digest that changes when the source does."""

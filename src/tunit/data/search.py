@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from tunit.data.find import LabelMode, find_pictures, quick_fingerprint
+from tunit.data.find import LabelMode, find_pictures
 from tunit.data.found import Found
 from tunit.data.layouts import find_layout
 from tunit.data.pack_settings import PackSettings
+from tunit.data.source_kind import quick_fingerprint
 
 
 @dataclass(frozen=True)

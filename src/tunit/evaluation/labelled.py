@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from tunit.data.bounds import MAX_PIXELS
 from tunit.data.class_folders import class_labels
-from tunit.data.find import LABEL_MODES, LabelMode, find_pictures, kind_of
+from tunit.data.find import LABEL_MODES, LabelMode, find_pictures
 from tunit.data.layouts import LAYOUTS, Part
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import PackSettings
 from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.source_kind import kind_of
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.evaluate import Labelled
 from tunit.methods.model_file import Model
