@@ -212,6 +212,25 @@ def test_a_signal_while_the_program_is_loaded_is_a_word_and_its_exit_code(monkey
     assert capsys.readouterr().err == "tunit: interrupted\n"
 
 
+def test_a_signal_within_an_import_ends_the_program_at_once():
+    """Imports call code that swallows exceptions, or takes them for a missing module."""
+    code = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "tunit.cli":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException as error:
+                raise ImportError from error
+sys.meta_path.insert(0, Finder())
+from tunit.__main__ import main
+print(main())
+"""
+    job = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (job.returncode, job.stdout, job.stderr) == (130, "", "tunit: interrupted\n")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_stops_at_once_with_its_own_exit_code(number, code, monkeypatch, capsys):
     from tunit.training.interrupt import StopSignals

@@ -8,7 +8,7 @@ import torch
 
 from tunit.config import Config
 from tunit.errors import ConfigError
-from tunit.machine import check_threads, choose_device, choose_precision
+from tunit.machine import UNKNOWN, available_bytes, check_threads, choose_device, choose_precision
 from tunit.training.resources import resolve_machine
 
 
@@ -28,6 +28,55 @@ def test_the_machine_is_resolved_once_and_for_all():
     assert config.run.precision in ("float32", "bfloat16")
     assert resolve_machine(config) == config
     assert choose_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+
+
+def write_system(root, cgroup, files, free=16_000_000):
+    """A file system that says so much of memory; free in kB."""
+    texts = {"proc/meminfo": f"MemTotal: 99 kB\nMemAvailable: {free} kB\n", "proc/self/cgroup": cgroup}
+    for name, text in (texts | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(str(text))
+    return root
+
+
+def version_2(limit, used, inactive=0, active=0):
+    stat = f"anon 1\ninactive_file {inactive}\nactive_file {active}\n"
+    return {"memory.max": f"{limit}\n", "memory.current": f"{used}\n", "memory.stat": stat}
+
+
+def version_1(limit, used, inactive=0, active=0):
+    stat = f"inactive_file 1\ntotal_inactive_file {inactive}\ntotal_active_file {active}\n"
+    return {"memory.limit_in_bytes": limit, "memory.usage_in_bytes": used, "memory.stat": stat}
+
+
+def within(folder, files):
+    return {f"{folder}/{name}": text for name, text in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "left"),
+    [
+        ("", {}, 16_384_000_000),
+        ("0::/\n", version_2("max", 7), 16_384_000_000),
+        ("0::/\n", version_2(2000, 700, 50, 100), 1450),  # files that are kept in memory are free
+        ("0::/job/step\n", within("job/step", version_2(2000, 700)), 1300),
+        # The limit of a group further out holds for all in it.
+        ("0::/job/step\n", within("job/step", version_2(9000, 0)) | within("job", version_2(5000, 4000)), 1000),
+        ("0::/job\n", within("job", version_2(1000, 1200)), 0),
+        ("4:memory:/job\n3:cpu:/job\n", within("memory/job", version_1(2000, 700, 0, 10)), 1310),
+        ("4:cpu,memory:/job\n", within("memory", version_1(3000, 1000)), 2000),  # the host's place, unseen
+        ("4:memory:/\n0::/\n", within("memory", version_1(2**63 - 4096, 7)), 16_384_000_000),
+        ("0::/../../other\n", version_2(2000, 700), 1300),
+        ("nonsense\n::::\n0::/\n", {"memory.max": "many", "memory.current": "", "memory.stat": "a"}, 16_384_000_000),
+    ],
+)  # fmt: skip
+def test_the_memory_that_is_left_is_the_least_of_machine_and_cgroups(tmp_path, cgroup, files, left):
+    assert available_bytes(write_system(tmp_path, cgroup, files)) == left
+
+
+def test_memory_that_no_file_tells_of_is_assumed(tmp_path):
+    assert available_bytes(tmp_path) == UNKNOWN
+    assert available_bytes() > 0
 
 
 KEPT = """

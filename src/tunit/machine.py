@@ -90,13 +90,57 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def available_bytes() -> int:
-    """The available memory of this machine in bytes; UNKNOWN where the system does not report it."""
+def available_bytes(system: Path = Path("/")) -> int:
+    """The bytes of memory that this process may still take; UNKNOWN where the system does not report it.
+
+    That is what the machine has free or, in a container or a job that has less, what its cgroups leave.
+    system: the root of the file system.
+    """
+    left = cgroup_bytes(system)
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return UNKNOWN
+        lines = (system / "proc/meminfo").read_text().splitlines()
+        left.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
+    return max(0, min(left, default=UNKNOWN))
+
+
+def cgroup_bytes(system: Path = Path("/")) -> list[int]:
+    """What each cgroup around this process that has a limit leaves of it: version 2, version 1, or both.
+
+    Files that the system keeps in memory count as free, for they go when memory is wanted.
+    """
+    try:
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    left = []
+    for line in lines:
+        kinds, _, place = line.partition(":")[2].partition(":")
+        if not kinds:
+            top, limit, used, kept = "", "memory.max", "memory.current", ("inactive_file", "active_file")
+        elif "memory" in kinds.split(","):
+            top, limit, used = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            kept = "total_inactive_file", "total_active_file"
+        else:
+            continue
+        root = system / "sys/fs/cgroup" / top
+        inner = root / place.strip("/")
+        # Within a container the place may be that of the host, which is not to be seen: then only the root is.
+        for folder in (inner, *inner.parents):
+            if folder.is_relative_to(root):
+                left += _left_of(folder / limit, folder / used, folder / "memory.stat", kept)
+    return left
+
+
+def _left_of(limit: Path, used: Path, stat: Path, kept: tuple[str, str]) -> list[int]:
+    """The bytes that one cgroup leaves; none where it has no limit, or does not say."""
+    try:
+        most, taken = int(limit.read_text()), int(used.read_text())
+        counts = dict(line.split() for line in stat.read_text().splitlines())
+        return [most - taken + sum(int(counts.get(name, 0)) for name in kept)]
+    except (OSError, ValueError):  # "max"
+        return []
 
 
 def room_for_pictures(device: torch.device) -> int:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.data import members, tars, workers, zips
+from tunit.data import members, squares, tars, workers, zips
 from tunit.data.decode import PictureError, decode_scaled
 from tunit.data.find import find_pictures
 from tunit.data.found import DiskFile, PictureSource
-from tunit.data.squares import Squaring, fitted
+from tunit.data.squares import Squaring, file_size, fitted
 from tunit.data.workers import close_workers, in_worker
 from tunit.errors import DataError, TunitError
 
@@ -83,15 +83,19 @@ def test_memory_beyond_the_limit_is_a_reason(tmp_path: Path) -> None:
     assert fitted(large, Squaring(32)).own == (3000, 3000)
 
 
-def test_without_worker_processes_that_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     close_workers()
     monkeypatch.setattr(workers, "_startable", True)
     monkeypatch.setattr(workers.subprocess, "Popen", refuse)
+
+
+def test_without_worker_processes_that_is_said_once(
+    no_workers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert [in_worker(abs, -1), in_worker(abs, -2)] == [1, 2]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -99,6 +103,24 @@ def test_without_worker_processes_that_is_said_once(
         "no worker process can be started (Resource temporarily unavailable): pictures are decoded"
         in lines[0]
     )
+
+
+def test_without_worker_processes_large_pictures_are_left_out(
+    no_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could stop a decoder, so that only what is small is given to one."""
+    monkeypatch.setattr(squares, "ALONE_PIXELS", 2000)
+    monkeypatch.setattr(squares, "ALONE_BYTES", 10_000)
+    small = put(tmp_path / "a.png", encode(noise(side=44), "PNG"))
+    wide = put(tmp_path / "b.png", encode(noise(side=45), "PNG"))
+    long = put(tmp_path / "c.pgm", b"P5\n" + b"#x\n" * 5000 + b"40 40\n255\n" + bytes(1600))
+    how = Squaring(32, max_pixels=1 << 40)
+    assert fitted(small, how).own == file_size(small) == (44, 44)
+    with pytest.raises(PictureError, match="45 x 45 pixels, at most 2,000"):
+        fitted(wide, how)
+    for use in (lambda: fitted(long, how), lambda: file_size(long)):
+        with pytest.raises(PictureError, match="at most 10,000 where no worker process can be started"):
+            use()
 
 
 # Archives

@@ -3,6 +3,8 @@
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
 SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
 MEMORY = 6  # bytes for each pixel of `max_pixels` that decoding one picture may take in all
+# Where no worker process can be started, and nothing can stop a decoder that goes on and on.
+ALONE_PIXELS, ALONE_BYTES = 50_000_000, 1 << 25
 _LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
 REMEDY = "raise --max-pixels to let it in"
 

@@ -5,13 +5,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.bounds import MAX_PIXELS, memory_detail, memory_for, seconds_for, time_detail
+from tunit.data.bounds import (
+    ALONE_BYTES,
+    ALONE_PIXELS,
+    MAX_PIXELS,
+    memory_detail,
+    memory_for,
+    seconds_for,
+    time_detail,
+)
 from tunit.data.cropped import Cropped
 from tunit.data.decode import TOO_LARGE, TOO_SLOW, UNREADABLE, PictureError, decode_scaled, size_of
 from tunit.data.fit import fit_picture
 from tunit.data.found import PictureSource
 from tunit.data.opacity import Opacity
-from tunit.data.workers import WorkerLostError, bounded, in_worker
+from tunit.data.workers import WorkerLostError, bounded, in_worker, is_worker
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,11 @@ def file_size(source: PictureSource) -> tuple[int, int]:
 
 def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
     source, how = task
+    if not is_worker():
+        how = replace(how, max_pixels=min(how.max_pixels, ALONE_PIXELS))
     try:
         data = _read(source, how.max_pixels)
+        _check_alone(data)
         seconds, memory = how.seconds or seconds_for(how.max_pixels), how.memory or memory_for(how.max_pixels)
         with bounded(seconds, memory):
             decoded = decode_scaled(
@@ -77,6 +88,7 @@ def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
 def _file_size(source: PictureSource) -> tuple[int, int]:
     try:
         data = source.read()
+        _check_alone(data)
         with bounded(seconds_for(MAX_PIXELS), memory_for(MAX_PIXELS)):
             return size_of(data)
     except MemoryError:
@@ -88,6 +100,13 @@ def _read(source: PictureSource, max_pixels: int) -> bytes:
     if isinstance(content, Cropped):  # which decodes to read
         content = replace(content, max_pixels=max_pixels)
     return content.read()
+
+
+def _check_alone(data: bytes) -> None:
+    """Where nothing else bounds decoding, the size of the file must. Raises PictureError."""
+    if not is_worker() and len(data) > ALONE_BYTES:
+        detail = f"{len(data):,} bytes, at most {ALONE_BYTES:,} where no worker process can be started"
+        raise PictureError(TOO_LARGE, detail)
 
 
 def _lost(error: WorkerLostError, seconds: float) -> PictureError:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
+from tunit.data.bounds import ALONE_BYTES, ALONE_PIXELS
 from tunit.printing import remark
 
 Item = TypeVar("Item")
@@ -50,7 +51,8 @@ def usable_cores() -> int:
 def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
     """`function(item)`, computed in a worker process; any thread may call, each has a worker for its call.
 
-    function, item and result are pickled. Where no process can be started, it is computed in this one.
+    function, item and result are pickled. Where no process can be started, it is computed in this one, where the
+    function must take care of itself (`is_worker`).
     Raises what the function raises, and WorkerLostError where it ended its process.
     """
     while True:
@@ -82,6 +84,11 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
         return
     with _limited_memory(_base_memory + memory), _limited_time(seconds):
         yield
+
+
+def is_worker() -> bool:
+    """Whether this is a worker process, where `bounded` holds."""
+    return _base_memory is not None
 
 
 # In the process that wants something done
@@ -169,8 +176,9 @@ def _take() -> _Worker | None:
         first, _startable = _startable, False
     if first:
         remark(
-            f"no worker process can be started ({why}): pictures are decoded in this one, where nothing bounds the "
-            "time and memory of one that is damaged"
+            f"no worker process can be started ({why}): pictures are decoded in this one, where nothing else "
+            "bounds the time and memory of a damaged one, but none of more than "
+            f"{ALONE_PIXELS:,} pixels or {ALONE_BYTES:,} bytes"
         )
     return None
 
@@ -294,4 +302,4 @@ def _limited_time(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-__all__ = ["WorkerLostError", "bounded", "close_workers", "in_worker", "serve", "usable_cores"]
+__all__ = ["WorkerLostError", "bounded", "close_workers", "in_worker", "is_worker", "serve", "usable_cores"]

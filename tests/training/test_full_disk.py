@@ -1,0 +1,99 @@
+"""A disk that is full while training: a sentence, the last checkpoint whole, and with room the run goes on."""
+
+import errno
+import os
+import re
+import sys
+
+import pytest
+import torch
+
+from tiny_run import tiny_config, write_pictures
+from tunit.errors import TrainingError
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints, state_tensors
+from tunit.training.launch import resume_run, start_run
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="a file's name is asked of Linux"),  # noqa: PTH110
+]
+SETTINGS = {"log_every": 2, "sample_every": 3, "checkpoint_every": 4}
+FULL_AFTER = 6  # steps
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Pictures, and the state after a training with room enough."""
+    folder = tmp_path_factory.mktemp("whole")
+    pictures = write_pictures(folder / "pictures", 12)
+    return pictures, start_run(pictures, folder / "run", tiny_config(**SETTINGS), quiet=True)
+
+
+def start(pictures, run, fill):
+    """Train with `fill` called after step FULL_AFTER; the sentence that it ends in."""
+
+    def evaluate(state):
+        if state.step == FULL_AFTER:
+            fill()
+        return {}
+
+    with pytest.raises(TrainingError) as caught:
+        start_run(pictures, run, tiny_config(**SETTINGS), quiet=True, evaluate=evaluate, evaluate_every=1)
+    return str(caught.value)
+
+
+def check(run, whole, sentence, last):
+    """The sentence names the last step saved, whose checkpoint is whole; resumed, the run ends as it should."""
+    assert sentence.endswith(f"then resume after step {last} with `tunit train --resume {run}`")
+    assert len(sentence.splitlines()) == 1
+    newest = checkpoints(run / "checkpoints")[-1]
+    assert newest.stem == f"step_{last:08d}"
+    for checkpoint in checkpoints(run / "checkpoints"):
+        read_tensors(checkpoint)  # raises where it is damaged
+    assert not list(run.rglob("*.partial"))
+    resumed, expected = state_tensors(resume_run(run, quiet=True)), state_tensors(whole[1])
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "last"),
+    [
+        (r"checkpoints/", 4),
+        (r"metrics\.jsonl", 8),
+        (r"tensorboard/", 8),
+        (r"samples/", 6),
+        (r"run/\.[0-9.]+partial", 8),  # the model, and what is written beside it
+    ],
+    ids=["checkpoint", "metrics", "events", "samples", "model"],
+)
+def test_a_file_that_no_longer_fits_the_disk(tmp_path, monkeypatch, whole, file, last):
+    full, flush = [], os.fsync
+
+    def fsync(number):
+        if full and re.search(file, os.readlink(f"/proc/self/fd/{number}")):  # noqa: PTH115 (no path of a file)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    sentence = start(whole[0], tmp_path / "run", lambda: full.append(True))
+    assert "No space left on device" in sentence
+    full.clear()
+    check(tmp_path / "run", whole, sentence, last)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_nothing_at_all_can_be_written_any_more(tmp_path, whole):
+    """By the limit of the size of files, at which the system itself refuses each write."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        sentence = start(
+            whole[0], tmp_path / "run", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in sentence
+    check(tmp_path / "run", whole, sentence, 4)
