@@ -176,8 +176,10 @@ def test_a_mistyped_word_is_answered_with_the_nearest(words, sentence, capsys):
     assert len(err.splitlines()) == 1
 
 
-def test_beginnings_of_flags_and_odd_values_stay_as_they_were(tmp_path, capsys):
-    assert main(["prepare", str(tmp_path), "--image-si", "64", "--label-column", "a b --c"]) == 2
+def test_beginnings_of_flags_and_odd_values_stay_as_they_were(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)  # where a pack goes by itself
+    assert main(["prepare", "empty", "--image-si", "64", "--label-column", "a b --c"]) == 2
     assert "holds no picture" in capsys.readouterr().err  # all words were understood
     assert main(["demo", "--minutes", "-1"]) == 2
     assert "--minutes is -1" in capsys.readouterr().err
