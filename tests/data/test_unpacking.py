@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tunit.data.sources import find_pictures
 
 from tunit.data import archives, members, unpacking
 from tunit.data.archives import close_archives, list_archive
 from tunit.data.bounds import SECONDS
 from tunit.data.decode import PictureError
+from tunit.data.find import find_pictures
 from tunit.data.unpacking import Inflater, OutOfTimeError, Unpacking, bzip2_stream, gzip_stream, xz_stream
 
 CONTENT = random.Random(0).randbytes(70_000) + bytes(300_000) + b"end" * 50_000
@@ -247,3 +247,20 @@ def test_a_zip_that_takes_too_long_to_list_is_read_up_to_there(
         ("too slow", "the archive is not read beyond 10: unpacking it takes more than 10 s of CPU time")
     ]
     close_archives()
+
+
+@pytest.mark.parametrize("end", [b"", bytes(1024)])
+def test_a_tar_with_a_damaged_header_says_that_more_was_there(tmp_path: Path, end: bytes) -> None:
+    blocks = []
+    for name in ("a.png", "b.png", "c.png"):
+        info = tarfile.TarInfo(name)
+        info.size = 300
+        blocks += [info.tobuf(), b"x" * 300 + bytes(212)]
+    (tmp_path / "a.tar").write_bytes(b"".join(blocks) + end)
+    names = [entry.name for entry in list_archive(tmp_path / "a.tar", "tar")]
+    assert names == ["a.png", "b.png", "c.png"]
+    blocks[2] = b"?" + blocks[2][1:]  # its checksum no longer fits
+    (tmp_path / "b.tar").write_bytes(b"".join(blocks) + end)
+    first, rest = list_archive(tmp_path / "b.tar", "tar")
+    assert first.member
+    assert "the archive cannot be read beyond a.png (a damaged header)" in rest.detail

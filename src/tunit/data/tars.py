@@ -40,6 +40,8 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 headers.left = _MAX_HEADERS
                 info = archive.next()
                 if info is None:
+                    if headers.block.strip(b"\0"):  # where tarfile takes what is no header for the end
+                        raise tarfile.ReadError("a damaged header")
                     return
                 after = int(cast(Any, archive).offset)  # where the next header begins
                 if info.size < 0 or info.offset_data < 0 or after <= place:
@@ -82,12 +84,14 @@ class _Headers:
         self._file = file
         self.tell, self.seek = file.tell, file.seek
         self.left = _MAX_HEADERS
+        self.block = b""  # that was read last
 
     def read(self, size: int = -1) -> bytes:
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         data = self._file.read(size)
+        self.block = data if size == tarfile.BLOCKSIZE else self.block
         if size > tarfile.BLOCKSIZE and _DIGITS.search(data):
             raise tarfile.ReadError("a header with a number of more than 63 digits")
         return data
