@@ -79,6 +79,14 @@ def test_the_cue_that_sees_kinds_is_chosen_and_poor_codes_are_left_out():
     assert choose_measures(seen, {"colours": other, "outlines": poor}, 5)[0] == ["codes"]
 
 
+def test_where_both_are_as_good_as_either_both_are_taken():
+    seen, _ = blobs(5)
+    again, _ = blobs(5, seed=3)
+    names, scores = choose_measures(seen, {"colours": again, "outlines": torch.randn(150, 9)}, 5)
+    assert names == ["codes", "colours"]
+    assert set(scores) == {"codes", "colours", "outlines", "codes and colours"}
+
+
 def test_codes_and_a_cue_are_chosen_together_where_each_sees_a_part():
     """The codes tell kinds 0, 1 from 2, 3, the cue 0, 2 from 1, 3."""
     kinds = torch.arange(4).repeat_interleave(40)

@@ -76,6 +76,17 @@ def test_they_are_looked_for_every_so_many_steps_with_codes_as_they_are_then():
     assert list(found) == [2, 6]
 
 
+def test_they_are_looked_for_once_unless_asked_otherwise():
+    config = config_of(**SETTINGS | {"neighbours_every": 0})
+    state = state_of(config)
+    looked = []
+    for step in range(12):
+        state.step, state.own.measures = step, []
+        look_for_neighbours(state, pictures(), config)
+        looked += [step] * bool(state.own.measures)
+    assert looked == [2]
+
+
 def test_looking_at_pictures_leaves_e_as_it_was():
     config = config_of(**SETTINGS)
     state = state_of(config)

@@ -26,6 +26,7 @@ REDUCED = 64  # principal components that stand for a wider cue
 MOST_FITTED = 10_000  # pictures that the components are found on
 GRAPH_NEIGHBOURS = 10  # of each picture in the graph
 MOST_COMPARED = 5_000  # pictures of the graphs that measures are compared by
+TIE = 0.1  # two measures together may be worse by such a share than the better one by itself
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
@@ -85,22 +86,26 @@ def edges_between_groups(neighbours: Tensor, groups: int) -> float:
 def choose_measures(
     codes: Tensor, cues: Mapping[str, Tensor], groups: int
 ) -> tuple[list[str], dict[str, float]]:
-    """By which of codes, each cue, and codes with each cue the pictures fall most nearly into so many groups.
+    """By which of codes, the best cue, and both together pictures fall most nearly into so many groups.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
-    what `edges_between_groups` says of every choice, by names joined with " and ". Of a large set every second or
-    third picture is compared.
+    what `edges_between_groups` says of every measure and of "codes and" the best cue. Where both together are about
+    as good as either by itself they are chosen, since each then says something that the other does not. Of a large
+    set every second or third picture is compared.
     """
     step = -(-len(codes) // MOST_COMPARED)
-    measures = {"codes": codes, **cues}
-    choices: list[Sequence[str]] = [[name] for name in measures]
-    choices += [["codes", name] for name in cues]
-    k = min(GRAPH_NEIGHBOURS, len(codes[::step]) - 1)
-    scores = {
-        " and ".join(names): edges_between_groups(
-            find_neighbours([measures[name][::step] for name in names], k), groups
-        )
-        for names in choices
-    }
-    best = min(scores, key=lambda name: scores[name])
-    return best.split(" and "), scores
+    measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
+    k = min(GRAPH_NEIGHBOURS, len(measures["codes"]) - 1)
+
+    def score(names: Sequence[str]) -> float:
+        """How far the graph by these measures is from separate groups."""
+        return edges_between_groups(find_neighbours([measures[name] for name in names], k), groups)
+
+    scores = {name: score([name]) for name in measures}
+    cue = min(cues, key=lambda name: scores[name])
+    both = f"codes and {cue}"
+    scores[both] = score(["codes", cue])
+    best = min(scores["codes"], scores[cue])
+    if scores[both] <= best * (1 + TIE):
+        return ["codes", cue], scores
+    return ["codes"] if scores["codes"] == best else [cue], scores

@@ -203,7 +203,9 @@ class ClusteringConfig:
     neighbours_from: float = setting(
         0.1, "share of E's time alone after which neighbours are looked for", low=0, high=1
     )
-    neighbours_every: int = setting(100, "steps between searches for neighbours", low=1, high=10**12)
+    neighbours_every: int = setting(
+        0, "steps between searches for neighbours; 0 looks for them once", low=0, high=10**12
+    )
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,10 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     """Before a step: find the neighbours anew, if it is time to, by the measures that tell pictures apart best."""
     own, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
-    due = first <= state.step < config.schedule.guide_only_until
-    if isinstance(own, Neighbourhood) and due and (state.step - first) % settings.neighbours_every == 0:
+    since = state.step - first
+    again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
+    due = since >= 0 and again and state.step < config.schedule.guide_only_until
+    if isinstance(own, Neighbourhood) and due:
         if not own.seen:
             own.seen = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
         codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
