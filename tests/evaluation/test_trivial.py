@@ -16,13 +16,27 @@ def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
     ), kinds
 
 
-@pytest.mark.parametrize("answer", trivial.ANSWERS.values(), ids=trivial.ANSWERS.keys())
-def test_what_differs_plainly_is_told_apart_and_seeded(answer):
+@pytest.mark.parametrize("name", ["pixels", "colours", "shapes", "random features"])
+def test_what_differs_plainly_in_colour_is_told_apart_and_seeded(name):
+    answer = trivial.ANSWERS[name]
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10), (20, 20, 250), (200, 200, 200)])
     found = answer(images, 4, 0)
     assert found.dtype == np.int64 and found.shape == (48,)
     assert adjusted_rand_score(found, kinds) == 1
     assert (answer(images, 4, 0) == found).all()
+
+
+@pytest.mark.parametrize("name", ["outlines", "textures"])
+def test_stripes_are_told_apart_whatever_their_colours(name):
+    rng = np.random.default_rng(0)
+    stripes = np.indices((32, 32)) // 2 % 2  # level ones, upright ones
+    patterns = [stripes[0], stripes[1], stripes[0] ^ stripes[1]]
+    kinds = np.repeat(np.arange(3), 12)
+    colours = rng.integers(60, 250, (36, 1, 1, 3))
+    images = (np.stack([patterns[kind] for kind in kinds])[..., None] * colours).astype(np.uint8)
+    found = trivial.ANSWERS[name](images, 3, 0)
+    assert adjusted_rand_score(found, kinds) == 1
+    assert adjusted_rand_score(trivial.hsv_histograms(images, 3, 0), kinds) < 0.3
 
 
 def test_colours_do_not_see_where_they_are_and_pixels_do():

@@ -9,10 +9,10 @@ from sklearn.datasets import make_blobs
 
 from tiny_run import write_pictures
 from tunit.cli import main
+from tunit.clustering.partition import k_means
 from tunit.config import preset_differences, read_config
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.evaluation.trivial import k_means
 from tunit.experiments import driver
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import LABEL_SOURCES, chosen

@@ -26,7 +26,8 @@ REDUCED = 64  # principal components that stand for a wider cue
 MOST_FITTED = 10_000  # pictures that the components are found on
 GRAPH_NEIGHBOURS = 10  # of each picture in the graph
 MOST_COMPARED = 5_000  # pictures of the graphs that measures are compared by
-TIE = 0.1  # two measures together may be worse by such a share than the better one by itself
+# Two measures together may be worse than the better one by itself by a tenth, or by so little that it says nothing.
+TIE, LEAST_TIE = 0.1, 0.005
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
@@ -106,6 +107,6 @@ def choose_measures(
     both = f"codes and {cue}"
     scores[both] = score(["codes", cue])
     best = min(scores["codes"], scores[cue])
-    if scores[both] <= best * (1 + TIE):
+    if scores[both] <= best + max(TIE * best, LEAST_TIE):
         return ["codes", cue], scores
     return ["codes"] if scores["codes"] == best else [cue], scores

@@ -1,29 +1,22 @@
-"""Trivial answers to "which pictures belong together?": k-means on pixels, colours, shapes, random features.
+"""Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
 
 A training that sorts pictures no better than these was not worth its time. Each function takes pictures
 (N, S, S, 3) of bytes and gives a group from 0 to k - 1 for each: (N,) int64, the same for the same seed. Where there
 are fewer than k different pictures, there are fewer groups.
-
-References:
-    [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from tunit.clustering import cues
 from tunit.clustering.cues import Integers, Pictures, Vectors
+from tunit.clustering.partition import k_means
 from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
 
-RESTARTS = 4  # of k-means, of which the best by its own measure is kept
 MOST_FITTED = 10_000  # pictures that the centres are found on; the others go to the nearest
 
 
@@ -42,6 +35,16 @@ def standard_pixels(images: Pictures, k: int, seed: int) -> Integers:
     return _grouped(images, cues.shapes, k, seed)
 
 
+def outlines(images: Pictures, k: int, seed: int) -> Integers:
+    """k-means on histograms of oriented gradients at 32 px."""
+    return _grouped(images, cues.outlines, k, seed)
+
+
+def textures(images: Pictures, k: int, seed: int) -> Integers:
+    """k-means on the square roots of the shares of local binary patterns at 32 px."""
+    return _grouped(images, cues.textures, k, seed)
+
+
 def random_vgg(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the 512 features of a VGG-16's convolutions at 32 px; its random weights are always the same."""
     return _grouped(images, _vgg_vectors, k, seed)
@@ -51,16 +54,10 @@ ANSWERS: dict[str, Callable[[Pictures, int, int], Integers]] = {
     "pixels": pixels,
     "colours": hsv_histograms,
     "shapes": standard_pixels,
+    "outlines": outlines,
+    "textures": textures,
     "random features": random_vgg,
 }
-
-
-def k_means(vectors: NDArray[np.floating], k: int, seed: int, restarts: int = RESTARTS) -> KMeans:
-    """The best of some starts [1, 2] on vectors (N, width), N from 1; `labels_` are their groups."""
-    found = KMeans(n_clusters=min(k, len(vectors)), n_init=restarts, random_state=seed % 2**32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer than k different pictures: fewer groups
-        return found.fit(vectors)
 
 
 @cache

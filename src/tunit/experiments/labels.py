@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tunit.clustering.partition import k_means
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import PackSettings
 from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of
 from tunit.evaluation.protocol import probabilities_and_styles
-from tunit.evaluation.trivial import k_means
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
 from tunit.experiments.split import CLASS, Split, path_of_names
 from tunit.machine import choose_device
