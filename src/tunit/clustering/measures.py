@@ -26,8 +26,8 @@ REDUCED = 64  # principal components that stand for a wider cue
 MOST_FITTED = 10_000  # pictures that the components are found on
 GRAPH_NEIGHBOURS = 10  # of each picture in the graph
 MOST_COMPARED = 5_000  # pictures of the graphs that measures are compared by
-# Two measures together may be worse than the better one by itself by a tenth, or by so little that it says nothing.
-TIE, LEAST_TIE = 0.1, 0.005
+# Two measures together may be worse than the better one by itself by a tenth, and by what is rounding.
+TIE, LEAST_TIE = 0.1, 1e-9
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
