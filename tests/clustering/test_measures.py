@@ -72,7 +72,7 @@ def test_separate_groups_have_no_edges_between_and_noise_has_many():
 
 
 def test_the_cue_that_sees_kinds_is_chosen_and_poor_codes_are_left_out():
-    seen, _ = blobs(5)
+    seen, _ = blobs(5, apart=2)  # with some edges between them
     poor = torch.randn(150, 64, generator=torch.Generator().manual_seed(1))
     other = torch.randn(150, 20, generator=torch.Generator().manual_seed(2))
     assert choose_measures(poor, {"colours": other, "outlines": seen}, 5)[0] == ["outlines"]
