@@ -105,6 +105,15 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def tensor_from_rank_zero(x: Tensor) -> Tensor:
+    """The values that rank 0 has, in a tensor of the same shape, type and device on every rank."""
+    if world_size() == 1:
+        return x
+    value = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.broadcast(value, src=0)
+    return value
+
+
 def broadcast_from_rank_zero(number: int) -> int:
     """The number that rank 0 has."""
     if world_size() == 1:

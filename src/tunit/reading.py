@@ -211,6 +211,13 @@ class Record:
             raise self._wrong(name, f"a list of whole numbers from {low} to {high}")
         return value
 
+    def records(self, name: str) -> list["Record"]:
+        """A list of objects."""
+        value = self.values.get(name)
+        if not isinstance(value, list):
+            raise self._wrong(name, "a list of objects")
+        return [Record(item, f"{name} of {self.name}") for item in value]
+
     def record(self, name: str) -> "Record":
         """An object within the object."""
         if not isinstance(self.values.get(name), dict):

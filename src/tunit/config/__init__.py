@@ -5,6 +5,7 @@ from tunit.config.fields import nearest, setting
 from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
 from tunit.config.presets import file_settings, preset_differences, preset_names, read_config
 from tunit.config.sections import (
+    AUTO,
     AugmentConfig,
     ClusteringConfig,
     DataConfig,
@@ -16,6 +17,7 @@ from tunit.config.sections import (
 )
 
 __all__ = [
+    "AUTO",
     "AugmentConfig",
     "ClusteringConfig",
     "Config",

@@ -86,8 +86,9 @@ class Config:
         changed: dict[str, dict[str, Any]] = {}
         for name, value in overrides.items():
             section, f = find_field(name)
+            number = f.metadata["words"].get(value, value) if isinstance(value, str) else value
             changed.setdefault(section, {})[f.name] = read_value(
-                f.name, typing.get_type_hints(section_types()[section])[f.name], value
+                f.name, typing.get_type_hints(section_types()[section])[f.name], number
             )
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
         own = [sections.pop(name) for name in method_sections() if name in sections]
@@ -116,7 +117,10 @@ class Config:
             if name in idle and values not in self.own:
                 continue
             lines += ["", f"[{name}]"]
-            lines += [f"{f.name} = {toml_value(getattr(values, f.name))}" for f in dataclasses.fields(values)]
+            for f in dataclasses.fields(values):
+                value = getattr(values, f.name)
+                word = next((word for word, number in f.metadata["words"].items() if number == value), value)
+                lines.append(f"{f.name} = {toml_value(word)}")
         return "\n".join(lines) + "\n"
 
 

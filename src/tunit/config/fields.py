@@ -17,14 +17,21 @@ LONGEST_TEXT = 10_000  # characters of a setting
 
 
 def setting(
-    default: Any, text: str, *, low: float | None = None, high: float | None = None, of: Any = ()
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    of: Any = (),
+    words: dict[str, int] | None = None,
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
-    of: a dict is taken as it stands, for its keys may become more.
+    of: a dict is taken as it stands, for its keys may become more. words: values that are written as a word.
     """
     choices = of if isinstance(of, dict) else tuple(of)
-    return field(default=default, metadata={"help": text, "low": low, "high": high, "of": choices})
+    known = {"help": text, "low": low, "high": high, "of": choices, "words": words or {}}
+    return field(default=default, metadata=known)
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:

@@ -10,6 +10,8 @@ WIDEST = 8192  # channels, or numbers of a style code
 MOST = 10**9  # steps, pictures, files; below the numbers that name streams beside the steps
 BELOW_1 = 1 - 1e-9  # where 1 itself would divide by 0
 
+AUTO = 0  # domains whose number is found while E trains alone
+
 # The published data sets that `tunit.data.layouts` reads.
 LAYOUT_NAMES = (
     "animal-faces-10",
@@ -100,7 +102,16 @@ class AugmentConfig:
 class NetworkConfig:
     """Sizes of E, G and D."""
 
-    domains: int = setting(10, "K-hat, the preset number of pseudo domains", low=1, high=100_000)
+    domains: int = setting(
+        10,
+        "K-hat, the number of pseudo domains; auto finds it when E has trained alone",
+        low=0,
+        high=100_000,
+        words={"auto": AUTO},
+    )
+    most_domains: int = setting(
+        40, "with --domains auto: domains that E has until their number is found", low=2, high=1000
+    )
     style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
     guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
     head_std: float = setting(
@@ -130,6 +141,11 @@ class NetworkConfig:
         low=0,
         high=WIDEST,
     )
+
+    @property
+    def domain_logits(self) -> int:
+        """How many domains E and D tell apart now: K-hat, or while it is to be found `most_domains`."""
+        return self.most_domains if self.domains == AUTO else self.domains
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.config import Config
+from tunit.config import AUTO, Config
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
@@ -17,6 +17,8 @@ def check_config(config: Config) -> None:
             f"guide_only_until is {config.schedule.guide_only_until}, but nothing trains alone in method "
             f"'{method.name}': set --guide-only-until 0"
         )
+    if config.networks.domains == AUTO and config.data.labels == "none":
+        _check_auto(config)
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
             f"micro_batch is {run.micro_batch}, but method '{method.name}' takes a batch at once: "
@@ -35,6 +37,19 @@ def check_config(config: Config) -> None:
         raise ConfigError(
             f"labels is 'none', but method '{method.name}' learns from labels: "
             "set --labels folders or --labels csv"
+        )
+
+
+def _check_auto(config: Config) -> None:
+    """Where labels say nothing of the number of domains, it is found at the end of E's time alone, if at all."""
+    if not method_of(config).chooses_domains:
+        raise ConfigError(
+            f"domains is auto, but method '{config.method.method}' does not find their number: give --domains K"
+        )
+    if config.schedule.guide_only_until == 0:
+        raise ConfigError(
+            "domains is auto, and their number is found when E has trained alone, but guide_only_until is 0: give "
+            "--domains K, or let E train alone for some steps"
         )
 
 
@@ -57,7 +72,7 @@ def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) ->
     labels: (N,), -1 where unlabelled; names: of the pictures.
     """
     method = method_of(config)
-    classes, domains = int(labels.max(initial=-1)) + 1, config.networks.domains
+    classes, domains = int(labels.max(initial=-1)) + 1, config.networks.domain_logits
     if classes > domains:
         raise DataError(
             f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"

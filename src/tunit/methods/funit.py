@@ -109,7 +109,7 @@ def generator_loss(
 
 def _guide(config: Config) -> ClassEncoder:
     settings = config.networks
-    return ClassEncoder(settings.domains, width=settings.guide_width, style_width=settings.style_width)
+    return ClassEncoder(settings.domain_logits, width=settings.guide_width, style_width=settings.style_width)
 
 
 def _generator(config: Config) -> FunitGenerator:
@@ -123,7 +123,7 @@ def patch_discriminator(config: Config) -> PatchDiscriminator:
     """D of the config."""
     settings = config.networks
     return PatchDiscriminator(
-        config.data.image_size, settings.domains, width=settings.discriminator_width or None
+        config.data.image_size, settings.domain_logits, width=settings.discriminator_width or None
     )
 
 

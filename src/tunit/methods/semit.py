@@ -136,14 +136,14 @@ def translation_step(
 
 def _guide(config: Config) -> SemitEncoder:
     settings = config.networks
-    return SemitEncoder(settings.domains, width=settings.guide_width, style_width=settings.style_width)
+    return SemitEncoder(settings.domain_logits, width=settings.guide_width, style_width=settings.style_width)
 
 
 def _generator(config: Config) -> OctaveGenerator:
     settings = config.networks
     return OctaveGenerator(
         config.data.image_size,
-        settings.domains,
+        settings.domain_logits,
         width=settings.generator_width or None,
         style_width=settings.style_width,
         share=config.of(SemitConfig).octave_share,
@@ -151,7 +151,7 @@ def _generator(config: Config) -> OctaveGenerator:
 
 
 def _own_state(pictures: int, config: Config, device: torch.device) -> SoftLabels:
-    return new_soft_labels(pictures, config.networks.domains, device)
+    return new_soft_labels(pictures, config.networks.domain_logits, device)
 
 
 def soft_labels_of(state: TrainingState) -> SoftLabels:

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from tunit.clustering.choice import Choice
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
@@ -60,3 +61,23 @@ class TrainingState:
     step: int = 0
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
+    choice: Choice | None = None  # of the number of domains, once made where it was to be found
+
+    def set_domains(self, domains: int, seed: int = 0) -> None:
+        """Give E, its EMA and D new last layers of so many domains; optimisers keep no moments of these."""
+        networks = self.networks
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for network in (networks.guide, networks.guide_average, networks.discriminator):
+                network.set_domains(domains)
+        for name, optimiser in self.optimisers.named().items():
+            _follow(optimiser, networks.named()[name])
+
+
+def _follow(optimiser: torch.optim.Optimizer, network: nn.Module) -> None:
+    """Let an optimiser of all parameters of a network have those that it has now."""
+    (group,) = optimiser.param_groups
+    group["params"] = list(network.parameters())
+    there = {id(parameter) for parameter in group["params"]}
+    for parameter in [p for p in optimiser.state if id(p) not in there]:
+        del optimiser.state[parameter]

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from tunit.config import Config
+from tunit.config import AUTO, Config
 from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import CounterStart
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head, information_of_heads, modularity_of_heads
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.domain_number import find_number
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
 from tunit.methods.neighbourhood import (
@@ -116,7 +117,7 @@ def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
 def _guide(config: Config) -> Guide:
     settings = config.networks
     return Guide(
-        settings.domains,
+        settings.domain_logits,
         width=settings.guide_width,
         style_width=settings.style_width,
         overclusters=settings.overclusters,
@@ -136,7 +137,9 @@ def _generator(config: Config) -> Generator:
 
 def _discriminator(config: Config) -> Discriminator:
     settings = config.networks
-    return Discriminator(config.data.image_size, settings.domains, width=settings.discriminator_width or None)
+    return Discriminator(
+        config.data.image_size, settings.domain_logits, width=settings.discriminator_width or None
+    )
 
 
 def _optimisers(networks: Networks, config: Config) -> Optimisers:
@@ -170,10 +173,14 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Once E has trained alone the best of its domain heads stays, unless labels tie the domain head to classes."""
-    if state.step != config.schedule.guide_only_until or not config.networks.candidate_heads:
+    """Once E has trained alone the number of domains is found, or the best domain head of several stays, unless labels
+    tie the domain head to classes."""
+    if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
-    if (pictures.labels >= 0).any():
+    if config.networks.domains == AUTO:
+        find_number(state, pictures, config)
+        return
+    if not config.networks.candidate_heads:
         return
     if config.clustering.neighbours and len(pictures.names) > 2:
         scores = modularity_of_heads(guidance_of_all(state, pictures))
@@ -205,6 +212,7 @@ TUNIT = Method(
     step=tunit_step,
     micro_batches=True,
     processes=True,
+    chooses_domains=True,
     in_release=True,
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,

@@ -68,6 +68,10 @@ class DomainDiscriminator(nn.Module):
         """D_y(x): logits (B,), or of patches (B, h, h), of each picture's own domain y, (B,)."""
         raise NotImplementedError
 
+    def set_domains(self, domains: int) -> None:
+        """Change the number of domains, where a network can: with --domains auto it is found in training."""
+        raise NotImplementedError
+
 
 class Discriminator(DomainDiscriminator):
     """D: pictures (B, 3, S, S) in [-1, 1] to one logit per domain (B, domains).
@@ -90,6 +94,12 @@ class Discriminator(DomainDiscriminator):
         self.gather = nn.Conv2d(channels, channels, 4)  # 4 x 4 to 1 x 1
         self.head = nn.Conv2d(channels, domains, 1)
         initialise_fan_in(self)
+
+    def set_domains(self, domains: int) -> None:
+        """Put a new last layer of so many domains, drawn by torch's own generator, in the place of the last."""
+        head = nn.Conv2d(self.head.in_channels, domains, 1)
+        initialise_fan_in(head)
+        self.head = head.to(self.head.weight).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
         """All domains' logits, (B, domains)."""

@@ -37,6 +37,10 @@ class GuidingNetwork(nn.Module):
     domains: int
     style_width: int
 
+    def set_domains(self, domains: int) -> None:
+        """Change the number of domains, where a network can: with --domains auto it is found in training."""
+        raise NotImplementedError
+
 
 class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
@@ -78,6 +82,7 @@ class Guide(GuidingNetwork):
             ]
             channels = item * width
         self.trunk = nn.Sequential(*layers)
+        self.features = channels
         self.domain_head = nn.Linear(channels, domains)
         self.style_head = nn.Linear(channels, style_width)
         self.overcluster_head = nn.Linear(channels, overclusters) if overclusters else None
@@ -93,10 +98,26 @@ class Guide(GuidingNetwork):
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Guidance:
-        """One trunk pass; all heads read the same globally averaged features (float32 heads under autocast)."""
+    def set_domains(self, domains: int) -> None:
+        """Put heads of so many domains, all 0, in the place of the domain head and its candidates."""
+        self.domains = domains
+        heads = [
+            nn.Linear(self.features, domains).to(self.domain_head.weight) for _ in (0, *self.candidate_heads)
+        ]
+        for head in heads:
+            for values in head.parameters():
+                nn.init.zeros_(values).requires_grad_(self.domain_head.weight.requires_grad)
+        self.domain_head, *others = heads
+        self.candidate_heads = nn.ModuleList(others)
+
+    def see(self, x: Tensor) -> Tensor:
+        """The globally averaged features that all heads read: (B, 3, S, S) to (B, 8 * width)."""
         x = standardised(x) if self.standardise else x
-        features = F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)  # (B, 8 * width)
+        return F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)
+
+    def forward(self, x: Tensor) -> Guidance:
+        """One trunk pass; all heads read the same features (float32 heads under autocast)."""
+        features = self.see(x)
         with torch.autocast(x.device.type, enabled=False):
             features = features.to(self.style_head.weight.dtype)
             over = None if self.overcluster_head is None else self.overcluster_head(features)

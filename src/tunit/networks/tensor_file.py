@@ -78,6 +78,16 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
     return tensors, about.values
 
 
+def read_about(path: Path) -> Record:
+    """The `about` of a file alone; its tensors are not read, nor their checksum. Raises RunError."""
+    try:
+        _check_header(path)
+        with _plain(path) as plain, safe_open(plain, framework="pt") as file:
+            return Record(parse_json((file.metadata() or {}).get("about", "")), "its header")
+    except (SafetensorError, ValueError, OSError, MemoryError) as error:
+        raise RunError(f"{path} cannot be read ({str(error)[:500]}): take another checkpoint") from None
+
+
 def check_kinds(found: Kinds, expected: Mapping[str, Tensor]) -> None:
     """Raises UnreadableError naming the first tensors that are missing, unexpected, or of another shape or dtype."""
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tunit.clustering.choice import Choice, read_choice
 from tunit.errors import RunError
 from tunit.files import writable
 from tunit.methods.state import TrainingState
-from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_tensors, write_tensors
+from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_about, read_tensors, write_tensors
 from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
@@ -26,6 +27,8 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     tensors = state_tensors(state)
     about = {"format": FORMAT, "step": state.step, "cursors": state.cursors, "tensors": len(tensors)}
+    if state.choice:
+        about["choice"] = state.choice.record()
     write_tensors(path, tensors, about)
     with writable(path):
         for old in checkpoints(folder)[:-keep]:
@@ -47,13 +50,15 @@ def checkpoints(folder: Path) -> list[Path]:
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     """Fill `state` from the newest checkpoint that is undamaged and fits.
 
-    Returns its path, and a warning for each one skipped.
+    Returns its path, and a warning for each one skipped. Where the number of domains had been found by then, E and D
+    get so many.
     Raises RunError where no checkpoint can be used.
     """
     warnings: list[str] = []
+    undecided = state.networks.guide.domains
     for path in reversed(checkpoints(folder)):
         try:
-            tensors, about = read_tensors(path, partial(_check, state))
+            tensors, about = read_tensors(path, partial(_check, state, undecided))
         except RunError as error:
             warnings.append(f"{error}; going back to the checkpoint before")
             continue
@@ -65,13 +70,35 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     )
 
 
-def _check(state: TrainingState, about: Record, found: Kinds) -> None:
-    """Raises UnreadableError for a checkpoint that is not one of a run with this state's networks."""
+def newest_choice(folder: Path) -> Choice | None:
+    """The number of domains that the newest readable checkpoint in a folder has found; None where none has."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            about = read_about(path)
+            return _choice_of(about)
+        except (RunError, UnreadableError):
+            continue
+    return None
+
+
+def _choice_of(about: Record) -> Choice | None:
+    return read_choice(about.record("choice")) if "choice" in about.values else None
+
+
+def _check(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
+    """Raises UnreadableError for a checkpoint that is not one of a run with this state's networks.
+
+    undecided: domains of E before their number was found; those of the state become the checkpoint's.
+    """
     about.whole("format", FORMAT, FORMAT)
     about.whole("step", high=MOST_STEPS)
     cursors = about.record("cursors")
     for stream in cursors.values:
         cursors.whole(stream)
+    choice = _choice_of(about)
+    domains = choice.domains if choice else undecided
+    if domains != state.networks.guide.domains:
+        state.set_domains(domains)
     if "tensors" in about.values:  # not written by earlier versions
         about.whole("tensors", len(found), len(found))
     check_kinds(found, _expected(state, found.keys()))
@@ -149,3 +176,4 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
     for name, tensor in _own_of(state).items():
         tensor.copy_(tensors[name])
     state.step, state.cursors = int(about["step"]), dict(about["cursors"])
+    state.choice = _choice_of(Record(about))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from tunit.config import Config, find_field
+from tunit.config import AUTO, Config, find_field
 from tunit.errors import ConfigError
 from tunit.methods.registry import method_of
-from tunit.training.checkpoint import load_newest, save_checkpoint
+from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
 from tunit.training.run_folder import RunFolder
 
@@ -39,6 +39,9 @@ def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
     taken = {
         name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT) if name not in given
     }
+    if taken.get("domains") == AUTO:
+        choice = newest_choice(RunFolder(origin).checkpoints)
+        taken["domains"] = choice.domains if choice else AUTO
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config

@@ -2,10 +2,17 @@
 
 import torch
 
-from tunit.config import Config
+from tunit.config import AUTO, Config
 from tunit.methods.registry import method_of
 from tunit.methods.state import Networks, TrainingState
 from tunit.networks.ema import frozen_copy_of
+
+
+def settled(config: Config, state: TrainingState) -> Config:
+    """The config with the number of domains that was found, once it was."""
+    if config.networks.domains != AUTO or state.choice is None:
+        return config
+    return config.with_overrides({"domains": state.choice.domains})
 
 
 def new_state(config: Config, device: torch.device, pictures: int = 0) -> TrainingState:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tunit.config import Config
+from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.image_size import choose_image_size
 from tunit.data.pack import pack_pictures, still_packed
@@ -15,6 +15,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
+from tunit.methods.model_file import load_model
 from tunit.methods.state import TrainingState
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoints
@@ -79,6 +80,7 @@ def start_run(
         with preparing(run) as new, StopSignals(at_once=True):
             config = _resolved(config, source, fit_batch)
             pictures = _pack(source, new.data, config, strict, progress)
+            config = _with_domains_of(config, pictures)
             if announce:
                 announce(pictures)
             taken = None
@@ -117,6 +119,16 @@ def _resolved(config: Config, source: Path, fit_batch: bool) -> Config:
         config = config.with_overrides({"batch_size": batch})
         check_processes(config)
     return config
+
+
+def _with_domains_of(config: Config, pictures: PackedPictures) -> Config:
+    """Where domains are auto, but labels or another run's E tell their number: with that number."""
+    if config.networks.domains != AUTO:
+        return config
+    number = int(pictures.labels.max(initial=-1)) + 1
+    if not number and config.method.guide_from:
+        number = load_model(home(config.method.guide_from)).settings.domains
+    return config.with_overrides({"domains": number}) if number else config
 
 
 def _pack(

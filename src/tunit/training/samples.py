@@ -25,7 +25,11 @@ SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 
 
 def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> Model:
-    """The current EMAs of E and G, for inference, with the average style code of each domain."""
+    """The current EMAs of E and G, for inference, with the average style code of each domain.
+
+    Its config says as many domains as E has now, also where their number was or is still to be found.
+    """
+    config = config.with_overrides({"domains": state.networks.guide_average.domains})
     guide, generator = method_of(config).guide(config), method_of(config).generator(config)
     guide.load_state_dict(state.networks.guide_average.state_dict())
     generator.load_state_dict(state.networks.generator_average.state_dict())

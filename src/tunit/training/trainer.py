@@ -9,7 +9,8 @@ import torch
 from torch.profiler import record_function
 
 from tunit import native
-from tunit.config import Config
+from tunit.clustering.choice import Choice, write_choice_file
+from tunit.config import AUTO, Config
 from tunit.data.batches import Batches, batch_permutation
 from tunit.data.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
@@ -23,7 +24,7 @@ from tunit.methods.state import TrainingState
 from tunit.paths import home
 from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
 from tunit.training.compiled import compile_parts
-from tunit.training.initial_state import new_state
+from tunit.training.initial_state import new_state, settled
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
@@ -124,6 +125,7 @@ def train(
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
+    config = settled(config, state)
     last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
     log = MetricsLog(run.path, state.step) if is_rank_zero() else None
@@ -131,6 +133,8 @@ def train(
     window = LossWindow(state.step, rate)
     flops = StepFlops(countable=is_rank_zero() and not config.run.compile)
     training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, last)
+    if state.choice and is_rank_zero():
+        write_choice_file(run.path, state.choice)  # a kill may have come before it, or after an earlier one
     with display, StopSignals() as signals:
         for warning in ready.warnings if is_rank_zero() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
@@ -215,9 +219,22 @@ def one_step(training: Training) -> None:
     training.window.add(terms, size, training.flops.of(phase, size))
     if method.after_step:
         method.after_step(*between)
+    if state.choice and config.networks.domains == AUTO:
+        settle(training, state.choice)
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
+
+
+def settle(training: Training, choice: Choice) -> None:
+    """Go on with the number of domains that was found, say so, and write down why."""
+    training.config = settled(training.config, training.state)
+    training.display.say(choice.headline, even_if_quiet=False)
+    for reason in choice.reasons:
+        training.display.say(f"  {reason}")
+    if is_rank_zero():
+        write_choice_file(training.run.path, choice)
+    save(training)
 
 
 def save(training: Training) -> None:

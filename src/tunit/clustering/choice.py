@@ -1,0 +1,89 @@
+"""The number of domains that was chosen, with its runners-up and reasons: as a record, as JSON, and in words."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunit.files import write_text
+from tunit.reading import Record, UnreadableError, parse_json, read_text
+
+NAME = "number_of_domains.json"  # in a run's folder
+LARGEST = 1 << 20  # bytes
+MOST_CHOSEN = 1000
+SHOWN = 3  # runners-up in a sentence
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A number of domains, and what speaks for it."""
+
+    domains: int
+    score: float  # 0 to 1, by which candidates are ranked
+    votes: dict[str, float]  # the measures behind the score, by name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The number of domains chosen for a set of pictures."""
+
+    domains: int
+    candidates: tuple[Candidate, ...]  # all that were looked at, the best first
+    reasons: tuple[str, ...]  # plain sentences
+    pictures: int  # that were looked at
+    step: int = 0  # of the training
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values, which `read_choice` takes."""
+        values = asdict(self)
+        return values | {"candidates": list(values["candidates"]), "reasons": list(self.reasons)}
+
+    @property
+    def headline(self) -> str:
+        """One sentence: the number, and what came next."""
+        others = [f"{c.domains} ({c.score:.2f})" for c in self.candidates if c.domains != self.domains][
+            :SHOWN
+        ]
+        own = next((f" (score {c.score:.2f})" for c in self.candidates if c.domains == self.domains), "")
+        runners = f"; runners-up: {', '.join(others)}" if others else ""
+        noun = "domain" if self.domains == 1 else "domains"
+        return f"{self.domains} {noun} found among {self.pictures:,} pictures{own}{runners}"
+
+
+def read_choice(record: Record) -> Choice:
+    """From JSON values. Raises UnreadableError where they are not what `Choice.record` made."""
+    candidates = []
+    for item in record.records("candidates"):
+        votes = item.record("votes")
+        candidates.append(
+            Candidate(
+                item.whole("domains", 1, MOST_CHOSEN),
+                item.number("score"),
+                {name: votes.number(name) for name in votes.values},
+            )
+        )
+    return Choice(
+        record.whole("domains", 1, MOST_CHOSEN),
+        tuple(candidates),
+        tuple(record.texts("reasons")),
+        record.whole("pictures"),
+        record.whole("step"),
+    )
+
+
+def write_choice_file(folder: Path, choice: Choice) -> None:
+    """Write it into a run's folder, atomically."""
+    write_text(folder / NAME, json.dumps(choice.record(), indent=2, sort_keys=True) + "\n")
+
+
+def read_choice_file(folder: Path) -> Choice | None:
+    """What a run's folder says; None where it says nothing, as of a run with a number given.
+
+    Raises UnreadableError for a damaged file.
+    """
+    if not (folder / NAME).exists():
+        return None
+    try:
+        return read_choice(Record(parse_json(read_text(folder / NAME, LARGEST)), NAME))
+    except UnreadableError as error:
+        raise UnreadableError(f"{folder / NAME} is damaged ({error})") from None

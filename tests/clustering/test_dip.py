@@ -1,0 +1,96 @@
+"""Hartigan's dip against its definition, solved as linear programmes, and against published critical values."""
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from tunit.clustering.dip import dip, dip_ratio
+
+
+def literal_dip(values):
+    """The least d such that a unimodal G, convex up to its mode and concave from there, stays within d of F.
+
+    One linear programme for each place of the mode, where G may jump. Its variables are the values of G at the
+    points up to the mode (from the left), from the mode on (from the right), and d.
+    """
+    x, counts = np.unique(values, return_counts=True)
+    above = np.cumsum(counts) / counts.sum()
+    below = above - counts / counts.sum()
+    best = 1.0
+    for mode in range(len(x)):
+        places = [*range(mode + 1), *range(mode, len(x))]
+        rows, bounds = [], []
+
+        def at_most(bound, *terms, rows=rows, bounds=bounds, places=places):
+            row = np.zeros(len(places) + 1)
+            for place, factor in terms:
+                row[place] += factor
+            rows.append(row), bounds.append(bound)
+
+        for v, i in enumerate(places):
+            near = {below[i]} if v == mode else {above[i]} if v == mode + 1 else {below[i], above[i]}
+            for value in near:
+                at_most(value, (v, 1), (-1, -1))
+                at_most(-value, (v, -1), (-1, -1))
+        for v in range(len(places) - 1):
+            at_most(0, (v, 1), (v + 1, -1))
+        for v in range(len(places) - 2):
+            if v <= mode < v + 2:
+                continue  # across the mode nothing is asked
+            first, second = x[places[v + 1]] - x[places[v]], x[places[v + 2]] - x[places[v + 1]]
+            if first and second:
+                sign = 1 if v + 2 <= mode else -1
+                at_most(
+                    0,
+                    (v + 1, sign / first),
+                    (v, -sign / first),
+                    (v + 2, -sign / second),
+                    (v + 1, sign / second),
+                )
+        costs = np.zeros(len(places) + 1)
+        costs[-1] = 1
+        free = [(None, None)] * len(places) + [(0, None)]
+        best = min(best, linprog(costs, A_ub=np.array(rows), b_ub=bounds, bounds=free).fun)
+    return max(best, 0.5 / len(values))
+
+
+@pytest.mark.parametrize("number", [1, 2, 6, 15])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda rng, n: rng.normal(size=n),
+        lambda rng, n: rng.uniform(size=n),
+        lambda rng, n: np.round(2 * rng.normal(size=n)),
+        lambda rng, n: np.where(rng.random(n) < 0.5, 0, 5) + rng.normal(size=n),
+        lambda rng, n: np.cumsum(rng.exponential(size=n) ** 3),
+    ],
+    ids=["normal", "uniform", "ties", "two heaps", "gaps"],
+)
+def test_it_is_the_least_distance_from_a_unimodal_distribution(number, shape):
+    values = shape(np.random.default_rng(number), number)
+    assert dip(values) == pytest.approx(literal_dip(values), abs=1e-5)
+
+
+def test_extremes():
+    assert dip(np.arange(50.0)) == pytest.approx(1 / 100)
+    assert dip(np.repeat([0.0, 1.0], 50)) == pytest.approx(1 / 4)
+    assert dip(np.full(9, 3.0)) == pytest.approx(1 / 18)
+
+
+@pytest.mark.parametrize("number, published", [(20, 0.1047), (50, 0.0702), (100, 0.0508), (200, 0.0370)])
+def test_ratio_is_over_the_published_critical_value(number, published):
+    """Of uniform numbers, 5 % dip beyond it: Hartigan and Hartigan 1985, in the recomputation of the R package."""
+    values = np.random.default_rng(0).uniform(size=number)
+    assert dip(values) / dip_ratio(values) == pytest.approx(published, rel=0.02)
+
+
+def test_a_twentieth_of_uniform_samples_has_a_ratio_above_1():
+    rng = np.random.default_rng(0)
+    beyond = np.mean([dip_ratio(rng.uniform(size=70)) > 1 for _ in range(600)])
+    assert beyond == pytest.approx(0.05, abs=0.03)
+
+
+def test_moving_and_stretching_change_nothing():
+    values = np.random.default_rng(0).normal(size=100)
+    assert dip(3 * values + 7) == pytest.approx(dip(values))
+    assert dip(-values) == pytest.approx(dip(values))

@@ -1,0 +1,118 @@
+"""The number of domains against sets whose number is known: heaps of random numbers, drawn here."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
+from tunit.clustering.number import choose_number, levels, reduced, separation
+from tunit.reading import Record, UnreadableError
+
+MOST = 20
+
+
+def heaps(sizes, axes=8, apart=7.0, seed=0):
+    """Normal heaps of these sizes in a random rotation of 40 axes, their centres at the corners of a simplex."""
+    rng = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(len(sizes)), sizes)
+    points = rng.normal(size=(len(classes), axes))
+    points[:, : len(sizes)] += apart / np.sqrt(2) * np.eye(len(sizes))[classes]
+    rotation = np.linalg.qr(rng.normal(size=(40, axes)))[0]
+    return points @ rotation.T, classes
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[400], [150, 150], [80] * 3, [60] * 5, [50] * 8, [400, 20], [400, 200, 80, 20]],
+    ids=["one", "two", "three", "five", "eight", "1 to 20", "1 to 20, four"],
+)
+def test_as_many_as_there_are_heaps(sizes):
+    codes, classes = heaps(sizes, axes=max(8, len(sizes)))
+    choice, found = choose_number(codes, MOST, seed=0)
+    assert choice.domains == len(sizes)
+    assert adjusted_rand_score(classes, found) > 0.9
+    assert np.bincount(found).tolist() == sorted(np.bincount(found), reverse=True)
+    assert choice.candidates[0].domains == choice.domains and choice.candidates[0].score == 1
+    assert choice.reasons and choice.pictures == sum(sizes)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        np.zeros((30, 4)),
+        np.ones((1, 4)),
+        np.random.default_rng(0).normal(size=(3, 128)),
+        np.random.default_rng(0).uniform(size=(400, 2)),
+        np.repeat(np.random.default_rng(0).normal(size=(4, 6)), 2, axis=0),
+    ],
+    ids=["all alike", "one picture", "three pictures", "an even square", "copies"],
+)
+def test_where_nothing_is_told_apart_there_is_one(codes):
+    choice, found = choose_number(codes.astype(np.float32), MOST, seed=0)
+    assert choice.domains == 1 and not found.any()
+
+
+def test_never_more_than_allowed():
+    codes, _ = heaps([40] * 8)
+    assert choose_number(codes, 5, seed=0)[0].domains <= 5
+
+
+def test_the_same_for_the_same_seed():
+    codes, _ = heaps([60] * 4)
+    (one, first), (other, second) = (choose_number(codes, MOST, seed=3) for _ in range(2))
+    assert one == other and (first == second).all()
+
+
+def test_the_larger_of_two_heaps_does_not_drown_the_smaller():
+    codes, classes = heaps([600, 20])
+    points = reduced(codes)
+    assert separation(points[classes == 0], points[classes == 1]) > 1.4
+    half = np.arange(300)
+    assert separation(points[half], points[half + 300]) < 1.4
+
+
+def test_levels_merge_two_groups_at_a_time():
+    found = levels(reduced(heaps([50] * 4)[0]), MOST, seed=0)
+    assert sorted(found) == list(range(1, MOST + 1))
+    for k in range(1, MOST):
+        pairs = set(zip(found[k + 1].groups.tolist(), found[k].groups.tolist(), strict=True))
+        assert len(pairs) == k + 1  # each group goes into one
+
+
+CHOICE = Choice(
+    3, (Candidate(3, 1.0, {"splits": 2.0}), Candidate(4, 0.5, {"splits": 1.5})), ("because",), 1200, 7
+)
+
+
+def test_a_choice_is_written_and_read_back(tmp_path):
+    assert read_choice_file(tmp_path) is None
+    write_choice_file(tmp_path, CHOICE)
+    assert read_choice_file(tmp_path) == CHOICE
+    assert CHOICE.headline == "3 domains found among 1,200 pictures (score 1.00); runners-up: 4 (0.50)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"domains": 0},
+        {"domains": 10**9},
+        {"domains": "3"},
+        {"candidates": {}},
+        {"candidates": [3]},
+        {"candidates": [{"domains": 3, "score": "high", "votes": {}}]},
+        {"candidates": [{"domains": 3, "score": 1.0, "votes": {"splits": None}}]},
+        {"reasons": "because"},
+        {"pictures": -1},
+    ],
+)
+def test_what_is_no_choice_is_refused(change):
+    with pytest.raises(UnreadableError):
+        read_choice(Record(CHOICE.record() | change))
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    write_choice_file(tmp_path, CHOICE)
+    path = next(tmp_path.iterdir())
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(UnreadableError, match=f"{path.name} is damaged"):
+        read_choice_file(tmp_path)

@@ -1,0 +1,143 @@
+"""A training that finds its number of domains: what it leaves, and that stopping it anywhere changes nothing."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import STEPS, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.clustering.choice import NAME, read_choice_file
+from tunit.errors import ConfigError
+from tunit.methods.model_file import load_model
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import resume_run, start_run
+from tunit.translation.translator import Translator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MOST = 6
+CONFIG = tiny_config(
+    domains="auto",
+    most_domains=MOST,
+    candidate_heads=1,
+    overclusters=5,
+    checkpoint_every=1,
+    keep_checkpoints=99,
+)
+CHOSEN_AT = CONFIG.schedule.guide_only_until
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Plain red and plain blue pictures with a little noise: two kinds that any random trunk tells apart."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        pixels = rng.integers(0, 60, (40, 40, 3)).astype(np.uint8)
+        pixels[:, :, 2 * (i % 2)] += 190
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    start_run(pictures, out, CONFIG, quiet=True)
+    return out
+
+
+def newest(run):
+    return read_tensors(checkpoints(run / "checkpoints")[-1])
+
+
+def test_the_number_is_in_every_file(run):
+    choice = read_choice_file(run)
+    assert choice is not None and (choice.domains, choice.step, choice.pictures) == (2, CHOSEN_AT, 60)
+    assert choice.reasons and choice.candidates[0].domains == 2
+    tensors, about = newest(run)
+    assert about["choice"] == json.loads((run / NAME).read_text())
+    for name in ("guide", "guide_average"):
+        assert tensors[f"{name}.domain_head.weight"].shape[0] == 2
+        assert tensors[f"{name}.candidate_heads.0.weight"].shape[0] == 2
+    assert tensors["discriminator.head.weight"].shape[0] == 2
+    model = load_model(run)
+    assert model.settings.domains == 2 and (model.domain_sizes > 0).all()
+    assert 'domains = "auto"' in (run / "config.toml").read_text()
+
+
+def test_the_domains_are_the_kinds_when_they_are_chosen(pictures, tmp_path):
+    """Two kinds that are plain to see, whatever narrow networks have learnt in a few steps."""
+    start_run(pictures, tmp_path / "run", CONFIG.with_overrides({"steps": CHOSEN_AT}), quiet=True)
+    found = Translator.load(tmp_path / "run").classify(pictures).domains.tolist()
+    assert found in ([0, 1] * 30, [1, 0] * 30)
+
+
+def test_before_the_choice_a_checkpoint_has_all_the_domains(run):
+    tensors, about = read_tensors(run / "checkpoints" / f"step_{CHOSEN_AT - 1:08d}.safetensors")
+    assert "choice" not in about and tensors["guide.domain_head.weight"].shape[0] == MOST
+
+
+@pytest.mark.parametrize(
+    "kept, file",
+    [(1, "as it was"), (CHOSEN_AT - 1, "missing"), (CHOSEN_AT, "missing"), (STEPS - 1, "as it was")],
+)
+def test_resumed_anywhere_it_ends_the_same(run, tmp_path, kept, file):
+    """As a run that was killed after the checkpoint of step `kept`; NAME may be there already, or not yet."""
+    other = tmp_path / "killed"
+    shutil.copytree(run, other)
+    for path in checkpoints(other / "checkpoints")[kept:]:
+        path.unlink()
+    (other / "model.safetensors").unlink()
+    if file == "missing":
+        (other / NAME).unlink()
+    resume_run(other, quiet=True)
+    (ours, about), (theirs, about2) = newest(run), newest(other)
+    assert about == about2
+    assert [k for k in ours if not torch.equal(ours[k], theirs[k])] == []
+    assert (other / NAME).read_text() == (run / NAME).read_text()
+
+
+def test_a_damaged_checkpoint_after_the_choice_falls_back_to_one_before(run, tmp_path):
+    other = tmp_path / "damaged"
+    shutil.copytree(run, other)
+    for path in checkpoints(other / "checkpoints")[CHOSEN_AT - 1 :]:
+        path.write_bytes(path.read_bytes()[:-1])
+    resume_run(other, quiet=True)
+    assert [k for k, v in newest(run)[0].items() if not torch.equal(v, newest(other)[0][k])] == []
+
+
+def test_a_single_kind_gives_a_single_domain_and_trains(tmp_path):
+    config = CONFIG.with_overrides({"guide_only_until": 2})
+    folder = write_pictures(tmp_path / "pictures", number=12)  # too few to be told apart
+    state = start_run(folder, tmp_path / "run", config, quiet=True)
+    assert state.choice is not None and state.choice.domains == 1
+    assert all(torch.isfinite(value).all() for value in newest(tmp_path / "run")[0].values())
+
+
+def test_fine_tuning_takes_the_number_that_was_found(run, pictures, tmp_path):
+    out = tmp_path / "new"
+    words = (
+        "--steps 2 --guide-only-until 0 --device cpu --batch-size 4 --queue-length 16 --threads 1 --workers 1"
+    )
+    words = ["--from", str(run), "--out", str(out), *words.split(), "--quiet"]
+    assert main(["train", str(pictures), *words]) == 0
+    assert load_model(out).settings.domains == 2
+
+
+def test_labels_tell_the_number(tmp_path):
+    for name in ("a", "b", "c"):
+        write_pictures(tmp_path / "pictures" / name, number=4, seed=ord(name))
+    config = tiny_config(domains="auto", labels="folders", steps=2)
+    start_run(tmp_path / "pictures", tmp_path / "run", config, quiet=True)
+    assert load_model(tmp_path / "run").settings.domains == 3
+    assert not (tmp_path / "run" / NAME).exists()
+
+
+def test_where_no_number_can_be_found_one_is_asked_for(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    with pytest.raises(ConfigError, match=r"domains is auto.*guide_only_until is 0: give --domains K"):
+        start_run(folder, tmp_path / "run", CONFIG.with_overrides({"guide_only_until": 0}), quiet=True)
