@@ -221,7 +221,7 @@ def test_pairs_must_be_in_order(name: str) -> None:
 
 def test_a_config_checks_itself_however_it_is_made() -> None:
     with pytest.raises(ConfigError, match="domains"):
-        Config(networks=dataclasses.replace(Config().networks, domains=0))
+        Config(networks=dataclasses.replace(Config().networks, domains=-1))
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().data.image_size = 64  # type: ignore[misc]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from tunit.clustering.dip import dip, dip_ratio
+from tunit.clustering.dip import critical_dip, dip
 
 
 def literal_dip(values):
@@ -78,15 +78,14 @@ def test_extremes():
 
 
 @pytest.mark.parametrize("number, published", [(20, 0.1047), (50, 0.0702), (100, 0.0508), (200, 0.0370)])
-def test_ratio_is_over_the_published_critical_value(number, published):
+def test_critical_dip_is_the_published_one(number, published):
     """Of uniform numbers, 5 % dip beyond it: Hartigan and Hartigan 1985, in the recomputation of the R package."""
-    values = np.random.default_rng(0).uniform(size=number)
-    assert dip(values) / dip_ratio(values) == pytest.approx(published, rel=0.02)
+    assert critical_dip(number) == pytest.approx(published, rel=0.02)
 
 
-def test_a_twentieth_of_uniform_samples_has_a_ratio_above_1():
+def test_a_twentieth_of_uniform_samples_is_beyond_the_critical_dip():
     rng = np.random.default_rng(0)
-    beyond = np.mean([dip_ratio(rng.uniform(size=70)) > 1 for _ in range(600)])
+    beyond = np.mean([dip(rng.uniform(size=70)) > critical_dip(70) for _ in range(600)])
     assert beyond == pytest.approx(0.05, abs=0.03)
 
 

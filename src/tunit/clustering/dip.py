@@ -63,11 +63,9 @@ NUMBERS = (10, 20, 30, 50, 100, 200, 500, 2000)
 CRITICAL = (0.4397, 0.4711, 0.4829, 0.4978, 0.5110, 0.5233, 0.5315, 0.5330)
 
 
-def dip_ratio(values: Numbers) -> float:
-    """The dip over what it exceeds by chance in 5 of 100 cases: above 1, several modes are likely.
+def critical_dip(number: int) -> float:
+    """The dip that 5 of 100 sets of so many uniform numbers exceed: several modes are likely beyond it.
 
     With fewer than 10 numbers it is the more careful the fewer they are.
     """
-    n = len(values)
-    critical = np.interp(np.log(n), np.log(NUMBERS), CRITICAL) / np.sqrt(n)
-    return float(dip(values) / critical)
+    return float(np.interp(np.log(number), np.log(NUMBERS), CRITICAL) / np.sqrt(number))

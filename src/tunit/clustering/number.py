@@ -26,7 +26,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.dip import dip_ratio
+from tunit.clustering.dip import critical_dip, dip
 
 Points = NDArray[np.float64]
 
@@ -38,7 +38,10 @@ COMPARED = 300  # most pictures of either group in a dip
 # The spread within groups is drawn towards an equal one in all directions, the more the fewer pictures there are for
 # each axis: else a direction is always found along which a few of them fall into two heaps.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
-BEYOND = 1.4  # dip over its critical value from which a split speaks for more domains
+# A split into k groups speaks for more domains where the dip of its two parts is so many times its critical value: the
+# more groups there are the more, up to a limit. In many pictures small differences are beyond chance too, such as those
+# between photographs of one shelf and the next.
+AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # most that one split speaks for or against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # beside the evidence of splits, of which a clear one weighs 1
 SILHOUETTES_OF = 2_000  # pictures
@@ -50,7 +53,7 @@ class Level:
     """One state of merging: k groups, and what became of them."""
 
     groups: Integers  # (N,): from 0 to k - 1
-    ratio: float  # dip over its critical value of the two that are merged next; 0 for a single group
+    apart: float  # dip over its critical value of the two that are merged next; 0 for a single group
 
 
 def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Integers]:
@@ -109,18 +112,18 @@ def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
         k = len(groups)
         first, second = _nearest(points, groups) if k > 1 else (0, 0)
         if k <= most:
-            ratio = separation(points[groups[first]], points[groups[second]]) if k > 1 else 0.0
+            apart = separation(points[groups[first]], points[groups[second]]) if k > 1 else 0.0
             numbers = np.empty(len(points), np.int64)
             for i, rows in enumerate(groups):
                 numbers[rows] = i
-            found[k] = Level(numbers, ratio)
+            found[k] = Level(numbers, apart)
         if k == 1:
             return found
         groups[first] = np.concatenate([groups[first], groups.pop(second)])
 
 
 def separation(one: Points, other: Points) -> float:
-    """The dip of two groups along Fisher's direction, over its critical value: above 1 they are two heaps.
+    """The dip of two groups along Fisher's direction over its critical value: beyond 1, likely two heaps.
 
     Of the larger group as many are taken, evenly over its values, as the smaller one has, which would drown else.
     """
@@ -135,16 +138,22 @@ def separation(one: Points, other: Points) -> float:
     share = max(LEAST_SHRINKAGE, min(1.0, PER_AXIS * axes / (len(one) + len(other))))
     spread = (1 - share) * within + (share * even + 1e-12) * np.eye(axes)
     direction = np.linalg.solve(spread, between)
-    values = [np.sort(group @ direction) for group in (one, other)]
-    number = min(len(values[0]), len(values[1]), COMPARED)
-    thinned = [some[np.linspace(0, len(some) - 1, number).round().astype(int)] for some in values]
-    return dip_ratio(np.concatenate(thinned))
+    both = [np.sort(group @ direction) for group in (one, other)]
+    number = min(len(both[0]), len(both[1]), COMPARED)
+    thinned = [some[np.linspace(0, len(some) - 1, number).round().astype(int)] for some in both]
+    values = np.concatenate(thinned)
+    return dip(values) / critical_dip(len(values))
+
+
+def needed(k: int) -> float:
+    """How far apart the parts of a split into k groups must be to speak for them."""
+    return min(AT_LEAST + PER_GROUP * k, AT_MOST)
 
 
 def split_evidence(run: dict[int, Level], most: int) -> Points:
     """What all splits down to k groups say for k together, for k = 1 to `most`; 0 for a single group."""
     each = [
-        float(np.clip(run[k].ratio - BEYOND, LOSS, GAIN)) if k in run else LOSS for k in range(2, most + 1)
+        float(np.clip(run[k].apart - needed(k), LOSS, GAIN)) if k in run else LOSS for k in range(2, most + 1)
     ]
     return np.concatenate([[0.0], np.cumsum(each)])
 
@@ -218,18 +227,16 @@ def _by_size(groups: Integers) -> Integers:
 def _reasons(
     chosen: int, whole: dict[int, Level], votes: dict[int, dict[str, float]], assignment: Integers
 ) -> list[str]:
-    """Plain sentences, the weightiest first. Dips are those of all pictures."""
+    """Plain sentences, the weightiest first."""
     sizes = np.bincount(assignment)
     said = []
-    if chosen > 1:
-        said.append(
-            f"of {chosen} groups even the two nearest are told apart: their dip is {whole[chosen].ratio:.1f} times "
-            f"what chance gives (it counts from {BEYOND})"
-        )
-    if chosen + 1 in whole:
-        said.append(
-            f"of {chosen + 1} groups the dip of the two nearest is {whole[chosen + 1].ratio:.1f} times"
-        )
+    for k in (chosen, chosen + 1):
+        if k > 1 and k in whole:
+            which = "even the two nearest" if k == chosen else "the two nearest"
+            said.append(
+                f"of {k} groups {which} are apart by {whole[k].apart:.1f} times what chance gives "
+                f"({needed(k):.1f} speaks for them)"
+            )
     silhouettes = {k: vote["silhouette"] for k, vote in votes.items() if k > 1}
     if silhouettes:
         best = max(silhouettes, key=lambda k: silhouettes[k])
