@@ -38,9 +38,9 @@ COMPARED = 300  # most pictures of either group in a dip
 # The spread within groups is drawn towards an equal one in all directions, the more the fewer pictures there are for
 # each axis: else a direction is always found along which a few of them fall into two heaps.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
-# A split into k groups speaks for more domains where the dip of its two parts is so many times its critical value: the
-# more groups there are the more, up to a limit. In many pictures small differences are beyond chance too, such as those
-# between photographs of one shelf and the next.
+# A split into k groups speaks for more domains where the dip of its two parts is so many times its critical value:
+# the more groups there are the more, up to a limit. In many pictures small differences are beyond chance too, such as
+# those between photographs of one shelf and the next.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # most that one split speaks for or against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # beside the evidence of splits, of which a clear one weighs 1
