@@ -173,8 +173,10 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Once E has trained alone the number of domains is found, or the best domain head of several stays, unless labels
-    tie the domain head to classes."""
+    """Once E has trained alone the number of domains is found, or the best domain head of several stays.
+
+    Not where labels tie the domain head to classes.
+    """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
     if config.networks.domains == AUTO:
