@@ -7,6 +7,7 @@ import itertools
 import lzma
 import os
 import random
+import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -264,3 +265,21 @@ def test_a_tar_with_a_damaged_header_says_that_more_was_there(tmp_path: Path, en
     first, rest = list_archive(tmp_path / "b.tar", "tar")
     assert first.member
     assert "the archive cannot be read beyond a.png (a damaged header)" in rest.detail
+
+
+def test_a_zip_that_lists_one_member_again_and_again_costs_little(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("0000.png", png())
+    data = file.getvalue()
+    begin = data.index(b"PK\1\2")
+    entries = b"".join(data[begin : begin + 46] + b"%04d.png" % number for number in range(3000))
+    tail = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 3000, 3000, len(entries), begin, 0)
+    (tmp_path / "a.zip").write_bytes(data[:begin] + entries + tail)
+    found = find_pictures(tmp_path / "a.zip")
+    assert len(found.pictures) == 16
+    assert {(item.reason, item.detail) for item in found.left_out} == {
+        ("decompression bomb", "more than 16 members lie at one place, as in a decompression bomb")
+    }
+    assert len(found.left_out) == 2984
+    close_archives()

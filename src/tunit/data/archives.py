@@ -9,6 +9,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
+_MOST_ALIKE = 16  # members of a zip that begin at one place; some packers keep the same file once
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
 
 
@@ -181,6 +183,7 @@ def _list_zip(path: Path) -> Iterator[Entry]:
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
     left = most_unpacked(path)  # for members may lie one upon another: a megabyte then unpacks to petabytes
     seconds, spent = seconds_to_unpack(path.stat().st_size), 0.0
+    places: Counter[int] = Counter()
     for info in archive.infolist():
         left -= info.file_size if info.file_size <= MAX_MEMBER else 0
         if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
@@ -192,6 +195,10 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
         entry = _judge(info.filename, member, link=link, encrypted=encrypted)
         if entry is None:
             continue
+        places[member.position] += 1
+        if entry.member and places[member.position] > _MOST_ALIKE:
+            detail = f"more than {_MOST_ALIKE} members lie at one place, as in a decompression bomb"
+            entry = Entry(entry.name, None, BOMB, detail)
         if entry.member and left < 0:
             detail = f"the archive unpacks to more than {most_unpacked(path):,} bytes, as a decompression bomb does"
             entry = Entry(entry.name, None, BOMB, detail)
