@@ -61,8 +61,7 @@ def chosen_head():
 
     batches.draw = doubled
     with patch.object(candidates, "JUDGED", 2 * BATCH):
-        information = candidates.information_of_heads(state, batches, BATCH)
-        candidates.choose_domain_head(state, information)
+        information = candidates.choose_domain_head(state, batches, BATCH)
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 

@@ -7,8 +7,7 @@ import torch
 from tiny_run import tiny_config, write_pictures
 from tunit.data.batches import Batches
 from tunit.methods import tunit
-from tunit.methods.candidates import choose_domain_head, information_of_heads, modularity_of_heads
-from tunit.networks.guide import Guidance
+from tunit.methods.candidates import choose_domain_head
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 
@@ -64,8 +63,7 @@ def test_the_head_that_tells_the_kinds_apart_becomes_the_domain_head(batches, be
     heads = [guide.domain_head, *guide.candidate_heads]
     weight = heads[best + 1].weight.clone()
     moment = state.optimisers.guide.state[heads[best + 1].weight]["exp_avg"].clone()
-    information = information_of_heads(state, batches, 16)
-    choose_domain_head(state, information)
+    information = choose_domain_head(state, batches, 16)
     assert information.argmax() == best + 1
     # Two equal kinds known for sure: one bit, less what the unequal halves of drawn batches cost.
     assert information.max() == pytest.approx(np.log(2), abs=0.02)
@@ -80,43 +78,13 @@ def test_nothing_moves_but_the_heads_and_no_statistics(batches):
     state = state_with_moments(2)
     separate(state, 1)
     before = {k: v.clone() for k, v in state.networks.guide_average.state_dict().items()}
-    choose_domain_head(state, information_of_heads(state, batches, 16))
+    choose_domain_head(state, batches, 16)
     after = state.networks.guide_average.state_dict()
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert changed == {
         f"{head}.{part}" for head in ("domain_head", "candidate_heads.1") for part in ("weight", "bias")
     }
     assert state.networks.guide_average.training
-
-
-def test_by_modularity_the_head_wins_that_parts_the_codes_where_they_are_apart():
-    """Four heads on two clouds of codes: right, right but for a few, by lot, all the same."""
-    generator = torch.Generator().manual_seed(0)
-    kinds = torch.arange(2).repeat_interleave(30)
-    codes = torch.randn(60, 5, generator=generator) + 8 * torch.eye(5)[kinds]
-    nearly = torch.where(torch.arange(60) % 10 == 0, 1 - kinds, kinds)
-    by_lot = torch.randint(2, (60,), generator=generator)
-    heads = [torch.eye(2)[domains] for domains in (by_lot, kinds, nearly, torch.zeros_like(kinds))]
-    scores = modularity_of_heads(Guidance(heads[0], codes, candidate_logits=torch.stack(heads[1:])))
-    assert scores[1].item() == pytest.approx(0.5, abs=0.01)  # two separate halves: 1 - 2 / 4
-    assert scores[1] > scores[2] > scores[0]
-    assert scores[3].item() == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize(("neighbours", "asked"), [(0, ["information"]), (3, ["modularity"])])
-def test_heads_that_learnt_from_neighbours_are_judged_by_the_graph(tmp_path, monkeypatch, neighbours, asked):
-    found = []
-    for name in ("information", "modularity"):
-        score = getattr(tunit, f"{name}_of_heads")
-
-        def noted(*words, score=score, name=name):
-            found.append(name)
-            return score(*words)
-
-        monkeypatch.setattr(tunit, f"{name}_of_heads", noted)
-    config = tiny_config(candidate_heads=2, steps=5, neighbours=neighbours)
-    start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
-    assert found == asked
 
 
 @pytest.mark.parametrize("labels", ["none", "csv"])

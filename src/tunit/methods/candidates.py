@@ -1,46 +1,30 @@
-"""The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads [1]).
+"""The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads, Ji et al. 2019).
 
 Clustering by mutual information ends in local optima: two kinds in one domain, another domain empty. Heads on
-one trunk that start differently end differently, and which one is best needs no labels to find: the one of most
-mutual information; or, where E has learnt from neighbours and all heads are sure, the one that cuts fewest edges of
-the graph of pictures and their nearest by style code (modularity [2]).
-
-References:
-    [1] Ji et al. Invariant information clustering, ICCV 2019.
-    [2] Newman. Modularity and community structure in networks, PNAS 2006.
+one trunk that start differently end differently, and the one of most mutual information needs no labels to find.
 """
 
 import torch
 from torch import Tensor
 
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, modularity
-from tunit.clustering.neighbours import find_neighbours
 from tunit.data.batches import Batches
 from tunit.data.randomness import CounterStart
 from tunit.distributed import broadcast_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
-from tunit.networks.guide import Guidance, Guide, GuidingNetwork
+from tunit.networks.guide import Guide, GuidingNetwork
 
 JUDGED = 1024  # pictures, in two views each, on which heads are compared
 
 
 @torch.no_grad()
-def choose_domain_head(state: TrainingState, scores: Tensor) -> None:
-    """Swap the domain head with the candidate of the highest score, if that one is higher.
+def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
+    """Swap the domain head with the candidate of the highest mutual information, if that one is higher.
 
-    scores: of the domain head, then of the candidates, (1 + candidates,). Weights are swapped in E and its EMA, and
-    moments in the optimiser. Where several processes train together, the scores of rank 0 count.
+    Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information of the
+    domain head (before) and of the candidates, (1 + candidates,), in nats.
     """
-    best = broadcast_from_rank_zero(int(scores.argmax()))
-    if best:
-        _swap(state, best - 1)
-
-
-@torch.no_grad()
-def information_of_heads(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
-    """The mutual information between two views by each head of E's EMA, in nats: (1 + candidates,)."""
     guide = state.networks.guide_average
     was_training = guide.training
     guide.eval()
@@ -51,19 +35,11 @@ def information_of_heads(state: TrainingState, batches: Batches, batch_size: int
         views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     guide.train(was_training)
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
-    return torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
-
-
-def modularity_of_heads(guidance: Guidance) -> Tensor:
-    """The modularity of each head's domains on the graph of all pictures' style codes: (1 + candidates,) float64.
-
-    guidance: of N pictures, more than two.
-    """
-    codes = torch.nn.functional.normalize(guidance.style, dim=1)
-    graph = find_neighbours([codes], min(GRAPH_NEIGHBOURS, len(codes) - 1))
-    candidates = guidance.candidate_logits
-    heads = [guidance.logits, *(candidates if candidates is not None else ())]
-    return torch.tensor([modularity(graph, logits.argmax(1)) for logits in heads], dtype=torch.float64)
+    information = torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
+    best = broadcast_from_rank_zero(int(information.argmax()))
+    if best:
+        _swap(state, best - 1)
+    return information
 
 
 def _probabilities(guide: GuidingNetwork, x: Tensor) -> Tensor:

@@ -38,16 +38,11 @@ def in_batches(
 
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
-    """What E, in evaluation mode, says of all pictures: logits (N, domains), styles (N, style width); on the CPU.
-
-    Also what its candidate heads say, (candidates, N, domains), where it has any; not the over-complete head.
-    """
+    """What E, in evaluation mode, says of all pictures: logits (N, domains), styles (N, style width); on the CPU."""
     parts = [guide(x) for x in batches]
-    candidates = [part.candidate_logits for part in parts if part.candidate_logits is not None]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),
         torch.cat([part.style for part in parts]).float().cpu(),
-        candidate_logits=torch.cat(candidates, 1).float().cpu() if candidates else None,
     )
 
 

@@ -18,17 +18,11 @@ from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import CounterStart
 from tunit.methods import losses
-from tunit.methods.candidates import choose_domain_head, information_of_heads, modularity_of_heads
+from tunit.methods.candidates import choose_domain_head
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
-from tunit.methods.domain_number import find_number
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
-from tunit.methods.neighbourhood import (
-    guidance_of_all,
-    look_for_neighbours,
-    neighbours_at,
-    new_neighbourhood,
-)
+from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_neighbourhood
 from tunit.methods.objectives import (
     adversarial_loss,
     discriminator_loss,
@@ -38,6 +32,7 @@ from tunit.methods.objectives import (
 )
 from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
 from tunit.methods.parts import Means, Translations, guidance_of, keys_of, styles_of
+from tunit.methods.settled import find_number, settle_domains
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.discriminator import Discriminator
 from tunit.networks.ema import update_ema
@@ -173,23 +168,20 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Once E has trained alone the number of domains is found, or the best domain head of several stays.
+    """Once E has trained alone its domains are settled, unless labels tie the domain head to classes.
 
-    Not where labels tie the domain head to classes.
+    Their number is found where it is wanted. Where E has learnt from neighbours, the domain head becomes what parts
+    its codes best; else the best of several heads stays.
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
     if config.networks.domains == AUTO:
         find_number(state, pictures, config)
-        return
-    if not config.networks.candidate_heads:
-        return
-    if config.clustering.neighbours and len(pictures.names) > 2:
-        scores = modularity_of_heads(guidance_of_all(state, pictures))
-    else:
+    elif config.clustering.neighbours:
+        settle_domains(state, pictures, config)
+    elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
-        scores = information_of_heads(state, batches, size)
-    choose_domain_head(state, scores)
+        choose_domain_head(state, batches, size)
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:

@@ -1,0 +1,153 @@
+"""Domains settled when E has trained alone, before G and D train: how many there are, and which picture is in which.
+
+Where K-hat is to be found the domain head has had `most_domains` outputs, too many on purpose; what E says of the
+pictures is clustered (tunit.clustering.number). Of several clusterings, the heads' own among them, the one is taken
+that parts the graph of style codes best (tunit.clustering.partition), and a new domain head is fitted to it on the
+features that all heads read: so the domains are there at once, none of them empty and none twice.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from tunit.clustering.choice import Choice, read_choice
+from tunit.clustering.cues import Integers, Vectors
+from tunit.clustering.number import choose_number
+from tunit.clustering.partition import best_partition
+from tunit.config import Config
+from tunit.data.packed import PackedPictures
+from tunit.data.randomness import seed_of
+from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, tensor_from_rank_zero
+from tunit.methods.inference import in_batches
+from tunit.methods.state import TrainingState
+from tunit.networks.guide import Guide
+from tunit.reading import Record, parse_json
+
+MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
+ENCODED = 256  # at a time
+NEVER = -30.0  # the logit of a domain that no picture is in
+PENALTY = 1.0  # of the fitted head's weights, as C of scikit-learn: keeps it from being surer than it should
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What E's EMA says of N pictures, on the CPU."""
+
+    features: Tensor  # (N, features), which all heads read
+    styles: Tensor  # (N, style width), of length 1
+    heads: Tensor  # (1 + candidates, N, domains): logits
+
+
+def find_number(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
+    """Choose K-hat, and give E, its EMA and D last layers for it; `state.choice` says why.
+
+    With several processes rank 0 chooses, and all take what it chose.
+    """
+    seed = seed_of(config.run.seed, "domains", 0) % 2**32
+    found = None
+    if is_rank_zero():
+        seen = look(state, pictures)
+        choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed)
+        choice = replace(choice, step=state.step)
+        if choice.domains > 1:
+            heads = F.one_hot(torch.from_numpy(groups), choice.domains)[None]
+            _, groups, _ = best_partition(seen.styles, {"features": seen.features}, heads, seed)
+        found = choice, fitted_head(seen.features.numpy(), groups, choice.domains)
+    choice, head = _shared(found, state)
+    state.set_domains(choice.domains, seed)
+    set_domain_heads(state, *head)
+    state.choice = choice
+
+
+def settle_domains(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
+    """Put what parts the codes best in the place of the domain head: another head, or one fitted to a clustering."""
+    seed = seed_of(config.run.seed, "domains", 0) % 2**32
+    guide = cast(Guide, state.networks.guide_average)
+    domains = config.networks.domains
+    weight, bias = torch.zeros(domains, guide.features), torch.zeros(domains)
+    if is_rank_zero():
+        seen = look(state, pictures)
+        if domains == 1 or len(seen.styles) <= domains:
+            weight, bias = guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
+        else:
+            _, groups, _ = best_partition(seen.styles, {"features": seen.features}, seen.heads, seed)
+            weight, bias = fitted_head(seen.features.numpy(), groups, domains)
+    set_domain_heads(state, tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))
+
+
+@torch.no_grad()
+def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None:
+    """Give the domain head and its candidates, in E and its EMA, these weights; the optimiser keeps no moments."""
+    for guide in (state.networks.guide, state.networks.guide_average):
+        own = cast(Guide, guide)
+        for head in (own.domain_head, *own.candidate_heads):
+            cast(Tensor, head.weight).copy_(weight)
+            cast(Tensor, head.bias).copy_(bias)
+            for parameter in head.parameters():
+                state.optimisers.guide.state.pop(parameter, None)
+
+
+@torch.inference_mode()
+def look(state: TrainingState, pictures: PackedPictures) -> Seen:
+    """An even spread of the pictures through E's EMA in evaluation mode."""
+    there = len(pictures.names)
+    rows = np.linspace(0, there - 1, min(there, MOST_PICTURES)).astype(np.int64)
+    guide = cast(Guide, state.networks.guide_average)
+    was_training = guide.training
+    guide.eval()
+    batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+    features = torch.cat([guide.see(x).float() for x in batches])
+    styles = F.normalize(guide.style_head(features), dim=1)
+    heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
+    guide.train(was_training)
+    return Seen(*(values.float().cpu() for values in (features, styles, heads)))
+
+
+def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
+    """Weights (domains, features) and biases (domains,) of a linear head that tells the groups (N,) apart.
+
+    A logistic regression on features of mean 0 and spread 1, written in terms of the features as they are. A domain
+    that no picture is in stays empty.
+    """
+    mean, spread = features.mean(0), features.std(0) + 1e-6
+    weight, bias = np.zeros((domains, features.shape[1])), np.full(domains, NEVER if domains > 1 else 0.0)
+    present = np.unique(groups)
+    if len(present) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is good enough
+            fitted = LogisticRegression(C=PENALTY, max_iter=500).fit((features - mean) / spread, groups)
+        weight[present], bias[present] = fitted.coef_, fitted.intercept_
+        if len(present) == 2:  # scikit-learn keeps one row for both
+            weight[present], bias[present] = weight[present] / 2, bias[present] / 2
+            weight[present[0]], bias[present[0]] = -weight[present[0]], -bias[present[0]]
+        weight = weight / spread
+        bias = bias - weight @ mean
+    else:
+        bias[present] = 0.0
+    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+
+
+def _shared(
+    found: tuple[Choice, tuple[Tensor, Tensor]] | None, state: TrainingState
+) -> tuple[Choice, tuple[Tensor, Tensor]]:
+    """What rank 0 found, on every rank."""
+    text = json.dumps(found[0].record()).encode() if found else b""
+    length = broadcast_from_rank_zero(len(text))
+    data = (
+        torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        if found
+        else torch.zeros(length, dtype=torch.uint8)
+    )
+    text = bytes(tensor_from_rank_zero(data).tolist())
+    choice = read_choice(Record(parse_json(text.decode())))
+    width = cast(Guide, state.networks.guide).features
+    weight, bias = found[1] if found else (torch.zeros(choice.domains, width), torch.zeros(choice.domains))
+    return choice, (tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))

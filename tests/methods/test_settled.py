@@ -1,0 +1,106 @@
+"""Domains settled at the end of E's time alone: the head that tells apart what the codes tell apart."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score
+
+from tiny_step import config_of
+from tunit.data.augment import to_float
+from tunit.methods.settled import fitted_head, look, settle_domains
+from tunit.training.initial_state import new_state
+
+COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
+
+
+@pytest.fixture
+def pictures():
+    """Noisy pictures of three colours, 30 of each, which any random trunk tells apart."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(3), 30)
+    images = np.array(COLOURS)[kinds][:, None, None, :] + rng.integers(-20, 21, (90, 32, 32, 3))
+    return SimpleNamespace(images=images.clip(0, 255).astype(np.uint8), names=[""] * 90, kinds=kinds)
+
+
+def state_of(config):
+    state = new_state(config, torch.device("cpu"), 90)
+    for guide in (state.networks.guide, state.networks.guide_average):
+        torch.nn.init.normal_(guide.style_head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    for parameter in state.networks.guide.parameters():
+        state.optimisers.guide.state[parameter] = {"step": torch.tensor(3.0)}
+    return state
+
+
+def domains_of(state, pictures):
+    guide = state.networks.guide_average.eval()
+    with torch.no_grad():
+        return guide(to_float(torch.from_numpy(pictures.images))).logits.argmax(1).numpy()
+
+
+def test_a_head_that_says_the_same_of_all_gives_way_to_a_clustering(pictures):
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    for guide in (state.networks.guide, state.networks.guide_average):
+        for head in (guide.domain_head, *guide.candidate_heads):
+            torch.nn.init.zeros_(head.weight)
+    before = {name: value.clone() for name, value in state.networks.guide.state_dict().items()}
+    settle_domains(state, pictures, config)
+    assert adjusted_rand_score(domains_of(state, pictures), pictures.kinds) == 1
+    guide, average = state.networks.guide, state.networks.guide_average
+    heads = ("domain_head.weight", "domain_head.bias", "candidate_heads.0.weight", "candidate_heads.0.bias")
+    for name, value in guide.state_dict().items():
+        assert torch.equal(value, before[name]) == (name not in heads)
+        assert name not in heads or torch.equal(value, average.state_dict()[name])
+    kept = {name for name, value in guide.named_parameters() if value in state.optimisers.guide.state}
+    assert kept == {name for name, _ in guide.named_parameters()} - set(heads)
+    assert guide.training
+
+
+def test_a_head_that_is_right_keeps_its_numbers(pictures):
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    seen = look(state, pictures)
+    groups = (pictures.kinds + 1) % 3  # right, under other numbers
+    weight, bias = fitted_head(seen.features.numpy(), groups, 3)
+    with torch.no_grad():
+        for guide in (state.networks.guide, state.networks.guide_average):
+            guide.domain_head.weight.zero_()
+            guide.candidate_heads[0].weight.copy_(weight), guide.candidate_heads[0].bias.copy_(bias)
+    settle_domains(state, pictures, config)
+    assert domains_of(state, pictures).tolist() == groups.tolist()
+
+
+def test_what_is_seen_is_what_e_says(pictures):
+    state = state_of(config_of(candidate_heads=2))
+    seen = look(state, pictures)
+    guide = state.networks.guide_average.eval()
+    with torch.no_grad():
+        said = guide(to_float(torch.from_numpy(pictures.images)))
+    torch.testing.assert_close(seen.heads, torch.cat([said.logits[None], said.candidate_logits]))
+    torch.testing.assert_close(seen.styles, F.normalize(said.style, dim=1))
+
+
+def test_a_fitted_head_is_the_regression_and_leaves_empty_domains_empty():
+    generator = np.random.default_rng(0)
+    groups = np.repeat([0, 2, 3], 20)
+    features = (3 + 5 * np.eye(4)[groups] + generator.standard_normal((60, 4))).astype(np.float32)
+    weight, bias = fitted_head(features, groups, 5)
+    logits = features @ weight.numpy().T + bias.numpy()
+    standard = (features - features.mean(0)) / features.std(0)
+    expected = LogisticRegression(max_iter=500).fit(standard, groups).predict_proba(standard)
+    ours = torch.from_numpy(logits).softmax(1).numpy()
+    assert np.abs(ours[:, [0, 2, 3]] - expected).max() < 1e-3
+    assert ours[:, [1, 4]].max() < 1e-9
+
+
+def test_two_domains_and_one():
+    features = np.concatenate([np.zeros((10, 2)), np.ones((10, 2))]).astype(np.float32)
+    groups = np.repeat([0, 1], 10)
+    weight, bias = fitted_head(features, groups, 2)
+    assert ((features @ weight.numpy().T + bias.numpy()).argmax(1) == groups).all()
+    weight, bias = fitted_head(features, np.zeros(20, np.int64), 1)
+    assert not weight.any() and not bias.any()
