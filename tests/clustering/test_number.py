@@ -6,6 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
 from tunit.clustering.number import choose_number, levels, reduced, separation
+from tunit.errors import RunError
 from tunit.reading import Record, UnreadableError
 
 MOST = 20
@@ -114,5 +115,5 @@ def test_a_damaged_file_is_named(tmp_path):
     write_choice_file(tmp_path, CHOICE)
     path = next(tmp_path.iterdir())
     path.write_text(path.read_text()[:-5])
-    with pytest.raises(UnreadableError, match=f"{path.name} is damaged"):
+    with pytest.raises(RunError, match=f"{path.name} is damaged.*--resume"):
         read_choice_file(tmp_path)

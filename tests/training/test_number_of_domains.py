@@ -1,5 +1,6 @@
 """A training that finds its number of domains: what it leaves, and that stopping it anywhere changes nothing."""
 
+import html
 import json
 import shutil
 
@@ -11,9 +12,11 @@ from PIL import Image
 from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.clustering.choice import NAME, read_choice_file
+from tunit.config import AUTO, Config, read_config
 from tunit.errors import ConfigError
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
+from tunit.report.write import write_report
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
 from tunit.translation.translator import Translator
@@ -141,3 +144,26 @@ def test_where_no_number_can_be_found_one_is_asked_for(tmp_path):
     folder = write_pictures(tmp_path / "pictures")
     with pytest.raises(ConfigError, match=r"domains is auto.*guide_only_until is 0: give --domains K"):
         start_run(folder, tmp_path / "run", CONFIG.with_overrides({"guide_only_until": 0}), quiet=True)
+
+
+def test_the_domains_command_and_the_report_say_why(run, pictures, tmp_path, capsys):
+    choice = read_choice_file(run)
+    assert main(["domains", str(run), str(pictures), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert choice.headline in said and choice.reasons[0] in " ".join(said.split())
+    page = write_report(run, tmp_path / "page.html").read_text("utf-8")
+    assert "<h2>How many domains</h2>" in page and choice.headline in page
+    assert all(html.escape(reason, quote=False) in page for reason in choice.reasons)
+
+
+def test_a_damaged_reason_is_one_sentence(run, pictures, tmp_path, capsys):
+    other = tmp_path / "damaged"
+    shutil.copytree(run, other)
+    (other / NAME).write_text("{}")
+    assert main(["domains", str(other), str(pictures), "--out", str(tmp_path / "out")]) == 2
+    assert f"{NAME} is damaged" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_presets_for_own_pictures_leave_the_number_to_the_training():
+    assert [read_config(name).networks.domains for name in ("default", "small", "paper")] == [AUTO, AUTO, 10]
+    assert Config().with_overrides({"domains": "auto"}) == Config().with_overrides({"domains": 0})

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.reading import Record, UnreadableError, parse_json, read_text
 
@@ -79,11 +80,13 @@ def write_choice_file(folder: Path, choice: Choice) -> None:
 def read_choice_file(folder: Path) -> Choice | None:
     """What a run's folder says; None where it says nothing, as of a run with a number given.
 
-    Raises UnreadableError for a damaged file.
+    Raises RunError for a damaged file.
     """
     if not (folder / NAME).exists():
         return None
     try:
         return read_choice(Record(parse_json(read_text(folder / NAME, LARGEST)), NAME))
     except UnreadableError as error:
-        raise UnreadableError(f"{folder / NAME} is damaged ({error})") from None
+        raise RunError(
+            f"{folder / NAME} is damaged ({error}): `tunit train --resume {folder}` writes it anew"
+        ) from None

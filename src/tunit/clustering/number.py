@@ -237,6 +237,11 @@ def _reasons(
                 f"of {k} groups {which} are apart by {whole[k].apart:.1f} times what chance gives "
                 f"({needed(k):.1f} speaks for them)"
             )
+    if chosen == 1:
+        said.append(
+            "if there are several kinds, E does not tell them apart yet: let it train alone for longer, "
+            "or give --domains"
+        )
     silhouettes = {k: vote["silhouette"] for k, vote in votes.items() if k > 1}
     if silhouettes:
         best = max(silhouettes, key=lambda k: silhouettes[k])

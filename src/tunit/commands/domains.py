@@ -3,6 +3,7 @@
   tunit domains runs/mine photos/
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
+Where the run found the number of its domains by itself (--domains auto), its reasons and runners-up are printed.
 Writes domains.csv (picture, domain, confidence), domain_0.png and so on with the most confident pictures of
 each domain, and overview.png. Labels and names of folders play no part.
 """
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if not tally.rows:
         raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
     _print_table(tally)
+    _tell_number(args.model, translator.domains)
     for remark in remarks(tally.sizes):
         say(remark)
     with staged(out) as stage:
@@ -121,6 +123,15 @@ def run(args: argparse.Namespace) -> int:
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0
+
+
+def _tell_number(model: Path, domains: int) -> None:
+    """How the number of domains came to be, where the run found it by itself."""
+    from tunit.clustering.choice import read_choice_file
+
+    choice = read_choice_file(model if model.is_dir() else model.parent)
+    if choice is not None and choice.domains == domains:
+        show(choice.headline, *(f"  {reason}" for reason in choice.reasons))
 
 
 def remarks(sizes: list[int]) -> list[str]:

@@ -1,6 +1,6 @@
 """Train on a folder of pictures: find their domains, learn to translate between them.
 
-  tunit train FOLDER --out runs/mine                          sizes chosen from the pictures
+  tunit train FOLDER --out runs/mine                          sizes and the number of domains from the pictures
   tunit train FOLDER --out runs/mine --domains 6 --steps 20000 --image-size 64
   tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
   tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets

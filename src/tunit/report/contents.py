@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from torch import Tensor
 
+from tunit.clustering.choice import Choice, read_choice_file
 from tunit.config import Config
 from tunit.config.presets import KEPT, LARGEST_FILE
 from tunit.data.batches import Batches
@@ -90,6 +91,7 @@ class Contents:
     metrics: list[dict[str, float]]
     evaluation: dict[str, Any] | None
     beside: TrivialComparison  # the domains beside answers that take no training
+    choice: Choice | None  # of the number of domains, where it was found
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -119,7 +121,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
-        config=config,
+        config=config.with_overrides({"domains": model.settings.domains}),
         config_text=read_text(run.config, LARGEST_FILE, KEPT),
         pictures=len(packed.names),
         looked=len(seen.images),
@@ -143,6 +145,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
         evaluation=_evaluation_of(run, figures),
+        choice=read_choice_file(run.path),
         beside=compare_with_trivial(
             seen.images, seen.found, seen.class_numbers, model.settings.domains, seed, MOST_GROUPED
         ),

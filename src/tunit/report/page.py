@@ -18,6 +18,7 @@ def render(contents: Contents) -> str:
         _summary(contents),
         _figures(contents),
         _beside(contents),
+        _number(contents),
         _domains(contents),
         _matrix(contents),
         _crossed(contents),
@@ -92,6 +93,19 @@ def _beside(c: Contents) -> str:
     found = table(("", "accuracy", "NMI", "NMI with the domains"), rows)
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
     return section("beside", "Beside answers that take no training", c.beside.verdict, found + note)
+
+
+def _number(c: Contents) -> str:
+    if c.choice is None:
+        return ""
+    names = sorted({name for candidate in c.choice.candidates for name in candidate.votes})
+    rows = [
+        (f"{k.domains}", number(k.score), *(number(k.votes[n]) if n in k.votes else "-" for n in names))
+        for k in c.choice.candidates
+    ]
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in c.choice.reasons)
+    body = table(("domains", "score", *names), rows) + f'<ul class="notes">{reasons}</ul>'
+    return section("number", "How many domains", f"{c.choice.headline}.", body)
 
 
 def _domains(c: Contents) -> str:

@@ -229,12 +229,12 @@ def one_step(training: Training) -> None:
 def settle(training: Training, choice: Choice) -> None:
     """Go on with the number of domains that was found, say so, and write down why."""
     training.config = settled(training.config, training.state)
-    training.display.say(choice.headline, even_if_quiet=False)
+    training.display.say(choice.headline)
     for reason in choice.reasons:
         training.display.say(f"  {reason}")
     if is_rank_zero():
         write_choice_file(training.run.path, choice)
-    save(training)
+    save(training)  # a resumed run need not choose again
 
 
 def save(training: Training) -> None:
