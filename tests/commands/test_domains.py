@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_the_table_is_what_the_guide_says(run, pictures, tmp_path, capsys):
     answers = expected(run)
     assert [row["picture"] for row in rows] == sorted(answers)
     # And no labels, though there are class folders.
-    assert list(rows[0]) == ["picture", "domain", "confidence"]
+    assert list(rows[0]) == ["picture", "domain", "confidence", "outlier"]
     for row in rows:
         domain, confidence = answers[row["picture"]]
         assert int(row["domain"]) == domain
@@ -164,3 +165,31 @@ def test_a_tally_keeps_the_best_and_prefers_the_earlier_of_equals():
     assert tally.best(0) == []
     assert tally.sizes == [0, 5]
     assert tally.mean_confidence(1) == pytest.approx(0.74)
+
+
+def test_off_topic_pictures_are_scored_and_left_out(run, pictures, tmp_path, capsys):
+    """Noise is what all but one show; that one is a plain red square."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    Image.new("RGB", (32, 32), (250, 0, 0)).save(folder / "red.png")
+    out = tmp_path / "out"
+    assert domains(run, folder, "--out", out, "--leave-out-outliers", 0.4) == 0
+    scores = {row["picture"]: float(row["outlier"]) for row in rows_of(out / "domains.csv")}
+    assert max(scores, key=scores.get) == "red.png" and scores["red.png"] > 0.4
+    kept = (out / "kept.txt").read_text().splitlines()
+    assert kept == sorted(str(folder.resolve() / name) for name, score in scores.items() if score < 0.4)
+    assert f"{len(kept)} of {NUMBER + 1} pictures have an outlier score below 0.4" in capsys.readouterr().out
+    assert domains(run, folder, "--out", out, "--overwrite") == 0
+    assert not (out / "kept.txt").exists()  # of the earlier call
+
+
+@pytest.mark.parametrize("score", ["2", "-0.1", "high", "nan"])
+def test_a_score_is_from_0_to_1(run, pictures, score, capsys):
+    assert domains(run, pictures, f"--leave-out-outliers={score}") == 2
+    assert "take a number from 0 to 1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_list_of_paths_needs_a_folder(run, pictures, capsys):
+    one = next(pictures.rglob("*.png"))
+    assert domains(run, one, "--leave-out-outliers", 0.5) == 2
+    assert "is not a folder: give a folder" in " ".join(capsys.readouterr().err.split())

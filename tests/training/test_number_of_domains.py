@@ -167,3 +167,11 @@ def test_a_damaged_reason_is_one_sentence(run, pictures, tmp_path, capsys):
 def test_the_presets_for_own_pictures_leave_the_number_to_the_training():
     assert [read_config(name).networks.domains for name in ("default", "small", "paper")] == [AUTO, AUTO, 10]
     assert Config().with_overrides({"domains": "auto"}) == Config().with_overrides({"domains": 0})
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
+def test_two_processes_go_on_with_the_same_domains(run, pictures, tmp_path):
+    state = start_run(pictures, tmp_path / "run", CONFIG.with_overrides({"processes": 2}), quiet=True)
+    one, two = read_choice_file(run), read_choice_file(tmp_path / "run")
+    assert state.choice == two and (one.domains, one.step) == (two.domains, two.step)
+    assert load_model(tmp_path / "run").settings.domains == two.domains

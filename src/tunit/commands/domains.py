@@ -3,9 +3,10 @@
   tunit domains runs/mine photos/
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
-Where the run found the number of its domains by itself (--domains auto), its reasons and runners-up are printed.
-Writes domains.csv (picture, domain, confidence), domain_0.png and so on with the most confident pictures of
-each domain, and overview.png. Labels and names of folders play no part.
+Writes domains.csv (picture, domain, confidence, outlier: how far off-topic it is, from 0 to 1), domain_0.png and so
+on with the most confident pictures of each domain, and overview.png. Labels and names of folders play no part. Where
+the run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. A list for a
+new training without what is off-topic: `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import heapq
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tunit.commands.numbers import whole
+from tunit.commands.numbers import share, whole
 from tunit.commands.picture_arguments import (
     add_model_arguments,
     counted,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tunit.translation.translator import Translator
 
 HELP = "sort pictures into the domains that a run found, with galleries"
-TABLE, OVERVIEW = "domains.csv", "overview.png"
+TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
 OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains: beyond, no viewer would show it
 MOST_SHOWN = 10_000  # pictures of a domain: as many as a gallery of thumbnails shows in 500 MB of memory
 THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
@@ -56,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures in a domain's gallery [36]",
     )
+    parser.add_argument(
+        "--leave-out-outliers",
+        type=share,
+        metavar="SCORE",
+        help="also write kept.txt, the paths of all pictures whose outlier score is lower, for `tunit train`",
+    )
     add_model_arguments(parser)
 
 
@@ -64,6 +71,7 @@ class Tally:
 
     def __init__(self, domains: int, per_domain: int) -> None:
         self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
+        self.styles: list[NDArray[np.float32]] = []  # a style code each
         self.sizes = [0] * domains
         self._confidences = [0.0] * domains  # sums
         self._per_domain = per_domain
@@ -82,6 +90,14 @@ class Tally:
         elif rank > best[0][:2]:
             heapq.heapreplace(best, (*rank, pixels.copy()))
 
+    def outliers(self) -> "NDArray[np.float64]":
+        """How far off-topic each picture is, 0 to 1, in the order in which they came."""
+        import numpy as np
+
+        from tunit.clustering.outliers import outlier_scores
+
+        return outlier_scores(np.stack(self.styles) if self.styles else np.zeros((0, 1)))
+
     def mean_confidence(self, domain: int) -> float:
         """Over the pictures of a domain that has some."""
         return self._confidences[domain] / self.sizes[domain]
@@ -98,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.destination import staged
-    from tunit.errors import DataError
+    from tunit.errors import ConfigError, DataError
     from tunit.translation.outputs import claim_names
 
     out = args.out or (args.model if args.model.is_dir() else args.model.parent) / "domains"
@@ -107,7 +123,11 @@ def run(args: argparse.Namespace) -> int:
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
     translator = load_translator(args)
     galleries = [f"domain_{k}.png" for k in range(translator.domains)]
-    claim_names(out, [TABLE, OVERVIEW, *galleries], overwrite=args.overwrite, keep=[args.source])
+    if args.leave_out_outliers is not None and not args.source.is_dir():
+        raise ConfigError(
+            f"--leave-out-outliers writes a list of paths, but {args.source} is not a folder: give a folder"
+        )
+    claim_names(out, [TABLE, OVERVIEW, KEPT, *galleries], overwrite=args.overwrite, keep=[args.source])
     tally = _look(translator, pictures, args.per_domain, report)
     if not tally.rows:
         raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
@@ -117,8 +137,10 @@ def run(args: argparse.Namespace) -> int:
         say(remark)
     with staged(out) as stage:
         _write(stage, tally)
+        if args.leave_out_outliers is not None:
+            _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
         written = {path.name for path in stage.iterdir()}
-    for name in set(galleries) - written:  # of an earlier call, which --overwrite replaces
+    for name in {KEPT, *galleries} - written:  # of an earlier call, which --overwrite replaces
         (out / name).unlink(missing_ok=True)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
@@ -169,9 +191,11 @@ def _look(
                 x = F.interpolate(x, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
             thumbnails = to_uint8(x).numpy()
             confidences, domains = guidance.logits.softmax(1).max(1)
+            styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
                 name = cast(PictureSource, picture).name  # as all pictures here are
                 tally.add(name, int(domains[i]), float(confidences[i]), thumbnails[i])
+                tally.styles.append(styles[i])
     return tally
 
 
@@ -185,8 +209,9 @@ def _write(out: Path, tally: Tally) -> None:
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(("picture", "domain", "confidence"))
-    writer.writerows((name, domain, f"{confidence:.4f}") for name, domain, confidence in sorted(tally.rows))
+    writer.writerow(("picture", "domain", "confidence", "outlier"))
+    rated = sorted((*row, score) for row, score in zip(tally.rows, tally.outliers(), strict=True))
+    writer.writerows((name, domain, f"{sure:.4f}", f"{score:.3f}") for name, domain, sure, score in rated)
     write_bytes(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
     rows = []
     largest = sorted(range(len(tally.sizes)), key=lambda k: -tally.sizes[k])[:OVERVIEW_ROWS]
@@ -201,6 +226,17 @@ def _write(out: Path, tally: Tally) -> None:
             row = gallery(best[:OVERVIEW_COLUMNS], domain, size, columns=OVERVIEW_COLUMNS, enlarge=times)
             rows.append(row)
     write_picture(out, OVERVIEW, stack(rows))
+
+
+def _write_kept(path: Path, source: Path, tally: Tally, limit: float) -> None:
+    """The paths of the pictures whose outlier score is below a limit, as a list that `tunit train` takes."""
+    from tunit.translation.outputs import write_bytes
+
+    pairs = zip(tally.rows, tally.outliers(), strict=True)
+    kept = sorted(row[0] for row, score in pairs if score < limit and "\n" not in row[0])
+    lines = [f"{source.resolve() / name}\n" for name in kept]
+    write_bytes(path, "".join(lines).encode("utf-8", "surrogateescape"))
+    show(f"{len(kept):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
 
 def _print_table(tally: Tally) -> None:

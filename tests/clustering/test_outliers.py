@@ -1,0 +1,37 @@
+"""Off-topic pictures by their style codes, among heaps that are known."""
+
+import numpy as np
+import pytest
+
+from tunit.clustering import outliers
+from tunit.clustering.outliers import outlier_scores
+
+
+def test_what_lies_apart_is_off_topic_and_nothing_else_is():
+    """Two heaps of different spread, and a few codes far from both and from each other."""
+    rng = np.random.default_rng(0)
+    tight, loose = rng.normal(size=(150, 6)), 20 + 4 * rng.normal(size=(150, 6))
+    apart = 40 * np.eye(6)[:4] - 40
+    scores = outlier_scores(np.concatenate([tight, loose, apart]))
+    assert (scores >= 0).all() and (scores <= 1).all()
+    assert (scores[-4:] > 0.5).all()
+    assert (scores[:-4] > 0.5).mean() < 0.03
+    assert np.median(scores) < 0.001
+
+
+def test_scale_and_place_change_nothing():
+    codes = np.random.default_rng(0).normal(size=(60, 5))
+    assert outlier_scores(7 * codes + 3) == pytest.approx(outlier_scores(codes), abs=1e-3)
+
+
+@pytest.mark.parametrize("codes", [np.zeros((0, 4)), np.ones((11, 4)), np.ones((40, 4))])
+def test_few_pictures_or_copies_have_no_outliers(codes):
+    assert not outlier_scores(codes).any()
+
+
+def test_of_many_pictures_some_are_compared_with(monkeypatch):
+    codes = np.random.default_rng(0).normal(size=(300, 5))
+    codes[7] += 50
+    monkeypatch.setattr(outliers, "MOST_COMPARED", 100)
+    scores = outlier_scores(codes)
+    assert scores.argmax() == 7 and scores[7] > 0.5
