@@ -32,6 +32,7 @@ from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import Training, make_ready, one_step
+from tunit.training.speed import StepFlops
 from tunit.training.window import LossWindow
 
 LOOKS = 5  # times that the domains are looked at, evenly spread over the time
@@ -60,7 +61,15 @@ def training_of(config: Config, pictures: Any, folder: str) -> Training:
     ready = make_ready(config, pictures, None)
     display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
     return Training(
-        config, RunFolder(Path(folder)), pictures, ready.batches, ready.state, None, display, LossWindow(0)
+        config,
+        RunFolder(Path(folder)),
+        pictures,
+        ready.batches,
+        ready.state,
+        None,
+        display,
+        LossWindow(0),
+        StepFlops(countable=False),
     )
 
 
