@@ -31,8 +31,8 @@ from tunit.methods.inference import guidance_over, in_batches
 from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.trainer import Training, make_ready, one_step
 from tunit.training.speed import StepFlops
+from tunit.training.trainer import Training, make_ready, one_step
 from tunit.training.window import LossWindow
 
 LOOKS = 5  # times that the domains are looked at, evenly spread over the time
