@@ -1,0 +1,26 @@
+"""Benchmarks that no other test reaches still run: tiny, without their figures."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_run import write_pictures
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
+def test_domains_are_looked_at_over_time_for_any_preset(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import domains
+
+    for name in ("a", "b"):
+        write_pictures(tmp_path / "pictures" / name)
+    tiny = "small,guide_width=4,guide_only_batch_size=4,queue_length=8,neighbours=2,overclusters=4"
+    found = domains.one_training(tiny, str(tmp_path / "pictures"), seed=0, seconds=0.01)
+    assert [look["step"] for look in found["looks"]] == [1, 2, 3, 4, 5]
+    assert all(0.5 <= look["accuracy"] <= 1 for look in found["looks"])
+    summary = domains.summary([{**found, "seed": seed} for seed in range(2)])
+    assert summary[f"pictures {tiny}"]["seeds"] == 2
+    assert set(domains.trivial_answers(str(tmp_path / "pictures"))) >= {"pixels", "colours", "outlines"}
