@@ -18,11 +18,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Half an hour on an idle machine; results in benchmarks/results/. ARGS=--quick tries whether they run.
+# Half an hour on an idle machine, and hours for domains.py where its pictures are (TUNIT_TEST_DATA); results in benchmarks/results/. ARGS=--quick tries whether they run.
 bench: $(VENV)/.installed-test
 	for name in step packing feeding translation startup; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/step.py --memory $(ARGS)
 	$(BIN)/python benchmarks/step.py --growth $(ARGS)
+	$(BIN)/python benchmarks/domains.py $(ARGS)
 	$(BIN)/python benchmarks/chart.py
 
 $(VENV)/bin/python:

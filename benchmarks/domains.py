@@ -11,6 +11,7 @@ benchmarks/results/, written after every training.
 
 import argparse
 import dataclasses
+import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +36,7 @@ from tunit.training.speed import StepFlops
 from tunit.training.trainer import Training, make_ready, one_step
 from tunit.training.window import LossWindow
 
+SETS = ("grocery10", "gtsrb10")  # looked at where no folders are given
 LOOKS = 5  # times that the domains are looked at, evenly spread over the time
 PROBED = 6  # steps that tell how long a step takes, after one to warm up
 
@@ -145,13 +147,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="+")
+    parser.add_argument("folders", nargs="*", help="none: grocery10 and gtsrb10 in $TUNIT_TEST_DATA")
     parser.add_argument("--presets", nargs="+", default=["small", "paper"])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="domains", help="of the result file")
+    parser.add_argument("--quick", action="store_true", help="a few seconds each, to try whether it runs")
     args = parser.parse_args()
+    data = Path(os.environ.get("TUNIT_TEST_DATA", "../shared/data"))
+    args.folders = args.folders or [str(data / name) for name in SETS if (data / name).is_dir()]
+    if args.quick:
+        args.seconds, args.seeds, args.name = 5, 1, f"{args.name}-quick"
     answers = {Path(folder).name: trivial_answers(folder) for folder in args.folders}
     for name, rows in answers.items():
         print(name, {answer: round(row["accuracy"], 3) for answer, row in rows.items()}, flush=True)
