@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tunit.config import Config, read_config
     from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
     from tunit.evaluation.of_run import evaluate_run as evaluate
+    from tunit.report.write import write_report as report
     from tunit.training.launch import start_run as train
     from tunit.translation.translator import Translator
 
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "read_config",
+    "report",
     "train",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
     "TunitError": ("tunit.errors", "TunitError"),
     "Translator": ("tunit.translation.translator", "Translator"),
     "evaluate": ("tunit.evaluation.of_run", "evaluate_run"),
+    "report": ("tunit.report.write", "write_report"),
     "train": ("tunit.training.launch", "start_run"),
 }
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, to_pixels, write
+from tunit.clustering.outliers import outlier_scores
 from tunit.data.fit import fit_picture
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.translation.translator import Translator
@@ -236,7 +238,7 @@ def test_a_saved_model_is_loaded_from_its_folder_or_file(tmp_path):
     expected = by_hand(model, noise(1), model.domain_styles[0])
     for run in (tmp_path / "run", str(tmp_path / "run" / "model.safetensors")):
         translator = Translator.load(run, device="cpu")
-        assert (translator.domains, translator.image_size) == (DOMAINS, SIZE)
+        assert (translator.number_of_domains, translator.image_size) == (DOMAINS, SIZE)
         assert translator.domain_sizes == [5, 0, 2]
         assert_close(translator.translate(noise(1), domain=0), expected)
 
@@ -367,3 +369,53 @@ def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
     path.write_bytes(write(tmp_path / "whole.png", 1).read_bytes()[:300])
     with Image.open(path) as opened, pytest.raises(DataError, match="picture 0 cannot be used"):
         translator.style(opened)
+
+
+# Tables, threads, the source's own size
+
+
+def test_the_table_of_domains_is_what_the_guide_says(model, translator, tmp_path):
+    for seed in range(14):
+        write(tmp_path / f"{seed:02d}.png", seed)
+    with torch.no_grad():
+        expected = model.guide(torch.cat([to_input(noise(seed)) for seed in range(14)]))
+    sure, domains = expected.logits.softmax(1).max(1)
+    for pictures, names in (
+        (tmp_path, [f"{seed:02d}.png" for seed in range(14)]),
+        ([noise(seed) for seed in range(14)], [f"picture {seed}" for seed in range(14)]),
+    ):
+        table = translator.domains(pictures)
+        assert [row.picture for row in table] == names
+        assert [row.domain for row in table] == domains.tolist()
+        np.testing.assert_allclose([row.confidence for row in table], sure, rtol=1e-4)
+        np.testing.assert_allclose(
+            [row.outlier for row in table], outlier_scores(expected.style.numpy()), atol=1e-3
+        )
+
+
+def test_threads_share_a_translator(model, translator, tmp_path):
+    files = [write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
+    style = style_of(model, noise(9))
+    expected = [by_hand(model, noise(seed), style) for seed in range(4)]
+    wrong = []
+
+    def work(turn):
+        for step in range(6):
+            seed = (turn + step) % 4
+            source = files[seed] if step % 2 else noise(seed)
+            image = translator.translate(source, noise(9))
+            if np.abs(np.asarray(image).astype(int) - expected[seed]).max() > 1:
+                wrong.append((turn, step))
+            if translator.classify(noise(seed)).domains.shape != (1,):
+                wrong.append((turn, step))
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(work, turn) for turn in range(4)]:
+            future.result()
+    assert wrong == []
+
+
+def test_the_sources_own_size(translator):
+    assert translator.translate(noise(1, 40, 100), domain=0, restore_size=True).size == (100, 40)
+    with pytest.raises(ConfigError, match="give one of them"):
+        translator.translate(noise(1), domain=0, resize=50, restore_size=True)

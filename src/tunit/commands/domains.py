@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
     translator = load_translator(args)
-    galleries = [f"domain_{k}.png" for k in range(translator.domains)]
+    galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
     if args.leave_out_outliers is not None and not args.source.is_dir():
         raise ConfigError(
             f"--leave-out-outliers writes a list of paths, but {args.source} is not a folder: give a folder"
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     if not tally.rows:
         raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
     _print_table(tally)
-    _tell_number(args.model, translator.domains)
+    _tell_number(args.model, translator.number_of_domains)
     for remark in remarks(tally.sizes):
         say(remark)
     with staged(out) as stage:
@@ -184,7 +184,7 @@ def _look(
     from tunit.data.augment import to_uint8
     from tunit.data.found import PictureSource
 
-    tally = Tally(translator.domains, per_domain)
+    tally = Tally(translator.number_of_domains, per_domain)
     with progress(len(pictures), "looking") as advance:
         for batch, x, guidance in translator.guided(counted(reading_order(pictures), advance), report=report):
             if translator.image_size > THUMBNAIL:

@@ -89,6 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit crop, `original` is that of the central square, for nothing else was redrawn [the model's size]",
     )
     parser.add_argument(
+        "--restore-size",
+        action="store_true",
+        help="give results the source's own size and proportions; the same as --size original",
+    )
+    parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "keep"),
         default="png",
@@ -103,10 +108,10 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.decode import READABLE
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
-    from tunit.translation.inputs import check_resize
+    from tunit.translation.inputs import check_resize, restored
     from tunit.translation.outputs import claim_names, marked, plan_names
 
-    resize = check_resize(args.size)
+    resize = check_resize(restored(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     column = args.picture_column
@@ -157,7 +162,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
         try:
             return [int(written)]
         except ValueError:
-            last = translator.domains - 1
+            last = translator.number_of_domains - 1
             raise ConfigError(f"--domain is {written!r}: take a number from 0 to {last}, or {ALL}") from None
     sizes = translator.domain_sizes
     filled = [k for k, size in enumerate(sizes) if size]
@@ -195,7 +200,7 @@ def _number_of(label: str, run: Path, translator: "Translator") -> int:
         raise ConfigError(
             f"{run} was trained without labels, so it knows no {label!r}: use --domain or --reference"
         )
-    if label not in names or names.index(label) >= translator.domains:
+    if label not in names or names.index(label) >= translator.number_of_domains:
         raise ConfigError(f"label {label!r} is not among those of {run}: take one of {', '.join(names)}")
     return names.index(label)
 

@@ -34,10 +34,10 @@ FOLDER, RESULT = "evaluation", "evaluation.json"
 
 
 def evaluate_run(
-    run: Path,
-    source: Path,
+    run: str | Path,
+    source: str | Path,
     *,
-    train: Path | None = None,
+    train: str | Path | None = None,
     labels: str = AUTO,
     label_column: str = "label",
     picture_column: str = "",
@@ -51,7 +51,7 @@ def evaluate_run(
     beside_trivial: bool = True,
     seed: int = 0,
     device: str = "auto",
-    out: Path | None = None,
+    out: str | Path | None = None,
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
@@ -72,7 +72,7 @@ def evaluate_run(
     Raises RunError, DataError or ConfigError for what is not there.
     """
     run, source = home(run), home(source)
-    train = train and home(train)
+    train = home(train) if train else None
     path = home(out) if out else run / FOLDER / RESULT
     chosen = choose_device(device)
     model = load_model(run, chosen)

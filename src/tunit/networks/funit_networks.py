@@ -48,7 +48,7 @@ class ClassEncoder(GuidingNetwork):
         features = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (B, 4 * width)
         with torch.autocast(x.device.type, enabled=False):
             style = self.style_head(features.to(self.style_head.weight.dtype))
-        return Guidance(style.new_zeros(len(x), self.domains), style)
+        return Guidance(style.new_zeros(x.shape[0], self.domains), style)
 
 
 class FunitGenerator(Generator):

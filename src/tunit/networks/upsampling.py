@@ -95,4 +95,4 @@ def _convolve_lines(lines: Tensor, weight: Tensor, padding: str) -> Tensor:
     """Two lines (B, 2 in, n), up-sampled and convolved each with its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
     large = F.pad(lines.repeat_interleave(2, dim=2), (2, 2), mode=padding)
     y = F.conv1d(large, weight, groups=2)
-    return y.view(len(y), 2, -1, y.shape[2]).transpose(1, 2)
+    return y.view(y.shape[0], 2, -1, y.shape[2]).transpose(1, 2)

@@ -16,10 +16,10 @@ NAME = "report.html"
 
 
 def write_report(
-    run: Path,
-    out: Path | None = None,
+    run: str | Path,
+    out: str | Path | None = None,
     *,
-    figures: Path | None = None,
+    figures: str | Path | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Path:
@@ -28,12 +28,12 @@ def write_report(
     figures: what `tunit evaluate` wrote, where that is not in the run.
     Raises RunError where there is no run, no model or no pictures, or `out` cannot be written.
     """
-    run, out = home(run), out and home(out)
-    figures = figures and home(figures)
-    path = out or run / NAME
+    run = home(run)
+    path = home(out) if out else run / NAME
+    evaluated = home(figures) if figures else None
     model = load_model(run, device)
     check_file(path)
-    contents = gather(RunFolder(run), model, figures=figures, seed=seed)
+    contents = gather(RunFolder(run), model, figures=evaluated, seed=seed)
     with writable(path, "give another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render(contents))

@@ -40,8 +40,8 @@ Announce = Callable[[PackedPictures], None]
 
 
 def start_run(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     config: Config,
     *,
     overwrite: bool = False,
@@ -51,7 +51,7 @@ def start_run(
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     fit_batch: bool = False,
-    start_from: Path | None = None,
+    start_from: str | Path | None = None,
     quiet: bool = False,
 ) -> TrainingState:
     """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).

@@ -1,5 +1,6 @@
 """Squares through the networks of a model: batch by batch, in bounded memory, in the precision that is asked for."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -35,6 +36,8 @@ class Engine:
         self.batch = batch
         self._low = precision == "bfloat16"
         self._device = model.domain_styles.device
+        # Threads take turns: a computation uses all cores, or the GPU, and memory is bounded for one.
+        self._turn = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
 
     @torch.inference_mode()
@@ -70,7 +73,7 @@ class Engine:
     @contextmanager
     def _computing(self) -> Iterator[None]:
         try:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            with self._turn, torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
                 yield
         except torch.OutOfMemoryError:
             raise ConfigError(

@@ -183,6 +183,15 @@ def check_fit(fit: str) -> str:
     return fit
 
 
+def restored(resize: Resize, restore_size: bool) -> Resize:
+    """What `resize` is where the source's own size is asked for by `restore_size`. Raises ConfigError."""
+    if not restore_size:
+        return resize
+    if resize not in (None, ORIGINAL):
+        raise ConfigError(f"size {resize!r} was given, and the source's own size, too: give one of them")
+    return ORIGINAL
+
+
 def check_resize(resize: Resize) -> Resize:
     """None, "original" or a number of pixels, which may be text. Raises ConfigError."""
     if resize is None or resize == ORIGINAL:

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tunit.clustering.outliers import outlier_scores
 from tunit.data.decode import MAX_PIXELS
+from tunit.data.found import PictureSource
 from tunit.data.overlap import map_in_threads
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
@@ -32,9 +34,11 @@ from tunit.translation.inputs import (
     check_resize,
     from_square,
     open_pictures,
+    restored,
     squares,
 )
 from tunit.translation.transparency import with_transparency
+from tunit.translation.walk import MOST_FRAMES, Walk, between
 
 
 class Classified(NamedTuple):
@@ -45,12 +49,23 @@ class Classified(NamedTuple):
     styles: Tensor  # (N, style width)
 
 
+class DomainRow(NamedTuple):
+    """One row of `Translator.domains`."""
+
+    picture: str  # its name in the folder or archive, or "picture 3" of a list
+    domain: int
+    confidence: float  # the probability of that domain
+    outlier: float  # how far off-topic it is, from 0 to 1
+
+
 class Translator:
     """The inference API of one trained model.
 
     A picture is a path, a Pillow image of any mode, a uint8 array (H, W, 3), or a float tensor (3, S, S) in
     [-1, 1] with S = `image_size`. Where several are taken, an iterable of these is fine, and so is the path of
     a folder, an archive or a list; they are read `batch` at a time.
+
+    Several threads may call one translator: reading and decoding go side by side, computing takes turns.
 
     A picture that cannot be read raises DataError, unless `report` is given: a function that is told of it
     (as a `LeftOut`), whereupon the picture is skipped. A picture that is given alone still raises.
@@ -97,8 +112,8 @@ class Translator:
         return cls(model, precision=precision, batch=batch, compiled=compiled, max_pixels=max_pixels)
 
     @property
-    def domains(self) -> int:
-        """The number of domains, K."""
+    def number_of_domains(self) -> int:
+        """K."""
         return self.model.settings.domains
 
     @property
@@ -142,8 +157,10 @@ class Translator:
         Raises ConfigError where k is out of range or the domain is empty.
         """
         sizes = self.domain_sizes
-        if not 0 <= k < self.domains:
-            raise ConfigError(f"domain {k} does not exist: this model knows domains 0 to {self.domains - 1}")
+        if not 0 <= k < self.number_of_domains:
+            raise ConfigError(
+                f"domain {k} does not exist: this model knows domains 0 to {self.number_of_domains - 1}"
+            )
         if not any(sizes):
             raise ConfigError("this model holds no average style of any domain: give a reference picture")
         if not sizes[k]:
@@ -161,6 +178,7 @@ class Translator:
         strength: float = 1.0,
         fit: str | None = None,
         resize: Resize = None,
+        restore_size: bool = False,
         report: Report | None = None,
     ) -> Image.Image | list[Image.Image]:
         """`source` redrawn in one style: an image for one picture, a list for several (all in memory at once).
@@ -168,7 +186,9 @@ class Translator:
         reference, domain, style: exactly one of them says the style: one or several pictures (averaged), the
             number of a domain, or a style code (style width,).
         strength, fit, resize: as in `redraw`, which takes any number of sources and styles.
+        restore_size: results have the size and the proportions of their sources; the same as resize="original".
         """
+        resize = restored(resize, restore_size)
         given = {"reference": reference, "domain": domain, "style": style}
         names = [name for name, value in given.items() if value is not None]
         if len(names) != 1:
@@ -226,6 +246,55 @@ class Translator:
         guidance = self.guide(pictures, report=report)
         confidences, domains = guidance.logits.softmax(1).max(1)
         return Classified(domains, confidences, guidance.style)
+
+    def domains(self, pictures: Pictures, *, report: Report | None = None) -> list[DomainRow]:
+        """The table of `tunit domains`: for each of N pictures its domain, how sure that is, and how far off-topic.
+
+        In the order in which pictures are read. Of fewer than 12 pictures all outlier scores are 0.
+        """
+        names: list[str] = []
+        parts = []
+        for batch, _, guidance in self.guided(pictures, report=report):
+            for picture in batch:
+                if isinstance(picture, PictureSource):
+                    names.append(picture.name)
+                else:
+                    names.append(f"picture {len(names)}")
+            parts.append(guidance)
+        if not parts:
+            return []
+        logits, styles = torch.cat([p.logits for p in parts]), torch.cat([p.style for p in parts])
+        sure, domains = logits.softmax(1).max(1)
+        columns = (domains.tolist(), sure.tolist(), outlier_scores(styles.numpy()).tolist())
+        return [DomainRow(*row) for row in zip(names, *columns, strict=True)]
+
+    def interpolate(
+        self,
+        source: Picture,
+        references: Pictures,
+        frames: int = 48,
+        *,
+        fit: str | None = None,
+        resize: Resize = None,
+        restore_size: bool = False,
+    ) -> Walk:
+        """A walk of `source` from the style of the first reference through those of all others, in equal steps.
+
+        With a single reference it starts from the source's own style. frames: 2 to 2,000, the first and the last
+        being these references' own styles. fit, resize, restore_size: as in `translate`.
+        """
+        if not 2 <= frames <= MOST_FRAMES:
+            raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")
+        opened, is_single = open_pictures(source, None)
+        if not is_single:
+            raise DataError("interpolate redraws one picture, and was given several: give one")
+        picture = next(opened)[1]
+        styles = self.guide(references).style
+        if len(styles) == 1:
+            styles = torch.cat([self.guide(picture).style, styles])
+        codes = between(styles, frames)
+        drawn = self.redraw(picture, codes, fit=fit, resize=restored(resize, restore_size))
+        return Walk(next(images for _, images in drawn))
 
     def _batches(
         self,

@@ -1,0 +1,95 @@
+"""A walk from style to style: pictures one after the other, saved as an animation."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tunit.errors import ConfigError
+from tunit.paths import home
+from tunit.translation.outputs import write_bytes
+
+MOST_FRAMES = 2_000  # all are in memory: 100 MB at 128 px
+MOST_RATE = 100.0  # frames per second; a GIF counts hundredths of a second
+SUFFIXES = ".gif, .webp or .mp4"
+
+
+def between(styles: Tensor, frames: int) -> Tensor:
+    """Style codes (frames, width) on the straight lines between those of `styles` (M, width), M at least 2.
+
+    Equally many steps fall between any two neighbours; the first and the last are those of `styles`.
+    """
+    place = torch.linspace(0, len(styles) - 1, frames, dtype=torch.float64)
+    left = place.floor().long().clamp_max(len(styles) - 2)
+    share = (place - left)[:, None]
+    return (styles[left].double() * (1 - share) + styles[left + 1].double() * share).float()
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The frames of a walk, of one size and mode."""
+
+    frames: Sequence[Image.Image]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def save(self, path: str | Path, *, rate: float = 24.0) -> None:
+        """Write an animation that repeats for ever (.gif, .webp), or a video (.mp4, which PyAV writes).
+
+        rate: frames per second. A GIF is either opaque or clear at each pixel, a video opaque on white.
+        Raises ConfigError for another suffix or where PyAV is missing, DataError where it cannot be written.
+        """
+        path = home(path)
+        suffix = path.suffix.lower()
+        if not 0 < rate <= MOST_RATE:
+            raise ConfigError(f"rate is {rate}: take frames per second, at most {MOST_RATE:g}")
+        if suffix in (".gif", ".webp"):
+            encoded = self._animation(suffix, rate)
+        elif suffix == ".mp4":
+            encoded = self._video(rate)
+        else:
+            raise ConfigError(f"{path} has no suffix of an animation: give one of {SUFFIXES}")
+        write_bytes(path, encoded)
+
+    def _animation(self, suffix: str, rate: float) -> bytes:
+        first, *others = self.frames
+        options: dict[str, Any] = {"quality": 90} if suffix == ".webp" else {"disposal": 2}
+        encoded = io.BytesIO()
+        first.save(
+            encoded,
+            "WEBP" if suffix == ".webp" else "GIF",
+            save_all=True,
+            append_images=others,
+            duration=round(1000 / rate),
+            loop=0,
+            **options,
+        )
+        return encoded.getvalue()
+
+    def _video(self, rate: float) -> bytes:
+        try:
+            import av
+        except ImportError:
+            raise ConfigError(
+                'a video needs PyAV: pip install "tunit[video]", or give a name that ends in .gif or .webp'
+            ) from None
+        encoded = io.BytesIO()
+        with av.open(encoded, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
+            # Colours of half the resolution need sides that are even.
+            stream.width, stream.height = (side + side % 2 for side in self.frames[0].size)
+            stream.pix_fmt = "yuv420p"
+            for image in self.frames:
+                canvas = Image.new("RGB", (stream.width, stream.height), "white")
+                canvas.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(canvas), format="rgb24")))
+            container.mux(stream.encode())
+        return encoded.getvalue()

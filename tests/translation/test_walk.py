@@ -1,0 +1,111 @@
+"""Walks from style to style against the networks called by hand, and the animations as Pillow and PyAV read them."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_model import noise, tiny_model, to_input, to_pixels, write
+from tunit.errors import ConfigError, DataError
+from tunit.translation.translator import Translator
+from tunit.translation.walk import Walk, between
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def translator(model):
+    return Translator(model)
+
+
+@torch.no_grad()
+def by_hand(model, source, style):
+    return to_pixels(model.generator(to_input(source), style[None])).astype(int)
+
+
+@torch.no_grad()
+def style_of(model, seed):
+    return model.guide(to_input(noise(seed))).style[0]
+
+
+def test_a_walk_goes_in_equal_steps_through_the_styles_of_all_references(model, translator):
+    a, b, c = (style_of(model, seed) for seed in (2, 3, 4))
+    walk = translator.interpolate(noise(1), [noise(2), noise(3), noise(4)], frames=5)
+    assert len(walk) == 5
+    for frame, style in zip(walk.frames, (a, (a + b) / 2, b, (b + c) / 2, c), strict=True):
+        assert np.abs(np.asarray(frame).astype(int) - by_hand(model, noise(1), style)).max() <= 1
+
+
+def test_with_one_reference_it_starts_from_the_sources_own_style(model, translator, tmp_path):
+    walk = translator.interpolate(write(tmp_path / "source.png", 1), noise(2), frames=2)
+    for frame, seed in zip(walk.frames, (1, 2), strict=True):
+        expected = by_hand(model, noise(1), style_of(model, seed))
+        assert np.abs(np.asarray(frame).astype(int) - expected).max() <= 1
+
+
+def test_frames_take_the_size_of_the_source(translator):
+    walk = translator.interpolate(noise(1, 20, 50), [noise(2), noise(3)], frames=2, restore_size=True)
+    assert [frame.size for frame in walk.frames] == [(50, 20)] * 2
+
+
+def test_codes_lie_on_straight_lines():
+    codes = between(torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 5.0]]), 9)
+    assert codes[:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert codes[:, 1].tolist() == [1, 1, 1, 1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_has_every_frame_and_repeats(suffix, tmp_path):
+    frames = [Image.new("RGB", (30, 20), (40 * i, 0, 255 - 40 * i)) for i in range(5)]
+    Walk(frames).save(tmp_path / "new" / f"walk{suffix}", rate=10)
+    with Image.open(tmp_path / "new" / f"walk{suffix}") as image:
+        assert (image.n_frames, image.size, image.info["loop"]) == (5, (30, 20), 0)
+        for i, frame in enumerate(frames):
+            image.seek(i)
+            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - np.asarray(frame)).max() <= 8
+            assert image.info["duration"] == 100
+
+
+def test_a_video_has_every_frame(tmp_path):
+    av = pytest.importorskip("av")
+    frames = [Image.new("RGB", (31, 21), (40 * i, 0, 255 - 40 * i)) for i in range(5)]
+    Walk(frames).save(tmp_path / "walk.mp4", rate=12.5)
+    with av.open(str(tmp_path / "walk.mp4")) as video:
+        stream = video.streams.video[0]
+        assert float(stream.average_rate) == 12.5
+        seen = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
+    assert len(seen) == 5
+    for pixels, frame in zip(seen, frames, strict=True):
+        assert pixels.shape == (22, 32, 3)
+        assert np.abs(pixels[:20, :30].astype(int) - np.asarray(frame)[:20, :30]).mean() <= 8
+
+
+def test_without_pyav_one_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigError, match=r"needs PyAV: pip install .*\.gif"):
+        Walk([Image.new("RGB", (8, 8))]).save(tmp_path / "walk.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_walked_or_saved(translator, tmp_path):
+    with pytest.raises(ConfigError, match="frames is 1: take from 2 to 2,000"):
+        translator.interpolate(noise(1), noise(2), frames=1)
+    with pytest.raises(DataError, match="redraws one picture"):
+        translator.interpolate([noise(1), noise(2)], noise(2))
+    with pytest.raises(DataError, match=r"nowhere\.png"):
+        translator.interpolate("nowhere.png", noise(2))
+    walk = Walk([Image.new("RGB", (8, 8))] * 2)
+    with pytest.raises(ConfigError, match=r"walk\.avi has no suffix"):
+        walk.save(tmp_path / "walk.avi")
+    with pytest.raises(ConfigError, match="rate is 0"):
+        walk.save(tmp_path / "walk.gif", rate=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        walk.save(tmp_path / "file" / "walk.gif")
