@@ -24,7 +24,9 @@ def logits_of(groups):
 def test_a_head_that_is_right_keeps_the_domains(seen):
     codes, kinds = seen
     merged = torch.where(kinds == 2, 1, kinds)
-    best, groups, scores = best_partition(codes, {}, torch.stack([logits_of(merged), logits_of(kinds)]), 0)
+    best, groups, scores = best_partition(
+        find_neighbours([codes], 10), torch.stack([logits_of(merged), logits_of(kinds)]), {}, 0
+    )
     assert best == "head 1"
     assert groups.tolist() == kinds.tolist()
     graph = find_neighbours([codes], 10)
@@ -36,7 +38,9 @@ def test_where_every_head_merges_kinds_k_means_takes_over(seen):
     codes, kinds = seen
     merged = torch.where(kinds == 2, 1, kinds)
     noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
-    best, groups, scores = best_partition(codes, {"features": noise}, logits_of(merged)[None], 0)
+    best, groups, scores = best_partition(
+        find_neighbours([codes], 10), logits_of(merged)[None], {"codes": codes, "features": noise}, 0
+    )
     assert best == "codes"
     assert adjusted_rand_score(kinds, groups) == 1
     assert list(scores) == ["head 0", "codes", "features"]
@@ -47,6 +51,11 @@ def test_other_vectors_may_part_the_graph_better_than_the_codes(seen):
     codes, kinds = seen
     far = codes.clone()
     far[::40] += 300 * torch.eye(3)
-    best, groups, _ = best_partition(far, {"features": codes}, logits_of(torch.zeros_like(kinds))[None], 0)
+    best, groups, _ = best_partition(
+        find_neighbours([codes], 10),
+        logits_of(torch.zeros_like(kinds))[None],
+        {"codes": far, "features": codes},
+        0,
+    )
     assert best == "features"
     assert adjusted_rand_score(kinds, groups) == 1

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
 from tunit.data.augment import to_float
-from tunit.methods.settled import fitted_head, look, settle_domains
+from tunit.methods.settled import fitted_head, look, partition, settle_domains
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
@@ -72,6 +72,20 @@ def test_a_head_that_is_right_keeps_its_numbers(pictures):
             guide.candidate_heads[0].weight.copy_(weight), guide.candidate_heads[0].bias.copy_(bias)
     settle_domains(state, pictures, config)
     assert domains_of(state, pictures).tolist() == groups.tolist()
+
+
+def test_the_graph_that_e_has_learnt_from_decides_not_that_of_its_codes(pictures):
+    """E's codes part the pictures by colour; the neighbours it learnt from, by halves that no colour tells."""
+    config = config_of(candidate_heads=1, neighbours=3, domains=2)
+    state = state_of(config)
+    halves = torch.arange(90) % 2
+    state.own.table.copy_((torch.arange(90)[:, None] + torch.tensor([2, 4, 6])) % 90)
+    seen = look(state, pictures)
+    heads = torch.stack([torch.eye(2)[(pictures.kinds == 0).astype(int)], torch.eye(2)[halves]])
+    groups = partition(seen, heads, state, pictures, 0)
+    assert adjusted_rand_score(groups, halves) == 1
+    state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # none were found
+    assert adjusted_rand_score(partition(seen, heads, state, pictures, 0), halves) < 0.1
 
 
 def test_what_is_seen_is_what_e_says(pictures):

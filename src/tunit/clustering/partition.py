@@ -1,8 +1,9 @@
 """Pictures in a given number of groups: several clusterings, of which the one is kept that cuts fewest edges.
 
-Heads that learn by mutual information, and k-means on codes or features, each end in local optima, and which of them
-is right differs from set to set. They are compared by the modularity of their groups on the graph of pictures and
-their nearest by style code (tunit.clustering.measures), which needs no labels.
+Heads that learn by mutual information, and k-means on codes, features or cues, each end in local optima, and which of
+them is right differs from set to set. They are compared by the modularity of their groups on a graph of pictures and
+their neighbours (tunit.clustering.measures), which needs no labels. The graph should be older than the heads: one of
+codes that the heads have shaped speaks for the heads.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -19,25 +20,23 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, modularity
-from tunit.clustering.neighbours import find_neighbours
+from tunit.clustering.measures import modularity
 
 RESTARTS = 4  # of k-means, of which the best by its own measure is kept
 
 
 def best_partition(
-    codes: Tensor, others: Mapping[str, Tensor], heads: Tensor, seed: int
+    graph: Tensor, heads: Tensor, vectors: Mapping[str, Tensor], seed: int
 ) -> tuple[str, Integers, dict[str, float]]:
-    """The groups of N pictures that part the graph of their codes best.
+    """The groups of N pictures that part a graph best.
 
-    codes: (N, width), N more than 2; others: vectors (N, any width) by name, on which k-means is tried, too; heads:
-    (M, N, K) logits, each of which says a group from 0 to K - 1. Returns the name of the best ("head 0", ..., "codes"
-    or one of the others), its groups (N,), and the modularity of every one. Of equally good ones the first head wins.
+    graph: (N, k) int64, the neighbours of each. heads: (M, N, K) logits, each of which says a group from 0 to K - 1.
+    vectors: (N, any width) by name, on which k-means is tried, too. Returns the name of the best ("head 0", ..., or
+    that of vectors), its groups (N,), and the modularity of every one. Of equally good ones the first head wins.
     """
-    graph = find_neighbours([codes], min(GRAPH_NEIGHBOURS, len(codes) - 1))
     groups = {f"head {i}": logits.argmax(1).numpy() for i, logits in enumerate(heads)}
-    for name, vectors in {"codes": codes, **others}.items():
-        groups[name] = k_means(vectors.numpy(), heads.shape[2], seed).labels_.astype(np.int64)
+    for name, some in vectors.items():
+        groups[name] = k_means(some.numpy(), heads.shape[2], seed).labels_.astype(np.int64)
     scores = {name: modularity(graph, torch.from_numpy(some)) for name, some in groups.items()}
     best = max(scores, key=lambda name: scores[name])
     return best, groups[best], scores

@@ -2,7 +2,7 @@
 
 Where K-hat is to be found the domain head has had `most_domains` outputs, too many on purpose; what E says of the
 pictures is clustered (tunit.clustering.number). Of several clusterings, the heads' own among them, the one is taken
-that parts the graph of style codes best (tunit.clustering.partition), and a new domain head is fitted to it on the
+that parts the graph of neighbours best (tunit.clustering.partition), and a new domain head is fitted to it on the
 features that all heads read: so the domains are there at once, none of them empty and none twice.
 """
 
@@ -18,8 +18,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from tunit.clustering import cues
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers, Vectors
+from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced
+from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import best_partition
 from tunit.config import Config
@@ -27,6 +30,7 @@ from tunit.data.packed import PackedPictures
 from tunit.data.randomness import seed_of
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import in_batches
+from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
 from tunit.reading import Record, parse_json
@@ -41,8 +45,9 @@ PENALTY = 1.0  # of the fitted head's weights, as C of scikit-learn: keeps it fr
 class Seen:
     """What E's EMA says of N pictures, on the CPU."""
 
-    features: Tensor  # (N, features), which all heads read
+    rows: Integers  # (N,): which pictures these are
     styles: Tensor  # (N, style width), of length 1
+    features: Tensor  # (N, features), which all heads read
     heads: Tensor  # (1 + candidates, N, domains): logits
 
 
@@ -59,7 +64,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             heads = F.one_hot(torch.from_numpy(groups), choice.domains)[None]
-            _, groups, _ = best_partition(seen.styles, {"features": seen.features}, heads, seed)
+            groups = partition(seen, heads, state, pictures, seed)
         found = choice, fitted_head(seen.features.numpy(), groups, choice.domains)
     choice, head = _shared(found, state)
     state.set_domains(choice.domains, seed)
@@ -68,7 +73,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
 
 def settle_domains(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Put what parts the codes best in the place of the domain head: another head, or one fitted to a clustering."""
+    """Put what parts the pictures best in the place of the domain head, fitted to another head or to a clustering."""
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
     guide = cast(Guide, state.networks.guide_average)
     domains = config.networks.domains
@@ -78,9 +83,32 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
         if domains == 1 or len(seen.styles) <= domains:
             weight, bias = guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
         else:
-            _, groups, _ = best_partition(seen.styles, {"features": seen.features}, seen.heads, seed)
+            groups = partition(seen, seen.heads, state, pictures, seed)
             weight, bias = fitted_head(seen.features.numpy(), groups, domains)
     set_domain_heads(state, tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))
+
+
+def partition(
+    seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
+) -> Integers:
+    """The best groups (N,) of the pictures seen: of those by the heads, by E's codes and features, and by cues.
+
+    The graph that they part is that of the neighbours E has learnt from, or, where there is none of all these
+    pictures, that of E's codes.
+    """
+    everything = np.arange(len(pictures.names))
+    known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
+    if known and len(seen.rows) == len(everything):
+        graph = cast(Neighbourhood, state.own).table
+    else:
+        graph = find_neighbours([seen.styles], min(GRAPH_NEIGHBOURS, len(seen.rows) - 1))
+    vectors = {"codes": seen.styles, "features": seen.features}
+    chunks = np.array_split(seen.rows, -(-len(seen.rows) // cues.CHUNK))
+    for name, cue in cues.CUES.items():
+        vectors[name] = reduced(
+            torch.from_numpy(np.concatenate([cue(pictures.images[rows]) for rows in chunks]))
+        )
+    return best_partition(graph, heads, vectors, seed)[1]
 
 
 @torch.no_grad()
@@ -108,7 +136,8 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
     styles = F.normalize(guide.style_head(features), dim=1)
     heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     guide.train(was_training)
-    return Seen(*(values.float().cpu() for values in (features, styles, heads)))
+    features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
+    return Seen(rows, styles, features, heads)
 
 
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
