@@ -24,7 +24,9 @@ from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
 from tunit.report.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.report.remarks import Finding, findings, typical_rows
+from tunit.training.alarms import Alarm
 from tunit.training.run_folder import RunFolder
+from tunit.training.watch import alarms_of, rows_of
 
 MOST_POINTS = 1_500  # on the map
 SHOWN_DOMAINS = 24  # the largest ones
@@ -89,6 +91,7 @@ class Contents:
     best: list[Case]
     worst: list[Case]
     metrics: list[dict[str, float]]
+    alarms: list[Alarm]  # of the training
     evaluation: dict[str, Any] | None
     beside: TrivialComparison  # the domains beside answers that take no training
     choice: Choice | None  # of the number of domains, where it was found
@@ -144,6 +147,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
+        alarms=alarms_of(rows_of(run.path / "metrics.jsonl")),
         evaluation=_evaluation_of(run, figures),
         choice=read_choice_file(run.path),
         beside=compare_with_trivial(

@@ -16,6 +16,7 @@ def render(contents: Contents) -> str:
     """The whole page as text. It asks the network for nothing."""
     sections = [
         _summary(contents),
+        _alarms(contents),
         _figures(contents),
         _beside(contents),
         _number(contents),
@@ -51,6 +52,19 @@ def _summary(c: Contents) -> str:
     )
     remarks = f'<ul class="findings">{remarks}</ul>' if remarks else '<p class="fine">Nothing to warn of.</p>'
     return f"<header><h1>{escape(c.title)}</h1><div class='cards'>{cards}</div>{remarks}</header>"
+
+
+def _alarms(c: Contents) -> str:
+    lines = [
+        f'<li class="{"serious" if alarm.over is None else "mild"}">Step {alarm.step:,}'
+        f"{'' if alarm.over is None else f', over at step {alarm.over:,}'}: {escape(alarm.sentence)}. "
+        f"What to do: {escape(alarm.remedy)}.</li>"
+        for alarm in c.alarms
+    ]
+    body = f'<ul class="findings">{"".join(lines)}</ul>' if lines else ""
+    return section(
+        "alarms", "Alarms", "What went wrong while E trained, when, and what to do about it.", body
+    )
 
 
 def _figures(c: Contents) -> str:

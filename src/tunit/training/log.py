@@ -43,23 +43,27 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, start: int) -> None:
-        self._path = folder / "metrics.jsonl"
-        if exists(self._path):
-            _keep_to(self._path, start)
+        self.path = folder / "metrics.jsonl"
+        if exists(self.path):
+            _keep_to(self.path, start)
         self._tensorboard = folder / "tensorboard"
         with writable(self._tensorboard):
             self._events = Events(self._tensorboard, start + 1 if start else None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append one line and the same values as events."""
-        with writable(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        self.note({"step": step, **values})
         with writable(self._tensorboard):
             self._events.write(step, values)
 
+    def note(self, row: dict[str, Any]) -> None:
+        """Append one line alone. row: with its step."""
+        with writable(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
     def flush(self) -> None:
         """Write all lines and events to the disk."""
-        with writable(self._path), self._path.open("ab") as file:
+        with writable(self.path), self.path.open("ab") as file:
             os.fsync(file.fileno())
         with writable(self._tensorboard):
             self._events.flush()
@@ -96,6 +100,7 @@ class ProgressDisplay:
         self._console = Console(stderr=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet, self._total, self._start, self._unit = quiet, total, start, unit
+        self.alarms = ""  # shown with the losses
         self._began = self._last = time.monotonic()
         columns: list[Any] = [
             TextColumn("[bold]{task.description}"),
@@ -133,6 +138,8 @@ class ProgressDisplay:
             text += f"  {losses['speed/pictures_per_second']:.3g} pictures/s"
         if "speed/share_of_matrix_rate" in losses:
             text += f"  {losses['speed/share_of_matrix_rate']:.0%} of the matrix rate"
+        if self.alarms:
+            text += f"  ALARM: {self.alarms}"
         self._last = time.monotonic()
         self._bar.update(self._task, completed=step, description=phase, losses=text)
         if not self._live and not self._quiet:

@@ -34,6 +34,7 @@ from tunit.training.samples import model_of, write_samples
 from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
 from tunit.training.self_check import check_device
 from tunit.training.speed import StepFlops, matrix_rate
+from tunit.training.watch import Watch, rows_of, said
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
@@ -57,6 +58,7 @@ class Training:
     display: ProgressDisplay
     window: LossWindow
     flops: StepFlops
+    watch: Watch
     last_checkpoint: Path | None = None
 
 
@@ -132,7 +134,9 @@ def train(
     rate = partial(matrix_rate, ready.device, PRECISIONS[config.run.precision])
     window = LossWindow(state.step, rate)
     flops = StepFlops(countable=is_rank_zero() and not config.run.compile)
-    training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, last)
+    watch = Watch(pictures, rows_of(log.path) if log else ())
+    display.alarms = watch.short
+    training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, watch, last)
     if state.choice and is_rank_zero():
         write_choice_file(run.path, state.choice)  # a kill may have come before it, or after an earlier one
     with display, StopSignals() as signals:
@@ -182,10 +186,12 @@ def run_steps(
         one_step(training)
         received = broadcast_from_rank_zero(signals.received or 0)  # all ranks must stop after the same step
         done = state.step == training.config.schedule.steps
+        begins = state.step == training.config.schedule.guide_only_until  # G and D, with what E has found
         if done or state.step % settings.log_every == 0:
             means = training.window.flush(state.step, training.last_checkpoint)
-            if training.log:
-                training.log.write(state.step, means)
+            write_line(training, means, at_once=done or begins)
+        elif begins:
+            write_line(training, {}, at_once=True)
         if training.log and evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
             training.log.write(state.step, evaluate(state))
         if is_rank_zero() and (done or (settings.sample_every and state.step % settings.sample_every == 0)):
@@ -224,6 +230,20 @@ def one_step(training: Training) -> None:
     name = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, name, losses)
+
+
+def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
+    """Write a line of metrics, with figures of E if it is time to look at it; say and log alarms that come or go."""
+    if not training.log:
+        return
+    step, watch = training.state.step, training.watch
+    means = means | watch.look(training.state, training.config, at_once=at_once)
+    if means:
+        training.log.write(step, means)
+    for row in watch.judge(step, means, training.config):
+        training.log.note(row)
+        training.display.say(said(row), even_if_quiet="over" not in row)
+    training.display.alarms = watch.short
 
 
 def settle(training: Training, choice: Choice) -> None:

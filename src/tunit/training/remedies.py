@@ -1,0 +1,70 @@
+"""What to do about an alarm of training, in options of docs/domains.md that the run does not have yet."""
+
+from tunit.config import AUTO, Config
+
+MOST_OPTIONS = 3  # in one sentence, those that helped most first
+LARGE_BATCH = 128
+
+
+def remedy_for(alarm: str, config: Config) -> str:
+    """A sentence for an alarm, by its name."""
+    return {
+        "collapse": _against_collapse,
+        "alike": _against_twins,
+        "information": _against_collapse,
+        "style": _against_chance,
+        "growth": _against_growth,
+    }[alarm](config)
+
+
+def _against_collapse(config: Config) -> str:
+    networks, optimisers = config.networks, config.optimisers
+    batch = optimisers.guide_only_batch_size or optimisers.batch_size
+    options = [
+        option
+        for option, wanted in (
+            ("--normalise-style true --temperature 0.2", not networks.normalise_style),
+            ("--overclusters 50 --overcluster-weight 5", networks.overclusters == 0),
+            ("--head-std 0.3", networks.head_std < 0.1),
+            (f"--guide-only-batch-size {LARGE_BATCH}", batch < LARGE_BATCH),
+            ("--candidate-heads 4", networks.candidate_heads == 0),
+            ("--neighbours 5 --neighbours-from 0.5", config.clustering.neighbours == 0),
+        )
+        if wanted
+    ][:MOST_OPTIONS]
+    options += [f"another {_rate(config)}", "a longer --guide-only-until"]
+    fewer = "--domains 1" if config.networks.domains == AUTO else "fewer --domains"
+    return f"try a new run with {_listed(options)}; if the pictures are of fewer kinds, with {fewer}"
+
+
+def _against_twins(config: Config) -> str:
+    heads = "--candidate-heads 4 and " if config.networks.candidate_heads == 0 else ""
+    return (
+        "if they are one kind, give fewer --domains, or --domains auto, in a new run; if not, "
+        f"{heads}a longer --guide-only-until"
+    )
+
+
+def _against_chance(config: Config) -> str:
+    return (
+        f"see whether the pictures differ at all, then try a new run with another {_rate(config)}, where 5e-4 to "
+        "2e-3 serve small networks, or with another --temperature"
+    )
+
+
+def _against_growth(config: Config) -> str:
+    return (
+        "try a new run with --normalise-style true --temperature 0.2, or with a lower "
+        f"{_rate(config)} or --guide-style-weight"
+    )
+
+
+def _rate(config: Config) -> str:
+    settings = config.optimisers
+    if settings.guide_only_rate:
+        return f"--guide-only-rate (now {settings.guide_only_rate:g})"
+    return f"--guide-rate (now {settings.guide_rate:g})"
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"

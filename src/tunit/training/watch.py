@@ -1,0 +1,171 @@
+"""The watch over a training: looks at E every so often, judges, and writes down alarms as they come and go.
+
+A look changes nothing in the training. Alarms are rows of metrics.jsonl, from where a resumed run takes them up again
+and the report reads them: {"step", "alarm", "sentence", "remedy"}, or {"step", "alarm", "over": true} at its end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunit.config import Config
+from tunit.data.packed import PackedPictures
+from tunit.methods.descent import mixed_precision
+from tunit.methods.inference import in_batches
+from tunit.methods.state import TrainingState
+from tunit.reading import UnreadableError, is_number, read_json_lines
+from tunit.training.alarms import (
+    BY_LINE,
+    BY_SIGHT,
+    FEWEST_STEPS,
+    MOST_COMPARED,
+    SHORT,
+    Alarm,
+    Course,
+    Line,
+    Sight,
+    frame_of,
+    shared_probability,
+)
+from tunit.training.remedies import remedy_for
+from tunit.training.schedule import batch_size_at
+
+LOOKED_AT = 512  # pictures, evenly spread
+ENCODED = 128  # at a time
+# A look may take this share of the time of training. A picture of a step passes E seven times: forwards in two views
+# and as a key, and backwards, which takes twice as long, in two views.
+SHARE_OF_TIME, PASSES = 0.01, 7
+
+Row = dict[str, Any]
+
+
+class Watch:
+    """Over one run, by the process that writes its log. rows: of the log so far, of a run that resumes."""
+
+    def __init__(self, pictures: PackedPictures, rows: Iterable[Row] = ()) -> None:
+        self._pictures = pictures
+        self._labelled = bool((pictures.labels >= 0).any())
+        self._course = Course()
+        self._looked: int | None = None  # the step of the last look
+        self.raised: dict[str, Alarm] = {}
+        for row in rows:
+            self._take_up(row)
+
+    def _take_up(self, row: Row) -> None:
+        step = row.get("step")
+        if type(step) is not int:
+            return
+        for alarm in alarms_of([row]):
+            self.raised[alarm.name] = alarm
+        if row.get("over") is True:
+            self.raised.pop(str(row.get("alarm")), None)
+        if is_number(row.get("domains/largest_share")):
+            self._looked = step
+        self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
+
+    def _note(self, step: int, means: dict[str, float]) -> None:
+        line = Line(step, means.get("guide/mutual_information"), means.get("guide/style"))
+        if line.information is not None or line.style is not None:
+            self._course.lines.append(line)
+
+    @property
+    def short(self) -> str:
+        """The alarms of now for the progress line; empty where there are none."""
+        return ", ".join(SHORT[name] for name in self.raised)
+
+    def look(self, state: TrainingState, config: Config, *, at_once: bool = False) -> dict[str, float]:
+        """Look at E if it is time to, or `at_once`, and not right at the start; returns figures for the log."""
+        frame, step = frame_of(config, self._labelled), state.step
+        since = step if self._looked is None else step - self._looked
+        number = min(LOOKED_AT, len(self._pictures.names))
+        dear = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
+        too_early = step < frame.begins + FEWEST_STEPS
+        if frame.domains < 2 or too_early or since == 0 or (dear and not at_once):
+            return {}
+        self._looked = step
+        self._course.sight = look(state, self._pictures, config, number)
+        return self._course.sight.figures()
+
+    def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
+        """The rows of alarms that came or went. means: of a line of the log, with what `look` returned."""
+        frame = frame_of(config, self._labelled)
+        self._note(step, means)
+        seen = self._course.sight is not None and self._course.sight.step == step
+        judges = BY_LINE | (BY_SIGHT if seen else {})
+        rows: list[Row] = []
+        for name, judge in judges.items():
+            before = self.raised.get(name)
+            sentence = judge(self._course, frame, before is not None)
+            if sentence and not before:
+                alarm = Alarm(name, step, sentence, remedy_for(name, config))
+                self.raised[name] = alarm
+                rows.append({"step": step, "alarm": name, "sentence": sentence, "remedy": alarm.remedy})
+            elif before and not sentence:
+                del self.raised[name]
+                rows.append({"step": step, "alarm": name, "over": True})
+        return rows
+
+
+@torch.no_grad()
+def look(state: TrainingState, pictures: PackedPictures, config: Config, number: int) -> Sight:
+    """What E says of an even spread of the pictures, in evaluation mode.
+
+    Its EMA is asked, or E itself for as long as the EMA is mostly the weights that E began with.
+    """
+    networks = state.networks
+    settled = state.step * (1 - config.optimisers.average_decay) >= 1
+    guide = networks.guide_average if settled else networks.guide
+    rows = np.linspace(0, len(pictures.names) - 1, number).astype(np.int64)
+    was_training = guide.training
+    guide.eval()
+    try:
+        parts = []
+        for x in in_batches(pictures.images, state.queue.device, ENCODED, rows):
+            with mixed_precision(x, config):
+                parts.append(guide(x))
+    finally:
+        guide.train(was_training)
+    p = torch.cat([part.logits for part in parts]).float().softmax(1)
+    domains = p.shape[1]
+    return Sight(
+        state.step,
+        torch.bincount(p.argmax(1), minlength=domains).tolist(),
+        shared_probability(p).cpu() if domains <= MOST_COMPARED else None,
+        torch.cat([part.style for part in parts]).float().norm(dim=1).mean().item(),
+    )
+
+
+def said(row: Row) -> str:
+    """A row of an alarm as a line of text."""
+    if "over" in row:
+        return f"alarm over at step {row['step']}: {SHORT[row['alarm']]}"
+    return f"alarm at step {row['step']}: {row['sentence']}. What to do: {row['remedy']}"
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a log; none where it cannot be read."""
+    try:
+        return list(read_json_lines(path))
+    except UnreadableError:
+        return []
+
+
+def alarms_of(rows: Iterable[Row]) -> list[Alarm]:
+    """The alarms in rows of a log, in their order, with the step at which each was over."""
+    found: list[Alarm] = []
+    for row in rows:
+        step, name = row.get("step"), row.get("alarm")
+        if type(step) is not int or not isinstance(name, str) or name not in SHORT:
+            continue
+        sentence, remedy = row.get("sentence"), row.get("remedy")
+        if isinstance(sentence, str) and isinstance(remedy, str):
+            found.append(Alarm(name, step, sentence, remedy))
+        elif row.get("over") is True:
+            last = max((i for i, alarm in enumerate(found) if alarm.name == name), default=None)
+            if last is not None:
+                found[last] = replace(found[last], over=step)
+    return found

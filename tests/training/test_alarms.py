@@ -1,0 +1,327 @@
+"""Alarms: each judge on a course made to fail and on one that goes well; the watch in a run, and after a resume."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.packed import open_packed
+from tunit.report.page import _alarms
+from tunit.report.write import write_report
+from tunit.training import watch as watching
+from tunit.training.alarms import (
+    BY_LINE,
+    BY_SIGHT,
+    SHORT,
+    Course,
+    Line,
+    Sight,
+    frame_of,
+    judge_alike,
+    judge_collapse,
+    judge_growth,
+    judge_information,
+    judge_style,
+    shared_probability,
+)
+from tunit.training.checkpoint import state_tensors
+from tunit.training.initial_state import new_state
+from tunit.training.launch import resume_run, start_run
+from tunit.training.remedies import remedy_for
+from tunit.training.watch import alarms_of, look
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def config(**overrides):
+    settings = {"steps": 2000, "guide_only_until": 1000, "domains": 10, "queue_length": 1023}
+    return tiny_config(**settings | overrides)
+
+
+def frame(labelled=False, **overrides):
+    return frame_of(config(**overrides), labelled)
+
+
+def probabilities(groups, domains, sure=0.9):
+    """(N, domains) of pictures in these groups."""
+    p = torch.full((len(groups), domains), (1 - sure) / (domains - 1))
+    p[torch.arange(len(groups)), torch.tensor(groups)] = sure
+    return p
+
+
+def sight(p, step=800):
+    counts = torch.bincount(p.argmax(1), minlength=p.shape[1]).tolist()
+    return Sight(step, counts, shared_probability(p), 3.0)
+
+
+def seen(counts, step=800):
+    groups = [k for k, count in enumerate(counts) for _ in range(count)]
+    return Course(sight=sight(probabilities(groups, len(counts)), step))
+
+
+def lines(information, style, every=50):
+    """A line every 50 steps; shorter lists are filled up with their last value."""
+    number = max(len(information), len(style))
+    both = [values + values[-1:] * (number - len(values)) for values in (information, style)]
+    return Course([Line((i + 1) * every, a, b) for i, (a, b) in enumerate(zip(*both, strict=True))])
+
+
+def test_one_domain_with_most_pictures_is_a_collapse():
+    said = judge_collapse(seen([400, 20, 20, 20, 20, 8, 8, 8, 4, 4]), frame(), False)
+    assert "domain 0 holds 78% of the pictures" in said
+    assert "every picture" in judge_collapse(seen([0, 512, 0, 0]), frame(domains=4), False)
+    assert judge_collapse(seen([51] * 10), frame(), False) is None
+
+
+def test_most_domains_empty_is_a_collapse_but_not_where_their_number_is_to_be_found():
+    crowded = [100, 100, 100, 100] + [0] * 6
+    assert "6 of 10 are empty" in judge_collapse(seen(crowded), frame(), False)
+    assert judge_collapse(seen(crowded), frame(domains=0, most_domains=10), False) is None
+    assert judge_collapse(seen([20, 20] + [0] * 8), frame(), False) is None  # too few were looked at
+    assert judge_collapse(seen(crowded, step=200), frame(), False) is None  # domains part one after the other
+
+
+def test_a_collapse_is_over_below_a_lower_limit():
+    for count, raised, alarm in (
+        (310, False, True),
+        (290, False, False),
+        (290, True, True),
+        (240, True, False),
+    ):
+        rest = 500 - count
+        course = seen([count, rest - 8 * (rest // 9)] + [rest // 9] * 8)
+        assert (judge_collapse(course, frame(), raised) is not None) is alarm, (count, raised)
+
+
+@pytest.mark.parametrize("counts", [[488, 24], [24, 24, 464]])
+def test_domains_of_1_to_20_are_no_collapse(counts):
+    assert judge_collapse(seen(counts), frame(domains=len(counts)), False) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides"),
+    [(99, {}), (549, {"domains_from": 0.5}), (20, {"guide_only_until": 40}), (800, {"domains": 1})],
+)
+def test_nothing_is_said_of_domains_before_E_has_learnt_them_for_a_while(step, overrides):
+    counts = [512] + [0] * (overrides.get("domains", 10) - 1)
+    assert (
+        judge_collapse(seen(counts, step) if len(counts) > 1 else Course(), frame(**overrides), False) is None
+    )
+
+
+def test_labels_say_what_the_domains_are():
+    assert frame(labelled=True).domains == 0
+    assert judge_collapse(seen([512] + [0] * 9), frame(labelled=True), False) is None
+
+
+def test_two_domains_that_share_every_picture_are_alike():
+    groups = [i % 9 for i in range(504)]
+    p = probabilities(groups, 10)
+    p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # 9 is 0's twin
+    assert shared_probability(p)[0, 9] == pytest.approx(1.0)
+    said = judge_alike(Course(sight=sight(p)), frame(), False)
+    assert "E cannot tell domain 0 from domain 9" in said
+    assert judge_alike(Course(sight=sight(p, step=400)), frame(), False) is None
+    assert judge_alike(Course(sight=sight(p)), frame(domains=0, most_domains=10), False) is None
+    # An empty domain is not a twin, and where nothing is told apart nothing is alike by mistake.
+    assert judge_alike(Course(sight=sight(probabilities(groups, 10))), frame(), False) is None
+    assert judge_alike(Course(sight=sight(torch.full((512, 10), 0.1))), frame(), False) is None
+
+
+def test_shared_probability_is_what_its_sum_says():
+    p = torch.rand(40, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    both = shared_probability(p)
+    for a in range(5):
+        for b in range(5):
+            least = sum(min(row[a], row[b]) for row in p.tolist())
+            most = max(sum(row[a] for row in p.tolist()), sum(row[b] for row in p.tolist()))
+            assert both[a, b].item() == pytest.approx(0.0 if a == b else least / most, abs=1e-6)
+
+
+def test_a_mutual_information_near_0_for_a_third_of_the_time_does_not_move():
+    stuck = lines([0.009] * 8, [5.0, 3.0])
+    assert "is 0.009 of at most 2.3 nats" in judge_information(stuck, frame(), False)
+    assert (
+        judge_information(lines([0.009] * 7, [3.0]), frame(), False) is None
+    )  # 350 steps, the first line's 50 aside
+    assert (
+        judge_information(lines([0.01 * i for i in range(1, 9)], [3.0]), frame(), False) is None
+    )  # it rises
+    assert (
+        judge_information(lines([1.5] * 9, [3.0]), frame(), False) is None
+    )  # a plateau, but domains are found
+    assert judge_information(stuck, frame(domains=1), False) is None
+    assert judge_information(stuck, frame(mutual_information_weight=0), False) is None
+    assert judge_information(lines([0.3], [3.0]), frame(), True)  # raised, it is over only well above
+    assert judge_information(lines([0.4], [3.0]), frame(), True) is None
+
+
+def test_a_style_loss_at_chance_for_a_third_of_the_time_does_not_move():
+    chance = math.log(1024)
+    assert f"is {chance:.2g}, as by chance" in judge_style(lines([0.0], [chance] * 8), frame(), False)
+    assert judge_style(lines([0.0], [chance, 6.0, 5.0, 4.0, 4.0, 4.0, 4.0, 4.0]), frame(), False) is None
+    assert judge_style(lines([0.0], [chance] * 8), frame(guide_style_weight=0), False) is None
+    assert judge_style(lines([0.0], [chance] * 8), frame(guide_only_until=40, steps=400), False) is None
+
+
+def test_a_style_loss_that_rises_above_chance_is_growth_where_domains_are_not_found():
+    seen_before = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
+    assert "was 3 and is 12" in judge_growth(lines([0.009], seen_before), frame(), False)
+    assert judge_growth(lines([1.7], seen_before), frame(), False) is None  # domains are found all the same
+    assert judge_growth(lines([0.009], seen_before), frame(normalise_style=True), False) is None
+    assert judge_growth(lines([0.009], [6.9, 4.0, 3.0, 5.0, 6.0]), frame(), False) is None
+    assert (
+        judge_growth(lines([0.009], [6.9, 3.0, 12.0, 12.0, 12.0, 12.0]), frame(), False) is None
+    )  # not any more
+    assert judge_growth(lines([0.009], [*seen_before, 9.0]), frame(), True)
+
+
+def test_every_alarm_has_short_words_and_a_remedy_of_options_that_are_not_taken_yet():
+    assert set(SHORT) == set(BY_SIGHT | BY_LINE)
+    for name in SHORT:
+        assert "--" in remedy_for(name, config())
+    assert "--normalise-style" in remedy_for("collapse", config())
+    taken = config(normalise_style=True, overclusters=50, candidate_heads=4, neighbours=5, head_std=0.3)
+    for option in ("--normalise-style", "--overclusters", "--candidate-heads", "--neighbours", "--head-std"):
+        assert option not in remedy_for("collapse", taken)
+
+
+# ---- in a run ----
+
+LONG = {"steps": 60, "guide_only_until": 50, "average_from": 55, "log_every": 10, "checkpoint_every": 100}
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """A training that learns nothing, as its rates are 0, on pictures that hardly differ."""
+    folder = tmp_path_factory.mktemp("failing")
+    (folder / "pictures").mkdir()
+    for i in range(20):
+        picture = Image.new("RGB", (32, 32), (90, 120, 60))
+        picture.putpixel((i, i), (91, 120, 60))
+        picture.save(folder / "pictures" / f"{i}.png")
+    settings = tiny_config(**LONG, domains=4, guide_rate=0.0)
+    start_run(folder / "pictures", folder / "run", settings, quiet=True)
+    return folder
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_that_goes_wrong_says_so_in_its_log_and_its_report(failing):
+    found = {alarm.name: alarm for alarm in alarms_of(rows(failing / "run"))}
+    assert {"collapse", "information", "style"} <= found.keys()
+    assert "every picture" in found["collapse"].sentence
+    assert found["collapse"].over is None
+    assert [name for row in rows(failing / "run") if (name := row.get("alarm"))].count("collapse") == 1
+    page = write_report(failing / "run", failing / "page.html").read_text("utf-8")
+    assert 'id="alarms"' in page
+    assert found["collapse"].remedy.split(";")[0].replace("'", "&#x27;") in page
+
+
+def test_alarms_are_said_even_if_quiet_and_in_the_progress_line(failing, monkeypatch, capsys):
+    monkeypatch.setattr("tunit.training.log.PLAIN_SECONDS", 0.0)
+    arguments = [
+        "train",
+        str(failing / "pictures"),
+        "--preset",
+        "paper",
+        *flags(**LONG, domains=4, guide_rate=0),
+    ]
+    assert main([*arguments, "--out", str(failing / "loud")]) == 0
+    loud = " ".join(capsys.readouterr().err.split())
+    assert "What to do: try a new run with" in loud
+    assert "ALARM: " in loud
+    resume_run(failing / "loud", overrides={"steps": "61"}, quiet=True)
+    assert "alarm" not in capsys.readouterr().err  # they are known
+
+
+def test_a_resumed_run_neither_repeats_nor_loses_alarms(failing):
+    settings = tiny_config(**LONG | {"steps": 50}, domains=4, guide_rate=0.0)
+    start_run(failing / "pictures", failing / "parts", settings, quiet=True)
+    resume_run(failing / "parts", overrides={"steps": "60"}, quiet=True)
+    assert alarms_of(rows(failing / "parts")) == alarms_of(rows(failing / "run"))
+
+
+def test_a_run_that_goes_well_raises_none(tmp_path, capsys):
+    """Three kinds that are easily told apart, on the preset for one's own pictures."""
+    for k, colour in enumerate(((220, 40, 40), (40, 200, 60), (50, 60, 210))):
+        write_pictures(tmp_path / "p" / f"{k}", 20, seed=k)
+        for path in sorted((tmp_path / "p" / f"{k}").iterdir()):
+            with Image.open(path) as opened:
+                Image.blend(opened.convert("RGB"), Image.new("RGB", opened.size, colour), 0.7).save(path)
+    tiny = flags(**LONG, guide_only_batch_size=20)
+    assert (
+        main(
+            [
+                "train",
+                str(tmp_path / "p"),
+                "--preset",
+                "small",
+                *tiny,
+                "--out",
+                str(tmp_path / "run"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    assert "alarm" not in capsys.readouterr().err
+    assert alarms_of(rows(tmp_path / "run")) == []
+    figures = [row for row in rows(tmp_path / "run") if "domains/largest_share" in row]
+    assert figures
+    assert _alarms(SimpleNamespace(alarms=[])) == ""
+
+
+@pytest.mark.parametrize("average_decay", [0.9, 0.999])
+def test_a_look_changes_nothing(failing, average_decay):
+    settings = tiny_config(average_decay=average_decay)
+    state = new_state(settings, torch.device("cpu"), 20)
+    state.step = 50
+    before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    random = torch.get_rng_state()
+    found = look(state, open_packed(failing / "run" / "data"), settings, 20)
+    assert sum(found.counts) == 20
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state_tensors(state).items())
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(network.training for network in state.networks.named().values())
+    assert not torch.is_inference(next(state.networks.guide.parameters()))
+
+
+def test_looks_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
+    """Counted in pictures that pass E: 512 of a look, seven times the batch of a step."""
+    settings = config(guide_only_batch_size=128)
+    looked = []
+    monkeypatch.setattr(
+        watching, "look", lambda state, *rest: looked.append(state.step) or seen([51] * 10, 0).sight
+    )
+    pictures = open_packed(failing / "run" / "data")
+    state = new_state(settings, torch.device("cpu"), 20)
+    watch = watching.Watch(pictures)
+    monkeypatch.setattr(watching, "LOOKED_AT", 20)
+    for step in range(1, 1000):
+        state.step = step
+        watch.look(state, settings)
+    assert len(looked) * 20 <= 0.01 * 1000 * 7 * 128
+    assert looked[0] >= 30
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"step": 5, "alarm": "unheard of", "sentence": "a", "remedy": "b"},
+        {"step": 5, "alarm": ["collapse"], "over": True},
+        {"step": 5, "alarm": "collapse", "sentence": 3, "remedy": "b"},
+        {"step": "5", "alarm": "collapse", "over": True},
+        {"alarm": {}, "step": 1, "over": True},
+    ],
+)
+def test_rows_that_are_no_alarms_are_left_out(failing, line):
+    assert alarms_of([line]) == []
+    assert watching.Watch(open_packed(failing / "run" / "data"), [line]).raised == {}
