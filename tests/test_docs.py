@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tunit
 from tiny_model import save_tiny, write
 from tiny_run import TINY, write_pictures
+from tunit.cli import main
 from tunit.config import Config
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -48,3 +51,23 @@ def test_report_stays_a_function_when_its_package_is_imported():
 
     with pytest.raises(tunit.RunError, match="nowhere"):
         report("nowhere")
+
+
+def test_the_examples_of_exported_models(folder):
+    """They need no tunit, and their translations are the translator's."""
+    run = folder / "runs" / "cats"
+    assert main(["export", str(run), "--out", "cats-onnx"]) == 0
+    known: dict[str, object] = {}
+    for example in examples_of("export.md"):
+        imported = re.findall(r"^(?:import|from) (\w+)", example, re.MULTILINE)
+        assert set(imported) <= {"json", "pathlib", "numpy", "onnxruntime", "PIL"}
+        exec(compile(example, "docs/export.md", "exec"), known)
+    translator = tunit.Translator.load(run)
+    for name, style in (
+        ("as-tiger.png", {"reference": "tiger.jpg"}),
+        ("as-domain-2.png", {"domain": 2, "strength": 0.7}),
+    ):
+        with Image.open(folder / name) as image:
+            shown = np.asarray(image).astype(int)
+        assert np.abs(shown - np.asarray(translator.translate("me.jpg", **style)).astype(int)).max() <= 1
+    assert known["domain"] == translator.classify("me.jpg").domains.item()

@@ -24,6 +24,7 @@ COMMANDS = (
     "report",
     "reproduce",
     "convert",
+    "export",
     "config",
 )
 FATAL_SIGNAL = 128  # and the signal's number: the shell's exit code, 130 for Ctrl-C

@@ -189,13 +189,9 @@ def _styles(
 def _number_of(label: str, run: Path, translator: "Translator") -> int:
     """The domain of a label: labels are numbered in the order of their names, as in the training."""
     from tunit.errors import ConfigError
-    from tunit.reading import UnreadableError
-    from tunit.training.run_folder import RunFolder, read_picture_index
+    from tunit.training.run_folder import label_names
 
-    try:
-        names = sorted({label for _, label, _ in read_picture_index(RunFolder(run).pictures)} - {""})
-    except UnreadableError:
-        names = []
+    names = label_names(run)
     if not names:
         raise ConfigError(
             f"{run} was trained without labels, so it knows no {label!r}: use --domain or --reference"

@@ -143,6 +143,14 @@ def read_picture_index(path: Path) -> list[tuple[str, ...]]:
     return read_table(path, ("picture", "label", "hash"), LARGEST_TABLE)
 
 
+def label_names(folder: Path) -> list[str]:
+    """The labels that a run was trained with, in the order of their domains; none where it had none."""
+    try:
+        return sorted({label for _, label, _ in read_picture_index(RunFolder(folder).pictures)} - {""})
+    except UnreadableError:
+        return []
+
+
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
     """Raises RunError where the pictures, or their labels, are not those that the run began with."""
     try:

@@ -1,0 +1,73 @@
+"""Write a trained model as files that other programs run, without tunit.
+
+  tunit export runs/mine --out mine-onnx
+  tunit export runs/mine --format torch --out mine-torch
+
+Four networks for any number of pictures: style_encoder, domain_classifier, translator (picture and style code),
+reference_translator (picture and reference); and export.json, which names inputs, outputs, ranges, and the
+domains with their average styles. Each is compared with PyTorch, on random pictures and on some of the run's; where
+one differs by more than 0.001 nothing is written. ONNX needs `pip install "tunit[onnx]"`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunit.printing import show, show_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HELP = "write a model as ONNX or torch.export files"
+COMPARED = 4  # of the run's pictures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit export`."""
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="of the files [onnx]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files [RUN/export]")
+    parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit export`."""
+    from tunit.destination import staged
+    from tunit.methods.model_file import TENSORS, load_model
+    from tunit.training.run_folder import label_names
+    from tunit.translation.export import check_packages, export_model, names_of_files
+    from tunit.translation.outputs import claim_names
+
+    check_packages(args.format)
+    folder = args.model.parent if args.model.name == TENSORS else args.model
+    out = args.out or folder / "export"
+    model = load_model(folder)
+    claim_names(out, names_of_files(args.format), overwrite=args.overwrite)
+    pictures = _pictures_of(folder, model.image_size)
+    with staged(out) as stage:
+        differences = export_model(model, stage, args.format, pictures, label_names(folder))
+    sizes = {name: (out / name).stat().st_size / 1e6 for name in differences}
+    rows = [(name, f"{sizes[name]:.1f}", f"{apart:.1e}") for name, apart in differences.items()]
+    show_table(("file", "MB", "largest difference"), rows, left=1)
+    beside = (
+        f"{len(pictures)} pictures of the run" if len(pictures) else "no pictures, for none are in the run"
+    )
+    show(f"{out}: compared with PyTorch on random pictures and {beside}")
+    return 0
+
+
+def _pictures_of(folder: Path, side: int) -> "Tensor":
+    """The first few pictures of a run, (N, 3, S, S); none where it has none of the model's size."""
+    import torch
+
+    from tunit.data.packed import open_packed
+    from tunit.errors import DataError
+    from tunit.methods.inference import in_batches
+    from tunit.training.run_folder import RunFolder
+
+    none = torch.zeros(0, 3, side, side)
+    try:
+        images = open_packed(RunFolder(folder).data).images[:COMPARED]
+    except DataError:
+        return none
+    return next(in_batches(images, torch.device("cpu")), none) if images.shape[1] == side else none

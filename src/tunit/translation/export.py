@@ -1,0 +1,277 @@
+"""A trained model as files that other programs run: ONNX, or torch.export. Each is checked against PyTorch first.
+
+Compiled code of tunit's own plays no part in them: the networks take it only where they are not being traced.
+"""
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunit._version import __version__
+from tunit.errors import ConfigError, RunError
+from tunit.files import write_text
+from tunit.methods.model_file import Model
+
+ABOUT = "export.json"
+FORMAT = 1
+PACKAGES = "onnx", "onnxscript", "onnxruntime"
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+TOLERANCE = 1e-3  # of the largest number of an output, or of 1 where all are smaller
+MOST_BATCH = 1 << 16
+RANDOM_BATCHES = (1, 3)  # pictures; the networks are traced with 2
+Run = Callable[[Sequence[Tensor]], Tensor]
+
+
+class StyleEncoder(nn.Module):
+    """E_S: pictures (B, 3, S, S) to style codes (B, style width)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.guide = model.guide
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """The style codes."""
+        style: Tensor = self.guide(picture).style
+        return style
+
+
+class DomainClassifier(nn.Module):
+    """E_C: pictures (B, 3, S, S) to the probabilities of domains (B, domains)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.guide = model.guide
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """The probabilities."""
+        probabilities: Tensor = self.guide(picture).logits.softmax(1)
+        return probabilities
+
+
+class StyleTranslator(nn.Module):
+    """G: pictures (B, 3, S, S) and style codes (B, style width) to pictures."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.generator = model.generator
+
+    def forward(self, picture: Tensor, style: Tensor) -> Tensor:
+        """The pictures in these styles."""
+        drawn: Tensor = self.generator(picture, style)
+        return drawn
+
+
+class ReferenceTranslator(nn.Module):
+    """G with E_S: pictures and references, both (B, 3, S, S), to pictures."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.generator, self.guide = model.generator, model.guide
+
+    def forward(self, picture: Tensor, reference: Tensor) -> Tensor:
+        """The pictures in the references' styles."""
+        drawn: Tensor = self.generator(picture, self.guide(reference).style)
+        return drawn
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file: its network, and what goes in and comes out."""
+
+    name: str
+    network: Callable[[Model], nn.Module]
+    inputs: tuple[str, ...]
+    output: str
+
+
+PARTS = (
+    _Part("style_encoder", StyleEncoder, ("picture",), "style"),
+    _Part("domain_classifier", DomainClassifier, ("picture",), "probabilities"),
+    _Part("translator", StyleTranslator, ("picture", "style"), "translation"),
+    _Part("reference_translator", ReferenceTranslator, ("picture", "reference"), "translation"),
+)
+
+
+def names_of_files(kind: str) -> list[str]:
+    """What `export_model` writes."""
+    return [part.name + SUFFIXES[kind] for part in PARTS] + [ABOUT]
+
+
+def check_packages(kind: str) -> None:
+    """Raises ConfigError where what an export needs is not installed."""
+    if kind != "onnx":
+        return
+    try:
+        for name in PACKAGES:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f'ONNX files need a package that is not there ({error.name}): pip install "tunit[onnx]", or take '
+            "--format torch"
+        ) from None
+
+
+def export_model(
+    model: Model, folder: Path, kind: str, pictures: Tensor, names: Sequence[str] = ()
+) -> dict[str, float]:
+    """Write the files of `kind` ("onnx" or "torch") into `folder`, with export.json, which says how to use them.
+
+    model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N 0 or more, to compare outputs on, beside random ones.
+    names: of domains; those that have none are "domain K".
+    Returns the largest difference from PyTorch of each file. Raises RunError for one that differs by more than
+    TOLERANCE: the caller keeps nothing then.
+    """
+    check_packages(kind)
+    samples = _samples(model, pictures)
+    differences = {}
+    for part in PARTS:
+        path = folder / (part.name + SUFFIXES[kind])
+        network = part.network(model).eval()
+        example = tuple(samples[-1][name][[0, 0]] for name in part.inputs)
+        run = (_as_onnx if kind == "onnx" else _as_torch)(network, example, part, path)
+        differences[path.name] = _difference(path.name, network, run, part, samples)
+    write_text(folder / ABOUT, json.dumps(_about(model, kind, names, differences), indent=2) + "\n")
+    return differences
+
+
+@torch.no_grad()
+def _samples(model: Model, pictures: Tensor) -> list[dict[str, Tensor]]:
+    """Batches of inputs by their names: random ones, and the pictures, each in the style of the one before."""
+    draw = torch.Generator().manual_seed(0)
+    side = model.image_size
+    batches = [torch.rand(size, 3, side, side, generator=draw) * 2 - 1 for size in RANDOM_BATCHES]
+    if len(pictures):
+        batches.append(pictures)
+    references = [x.roll(1, 0).flip(3) for x in batches]
+    return [
+        {"picture": x, "reference": y, "style": model.guide(y).style}
+        for x, y in zip(batches, references, strict=True)
+    ]
+
+
+def _as_onnx(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path: Path) -> Run:
+    import onnxruntime
+
+    with _quiet():
+        torch.onnx.export(
+            network,
+            example,
+            path,
+            input_names=list(part.inputs),
+            output_names=[part.output],
+            dynamic_shapes=_dynamic(example),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(inputs: Sequence[Tensor]) -> Tensor:
+        feed = {name: x.numpy() for name, x in zip(part.inputs, inputs, strict=True)}
+        return torch.from_numpy(session.run([part.output], feed)[0])
+
+    return run
+
+
+def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path: Path) -> Run:
+    with _quiet():
+        exported = torch.export.export(network, example, dynamic_shapes=_dynamic(example))
+        torch.export.save(exported, path)
+        program = exported.module()
+
+    def run(inputs: Sequence[Tensor]) -> Tensor:
+        drawn: Tensor = program(*inputs)
+        return drawn
+
+    return run
+
+
+def _dynamic(example: tuple[Tensor, ...]) -> Any:
+    """Any number of pictures, the same for all inputs."""
+    batch = torch.export.Dim("batch", min=1, max=MOST_BATCH)
+    return tuple({0: batch} for _ in example)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on itself, such as that torchvision, which is not used, is not there."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+@torch.no_grad()
+def _difference(
+    name: str, network: nn.Module, run: Run, part: _Part, samples: list[dict[str, Tensor]]
+) -> float:
+    """The largest difference from PyTorch, of the largest number or of 1. Raises RunError beyond TOLERANCE."""
+    largest = 0.0
+    for sample in samples:
+        inputs = [sample[key] for key in part.inputs]
+        ours, theirs = network(*inputs), run(inputs)
+        if ours.shape != theirs.shape:
+            raise RunError(f"{name} gives {tuple(theirs.shape)} for {tuple(ours.shape)}: nothing was kept")
+        apart = float(((ours - theirs).abs().max() / ours.abs().max().clamp_min(1)).item())
+        if not apart <= TOLERANCE:  # true for NaN, too
+            raise RunError(
+                f"{name} differs from PyTorch by {apart:.2g}, more than {TOLERANCE:g}: nothing was kept; try the "
+                "other --format, or another version of its package"
+            )
+        largest = max(largest, apart)
+    return largest
+
+
+def _about(model: Model, kind: str, names: Sequence[str], differences: dict[str, float]) -> dict[str, Any]:
+    """All that a program needs to use the files."""
+    side, width = model.image_size, model.settings.style_width
+    square: dict[str, Any] = {"shape": ["batch", 3, side, side], "range": [-1, 1]}
+    values: dict[str, dict[str, Any]] = {
+        **dict.fromkeys(("picture", "reference", "translation"), square),
+        "style": {"shape": ["batch", width]},
+        "probabilities": {"shape": ["batch", model.settings.domains], "range": [0, 1]},
+    }
+    domains = []
+    for number, (style, size) in enumerate(
+        zip(model.domain_styles.tolist(), model.domain_sizes.tolist(), strict=True)
+    ):
+        name = names[number] if number < len(names) else f"domain {number}"
+        domains.append(
+            {"number": number, "name": name, "pictures": size, "average_style": style if size else None}
+        )
+    return {
+        "format": FORMAT,
+        "tunit": __version__,
+        "torch": torch.__version__,
+        "kind": kind,
+        "method": model.config.method.method,
+        "step": model.step,
+        "image_size": side,
+        "fit": model.fit,
+        "background": list(model.background),
+        "pictures_are": "float32, red, green and blue, rows from the top: 0..255 / 127.5 - 1",
+        "files": [
+            {
+                "file": part.name + SUFFIXES[kind],
+                "inputs": [{"name": name, **values[name]} for name in part.inputs],
+                "output": {"name": part.output, **values[part.output]},
+                "difference_from_pytorch": differences[part.name + SUFFIXES[kind]],
+            }
+            for part in PARTS
+        ],
+        "domains": domains,
+    }

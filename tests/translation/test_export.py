@@ -1,0 +1,78 @@
+"""Exported files against the networks called by hand; ONNX by onnxruntime in tests/test_docs.py, too."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, to_input
+from tunit.cli import main
+from tunit.errors import ConfigError, RunError
+from tunit.translation import export
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FEW = (export.PARTS[0], export.PARTS[2])  # each takes seconds to trace
+
+
+@pytest.fixture
+def run(tmp_path):
+    save_tiny(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_torch_files_are_the_networks_for_any_number_of_pictures(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "PARTS", FEW)
+    model, out = save_tiny(run), tmp_path / "out"
+    assert main(["export", str(run), "--format", "torch", "--out", str(out)]) == 0
+    files = ["export.json", "style_encoder.pt2", "translator.pt2"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    encoder, translator = (torch.export.load(out / name).module() for name in files[1:])
+    for number in (1, 4):
+        x = torch.cat([to_input(noise(seed)) for seed in range(number)])
+        with torch.no_grad():
+            style = model.guide(x).style
+            torch.testing.assert_close(encoder(x), style, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(translator(x, style), model.generator(x, style), atol=1e-4, rtol=0)
+    about = json.loads((out / "export.json").read_text())
+    assert [domain["average_style"] is None for domain in about["domains"]] == [False, True, False]
+    assert about["domains"][2]["average_style"] == model.domain_styles[2].tolist()
+    assert [domain["name"] for domain in about["domains"]] == [f"domain {k}" for k in range(DOMAINS)]
+    assert about["files"][1]["inputs"] == [
+        {"name": "picture", "shape": ["batch", 3, SIZE, SIZE], "range": [-1, 1]},
+        {"name": "style", "shape": ["batch", WIDTH]},
+    ]
+
+
+def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch, capsys):
+    def wrong(network, example, part, path):
+        path.write_bytes(b"wrong")
+        return lambda inputs: network(*inputs) + 0.002 * (len(inputs[0]) > 1)
+
+    monkeypatch.setattr(export, "_as_onnx", wrong)
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "differs from PyTorch by 0.0" in said
+    assert "nothing was kept" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_that_are_none_are_a_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_as_onnx", lambda network, *_: lambda inputs: network(*inputs) * torch.nan)
+    model = save_tiny(tmp_path)
+    with pytest.raises(RunError, match="differs from PyTorch by nan"):
+        export.export_model(model, tmp_path, "onnx", torch.zeros(0, 3, SIZE, SIZE))
+
+
+def test_without_onnx_one_sentence_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ConfigError, match=r"onnxscript\): pip install"):
+        export.check_packages("onnx")
+    export.check_packages("torch")
+
+
+def test_what_exists_is_not_replaced_unless_asked(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "translator.onnx").write_bytes(b"mine")
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "translator.onnx exists already" in capsys.readouterr().err
