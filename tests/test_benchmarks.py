@@ -1,5 +1,6 @@
 """Benchmarks that no other test reaches still run: tiny, without their figures."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -24,3 +25,30 @@ def test_domains_are_looked_at_over_time_for_any_preset(tmp_path, monkeypatch):
     summary = domains.summary([{**found, "seed": seed} for seed in range(2)])
     assert summary[f"pictures {tiny}"]["seeds"] == 2
     assert set(domains.trivial_answers(str(tmp_path / "pictures"))) >= {"pixels", "colours", "outlines"}
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
+def test_what_is_to_be_measured_on_a_gpu_runs_and_never_loses_what_it_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import gpu
+
+    out = tmp_path / "out"
+    words = ["--device", "cpu", "--tiny", "--out", str(out), "--runs", str(tmp_path / "runs")]
+    assert gpu.main(["all", *words, "--seconds", "500"]) == 0
+    found = {name: json.loads((out / f"gpu-{name}.json").read_text()) for name in gpu.PARTS}
+    assert found["correct"]["failed"] == []
+    assert {row["ok"] for row in found["correct"]["rows"]} == {True, None}
+    assert len(found["correct"]["rows"]) >= 20
+    step = found["speed"]["128 px, batch 32"]
+    assert step["joint, R1 every step"]["seconds"] > 0
+    assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
+    assert "error" not in json.dumps(found)
+    assert found["train"]["creatures"]["step"] == 4
+    assert (out / "gpu-creatures.png").is_file()
+    # With no time left nothing is tried, and the report says so.
+    clock = gpu.Clock(0.0)
+    report = gpu.gpu_correct.Report(out, "late")
+    gpu.gpu_correct.attempt(
+        gpu.Setting(gpu.torch.device("cpu"), out, clock), report, "work", 9, lambda: 1 / 0
+    )
+    assert json.loads((out / "gpu-late.json").read_text())["work"].startswith("not tried")

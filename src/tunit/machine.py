@@ -3,9 +3,11 @@
 import ctypes
 import platform
 import threading
+from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tunit.errors import ConfigError
 
@@ -141,6 +143,23 @@ def _left_of(limit: Path, used: Path, stat: Path, kept: tuple[str, str]) -> list
         return [most - taken + sum(int(counts.get(name, 0)) for name in kept)]
     except (OSError, ValueError):  # "max"
         return []
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """x, a tensor on the host, on `device`, without waiting for what a GPU still has to do.
+
+    From ordinary memory PyTorch waits for the GPU to come to the copy, and then the GPU for the host.
+    """
+    if device.type == "cuda":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=device.type != "mps")
+
+
+@cache
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The values (n,) on `device`, copied there once. Not to be changed."""
+    with torch.inference_mode(False):  # so that autograd may keep it
+        return to_device(torch.tensor(values, dtype=dtype), device)
 
 
 def room_for_pictures(device: torch.device) -> int:

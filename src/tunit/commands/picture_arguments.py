@@ -137,10 +137,13 @@ def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal, where there is one; call what it gives once per picture."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """A bar on the terminal, where there is one, and rich; call what it gives once per picture."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        yield lambda: None
+        return
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:

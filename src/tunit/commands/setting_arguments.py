@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from tunit.config import all_fields
@@ -45,11 +46,20 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     return {k: " ".join(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
-def packing_progress() -> tuple[Any, Callable[[int, int], None]]:
-    """A rich progress bar (a context manager; silent without a terminal), and the callback that moves it."""
-    from rich.console import Console
-    from rich.progress import Progress
+class _NoBar(nullcontext[None]):
+    """In the place of a bar where rich is missing."""
 
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+def packing_progress() -> tuple[Any, Callable[[int, int], None]]:
+    """A rich progress bar (a context manager; silent without a terminal, or rich), and the callback that moves it."""
+    try:
+        from rich.console import Console
+        from rich.progress import Progress
+    except ImportError:
+        return _NoBar(), lambda done, total: None
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("packing pictures", total=None)

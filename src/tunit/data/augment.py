@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tunit.config import AugmentConfig
 from tunit.data.random_operations import random_operations
+from tunit.machine import constant, to_device
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
@@ -43,14 +44,14 @@ def two_views(
     """
     batch = len(x)
     mirror = torch.rand(batch, generator=generator) < settings.flip
-    plain = torch.where(mirror.to(x.device)[:, None, None, None], x.flip(3), x)
+    plain = torch.where(to_device(mirror, x.device)[:, None, None, None], x.flip(3), x)
     moved = random_view(x if partners is None else partners, settings, generator)
     return random_view(x, settings, generator) if both else plain, moved
 
 
 def random_view(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Tensor:
     """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped, jittered, at random."""
-    theta = random_affine(len(x), settings, generator).to(x.device)
+    theta = to_device(random_affine(len(x), settings, generator), x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     moved = jitter(moved, settings, generator)
@@ -94,7 +95,7 @@ def jitter(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Te
 
     def factor(limit: float) -> Tensor:
         draw = 1 - limit + 2 * limit * torch.rand(batch, generator=generator)
-        return draw.to(x.device)[:, None, None, None]
+        return to_device(draw, x.device)[:, None, None, None]
 
     factors = [factor(settings.brightness), factor(settings.contrast), factor(settings.saturation)]
     turn = (2 * torch.rand(batch, generator=generator) - 1) * settings.hue
@@ -110,12 +111,12 @@ def jitter(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Te
         elif kind == 2:
             image = _blend(image, _grey(image), factors[2])
         else:
-            image = turn_hue(image, turn.to(x.device))
+            image = turn_hue(image, to_device(turn, x.device))
     return (image * 2 - 1).clamp(-1, 1)
 
 
 def _grey(image: Tensor) -> Tensor:
-    weights = torch.tensor(GREY, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
+    weights = constant(GREY, image.dtype, image.device).view(1, 3, 1, 1)
     return (image * weights).sum(1, keepdim=True)
 
 
@@ -135,6 +136,6 @@ def turn_hue(image: Tensor, turn: Tensor) -> Tensor:
     v, c = value.squeeze(1), chroma.squeeze(1).clamp_min(1e-12)
     hue = torch.where(v == r, (g - b) / c, torch.where(v == g, 2 + (b - r) / c, 4 + (r - g) / c))
     hue = hue + 6 * turn.to(image.dtype)[:, None, None]
-    n = torch.tensor([5.0, 3.0, 1.0], device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
+    n = constant((5.0, 3.0, 1.0), image.dtype, image.device).view(1, 3, 1, 1)
     k = (n + hue[:, None]).remainder(6)
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)

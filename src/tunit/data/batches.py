@@ -18,7 +18,7 @@ from tunit.data.augment import to_float, two_views
 from tunit.data.randomness import numpy_generator, torch_generator
 from tunit.distributed import rows_of_rank
 from tunit.errors import DataError
-from tunit.machine import room_for_pictures
+from tunit.machine import room_for_pictures, to_device
 
 STREAMS = ("all", "labelled", "unlabelled")
 
@@ -43,9 +43,11 @@ def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None
     Where several processes train together, all make the same batch, so that it does not depend on their number, and
     each keeps its share of the pictures.
     """
-    index = None if index is None else index.to(x.device)
+    index = None if index is None else to_device(index, x.device)
     own = rows_of_rank(len(x))
-    return Batch(x[own], x_plus[own], y.to(x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
+    return Batch(
+        x[own], x_plus[own], to_device(y, x.device), bool((y >= 0).any()), bool((y < 0).any()), index
+    )
 
 
 class Batches:
@@ -140,7 +142,7 @@ class Batches:
     def _pictures(self, rows: NDArray[np.int64]) -> Tensor:
         """(B, S, S, 3) uint8 of these rows, on the device."""
         if isinstance(self._images, Tensor):
-            return self._images[torch.from_numpy(rows).to(self._device)]
+            return self._images[to_device(torch.from_numpy(rows), self._device)]
         return self._read(rows).to(self._device, non_blocking=True)
 
     def _order(self, stream: str, epoch: int) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunit.machine import constant, to_device
+
 LARGEST = 10.0  # magnitude
 # What a magnitude of 10 reaches [2].
 ROTATION = 30.0  # degrees
@@ -46,8 +48,9 @@ def random_operations(x: Tensor, number: int, magnitude: float, generator: torch
         amounts = signs * (magnitude / LARGEST)
         for kind in sorted(set(kinds.tolist())):
             rows = (kinds == kind).nonzero().squeeze(1)
-            on_device = rows.to(x.device)
-            changed = operations[kind](image[on_device], amounts[rows].to(x.device, image.dtype))
+            on_device = to_device(rows, x.device)
+            amount = to_device(amounts[rows].to(image.dtype), x.device)
+            changed = operations[kind](image[on_device], amount)
             image = image.index_copy(0, on_device, changed)
     return image / 127.5 - 1
 
@@ -114,7 +117,7 @@ def brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 def sharpness(image: Tensor, factor: Tensor) -> Tensor:
     """The picture blended with a blurred one (factor 0); 1 is the picture, more sharpens. The border stays."""
-    kernel = torch.tensor(SMOOTH, device=image.device, dtype=image.dtype).view(1, 1, 3, 3)
+    kernel = constant(SMOOTH, image.dtype, image.device).view(1, 1, 3, 3)
     height, width = image.shape[2:]
     # Whole numbers, so that the sums are exact at any precision of convolutions.
     inner = F.conv2d(image.reshape(-1, 1, height, width), kernel) / sum(SMOOTH)
@@ -126,7 +129,7 @@ def sharpness(image: Tensor, factor: Tensor) -> Tensor:
 
 def _grey(image: Tensor) -> Tensor:
     """ITU-R BT.601 luma in whole numbers, as Pillow computes it: (n, 1, S, S)."""
-    weights = torch.tensor((19595, 38470, 7471), device=image.device)[:, None, None]
+    weights = constant((19595, 38470, 7471), torch.int64, image.device)[:, None, None]
     total = (image.long() * weights).sum(1, keepdim=True) + 0x8000
     return (total >> 16).to(image.dtype)
 

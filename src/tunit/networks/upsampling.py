@@ -30,18 +30,23 @@ class UpsamplingConv2d(ReflectConv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, KERNEL)
+        # A buffer, so that it lies on the device: a copy from the host in every pass would wait for a GPU.
+        self.register_buffer("taps", torch.tensor(_TAPS, dtype=self.weight.dtype), persistent=False)
+        self.taps: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, twice as large."""
         assert self.bias is not None
-        weight = weight_for_small(self.weight).contiguous(memory_format=torch.channels_last)
+        weight = weight_for_small(self.weight, self.taps).contiguous(memory_format=torch.channels_last)
         y = convolve_3x3(x, weight, self.bias.repeat_interleave(4), "replicate")
         return reflect_edges(F.pixel_shuffle(y, 2), x, self.weight)
 
 
-def weight_for_small(weight: Tensor) -> Tensor:
-    """(out, in, 5, 5) to (4 * out, in, 3, 3): the four outputs of a small pixel, which `F.pixel_shuffle` lays out."""
-    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
+def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:
+    """(out, in, 5, 5) to (4 * out, in, 3, 3): the four outputs of a small pixel, which `F.pixel_shuffle` lays out.
+
+    taps: `_TAPS`, (2, 3, 5).
+    """
     return torch.einsum("pai,qbj,ocij->opqcab", taps, taps, weight).flatten(0, 2)
 
 

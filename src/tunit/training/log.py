@@ -5,23 +5,17 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Any
 
 from tunit.errors import RunError
 from tunit.files import replacing, writable
 from tunit.printing import printable, remark
 from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 # Short names of the losses for the progress bar, which has little room.
 SHORT = {
@@ -48,13 +42,17 @@ class MetricsLog:
             _keep_to(self.path, start)
         self._tensorboard = folder / "tensorboard"
         with writable(self._tensorboard):
-            self._events = Events(self._tensorboard, start + 1 if start else None)
+            try:
+                self._events: Events | None = Events(self._tensorboard, start + 1 if start else None)
+            except ImportError:  # without tensorboardX the lines say all there is to say
+                self._events = None
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append one line and the same values as events."""
         self.note({"step": step, **values})
-        with writable(self._tensorboard):
-            self._events.write(step, values)
+        if self._events:
+            with writable(self._tensorboard):
+                self._events.write(step, values)
 
     def note(self, row: dict[str, Any]) -> None:
         """Append one line alone. row: with its step."""
@@ -65,12 +63,14 @@ class MetricsLog:
         """Write all lines and events to the disk."""
         with writable(self.path), self.path.open("ab") as file:
             os.fsync(file.fileno())
-        with writable(self._tensorboard):
-            self._events.flush()
+        if self._events:
+            with writable(self._tensorboard):
+                self._events.flush()
 
     def close(self) -> None:
         """Close the events; call `flush` first to learn of write errors."""
-        self._events.close()
+        if self._events:
+            self._events.close()
 
 
 def _keep_to(path: Path, step: int) -> None:
@@ -94,35 +94,29 @@ def _step_of(line: str) -> int | None:
 
 
 class ProgressDisplay:
-    """A live bar (phase, step, losses, time left) on a terminal; elsewhere a line every 15 seconds."""
+    """A live bar (phase, step, losses, time left) on a terminal; elsewhere, and without rich, a line every 15 s."""
 
     def __init__(self, total: int, start: int, *, quiet: bool = False, unit: str = "step") -> None:
-        self._console = Console(stderr=True)
-        self._live = self._console.is_terminal and not quiet
+        self._console: Console | None
+        self._bar: Progress | None
+        self._console, self._bar = _terminal(quiet)
+        self._live = self._bar is not None and not self._bar.disable
         self._quiet, self._total, self._start, self._unit = quiet, total, start, unit
         self.alarms = ""  # shown with the losses
         self._began = self._last = time.monotonic()
-        columns: list[Any] = [
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[losses]}", style="cyan"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        ]
-        self._bar = Progress(*columns, console=self._console, disable=not self._live)
-        self._task = self._bar.add_task("", total=total, completed=start, losses="")
+        if self._bar:
+            self._task = self._bar.add_task("", total=total, completed=start, losses="")
 
     def __enter__(self) -> "ProgressDisplay":
-        self._bar.start()
+        if self._bar:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar:
+            self._bar.stop()
 
     def wants_losses(self) -> bool:
         """Whether new losses would be displayed now; reading them waits for the GPU."""
@@ -131,7 +125,8 @@ class ProgressDisplay:
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
         """Move to `step`; with `losses`, show those that have a short name, and the speed."""
         if losses is None:
-            self._bar.update(self._task, completed=step, description=phase)
+            if self._bar:
+                self._bar.update(self._task, completed=step, description=phase)
             return
         text = "  ".join(f"{short} {losses[name]:.3g}" for name, short in SHORT.items() if name in losses)
         if "speed/pictures_per_second" in losses:
@@ -141,7 +136,8 @@ class ProgressDisplay:
         if self.alarms:
             text += f"  ALARM: {self.alarms}"
         self._last = time.monotonic()
-        self._bar.update(self._task, completed=step, description=phase, losses=text)
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=phase, losses=text)
         if not self._live and not self._quiet:
             done = max(step - self._start, 1)
             left = (time.monotonic() - self._began) / done * (self._total - step)
@@ -150,8 +146,40 @@ class ProgressDisplay:
 
     def say(self, text: str, *, even_if_quiet: bool = False) -> None:
         """Print a line above the bar."""
-        if even_if_quiet or not self._quiet:
+        if self._quiet and not even_if_quiet:
+            return
+        if self._console is None:
+            remark(text, name="")
+        else:
             self._console.print(printable(text), highlight=False, markup=False, emoji=False)
+
+
+def _terminal(quiet: bool) -> "tuple[Console, Progress] | tuple[None, None]":
+    """The terminal, and a bar that shows nothing where `quiet` or there is no terminal; None of both without rich."""
+    try:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+    except ImportError:
+        return None, None
+    console = Console(stderr=True)
+    columns: list[Any] = [
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[losses]}", style="cyan"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+    return console, Progress(*columns, console=console, disable=quiet or not console.is_terminal)
 
 
 def _clock(seconds: float) -> str:

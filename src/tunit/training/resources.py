@@ -32,5 +32,11 @@ def prepare_machine(config: Config) -> torch.device:
     keep_freed_memory()
     device = choose_device(config.run.device)
     # Shapes stay the same from step to step, so cuDNN may time its algorithms once and keep the fastest.
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    # Its choice may differ from run to run, so not where PyTorch was asked to repeat results bit for bit.
+    exact = torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not exact
+    # TF32 (10 bits after the point) for what a bfloat16 run (7 bits) leaves in float32, the gradient penalty: a
+    # GPU convolves in it several times as fast. A run in float32 gets float32.
+    low = config.run.precision == "bfloat16"
+    torch.backends.cudnn.allow_tf32 = low
     return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device

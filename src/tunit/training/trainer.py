@@ -16,7 +16,7 @@ from tunit.data.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import RunError, TrainingError, TunitError
 from tunit.files import UnwritableError
-from tunit.machine import PRECISIONS, is_out_of_memory
+from tunit.machine import PRECISIONS, is_out_of_memory, to_device
 from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
@@ -219,7 +219,7 @@ def one_step(training: Training) -> None:
             neighbours=method.neighbours(state, config) if method.neighbours else None,
             both=config.augment.both_views and not phase.joint,
         )
-        permutation = batch_permutation(config.run.seed, step, size).to(batch.x.device)
+        permutation = to_device(batch_permutation(config.run.seed, step, size), batch.x.device)
     with training.flops.counting(phase, size):
         terms = method.step(state, batch, permutation, phase, config)
     training.window.add(terms, size, training.flops.of(phase, size))

@@ -1,0 +1,75 @@
+"""What is to be known on a GPU, in calls of a few minutes from a bare copy of the tree (benchmarks/gpu.sh starts it).
+
+  benchmarks/gpu.sh correct                 # 2 minutes: the same as on the CPU, row by row
+  benchmarks/gpu.sh speed                   # 6 minutes: steps against the literal one, profile, translating
+  benchmarks/gpu.sh train --seconds 500     # as long as it is given; again: goes on in --runs
+  benchmarks/gpu.sh all                     # the three, in TUNIT_GPU_SECONDS or 570
+  benchmarks/gpu.sh all --device cpu --tiny # does it run
+
+JSON and pictures go to --out, else $OUT, else benchmarks/results/gpu. Each is written as soon as it is known, and a
+guard ends the process when the time is over.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import torch
+
+import gpu_correct
+import gpu_speed
+import gpu_train
+from gpu_report import Clock, Setting, guarded
+from tunit.machine import choose_device
+
+SECONDS = {"correct": 120.0, "speed": 360.0, "train": 500.0, "all": 570.0}
+SHARES = {"correct": 0.2, "speed": 0.45, "train": 0.35}  # of all
+PARTS = {"correct": gpu_correct.run, "speed": gpu_speed.run, "train": gpu_train.run}
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
+    parser.add_argument(
+        "--seconds", type=float, help="for all of it; else TUNIT_GPU_SECONDS, else the part's own"
+    )
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument(
+        "--out", type=Path, default=Path(os.environ.get("OUT") or Path(__file__).parent / "results" / "gpu")
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("/tmp/tunit-gpu-runs"), help="trainings, which go on there"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="pictures in a folder per kind, to train on beside creatures"
+    )
+    parser.add_argument("--tiny", action="store_true", help="narrow networks and few steps: does it run")
+    args = parser.parse_args(words)
+    try:
+        device = choose_device(args.device)
+    except Exception as error:
+        print(f"no GPU to work on: {error}", file=sys.stderr)
+        return 2
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", 0)
+    seconds = args.seconds or float(os.environ.get("TUNIT_GPU_SECONDS") or SECONDS[args.part])
+    whole = Clock(seconds)
+    guard = guarded(whole)
+    try:
+        for name in PARTS if args.part == "all" else (args.part,):
+            share = SHARES[name] * seconds if args.part == "all" else seconds
+            clock = Clock(whole.left() if name == "train" else min(share, whole.left()))
+            print(f"== {name}: {clock.seconds:.0f} s on {device}", flush=True)
+            PARTS[name](Setting(device, args.out, clock, args.tiny, args.runs, args.data))
+    finally:
+        guard.cancel()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What the parts of gpu.py share: the time that is left, and a report that is on the disk after every line."""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from machine import about
+from tunit.config import Config
+from tunit.training.resources import resolve_machine
+
+RESERVE = 5.0  # seconds kept for the end
+NARROW = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "queue_length": 16}
+
+
+class Clock:
+    """The seconds that a part may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._began = seconds, time.monotonic()
+
+    def left(self) -> float:
+        return self.seconds - (time.monotonic() - self._began)
+
+    def has(self, seconds: float) -> bool:
+        """Whether so many seconds fit before the end."""
+        return self.left() - RESERVE >= seconds
+
+
+class Report:
+    """OUT/gpu-NAME.json: written anew at every entry, so that whatever ends the process leaves what was found."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.path = folder, folder / f"gpu-{name}.json"
+        self.found: dict[str, Any] = {"about": about()}
+
+    def put(self, name: str, value: Any) -> None:
+        self.found[name] = value
+        print(f"{name}: {json.dumps(_plain(value))[:600]}", flush=True)
+        self._write()
+
+    def row(self, name: str, ok: bool | None, measured: Any, bound: Any) -> None:
+        """ok: None where it was not tried."""
+        row = {"name": name, "ok": ok, "measured": _plain(measured), "bound": bound}
+        self.found.setdefault("rows", []).append(row)
+        print(
+            f"{'not tried' if ok is None else 'ok' if ok else 'FAILED'}: {json.dumps(row)[:600]}", flush=True
+        )
+        self._write()
+
+    def _write(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(_plain(self.found), indent=1) + "\n")
+        partial.replace(self.path)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else str(value)
+    return value if isinstance(value, bool | int | str | None) else str(value)
+
+
+@dataclass
+class Setting:
+    """Where and how large everything is."""
+
+    device: torch.device
+    out: Path
+    clock: Clock
+    tiny: bool = False
+    runs: Path = Path("/tmp/tunit-gpu-runs")
+    data: Path | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, side: int, batch: int, **overrides: Any) -> Config:
+        """The paper's setting at a size; narrow networks and small pictures where all is tiny."""
+        settings = {"image_size": side, "batch_size": batch, "domains": 10, "device": str(self.device)}
+        if self.tiny:
+            settings |= NARROW | {"image_size": 32, "batch_size": min(batch, 4), "threads": 1}
+        return resolve_machine(Config().with_overrides(settings | overrides))
+
+    def wait(self) -> None:
+        """Until the GPU has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def empty(self) -> None:
+        """Give back what PyTorch keeps of the GPU's memory, and forget its peak."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_mib(self) -> int | None:
+        return torch.cuda.max_memory_allocated(self.device) >> 20 if self.device.type == "cuda" else None
+
+
+def guarded(clock: Clock, ended: Callable[[], None] = lambda: None) -> threading.Timer:
+    """A thread that ends the process when the time is over, whatever it waits for; what was found is on the disk."""
+
+    def end() -> None:
+        print("the time is over: what was found is written", flush=True)
+        ended()
+        os._exit(3)
+
+    timer = threading.Timer(max(clock.left(), 0.1), end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def attempt(setting: Setting, report: Report, name: str, seconds: float, work: Callable[[], Any]) -> None:
+    """Put what `work` finds into the report, if so many seconds are left; an error is put there and ends nothing."""
+    if not setting.clock.has(0 if setting.tiny else seconds):
+        report.put(name, f"not tried: {setting.clock.left():.0f} s left")
+        return
+    began = time.monotonic()
+    try:
+        value = work()
+    except Exception as error:  # whatever it is, the rest is still to be measured
+        value = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
+    finally:
+        setting.empty()
+    if value is not None:
+        report.put(name, value)
+    print(f"  ({name}: {time.monotonic() - began:.1f} s, {setting.clock.left():.0f} s left)", flush=True)

@@ -1,0 +1,73 @@
+"""A step and its batch on a device that holds no values (meta): a read by the host fails, copies can be seen."""
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tiny_run import tiny_config
+from tunit.data.batches import Batches, batch_permutation
+from tunit.machine import constant, to_device
+from tunit.methods.method import Phase
+from tunit.methods.registry import method_of
+from tunit.training.initial_state import new_state
+
+META = torch.device("meta")
+JOINT = Phase(joint=True, average_generator=True, penalise=True)
+ALONE = Phase(joint=False, average_generator=True, penalise=False)
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies from the host to the device by whether the host waits, and fails where it reads a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = self.all = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) and out.device == META:
+            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            # Numbers travel with the kernel.
+            copied = any(value.device != META and value.dim() > 0 for value in tensors)
+            self.all += copied
+            self.waiting += copied and not kwargs.get("non_blocking", False)
+        return out
+
+
+@pytest.fixture
+def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast knows no device without values; what it casts does not matter here."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("phase", [JOINT, ALONE])
+def test_a_step_never_waits_for_the_device(phase: Phase) -> None:
+    config = tiny_config("default", both_views=True, random_operations=2, domains=3)
+    state = new_state(config, META, 20)
+    images = np.zeros((20, 32, 32, 3), np.uint8)
+    batches = Batches(images, np.full(20, -1), config.augment, seed=0, device=META, resident_bytes=2**30)
+    for step in range(2):  # constants are copied once
+        with Copies() as copies:
+            batch = batches.draw(step, 4, {"all": 0}, both=True)
+            permutation = to_device(batch_permutation(0, step, 4), META)
+            drawn = copies.all
+            method_of(config).step(state, batch, permutation, phase, config)
+        assert copies.waiting == 0
+        assert copies.all == drawn  # all that a step needs is there
+        assert drawn > 0
+
+
+def test_constants_are_copied_once_and_may_be_kept_by_autograd() -> None:
+    with torch.inference_mode():
+        first = constant((1.0, 2.0), torch.float32, torch.device("cpu"))
+    assert constant((1.0, 2.0), torch.float32, torch.device("cpu")) is first
+    x = torch.ones(2, requires_grad=True)
+    (x * first).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 2.0]
