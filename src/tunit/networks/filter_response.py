@@ -45,8 +45,12 @@ class FilterResponseNorm(nn.Module):
 def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     """What `filter_response_norm` computes, by PyTorch: max(gamma nu x + shift, 0) + tau, nu the inverse norm."""
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
-    nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True) + EPS)
-    return F.relu(gamma * nu * x + shift) + tau
+    high = torch.promote_types(x.dtype, torch.float32)
+    nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True, dtype=high) + EPS)
+    # In x's type: with a float32 factor every picture of a bfloat16 step would be read and written as float32, and
+    # that traffic is what a GPU waits for.
+    scale, shift, tau = (value.to(x.dtype) for value in (gamma * nu, shift, tau))
+    return F.relu(torch.addcmul(shift, scale, x)) + tau
 
 
 @torch.library.custom_op("tunit::filter_response_norm", mutates_args=(), device_types="cpu")
