@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunit.networks.padding import padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
 # For pictures of so few pixels PyTorch's gradient of the kernels takes several times as long as a product of matrices
@@ -45,7 +46,7 @@ def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     kernels has channels of its own, which are then added up.
     """
     side, height = weight.shape[-1], x.shape[2]
-    around = F.pad(x, (side // 2,) * 4, mode="reflect")
+    around = padded(x, side // 2, side // 2, "reflect")
     if x.device.type != "cpu":
         return F.conv2d(around, weight, bias)
     rows = F.conv2d(around, weight.permute(2, 0, 1, 3).flatten(0, 1).unsqueeze(2)).chunk(side, dim=1)

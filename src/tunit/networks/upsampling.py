@@ -13,6 +13,7 @@ from torch.autograd import Function
 
 from tunit.networks.convolution import convolve_3x3
 from tunit.networks.layers import ReflectConv2d
+from tunit.networks.padding import Repeated, padded
 
 KERNEL = 5
 # Which of the five taps fall together, for output pixels of even and of odd position: (2, 3, 5).
@@ -96,8 +97,8 @@ class _EdgeDifferences(Function):
         return dx
 
 
-def _convolve_lines(lines: Tensor, weight: Tensor, padding: str) -> Tensor:
+def _convolve_lines(lines: Tensor, weight: Tensor, padding: Repeated) -> Tensor:
     """Two lines (B, 2 in, n), up-sampled and convolved each with its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
-    large = F.pad(lines.repeat_interleave(2, dim=2), (2, 2), mode=padding)
+    large = padded(lines.repeat_interleave(2, dim=2), 0, 2, padding)
     y = F.conv1d(large, weight, groups=2)
     return y.view(y.shape[0], 2, -1, y.shape[2]).transpose(1, 2)

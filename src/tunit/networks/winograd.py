@@ -28,6 +28,7 @@ from torch import Tensor
 
 from tunit.native import LANES, call, channels_last, supports
 from tunit.networks.gradients import inputs_only
+from tunit.networks.padding import by_pytorch, padded
 
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
@@ -69,11 +70,13 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Ten
 
 def with_edge(x: Tensor, edge: Edge) -> Tensor:
     """x (B, C, H, W) with a pixel more on each side."""
-    if edge == "replicate":
+    if edge == "zeros":
+        return F.pad(x, (1, 1, 1, 1))
+    if edge == "replicate" and by_pytorch(x):
         # As F.pad does, of whose backward torch.compile takes the layout wrong.
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
         return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
-    return F.pad(x, (1, 1, 1, 1), mode="constant" if edge == "zeros" else edge)
+    return padded(x, 1, 1, edge)
 
 
 # The operators: x (B, C, H, W), weight (O, C, side, side), dy (B, O, H / stride, W / stride), bias (O,), all float32

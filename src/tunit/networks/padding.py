@@ -1,0 +1,74 @@
+"""Reflection and replication padding whose gradient repeats bit for bit on a GPU, and keeps the channels last.
+
+PyTorch's adds up gradients in an order that a GPU does not repeat, so that a resumed run would differ, and lays
+pictures out anew. On a CPU PyTorch's own is used.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+
+Repeated = Literal["reflect", "replicate"]
+
+
+def by_pytorch(x: Tensor) -> bool:
+    """Whether PyTorch's own padding is taken: on a CPU, and where it is compiled."""
+    return x.device.type == "cpu" or torch.compiler.is_compiling()
+
+
+def padded(x: Tensor, rows: int, columns: int, edge: Repeated) -> Tensor:
+    """x (B, C, H, W) with `rows` more above and below, `columns` more left and right: (B, C, H + 2 rows, ...).
+
+    Or x (B, C, W), with rows 0.
+    """
+    is_line = x.dim() == 3
+    if by_pytorch(x):
+        return F.pad(x, (columns, columns) if is_line else (columns, columns, rows, rows), mode=edge)
+    y: Tensor = Padded.apply(x.unsqueeze(2) if is_line else x, rows, columns, edge)  # type: ignore[no-untyped-call]
+    return y.squeeze(2) if is_line else y
+
+
+class Padded(Function):
+    """`padded` by copies of lines; its gradient can be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: int, columns: int, edge: str) -> Tensor:
+        """Copy the picture, then its rows outwards, then columns."""
+        ctx.sizes, ctx.edge = (rows, columns), edge
+        height, width = x.shape[2:]
+        # Also for x of a single row the layout is that of the picture's other channels.
+        last = x.stride(1) == 1 and x.shape[1] > 1
+        y = torch.empty(
+            (*x.shape[:2], height + 2 * rows, width + 2 * columns),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
+        y[:, :, rows : rows + height, columns : columns + width] = x
+        for dim, outside, inside in _lines(height, width, rows, columns, edge):
+            y.select(dim, outside).copy_(y.select(dim, inside))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        """Add the lines outside to those that they are copies of, in the opposite order."""
+        rows, columns = ctx.sizes
+        height, width = dy.shape[2] - 2 * rows, dy.shape[3] - 2 * columns
+        dx = dy.clone()
+        for dim, outside, inside in reversed(_lines(height, width, rows, columns, ctx.edge)):
+            dx.select(dim, inside).add_(dx.select(dim, outside))
+        return dx[:, :, rows : rows + height, columns : columns + width], None, None, None
+
+
+def _lines(height: int, width: int, rows: int, columns: int, edge: str) -> list[tuple[int, int, int]]:
+    """(dimension, line outside, line inside that it is a copy of) in padded coordinates."""
+    found = []
+    for dim, size, pad in ((2, height, rows), (3, width, columns)):
+        for i in range(pad):
+            away = i + 1 if edge == "reflect" else 0
+            found += [(dim, pad - 1 - i, pad + away), (dim, pad + size + i, pad + size - 1 - away)]
+    return found
