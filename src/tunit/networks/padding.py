@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-
 Repeated = Literal["reflect", "replicate"]
 
 
