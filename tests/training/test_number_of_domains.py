@@ -144,6 +144,9 @@ def test_where_no_number_can_be_found_one_is_asked_for(tmp_path):
     folder = write_pictures(tmp_path / "pictures")
     with pytest.raises(ConfigError, match=r"domains is auto.*guide_only_until is 0: give --domains K"):
         start_run(folder, tmp_path / "run", CONFIG.with_overrides({"guide_only_until": 0}), quiet=True)
+    late = CONFIG.with_overrides({"steps": 4, "guide_only_until": 5})
+    with pytest.raises(ConfigError, match="ends after step 4: give --domains K"):
+        start_run(folder, tmp_path / "run", late, quiet=True)
 
 
 def test_the_domains_command_and_the_report_say_why(run, pictures, tmp_path, capsys):

@@ -51,6 +51,12 @@ def _check_auto(config: Config) -> None:
             "domains is auto, and their number is found when E has trained alone, but guide_only_until is 0: give "
             "--domains K, or let E train alone for some steps"
         )
+    if config.schedule.guide_only_until > config.schedule.steps:
+        raise ConfigError(
+            f"domains is auto, and their number is found after step {config.schedule.guide_only_until} "
+            f"(guide_only_until), but the training ends after step {config.schedule.steps}: give --domains K, or "
+            "lower --guide-only-until"
+        )
 
 
 def check_number(config: Config, pictures: int) -> None:
