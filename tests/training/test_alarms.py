@@ -143,6 +143,13 @@ def test_shared_probability_is_what_its_sum_says():
             assert both[a, b].item() == pytest.approx(0.0 if a == b else least / most, abs=1e-6)
 
 
+def test_in_a_short_training_it_is_given_some_steps_to_move():
+    short = {"guide_only_until": 60, "steps": 120}
+    few = lines([0.009] * 6, [3.0], every=5)
+    assert judge_information(few, frame(**short), False) is None  # a third of the time is 20 steps
+    assert judge_information(lines([0.009] * 9, [3.0], every=5), frame(**short), False)
+
+
 def test_a_mutual_information_near_0_for_a_third_of_the_time_does_not_move():
     stuck = lines([0.009] * 8, [5.0, 3.0])
     assert "is 0.009 of at most 2.3 nats" in judge_information(stuck, frame(), False)

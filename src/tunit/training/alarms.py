@@ -217,7 +217,11 @@ def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float) -> bool:
-    """Whether the last of (step, value) is, before step `until`, within `most` of all values over `time` steps."""
+    """Whether the last of (step, value) is, before step `until`, within `most` of all values over `time` steps.
+
+    However short a training is, it is given FEWEST_STEPS to move.
+    """
+    time = max(time, FEWEST_STEPS)
     if not lines or not FEWEST_STEPS <= lines[-1][0] <= until:
         return False
     last_step, last = lines[-1]
@@ -241,9 +245,8 @@ def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
     ]
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
-    length = f" (mean length {course.sight.length:.3g})" if course.sight else ""
     return (
-        f"style codes grow without end{length}: the style loss was {least:.3g} and is {now:.3g}, worse than by "
+        f"style codes grow without end: the style loss was {least:.3g} and is {now:.3g}, worse than by "
         f"chance ({frame.chance:.2g}), and it drowns the domains"
     )
 
