@@ -34,6 +34,7 @@ from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.speed import StepFlops
 from tunit.training.trainer import Training, make_ready, one_step
+from tunit.training.watch import Watch
 from tunit.training.window import LossWindow
 
 SETS = ("grocery10", "gtsrb10")  # looked at where no folders are given
@@ -72,6 +73,7 @@ def training_of(config: Config, pictures: Any, folder: str) -> Training:
         display,
         LossWindow(0),
         StepFlops(countable=False),
+        Watch(pictures, ()),
     )
 
 

@@ -218,6 +218,7 @@ def test_a_signal_within_an_import_ends_the_program_at_once():
     """Imports call code that swallows exceptions, or takes them for a missing module."""
     code = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 class Finder:
     def find_spec(self, name, *_):
         if name == "tunit.cli":
