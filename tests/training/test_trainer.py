@@ -136,7 +136,7 @@ def test_that_steps_are_slow_without_a_compiler_is_said_once(tmp_path, monkeypat
 def test_every_preset_trains_two_steps(tmp_path, preset):
     small = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "batch_size": 4}
     config = read_config(preset)
-    alone = min(1, config.schedule.guide_only_until)
+    alone = int(config.schedule.guide_only_until > 0)
     config = config.with_overrides(
         small
         | {"guide_only_batch_size": 0, "steps": 2, "guide_only_until": alone, "threads": 1, "workers": 1}
