@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering import cues
-from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packed import PackedPictures
@@ -57,6 +56,9 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < config.schedule.guide_only_until
     if isinstance(own, Neighbourhood) and due:
+        # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
+        from tunit.clustering.measures import choose_measures, reduced
+
         if not own.seen:
             own.seen = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
         codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)

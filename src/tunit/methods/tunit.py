@@ -32,7 +32,6 @@ from tunit.methods.objectives import (
 )
 from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
 from tunit.methods.parts import Means, Translations, guidance_of, keys_of, styles_of
-from tunit.methods.settled import find_number, settle_domains
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.discriminator import Discriminator
 from tunit.networks.ema import update_ema
@@ -175,6 +174,9 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
+    # scikit-learn takes as long to import as PyTorch, and translating does not need it.
+    from tunit.methods.settled import find_number, settle_domains
+
     if config.networks.domains == AUTO:
         find_number(state, pictures, config)
     elif config.clustering.neighbours:
