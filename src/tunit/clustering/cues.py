@@ -107,14 +107,21 @@ def textures(images: Pictures) -> Vectors:
 CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
 
 
-def in_chunks(images: Pictures) -> dict[str, Tensor]:
-    """Every cue of all pictures (N, S, S, 3), in bounded memory: by name, (N, width) float32."""
-    return {name: torch.from_numpy(by_chunks(cue, images)) for name, cue in CUES.items()}
+def in_chunks(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
+    """Every cue of all pictures (N, S, S, 3), or of these rows, in bounded memory: by name, (N, width) float32."""
+    return {name: torch.from_numpy(by_chunks(cue, images, rows)) for name, cue in CUES.items()}
 
 
-def by_chunks(function: Callable[[Pictures], NDArray[T]], images: Pictures) -> NDArray[T]:
-    """What `function` makes of N pictures, a row for each, a few pictures at a time: in bounded memory."""
-    return np.concatenate([function(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)])
+def by_chunks(
+    function: Callable[[Pictures], NDArray[T]], images: Pictures, rows: Integers | None = None
+) -> NDArray[T]:
+    """What `function` makes of N pictures, a row for each, a few pictures at a time: in bounded memory.
+
+    rows: of these alone, so that of a memory map no more is read.
+    """
+    number = len(images) if rows is None else len(rows)
+    parts = [slice(i, i + CHUNK) for i in range(0, number, CHUNK)]
+    return np.concatenate([function(images[part if rows is None else rows[part]]) for part in parts])
 
 
 @cache

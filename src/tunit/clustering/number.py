@@ -14,23 +14,22 @@ References:
     2012. [5] Rousseeuw. Silhouettes, 1987.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
 from tunit.clustering.dip import critical_dip, dip
+from tunit.clustering.partition import k_means
 
 Points = NDArray[np.float64]
 
 CELLS = 50  # groups before merging
+CELL_RESTARTS = 2  # of the k-means that finds them
 FEWEST = 5  # pictures of a cell, on average
 VARIANCE, MOST_AXES = 0.95, 20  # of the reduced space
 RUNS, SHARE = 5, 0.8  # clusterings, each of such a share of the pictures, beside that of all
@@ -164,22 +163,14 @@ def refined(points: Points, groups: Integers) -> Integers:
     if number == 1:
         return groups
     centres = np.stack([points[groups == i].mean(0) for i in range(number)])
-    moved: Integers = _k_means(points, number, 0, centres).astype(np.int64)
+    moved: Integers = k_means(points, number, 0, centres=centres).labels_.astype(np.int64)
     return moved if len(np.unique(moved)) == number else groups
 
 
 def _cells(points: Points, seed: int) -> list[Integers]:
     number = max(1, min(CELLS, len(points) // FEWEST, len(np.unique(points, axis=0))))
-    labels = _k_means(points, number, seed)
+    labels = k_means(points, number, seed, CELL_RESTARTS).labels_
     return [np.flatnonzero(labels == i) for i in np.unique(labels)]
-
-
-def _k_means(points: Points, number: int, seed: int, centres: Points | None = None) -> Integers:
-    start = {"init": "k-means++", "n_init": 2} if centres is None else {"init": centres, "n_init": 1}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of copies of one picture
-        labels: Integers = KMeans(number, random_state=seed % 2**32, **start).fit(points).labels_
-    return labels
 
 
 def _nearest(points: Points, groups: list[Integers]) -> tuple[int, int]:

@@ -42,9 +42,19 @@ def best_partition(
     return best, groups[best], scores
 
 
-def k_means(vectors: NDArray[np.floating], k: int, seed: int, restarts: int = RESTARTS) -> KMeans:
-    """The best of some starts [1, 2] on vectors (N, width), N from 1; `labels_` are their groups."""
-    found = KMeans(n_clusters=min(k, len(vectors)), n_init=restarts, random_state=seed % 2**32)
+def k_means(
+    vectors: NDArray[np.floating],
+    k: int,
+    seed: int,
+    restarts: int = RESTARTS,
+    centres: NDArray[np.floating] | None = None,
+) -> KMeans:
+    """The best of some starts [1, 2] on vectors (N, width), N from 1; `labels_` are their groups.
+
+    centres: (k, width), to start from these alone.
+    """
+    start = {"init": "k-means++", "n_init": restarts} if centres is None else {"init": centres, "n_init": 1}
+    found = KMeans(n_clusters=min(k, len(vectors)), random_state=seed % 2**32, **start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer than k different pictures: fewer groups
         return found.fit(vectors)

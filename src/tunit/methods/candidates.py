@@ -11,6 +11,7 @@ from tunit.data.batches import Batches
 from tunit.data.randomness import CounterStart
 from tunit.distributed import broadcast_from_rank_zero
 from tunit.methods import losses
+from tunit.methods.inference import evaluating
 from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide, GuidingNetwork
@@ -26,14 +27,12 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     domain head (before) and of the candidates, (1 + candidates,), in nats.
     """
     guide = state.networks.guide_average
-    was_training = guide.training
-    guide.eval()
     views: list[tuple[Tensor, Tensor]] = []
     cursors: dict[str, int] = {}
-    for i in range(-(-JUDGED // batch_size)):
-        batch = batches.draw(CounterStart.CANDIDATES + i, batch_size, cursors)
-        views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
-    guide.train(was_training)
+    with evaluating(guide):
+        for i in range(-(-JUDGED // batch_size)):
+            batch = batches.draw(CounterStart.CANDIDATES + i, batch_size, cursors)
+            views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)
     information = torch.stack([losses.mutual_information(a, b) for a, b in zip(p, p_plus, strict=True)])
     best = broadcast_from_rank_zero(int(information.argmax()))

@@ -1,12 +1,13 @@
 """E and G at work on many pictures: the loops that inference, evaluation, samples and reports share."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunit.data.augment import to_float, to_uint8
 from tunit.networks.guide import Guidance
@@ -34,6 +35,22 @@ def in_batches(
     for i in range(0, len(images) if rows is None else len(rows), size):
         some = images[i : i + size] if rows is None else images[rows[i : i + size]]
         yield to_float(torch.from_numpy(np.array(some)).to(device))
+
+
+def evenly_spread(number: int, most: int) -> NDArray[np.int64]:
+    """At most so many rows of `number`, from the first to the last."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A block in which a network is in evaluation mode, then again in the mode that it was in."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 @torch.inference_mode()

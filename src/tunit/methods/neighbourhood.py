@@ -14,7 +14,7 @@ from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packed import PackedPictures
-from tunit.methods.inference import guidance_over, in_batches
+from tunit.methods.inference import evaluating, guidance_over, in_batches
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
@@ -72,8 +72,5 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:
     """What E's EMA says of all pictures as they are, in evaluation mode: float32 on the CPU."""
     guide = state.networks.guide_average
-    was_training = guide.training
-    guide.eval()
-    found = guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))
-    guide.train(was_training)
-    return found
+    with evaluating(guide):
+        return guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))

@@ -29,7 +29,7 @@ from tunit.config import Config
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import seed_of
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, tensor_from_rank_zero
-from tunit.methods.inference import in_batches
+from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
@@ -103,11 +103,7 @@ def partition(
     else:
         graph = find_neighbours([seen.styles], min(GRAPH_NEIGHBOURS, len(seen.rows) - 1))
     vectors = {"codes": seen.styles, "features": seen.features}
-    chunks = np.array_split(seen.rows, -(-len(seen.rows) // cues.CHUNK))
-    for name, cue in cues.CUES.items():
-        vectors[name] = reduced(
-            torch.from_numpy(np.concatenate([cue(pictures.images[rows]) for rows in chunks]))
-        )
+    vectors |= {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images, seen.rows).items()}
     return best_partition(graph, heads, vectors, seed)[1]
 
 
@@ -126,16 +122,13 @@ def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None
 @torch.inference_mode()
 def look(state: TrainingState, pictures: PackedPictures) -> Seen:
     """An even spread of the pictures through E's EMA in evaluation mode."""
-    there = len(pictures.names)
-    rows = np.linspace(0, there - 1, min(there, MOST_PICTURES)).astype(np.int64)
+    rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
-    was_training = guide.training
-    guide.eval()
-    batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
-    features = torch.cat([guide.see(x).float() for x in batches])
-    styles = F.normalize(guide.style_head(features), dim=1)
-    heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
-    guide.train(was_training)
+    with evaluating(guide):
+        batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+        features = torch.cat([guide.see(x).float() for x in batches])
+        styles = F.normalize(guide.style_head(features), dim=1)
+        heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
     return Seen(rows, styles, features, heads)
 

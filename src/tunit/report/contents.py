@@ -19,7 +19,7 @@ from tunit.data.randomness import CounterStart, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated
-from tunit.methods.inference import in_batches, redraw
+from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
 from tunit.report.guided import GuidedPictures, Integers, Pictures, guide_pictures
@@ -226,7 +226,7 @@ def _cases(model: Model, images: Pictures, styles: Tensor, seed: int) -> list[Ca
 
 def _map(styles: Tensor, seed: int) -> tuple[NDArray[np.float64], Integers]:
     """t-SNE of style codes in [0, 1] x [0, 1], and which pictures are on it."""
-    rows = np.linspace(0, len(styles) - 1, min(len(styles), MOST_POINTS)).astype(np.int64)
+    rows = evenly_spread(len(styles), MOST_POINTS)
     codes = torch.nn.functional.normalize(styles[rows], dim=1).numpy()
     if len(rows) < 5:
         points = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)

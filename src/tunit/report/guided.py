@@ -12,6 +12,7 @@ from tunit.data.class_folders import class_labels
 from tunit.data.packed import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
 from tunit.evaluation.protocol import probabilities_and_styles
+from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 
 # Pictures that a report looks at; of a larger set, evenly spread ones. Beyond 64 px they are fewer, so that a report
@@ -80,7 +81,7 @@ class GuidedPictures:
 def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
     """The pack's pictures, or an even spread of them where they are many, through the guiding network."""
     there = len(packed.names)
-    rows = np.linspace(0, there - 1, number_looked_at(there, packed.images.shape[1])).astype(np.int64)
+    rows = evenly_spread(there, number_looked_at(there, packed.images.shape[1]))
     images = np.asarray(packed.images[rows])
     probabilities, styles = probabilities_and_styles(model, images)
     confidences, found = (tensor.numpy() for tensor in probabilities.max(1))

@@ -1,8 +1,7 @@
 """Alarms of a training that goes wrong: pure functions from what was logged and seen to sentences in plain words.
 
 Each judge looks at the course of a training so far and says what is wrong, or nothing. An alarm that is raised is
-over only below a lower limit, so that it does not come and go. What to
-do is in training/remedies.py.
+over only below a lower limit, so that it does not come and go. What to do is in training/remedies.py.
 """
 
 import math

@@ -12,7 +12,7 @@ from tunit.data.galleries import matrix
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import numpy_generator
 from tunit.files import writable, write_bytes
-from tunit.methods.inference import guidance_over, in_batches, redraw
+from tunit.methods.inference import evenly_spread, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -36,7 +36,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     device = state.queue.device
     guide.to(device).eval().requires_grad_(False)
     generator.to(device).eval().requires_grad_(False)
-    rows = np.linspace(0, len(pictures.names) - 1, min(len(pictures.names), STYLES_FROM)).astype(np.int64)
+    rows = evenly_spread(len(pictures.names), STYLES_FROM)
     batches = in_batches(pictures.images, device, BATCH, rows)
     styles, sizes = average_styles(guide, batches, torch.from_numpy(pictures.labels[rows]))
     return Model(

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tunit.config import Config
 from tunit.data.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import in_batches
+from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import (
@@ -119,16 +118,12 @@ def look(state: TrainingState, pictures: PackedPictures, config: Config, number:
     networks = state.networks
     settled = state.step * (1 - config.optimisers.average_decay) >= 1
     guide = networks.guide_average if settled else networks.guide
-    rows = np.linspace(0, len(pictures.names) - 1, number).astype(np.int64)
-    was_training = guide.training
-    guide.eval()
-    try:
-        parts = []
+    rows = evenly_spread(len(pictures.names), number)
+    parts = []
+    with evaluating(guide):
         for x in in_batches(pictures.images, state.queue.device, ENCODED, rows):
             with mixed_precision(x, config):
                 parts.append(guide(x))
-    finally:
-        guide.train(was_training)
     p = torch.cat([part.logits for part in parts]).float().softmax(1)
     domains = p.shape[1]
     return Sight(
