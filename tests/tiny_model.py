@@ -71,6 +71,17 @@ def to_pixels(y: torch.Tensor) -> NDArray[np.uint8]:
     return np.clip(np.rint((y[0].permute(1, 2, 0).numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
+@torch.no_grad()
+def redrawn(model: Model, source: NDArray[np.uint8], style: torch.Tensor) -> NDArray[np.uint8]:
+    """G(x, s) of a square picture, as pixels."""
+    return to_pixels(model.generator(to_input(source), style[None]))
+
+
+@torch.no_grad()
+def style_of(model: Model, pixels: NDArray[np.uint8]) -> torch.Tensor:
+    return model.guide(to_input(pixels)).style[0]
+
+
 def assert_translates(
     translator: Translator, networks: tuple[GuidingNetwork, StyledGenerator], x: torch.Tensor
 ) -> None:

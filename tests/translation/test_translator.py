@@ -10,34 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, tiny_model, to_input, to_pixels, write
+from tiny_model import (
+    DOMAINS,
+    SIZE,
+    WIDTH,
+    noise,
+    redrawn,
+    save_tiny,
+    style_of,
+    tiny_model,
+    to_input,
+    write,
+)
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.fit import fit_picture
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def translator(model):
-    return Translator(model)
-
-
-@torch.no_grad()
-def by_hand(model, source, style):
-    """G(x, s) of a square picture, as pixels."""
-    return to_pixels(model.generator(to_input(source), style[None]))
-
-
-@torch.no_grad()
-def style_of(model, pixels):
-    return model.guide(to_input(pixels)).style[0]
 
 
 def assert_close(image, pixels, levels=1):
@@ -51,9 +41,9 @@ def assert_close(image, pixels, levels=1):
 
 def test_a_translation_is_the_generator_with_the_references_style_code(model, translator):
     source, reference = noise(1), noise(2)
-    expected = by_hand(model, source, style_of(model, reference))
+    expected = redrawn(model, source, style_of(model, reference))
     assert np.array_equal(np.asarray(translator.translate(source, reference)), expected)
-    other = by_hand(model, source, style_of(model, noise(3)))
+    other = redrawn(model, source, style_of(model, noise(3)))
     assert np.abs(expected.astype(int) - other).max() > 20  # the style matters in this model
 
 
@@ -70,7 +60,7 @@ def test_all_kinds_of_pictures_are_the_same_picture(kind, model, translator, tmp
         }
         return kinds[kind]()
 
-    expected = by_hand(model, noise(1), style_of(model, noise(2)))
+    expected = redrawn(model, noise(1), style_of(model, noise(2)))
     assert_close(translator.translate(as_kind(1), as_kind(2)), expected)
 
 
@@ -78,12 +68,12 @@ def test_several_references_are_averaged(model, translator):
     mean = torch.stack([style_of(model, noise(seed)) for seed in (2, 3, 4)]).mean(0)
     torch.testing.assert_close(translator.style([noise(2), noise(3), noise(4)]), mean)
     result = translator.translate(noise(1), [noise(2), noise(3), noise(4)])
-    assert_close(result, by_hand(model, noise(1), mean))
+    assert_close(result, redrawn(model, noise(1), mean))
 
 
 def test_a_domain_and_a_style_code(model, translator):
     assert torch.equal(translator.domain_style(2), model.domain_styles[2])
-    expected = by_hand(model, noise(1), model.domain_styles[2])
+    expected = redrawn(model, noise(1), model.domain_styles[2])
     assert_close(translator.translate(noise(1), domain=2), expected)
     assert_close(translator.translate(noise(1), style=model.domain_styles[2]), expected)
 
@@ -95,7 +85,7 @@ def test_batching_does_not_change_results(model):
     sources = [noise(seed) for seed in range(7)]
     results = [Translator(model, batch=batch).translate(sources, noise(9)) for batch in (1, 3, 32)]
     for source, *images in zip(sources, *results, strict=True):
-        expected = by_hand(model, source, style_of(model, noise(9)))
+        expected = redrawn(model, source, style_of(model, noise(9)))
         for image in images:
             assert_close(image, expected)
     styles = [Translator(model, batch=batch).style(sources) for batch in (1, 3, 32)]
@@ -116,7 +106,7 @@ def test_redraw_takes_sources_only_as_they_are_needed(model):
     assert len(images) == DOMAINS
     assert len(taken) == 4
     for image, style in zip(images, model.domain_styles, strict=True):
-        assert_close(image, by_hand(model, noise(1), style))
+        assert_close(image, redrawn(model, noise(1), style))
 
 
 def test_a_folder_an_archive_and_a_tensor_of_several_pictures(model, translator, tmp_path):
@@ -126,7 +116,7 @@ def test_a_folder_an_archive_and_a_tensor_of_several_pictures(model, translator,
         for seed in (1, 2):
             archive.write(tmp_path / "folder" / f"{seed}.png", f"{seed}.png")
     both = torch.cat([to_input(noise(1)), to_input(noise(2))])
-    expected = [by_hand(model, noise(seed), model.domain_styles[0]) for seed in (1, 2)]
+    expected = [redrawn(model, noise(seed), model.domain_styles[0]) for seed in (1, 2)]
     for sources in (tmp_path / "folder", str(tmp_path / "a.zip"), both, np.stack([noise(1), noise(2)])):
         results = translator.translate(sources, domain=0)
         assert isinstance(results, list)
@@ -181,7 +171,7 @@ def test_transparent_cmyk_grey_and_rotated_sources(model, translator, tmp_path):
         if number < 2:  # what is cut out stays cut out
             assert np.array_equal(np.asarray(result.getchannel("A")), mask)
             result = result.convert("RGB")
-        assert_close(result, by_hand(model, expected, style))
+        assert_close(result, redrawn(model, expected, style))
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 100), (90, 30), (64, 64), (20, 31)])
@@ -205,7 +195,7 @@ def test_sizes_of_every_fit(height, width, model, translator):
 def test_sources_are_fitted_as_asked_and_as_the_model_was_trained_by_default(fit, translator):
     source = noise(1, 40, 70)
     own = tiny_model(fit=fit)
-    square = by_hand(own, fit_picture(Image.fromarray(source), SIZE, fit), own.domain_styles[0])
+    square = redrawn(own, fit_picture(Image.fromarray(source), SIZE, fit), own.domain_styles[0])
     if fit == "pad":
         # 40 x 70 fills rows 7 to 24 of 32: the rest of the fitted square is background.
         assert (fit_picture(Image.fromarray(np.zeros_like(source)), SIZE, fit) == 0).all(
@@ -235,7 +225,7 @@ def test_a_very_long_picture_keeps_a_line_when_padded(translator):
 
 def test_a_saved_model_is_loaded_from_its_folder_or_file(tmp_path):
     model = save_tiny(tmp_path / "run")
-    expected = by_hand(model, noise(1), model.domain_styles[0])
+    expected = redrawn(model, noise(1), model.domain_styles[0])
     for run in (tmp_path / "run", str(tmp_path / "run" / "model.safetensors")):
         translator = Translator.load(run, device="cpu")
         assert (translator.number_of_domains, translator.image_size) == (DOMAINS, SIZE)
@@ -253,7 +243,7 @@ def test_bfloat16_is_near(model, translator):
 def test_a_gpu_gives_the_same_pictures(tmp_path):
     model = save_tiny(tmp_path)
     translator = Translator.load(tmp_path, device="cuda")
-    expected = by_hand(model, noise(1), style_of(model, noise(2)))
+    expected = redrawn(model, noise(1), style_of(model, noise(2)))
     assert_close(translator.translate(noise(1), noise(2)), expected, levels=3)
 
 
@@ -350,7 +340,7 @@ def test_a_bad_picture_is_an_error_or_is_reported_and_skipped(model, translator,
     results = translator.translate(folder, domain=0, report=reported.append)
     assert [(item.name, item.reason) for item in reported] == [("b.jpg", "truncated")]
     for image, seed in zip(results, (1, 2), strict=True):
-        assert_close(image, by_hand(model, noise(seed), model.domain_styles[0]))
+        assert_close(image, redrawn(model, noise(seed), model.domain_styles[0]))
     mean = (style_of(model, noise(1)) + style_of(model, noise(2))) / 2
     torch.testing.assert_close(translator.style(folder, report=reported.append), mean)
     assert len(translator.classify(folder, report=reported.append).domains) == 2
@@ -396,7 +386,7 @@ def test_the_table_of_domains_is_what_the_guide_says(model, translator, tmp_path
 def test_threads_share_a_translator(model, translator, tmp_path):
     files = [write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
     style = style_of(model, noise(9))
-    expected = [by_hand(model, noise(seed), style) for seed in range(4)]
+    expected = [redrawn(model, noise(seed), style) for seed in range(4)]
     wrong = []
 
     def work(turn):

@@ -7,46 +7,25 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny_model import noise, tiny_model, to_input, to_pixels, write
+from tiny_model import noise, redrawn, style_of, write
 from tunit.errors import ConfigError, DataError
-from tunit.translation.translator import Translator
 from tunit.translation.walk import Walk, between
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def translator(model):
-    return Translator(model)
-
-
-@torch.no_grad()
-def by_hand(model, source, style):
-    return to_pixels(model.generator(to_input(source), style[None])).astype(int)
-
-
-@torch.no_grad()
-def style_of(model, seed):
-    return model.guide(to_input(noise(seed))).style[0]
-
-
 def test_a_walk_goes_in_equal_steps_through_the_styles_of_all_references(model, translator):
-    a, b, c = (style_of(model, seed) for seed in (2, 3, 4))
+    a, b, c = (style_of(model, noise(seed)) for seed in (2, 3, 4))
     walk = translator.interpolate(noise(1), [noise(2), noise(3), noise(4)], frames=5)
     assert len(walk) == 5
     for frame, style in zip(walk.frames, (a, (a + b) / 2, b, (b + c) / 2, c), strict=True):
-        assert np.abs(np.asarray(frame).astype(int) - by_hand(model, noise(1), style)).max() <= 1
+        assert np.abs(np.asarray(frame).astype(int) - redrawn(model, noise(1), style).astype(int)).max() <= 1
 
 
 def test_with_one_reference_it_starts_from_the_sources_own_style(model, translator, tmp_path):
     walk = translator.interpolate(write(tmp_path / "source.png", 1), noise(2), frames=2)
     for frame, seed in zip(walk.frames, (1, 2), strict=True):
-        expected = by_hand(model, noise(1), style_of(model, seed))
+        expected = redrawn(model, noise(1), style_of(model, noise(seed)))
         assert np.abs(np.asarray(frame).astype(int) - expected).max() <= 1
 
 

@@ -1,0 +1,16 @@
+"""The tiny model and its translator, which a file's tests share."""
+
+import pytest
+
+from tiny_model import tiny_model
+from tunit.translation.translator import Translator
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def translator(model):
+    return Translator(model)
