@@ -87,6 +87,7 @@ class _Headers:
         self.block = b""  # that was read last
 
     def read(self, size: int = -1) -> bytes:
+        """As of a file. Raises tarfile.ReadError where a header, or all together, would be too large."""
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError(f"a header of {size:,} bytes")

@@ -58,6 +58,7 @@ class _Bounded(io.FileIO):
         super().__init__(path)
 
     def read(self, size: int | None = -1) -> bytes:
+        """As of a file. Raises LongDirectoryError for a piece as large as only an endless list of members is."""
         if size is not None and size > _MAX_DIRECTORY:
             raise LongDirectoryError(
                 "it has more members than are read of one archive: unpack it into a folder"

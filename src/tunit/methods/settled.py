@@ -146,10 +146,10 @@ def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tens
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is good enough
             fitted = LogisticRegression(C=PENALTY, max_iter=500).fit((features - mean) / spread, groups)
-        weight[present], bias[present] = fitted.coef_, fitted.intercept_
+        rows = np.column_stack([fitted.coef_, fitted.intercept_])
         if len(present) == 2:  # scikit-learn keeps one row for both
-            weight[present], bias[present] = weight[present] / 2, bias[present] / 2
-            weight[present[0]], bias[present[0]] = -weight[present[0]], -bias[present[0]]
+            rows = np.concatenate([-rows, rows]) / 2
+        weight[present], bias[present] = rows[:, :-1], rows[:, -1]
         weight = weight / spread
         bias = bias - weight @ mean
     else:
