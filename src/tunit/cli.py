@@ -22,6 +22,7 @@ COMMANDS = (
     "translate",
     "evaluate",
     "report",
+    "studio",
     "reproduce",
     "convert",
     "export",

@@ -1,0 +1,81 @@
+"""Open a page in the browser on this machine: look at what a run found, translate, teach and train.
+
+  tunit studio runs/mine
+  tunit studio runs            # all runs in a folder
+  tunit studio runs --host 0.0.0.0 --port 8000
+
+It prints the address to open. Only this machine can reach it, unless --host says otherwise: then the address holds a
+token, without which nothing is shown. Nothing leaves the machine. It needs `pip install "tunit[studio]"`.
+"""
+
+import argparse
+from pathlib import Path
+
+from tunit.commands.numbers import whole
+
+HELP = "open a page in the browser: explore, translate, teach and train"
+LOOPBACK = "127.0.0.1"
+MAX_PIXELS = 50_000_000  # of an uploaded picture: several people may upload at once
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit studio`."""
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="RUN|FOLDER",
+        help="folder of a run, or a folder that holds runs [runs, where there is one, or else this folder]",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="a folder whose pictures may be trained on; may be given several times [this folder]",
+    )
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        help=f"the address to listen at; one that other machines reach asks for a token [{LOOPBACK}]",
+    )
+    parser.add_argument(
+        "--port", type=whole(0, 65535), default=8765, help="the port; 0 takes any that is free [8765]"
+    )
+    parser.add_argument("--token", action="store_true", help="ask for a token on this machine, too")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    parser.add_argument(
+        "--max-pixels",
+        type=whole(1, 2**32),
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"an uploaded picture that declares more pixels is refused undecoded [{MAX_PIXELS}]",
+    )
+    parser.add_argument(
+        "--max-upload",
+        type=whole(1, 100_000),
+        default=64,
+        metavar="MB",
+        help="an upload of more megabytes is refused [64]",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in this machine's browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit studio`."""
+    from tunit.studio.packages import check_packages
+
+    check_packages()
+    from tunit.studio.serve import serve
+    from tunit.studio.workspace import Workspace
+
+    folder = args.folder or (Path("runs") if Path("runs").is_dir() else Path())
+    workspace = Workspace(
+        folder,
+        tuple(args.pictures or [Path()]),
+        device=args.device,
+        max_pixels=args.max_pixels,
+        max_upload=args.max_upload * 1_000_000,
+    )
+    serve(workspace, args.host, args.port, ask_for_token=args.token, open_browser=args.open)
+    return 0

@@ -1,0 +1,67 @@
+"""The studio as a web application: the parts' routes behind the guard."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tunit.errors import TunitError
+from tunit.printing import escape
+from tunit.studio import explore, teach, train, translate
+from tunit.studio.answers import on_any_error, on_http_error, on_known_error
+from tunit.studio.frame import address, page, static_answer
+from tunit.studio.guard import Guard, Rules
+from tunit.studio.requests import workspace_of
+from tunit.studio.workspace import Run, Workspace
+
+# Each part is a module with its ROUTES.
+PARTS = (explore, translate, teach, train)
+
+
+def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
+    """The application. rules: what requests are held to; None is for this machine alone."""
+    routes = [Route("/", front), Route("/static/{version}/{name}", static)]
+    for part in PARTS:
+        routes += part.ROUTES
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, rules or Rules(most_bytes=workspace.max_upload))],
+        exception_handlers={
+            TunitError: on_known_error,
+            HTTPException: on_http_error,
+            Exception: on_any_error,
+        },
+    )
+    app.state.workspace = workspace
+    return app
+
+
+def front(request: Request) -> Response:
+    """The first page: all runs, and how to begin where there are none."""
+    workspace = workspace_of(request)
+    runs = workspace.runs()
+    if runs:
+        lead = "Choose a run to look at, or train a new one."
+        body = f'<ul class="runs">{"".join(map(_card, runs))}</ul>'
+    else:
+        lead = f"There is no run in {workspace.root} yet."
+        body = '<p><a class="button" href="/train">Train a first one</a></p>'
+    return page("Runs", f'<h1>Runs</h1><p class="lead">{escape(lead)}</p>{body}')
+
+
+def _card(run: Run) -> str:
+    state = "a trained model" if run.has_model else "no model yet: it has not trained for long enough"
+    return (
+        f'<li><a class="card" href="{address("explore", run)}"><b>{escape(run.name)}</b>'
+        f"<span>{state}</span></a></li>"
+    )
+
+
+def static(request: Request) -> Response:
+    """A script or a style sheet."""
+    answer = static_answer(request.path_params["name"])
+    if answer is None:
+        raise HTTPException(404)
+    return answer

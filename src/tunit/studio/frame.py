@@ -1,0 +1,109 @@
+"""What all pages of the studio share: the frame with its navigation, and the files loaded beside a page."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from starlette.responses import HTMLResponse, Response
+
+from tunit._version import __version__
+from tunit.printing import escape
+from tunit.studio.workspace import Run
+
+# The parts of the studio: the last word of a page's address, and its title.
+PARTS = {"explore": "Explore", "translate": "Translate", "teach": "Teach", "train": "Train"}
+_KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A script, or a style sheet."""
+
+    content: bytes
+    kind: str
+
+
+@cache
+def static_files() -> dict[str, StaticFile]:
+    """All scripts and style sheets by name; the style of all HTML pages of tunit is one of them."""
+    found = {"pages.css": StaticFile(files("tunit.pages").joinpath("style.css").read_bytes(), _KINDS[".css"])}
+    for entry in files("tunit.studio").joinpath("static").iterdir():
+        kind = _KINDS.get("." + entry.name.rpartition(".")[2])
+        if kind:
+            found[entry.name] = StaticFile(entry.read_bytes(), kind)
+    return found
+
+
+@cache
+def static_version() -> str:
+    """A word that changes with any of the static files: browsers may keep what they have loaded."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, file in sorted(static_files().items()):
+        digest.update(name.encode() + file.content)
+    return digest.hexdigest()
+
+
+def static_answer(name: str) -> Response | None:
+    """A static file as an answer; None where there is none of this name."""
+    file = static_files().get(name)
+    if file is None:
+        return None
+    return Response(file.content, headers=FOR_EVER | {"content-type": file.kind})
+
+
+def address(part: str, run: Run | None = None) -> str:
+    """Of a part's page; Train is of no run."""
+    return f"/{part}" if run is None or part == "train" else f"/runs/{run.key}/{part}"
+
+
+def page(
+    title: str,
+    body: str,
+    *,
+    part: str = "",
+    run: Run | None = None,
+    script: str = "",
+    notice: str = "",
+    status: int = 200,
+) -> HTMLResponse:
+    """A page of the studio.
+
+    body: HTML. part: which of PARTS it belongs to. run: the run that it shows. script: the name of a module in
+    `static/` that makes it work. notice: a sentence above all else, on what went wrong.
+
+    The browser takes no style attributes from it (see `guard.POLICY`): lengths are set by scripts, or as SVG.
+    """
+    base = f"/static/{static_version()}"
+    scripts = f'<script type="module" src="{base}/{script}"></script>' if script else ""
+    hidden = "" if notice else " hidden"
+    return HTMLResponse(
+        "<!doctype html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - tunit studio</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<link rel="icon" href="{base}/icon.svg">'
+        f'<link rel="stylesheet" href="{base}/pages.css"><link rel="stylesheet" href="{base}/studio.css">'
+        f"{scripts}</head><body>"
+        f'<a class="skip" href="#main">To the content</a>{_header(part, run)}'
+        f'<main id="main" tabindex="-1"><p id="notice" class="notice" role="alert"{hidden}>{escape(notice)}</p>'
+        f"{body}</main><footer>tunit {escape(__version__)}. Nothing leaves this machine.</footer></body></html>\n",
+        status,
+    )
+
+
+def _header(part: str, run: Run | None) -> str:
+    links = "".join(_part_link(name, title, part, run) for name, title in PARTS.items())
+    shown = f'<a class="run" href="/" title="all runs">{escape(run.name)}</a>' if run else ""
+    return (
+        f'<header class="top"><a class="brand" href="/">tunit <b>studio</b></a>{shown}'
+        f'<nav aria-label="parts of the studio">{links}</nav></header>'
+    )
+
+
+def _part_link(name: str, title: str, part: str, run: Run | None) -> str:
+    if run is None and name != "train":
+        return ""  # they are of a run, which is still to be chosen
+    current = ' aria-current="page"' if name == part else ""
+    return f'<a href="{address(name, run)}"{current}>{title}</a>'

@@ -1,0 +1,205 @@
+"""Who may ask the studio for what: the gate that every request passes before any page sees it.
+
+A page in the user's browser may send requests to this machine, too. So the studio answers only to its own names
+(against DNS rebinding), takes nothing from pages of other sites, and has the browser run nothing but its scripts.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from dataclasses import dataclass, field
+from html import escape as escape_html
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunit.studio.answers import refusal
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "media-src 'self' blob:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+SAFE = ("GET", "HEAD")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the gate holds requests to."""
+
+    names: frozenset[str] = frozenset(_LOCAL)  # by which the studio may be called, in the Host header
+    addresses: bool = False  # whether any IP address will do, too: it needs no name server
+    token: str = ""  # without which nothing is shown; "" asks for none
+    most_bytes: int = 64_000_000  # of a request's body
+    port: int = 0  # cookies are of a host, whatever its port: two studios must not share one
+
+    def knows(self, host: str) -> bool:
+        """Whether a Host header names the studio."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self.addresses
+
+    @property
+    def cookie(self) -> str:
+        """Its name."""
+        return f"tunit-studio-{self.port}"
+
+    @property
+    def proof(self) -> str:
+        """What the cookie holds: made from the token, which cannot be told from it."""
+        return hashlib.blake2b(self.token.encode(), key=b"studio cookie", digest_size=32).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def rules_for(host: str, port: int, token: str, most_bytes: int) -> Rules:
+    """The rules of a studio that listens at `host`."""
+    names = {*_LOCAL, host.lower()}
+    if not is_loopback(host):
+        own = socket.gethostname().lower()
+        names |= {own, f"{own}.local"}
+    return Rules(frozenset(names), not is_loopback(host), token, most_bytes, port)
+
+
+@dataclass
+class Guard:
+    """The gate, as ASGI middleware."""
+
+    app: ASGIApp
+    rules: Rules = field(default_factory=Rules)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass, or answer it with what was wrong."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # the studio has no web sockets
+            return
+        headers = Headers(scope=scope)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                out = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    out.setdefault(name, value)
+                out.setdefault("cache-control", "no-store")
+            await send(message)
+
+        answer = self._answer(scope, headers)
+        if answer is not None:
+            await answer(scope, receive, send_guarded)
+            return
+        await self.app(scope, _bounded(receive, self.rules.most_bytes), send_guarded)
+
+    def _answer(self, scope: Scope, headers: Headers) -> Response | None:
+        """What keeps a request out, or lets its sender in; None where it may pass."""
+        as_page = "text/html" in headers.get("accept", "")
+        if not self.rules.knows(headers.get("host", "")):
+            return refusal(
+                421,
+                "the studio does not go by this name: open the address that `tunit studio` printed",
+                as_page,
+            )
+        if not _from_own_pages(scope["method"], headers):
+            return refusal(403, "this request came from another site: open the studio itself", as_page)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > self.rules.most_bytes:
+            return refusal(413, _too_large(self.rules.most_bytes), as_page)
+        return self._let_in(scope, headers, as_page) if self.rules.token else None
+
+    def _let_in(self, scope: Scope, headers: Headers, as_page: bool) -> Response | None:
+        cookies = cookie_parser(headers.get("cookie", ""))
+        if _equal(cookies.get(self.rules.cookie, ""), self.rules.proof):
+            return None
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["method"] in SAFE and _equal(given, self.rules.token):
+            # A page and no redirect: after a link from elsewhere a browser keeps a strict cookie back until
+            # a page of the studio itself leads on.
+            address = escape_html(scope["path"] if scope["path"].startswith("/") else "/")
+            if address.startswith("//"):
+                address = "/"
+            page = HTMLResponse(
+                f'<!doctype html><title>tunit studio</title><meta http-equiv="refresh" content="0;url={address}">'
+                f'<a href="{address}">Open the studio</a>'
+            )
+            page.set_cookie(self.rules.cookie, self.rules.proof, httponly=True, samesite="strict")
+            return page
+        sentence = "this studio asks for its token: open the whole address that `tunit studio` printed"
+        return refusal(401, sentence, as_page)
+
+
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _from_own_pages(method: str, headers: Headers) -> bool:
+    """Whether a request comes from a page of the studio, or from none; a link to a page may stand anywhere.
+
+    Browsers say it in Sec-Fetch-Site, and in Origin with everything that is no GET; programs that are no browsers
+    send neither, but have no user's cookies either.
+    """
+    site = headers.get("sec-fetch-site", "")
+    if site not in ("", "same-origin", "none"):
+        is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        return method in SAFE and is_link
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    except ValueError:
+        return False
+
+
+def _too_large(most: int) -> str:
+    return f"this upload has more than {most / 1e6:,.0f} MB: take a smaller file, or start with --max-upload"
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """`receive`, which counts the body's bytes: a sender need not say beforehand how many they are."""
+    taken = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise HTTPException(413, _too_large(most))
+        return message
+
+    return receive_bounded

@@ -1,0 +1,16 @@
+"""Whether the packages are there that only the studio needs."""
+
+from importlib.util import find_spec
+
+from tunit.errors import ConfigError
+
+NEEDED = ("starlette", "uvicorn", "python_multipart")
+
+
+def check_packages() -> None:
+    """Raises ConfigError where a package is missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f'the studio needs {", ".join(missing)}, which is not installed: pip install "tunit[studio]"'
+        )

@@ -1,0 +1,57 @@
+"""What a request asks for: its workspace, its run, its fields, each within bounds or one sentence."""
+
+import math
+from typing import cast
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from tunit.errors import ConfigError
+from tunit.printing import shown
+from tunit.studio.workspace import Run, Workspace
+
+MOST_FILES = 64
+MOST_FIELDS = 500
+LONGEST_FIELD = 1 << 20  # bytes
+
+
+def workspace_of(request: Request) -> Workspace:
+    """The folders that this studio was given."""
+    return cast(Workspace, request.app.state.workspace)
+
+
+def run_of(request: Request) -> Run:
+    """The run that the address names, as {run}. Raises RunError where there is none."""
+    return workspace_of(request).run(request.path_params["run"])
+
+
+async def form_of(request: Request) -> FormData:
+    """The fields and files of a form. Raises HTTPException where it is damaged or too large."""
+    return await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD)
+
+
+def text_of(form: FormData, name: str, default: str = "") -> str:
+    """A field of text. Raises ConfigError where it is a file."""
+    value = form.get(name, default)
+    if isinstance(value, UploadFile):
+        raise ConfigError(f"{name} is a file: give a text")
+    return value
+
+
+def number_of(text: str, name: str, low: float, high: float) -> float:
+    """A number from `low` to `high`. Raises ConfigError."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{name} is {shown(text)}: give a number from {low:g} to {high:g}") from None
+    if not math.isfinite(value) or not low <= value <= high:
+        raise ConfigError(f"{name} is {shown(text)}: give a number from {low:g} to {high:g}")
+    return value
+
+
+def whole_of(text: str, name: str, low: int, high: int) -> int:
+    """A whole number from `low` to `high`. Raises ConfigError."""
+    digits = text.strip().removeprefix("-")
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > 15 or not low <= int(text) <= high:
+        raise ConfigError(f"{name} is {shown(text)}: give a whole number from {low} to {high}")
+    return int(text)

@@ -1,0 +1,75 @@
+"""The studio at work: its socket, its address, its end."""
+
+import logging
+import secrets
+import socket
+import webbrowser
+
+import uvicorn
+
+from tunit.errors import ConfigError
+from tunit.files import reason_of
+from tunit.printing import remark, show
+from tunit.studio.app import create_app
+from tunit.studio.guard import is_loopback, rules_for
+from tunit.studio.workspace import Workspace
+
+END_WITHIN = 3  # seconds, for answers that are still on their way
+
+
+class _Remarks(logging.Handler):
+    """The log, as remarks on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one entry; a traceback keeps its lines."""
+        for line in self.format(record).splitlines():
+            remark(line, name="studio: ")
+
+
+def serve(
+    workspace: Workspace, host: str, port: int, *, ask_for_token: bool = False, open_browser: bool = False
+) -> None:
+    """Answer until Ctrl-C. Raises ConfigError where nothing can listen at this address."""
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    token = secrets.token_urlsafe(24) if ask_for_token or not is_loopback(host) else ""
+    rules = rules_for(host, port, token, workspace.max_upload)
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    _log_as_remarks()
+    show(f"The studio of {workspace.root} is open at {address}", "Ctrl-C ends it.")
+    if open_browser:
+        webbrowser.open(address)
+    # Addresses hold the token, so requests are not logged; no proxy is believed.
+    config = uvicorn.Config(
+        create_app(workspace, rules),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=200,
+        timeout_graceful_shutdown=END_WITHIN,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # how a studio ends
+        show("The studio has ended.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "it is no name of a machine"
+        raise ConfigError(
+            f"the studio cannot listen at {host}, port {port} ({reason}): give another --port or --host"
+        ) from None
+
+
+def _log_as_remarks() -> None:
+    handler = _Remarks()
+    for name in ("tunit.studio", "uvicorn.error"):
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(logging.WARNING)

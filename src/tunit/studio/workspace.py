@@ -1,0 +1,150 @@
+"""The folders that a studio was given, and the runs in them. Nothing outside of these folders is read."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunit.data.packed import INDEX
+from tunit.destination import SIGNS_OF_A_RUN
+from tunit.errors import ConfigError, RunError
+from tunit.machine import choose_device
+from tunit.methods.model_file import TENSORS
+from tunit.paths import home
+from tunit.training.run_folder import RunFolder
+
+DEEPEST = 3  # folders below the one that was given, in which runs are looked for
+MOST_RUNS = 500
+MOST_FOLDERS = 5_000  # that are looked into
+_PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
+# What the studio, and what it calls, reads in a run; where one of these is a link, it must not lead out.
+_READ = (
+    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
+    "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the workspace."""
+
+    key: str  # of its pages' addresses: letters, digits, dots, hyphens and underscores
+    name: str  # its path below the workspace's folder, or the name of that folder
+    path: Path
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its files."""
+        return RunFolder(self.path)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it has trained so far that there is a model."""
+        return (self.path / TENSORS).is_file()
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether its packed pictures are there; a model folder has none."""
+        return (self.folder.data / INDEX).is_file()
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a studio may read, and within which bounds. It holds no state: runs come and go as their folders do."""
+
+    root: Path  # of a run, or of runs
+    pictures: tuple[Path, ...] = ()  # folders whose pictures may be trained on
+    device: str = "auto"
+    max_pixels: int = 50_000_000  # of an uploaded picture
+    max_upload: int = 64_000_000  # bytes of a request
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError or RunError where a folder does not exist, or a device is not there."""
+        object.__setattr__(self, "root", _folder(self.root, "give the folder of a run, or of runs"))
+        folders = tuple(_folder(path, "give another --pictures") for path in self.pictures)
+        object.__setattr__(self, "pictures", folders)
+        choose_device(self.device)
+
+    def runs(self) -> list[Run]:
+        """All runs, in the order of their names."""
+        if _is_run(self.root):
+            paths = [self.root]
+        else:
+            paths = sorted(_runs_below(self.root))
+        return [_named(path, self.root) for path in paths]
+
+    def run(self, key: str) -> Run:
+        """The run of this key. Raises RunError where there is none, or a part of it lies outside of the folder."""
+        found = next((run for run in self.runs() if run.key == key), None)
+        if found is None:
+            raise RunError(f"there is no run {key!r} here: choose one of the list")
+        for name in _READ:
+            if not is_inside(found.path / name, self.root):
+                raise RunError(f"{found.name}/{name} is a link that leads out of {self.root}: it is not read")
+        return found
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, all links followed, lies in a folder that is resolved already."""
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, ValueError, RuntimeError):  # links in a circle; a null character
+        return False
+
+
+def _folder(path: Path, remedy: str) -> Path:
+    path = home(path)
+    try:
+        if not path.is_dir():
+            raise ConfigError(f"{path} is not a folder: {remedy}")
+        return path.resolve()
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} cannot be read: {remedy}") from None
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / TENSORS).is_file() or all((folder / name).is_file() for name in SIGNS_OF_A_RUN)
+
+
+def _runs_below(root: Path) -> Iterator[Path]:
+    """Folders of runs at most DEEPEST below `root`, no links followed; at most MOST_RUNS."""
+    looked, found, level = 0, 0, [root]
+    for _ in range(DEEPEST):
+        below = []
+        for folder in level:
+            looked += 1
+            if looked > MOST_FOLDERS:
+                return
+            for path in _folders_in(folder):
+                if not _is_run(path):
+                    below.append(path)
+                    continue
+                yield path
+                found += 1
+                if found == MOST_RUNS:
+                    return
+        level = below
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            )
+    except OSError:
+        return []
+
+
+def _named(path: Path, root: Path) -> Run:
+    name = path.name if path == root else path.relative_to(root).as_posix()
+    plain = name.replace("/", ".")
+    key = plain
+    if plain != name or not _PLAIN.fullmatch(plain):  # two names must not share a key
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
+        key = re.sub(r"[^A-Za-z0-9_-]+", "-", plain)[:40].strip("-") + f".{digest}"
+    return Run(key.lstrip("."), name or "run", path)

@@ -1,0 +1,166 @@
+"""The frame of the studio: its pages and addresses, and that every mistake is one sentence."""
+
+import html.parser
+import logging
+import re
+
+import pytest
+
+from tunit.cli import main
+from tunit.errors import ConfigError
+from tunit.studio import explore, packages, serve
+from tunit.studio.workspace import MOST_RUNS, Workspace
+
+PAGES = ["/", "/train", "/runs/birds/explore", "/runs/birds/translate", "/runs/birds/teach"]
+AS_PAGE = {"accept": "text/html"}
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_is_whole_and_loads_only_what_is_there(client, address):
+    answer = client.get(address)
+    assert answer.status_code == 200
+    elements = Elements(answer.text).found
+    assert sum(tag == "h1" for tag, _ in elements) == 1
+    assert not any("style" in attributes for _, attributes in elements)  # the browser would not take them
+    assert not any(name.startswith("on") for _, attributes in elements for name in attributes)
+    identities = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    loaded = [
+        attributes.get("src") or attributes["href"]
+        for tag, attributes in elements
+        if tag in ("script", "link", "img") and attributes.get("type") != "application/json"
+    ]
+    assert len(loaded) >= 3
+    for part in loaded:
+        assert part.startswith("/")
+        assert client.get(part).status_code == 200
+
+
+def test_pages_lead_to_each_other(client):
+    front = client.get("/").text
+    assert 'href="/runs/birds/explore"' in front
+    assert "a later one" in front
+    keys = re.findall(r'href="/runs/([^/"]+)/explore"', front)
+    assert len(keys) == 2
+    for key in keys:
+        page = client.get(f"/runs/{key}/translate")
+        assert page.status_code == 200
+        assert re.search(r'aria-current="page">Translate<', page.text)
+        for part in ("explore", "teach"):
+            assert f'href="/runs/{key}/{part}"' in page.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["nothing", "%2e%2e", "%2e%2e%2fpictures", "..%2f..%2fetc", "%2fetc%2fpasswd", "birds%00", "birds%2fdata", "%ff"],
+)  # fmt: skip
+def test_what_is_no_run_is_one_sentence(client, key):
+    for part in ("explore", "translate", "teach"):
+        answer = client.get(f"/runs/{key}/{part}")
+        assert answer.status_code in (400, 404)
+        assert len(answer.json()["error"].splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "%2fetc%2fpasswd", "__init__.py"])
+def test_only_the_scripts_themselves_are_static(client, name):
+    assert client.get(f"/static/x/{name}").status_code == 404
+
+
+def test_a_link_out_of_the_folder_is_not_followed(runs, tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    for name in ("config.toml", "run.json", "model.safetensors"):
+        (outside / name).write_bytes((runs / "birds" / name).read_bytes())
+    (inside / "linked").symlink_to(outside)
+    (inside / "own").mkdir()
+    (inside / "own" / "model.safetensors").symlink_to(outside / "model.safetensors")
+    (inside / "ring").symlink_to(inside / "ring")
+    workspace = Workspace(inside, device="cpu")
+    assert [run.key for run in workspace.runs()] == ["own"]
+    with pytest.raises(Exception, match="leads out of"):
+        workspace.run("own")
+
+
+def test_names_of_any_kind_have_keys_of_their_own(tmp_path):
+    names = ["a", "a.b", "a/b", "ä ö", "<b>", "x" * 90, "x" * 91, "-", "a b", "a-b"]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "model.safetensors").touch()
+    runs = Workspace(tmp_path, device="cpu").runs()
+    # a/b lies in a run, and what lies in a run is none.
+    assert sorted(run.name for run in runs) == sorted(set(names) - {"a/b"})
+    assert len({run.key for run in runs}) == len(runs) <= MOST_RUNS
+    assert all(re.fullmatch(r"[\w.-]+", run.key, re.ASCII) for run in runs)
+
+
+def test_a_run_itself_may_be_given(runs):
+    workspace = Workspace(runs / "birds", device="cpu")
+    assert [(run.key, run.name) for run in workspace.runs()] == [("birds", "birds")]
+
+
+def test_no_runs_yet_say_how_to_begin(tmp_path):
+    from starlette.testclient import TestClient
+
+    from tunit.studio.app import create_app
+
+    with TestClient(create_app(Workspace(tmp_path, device="cpu")), base_url="http://localhost") as client:
+        assert 'href="/train"' in client.get("/").text
+
+
+def test_an_error_that_nobody_expected_is_a_sentence_and_its_detail_goes_to_the_log(
+    client, monkeypatch, caplog
+):
+    def fail(request):
+        raise ValueError("the inside of it")
+
+    monkeypatch.setattr(explore, "run_of", fail)
+    with caplog.at_level(logging.ERROR, "tunit.studio"):
+        answer = client.get("/runs/birds/explore", headers=AS_PAGE)
+    assert answer.status_code == 500
+    assert "the inside of it" not in answer.text
+    assert "did not work" in answer.text
+    assert "the inside of it" in caplog.text
+
+
+def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setattr(packages, "NEEDED", ("starlette", "no_such_package"))
+    assert main(["studio"]) == 2
+    err = capsys.readouterr().err
+    assert "no_such_package" in err
+    assert 'pip install "tunit[studio]"' in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["/nowhere"], "/nowhere is not a folder"),
+        ([".", "--pictures", "/nowhere"], "/nowhere is not a folder"),
+        ([".", "--host", "no such host"], "cannot listen at no such host"),
+        ([".", "--host", "203.0.113.7"], "cannot listen at 203.0.113.7"),
+        ([".", "--port", "70000"], "--port is 70000: take at most 65535"),
+        ([".", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_sentence(words, sentence, capsys):
+    assert main(["studio", *words]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_sentence():
+    listening = serve._listen("127.0.0.1", 0)
+    with listening, pytest.raises(ConfigError, match="give another --port"):
+        serve._listen("127.0.0.1", listening.getsockname()[1])
