@@ -43,10 +43,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
         raise
     if durable:
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Let a new name in a folder outlive a power cut, where the system can."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)

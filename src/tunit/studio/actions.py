@@ -1,0 +1,247 @@
+"""What a person says of domains, as actions, and what a list of actions comes to.
+
+An action is a JSON object with `do`, one of:
+
+  name      {domain, name}            "" takes a name away
+  add       {name}                    a new domain, empty so far
+  merge     {domains, into}           `domains` become a part of `into`
+  split     {domain, part}            the pictures of `part` become a new domain
+  give      {pictures, domain}        a person says that they belong there
+  leave_out {pictures}                a person says that they belong to no domain
+  forget    {pictures}                nobody has said anything of them
+
+and undo and redo, which take back the last action that holds, or do again the last one taken back. Pictures are rows of
+the run's pack. Domains keep their numbers for ever; new ones get the next free number.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunit.errors import ConfigError
+from tunit.printing import printable, shown
+
+LONGEST_NAME = 60
+MOST_DOMAINS = 1000
+Action = dict[str, Any]
+
+
+@dataclass
+class Opinion:
+    """All that was said, after some actions."""
+
+    pictures: int
+    found: Sequence[int]  # (pictures,) the domain that the model says
+    names: dict[int, str]  # of every domain that is there; "" where it has none
+    merged: dict[int, int] = field(
+        default_factory=dict
+    )  # a domain that is no more, and the one it is a part of
+    moved: dict[int, int] = field(default_factory=dict)  # picture -> domain, by splits
+    given: dict[int, int] = field(default_factory=dict)  # picture -> domain, by a person
+    left_out: set[int] = field(default_factory=set)
+    next_domain: int = 0  # the number of the next new domain
+
+    def domain_of(self, picture: int) -> int:
+        """The domain of a picture that is not left out."""
+        domain = self.given.get(picture, self.moved.get(picture, self.found[picture]))
+        while domain in self.merged:
+            domain = self.merged[domain]
+        return domain
+
+    def members(self) -> dict[int, list[int]]:
+        """The pictures of every domain, in the order of the pack."""
+        found: dict[int, list[int]] = {domain: [] for domain in self.names}
+        for picture in range(self.pictures):
+            if picture not in self.left_out:
+                found[self.domain_of(picture)].append(picture)
+        return found
+
+    def label(self, domain: int) -> str:
+        """Its name, or one of its number. Names of numbers sort as the numbers do."""
+        return self.names[domain] or unnamed(domain)
+
+
+def unnamed(domain: int) -> str:
+    """What a domain without a name is called."""
+    return f"domain {domain:03d}"
+
+
+def first_opinion(found: Sequence[int], domains: int) -> Opinion:
+    """What the model says, before anybody has said anything."""
+    return Opinion(len(found), found, dict.fromkeys(range(domains), ""), next_domain=domains)
+
+
+def opinion_after(found: Sequence[int], domains: int, actions: Iterable[Action]) -> Opinion:
+    """What holds after actions that `check` has let pass."""
+    opinion = first_opinion(found, domains)
+    for action in standing(actions)[0]:
+        _APPLY[action["do"]](opinion, action)
+    return opinion
+
+
+def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
+    """(those that hold, those that were taken back and may be done again, the next one last)."""
+    done: list[Action] = []
+    undone: list[Action] = []
+    for action in actions:
+        if action["do"] == "undo":
+            undone.append(done.pop())
+        elif action["do"] == "redo":
+            done.append(undone.pop())
+        else:
+            done.append(action)
+            undone.clear()
+    return done, undone
+
+
+# ---- what an action does ----
+
+
+def _name(opinion: Opinion, action: Action) -> None:
+    opinion.names[action["domain"]] = action["name"]
+
+
+def _new_domain(opinion: Opinion, name: str) -> int:
+    number = opinion.next_domain
+    opinion.names[number] = name
+    opinion.next_domain += 1
+    return number
+
+
+def _add(opinion: Opinion, action: Action) -> None:
+    _new_domain(opinion, action["name"])
+
+
+def _merge(opinion: Opinion, action: Action) -> None:
+    for domain in action["domains"]:
+        opinion.merged[domain] = action["into"]
+        name = opinion.names.pop(domain)
+        opinion.names[action["into"]] = opinion.names[action["into"]] or name
+
+
+def _split(opinion: Opinion, action: Action) -> None:
+    new = _new_domain(opinion, "")
+    for picture in action["part"]:
+        where = opinion.given if picture in opinion.given else opinion.moved
+        where[picture] = new
+
+
+def _give(opinion: Opinion, action: Action) -> None:
+    for picture in action["pictures"]:
+        opinion.given[picture] = action["domain"]
+        opinion.left_out.discard(picture)
+
+
+def _leave_out(opinion: Opinion, action: Action) -> None:
+    for picture in action["pictures"]:
+        opinion.given.pop(picture, None)
+        opinion.left_out.add(picture)
+
+
+def _forget(opinion: Opinion, action: Action) -> None:
+    for picture in action["pictures"]:
+        opinion.given.pop(picture, None)
+        opinion.left_out.discard(picture)
+
+
+_APPLY = {
+    "name": _name,
+    "add": _add,
+    "merge": _merge,
+    "split": _split,
+    "give": _give,
+    "leave_out": _leave_out,
+    "forget": _forget,
+}
+
+
+# ---- whether an action can be done ----
+
+
+def checked(action: Action, opinion: Opinion, done: int, undone: int) -> Action:
+    """The action with its values brought in order. Raises ConfigError where it cannot be done now.
+
+    done, undone: how many actions can be taken back, and done again.
+    """
+    what = action.get("do")
+    if what == "undo" and not done:
+        raise ConfigError("there is nothing to undo: no action has been done yet")
+    if what == "redo" and not undone:
+        raise ConfigError("there is nothing to redo: no action has been undone")
+    if what in ("undo", "redo"):
+        return {"do": what}
+    if what == "name":
+        return {"do": what, "domain": _domain(action, "domain", opinion), "name": _new_name(action, opinion)}
+    if what == "add":
+        _room(opinion)
+        name = _new_name(action, opinion)
+        return {"do": what, "name": name}
+    if what == "merge":
+        return _checked_merge(action, opinion)
+    if what == "split":
+        _room(opinion)
+        return {
+            "do": what,
+            "domain": _domain(action, "domain", opinion),
+            "part": _pictures(action, "part", opinion),
+        }
+    if what == "give":
+        pictures = _pictures(action, "pictures", opinion)
+        return {"do": what, "pictures": pictures, "domain": _domain(action, "domain", opinion)}
+    if what in ("leave_out", "forget"):
+        return {"do": what, "pictures": _pictures(action, "pictures", opinion)}
+    raise ConfigError(f"{shown(what)} is no action: take one of {', '.join(_APPLY)}, undo, redo")
+
+
+def _checked_merge(action: Action, opinion: Opinion) -> Action:
+    into, given = _domain(action, "into", opinion), action.get("domains")
+    if not isinstance(given, list):
+        raise ConfigError("domains is no list: give the numbers of the domains to merge")
+    domains = sorted({_domain({"domain": one}, "domain", opinion) for one in given[:MOST_DOMAINS]} - {into})
+    if not domains:
+        raise ConfigError("one domain alone cannot be merged: choose two or more")
+    return {"do": "merge", "domains": domains, "into": into}
+
+
+def _room(opinion: Opinion) -> None:
+    if len(opinion.names) >= MOST_DOMAINS:
+        raise ConfigError(f"there are {MOST_DOMAINS} domains already: merge some first")
+
+
+def _domain(action: Action, field: str, opinion: Opinion) -> int:
+    value = action.get(field)
+    if type(value) is not int or value not in opinion.names:
+        raise ConfigError(f"domain {shown(value)} is not there: choose one of the domains shown")
+    return value
+
+
+def _pictures(action: Action, field: str, opinion: Opinion) -> list[int]:
+    value = action.get(field)
+    if not isinstance(value, list) or not all(type(i) is int and 0 <= i < opinion.pictures for i in value):
+        raise ConfigError(
+            f"{field} must be numbers of pictures from 0 to {opinion.pictures - 1}: select some"
+        )
+    if not value:
+        raise ConfigError("no picture is selected: select at least one")
+    return sorted(set(value))
+
+
+def _new_name(action: Action, opinion: Opinion) -> str:
+    name = action.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"name is {shown(name)}: give a text")
+    name = " ".join(name.split())
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(f"the name has {len(name)} letters: give at most {LONGEST_NAME}")
+    if printable(name) != name:
+        raise ConfigError(f"the name {shown(name)} holds what cannot be shown: leave it out")
+    if re.fullmatch(r"domain \d+", name, re.IGNORECASE):
+        raise ConfigError(f"{name!r} is how domains without a name are called: take another")
+    own = action.get("domain") if action["do"] == "name" else None
+    for domain in opinion.names:
+        if domain != own and name and name.casefold() == opinion.names[domain].casefold():
+            raise ConfigError(
+                f"{name!r} is the name of domain {domain} already: take another, or merge the two"
+            )
+    return name

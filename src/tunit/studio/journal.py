@@ -1,0 +1,122 @@
+"""A journal: a file of JSON lines that is only ever added to, so that what was done once is never lost.
+
+Every line is on the disk before `append` returns. A process that is killed, or a power cut, can leave its last line
+half written; such a line was never acknowledged, and it goes when the next one is written. Several threads and
+processes may share a journal: a lock of the system's (flock) lets them write one after the other.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tunit.errors import RunError
+from tunit.files import flush_folder, writable
+from tunit.reading import UnreadableError, parse_json
+
+LARGEST = 1 << 28  # bytes: some 100,000 actions on hundreds of pictures each
+
+Entry = dict[str, Any]
+
+
+class StaleError(RunError):
+    """An entry was made without having seen the newest ones."""
+
+    def __init__(self, seen: int, now: int) -> None:
+        super().__init__(
+            f"the labels have changed in another tab or by somebody else (action {now}, and this page shows action "
+            f"{seen}): look at the page as it is now, and do it again"
+        )
+        self.now = now
+
+
+class Journal:
+    """The entries of a file, in their order. Objects of several threads and processes may be of one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[Entry] = []
+        self._read_to = 0  # bytes
+        self._lock = threading.Lock()
+
+    def refresh(self) -> list[Entry]:
+        """Read what was added since; gives all entries. Raises RunError where the file is damaged."""
+        with self._lock:
+            if self.path.exists():
+                with writable(self.path), self.path.open("rb") as file:
+                    self._read_on(file)
+            return self.entries
+
+    def append(self, entry: Entry, seen: int) -> None:
+        """Add an entry at the end, on the disk. seen: how many entries its author knows.
+
+        Raises StaleError where there are more, UnwritableError where the disk refuses; then nothing was added.
+        """
+        data = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
+        with self._lock, writable(self.path):
+            is_new = not self.path.exists()
+            with self.path.open("a+b") as file, _alone(file):
+                self._read_on(file)
+                if seen != len(self.entries):
+                    raise StaleError(seen, len(self.entries))
+                if self._read_to + len(data) > LARGEST:
+                    raise RunError(f"{self.path} is full ({LARGEST:,} bytes): begin again in a new run")
+                file.truncate(self._read_to)  # the half line that a killed process has left
+                try:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    os.ftruncate(file.fileno(), self._read_to)
+                    raise
+            if is_new:
+                flush_folder(self.path.parent)
+            self._read_to += len(data)
+            self.entries.append(entry)
+
+    def _read_on(self, file: BinaryIO) -> None:
+        """Take in the whole lines after those known. The last one may be damaged: then it was never acknowledged."""
+        size = os.fstat(file.fileno()).st_size
+        if size < self._read_to:
+            raise RunError(f"{self.path} has become shorter: something else has written to it; restore it")
+        if size > LARGEST:
+            raise RunError(f"{self.path} has more than {LARGEST:,} bytes: move it away")
+        file.seek(self._read_to)
+        *lines, _ = file.read(LARGEST).split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = parse_json(line.decode("utf-8"))
+                if not isinstance(entry, dict):
+                    raise UnreadableError("it is not an object")
+            except (UnreadableError, UnicodeDecodeError) as error:
+                if number == len(lines):
+                    return
+                raise RunError(
+                    f"{self.path} is damaged at line {len(self.entries) + 1} ({error}): restore it, or move it away to "
+                    "begin again"
+                ) from None
+            self.entries.append(entry)
+            self._read_to += len(line) + 1
+
+
+@contextmanager
+def _alone(file: BinaryIO) -> Iterator[None]:
+    """Inside the block no other process is in its own; where the file system has no locks, nothing keeps them out."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # such as a network file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

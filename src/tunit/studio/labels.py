@@ -1,0 +1,206 @@
+"""The labels that people give to the pictures of a run: what they said, kept in a journal, and the table to train on.
+
+  RUN/studio/journal.jsonl    every action since the first one, with undo and redo: the truth
+  RUN/studio/labels.csv       what they come to now: picture, label, by; written anew after every action
+
+The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that were
+left out have no row. `by` says whose label it is: a person's, or the model's (see `EXAMPLES`).
+"""
+
+import csv
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.errors import ConfigError, RunError
+from tunit.files import writable, write_text
+from tunit.reading import Record, UnreadableError
+from tunit.studio.actions import Action, Opinion, checked, opinion_after, standing
+from tunit.studio.journal import Entry, Journal, StaleError
+
+FOLDER, JOURNAL, TABLE = "studio", "journal.jsonl", "labels.csv"
+PERSON, MODEL = "person", "model"
+# A domain of which a person has labelled fewer pictures is filled up to so many by those of which the model is surest,
+# so that domains that were merged, split, named or left as they are have examples in the training, too.
+EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a model says of the N pictures of its run."""
+
+    names: Sequence[str]  # (N,)
+    found: Sequence[int]  # (N,) the likeliest domain of each
+    sure: Sequence[float]  # (N,) its probability
+    domains: int  # how many the model knows
+    step: int  # of the training
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How things stand after some actions."""
+
+    number: int  # of actions so far, undo and redo among them: what the next one must have seen
+    opinion: Opinion
+    sure: Sequence[float]
+    step: int  # of the model whose domains these are
+    done: list[Action]  # those that hold
+    undone: list[Action]
+
+
+class Labels:
+    """The labels of one run. Threads may share it, and other processes may have another of the same run.
+
+    looked: what the model says now; once there is a journal, what it said when that began holds.
+    paths: the file of each picture, where it has one of its own; asked for when the table is written.
+    """
+
+    def __init__(self, run: Path, looked: Looked, paths: Callable[[], Mapping[str, Path]] = dict) -> None:
+        self.folder = run / FOLDER
+        self.table = self.folder / TABLE
+        self._looked, self._paths = looked, paths
+        self._journal = Journal(self.folder / JOURNAL)
+        self._lock = threading.Lock()
+        self._last: tuple[int, Standing] | None = None  # of so many entries
+
+    def standing(self) -> Standing:
+        """How things stand now. Raises RunError where the journal is damaged, or of other pictures."""
+        with self._lock:
+            return self._standing(self._journal.refresh())
+
+    def act(self, action: Action, seen: int) -> Standing:
+        """Carry out an action of somebody who knows `seen` actions; afterwards it is on the disk, and in the table.
+
+        Raises StaleError where there are more, ConfigError where it cannot be done, UnwritableError.
+        """
+        with self._lock:
+            now = self._standing(self._journal.refresh())
+            if seen != now.number:
+                raise StaleError(seen, now.number)
+            action = checked(action, now.opinion, len(now.done), len(now.undone))
+            self._begin()
+            at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+            self._append(action | at, seen)
+            now = self._standing(self._journal.refresh())
+            self._write(now)
+            return now
+
+    def write_table(self) -> Standing:
+        """Write the table anew, as it must be before a training: a process may have died before it had."""
+        with self._lock:
+            now = self._standing(self._journal.refresh())
+            if now.number:
+                self._write(now)
+            return now
+
+    def _begin(self) -> None:
+        """The first entry of a journal: what the model says, to which all actions refer."""
+        if self._journal.entries:
+            return
+        looked = self._looked
+        entry = {
+            "do": "begin",
+            "pictures": _digest(looked.names),
+            "step": looked.step,
+            "domains": looked.domains,
+            "found": [int(k) for k in looked.found],
+            "sure": [round(float(p), 4) for p in looked.sure],
+        }
+        with writable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._journal.append(entry, 0)
+        except StaleError:  # another process has begun it meanwhile
+            self._standing(self._journal.refresh())
+
+    def _append(self, entry: Entry, seen: int) -> None:
+        try:
+            self._journal.append(entry, seen + 1)  # the first entry is no action
+        except StaleError as error:
+            raise StaleError(seen, error.now - 1) from None
+
+    def _standing(self, entries: list[Entry]) -> Standing:
+        number = max(len(entries) - 1, 0)
+        if self._last and self._last[0] == len(entries):
+            return self._last[1]
+        begin = _begin_of(entries, self._looked, self._journal.path)
+        actions = entries[1:]
+        try:
+            done, undone = standing(actions)
+            opinion = opinion_after(begin.found, begin.domains, actions)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise RunError(
+                f"{self._journal.path} holds what this version of tunit does not understand: use the version that wrote "
+                "it, or move it away to begin again"
+            ) from None
+        self._last = len(entries), Standing(number, opinion, begin.sure, begin.step, done, undone)
+        return self._last[1]
+
+    def _write(self, now: Standing) -> None:
+        paths = self._paths()
+        rows = [("picture", "label", "by")]
+        for name, label, by in rows_of(now, self._looked.names):
+            rows.append((str(paths.get(name, name)), label, by))
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        write_text(self.table, text.getvalue())
+
+
+def rows_of(now: Standing, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:
+    """(picture, label, by) of all pictures but those left out, in their order; label and by are "" where unlabelled."""
+    opinion, by_model = now.opinion, set[int]()
+    for members in opinion.members().values():
+        unsaid = [i for i in members if i not in opinion.given]
+        wanted = max(examples - (len(members) - len(unsaid)), 0)
+        by_model.update(sorted(unsaid, key=lambda i: -now.sure[i])[:wanted])
+    rows = []
+    for i, name in enumerate(names):
+        if i in opinion.left_out:
+            continue
+        by = PERSON if i in opinion.given else MODEL if i in by_model else ""
+        rows.append((name, opinion.label(opinion.domain_of(i)) if by else "", by))
+    return rows
+
+
+def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
+    """Which rows of style codes (n, width) form the smaller one of two groups (k-means).
+
+    Raises ConfigError where there is nothing to part.
+    """
+    from tunit.clustering.partition import k_means
+
+    if len(styles) < 2 or not np.ptp(styles, axis=0).any():
+        raise ConfigError("a domain of one picture, or of equal ones, cannot be split: choose another")
+    groups = k_means(styles, 2, seed).labels_
+    return np.flatnonzero(groups == int(2 * groups.sum() <= len(groups))).astype(np.int64)
+
+
+def _begin_of(entries: list[Entry], looked: Looked, path: Path) -> Looked:
+    if not entries:
+        return looked
+    try:
+        record = Record(entries[0])
+        domains = record.whole("domains", 1, 1 << 20)
+        found = record.wholes("found", 0, domains - 1)
+        sure: Any = record.values.get("sure")
+        digest = record.text("pictures")
+        begin = Looked(looked.names, found, [float(p) for p in sure], domains, record.whole("step"))
+    except (UnreadableError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path} does not begin as a journal does ({error}): move it away to begin again"
+        ) from None
+    if digest != _digest(looked.names) or not len(begin.found) == len(begin.sure) == len(looked.names):
+        raise RunError(f"{path} is of other pictures than those of the run: move it away to begin again")
+    return begin
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.blake2b("\0".join(names).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

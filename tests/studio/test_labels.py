@@ -1,0 +1,284 @@
+"""What people say of domains: what actions come to, and that nothing of it is lost."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tunit.data.find import find_pictures
+from tunit.errors import ConfigError, RunError
+from tunit.files import UnwritableError
+from tunit.studio.journal import StaleError
+from tunit.studio.labels import Labels, Looked, split_in_two
+
+NAMES = [f"{i}.png" for i in range(8)]
+LOOKED = Looked(NAMES, [0, 0, 0, 1, 1, 1, 2, 2], [0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.9, 0.8], domains=3, step=12)
+
+
+@pytest.fixture
+def labels(tmp_path):
+    return Labels(tmp_path, LOOKED)
+
+
+def do(labels, what, **values):
+    return labels.act({"do": what, **values}, labels.standing().number)
+
+
+def table(labels):
+    with labels.table.open(newline="") as file:
+        return {row["picture"]: (row["label"], row["by"]) for row in csv.DictReader(file)}
+
+
+def domains(labels):
+    opinion = labels.standing().opinion
+    return [None if i in opinion.left_out else opinion.domain_of(i) for i in range(8)]
+
+
+def test_nothing_is_written_before_the_first_action(labels, tmp_path):
+    assert labels.standing().number == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_given_domain_is_a_persons_label(labels):
+    do(labels, "name", domain=1, name="  ripe   pear ")
+    do(labels, "give", pictures=[0, 6], domain=1)
+    assert table(labels)["0.png"] == table(labels)["6.png"] == ("ripe pear", "person")
+    assert domains(labels) == [1, 0, 0, 1, 1, 1, 1, 2]
+
+
+def test_pictures_left_out_have_no_row_and_come_back(labels):
+    do(labels, "leave_out", pictures=[7])
+    assert "7.png" not in table(labels)
+    assert domains(labels)[7] is None
+    do(labels, "forget", pictures=[7])
+    assert table(labels)["7.png"] == ("domain 002", "model")
+
+
+def test_merged_domains_are_one_and_keep_the_name(labels):
+    do(labels, "name", domain=2, name="pear")
+    do(labels, "merge", domains=[2, 1], into=1)
+    assert domains(labels) == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert {label for label, _ in table(labels).values()} == {"domain 000", "pear"}
+
+
+def test_a_split_moves_its_part_and_keeps_what_was_given_given(labels):
+    do(labels, "give", pictures=[1], domain=0)
+    do(labels, "split", domain=0, part=[1, 2])
+    assert domains(labels)[:3] == [0, 3, 3]
+    assert table(labels)["1.png"] == ("domain 003", "person")
+    assert table(labels)["2.png"] == ("domain 003", "model")
+
+
+def test_a_later_merge_holds_for_what_was_given_before(labels):
+    do(labels, "give", pictures=[0], domain=2)
+    do(labels, "merge", domains=[2], into=1)
+    do(labels, "merge", domains=[1], into=0)
+    assert set(domains(labels)) == {0}
+
+
+def test_the_model_fills_up_with_what_it_is_surest_of(tmp_path):
+    looked = Looked(
+        [f"{i:02d}.png" for i in range(30)], [0] * 30, [i / 30 for i in range(30)], domains=1, step=1
+    )
+    labels = Labels(tmp_path, looked)
+    do(labels, "give", pictures=[0, 1, 2, 3], domain=0)
+    by = [row[1] for row in table(labels).values()]
+    assert by == ["person"] * 4 + [""] * 20 + ["model"] * 6
+
+
+def test_undo_and_redo_walk_the_history(labels):
+    do(labels, "name", domain=0, name="a")
+    do(labels, "give", pictures=[7], domain=0)
+    assert do(labels, "undo").opinion.given == {}
+    assert do(labels, "undo").opinion.names[0] == ""
+    with pytest.raises(ConfigError, match="nothing to undo"):
+        do(labels, "undo")
+    assert do(labels, "redo").opinion.names[0] == "a"
+    do(labels, "name", domain=0, name="b")  # what was undone is gone
+    with pytest.raises(ConfigError, match="nothing to redo"):
+        do(labels, "redo")
+    assert labels.standing().number == 6
+
+
+def test_random_actions_undone_one_by_one_pass_every_stage_again(labels):
+    rng, stages = random.Random(3), [labels.standing().opinion]
+    for _ in range(25):
+        now = labels.standing().opinion
+        live = sorted(now.names)
+        action = rng.choice(["give", "leave_out", "forget", "merge", "split", "add", "name"])
+        some, one = sorted(rng.sample(range(8), 3)), rng.choice(live)
+        if action == "merge" and len(live) < 2:
+            continue
+        values = {
+            "merge": lambda live=live: dict(zip(("domains", "into"), ([live[0]], live[-1]), strict=True)),
+            "split": lambda one=one, some=some: {"domain": one, "part": some},
+            "add": lambda: {"name": ""},
+            "name": lambda one=one: {"domain": one, "name": f"n{rng.random()}"},
+            "give": lambda one=one, some=some: {"pictures": some, "domain": one},
+        }.get(action, lambda some=some: {"pictures": some})()
+        stages.append(do(labels, action, **values).opinion)
+    for stage in stages[-2::-1]:
+        assert do(labels, "undo").opinion == stage
+    assert labels.standing().number == 2 * (len(stages) - 1)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {},
+        {"do": ["name"]},
+        {"do": "begin"},
+        {"do": "name", "domain": 3, "name": "x"},
+        {"do": "name", "domain": True, "name": "x"},
+        {"do": "name", "domain": 0, "name": 7},
+        {"do": "name", "domain": 0, "name": "x" * 61},
+        {"do": "name", "domain": 0, "name": "a\x1b[31m"},
+        {"do": "name", "domain": 0, "name": "domain 1"},
+        {"do": "merge", "domains": [0], "into": 0},
+        {"do": "merge", "domains": 1, "into": 0},
+        {"do": "split", "domain": 0, "part": []},
+        {"do": "give", "pictures": [8], "domain": 0},
+        {"do": "give", "pictures": [-1], "domain": 0},
+        {"do": "give", "pictures": [0.5], "domain": 0},
+        {"do": "give", "pictures": "0", "domain": 0},
+        {"do": "leave_out", "pictures": [True]},
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_no_entry(labels, action):
+    with pytest.raises(ConfigError) as caught:
+        labels.act(action, 0)
+    assert "\n" not in str(caught.value)
+    assert labels.standing().number == 0
+
+
+def test_two_domains_cannot_have_one_name(labels):
+    do(labels, "name", domain=0, name="Pear")
+    with pytest.raises(ConfigError, match="the name of domain 0 already"):
+        do(labels, "name", domain=1, name="pear")
+    do(labels, "name", domain=0, name="pear")  # its own
+
+
+def test_a_stale_action_is_refused_and_others_see_it(labels, tmp_path):
+    other = Labels(tmp_path, LOOKED)
+    do(labels, "give", pictures=[0], domain=1)
+    with pytest.raises(StaleError, match="action 1, and this page shows action 0"):
+        other.act({"do": "give", "pictures": [1], "domain": 1}, 0)
+    assert other.standing().opinion.given == {0: 1}
+    do(other, "undo")
+    assert labels.standing().opinion.given == {}
+
+
+def test_a_journal_goes_on_with_the_domains_it_began_with(labels, tmp_path):
+    do(labels, "give", pictures=[0], domain=1)
+    later = Labels(tmp_path, Looked(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
+    assert domains(later) == [1, 0, 0, 1, 1, 1, 2, 2]
+    assert later.standing().step == 12
+
+
+def test_a_torn_last_line_goes_and_a_damaged_one_is_named(labels, tmp_path):
+    do(labels, "give", pictures=[0], domain=1)
+    do(labels, "give", pictures=[1], domain=1)
+    path = labels.folder / "journal.jsonl"
+    whole = path.read_bytes()
+    for torn in (whole + b'{"do": "undo', whole + b"\0" * 50, whole + b'{"do": \n'):
+        path.write_bytes(torn)
+        again = Labels(tmp_path, LOOKED)
+        assert again.standing().number == 2
+        do(again, "undo")
+        assert Labels(tmp_path, LOOKED).standing().number == 3
+        assert path.read_bytes().startswith(whole)
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"what\n" + lines[2])
+    with pytest.raises(RunError, match="damaged at line 2"):
+        Labels(tmp_path, LOOKED).standing()
+
+
+def test_a_journal_of_other_pictures_is_refused(labels, tmp_path):
+    do(labels, "undo" if labels.standing().number else "add", name="x")
+    other = Looked([f"other{i}" for i in range(8)], LOOKED.found, LOOKED.sure, 3, 12)
+    with pytest.raises(RunError, match="other pictures"):
+        Labels(tmp_path, other).standing()
+
+
+def test_a_disk_that_refuses_is_a_sentence_and_no_entry(labels, monkeypatch):
+    do(labels, "add", name="x")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tunit.studio.journal.os.fsync", full)
+    with pytest.raises(UnwritableError, match="No space left"):
+        do(labels, "add", name="y")
+    monkeypatch.undo()
+    assert labels.standing().number == 1
+    do(labels, "add", name="y")
+
+
+def test_the_table_is_found_as_a_table_of_labelled_pictures(tmp_path):
+    from tiny_run import write_pictures
+
+    folder = write_pictures(tmp_path / "photos, and more", number=8)
+    names = sorted(path.name for path in folder.iterdir())
+    labels = Labels(
+        tmp_path, Looked(names, *vars_of(LOOKED)), lambda: {name: folder / name for name in names}
+    )
+    do(labels, "name", domain=2, name='"quoted", ümläut')
+    do(labels, "leave_out", pictures=[0])
+    found = find_pictures(labels.table, labels="csv").pictures
+    assert [picture.label for picture in found if picture.content.path.name in names[6:]] == [
+        '"quoted", ümläut'
+    ] * 2
+    assert len(found) == 7
+
+
+def vars_of(looked):
+    return looked.found, looked.sure, looked.domains, looked.step
+
+
+def test_two_clouds_are_split_where_they_part():
+    rng = np.random.default_rng(0)
+    styles = np.concatenate([rng.normal(0, 1, (12, 4)), rng.normal(20, 1, (5, 4))]).astype(np.float32)
+    assert sorted(split_in_two(styles)) == [12, 13, 14, 15, 16]
+    with pytest.raises(ConfigError, match="cannot be split"):
+        split_in_two(styles[:1])
+    with pytest.raises(ConfigError, match="cannot be split"):
+        split_in_two(np.ones((5, 4), np.float32))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from test_labels import LOOKED
+from tunit.studio.labels import Labels
+labels = Labels(Path(sys.argv[1]), LOOKED)
+while True:
+    number = labels.act({"do": "give", "pictures": [labels.standing().number % 8], "domain": 1},
+                        labels.standing().number).number
+    print(number, flush=True)
+"""
+
+
+def test_what_was_acknowledged_outlives_kill_9(tmp_path):
+    here = os.path.dirname(__file__)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path])}
+    rng = random.Random(1)
+    for _ in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=env
+        )
+        with child:
+            said = child.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            child.send_signal(signal.SIGKILL)
+            last = int([said, *child.stdout.read().splitlines(keepends=True)][-1])
+        labels = Labels(tmp_path, LOOKED)
+        number = labels.standing().number
+        assert number in (last, last + 1)
+        assert labels.write_table().number == number
+        assert [by for _, by in table(labels).values()].count("person") == min(8, number)
