@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,7 +266,7 @@ while True:
 
 
 def test_what_was_acknowledged_outlives_kill_9(tmp_path):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     env = os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path])}
     rng = random.Random(1)
     for _ in range(4):

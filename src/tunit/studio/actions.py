@@ -10,8 +10,8 @@ An action is a JSON object with `do`, one of:
   leave_out {pictures}                a person says that they belong to no domain
   forget    {pictures}                nobody has said anything of them
 
-and undo and redo, which take back the last action that holds, or do again the last one taken back. Pictures are rows of
-the run's pack. Domains keep their numbers for ever; new ones get the next free number.
+and undo and redo, which take back the last action that holds, or do again the last one taken back. Pictures are rows
+of the run's pack. Domains keep their numbers for ever; new ones get the next free number.
 """
 
 import re

@@ -96,8 +96,8 @@ class Journal:
                 if number == len(lines):
                     return
                 raise RunError(
-                    f"{self.path} is damaged at line {len(self.entries) + 1} ({error}): restore it, or move it away to "
-                    "begin again"
+                    f"{self.path} is damaged at line {len(self.entries) + 1} ({error}): restore it, or move it away "
+                    "to begin again"
                 ) from None
             self.entries.append(entry)
             self._read_to += len(line) + 1

@@ -3,8 +3,8 @@
   RUN/studio/journal.jsonl    every action since the first one, with undo and redo: the truth
   RUN/studio/labels.csv       what they come to now: picture, label, by; written anew after every action
 
-The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that were
-left out have no row. `by` says whose label it is: a person's, or the model's (see `EXAMPLES`).
+The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that
+were left out have no row. `by` says whose label it is: a person's, or the model's (see `EXAMPLES`).
 """
 
 import csv
@@ -28,8 +28,8 @@ from tunit.studio.journal import Entry, Journal, StaleError
 
 FOLDER, JOURNAL, TABLE = "studio", "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
-# A domain of which a person has labelled fewer pictures is filled up to so many by those of which the model is surest,
-# so that domains that were merged, split, named or left as they are have examples in the training, too.
+# A domain of which a person has labelled fewer pictures is filled up to so many by those of which the model is
+# surest, so that domains that were merged, split, named or left as they are have examples in the training, too.
 EXAMPLES = 10
 
 
@@ -138,8 +138,8 @@ class Labels:
             opinion = opinion_after(begin.found, begin.domains, actions)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RunError(
-                f"{self._journal.path} holds what this version of tunit does not understand: use the version that wrote "
-                "it, or move it away to begin again"
+                f"{self._journal.path} holds what this version of tunit does not understand: use the version that "
+                "wrote it, or move it away to begin again"
             ) from None
         self._last = len(entries), Standing(number, opinion, begin.sure, begin.step, done, undone)
         return self._last[1]
@@ -155,7 +155,10 @@ class Labels:
 
 
 def rows_of(now: Standing, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:
-    """(picture, label, by) of all pictures but those left out, in their order; label and by are "" where unlabelled."""
+    """(picture, label, by) of all pictures but those left out, in their order.
+
+    label and by are "" where a picture has no label. examples: as `EXAMPLES`.
+    """
     opinion, by_model = now.opinion, set[int]()
     for members in opinion.members().values():
         unsaid = [i for i in members if i not in opinion.given]
