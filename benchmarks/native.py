@@ -75,8 +75,10 @@ PIECES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 assert KERNEL == 5
 
 
-def measure(base: str, size: int, number: int, phase: Phase, repeats: int) -> dict[str, Any]:
-    """Seconds of the whole step, and without each piece; `repeats` turns."""
+def measure(
+    base: str, size: int, number: int, phase: Phase, repeats: int, pieces: list[str]
+) -> dict[str, Any]:
+    """Seconds of the whole step, and without each of `pieces`; `repeats` turns."""
     config = read_config(base).with_overrides(
         {"image_size": size, "batch_size": number, "device": "cpu", "precision": "float32", "threads": 1}
     )
@@ -96,9 +98,9 @@ def measure(base: str, size: int, number: int, phase: Phase, repeats: int) -> di
             return time.process_time() - began
 
     seconds(), seconds("anything in C")
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in PIECES}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in pieces}
     for _ in range(repeats):
-        for name in PIECES:
+        for name in pieces:
             pairs[name].append((seconds(), seconds(name)))
     whole = [pair[0] for found in pairs.values() for pair in found]
     return {
@@ -122,6 +124,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", nargs="+", default=[""], help="those whose names begin so")
+    parser.add_argument(
+        "--pieces", nargs="+", choices=PIECES, default=list(PIECES), metavar="PIECE", help="to leave out in turn"
+    )
     parser.add_argument("--repeats", type=int, default=15, help="turns; a third of it at the paper's widths")
     parser.add_argument("--name", default="native", help="of the result file")
     args = parser.parse_args()
@@ -131,7 +136,7 @@ def main() -> None:
     for name, (base, size, number, phase) in SIZES.items():
         if name.startswith(tuple(args.sizes)):
             repeats = max(1, args.repeats // 3) if base == "paper" else args.repeats
-            result[name] = measure(base, size, number, phase, repeats)
+            result[name] = measure(base, size, number, phase, repeats, args.pieces)
             print(name, result[name]["whole step, seconds"], flush=True)
             for piece, found in result[name]["without"].items():
                 longer, least = found["longer by"], found["longer by, least of each"]

@@ -18,7 +18,7 @@ from tunit.data.creatures.picture_set import write_creatures
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import pack_settings
 from tunit.methods.model_file import save_model
-from tunit.report.write import write_report
+from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder, begin_run

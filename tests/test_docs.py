@@ -1,5 +1,6 @@
 """The examples of the documentation run, from top to bottom, as they stand there."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -45,12 +46,8 @@ def test_the_examples_of_the_api(folder, monkeypatch, capsys):
     assert [name for name in tunit.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-def test_report_stays_a_function_when_its_package_is_imported():
-    import tunit.report.write
-    from tunit import report
-
-    with pytest.raises(tunit.RunError, match="nowhere"):
-        report("nowhere")
+def test_no_public_name_is_that_of_a_module_which_would_hide_it():
+    assert {module.name for module in pkgutil.iter_modules(tunit.__path__)} & set(tunit.__all__) == set()
 
 
 def test_the_examples_of_exported_models(folder):

@@ -17,7 +17,7 @@ from tunit.config import read_config
 from tunit.data.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
-from tunit.report.contents import _evaluation_of, read_metrics
+from tunit.reporting.contents import _evaluation_of, read_metrics
 from tunit.training.checkpoint import load_newest
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tunit.config import Config, read_config
     from tunit.errors import ConfigError, DataError, RunError, TrainingError, TunitError
     from tunit.evaluation.of_run import evaluate_run as evaluate
-    from tunit.report.write import write_report as report
+    from tunit.reporting.write import write_report as report
     from tunit.training.launch import start_run as train
     from tunit.translation.translator import Translator
 
@@ -44,7 +44,7 @@ _HOMES = {
     "TunitError": ("tunit.errors", "TunitError"),
     "Translator": ("tunit.translation.translator", "Translator"),
     "evaluate": ("tunit.evaluation.of_run", "evaluate_run"),
-    "report": ("tunit.report.write", "write_report"),
+    "report": ("tunit.reporting.write", "write_report"),
     "train": ("tunit.training.launch", "start_run"),
 }
 

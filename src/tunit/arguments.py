@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from tunit.config import nearest
 from tunit.errors import ConfigError
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.printing import remark
 
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
@@ -67,4 +67,4 @@ def expand_paths(args: argparse.Namespace) -> argparse.Namespace:
 def _expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [_expanded(item) for item in value]
-    return home(value) if isinstance(value, Path) else value
+    return expand_home(value) if isinstance(value, Path) else value

@@ -29,7 +29,7 @@ from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
-from tunit.report.write import write_report
+from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.new_run import in_training, owning, preparing, take_place

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 
-def home(path: str | Path) -> Path:
-    """The path with a leading `~` or `~user` as the home folder; where there is no such user, as it is.
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading `~` or `~user` replaced by that home folder; unchanged where there is no such user.
 
-    A shell does this for a word of its own, but not for --out=~/x, nor in a list, a setting or Python. A file that is
-    really named `~` is ./~.
+    A shell does this for a separate word, but not for --out=~/x, nor in a list, a setting or Python. To name a file
+    that is really called `~`, write ./~.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+
+
+home = expand_home

@@ -11,8 +11,8 @@ from PIL import Image
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packed import open_packed
-from tunit.report.page import _alarms
-from tunit.report.write import write_report
+from tunit.reporting.page import _alarms
+from tunit.reporting.write import write_report
 from tunit.training import watch as watching
 from tunit.training.alarms import (
     BY_LINE,

@@ -16,7 +16,7 @@ from tunit.config import AUTO, Config, read_config
 from tunit.errors import ConfigError
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
-from tunit.report.write import write_report
+from tunit.reporting.write import write_report
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
 from tunit.translation.translator import Translator

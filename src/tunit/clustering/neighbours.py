@@ -1,17 +1,17 @@
 """Which pictures probably are of one kind: nearest neighbours by E's style codes and by what the eye sees first.
 
-Two views of one picture teach E what a picture is, not what a kind is: codes then gather the photographs of one
-shelf and one minute. A neighbour in the place of the second view is SCAN's remedy [1], which needs good codes first.
-Early in a training E's codes are poor, and simple cues (colours, outlines) tell more; which one is chosen in
-tunit.clustering.measures. Where several measures are given, two pictures are near when they are near by all of them:
-affinities are multiplied, each scaled by the distances around both pictures [2].
+Two views of one picture teach E to recognise that picture, not its kind: style codes then bring together photographs
+that were taken at one place and time. SCAN's remedy [1] is to use a neighbour in place of the second view, but finding
+neighbours needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) tell more;
+tunit.clustering.measures chooses between them. Where several measures are given, two pictures are near if they are
+near by all of them: affinities are multiplied, each scaled by the distances around both pictures [2].
 
 References:
     [1] Van Gansbeke et al. SCAN: learning to classify images without labels, ECCV 2020.
     [2] Zelnik-Manor, Perona. Self-tuning spectral clustering, NIPS 2004 (the local scale).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,37 +24,41 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
     """The k nearest neighbours of each picture by the product of all measures' affinities.
 
     measures: vectors (N, any width) of the same N > k pictures, on one device; their scales do not matter. Returns
-    (N, k) int64, nearest first, a picture never among its own.
+    (N, k) int64, nearest first; a picture is never among its own neighbours.
     """
-    scales = [local_scale(vectors, k) for vectors in measures]
-    parts = []
-    for rows in _chunks(len(measures[0])):
+    own = torch.arange(len(measures[0]), device=measures[0].device)
+    scales = [_local_scale(vectors, own, k) for vectors in measures]
+
+    def distance(rows: slice) -> Tensor:
         # The affinity is exp(-distance); the product's logarithm is the sum.
-        distance = torch.stack(
-            [
-                torch.cdist(vectors[rows], vectors).square() / (scale[rows, None] * scale)
-                for vectors, scale in zip(measures, scales, strict=True)
-            ]
-        ).sum(0)
-        parts.append(_without_self(distance, rows).topk(k, dim=1, largest=False).indices)
-    return torch.cat(parts)
+        parts = [
+            torch.cdist(vectors[rows], vectors).square() / (scale[rows, None] * scale)
+            for vectors, scale in zip(measures, scales, strict=True)
+        ]
+        return torch.stack(parts).sum(0)
+
+    return nearest(distance, own, k)[1]
 
 
-def local_scale(vectors: Tensor, k: int) -> Tensor:
+def nearest(distance: Callable[[slice], Tensor], own: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Each picture's distances from its k nearest among M others, (N, k), and which these are, (N, k) int64.
+
+    distance: of a slice of the N pictures from all M, (b, M). own: (N,), which of the M a picture itself is, -1 for
+    none; it is never among its own nearest.
+    """
+    values, indices = [], []
+    for start in range(0, len(own), CHUNK):
+        rows = slice(start, start + CHUNK)
+        apart, itself = distance(rows), own[rows]
+        inside = torch.nonzero(itself >= 0).squeeze(1)
+        apart[inside, itself[inside]] = torch.inf
+        found = apart.topk(k, dim=1, largest=False)
+        values.append(found.values)
+        indices.append(found.indices)
+    return torch.cat(values), torch.cat(indices)
+
+
+def _local_scale(vectors: Tensor, own: Tensor, k: int) -> Tensor:
     """The mean distance of each picture from its k nearest [2]: vectors (N, width) to (N,)."""
-    parts = [
-        _without_self(torch.cdist(vectors[rows], vectors), rows).topk(k, dim=1, largest=False).values.mean(1)
-        for rows in _chunks(len(vectors))
-    ]
-    return torch.cat(parts).clamp_min(LEAST_SCALE)
-
-
-def _chunks(number: int) -> list[slice]:
-    return [slice(i, min(i + CHUNK, number)) for i in range(0, number, CHUNK)]
-
-
-def _without_self(distance: Tensor, rows: slice) -> Tensor:
-    """Distances (b, N) of the pictures `rows`, each made infinitely far from itself; changes and returns them."""
-    own = torch.arange(rows.start, rows.stop, device=distance.device)
-    distance[own - rows.start, own] = torch.inf
-    return distance
+    distances, _ = nearest(lambda rows: torch.cdist(vectors[rows], vectors), own, k)
+    return distances.mean(1).clamp_min(LEAST_SCALE)

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit report`."""
     from tunit.machine import choose_device
-    from tunit.report.write import write_report
+    from tunit.reporting.write import write_report
 
     device = choose_device(args.device)
     path = write_report(args.model, args.out, figures=args.figures, seed=args.seed, device=device)

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.split import split_pictures
-    from tunit.report.write import write_report
+    from tunit.reporting.write import write_report
 
     if args.table not in TABLES:
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Any
 from tunit.config.config import Config, find_field, section_types
 from tunit.config.fields import nearest
 from tunit.errors import ConfigError
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.printing import shown
 from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
@@ -93,12 +93,12 @@ def _read_table(preset: str) -> dict[str, Any]:
     shipped = preset_names()
     if preset in shipped:
         file = resources.files("tunit") / "presets" / f"{preset}.toml"
-    elif not is_file(home(preset)):
+    elif not is_file(expand_home(preset)):
         raise ConfigError(
             f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
         )
     try:
-        text = file.read_text("utf-8") if preset in shipped else read_text(home(preset), LARGEST_FILE, KEPT)
+        text = file.read_text("utf-8") if preset in shipped else read_text(expand_home(preset), LARGEST_FILE, KEPT)
         return parse_toml(text.replace("\r\n", "\n"))
     except UnreadableError as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None

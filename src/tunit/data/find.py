@@ -19,7 +19,7 @@ from tunit.data.left_out import LeftOut, summarise_left_out
 from tunit.data.listed import walk_list
 from tunit.data.source_kind import digest_of, kind_of, quick_fingerprint
 from tunit.errors import DataError
-from tunit.paths import home
+from tunit.paths import expand_home
 
 LabelMode = Literal["none", "folders", "csv"]
 LABEL_MODES = ("none", "folders", "csv")
@@ -38,7 +38,7 @@ def find_pictures(
     """
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
-    source = home(source)
+    source = expand_home(source)
     kind = kind_of(source)
     if labels == "csv" and kind != "table":
         raise DataError(f"{source} is a {kind} and has no label column: give a CSV file, or labels 'folders'")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
-from tunit.paths import home
+from tunit.paths import expand_home
 
 MOST_BYTES = 1 << 28  # of a list: some millions of paths
 _MARKS = (
@@ -117,7 +117,7 @@ def _spellings(written: str) -> Iterator[str]:
     if "\\" in plain:
         yield plain.replace("\\", "/")
     if plain.startswith("~"):
-        yield str(home(plain))
+        yield str(expand_home(plain))
     if not plain.isascii():
         plain = as_text(plain).replace("\\", "/")
         yield plain

@@ -30,7 +30,7 @@ from tunit.data.search import Search
 from tunit.data.squares import fitted
 from tunit.data.workers import usable_cores
 from tunit.errors import DataError
-from tunit.paths import home
+from tunit.paths import expand_home
 
 _AHEAD = 4  # pictures handed out for each process: enough to keep all busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
@@ -63,7 +63,7 @@ def pack_pictures(
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
     # Absolute, for a spawned process begins in the folder where this one began.
-    source, cache = home(source).absolute(), home(cache).absolute()
+    source, cache = expand_home(source).absolute(), expand_home(cache).absolute()
     search = Search(source, settings)
     packed = _reuse(cache, search)
     if packed is None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched, sha256_of
 from tunit.evaluation.resnet import load_moco
-from tunit.paths import home
+from tunit.paths import expand_home
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -95,7 +95,7 @@ def load_feature_network(
     if name == "inception":
         path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
     else:
-        path = home(name)
+        path = expand_home(name)
         if not path.is_file():
             raise ConfigError(
                 f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "

@@ -28,7 +28,7 @@ from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
-from tunit.paths import home
+from tunit.paths import expand_home
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
 
@@ -71,9 +71,9 @@ def evaluate_run(
 
     Raises RunError, DataError or ConfigError for what is not there.
     """
-    run, source = home(run), home(source)
-    train = home(train) if train else None
-    path = home(out) if out else run / FOLDER / RESULT
+    run, source = expand_home(run), expand_home(source)
+    train = expand_home(train) if train else None
+    path = expand_home(out) if out else run / FOLDER / RESULT
     chosen = choose_device(device)
     model = load_model(run, chosen)
     check_file(path)

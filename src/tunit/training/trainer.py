@@ -21,7 +21,7 @@ from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
 from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state, settled
@@ -93,7 +93,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
-        adopt_guide(state, home(config.method.guide_from))
+        adopt_guide(state, expand_home(config.method.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty

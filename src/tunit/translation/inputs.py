@@ -27,7 +27,7 @@ from tunit.data.opacity import Opacity
 from tunit.data.overlap import map_in_threads
 from tunit.data.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.printing import printable
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
@@ -141,7 +141,7 @@ def to_square(picture: Picture, how: Squaring) -> Square:
         whole = (0, 0, size, size)
         return Square(_check_tensor(picture, size), whole, (size, size))
     if isinstance(picture, str | Path):
-        picture = PictureSource(str(picture), None, DiskFile(home(picture)))
+        picture = PictureSource(str(picture), None, DiskFile(expand_home(picture)))
     if isinstance(picture, PictureSource):
         square = fitted(picture, how)
         pixels, own, opacity = square.pixels, square.own, square.opacity

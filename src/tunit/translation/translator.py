@@ -22,7 +22,7 @@ from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.translation.engine import BATCH, Drawn, Engine
 from tunit.translation.inputs import (
     Picture,
@@ -106,7 +106,7 @@ class Translator:
 
         Raises RunError where there is no model, ConfigError for a device or a compiler that is not there.
         """
-        path = home(run)
+        path = expand_home(run)
         folder = path.parent if path.name == TENSORS else path
         model = load_model(folder, choose_device(device))
         return cls(model, precision=precision, batch=batch, compiled=compiled, max_pixels=max_pixels)

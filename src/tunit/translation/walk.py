@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.errors import ConfigError
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.translation.outputs import write_bytes
 
 MOST_FRAMES = 2_000  # all are in memory: 100 MB at 128 px
@@ -47,7 +47,7 @@ class Walk:
         rate: frames per second. A GIF is either opaque or clear at each pixel, a video opaque on white.
         Raises ConfigError for another suffix or where PyAV is missing, DataError where it cannot be written.
         """
-        path = home(path)
+        path = expand_home(path)
         suffix = path.suffix.lower()
         if not 0 < rate <= MOST_RATE:
             raise ConfigError(f"rate is {rate}: take frames per second, at most {MOST_RATE:g}")

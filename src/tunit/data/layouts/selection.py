@@ -7,7 +7,7 @@ from tunit.config import Config, DataConfig, file_settings, find_field, nearest,
 from tunit.data.layouts.all_layouts import LAYOUTS
 from tunit.data.layouts.layout import Part
 from tunit.errors import ConfigError
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.reading import MEBIBYTE, UnreadableError, read_text
 
 NONE = "none"
@@ -96,7 +96,7 @@ def _class_names(classes: str) -> tuple[str, ...]:
     text = classes
     if classes.lower().endswith(".txt"):
         try:
-            text = read_text(home(classes), MEBIBYTE).removeprefix("\ufeff").replace("\n", ",")
+            text = read_text(expand_home(classes), MEBIBYTE).removeprefix("\ufeff").replace("\n", ",")
         except UnreadableError as error:
             raise ConfigError(
                 f"classes is {classes}, which cannot be read ({error}): give a text file"

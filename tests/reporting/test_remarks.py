@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tunit.report.remarks import findings, listed, typical_rows
+from tunit.reporting.remarks import findings, listed, typical_rows
 
 APART = torch.eye(4)
 SURE = [0.9] * 4

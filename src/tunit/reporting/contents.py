@@ -22,8 +22,8 @@ from tunit.evaluation.protocol import random_pairing, translated
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
-from tunit.report.guided import GuidedPictures, Integers, Pictures, guide_pictures
-from tunit.report.remarks import Finding, findings, typical_rows
+from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
+from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.training.alarms import Alarm
 from tunit.training.run_folder import RunFolder
 from tunit.training.watch import alarms_of, rows_of

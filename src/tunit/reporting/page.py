@@ -7,7 +7,7 @@ from tunit.pages.charts import Series, line_chart, number
 from tunit.pages.document import bullets, data_script, document, section, table, table_of_cells
 from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
-from tunit.report.contents import Case, Contents, DomainShown
+from tunit.reporting.contents import Case, Contents, DomainShown
 
 SHOWN_NAMES = 60  # characters of a picture's name
 
@@ -28,7 +28,7 @@ def render(contents: Contents) -> str:
         _curves(contents),
         _settings(contents),
     ]
-    script = files("tunit.report").joinpath("map.js").read_text("utf-8")
+    script = files("tunit.reporting").joinpath("map.js").read_text("utf-8")
     return document(f"{contents.title}: what tunit found", "".join(sections), script=script)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunit.report.guided import number_looked_at
+from tunit.reporting.guided import number_looked_at
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import RunError
-from tunit.report.write import write_report
+from tunit.reporting.write import write_report
 from tunit.training.launch import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")

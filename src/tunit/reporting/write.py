@@ -7,9 +7,9 @@ import torch
 from tunit.destination import check_file
 from tunit.files import writable, write_text
 from tunit.methods.model_file import load_model
-from tunit.paths import home
-from tunit.report.contents import gather
-from tunit.report.page import render
+from tunit.paths import expand_home
+from tunit.reporting.contents import gather
+from tunit.reporting.page import render
 from tunit.training.run_folder import RunFolder
 
 NAME = "report.html"
@@ -28,9 +28,9 @@ def write_report(
     figures: what `tunit evaluate` wrote, where that is not in the run.
     Raises RunError where there is no run, no model or no pictures, or `out` cannot be written.
     """
-    run = home(run)
-    path = home(out) if out else run / NAME
-    evaluated = home(figures) if figures else None
+    run = expand_home(run)
+    path = expand_home(out) if out else run / NAME
+    evaluated = expand_home(figures) if figures else None
     model = load_model(run, device)
     check_file(path)
     contents = gather(RunFolder(run), model, figures=evaluated, seed=seed)
