@@ -125,7 +125,12 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", default=[""], help="those whose names begin so")
     parser.add_argument(
-        "--pieces", nargs="+", choices=PIECES, default=list(PIECES), metavar="PIECE", help="to leave out in turn"
+        "--pieces",
+        nargs="+",
+        choices=PIECES,
+        default=list(PIECES),
+        metavar="PIECE",
+        help="to leave out in turn",
     )
     parser.add_argument("--repeats", type=int, default=15, help="turns; a third of it at the paper's widths")
     parser.add_argument("--name", default="native", help="of the result file")

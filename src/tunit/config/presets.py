@@ -98,7 +98,11 @@ def _read_table(preset: str) -> dict[str, Any]:
             f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
         )
     try:
-        text = file.read_text("utf-8") if preset in shipped else read_text(expand_home(preset), LARGEST_FILE, KEPT)
+        text = (
+            file.read_text("utf-8")
+            if preset in shipped
+            else read_text(expand_home(preset), LARGEST_FILE, KEPT)
+        )
         return parse_toml(text.replace("\r\n", "\n"))
     except UnreadableError as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
