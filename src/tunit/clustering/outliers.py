@@ -21,7 +21,7 @@ LEAST = 1e-9
 
 
 def outlier_scores(styles: NDArray[np.floating]) -> Scores:
-    """A score from 0 to 1 for each of N style codes (N, width). Half of them are 0; a score of 0.5 or more is off-topic.
+    """A score from 0 to 1 for each of N style codes (N, width): half of them are 0; 0.5 or more means off-topic.
 
     Each code's mean distance from its nearest codes is divided by the mean distance that these have from theirs [1].
     The score is how many robust deviations the logarithm of that ratio lies above its median [2]. Fewer than 12
