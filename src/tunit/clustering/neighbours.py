@@ -1,8 +1,8 @@
 """Which pictures probably are of one kind: nearest neighbours by E's style codes and by what the eye sees first.
 
-Two views of one picture teach E to recognise that picture, not its kind: style codes then bring together
-photographs that were taken at one place and time. SCAN's remedy [1] is to use a neighbour in place of the second view,
-but finding neighbours needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) tell
+Two views of one picture teach E to recognise that picture, not its kind: style codes then bring together photographs
+that were taken at one place and time. SCAN's remedy [1] is to use a neighbour in place of the second view, but
+finding neighbours needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) tell
 more; tunit.clustering.measures chooses between them. Where several measures are given, two pictures are near if they
 are near by all of them: affinities are multiplied, each scaled by the distances around both pictures [2].
 
