@@ -25,8 +25,9 @@ from tunit.files import writable, write_text
 from tunit.reading import Record, UnreadableError
 from tunit.studio.actions import Action, Opinion, checked, opinion_after, standing
 from tunit.studio.journal import Entry, Journal, StaleError
+from tunit.training.run_folder import STUDIO
 
-FOLDER, JOURNAL, TABLE = "studio", "journal.jsonl", "labels.csv"
+JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
 # A domain of which a person has labelled fewer pictures is filled up to so many by those of which the model is
 # surest, so that domains that were merged, split, named or left as they are have examples in the training, too.
@@ -64,7 +65,7 @@ class Labels:
     """
 
     def __init__(self, run: Path, looked: Looked, paths: Callable[[], Mapping[str, Path]] = dict) -> None:
-        self.folder = run / FOLDER
+        self.folder = run / STUDIO
         self.table = self.folder / TABLE
         self._looked, self._paths = looked, paths
         self._journal = Journal(self.folder / JOURNAL)

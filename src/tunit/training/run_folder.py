@@ -26,9 +26,10 @@ from tunit.reading import Record, UnreadableError, is_file, read_json, read_tabl
 LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
 LARGEST_TABLE = 1 << 30  # of eight million pictures
 
-# Entries that are not part of the run: the lock file, and the folder in which a replacement is prepared.
-LOCK, NEW = ".lock", ".new"
-HIDDEN = {LOCK, NEW}
+# Entries that are not part of the run: the lock file, the folder in which a replacement is prepared, and what the
+# studio keeps beside the run: the log of a training that it has started, and the labels that people gave.
+LOCK, NEW, STUDIO = ".lock", ".new", "studio"
+HIDDEN = {LOCK, NEW, STUDIO}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""Trainings that the studio starts: processes of their own, which outlive the page and the studio itself.
+
+  RUN/studio/job.json     the process that was started last, and its command
+  RUN/studio/train.log    what it, and those before it, have said
+
+Nothing is kept in memory that these files, the run's lock, its checkpoints and its log do not say; so a studio that
+is started again, or another one, sees the same. A training that was started at a terminal is seen, too.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tunit
+from tunit.errors import RunError, TunitError
+from tunit.files import owner_of, reason_of, writable, write_text
+from tunit.printing import printable
+from tunit.reading import Record, UnreadableError, read_json
+from tunit.training.checkpoint import checkpoints
+from tunit.training.run_folder import LOCK, STUDIO, RunFolder
+
+JOB, LOG = "job.json", "train.log"
+TAIL = 1 << 16  # bytes of a log that are looked at
+# States: STARTING has no lock yet, or still packs pictures.
+STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+RUNNING = (STARTING, TRAINING, STOPPING)
+
+
+@dataclass(frozen=True)
+class State:
+    """How a training stands."""
+
+    state: str
+    step: int  # of the last line of its log, or of its last checkpoint
+    steps: int  # that it is to take; 0 where that is not known yet
+    reason: str = ""  # of a training that has failed, in one sentence
+
+    @property
+    def runs(self) -> bool:
+        """Whether a process is at it."""
+        return self.state in RUNNING
+
+
+def start(command: list[str], run: Path) -> int:
+    """Start a command that trains in the folder `run`; gives the number of its process. Raises RunError."""
+    folder = run / STUDIO
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / LOG).open("ab")
+    with log:
+        log.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {json.dumps(command)}\n".encode())
+        log.flush()
+        try:
+            # A session of its own: no signal of the terminal that the studio is in reaches it.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=run,
+                env=_environment(),
+                start_new_session=True,
+                close_fds=True,
+            )
+        except OSError as error:
+            raise RunError(f"the training cannot be started ({reason_of(error)}): try again") from None
+    # What has ended but was never waited for would seem to run on.
+    threading.Thread(target=process.wait, daemon=True).start()
+    job = {
+        "process": process.pid,
+        "born": born(process.pid),
+        "host": socket.gethostname(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "stopped": False,
+        "command": command,
+    }
+    write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
+    return process.pid
+
+
+def _environment() -> dict[str, str]:
+    """The studio's own, with the folder of this tunit first among those that Python looks in."""
+    folder = str(Path(tunit.__file__).absolute().parent.parent)
+    others = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
+
+
+def state_of(run: Path) -> State:
+    """How the training of a run stands. Raises nothing: what cannot be read is as if it were not there."""
+    folder, job = RunFolder(run), _job(run)
+    step, steps = step_of(folder), steps_of(folder)
+    stop_asked = bool(job.get("stopped"))
+    if owner_of(run / LOCK) is not None:
+        return State(STOPPING if stop_asked and _alive(job) else TRAINING, step, steps)
+    if _alive(job):
+        return State(STOPPING if stop_asked else STARTING, step, steps)
+    if steps and step >= steps:
+        return State(FINISHED, step, steps)
+    said = last_words(run)
+    if job and not stop_asked and not said.startswith("stopped by "):
+        return State(FAILED, step, steps, said)
+    return State(STOPPED, step, steps)
+
+
+def stop(run: Path) -> None:
+    """Ask the process that trains a run to save everything and end (SIGTERM). Raises RunError."""
+    owner, job = _owner(run), _job(run)
+    if owner is None and _alive(job):
+        owner = job["host"], job["process"]  # it has not got so far as to lock the run
+    if owner is None:
+        raise RunError(f"{run.name} is not in training: there is nothing to stop")
+    host, process = owner
+    if host != socket.gethostname():
+        raise RunError(f"{run.name} is trained on the machine {printable(host)}: stop it there")
+    if _alive(job) and job.get("process") == process:
+        write_text(run / STUDIO / JOB, json.dumps(job | {"stopped": True}, indent=2) + "\n")
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError:
+        return  # it has just ended by itself
+    except PermissionError:
+        raise RunError(
+            f"{run.name} is trained by another user of this machine: ask them to stop it"
+        ) from None
+
+
+def last_words(run: Path) -> str:
+    """Why the last training ended, in one sentence: the last line of its log."""
+    lines = [line for line in log_tail(run).splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else ""
+    if not last or last.startswith("--- "):
+        return "the training has ended without a word, as a process does that is killed: resume it"
+    if _is_progress(last):
+        return f"the training was killed, or its machine went down, after it had said: {last}"
+    return printable(last.removeprefix("tunit: "))
+
+
+def _is_progress(line: str) -> bool:
+    return " left" in line and "step " in line
+
+
+def log_tail(run: Path) -> str:
+    """The end of the log of the last training that the studio has started."""
+    path = run / STUDIO / LOG
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - TAIL, 0))
+            return file.read(TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def step_of(folder: RunFolder) -> int:
+    """The step of the last line of metrics.jsonl, or of the newest checkpoint if that is later; 0 before."""
+    saved = checkpoints(folder.checkpoints)
+    step = int(saved[-1].stem.removeprefix("step_")) if saved else 0
+    path = folder.path / "metrics.jsonl"
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(path.stat().st_size - TAIL, 0))
+        for line in reversed(file.read(TAIL).splitlines()):
+            try:
+                return max(step, Record(json.loads(line)).whole("step"))
+            except ValueError:
+                continue
+    return step
+
+
+def steps_of(folder: RunFolder) -> int:
+    """How many steps a run is to take; 0 where it does not say."""
+    try:
+        return int(folder.read_config().schedule.steps)
+    except (TunitError, OSError):  # a config of a later version is no reason to show no runs at all
+        return 0
+
+
+def _job(run: Path) -> dict[str, Any]:
+    """What was started last; empty where nothing was."""
+    try:
+        record = Record(read_json(run / STUDIO / JOB))
+        record.whole("process", 1)
+        record.text("host")
+        return record.values
+    except UnreadableError:
+        return {}
+
+
+def _owner(run: Path) -> tuple[str, int] | None:
+    """(host, process) of who holds the lock of a run."""
+    if owner_of(run / LOCK) is None:
+        return None
+    try:
+        record = Record(read_json(run / LOCK))
+        return record.text("host"), record.whole("process", 2)
+    except UnreadableError:
+        return None
+
+
+def _alive(job: dict[str, Any]) -> bool:
+    """Whether the process of a job runs on this machine, and is not another one with its number."""
+    if not job or job["host"] != socket.gethostname():
+        return False
+    now = born(job["process"])
+    return now is not None and now == job.get("born")
+
+
+def born(process: int) -> str | None:
+    """When a process began, in a form that only this system reads; None where it has ended, or is not here."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+        return _running_by_signal(process)
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _running_by_signal(process: int) -> str | None:
+    """As `born`, where the system has no /proc."""
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return None
+    return "running"

@@ -1,0 +1,110 @@
+"""What a person orders in the studio, as a command line: a list of words, of which none is read by a shell.
+
+Only options that stand here are ever given, each with a value that was checked. Paths are absolute, so that none is
+taken for an option.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunit.config.presets import preset_names
+from tunit.errors import ConfigError
+from tunit.printing import shown
+
+PRESETS = ("small", "default", "paper")  # those for pictures of one's own
+MOST_STEPS = 10_000_000
+_NAME = re.compile(r"\w[\w .-]{0,59}")
+# -P: nothing is imported from the folder in which the command runs.
+TUNIT = (sys.executable, "-P", "-m", "tunit")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A training to begin. Raises ConfigError for a value that no training takes."""
+
+    source: Path  # a folder of pictures, or the table of labels
+    out: Path
+    preset: str = "small"  # or the config.toml of a run
+    steps: int = 0  # 0 is the preset's
+    domains: int = 0  # 0 finds their number
+    image_size: int = 0  # 0 is the preset's
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preset not in preset_names() and not Path(self.preset).is_absolute():
+            raise ConfigError(f"preset is {shown(self.preset)}: take one of {', '.join(PRESETS)}")
+        _check_between("steps", self.steps, 0, MOST_STEPS)
+        _check_between("domains", self.domains, 0, 1000)
+        _check_between("seed", self.seed, 0, 2**31)
+        if self.image_size and (self.image_size & (self.image_size - 1) or not 32 <= self.image_size <= 1024):
+            raise ConfigError(f"image size is {self.image_size}: take a power of two from 32 to 1024")
+
+    def command(self) -> list[str]:
+        """The words of the command."""
+        words = [*TUNIT, "train", str(self.source.absolute()), "--out", str(self.out.absolute())]
+        words += ["--preset", self.preset, "--seed", str(self.seed)]
+        words += ["--domains", str(self.domains or "auto")]
+        if self.steps:
+            words += ["--steps", str(self.steps)]
+        if self.image_size:
+            words += ["--image-size", str(self.image_size)]
+        return words
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """A training that goes on from a run with labels for some of its pictures (section 4.2 of the paper)."""
+
+    table: Path  # of labels
+    start_from: Path  # the run
+    out: Path
+    steps: int
+    domains: int  # as many as labels, or more
+    batch: int  # at most, so that the labelled pictures fill one
+    alone: int = 0  # steps of them in which E learns alone
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_between("steps", self.steps, 1, MOST_STEPS)
+        _check_between("domains", self.domains, 1, 1000)
+
+    def command(self) -> list[str]:
+        """The words of the command: everything is the first run's but what labels change."""
+        words = [*TUNIT, "train", str(self.table.absolute()), "--out", str(self.out.absolute())]
+        first = self.start_from.absolute()
+        words += ["--from", str(first), "--preset", str(first / "config.toml")]
+        words += ["--labels", "csv", "--domains", str(self.domains), "--seed", str(self.seed)]
+        words += ["--steps", str(self.steps), "--guide-only-until", str(self.alone)]
+        return words
+
+
+def resume_command(run: Path, steps: int = 0) -> list[str]:
+    """The words that let a run go on; steps: its new length, 0 for the one it has."""
+    _check_between("steps", steps, 0, MOST_STEPS)
+    words = [*TUNIT, "train", "--resume", str(run.absolute())]
+    return [*words, "--steps", str(steps)] if steps else words
+
+
+def prepare_command(source: Path, out: Path, preset: str) -> list[str]:
+    """The words that look at the pictures of a folder."""
+    if preset not in preset_names():
+        raise ConfigError(f"preset is {shown(preset)}: take one of {', '.join(PRESETS)}")
+    return [*TUNIT, "prepare", str(source.absolute()), "--out", str(out.absolute()), "--preset", preset]
+
+
+def check_name(name: str) -> str:
+    """The name of a new run, without spaces around it. Raises ConfigError where it is none."""
+    name = name.strip()
+    if not _NAME.fullmatch(name) or not name.isprintable() or name.endswith((".", " ")):
+        raise ConfigError(
+            f"the name of the run is {shown(name)}: take letters, digits, spaces, dots and hyphens, 60 at most, "
+            "and a letter or digit first"
+        )
+    return name
+
+
+def _check_between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value}: take a number from {low} to {high:,}")

@@ -1,0 +1,172 @@
+"""Trainings that the studio starts: they outlive it, stop with everything saved, go on, and say why they died."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tiny_run import flags, write_pictures
+from tunit.config.presets import read_config
+from tunit.errors import ConfigError, RunError
+from tunit.studio import jobs, orders
+from tunit.training.run_folder import RunFolder
+
+PYTHON = [sys.executable, "-c"]
+
+
+def wait_for(run, *states, seconds=120):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = jobs.state_of(run)
+        if found.state in states:
+            return found
+        time.sleep(0.25)
+    pytest.fail(f"{run} stayed {found} for {seconds} s: {jobs.log_tail(run)}")
+
+
+def ended(run):
+    return wait_for(run, jobs.FINISHED, jobs.STOPPED, jobs.FAILED)
+
+
+def test_a_training_starts_stops_with_all_saved_and_goes_on(tmp_path):
+    source, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    order = orders.Order(source, run, preset="paper")
+    long = flags(steps=100_000, checkpoint_every=100_000, sample_every=0, log_every=1)
+    process = jobs.start(order.command() + long, run)
+    assert os.getsid(process) == process != os.getsid(0)
+    assert jobs.state_of(run).state in jobs.RUNNING
+    until = time.monotonic() + 120
+    while jobs.state_of(run).step < 5 and time.monotonic() < until:
+        time.sleep(0.25)
+    assert jobs.state_of(run).state == jobs.TRAINING
+    jobs.stop(run)
+    stopped = ended(run)
+    assert (stopped.state, stopped.steps, stopped.reason) == (jobs.STOPPED, 100_000, "")
+    assert stopped.step >= 5
+    saved = RunFolder(run).checkpoints / f"step_{stopped.step:08d}.safetensors"
+    assert saved.is_file()
+    with pytest.raises(RunError, match="not in training"):
+        jobs.stop(run)
+    jobs.start(orders.resume_command(run, stopped.step + 2), run)
+    assert ended(run) == jobs.State(jobs.FINISHED, stopped.step + 2, stopped.step + 2)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (
+            "print('tunit: there are no pictures: give others'); raise SystemExit(2)",
+            "there are no pictures: give others",
+        ),
+        ("print('one'); raise ValueError('odd')", "ValueError: odd"),
+        (
+            "print('E alone: step 3/9  MI 0.1  0:12 left', flush=True); import os; os.kill(os.getpid(), 9)",
+            "was killed",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "without a word"),
+    ],
+)
+def test_a_training_that_died_says_why_in_one_sentence(tmp_path, program, reason):
+    run = tmp_path / "run"
+    jobs.start([*PYTHON, program], run)
+    found = ended(run)
+    assert found.state == jobs.FAILED
+    assert reason in found.reason
+    assert len(found.reason.splitlines()) == 1
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from tunit.studio import jobs
+jobs.start([sys.executable, "-c", "import time; time.sleep(60)"], Path(sys.argv[1]))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_training_outlives_the_studio_and_another_one_stops_it(tmp_path):
+    run = tmp_path / "run"
+    assert subprocess.run([*PYTHON, CHILD, str(run)], check=False).returncode == -signal.SIGKILL
+    process = json.loads((run / "studio" / "job.json").read_text())["process"]
+    assert jobs.state_of(run).state == jobs.STARTING
+    os.kill(process, 0)
+    jobs.stop(run)
+    assert ended(run).state == jobs.STOPPED
+
+
+def test_another_process_with_the_number_of_a_dead_one_is_not_its(tmp_path):
+    run = tmp_path / "run"
+    jobs.start([*PYTHON, "print('tunit: no')"], run)
+    ended(run)
+    path = run / "studio" / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"process": os.getpid()}))
+    assert jobs.state_of(run).state == jobs.FAILED
+    with pytest.raises(RunError, match="not in training"):
+        jobs.stop(run)
+
+
+def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    jobs.start([*PYTHON, "import time; time.sleep(60)"], run)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs.socket, "gethostname", lambda: "elsewhere")
+        assert jobs.state_of(run).state not in jobs.RUNNING
+    jobs.stop(run)
+    assert ended(run).state == jobs.STOPPED
+
+
+def test_a_program_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match="cannot be started"):
+        jobs.start([str(tmp_path / "nothing")], tmp_path / "run")
+
+
+def test_damaged_files_are_as_if_they_were_not_there(tmp_path):
+    studio = tmp_path / "studio"
+    studio.mkdir()
+    for content in (b"", b"\xff\x00", b"[]", b'{"process": -1, "host": 3}', b'{"process": 1'):
+        (studio / "job.json").write_bytes(content)
+        (tmp_path / "config.toml").write_bytes(content)
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+        assert jobs.state_of(tmp_path) == jobs.State(jobs.STOPPED, 0, 0)
+
+
+def test_commands_are_words_that_no_shell_reads():
+    order = orders.Order(Path("/a b/$(x); rm -rf ~"), Path("/out/--overwrite"), "small", 10, 4, 64, 3)
+    words = order.command()
+    assert words[5] == "/a b/$(x); rm -rf ~"
+    assert words[6:] == [
+        "--out", "/out/--overwrite", "--preset", "small", "--seed", "3", "--domains", "4", "--steps", "10",
+        "--image-size", "64",
+    ]  # fmt: skip
+    assert Path(orders.Order(Path("--help"), Path("x")).command()[5]).is_absolute()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"preset": "--overwrite"}, {"preset": "../x.toml"}, {"steps": -1}, {"steps": 10**9}, {"domains": 5000},
+        {"image_size": 33}, {"image_size": 4096}, {"seed": -1},
+    ],
+)  # fmt: skip
+def test_orders_that_no_training_takes_are_refused(values):
+    with pytest.raises(ConfigError):
+        orders.Order(Path("/a"), Path("/b"), **values)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "-x", "a\nb", "x" * 61, "a\\b", "end.", "a\0"]
+)
+def test_names_that_are_no_names_are_refused(name):
+    with pytest.raises(ConfigError, match="name of the run"):
+        orders.check_name(name)
+
+
+def test_presets_offered_are_there():
+    for name in orders.PRESETS:
+        read_config(name)
+    assert orders.check_name(" two words-2.b ") == "two words-2.b"
