@@ -19,9 +19,9 @@ from tunit.data.galleries import captioned, gallery, matrix, stack
 from tunit.data.packed import open_packed
 from tunit.errors import ConfigError, RunError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
-from tunit.evaluation.evaluate import Evaluation
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import probabilities_and_styles
+from tunit.evaluation.result import Evaluation
 from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
 from tunit.files import owner_of, write_text
 from tunit.machine import choose_device

@@ -30,7 +30,8 @@ from tunit.data.left_out import LeftOut
 from tunit.data.pack import pack_pictures
 from tunit.data.pack_settings import PackSettings
 from tunit.data.packed import PackedPictures, dark_set, open_packed
-from tunit.data.workers import WorkerLostError, bounded, close_workers, in_worker
+from tunit.data.worker_process import bounded
+from tunit.data.workers import WorkerLostError, close_workers, in_worker
 from tunit.errors import ConfigError, DataError
 
 SMALL = PackSettings(size=16)
@@ -642,7 +643,7 @@ def test_a_script_without_a_main_guard_still_gets_its_pictures(tmp_path: Path) -
 
 TASKS = """
     import os, signal, time
-    from tunit.data.workers import bounded
+    from tunit.data.worker_process import bounded
 
     def double_or_die(number):
         if number == 7:

@@ -12,10 +12,11 @@ from tiny_model import DOMAINS, noise, tiny_model, to_input
 from tunit.data.augment import to_uint8
 from tunit.errors import DataError
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.evaluation.evaluate import Labelled, compare_sets, evaluate_model, mean_of
+from tunit.evaluation.evaluate import compare_sets, evaluate_model, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.protocol import class_pairings
+from tunit.evaluation.result import Labelled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBER = 36

@@ -23,8 +23,8 @@ from tunit.config.sections import LARGEST_SIDE, MOST
 from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
-    from tunit.evaluation.evaluate import Evaluation
     from tunit.evaluation.intervals import Figure
+    from tunit.evaluation.result import Evaluation
 
 HELP = "measure a run on held-back pictures, or compare two folders"
 
@@ -47,6 +47,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the real pictures to compare translations with [those that the run was trained on]",
     )
+    _add_classes(parser)
+    add_features(parser, "random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar")
+    add_measuring(parser, "how pictures come to the Inception network; legacy is the paper's way")
+    parser.add_argument(
+        "--size",
+        type=whole(16, LARGEST_SIDE),
+        default=128,
+        metavar="S",
+        help="with --real and --fake: side to compare at [128]",
+    )
+    add_max_pixels(parser)
+    parser.add_argument("--seed", type=seed, default=0, help="of references and resampling [0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
+    )
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    """Where the classes of the held-back pictures come from."""
     parser.add_argument(
         "--labels", default="auto", help="auto, none, folders or csv: where classes come from [auto]"
     )
@@ -78,21 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="of a published set, as in tunit train",
-    )
-    add_features(parser, "random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar")
-    add_measuring(parser, "how pictures come to the Inception network; legacy is the paper's way")
-    parser.add_argument(
-        "--size",
-        type=whole(16, LARGEST_SIDE),
-        default=128,
-        metavar="S",
-        help="with --real and --fake: side to compare at [128]",
-    )
-    add_max_pixels(parser)
-    parser.add_argument("--seed", type=seed, default=0, help="of references and resampling [0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
     )
 
 
@@ -148,11 +153,11 @@ def _compare_folders(args: argparse.Namespace) -> int:
     from tunit.destination import check_file
     from tunit.errors import DataError
     from tunit.evaluation.comparison import check_enough, compare_sets
-    from tunit.evaluation.evaluate import Evaluation
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
     from tunit.evaluation.labelled import check_there, pack_held, square_settings
     from tunit.evaluation.of_run import save_evaluation
+    from tunit.evaluation.result import Evaluation
     from tunit.machine import choose_device
 
     if args.out:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tunit.data.bounds import MAX_PIXELS, memory_for, seconds_for
 from tunit.data.decode import UNREADABLE, PictureError, decode_picture
 from tunit.data.found import ByteSource
-from tunit.data.workers import bounded
+from tunit.data.worker_process import bounded
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from tunit.data.decode import TOO_LARGE, TOO_SLOW, UNREADABLE, PictureError, dec
 from tunit.data.fit import fit_picture
 from tunit.data.found import PictureSource
 from tunit.data.opacity import Opacity
-from tunit.data.workers import WorkerLostError, bounded, in_worker, is_worker
+from tunit.data.worker_process import bounded, is_worker
+from tunit.data.workers import WorkerLostError, in_worker
 
 
 @dataclass(frozen=True)

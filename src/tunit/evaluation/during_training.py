@@ -10,10 +10,11 @@ from tunit.data.layouts import part_of
 from tunit.data.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
 from tunit.evaluation.comparison import FEWEST
-from tunit.evaluation.evaluate import Evaluation, Labelled, evaluate_model
+from tunit.evaluation.evaluate import evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.labelled import labelled, pack_held, square_settings, training_pictures
+from tunit.evaluation.result import Evaluation, Labelled
 from tunit.files import write_text
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState

@@ -4,25 +4,21 @@ A figure that cannot be computed (a class of one picture, too few neighbours) le
 is reported all the same.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunit.errors import DataError
 from tunit.evaluation import clusters
-from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
+from tunit.evaluation.against_trivial import compare_with_trivial
 from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.features import features_of
-from tunit.evaluation.intervals import Figure, mean_figure
+from tunit.evaluation.intervals import mean_figure
 from tunit.evaluation.protocol import (
     Pairing,
     class_pairings,
@@ -30,63 +26,13 @@ from tunit.evaluation.protocol import (
     random_pairing,
     translated,
 )
+from tunit.evaluation.result import Evaluation, Integers, Labelled
 from tunit.evaluation.truth import TruthTest, translation_error
 from tunit.methods.model_file import Model
 
-Integers = NDArray[np.int64]
-Pictures = NDArray[np.uint8]
 MOST_COMPARED = 10_000  # translations, at most, that all classes together contribute to the overall figures
 ALL = -1  # the group of all pictures, where there are not two
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Pictures with what is known of them."""
-
-    images: Pictures  # (N, S, S, 3)
-    classes: Integers  # (N,) indices into `names`, -1 where unknown
-    names: list[str]
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether at least two classes are known."""
-        return len(np.unique(self.classes[self.classes >= 0])) > 1
-
-
-@dataclass
-class Evaluation:
-    """What was measured. Names of figures are those of the printed table."""
-
-    figures: dict[str, Figure | float] = field(default_factory=dict)
-    groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found
-    grouped_by: str = "class"
-    domain_sizes: list[int] = field(default_factory=list)
-    confusion: list[list[int]] = field(default_factory=list)  # domains x classes
-    class_names: list[str] = field(default_factory=list)
-    trivial: TrivialComparison = field(default_factory=TrivialComparison)
-    features: str = ""  # the feature network, with its preprocessing
-    notes: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)  # cost of each part
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
-        return asdict(self)
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the time of a block to a part's cost."""
-        began = time.perf_counter()
-        yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
-
-    @contextmanager
-    def noted(self, what: str) -> Iterator[None]:
-        """Turn what cannot be measured into a note."""
-        try:
-            yield
-        except DataError as error:
-            self.notes.append(f"{what}: {error}")
 
 
 def evaluate_model(
@@ -105,11 +51,13 @@ def evaluate_model(
 ) -> Evaluation:
     """Measure `model` on held-back pictures against the training's, both at the model's size.
 
-    With two classes or more in `held`, groups are its classes and the paper's protocol is followed; else they are
-    the domains that the model finds; where that is a single one, pairs are drawn from all pictures. network: None
-    leaves out the figures that need features. most_sources: sources per group, 0 for all. truth: exact translations,
-    which drawn creatures have. translates: False measures the clustering alone. beside_trivial: compare the domains
-    with answers that take no training. cache: of the real features.
+    Pictures are translated between groups. Where `held` has two classes or more, groups are its classes, as in the
+    paper's protocol; else they are the domains that the model finds. Where there is only one group, pairs are drawn
+    from all pictures.
+
+    network: None leaves out the figures that need features. most_sources: sources per group, 0 for all.
+    truth: exact translations, which only drawn creatures have. translates: False measures the clustering alone.
+    beside_trivial: compare the domains with answers that take no training. cache: folder for the real features.
     """
     result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
@@ -118,16 +66,10 @@ def evaluate_model(
         confidences, domains = probabilities.max(1)
     found = domains.numpy()
     if truth is not None and translates:
-        with result.timed("exact truth"):
-            error = translation_error(model, truth)
-        result.figures["error against the exact truth (grey levels)"] = error.translation
-        result.figures["the same over the better naive answer"] = error.ratio
+        _against_truth(result, model, truth)
     _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
     if beside_trivial:
-        say("the same pictures grouped by pixels, colours and random features")
-        with result.timed("trivial answers"):
-            number = model.settings.domains
-            result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
+        _beside_trivial(result, held, found, model.settings.domains, seed, say)
     if not translates:
         return result
     groups, names, real_groups = _groups(result, model, held, train, found)
@@ -136,11 +78,7 @@ def evaluate_model(
     )
     if not pairings:
         return result
-    real: Tensor | None = None
-    if network is not None:
-        say(f"features of {len(train.images):,} real pictures by {network.name}")
-        with result.timed("real features"), result.noted("features"):
-            real = features_of(train.images, network, cache=cache)
+    real = _real_features(result, train, network, cache, say)
     pools = _Pools()
     for k, pairing in pairings.items():
         say(f"translating {len(pairing):,} pictures into {names[k] if k != ALL else 'the styles of others'}")
@@ -156,6 +94,33 @@ def evaluate_model(
     with result.timed("comparison"):
         _summarise(result, real, pools, seed)
     return result
+
+
+def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
+    with result.timed("exact truth"):
+        error = translation_error(model, truth)
+    result.figures["error against the exact truth (grey levels)"] = error.translation
+    result.figures["the same over the better naive answer"] = error.ratio
+
+
+def _beside_trivial(
+    result: Evaluation, held: Labelled, found: Integers, number: int, seed: int, say: Say
+) -> None:
+    say("the same pictures grouped by pixels, colours and random features")
+    with result.timed("trivial answers"):
+        result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
+
+
+def _real_features(
+    result: Evaluation, train: Labelled, network: FeatureNetwork | None, cache: Path | None, say: Say
+) -> Tensor | None:
+    """Features of the real pictures; None where there is no network or they cannot be computed."""
+    if network is None:
+        return None
+    say(f"features of {len(train.images):,} real pictures by {network.name}")
+    with result.timed("real features"), result.noted("features"):
+        return features_of(train.images, network, cache=cache)
+    return None
 
 
 def _groups(

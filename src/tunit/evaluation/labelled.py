@@ -15,7 +15,7 @@ from tunit.data.pack_settings import PackSettings
 from tunit.data.packed import PackedPictures, open_packed
 from tunit.data.source_kind import kind_of
 from tunit.errors import ConfigError, DataError
-from tunit.evaluation.evaluate import Labelled
+from tunit.evaluation.result import Labelled
 from tunit.methods.model_file import Model
 
 AUTO = "auto"

@@ -13,7 +13,7 @@ from tunit.data.layouts import Part
 from tunit.data.pack_settings import PackSettings
 from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
-from tunit.evaluation.evaluate import Evaluation, Labelled, Say, evaluate_model
+from tunit.evaluation.evaluate import Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
 from tunit.evaluation.labelled import (
     AUTO,
@@ -24,6 +24,7 @@ from tunit.evaluation.labelled import (
     training_pictures,
     with_classes_of,
 )
+from tunit.evaluation.result import Evaluation, Labelled
 from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
@@ -55,38 +56,34 @@ def evaluate_run(
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
-    """Measure the model of `run` on the held-back pictures of `source`; the result is written as JSON, too.
+    """Measure the model of `run` on the held-back pictures of `source`, and write the result as JSON.
 
-    train: the real pictures to compare translations with; None takes those that the run was trained on, or, where it
-        has none, the held-back ones.
+    train: real pictures to compare translations with; None takes the run's training pictures or, where it has none,
+        the held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
-    part: which part of a published set to take of `source`; of `train`, its training pictures.
+    part: the part of a published set to use from `source`; from `train`, its training pictures are used.
     max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
     most_sources: how many pictures to translate into each class, 0 for all.
     translates: False measures the clustering alone. beside_trivial: compare the domains with trivial answers.
-    out: the file, RUN/evaluation/evaluation.json unless given; whether it can be written is checked before the work.
-        A run that cannot be written serves as well, with `out` elsewhere.
-    show: is given the result before it is written.
+    out: the result file [RUN/evaluation/evaluation.json]; another place also serves for a run that is read-only.
+    show: a function that gets the result before it is written.
 
-    Raises RunError, DataError or ConfigError for what is not there.
+    Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
     run, source = expand_home(run), expand_home(source)
     train = expand_home(train) if train else None
     path = expand_home(out) if out else run / FOLDER / RESULT
-    chosen = choose_device(device)
-    model = load_model(run, chosen)
-    check_file(path)
-    check_there(source, "the held-back pictures")
-    if train is not None:
-        check_there(train, "--train")
+    model = load_model(run, choose_device(device))
+    _check_places(path, source, train)
     with workplace(run / FOLDER) as folder:
         squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
         squares = replace(squares, picture_column=picture_column)
         how = {"labels": labels, "label_column": label_column}
         held = labelled(pack_held(source, folder / "held", squares, **how))
         real = _real_pictures(run, train, held, model, folder / "train", squares, how, say)
-        network, unreachable = _network(features, preprocessing, chosen, trust_features, say)
+        device_of_model = model.domain_styles.device
+        network, unreachable = _network(features, preprocessing, device_of_model, trust_features, say)
         result = evaluate_model(
             model,
             held,
@@ -102,12 +99,20 @@ def evaluate_run(
         )
     if unreachable:
         result.notes.insert(0, unreachable)
-    about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     try:
         show(result)
     finally:  # even if printing fails
+        about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
         save_evaluation(path, result, about)
     return result
+
+
+def _check_places(path: Path, source: Path, train: Path | None) -> None:
+    """Before any work: whether `path` can be written, and whether there are pictures at the other two."""
+    check_file(path)
+    check_there(source, "the held-back pictures")
+    if train is not None:
+        check_there(train, "--train")
 
 
 def _real_pictures(

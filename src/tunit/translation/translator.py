@@ -8,22 +8,19 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from tunit.clustering.outliers import outlier_scores
 from tunit.data.decode import MAX_PIXELS
-from tunit.data.found import PictureSource
-from tunit.data.overlap import map_in_threads
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import TENSORS, Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.paths import expand_home
-from tunit.translation.engine import BATCH, Drawn, Engine
+from tunit.translation.answers import Classified, DomainRow, classified, domain_rows, joined, name_of
+from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
     Picture,
     Pictures,
@@ -32,30 +29,12 @@ from tunit.translation.inputs import (
     Square,
     check_fit,
     check_resize,
-    from_square,
     open_pictures,
     restored,
     squares,
 )
-from tunit.translation.transparency import with_transparency
+from tunit.translation.results import finished
 from tunit.translation.walk import MOST_FRAMES, Walk, between
-
-
-class Classified(NamedTuple):
-    """What the guide says of N pictures."""
-
-    domains: Tensor  # (N,) int64
-    confidences: Tensor  # (N,) the probability of that domain, 1 / domains to 1
-    styles: Tensor  # (N, style width)
-
-
-class DomainRow(NamedTuple):
-    """One row of `Translator.domains`."""
-
-    picture: str  # its name in the folder or archive, or "picture 3" of a list
-    domain: int
-    confidence: float  # the probability of that domain
-    outlier: float  # how far off-topic it is, from 0 to 1
 
 
 class Translator:
@@ -131,7 +110,7 @@ class Translator:
         parts = [guidance for _, _, guidance in self.guided(pictures, report=report)]
         if not parts:
             raise DataError("no picture can be used of those given: give at least one that can be read")
-        return Guidance(torch.cat([part.logits for part in parts]), torch.cat([part.style for part in parts]))
+        return joined(parts)
 
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
@@ -239,13 +218,12 @@ class Translator:
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)
-        return self._redrawn(batches, styles, strength, resize, fit)
+        drawn = self._engine.redrawn(batches, styles, strength)
+        return finished(drawn, resize, fit, ahead=self.batch - 1)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
-        guidance = self.guide(pictures, report=report)
-        confidences, domains = guidance.logits.softmax(1).max(1)
-        return Classified(domains, confidences, guidance.style)
+        return classified(self.guide(pictures, report=report))
 
     def domains(self, pictures: Pictures, *, report: Report | None = None) -> list[DomainRow]:
         """The table of `tunit domains`: for each of N pictures its domain, how sure that is, and how far off-topic.
@@ -255,18 +233,9 @@ class Translator:
         names: list[str] = []
         parts = []
         for batch, _, guidance in self.guided(pictures, report=report):
-            for picture in batch:
-                if isinstance(picture, PictureSource):
-                    names.append(picture.name)
-                else:
-                    names.append(f"picture {len(names)}")
+            names += [name_of(picture, number) for number, picture in enumerate(batch, start=len(names))]
             parts.append(guidance)
-        if not parts:
-            return []
-        logits, styles = torch.cat([p.logits for p in parts]), torch.cat([p.style for p in parts])
-        sure, domains = logits.softmax(1).max(1)
-        columns = (domains.tolist(), sure.tolist(), outlier_scores(styles.numpy()).tolist())
-        return [DomainRow(*row) for row in zip(names, *columns, strict=True)]
+        return domain_rows(names, joined(parts)) if parts else []
 
     def interpolate(
         self,
@@ -316,27 +285,3 @@ class Translator:
         )
         while batch := list(islice(stream, self.batch)):
             yield batch
-
-    def _redrawn(
-        self,
-        batches: Iterator[list[tuple[Picture, Square]]],
-        styles: Tensor,
-        strength: float,
-        resize: Resize,
-        fit: str,
-    ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-        def finished(item: Drawn) -> tuple[Picture, list[Image.Image]]:
-            """The results as pictures, in the proportions and with the transparency of their source."""
-
-            picture, square, drawn = item
-            results = [from_square(pixels, square, resize) for pixels in drawn]
-            if square.opacity is not None:
-                alpha = square.opacity.image()
-                results = [with_transparency(result, alpha, fit) for result in results]
-            return picture, results
-
-        drawn = self._engine.redrawn(batches, styles, strength)
-        if resize is None:
-            yield from map(finished, drawn)
-        else:  # enlarging takes its time
-            yield from map_in_threads(finished, drawn, ahead=self.batch - 1)

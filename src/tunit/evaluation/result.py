@@ -1,0 +1,66 @@
+"""What an evaluation is given and what it finds: labelled pictures, and every figure with its notes and costs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.errors import DataError
+from tunit.evaluation.against_trivial import TrivialComparison
+from tunit.evaluation.intervals import Figure
+
+Integers = NDArray[np.int64]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with what is known of them."""
+
+    images: Pictures  # (N, S, S, 3)
+    classes: Integers  # (N,) indices into `names`, -1 where unknown
+    names: list[str]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether at least two classes are known."""
+        return len(np.unique(self.classes[self.classes >= 0])) > 1
+
+
+@dataclass
+class Evaluation:
+    """What was measured. Names of figures are those of the printed table."""
+
+    figures: dict[str, Figure | float] = field(default_factory=dict)
+    groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found
+    grouped_by: str = "class"
+    domain_sizes: list[int] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)  # domains x classes
+    class_names: list[str] = field(default_factory=list)
+    trivial: TrivialComparison = field(default_factory=TrivialComparison)
+    features: str = ""  # the feature network, with its preprocessing
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # cost of each part
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time of a block to a part's cost."""
+        began = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[None]:
+        """Turn what cannot be measured into a note."""
+        try:
+            yield
+        except DataError as error:
+            self.notes.append(f"{what}: {error}")
