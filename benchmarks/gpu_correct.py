@@ -1,7 +1,5 @@
 """gpu.py correct: the same on a GPU as on the CPU, row by row; a row that fails stops no other."""
 
-import contextlib
-import io
 import sys
 import tempfile
 import time
@@ -17,6 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpu_memory import batch_auto, out_of_memory
 from gpu_report import Report, Setting, attempt
 from tunit.config import Config
 from tunit.data.batches import Batch, make_batch
@@ -25,13 +24,11 @@ from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
 from tunit.training.checkpoint import load_newest, save_checkpoint, state_tensors
 from tunit.training.initial_state import new_state
-from tunit.training.memory import fitting_batch, try_step
 from tunit.training.resources import prepare_machine
 
 CPU = torch.device("cpu")
 BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}
 BF16_RELATIVE, BF16_ABSOLUTE = 0.1, 0.05  # of a loss, as the tests ask on a CPU
-LITTLE = 6 << 30  # bytes of the GPU where memory is to run out
 
 
 def state_on(config: Config, device: torch.device, dtype: torch.dtype) -> TrainingState:
@@ -240,58 +237,6 @@ def two_processes(setting: Setting, report: Report) -> None:
             return
         report.put(f"{name}, {backend}", reason)
     report.row(name, False, "neither NCCL nor gloo", 1e-9)
-
-
-@contextmanager
-def little_memory(setting: Setting) -> Iterator[None]:
-    """Inside, this process gets a part of the GPU's memory."""
-    setting.empty()
-    if setting.device.type == "cuda":
-        whole = torch.cuda.get_device_properties(setting.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, LITTLE / whole), setting.device)
-    try:
-        yield
-    finally:
-        if setting.device.type == "cuda":
-            torch.cuda.set_per_process_memory_fraction(1.0, setting.device)
-        setting.empty()
-
-
-def batch_auto(setting: Setting, report: Report) -> None:
-    """The batch that `--batch auto` finds fits; twice as many pictures do not."""
-    wanted = 4 if setting.tiny else 256
-    config = setting.config(128, wanted)
-    with little_memory(setting):
-        found, larger = fitting_batch(config, setting.device), None
-        if found < wanted and setting.device.type == "cuda":
-            try_step(config, setting.device, found)
-            try:
-                try_step(config, setting.device, 2 * found)
-                larger = "fits too"
-            except torch.OutOfMemoryError:
-                larger = "does not fit"
-    ok = found >= 2 and larger != "fits too"
-    report.row("--batch auto", ok, {"found": found, "twice": larger}, f"of {wanted}")
-
-
-def out_of_memory(setting: Setting, report: Report) -> None:
-    """A training that runs out of memory ends with code 2 and one sentence."""
-    from tunit.cli import main
-    from tunit.data.creatures.picture_set import write_creatures
-
-    name = "out of memory is one sentence"
-    if setting.device.type != "cuda":
-        report.row(name, None, "only where a GPU's memory can be held back", 1)
-        return
-    with tempfile.TemporaryDirectory() as folder, little_memory(setting):
-        write_creatures(Path(folder) / "set", 300, 128, 0)
-        words = ["train", f"{folder}/set/pictures", "--out", f"{folder}/run", "--preset", "paper", "--quiet"]
-        words += ["--steps", "10", "--guide-only-until", "0", "--image-size", "128", "--batch-size", "256"]
-        words += ["--device", str(setting.device)]
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            code = main(words)
-    lines = said.getvalue().strip().splitlines()
-    report.row(name, code == 2 and len(lines) == 1, {"code": code, "said": lines[:5]}, "code 2, one line")
 
 
 def run(setting: Setting) -> None:

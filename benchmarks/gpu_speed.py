@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from both_steps import ALONE, JOINT, LAZY, WITHOUT_R1, Bench, flops_of
 from gpu_report import Report, Setting, attempt
-from step import ALONE, JOINT, LAZY, WITHOUT_R1, Bench, flops_of
 from tunit.config import Config
 from tunit.methods.inference import redraw
 from tunit.training.initial_state import new_state

@@ -11,10 +11,7 @@ The literal step (literal.py) is eager float32 with every pass spelt out. Ours r
 """
 
 import argparse
-import contextlib
-import json
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,77 +22,17 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.multiprocessing.spawn import spawn
 
-from literal import LiteralStep
+from both_steps import ALONE, JOINT, LAZY, NARROW, WITHOUT_R1, Bench, flops_of
+from growth import growth, over_processes
 from machine import write
 from paired import spread
 from tunit import native
 from tunit.config import Config
-from tunit.data.augment import to_float, two_views
-from tunit.data.batches import Batch, make_batch
-from tunit.data.workers import usable_cores
 from tunit.machine import PRECISIONS
 from tunit.methods import tunit as step_module
-from tunit.methods.method import Phase
-from tunit.methods.state import TrainingState
-from tunit.methods.tunit import TUNIT
-from tunit.training.compiled import compile_parts
-from tunit.training.initial_state import new_state
-from tunit.training.processes import process_group
-from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.speed import CountFlops, matrix_rate
-
-LAZY = 16
-ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
-NARROW = {"guide_width": 8, "generator_width": 8, "discriminator_width": 8}
-
-
-class Bench:
-    """Both steps on one random batch, which stays the same: only time is of interest."""
-
-    def __init__(self, config: Config) -> None:
-        size, number = config.data.image_size, config.optimisers.batch_size
-        self.config, self.device = config, prepare_machine(config)
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (number, size, size, 3), dtype=torch.uint8, generator=generator)
-        self.images = images.to(self.device)
-        self.permutation = torch.randperm(number, generator=generator).to(self.device)
-        self.state: TrainingState | None = None
-        self.literal: LiteralStep | None = None
-
-    def draw(self) -> Batch:
-        x, x_plus = two_views(to_float(self.images), self.config.augment, torch.Generator().manual_seed(1))
-        return make_batch(x, x_plus, torch.full((len(x),), -1))
-
-    def ours(self, phase: Phase) -> None:
-        if self.state is None:
-            self.state = new_state(self.config, self.device)
-            if self.config.run.compile:
-                compile_parts(TUNIT.compiled_parts(self.state.networks), self.device)
-        TUNIT.step(self.state, self.draw(), self.permutation, phase, self.config)
-        self.wait()
-
-    def theirs(self, phase: Phase) -> None:
-        self.literal = self.literal or LiteralStep(self.config, self.device)
-        batch = self.draw()
-        self.literal(
-            batch.x.contiguous(),
-            batch.x_plus.contiguous(),
-            self.permutation,
-            joint=phase.joint,
-            penalise=phase.penalise,
-        )
-        self.wait()
-
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def seconds(self, function: Callable[[Phase], None], phase: Phase) -> float:
-        began = time.perf_counter()
-        function(phase)
-        return time.perf_counter() - began
+from tunit.training.resources import resolve_machine
+from tunit.training.speed import matrix_rate
 
 
 @contextmanager
@@ -152,12 +89,6 @@ def parts_of(bench: Bench) -> dict[str, float]:
     shares = {name: seconds / whole for name, seconds in found.items()}
     shares["G, and E and D for it"] = 1 - sum(shares.values())
     return {name: round(share, 3) for name, share in shares.items()}
-
-
-def flops_of(function: Callable[[Phase], None], phase: Phase, pictures: int) -> float:
-    with CountFlops() as count:
-        function(phase)
-    return round(count.total / pictures / 1e9, 2)
 
 
 def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any]:
@@ -245,56 +176,6 @@ def memory_of(overrides: dict[str, Any], device: str) -> dict[str, int]:
                 ("tunit, micro_batch 2", "tunit", {"micro_batch": 2}),
             )
         }
-
-
-def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
-    """Seconds of a joint step, median, with one thing changed at a time from 32 px, 8 pictures, 10 domains."""
-    start = {"image_size": 32, "batch_size": 8, "domains": 10}
-    sweeps = {"image_size": (32, 64, 128), "batch_size": (4, 8, 16, 32), "domains": (10, 100, 1000)}
-    found: dict[str, Any] = {}
-    for name, values in sweeps.items():
-        found[name] = {}
-        for value in values:
-            config = resolve_machine(Config().with_overrides(base | start | {name: value}))
-            bench = Bench(config)
-            bench.ours(JOINT)
-            seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
-            found[name][str(value)] = spread(seconds)
-    return found
-
-
-def seconds_of_one(rank: int, number: int, folder: str, base: dict[str, Any], repeats: int) -> None:
-    """One of `number` processes that share the steps; the first writes their seconds."""
-    with contextlib.ExitStack() as stack:
-        if number > 1:
-            stack.enter_context(
-                process_group(rank, number, Path(folder) / "rendezvous", torch.device(base["device"]))
-            )
-        bench = Bench(resolve_machine(Config().with_overrides(base)))
-        bench.ours(JOINT)
-        seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
-        if rank == 0:
-            (Path(folder) / "seconds.json").write_text(json.dumps(seconds))
-
-
-def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
-    """Seconds of a joint step of 32 px, 32 pictures, by 1, 2, ... processes: GPUs, or cores with a thread each.
-
-    On a CPU one process with all threads is beside them.
-    """
-    most = torch.cuda.device_count() if device.type == "cuda" else usable_cores()
-    found: dict[str, Any] = {}
-    numbers = [2**i for i in range(most.bit_length()) if 2**i <= most]
-    trials = [(number, number) for number in numbers]
-    if device.type == "cpu":
-        trials.append((1, most))
-    for number, threads in trials:
-        settings = base | {"image_size": 32, "batch_size": 32, "threads": threads}
-        with tempfile.TemporaryDirectory() as folder:
-            spawn(seconds_of_one, (number, folder, settings, repeats), number)
-            name = str(number) if number == threads else f"{number}, {threads} threads"
-            found[name] = spread(json.loads((Path(folder) / "seconds.json").read_text()))
-    return found
 
 
 def main() -> None:

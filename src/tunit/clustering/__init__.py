@@ -1,1 +1,1 @@
-"""What turns pictures and E's answers into domains: cues, neighbours, the choice of K."""
+"""From pictures and E's answers to domains: cues, neighbours, the choice of K."""

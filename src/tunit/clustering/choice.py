@@ -17,7 +17,7 @@ SHOWN = 3  # runners-up in a sentence
 
 @dataclass(frozen=True)
 class Candidate:
-    """A number of domains, and what speaks for it."""
+    """A number of domains, and the evidence for it."""
 
     domains: int
     score: float  # 0 to 1, by which candidates are ranked
@@ -29,10 +29,10 @@ class Choice:
     """The number of domains chosen for a set of pictures."""
 
     domains: int
-    candidates: tuple[Candidate, ...]  # all that were looked at, the best first
+    candidates: tuple[Candidate, ...]  # the best ones, the best first
     reasons: tuple[str, ...]  # plain sentences
-    pictures: int  # that were looked at
-    step: int = 0  # of the training
+    pictures: int  # how many were clustered
+    step: int = 0  # of the training, when the number was chosen
 
     def record(self) -> dict[str, Any]:
         """As JSON values, which `read_choice` takes."""
@@ -78,7 +78,7 @@ def write_choice_file(folder: Path, choice: Choice) -> None:
 
 
 def read_choice_file(folder: Path) -> Choice | None:
-    """What a run's folder says; None where it says nothing, as of a run with a number given.
+    """The choice that a run's folder holds; None where it holds none, because the number was given.
 
     Raises RunError for a damaged file.
     """

@@ -1,6 +1,8 @@
-"""What the eye sees first: descriptors of pictures that need no training.
+"""Cues: simple descriptors of pictures (colours, outlines, textures) that need no training.
 
-They serve as trivial answers to measure a training against, and as cues by which first neighbours are found.
+A training is compared with clusterings of them, the trivial answers. They also help to find neighbours while E's
+style
+codes are still poor.
 
 References:
     [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone
@@ -23,16 +25,16 @@ from torch import Tensor
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
-SIDE = 32  # px that pictures are brought to before their pixels are compared
+SIDE = 32  # px; pictures are resized to this before their pixels are compared
 HSV_BINS = (12, 4, 4)
-# Pixels of a picture's side that go into its histogram: of larger ones, every second or third.
+# A histogram takes at most so many pixels along each side: of a larger picture, every second or third pixel.
 MOST_COLOURS = 128
-# Standard deviation, of a range of 1, that is added to a picture's before it is divided by.
+# Added to a picture's standard deviation (pixels lie in [0, 1]) before its pixels are divided by it.
 LEAST_CONTRAST = 0.02
-CELL, ORIENTATIONS = 4, 9  # of outlines: a cell's side in px, and into how many bins half a circle is cut
-# Is added to the length of a block's histograms, so that noise on an even grey is no outline.
+CELL, ORIENTATIONS = 4, 9  # of outlines: a cell's side in px, and the bins of half a circle
+# Added to the norm of a block's histograms, so that noise on a plain surface does not count as an outline.
 LEAST_EDGES = 0.05
-RADII = (1, 2)  # px from a pixel to those that it is compared with, for textures
+RADII = (1, 2)  # of textures: the distances in px at which a pixel is compared with those around it
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # in order round the pixel
 T = TypeVar("T", bound=np.generic)
 CHUNK = 64  # pictures at a time
@@ -49,7 +51,7 @@ def pixels(images: Pictures) -> Vectors:
 
 
 def shapes(images: Pictures) -> Vectors:
-    """The pixels at 32 px, every picture brought to mean 0 and spread 1, so that exposure is nothing: (N, 3072)."""
+    """The pixels at 32 px, standardised per picture so that exposure does not matter: (N, 3072)."""
     x = small(images)
     std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     standard: Vectors = ((x - mean) / (std + LEAST_CONTRAST)).flatten(1).numpy()
@@ -59,9 +61,9 @@ def shapes(images: Pictures) -> Vectors:
 def outlines(images: Pictures) -> Vectors:
     """Histograms of oriented gradients [3] of the grey picture at 32 px: (N, 1764).
 
-    Cells of 4 x 4 px count the gradients' lengths by orientation (9 bins over half a circle, a gradient is shared by
-    the two nearest), and blocks of 2 x 2 cells that overlap are brought to length 1. The border's gradient is zero
-    across it.
+    In each cell of 4 x 4 px a histogram sums the lengths of the gradients by orientation (9 bins over half a circle;
+    each gradient is shared between the two nearest bins). Overlapping blocks of 2 x 2 cells are scaled to norm 1. At
+    the border the gradient across it is zero.
     """
     grey = small(images).mean(1)
     down, right = torch.zeros_like(grey), torch.zeros_like(grey)
@@ -84,8 +86,8 @@ def outlines(images: Pictures) -> Vectors:
 def textures(images: Pictures) -> Vectors:
     """Square roots [2] of the shares of local binary patterns [4] of the grey picture at 32 px: (N, 118).
 
-    A pattern says which of the eight pixels around are at least as light as the pixel: one bin for each of the 58
-    patterns that change at most twice on the way round, one for all others, at two distances.
+    A pattern tells which of the eight pixels around a pixel are at least as light as it. At each of two distances
+    there is one bin for each of the 58 patterns that change at most twice around the circle, and one for all others.
     """
     grey = (255 * small(images).sum(1)).round()  # in whole numbers, so that equal pixels are equal
     parts = []
@@ -108,16 +110,16 @@ CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": 
 
 
 def in_chunks(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
-    """Every cue of all pictures (N, S, S, 3), or of these rows, in bounded memory: by name, (N, width) float32."""
+    """Every cue by name, (N, width) float32, of all pictures (N, S, S, 3) or of `rows` of them, in bounded memory."""
     return {name: torch.from_numpy(by_chunks(cue, images, rows)) for name, cue in CUES.items()}
 
 
 def by_chunks(
     function: Callable[[Pictures], NDArray[T]], images: Pictures, rows: Integers | None = None
 ) -> NDArray[T]:
-    """What `function` makes of N pictures, a row for each, a few pictures at a time: in bounded memory.
+    """What `function` gives for N pictures, one row each, computed a few pictures at a time to bound the memory.
 
-    rows: of these alone, so that of a memory map no more is read.
+    rows: take only these pictures; of a memory-mapped file nothing else is read then.
     """
     number = len(images) if rows is None else len(rows)
     parts = [slice(i, i + CHUNK) for i in range(0, number, CHUNK)]
@@ -134,7 +136,7 @@ def pattern_bins() -> Tensor:
 
 
 def hsv_shares(images: Pictures) -> Vectors:
-    """The share of every colour bin in each picture: (N, 192), rows of sum 1.
+    """The share of every colour bin in each picture: (N, 192), where each row sums to 1.
 
     Hue is cut into 12 equal parts from red on, saturation and value into 4 each; grey has the hue of red.
     """
@@ -150,12 +152,12 @@ def hsv_shares(images: Pictures) -> Vectors:
 def hsv_bins(rgb: Pictures) -> Integers:
     """The colour bin of every pixel [1]: (..., 3) bytes to (...) numbers from 0 to 191.
 
-    In whole numbers throughout, so that no pixel falls to the wrong side of an edge by rounding.
+    Computed in whole numbers, so that rounding cannot put a pixel into the neighbouring bin.
     """
     red, green, blue = (rgb[..., i].astype(np.int64) for i in range(3))
     value = rgb.max(-1).astype(np.int64)
     chroma = value - rgb.min(-1)
-    # Hue times chroma, in sixths of the circle: from 0 below 6 * chroma.
+    # Hue times chroma, in sixths of the circle: from 0 to below 6 * chroma.
     sixth = np.where(
         value == red,
         (green - blue) + np.where(green < blue, 6 * chroma, 0),
@@ -170,6 +172,6 @@ def hsv_bins(rgb: Pictures) -> Integers:
 
 
 def small(images: Pictures) -> Tensor:
-    """Pictures at 32 px: (N, 3, 32, 32) in [0, 1]: every pixel the mean of those it covers."""
+    """Pictures at 32 px, (N, 3, 32, 32) in [0, 1]; every pixel is the mean of those that it covers."""
     x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
     return x if x.shape[2:] == (SIDE, SIDE) else F.interpolate(x, (SIDE, SIDE), mode="area")

@@ -13,7 +13,7 @@ Numbers = NDArray[np.float64]
 def dip(values: Numbers) -> float:
     """The largest distance of the empirical distribution of n >= 1 numbers from the nearest unimodal one [1].
 
-    It lies between 1 / (2n), as for evenly spaced numbers, and 1/4, as for two heaps far apart.
+    It lies between 1 / (2n), for evenly spaced numbers, and 1/4, for two clusters far apart.
     """
     x, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
     n = int(counts.sum())
@@ -45,7 +45,7 @@ def dip(values: Numbers) -> float:
 
 
 def _lower_hull(x: Numbers, y: Numbers) -> NDArray[np.int64]:
-    """The corners of the greatest convex line below the points (x, y), x rising."""
+    """The corners of the greatest convex function below the points (x, y), where x increases."""
     corners: list[int] = []
     for i in range(len(x)):
         while len(corners) > 1:
@@ -57,15 +57,16 @@ def _lower_hull(x: Numbers, y: Numbers) -> NDArray[np.int64]:
     return np.array(corners)
 
 
-# Numbers, and the dip times their square root that 5 in 100 sets of so many uniform numbers exceed: 20,000 sets each.
-# The uniform distribution is the hardest of the unimodal ones to tell from several modes [1].
+# The 95th percentile of the dip of n uniform random numbers, times the square root of n, from 20,000 sets of each
+# size
+# in NUMBERS. Of all unimodal distributions the uniform one is the hardest to tell from one with several modes [1].
 NUMBERS = (10, 20, 30, 50, 100, 200, 500, 2000)
 CRITICAL = (0.4397, 0.4711, 0.4829, 0.4978, 0.5110, 0.5233, 0.5315, 0.5330)
 
 
 def critical_dip(number: int) -> float:
-    """The dip that 5 of 100 sets of so many uniform numbers exceed: several modes are likely beyond it.
+    """The dip that 5 % of the sets of so many uniform numbers exceed: beyond it, several modes are likely.
 
-    With fewer than 10 numbers it is the more careful the fewer they are.
+    For fewer than 10 numbers the value for 10 is divided by the smaller root, which makes the test stricter.
     """
     return float(np.interp(np.log(number), np.log(NUMBERS), CRITICAL) / np.sqrt(number))

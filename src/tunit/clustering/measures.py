@@ -1,9 +1,12 @@
-"""By which measure pictures fall into groups: style codes, a simple cue, or both together.
+"""Which measure separates pictures into groups best: style codes, a simple cue, or both together.
 
-On some sets colours tell kinds apart and outlines nothing, on others it is the other way round, and no label says
-which. What tells it is the graph of each picture and its nearest neighbours: by a measure that sees kinds it falls
-into a few pieces with few edges between them. How nearly it falls into n pieces is the sum of the n smallest
-eigenvalues of its normalised Laplacian [1]: 0 for n separate pieces, near n for a random graph.
+On some sets colours tell kinds apart and outlines do not, on others it is the other way round, and no label says
+which.
+The graph that connects each picture with its nearest neighbours shows it: where the measure separates kinds, the
+graph
+has a few parts with few edges between them. The sum of the n smallest eigenvalues of its normalised Laplacian [1]
+tells
+how near it is to n separate parts: 0 for n separate parts, near n for a random graph.
 
 References:
     [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).
@@ -22,19 +25,20 @@ from torch import Tensor
 
 from tunit.clustering.neighbours import find_neighbours
 
-REDUCED = 64  # principal components that stand for a wider cue
-MOST_FITTED = 10_000  # pictures that the components are found on
+REDUCED = 64  # principal components that replace a wider cue
+MOST_FITTED = 10_000  # the principal components are computed from at most so many pictures
 GRAPH_NEIGHBOURS = 10  # of each picture in the graph
-MOST_COMPARED = 5_000  # pictures of the graphs that measures are compared by
-# Two measures together may be worse than the better one by itself by a tenth, and by what is rounding.
+MOST_COMPARED = 5_000  # measures are compared by graphs of at most so many pictures
+# The product of two measures is taken although it is worse than the better one alone by up to a tenth, or by
+# rounding.
 TIE, LEAST_TIE = 0.1, 1e-9
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
-    """Vectors (N, any width) by their `width` principal components, float32, on the CPU; narrower ones as they are.
+    """The `width` principal components of vectors (N, any width), float32 on the CPU; narrower vectors stay as they
+    are.
 
-    Distances keep what they say of the set (the nearest neighbours are of one class at least as often), in a
-    thirtieth of the time for pixels.
+    Nearest neighbours are of one class at least as often as before, and for pixels take a thirtieth of the time.
     """
     vectors = vectors.float().cpu()
     if vectors.shape[1] <= width or len(vectors) <= width:
@@ -45,7 +49,7 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
 
 
 def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
-    """The graph of N pictures: (N, N), 1 where one of two has the other among its neighbours (N, k), else 0."""
+    """The graph of N pictures from their neighbours (N, k): (N, N), 1 where either has the other as a neighbour."""
     number, k = neighbours.shape
     rows = np.repeat(np.arange(number), k)
     one_way = sparse.csr_matrix(
@@ -55,10 +59,10 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
 
 
 def modularity(neighbours: Tensor, groups: Tensor) -> float:
-    """How well groups (N,) part the graph of N pictures [3]: from -1/2 to below 1, about 0 for groups drawn by lot.
+    """Modularity [3]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
 
-    The share of edges within groups, less the share that there would be if edges were drawn by lot between pictures
-    of as many edges. neighbours: (N, k) int64, those of each picture.
+    It is the share of edges within groups, less the share expected if the same number of edges per picture were
+    placed at random. neighbours: (N, k) int64, those of each picture.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()
@@ -68,9 +72,9 @@ def modularity(neighbours: Tensor, groups: Tensor) -> float:
 
 
 def edges_between_groups(neighbours: Tensor, groups: int) -> float:
-    """How far the graph of N pictures is from `groups` separate pieces: from 0, separate, to about `groups`.
+    """How far the graph of N pictures is from `groups` separate parts: from 0, separate, to about `groups`.
 
-    neighbours: (N, k) int64, those of each picture; an edge counts once, whichever of the two has it.
+    neighbours: (N, k) int64, those of each picture; an edge counts once, even if both have each other.
     """
     number = len(neighbours)
     groups = min(groups, number - 2)
@@ -78,7 +82,7 @@ def edges_between_groups(neighbours: Tensor, groups: int) -> float:
         return 0.0
     edges = edges_of(neighbours)
     scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
-    # The Laplacian is I - A: its smallest eigenvalues are A's largest. The start is fixed, so that runs repeat.
+    # The Laplacian is I - A, so its smallest eigenvalues are 1 - A's largest. A fixed start makes runs repeatable.
     start = np.random.default_rng(0).standard_normal(number)
     largest = eigsh(scale @ edges @ scale, groups, which="LA", v0=start, return_eigenvectors=False)
     return float((1 - largest).sum())
@@ -87,19 +91,19 @@ def edges_between_groups(neighbours: Tensor, groups: int) -> float:
 def choose_measures(
     codes: Tensor, cues: Mapping[str, Tensor], groups: int
 ) -> tuple[list[str], dict[str, float]]:
-    """By which of codes, the best cue, and both together pictures fall most nearly into so many groups.
+    """Choose between style codes, the best cue, and both together: what separates so many groups of pictures best.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
-    what `edges_between_groups` says of every measure and of "codes and" the best cue. Where both together are about
-    as good as either by itself they are chosen, since each then says something that the other does not. Of a large
-    set every second or third picture is compared.
+    the result of `edges_between_groups` for every measure and for "codes and" the best cue. If both together are
+    about as good as the better one alone, both are chosen, because each adds something that the other lacks. Of a
+    large set only every second or third picture is compared.
     """
     step = -(-len(codes) // MOST_COMPARED)
     measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
     k = min(GRAPH_NEIGHBOURS, len(measures["codes"]) - 1)
 
     def score(names: Sequence[str]) -> float:
-        """How far the graph by these measures is from separate groups."""
+        """How far the graph that these measures give is from separate groups."""
         return edges_between_groups(find_neighbours([measures[name] for name in names], k), groups)
 
     scores = {name: score([name]) for name in measures}

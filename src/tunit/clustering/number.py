@@ -1,11 +1,11 @@
 """How many domains a set of pictures has, and which picture is in which, from E's style codes alone.
 
-The pictures are clustered into far too many groups, which are then merged pair by pair, the nearest first [1]. Two
-groups that are merged are one kind if the pictures of both, seen along the direction that tells the groups apart best
-[2], have a single mode [3], as the two halves of one heap have. So every split, from a single group on, speaks for
-more domains or against them, by how far its dip is beyond what chance gives [4]. As no single measure is right on
-every set, this evidence is averaged over clusterings of random parts of the pictures, and how well these agree and
-the silhouette [5] have a vote beside it.
+The pictures are clustered into far too many groups. These are then merged pair by pair, the nearest pair first [1].
+Before each merge, the pictures of both groups are projected onto the direction that separates the groups best [2]. If
+the projections have a single mode [3], the two groups are halves of one cluster; if they have two modes, the groups
+are two kinds. So each split (a merge seen in reverse) is evidence for or against one more domain, and its weight is
+how far the dip exceeds what chance gives [4]. No single measure is right on every set: the evidence is averaged over
+clusterings of random parts of the pictures, and how well these agree and the silhouette [5] are added as votes.
 
 References:
     [1] Ward. Hierarchical grouping to optimize an objective function, JASA 1963. [2] Fisher. The use of multiple
@@ -30,33 +30,34 @@ Points = NDArray[np.float64]
 
 CELLS = 50  # groups before merging
 CELL_RESTARTS = 2  # of the k-means that finds them
-FEWEST = 5  # pictures of a cell, on average
-VARIANCE, MOST_AXES = 0.95, 20  # of the reduced space
-RUNS, SHARE = 5, 0.8  # clusterings, each of such a share of the pictures, beside that of all
-COMPARED = 300  # most pictures of either group in a dip
-# The spread within groups is drawn towards an equal one in all directions, the more the fewer pictures there are for
-# each axis: else a direction is always found along which a few of them fall into two heaps.
+FEWEST = 5  # pictures in a cell, on average
+VARIANCE, MOST_AXES = 0.95, 20  # kept by the principal components
+RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
+COMPARED = 300  # a dip is computed of at most so many pictures of each group
+# The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
+# pictures
+# per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
-# A split into k groups speaks for more domains where the dip of its two parts is so many times its critical value:
-# the more groups there are the more, up to a limit. In many pictures small differences are beyond chance too, such as
-# those between photographs of one shelf and the next.
+# A split into k groups counts as evidence for k domains if the dip of its two parts is at least so many times its
+# critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
+# between photographs of two shelves in one shop, are more than chance.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
-GAIN, LOSS = 1.0, -0.5  # most that one split speaks for or against
-SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # beside the evidence of splits, of which a clear one weighs 1
-SILHOUETTES_OF = 2_000  # pictures
-CANDIDATES = 6  # that are told of
+GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
+SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
+SILHOUETTES_OF = 2_000  # the silhouette is computed of at most so many pictures
+CANDIDATES = 6  # that are reported
 
 
 @dataclass(frozen=True)
 class Level:
-    """One state of merging: k groups, and what became of them."""
+    """One stage of merging: k groups, and how separate the two are that will be merged next."""
 
     groups: Integers  # (N,): from 0 to k - 1
-    apart: float  # dip over its critical value of the two that are merged next; 0 for a single group
+    apart: float  # the dip of the two that are merged next, over its critical value; 0 for a single group
 
 
 def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Integers]:
-    """The number of domains of N pictures, and the domain of each, (N,) from 0, the largest domain first.
+    """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
     styles: (N, width), one code per picture. most: the largest number that may be chosen.
     """
@@ -93,7 +94,7 @@ def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Intege
 
 
 def reduced(styles: Vectors) -> Points:
-    """The codes on the few axes that hold 95 % of their variance: (N, width) to (N, axes)."""
+    """The principal components of the codes that hold 95 % of their variance: (N, width) to (N, axes)."""
     codes = np.asarray(styles, np.float64)
     if len(codes) < 3 or not np.ptp(codes, axis=0).any():
         return np.zeros((len(codes), 1))
@@ -104,7 +105,7 @@ def reduced(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """By the number of groups, from `most` or fewer down to 1: Ward's merges of the cells of k-means."""
+    """The stages of Ward's merging of the cells of k-means, by their number of groups: from `most` or fewer to 1."""
     groups = _cells(points, seed)
     found = {}
     while True:
@@ -122,9 +123,10 @@ def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
 
 
 def separation(one: Points, other: Points) -> float:
-    """The dip of two groups along Fisher's direction over its critical value: beyond 1, likely two heaps.
+    """The dip of two groups along Fisher's direction, over its critical value: beyond 1 they are likely two clusters.
 
-    Of the larger group as many are taken, evenly over its values, as the smaller one has, which would drown else.
+    From the larger group only as many values are taken, evenly spread, as the smaller one has: otherwise the smaller
+    one would hardly influence the dip.
     """
     within = sum((group - group.mean(0)).T @ (group - group.mean(0)) for group in (one, other)) / (
         len(one) + len(other)
@@ -145,12 +147,12 @@ def separation(one: Points, other: Points) -> float:
 
 
 def needed(k: int) -> float:
-    """How far apart the parts of a split into k groups must be to speak for them."""
+    """How far apart the two parts of a split into k groups must be to count as evidence for k."""
     return min(AT_LEAST + PER_GROUP * k, AT_MOST)
 
 
 def split_evidence(run: dict[int, Level], most: int) -> Points:
-    """What all splits down to k groups say for k together, for k = 1 to `most`; 0 for a single group."""
+    """For each k from 1 to `most`, the sum of the evidence of all splits from one group to k groups."""
     each = [
         float(np.clip(run[k].apart - needed(k), LOSS, GAIN)) if k in run else LOSS for k in range(2, most + 1)
     ]
@@ -158,7 +160,7 @@ def split_evidence(run: dict[int, Level], most: int) -> Points:
 
 
 def refined(points: Points, groups: Integers) -> Integers:
-    """The groups after k-means has moved pictures between them, from their own centres."""
+    """The groups after k-means, started from their centres, has moved pictures between them."""
     number = int(groups.max()) + 1
     if number == 1:
         return groups
@@ -174,7 +176,7 @@ def _cells(points: Points, seed: int) -> list[Integers]:
 
 
 def _nearest(points: Points, groups: list[Integers]) -> tuple[int, int]:
-    """The two groups whose merging adds the least to the squared distances within [1]; the first is the smaller."""
+    """The two groups whose merging adds least to the squared distances within groups [1]: their numbers, rising."""
     centres = np.stack([points[rows].mean(0) for rows in groups])
     sizes = np.array([len(rows) for rows in groups], np.float64)
     cost = np.square(centres[:, None] - centres[None]).sum(2)
@@ -191,13 +193,13 @@ def _silhouette(points: Points, groups: Integers, rng: np.random.Generator) -> f
 
 
 def _stability(groups: Integers, others: list[tuple[Integers, Integers]]) -> float:
-    """How far clusterings of parts of the pictures agree with that of all: the mean adjusted Rand index."""
+    """How well clusterings of parts of the pictures agree with that of all: the mean adjusted Rand index."""
     agreements = [adjusted_rand_score(groups[part], found) for part, found in others]
     return float(np.mean(agreements)) if agreements else 0.0
 
 
 def _totals(votes: dict[int, dict[str, float]]) -> dict[int, float]:
-    """All votes for each number together; the silhouette counts relative to the best one."""
+    """The weighted sum of the votes for each number; the silhouette counts relative to the best one."""
     best = max([vote["silhouette"] for k, vote in votes.items() if k > 1], default=1.0)
     totals = {}
     for k, vote in votes.items():
@@ -207,7 +209,7 @@ def _totals(votes: dict[int, dict[str, float]]) -> dict[int, float]:
 
 
 def _by_size(groups: Integers) -> Integers:
-    """The same groups, numbered from the largest on."""
+    """The same groups, renumbered by size: 0 is the largest."""
     sizes = np.bincount(groups)
     numbers = np.empty(len(sizes), np.int64)
     numbers[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
@@ -218,7 +220,7 @@ def _by_size(groups: Integers) -> Integers:
 def _reasons(
     chosen: int, whole: dict[int, Level], votes: dict[int, dict[str, float]], assignment: Integers
 ) -> list[str]:
-    """Plain sentences, the weightiest first."""
+    """Plain sentences, the most important first."""
     sizes = np.bincount(assignment)
     said = []
     for k in (chosen, chosen + 1):

@@ -1,9 +1,12 @@
-"""Pictures in a given number of groups: several clusterings, of which the one is kept that cuts fewest edges.
+"""Divide pictures into a given number of groups: several clusterings are made, and the best one is kept.
 
-Heads that learn by mutual information, and k-means on codes, features or cues, each end in local optima, and which of
-them is right differs from set to set. They are compared by the modularity of their groups on a graph of pictures and
-their neighbours (tunit.clustering.measures), which needs no labels. The graph should be older than the heads: one of
-codes that the heads have shaped speaks for the heads.
+Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima, and which of
+them
+is best differs from set to set. They are compared by the modularity of their groups on the graph of nearest
+neighbours
+(tunit.clustering.measures), which needs no labels. The graph should be older than the heads: style codes that the
+heads
+have already shaped would favour the heads.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -28,11 +31,12 @@ RESTARTS = 4  # of k-means, of which the best by its own measure is kept
 def best_partition(
     graph: Tensor, heads: Tensor, vectors: Mapping[str, Tensor], seed: int
 ) -> tuple[str, Integers, dict[str, float]]:
-    """The groups of N pictures that part a graph best.
+    """The clustering of N pictures with the highest modularity on a graph.
 
-    graph: (N, k) int64, the neighbours of each. heads: (M, N, K) logits, each of which says a group from 0 to K - 1.
-    vectors: (N, any width) by name, on which k-means is tried, too. Returns the name of the best ("head 0", ..., or
-    that of vectors), its groups (N,), and the modularity of every one. Of equally good ones the first head wins.
+    graph: (N, k) int64, the neighbours of each picture. heads: (M, N, K) logits of M heads over K groups. vectors:
+    (N, any width) by name; k-means is tried on each. Returns the name of the best clustering ("head 0", ..., or the
+    name of the vectors), its groups (N,), and the modularity of each. If several are equally good, the first is
+    taken.
     """
     groups = {f"head {i}": logits.argmax(1).numpy() for i, logits in enumerate(heads)}
     for name, some in vectors.items():
@@ -49,9 +53,9 @@ def k_means(
     restarts: int = RESTARTS,
     centres: NDArray[np.floating] | None = None,
 ) -> KMeans:
-    """The best of some starts [1, 2] on vectors (N, width), N from 1; `labels_` are their groups.
+    """k-means on N >= 1 vectors (N, width), the best of several random starts [1, 2]; `labels_` are the groups.
 
-    centres: (k, width), to start from these alone.
+    centres: (k, width); start only once, from these.
     """
     start = {"init": "k-means++", "n_init": restarts} if centres is None else {"init": centres, "n_init": 1}
     found = KMeans(n_clusters=min(k, len(vectors)), random_state=seed % 2**32, **start)

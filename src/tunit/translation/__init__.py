@@ -1,1 +1,1 @@
-"""Inference: pictures translated by a trained model, and files of results."""
+"""Inference: a trained model translates pictures; the results become files."""

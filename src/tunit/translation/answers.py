@@ -13,7 +13,7 @@ from tunit.translation.inputs import Picture
 
 
 class Classified(NamedTuple):
-    """What the guide says of N pictures."""
+    """The domains of N pictures by the guiding network."""
 
     domains: Tensor  # (N,) int64
     confidences: Tensor  # (N,) the probability of that domain, 1 / domains to 1

@@ -1,4 +1,4 @@
-"""Squares through the networks of a model: batch by batch, in bounded memory, in the precision that is asked for."""
+"""Run squares through the networks of a model: in batches, in bounded memory, in the requested precision."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,8 @@ Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 
 class Engine:
-    """E and G of one model at work. Between two batches the caller's own code runs outside of inference mode."""
+    """E and G of one model. Inference mode is on only while they compute, not in the caller's code between
+    batches."""
 
     def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
         if precision not in PRECISIONS:
@@ -36,13 +37,13 @@ class Engine:
         self.batch = batch
         self._low = precision == "bfloat16"
         self._device = model.domain_styles.device
-        # Threads take turns: a computation uses all cores, or the GPU, and memory is bounded for one.
+        # Threads take turns: one computation uses all cores or the whole GPU, and the memory suffices for one.
         self._turn = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
 
     @torch.inference_mode()
     def guided(self, batches: Iterable[Squares]) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
-        """Batch by batch: the pictures, their squares x (B, 3, S, S), and what E says of them; on the CPU."""
+        """For each batch: the pictures, their squares x (B, 3, S, S), and the guidance that E gives; on the CPU."""
         for batch in batches:
             x = torch.stack([square.x for _, square in batch])
             with self._computing():
@@ -52,7 +53,7 @@ class Engine:
 
     @torch.inference_mode()
     def redrawn(self, batches: Iterable[Squares], styles: Tensor, strength: float) -> Iterator[Drawn]:
-        """Each picture with what G makes of it in each of M styles (M, style width), at a strength."""
+        """Each picture with its translations into each of M styles (M, style width), at a strength."""
         styles = styles.to(self._device).float()
         for batch in batches:
             for part in self._networks.split(batch):
@@ -62,7 +63,7 @@ class Engine:
                     yield picture, square, [pixels[row] for pixels in drawn]
 
     def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
-        """x: (B, 3, S, S) in each of the styles (M, style width): M arrays (B, S, S, 3)."""
+        """Translate x (B, 3, S, S) into each of the styles (M, style width): M arrays (B, S, S, 3)."""
         x = x.to(self._device)
         codes = [style.expand(len(x), -1) for style in styles]
         if strength != 1:

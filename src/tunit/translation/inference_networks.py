@@ -1,4 +1,4 @@
-"""The networks as a translator runs them: which way of computing a device is given, and how much at a time."""
+"""The networks as a translator runs them: how a device computes them, and how many pictures at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tunit.machine import check_compiler
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 
-# Pictures that a CPU computes together: enough to be worth the transforms of kernels (networks.winograd).
+# Pictures that a CPU computes together: enough to make up for transforming the kernels (networks.winograd).
 CPU_PART = 16
 Items = TypeVar("Items", Tensor, Sequence[Any])
 
@@ -23,7 +23,7 @@ class InferenceNetworks:
     guide: Callable[[Tensor], Guidance]
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor, Tensor], Tensor]
-    part: int | None  # pictures to be computed together; None for any number
+    part: int | None  # how many pictures are computed together; None for any number
 
     def split(self, batch: Items) -> Iterator[Items]:
         """A batch in the parts that are computed together."""
@@ -32,10 +32,10 @@ class InferenceNetworks:
 
 
 def networks_for(model: Model, device: torch.device, *, compiled: bool) -> InferenceNetworks:
-    """The networks of `model` in the way that suits where they run.
+    """The networks of `model`, prepared for the device where they run.
 
-    Convolutions are fastest in the channels-last memory format, and on a CPU those of networks.winograd need it;
-    `model` itself is changed to that. Raises ConfigError where they are to be compiled and cannot be.
+    Convolutions are fastest in the channels-last memory format, and those of networks.winograd need it on a CPU, so
+    `model` itself is converted to it. Raises ConfigError if they should be compiled and cannot be.
     """
     part = CPU_PART if device.type == "cpu" else None
     for network in (model.guide, model.generator):

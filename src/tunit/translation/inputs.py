@@ -1,7 +1,7 @@
-"""What the translator takes for a picture: to the square that the networks see, and from it to the result.
+"""From whatever the translator accepts as a picture to the square that the networks see, and back to the result.
 
-A picture is a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor (3, S, S) in [-1, 1]; or what
-`find_pictures` found. A path may lead to a folder, an archive or a list as well: that is all its pictures.
+A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3, S, S) in [-1, 1], or an item of
+`find_pictures`. A path may also name a folder, an archive or a list, and then stands for all its pictures.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,9 @@ Resize: TypeAlias = str | int | None
 
 ORIGINAL = "original"
 MAX_SIDE = 16_384  # pixels of a result, where it is asked for by number
-_TOLERANCE = 1e-3  # beyond [-1, 1]: what rounding may add, far below what another range would
+_TOLERANCE = (
+    1e-3  # rounding may exceed [-1, 1] by this much; a picture of another range exceeds it by far more
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,17 @@ class Square:
     """A picture as the networks see it, and the way back to its own shape."""
 
     x: Tensor  # (3, S, S) float32 in [-1, 1], on the CPU
-    inner: tuple[int, int, int, int]  # left, upper, right, lower: where the square shows the picture
+    inner: tuple[int, int, int, int]  # left, upper, right, lower: the part of the square that is not padding
     shown: tuple[int, int]  # width and height, in the picture's own pixels, of what the square shows
-    opacity: Opacity | None = None  # of the whole picture, where it was asked for and not all is opaque
+    opacity: Opacity | None = (
+        None  # of the whole picture, if it was asked for and the picture is not all opaque
+    )
 
 
 def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
     """Every picture with its name, lazily; and whether `pictures` was one single picture.
 
-    report: is told what a folder, archive or list holds that cannot be used; with None it raises DataError.
+    report: called for each file of a folder, archive or list that cannot be used; with None, DataError is raised.
     """
     if isinstance(pictures, str | Path):
         found = list(_open_path(Path(pictures), report))
@@ -78,12 +82,12 @@ def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
     found = find_pictures(path)
     for item in found.left_out:
         leave_out(item, report)
-    # In the order in which an archive is read fastest; the pictures of a folder stay in the order of names.
+    # An archive is read in the order that is fastest; a folder in the order of names.
     yield from (found.pictures[i] for i in reading_order(found.pictures))
 
 
 def leave_out(item: LeftOut, report: Report | None) -> None:
-    """Tell `report` of what cannot be used; without a `report` raise DataError, but for repetitions of a picture."""
+    """Tell `report` what cannot be used. Without a `report` raise DataError, unless it only repeats a picture."""
     if report is not None:
         report(item)
     elif item.reason != DUPLICATE:
@@ -104,9 +108,9 @@ def squares(
 ) -> Iterator[tuple[Picture, Square]]:
     """Every picture with its square, in order; those that cannot be decoded go to `report`.
 
-    ahead: how many files may be read and decoded, on threads of their own, before they are asked for. The
-        caller's own images and arrays are taken one at a time, as they are needed.
-    max_pixels: of a file, beyond which it is refused undecoded. opacity: give that, too.
+    ahead: how many files may be read and decoded in advance, in threads. The caller's own images and arrays are
+        taken one at a time, when they are needed.
+    max_pixels: a file with more pixels is refused before decoding. opacity: also return the opacity.
     """
 
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
@@ -132,9 +136,9 @@ def squares(
 
 
 def to_square(picture: Picture, how: Squaring) -> Square:
-    """The square that the networks see of one picture, by the rules for training. A tensor is taken as it is.
+    """The square that the networks see of one picture, made as in training. A tensor is used as it is.
 
-    Raises PictureError where a file cannot be decoded, DataError where the value is no picture.
+    Raises PictureError if a file cannot be decoded, DataError if the value is not a picture.
     """
     size, opacity = how.size, None
     if isinstance(picture, Tensor):
@@ -161,8 +165,8 @@ def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Im
     """The result as a picture: what the networks made of `square`, in the proportions that it shows.
 
     pixels: (S, S, 3). Padding is cut off again.
-    resize: None leaves S as the longer side; "original" gives the size that the picture came in, after "crop"
-        that of its central square; a number is the longer side, in the same proportions.
+    resize: None leaves S as the longer side; "original" restores the size of the picture (of its central square
+        after "crop"); a number is the length of the longer side, with the same proportions.
     """
     image = Image.fromarray(pixels).crop(square.inner)
     if resize is None:
@@ -184,7 +188,7 @@ def check_fit(fit: str) -> str:
 
 
 def restored(resize: Resize, restore_size: bool) -> Resize:
-    """What `resize` is where the source's own size is asked for by `restore_size`. Raises ConfigError."""
+    """`resize`, or "original" where `restore_size` asks for the source's size. Raises ConfigError for both."""
     if not restore_size:
         return resize
     if resize not in (None, ORIGINAL):

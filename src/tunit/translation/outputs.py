@@ -1,4 +1,4 @@
-"""Where results go: names inside one folder that do not collide, checked before the first file is written."""
+"""Where results go: names in one folder that do not collide, checked before the first file is written."""
 
 import io
 import os
@@ -29,13 +29,13 @@ UNWRITABLE = "unwritable"
 
 
 def plan_names(names: Sequence[str], kind: str) -> list[str]:
-    """A name for the result of each picture, all different even where capitals do not count.
+    """A name for the result of each picture; all differ, also on disks that ignore upper and lower case.
 
-    names: POSIX, relative. Sub-folders and stems stay; of those that collide, the later are numbered: a~2.png.
-    kind: "png", "jpg", "webp", or "keep" for the picture's own format, PNG where that cannot be written.
+    names: POSIX, relative. Sub-folders and stems stay; where names would collide, later ones get a number: a~2.png.
+    kind: "png", "jpg", "webp", or "keep" for the picture's own format (PNG if that cannot be written).
     """
     wanted = [_with_suffix(tidy(name), kind) for name in names]
-    # What one picture needs as a folder, another cannot have as its file.
+    # A name that is a folder for one picture cannot be the file of another.
     taken = {str(folder).casefold() for name in wanted for folder in PurePosixPath(name).parents}
     planned = []
     for name in wanted:
@@ -72,10 +72,10 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
 
 @contextmanager
 def marked(folder: Path) -> Iterator[None]:
-    """Mark a folder that is new or empty, once the block has written into it, as one of results.
+    """Mark a new or empty folder as one of results, once the block has written into it.
 
-    A training on a folder around it leaves it out then. A folder that holds something else already may be one of
-    pictures, and stays as it is.
+    When a training later searches the folder above it, the marked folder is left out. A folder that holds other
+    files may hold the user's pictures, and is not marked.
     """
     new = not folder.is_dir() or not any(folder.iterdir())
     try:
@@ -111,7 +111,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not flushed to the disk one by one: of thousands of results that takes longer than making them.
+        # Not flushed to the disk one by one: with thousands of results that takes longer than making them.
         with replacing(path, durable=False) as partial:
             partial.write_bytes(data)
     except OSError as error:

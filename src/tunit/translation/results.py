@@ -29,7 +29,7 @@ def finished(
 
 
 def with_transparency(result: Image.Image, alpha: Image.Image, fit: str) -> Image.Image:
-    """A result (RGB) with the transparency of its source, of which `fit` "crop" shows the central square: RGBA."""
+    """A result (RGB) with the transparency of its source: RGBA. After `fit` "crop" it shows the central square."""
     box = (0.0, 0.0, float(alpha.width), float(alpha.height))
     if fit == "crop":
         side = min(alpha.size)

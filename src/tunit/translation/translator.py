@@ -1,4 +1,4 @@
-"""A trained model at work: redraw pictures in the style of others, and tell their domains.
+"""The inference API: translate pictures into the style of others, and find their domains.
 
 >>> translator = Translator.load("runs/mine")
 >>> translator.translate("cat.jpg", reference="tiger.jpg").save("tiger-like.png")
@@ -40,14 +40,14 @@ from tunit.translation.walk import MOST_FRAMES, Walk, between
 class Translator:
     """The inference API of one trained model.
 
-    A picture is a path, a Pillow image of any mode, a uint8 array (H, W, 3), or a float tensor (3, S, S) in
-    [-1, 1] with S = `image_size`. Where several are taken, an iterable of these is fine, and so is the path of
-    a folder, an archive or a list; they are read `batch` at a time.
+    A picture is a path, a Pillow image of any mode, a uint8 array (H, W, 3), or a float tensor (3, S, S) in [-1, 1]
+    with S = `image_size`. Where several pictures are accepted, they may be an iterable of these, or the path of a
+    folder, an archive or a list; they are read `batch` at a time.
 
-    Several threads may call one translator: reading and decoding go side by side, computing takes turns.
+    Several threads may share one translator: they read and decode in parallel, and compute one after the other.
 
-    A picture that cannot be read raises DataError, unless `report` is given: a function that is told of it
-    (as a `LeftOut`), whereupon the picture is skipped. A picture that is given alone still raises.
+    A picture that cannot be read raises DataError. If `report` is given, this function is called with a `LeftOut`
+    instead, and the picture is skipped; but a single picture that was given alone still raises.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Translator:
         """The model of a run folder, or of any folder that holds a model.safetensors.
 
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
-        matrices, "float32" or "bfloat16". compiled: let torch.compile make the networks faster, which takes it
-        a minute or so before the first result. max_pixels: a file that declares more is refused undecoded.
+        matrix products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the
+        first result. max_pixels: a file that declares more pixels is refused before decoding.
 
-        Raises RunError where there is no model, ConfigError for a device or a compiler that is not there.
+        Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
         path = expand_home(run)
         folder = path.parent if path.name == TENSORS else path
@@ -102,7 +102,7 @@ class Translator:
 
     @property
     def domain_sizes(self) -> list[int]:
-        """Of how many training pictures each domain's average style was taken; 0 for an empty domain."""
+        """How many training pictures each domain's average style was computed from; 0 for an empty domain."""
         return [int(size) for size in self.model.domain_sizes]
 
     def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
@@ -115,7 +115,8 @@ class Translator:
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
     ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
-        """Batch by batch: the pictures, what the networks see (B, 3, S, S), and the guidance; on the CPU."""
+        """For each batch: the pictures, the squares that the networks see (B, 3, S, S), and the guidance; on the
+        CPU."""
         opened, is_single = open_pictures(pictures, report)
         return self._engine.guided(self._batches(opened, self.model.fit, None if is_single else report))
 
@@ -131,7 +132,7 @@ class Translator:
         return (total / number).float()
 
     def domain_style(self, k: int) -> Tensor:
-        """The average style code (style width,) of domain k, over the pictures of the training.
+        """The average style code (style width,) of domain k over the training pictures.
 
         Raises ConfigError where k is out of range or the domain is empty.
         """
@@ -162,10 +163,10 @@ class Translator:
     ) -> Image.Image | list[Image.Image]:
         """`source` redrawn in one style: an image for one picture, a list for several (all in memory at once).
 
-        reference, domain, style: exactly one of them says the style: one or several pictures (averaged), the
+        reference, domain, style: give exactly one of them: one or several pictures (whose styles are averaged), the
             number of a domain, or a style code (style width,).
         strength, fit, resize: as in `redraw`, which takes any number of sources and styles.
-        restore_size: results have the size and the proportions of their sources; the same as resize="original".
+        restore_size: results get the size and the proportions of their sources; the same as resize="original".
         """
         resize = restored(resize, restore_size)
         given = {"reference": reference, "domain": domain, "style": style}
@@ -198,15 +199,15 @@ class Translator:
         """Each source with its results, one per style code, lazily and in bounded memory.
 
         styles: (M, style width).
-        strength: how far the source's own style code goes towards these: 0 keeps its own, 1 takes theirs, more
-            exaggerates the difference.
-        fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad", where the padding
-            is cut off the result; None is what the model was trained with. References are always fitted so.
-        resize: None gives results of the model's size (the longer side, after "pad"); "original" the source's
-            own size, or that of its central square after "crop"; a number the length of the longer side, in the
-            source's proportions.
+        strength: how far to go from the source's own style code towards these: 0 keeps the source's, 1 takes these,
+            more than 1 exaggerates the difference.
+        fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad" (the padding is cut off
+            the result); None is the fit that the model was trained with, which references always get.
+        resize: None gives results of the model's size (after "pad" that is the longer side); "original" gives the
+            source's own size (of its central square after "crop"); a number is the length of the longer side, with
+            the source's proportions.
 
-        A source with transparency gives results of mode RGBA that are as transparent where it is.
+        Where a source is transparent its results are too; their mode is RGBA then.
         """
         width = self.model.settings.style_width
         if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
@@ -226,9 +227,9 @@ class Translator:
         return classified(self.guide(pictures, report=report))
 
     def domains(self, pictures: Pictures, *, report: Report | None = None) -> list[DomainRow]:
-        """The table of `tunit domains`: for each of N pictures its domain, how sure that is, and how far off-topic.
+        """The table of `tunit domains`: for each picture its domain, the confidence, and how far off-topic it is.
 
-        In the order in which pictures are read. Of fewer than 12 pictures all outlier scores are 0.
+        Rows are in the order in which pictures are read. With fewer than 12 pictures all outlier scores are 0.
         """
         names: list[str] = []
         parts = []
@@ -247,10 +248,10 @@ class Translator:
         resize: Resize = None,
         restore_size: bool = False,
     ) -> Walk:
-        """A walk of `source` from the style of the first reference through those of all others, in equal steps.
+        """`source` in styles that change in equal steps from the first reference's through those of all others.
 
-        With a single reference it starts from the source's own style. frames: 2 to 2,000, the first and the last
-        being these references' own styles. fit, resize, restore_size: as in `translate`.
+        With a single reference the walk starts from the source's own style. frames: 2 to 2,000; the first and last
+        frames have the first and last styles. fit, resize, restore_size: as in `translate`.
         """
         if not 2 <= frames <= MOST_FRAMES:
             raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")

@@ -22,9 +22,9 @@ SUFFIXES = ".gif, .webp or .mp4"
 
 
 def between(styles: Tensor, frames: int) -> Tensor:
-    """Style codes (frames, width) on the straight lines between those of `styles` (M, width), M at least 2.
+    """Style codes (frames, width) on the straight lines from each of `styles` (M, width), M >= 2, to the next.
 
-    Equally many steps fall between any two neighbours; the first and the last are those of `styles`.
+    There are equally many steps between any two neighbours; the first and last codes are those of `styles`.
     """
     place = torch.linspace(0, len(styles) - 1, frames, dtype=torch.float64)
     left = place.floor().long().clamp_max(len(styles) - 2)
@@ -44,8 +44,8 @@ class Walk:
     def save(self, path: str | Path, *, rate: float = 24.0) -> None:
         """Write an animation that repeats for ever (.gif, .webp), or a video (.mp4, which PyAV writes).
 
-        rate: frames per second. A GIF is either opaque or clear at each pixel, a video opaque on white.
-        Raises ConfigError for another suffix or where PyAV is missing, DataError where it cannot be written.
+        rate: frames per second. Each pixel of a GIF is either opaque or transparent; a video shows the frames on
+        white. Raises ConfigError for another suffix or a missing PyAV, DataError if it cannot be written.
         """
         path = expand_home(path)
         suffix = path.suffix.lower()
@@ -84,7 +84,7 @@ class Walk:
         encoded = io.BytesIO()
         with av.open(encoded, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
-            # Colours of half the resolution need sides that are even.
+            # The video stores colours at half the resolution, so its sides must be even.
             stream.width, stream.height = (side + side % 2 for side in self.frames[0].size)
             stream.pix_fmt = "yuv420p"
             for image in self.frames:
