@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import tunit
 from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
 from tunit.reading import Record, UnreadableError, read_json
+from tunit.studio.orders import environment
 from tunit.training.checkpoint import checkpoints
 from tunit.training.run_folder import LOCK, STUDIO, RunFolder
 
@@ -67,7 +67,7 @@ def start(command: list[str], run: Path) -> int:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=run,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
                 close_fds=True,
             )
@@ -85,13 +85,6 @@ def start(command: list[str], run: Path) -> int:
     }
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
     return process.pid
-
-
-def _environment() -> dict[str, str]:
-    """The studio's own, with the folder of this tunit first among those that Python looks in."""
-    folder = str(Path(tunit.__file__).absolute().parent.parent)
-    others = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
 
 
 def state_of(run: Path) -> State:

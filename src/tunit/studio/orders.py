@@ -4,17 +4,31 @@ Only options that stand here are ever given, each with a value that was checked.
 taken for an option.
 """
 
+import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import tunit
 from tunit.config.presets import preset_names
 from tunit.errors import ConfigError
 from tunit.printing import shown
 
 PRESETS = ("small", "default", "paper")  # those for pictures of one's own
 MOST_STEPS = 10_000_000
+# What labels change of a run's settings. Its E is trained already: it learns domains, and from neighbours, at once. A
+# part of the steps takes labelled pictures alone, which are few. Labels tie the domain head to classes, so that
+# further heads would win nothing.
+WITH_LABELS = {
+    "--labelled-ratio": "0.3",
+    "--labelled-only-until": "0",
+    "--guide-only-until": "0.5",
+    "--average-from": "0.5",
+    "--domains-from": "0.0",
+    "--neighbours-from": "0.0",
+    "--candidate-heads": "0",
+}
 _NAME = re.compile(r"\w[\w .-]{0,59}")
 # -P: nothing is imported from the folder in which the command runs.
 TUNIT = (sys.executable, "-P", "-m", "tunit")
@@ -62,8 +76,6 @@ class FewLabels:
     out: Path
     steps: int
     domains: int  # as many as labels, or more
-    batch: int  # at most, so that the labelled pictures fill one
-    alone: int = 0  # steps of them in which E learns alone
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,7 +88,9 @@ class FewLabels:
         first = self.start_from.absolute()
         words += ["--from", str(first), "--preset", str(first / "config.toml")]
         words += ["--labels", "csv", "--domains", str(self.domains), "--seed", str(self.seed)]
-        words += ["--steps", str(self.steps), "--guide-only-until", str(self.alone)]
+        words += ["--steps", str(self.steps)]
+        for name, value in WITH_LABELS.items():
+            words += [name, value]
         return words
 
 
@@ -92,6 +106,13 @@ def prepare_command(source: Path, out: Path, preset: str) -> list[str]:
     if preset not in preset_names():
         raise ConfigError(f"preset is {shown(preset)}: take one of {', '.join(PRESETS)}")
     return [*TUNIT, "prepare", str(source.absolute()), "--out", str(out.absolute()), "--preset", preset]
+
+
+def environment() -> dict[str, str]:
+    """For a process of tunit: our own, with the folder of this tunit first among those that Python looks in."""
+    folder = str(Path(tunit.__file__).absolute().parent.parent)
+    others = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
 
 
 def check_name(name: str) -> str:

@@ -1,16 +1,231 @@
-"""The part Train: its page, and the routes that the page's script calls."""
+"""The part Train: begin a training, watch it, stop it, let it go on; several side by side."""
 
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from tunit.errors import ConfigError, RunError
+from tunit.pages.document import data_script
+from tunit.printing import escape, printable
+from tunit.studio import jobs
+from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
+from tunit.studio.folders import check_links, folder_at, folders_of, look_at
 from tunit.studio.frame import page
+from tunit.studio.orders import PRESETS, Order, check_name, resume_command
+from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
+from tunit.studio.workspace import Run, Workspace
+
+MOST_COMPARED = 8  # runs, as there are colours of lines
+MOST_AT_ONCE = 4  # trainings that this studio lets go on at the same time
+MOST_SAMPLES = 200  # grids of a run that can be leafed through
+_LOGS = Logs()
+_MEANING = {
+    "small": "small: 32 pixels, for a CPU",
+    "default": "default: the pictures' own size, for a GPU",
+    "paper": "paper: the paper's setting, days on a GPU",
+}
 
 
 def show(request: Request) -> Response:
     """The page."""
-    body = "<h1>Train</h1><p class='lead'>This page is empty yet.</p>"
+    workspace = workspace_of(request)
+    folders = "".join(
+        f'<option value="{escape(address)}">{escape(name)}</option>'
+        for address, name in folders_of(workspace)
+    )
+    presets = "".join(f'<option value="{name}">{_MEANING[name]}</option>' for name in PRESETS)
+    body = _BODY.format(folders=folders, presets=presets) + data_script("page-data", {"most": MOST_COMPARED})
     return page("Train", body, part="train", script="train.js")
 
 
-ROUTES = [Route("/train", show)]
+async def look(request: Request) -> Response:
+    """What `tunit prepare` says of a folder."""
+    form, workspace = await form_of(request), workspace_of(request)
+    folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
+
+    def work() -> tuple[bool, list[str]]:
+        check_links(workspace, folder)
+        return look_at(folder, preset)
+
+    good, lines = await run_in_threadpool(work)
+    return JSONResponse({"good": good, "lines": lines})
+
+
+async def start(request: Request) -> Response:
+    """Begin a training."""
+    form, workspace = await form_of(request), workspace_of(request)
+    folder, name = folder_at(workspace, text_of(form, "folder")), check_name(text_of(form, "name"))
+
+    def number(field: str, high: int) -> int:
+        text = text_of(form, field).strip()
+        return whole_of(text, field.replace("_", " "), 0, high) if text else 0
+
+    out = free_place(workspace, name)
+    order = Order(
+        folder,
+        out,
+        preset=text_of(form, "preset", PRESETS[0]),
+        steps=number("steps", 10_000_000),
+        domains=number("domains", 1000),
+        image_size=number("image_size", 1024),
+        seed=number("seed", 2**31),
+    )
+    if order.preset not in PRESETS:
+        raise ConfigError(f"preset is {order.preset!r}: take one of {', '.join(PRESETS)}")
+
+    def work() -> None:
+        check_links(workspace, folder)
+        begin(workspace, order.command(), out)
+
+    await run_in_threadpool(work)
+    return JSONResponse({"run": _run_in(workspace, out).key})
+
+
+def free_place(workspace: Workspace, name: str) -> Path:
+    """The folder of a new run. Raises RunError where it is taken, or where there is no place for runs."""
+    if any(run.path == workspace.root for run in workspace.runs()):
+        raise RunError(
+            f"this studio shows the single run {workspace.root.name}, and has no folder for others: end it, and open "
+            f"the folder around it, as in `tunit studio {workspace.root.parent}`"
+        )
+    out = workspace.root / name
+    if out.exists() or out.is_symlink():
+        raise RunError(f"{name} exists already: give the run another name")
+    return out
+
+
+def begin(workspace: Workspace, command: list[str], out: Path) -> None:
+    """Start a command that trains. Raises RunError where too many trainings go on already."""
+    going = sum(jobs.state_of(run.path).runs for run in workspace.runs())
+    if going >= MOST_AT_ONCE:
+        raise RunError(f"{going} trainings go on already, and share this machine: wait for one, or stop one")
+    jobs.start(command, out)
+
+
+def _run_in(workspace: Workspace, path: Path) -> Run:
+    return next(run for run in workspace.runs() if run.path == path)
+
+
+async def stop(request: Request) -> Response:
+    """Stop a training with everything saved."""
+    run = await run_in_threadpool(run_of, request)
+    await run_in_threadpool(jobs.stop, run.path)
+    return JSONResponse({})
+
+
+async def resume(request: Request) -> Response:
+    """Let a training go on, to its end or to a new one."""
+    form, run = await form_of(request), await run_in_threadpool(run_of, request)
+    text = text_of(form, "steps").strip()
+    steps = whole_of(text, "steps", 1, 10_000_000) if text else 0
+
+    def work() -> None:
+        state = jobs.state_of(run.path)
+        if state.runs:
+            raise RunError(f"{run.name} is in training already")
+        if not run.folder.about.is_file():
+            raise RunError(f"{run.name} was stopped before its first step: begin a new run")
+        if steps and steps <= state.step:
+            raise ConfigError(f"{run.name} has taken {state.step:,} steps: give more than that")
+        if not steps and state.state == jobs.FINISHED:
+            raise ConfigError(f"{run.name} has taken all of its {state.steps:,} steps: give a larger number")
+        begin(workspace_of(request), resume_command(run.path, steps), run.path)
+
+    await run_in_threadpool(work)
+    return JSONResponse({})
+
+
+def runs(request: Request) -> Response:
+    """All runs with how they stand; of those chosen their curves, alarms, newest samples and the end of the log."""
+    workspace = workspace_of(request)
+    found = workspace.runs()
+    chosen = set(request.query_params.getlist("run"))
+    shown = [run for run in found if run.key in chosen][:MOST_COMPARED]
+    shown = [workspace.run(run.key) for run in shown]  # none of whose parts lies elsewhere
+    rows = {run.key: _LOGS.rows(run) for run in shown}
+    return JSONResponse(
+        {
+            "runs": [_standing(run) for run in found],
+            "charts": charts_of([(run.name, rows[run.key]) for run in shown]),
+            "chosen": [_about(run, rows[run.key]) for run in shown],
+        }
+    )
+
+
+def _standing(run: Run) -> dict[str, Any]:
+    state = jobs.state_of(run.path)
+    return {
+        "key": run.key,
+        "name": printable(run.name),
+        "state": state.state,
+        "step": state.step,
+        "steps": state.steps,
+        "reason": state.reason,
+        "model": run.has_model,
+        "alarms": [alarm.sentence for alarm in alarms_in(_LOGS.rows(run)) if alarm.over is None]
+        if state.runs
+        else [],
+    }
+
+
+def _about(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    lines = [line for line in jobs.log_tail(run.path).splitlines() if line.strip()]
+    return {
+        "key": run.key,
+        "name": printable(run.name),
+        "samples": samples_of(run)[-MOST_SAMPLES:],
+        "log": [printable(line) for line in lines[-12:]],
+        "alarms": [
+            {"step": alarm.step, "over": alarm.over, "sentence": alarm.sentence, "remedy": alarm.remedy}
+            for alarm in alarms_in(rows)
+        ],
+    }
+
+
+def sample(request: Request) -> Response:
+    """A sample grid."""
+    path = sample_path(run_of(request), request.path_params["name"], workspace_of(request).root)
+    if path is None:
+        raise HTTPException(404)
+    return FileResponse(path, media_type="image/png")
+
+
+_BODY = """<h1>Train</h1>
+<details class="card" id="new"><summary><b class="inline">A new run</b></summary>
+<form id="order">
+<label>Pictures <select name="folder" required>{folders}</select></label>
+<label>Preset <select name="preset">{presets}</select></label>
+<div class="tools"><button type="button" id="look">Look at the pictures</button></div>
+<div id="doctor" role="status"></div>
+<label>Name of the run <input name="name" required maxlength="60" autocomplete="off"></label>
+<label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"></label>
+<label>Number of domains <input name="domains" inputmode="numeric" placeholder="found by itself"></label>
+<label>Picture size <select name="image_size"><option value="">as in the preset</option><option>32</option>
+<option>64</option><option>128</option><option>256</option></select></label>
+<label>Seed <input name="seed" inputmode="numeric" value="0"></label>
+<div class="tools"><button class="primary" id="start">Start training</button></div>
+</form></details>
+<section aria-labelledby="runs-title"><h2 id="runs-title">Runs</h2>
+<p class="fine">A training goes on when this page, or the studio, is closed. Choose several to compare them.</p>
+<p id="none" hidden>There is no run yet.</p>
+<div id="runs" class="run-list"></div></section>
+<section aria-labelledby="curves-title" id="watch" hidden><h2 id="curves-title">Curves</h2>
+<p class="fine" id="live" role="status"></p>
+<div id="alarms"></div><div id="charts" class="charts"></div>
+<h2>Samples</h2><div id="samples" class="samples"></div><h2>Log</h2><div id="logs"></div></section>
+"""
+
+ROUTES = [
+    Route("/train", show),
+    Route("/train/look", look, methods=["POST"]),
+    Route("/train/start", start, methods=["POST"]),
+    Route("/train/runs", runs),
+    Route("/runs/{run}/train/stop", stop, methods=["POST"]),
+    Route("/runs/{run}/train/resume", resume, methods=["POST"]),
+    Route("/runs/{run}/samples/{name}", sample),
+]

@@ -19,10 +19,12 @@ DEEPEST = 3  # folders below the one that was given, in which runs are looked fo
 MOST_RUNS = 500
 MOST_FOLDERS = 5_000  # that are looked into
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
+JOB = "studio/job.json"  # of a training that a studio has started
 # What the studio, and what it calls, reads in a run; where one of these is a link, it must not lead out.
 _READ = (
     "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
+    ".lock", JOB, "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
 )  # fmt: skip
 
 
@@ -105,7 +107,9 @@ def _folder(path: Path, remedy: str) -> Path:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / TENSORS).is_file() or all((folder / name).is_file() for name in SIGNS_OF_A_RUN)
+    if (folder / TENSORS).is_file() or all((folder / name).is_file() for name in SIGNS_OF_A_RUN):
+        return True
+    return (folder / JOB).is_file()  # it has not got so far yet, or has died before its first step
 
 
 def _runs_below(root: Path) -> Iterator[Path]:

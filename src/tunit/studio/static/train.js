@@ -1,1 +1,185 @@
-import "./studio.js";
+// Train: begin a training, watch it, stop it, let it go on; several side by side.
+import { element, json, notice, pageData, post } from "./studio.js";
+
+const at = (id) => document.getElementById(id);
+const EVERY = 2000; // milliseconds between looks at what goes on
+const WORDS = {
+  starting: "starting",
+  training: "in training",
+  stopping: "stopping, saves everything",
+  finished: "finished",
+  stopped: "stopped, can go on",
+  failed: "failed",
+};
+const { most } = pageData("page-data");
+const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
+const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
+let drawn = ""; // what the lists were made of: they are made anew only when that changes
+
+function remember() {
+  const query = new URLSearchParams([...chosen].map((key) => ["run", key])).toString();
+  history.replaceState(null, "", query ? `?${query}` : location.pathname);
+}
+
+async function act(address, fields = {}) {
+  notice("");
+  await post(address, fields).then(refresh, () => undefined);
+}
+
+function card(run) {
+  const running = ["starting", "training", "stopping"].includes(run.state);
+  const pick = element("input", { type: "checkbox", "aria-label": `watch ${run.name}` });
+  pick.checked = chosen.has(run.key);
+  pick.disabled = !pick.checked && chosen.size >= most;
+  pick.onchange = () => {
+    if (pick.checked) chosen.add(run.key);
+    else chosen.delete(run.key);
+    remember();
+    refresh();
+  };
+  const tools = element("div", { class: "tools" });
+  if (running) {
+    const stop = () => act(`/runs/${run.key}/train/stop`);
+    tools.append(
+      element("button", { type: "button", text: "Stop and save", onclick: stop, disabled: run.state === "stopping" }),
+    );
+  } else if (run.steps) {
+    const steps = element("input", {
+      inputmode: "numeric",
+      size: 8,
+      "aria-label": `steps of ${run.name} in all`,
+      placeholder: run.state === "finished" ? "steps in all" : String(run.steps),
+    });
+    const go = () => act(`/runs/${run.key}/train/resume`, { steps: steps.value });
+    tools.append(steps, element("button", { type: "button", text: "Resume", onclick: go }));
+  }
+  if (run.model) {
+    tools.append(
+      element("a", { class: "button", href: `/runs/${run.key}/explore`, text: "Explore" }),
+      element("a", { class: "button", href: `/runs/${run.key}/teach`, text: "Teach" }),
+    );
+  }
+  const steps = run.steps ? `, step ${run.step.toLocaleString("en")} of ${run.steps.toLocaleString("en")}` : "";
+  const parts = [
+    element("label", {}, pick, " ", element("b", { class: "inline", text: run.name })),
+    element("p", { class: "meta", text: WORDS[run.state] + steps }),
+  ];
+  if (run.steps) {
+    const bar = element("progress", { max: run.steps, "aria-label": `steps of ${run.name}` });
+    bar.value = Math.min(run.step, run.steps);
+    parts.push(bar);
+  }
+  if (run.reason) parts.push(element("p", { class: "notice", text: run.reason }));
+  for (const sentence of run.alarms) parts.push(element("p", { class: "notice", text: `Alarm: ${sentence}` }));
+  return element("article", { class: "card run", dataset: { run: run.key, state: run.state } }, ...parts, tools);
+}
+
+function alarm(run, one) {
+  const when = one.over === null ? `since step ${one.step}` : `from step ${one.step} to ${one.over}`;
+  const text = `${run.name}, ${when}: ${one.sentence}. `;
+  const kind = one.over === null ? "notice" : "fine";
+  return element("p", { class: kind }, text, element("span", { text: one.over === null ? `What to do: ${one.remedy}.` : "" }));
+}
+
+function samples(run) {
+  if (!run.samples.length) return element("p", { class: "fine", text: `${run.name} has no samples yet.` });
+  const image = element("img", { loading: "lazy" });
+  const said = element("figcaption", {});
+  const slide = element("input", {
+    type: "range",
+    min: 0,
+    max: run.samples.length - 1,
+    "aria-label": `step of the samples of ${run.name}`,
+  });
+  const show = () => {
+    const step = run.samples[slide.value];
+    image.src = `/runs/${run.key}/samples/step_${String(step).padStart(8, "0")}.png`;
+    image.alt = `${run.name}, step ${step}: sources on the left redrawn in the styles of the pictures on top`;
+    said.textContent = `${run.name}, step ${step.toLocaleString("en")}`;
+  };
+  const before = run.samples.indexOf(shownSample.get(run.key));
+  slide.value = before >= 0 ? before : run.samples.length - 1;
+  slide.oninput = () => {
+    shownSample.set(run.key, run.samples[slide.value]);
+    show();
+  };
+  show();
+  return element("figure", { class: "card" }, image, said, slide);
+}
+
+function log(run) {
+  const text = run.log.join("\n") || "The studio has started no training of it.";
+  return element("details", { open: true }, element("summary", { text: run.name }), element("pre", { text }));
+}
+
+/** Put in place of a part's content, unless somebody is typing in it or nothing has changed. */
+function fill(part, key, make) {
+  if (part.dataset.key === key || part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")) return;
+  const held = document.activeElement?.closest?.("[data-run]");
+  const label = held && part.contains(held) ? document.activeElement.getAttribute("aria-label") || document.activeElement.textContent : "";
+  const run = held?.dataset.run;
+  part.replaceChildren(...make());
+  part.dataset.key = key;
+  if (!label) return;
+  for (const one of part.querySelectorAll("[data-run] button, [data-run] input, [data-run] a")) {
+    const same = (one.getAttribute("aria-label") || one.textContent) === label;
+    if (same && one.closest("[data-run]").dataset.run === run) one.focus();
+  }
+}
+
+async function refresh() {
+  const query = new URLSearchParams([...chosen].map((key) => ["run", key]));
+  const found = await json(`/train/runs?${query}`);
+  at("none").hidden = found.runs.length > 0;
+  fill(at("runs"), JSON.stringify([found.runs, [...chosen]]), () => found.runs.map(card));
+  at("watch").hidden = !found.chosen.length;
+  if (drawn !== found.charts) {
+    at("charts").innerHTML = found.charts; // made by the studio, which escapes every name in it
+    drawn = found.charts;
+  }
+  const going = found.runs.some((run) => ["starting", "training", "stopping"].includes(run.state));
+  at("live").textContent = going ? "Live: looked at every two seconds." : "Nothing is in training now.";
+  fill(at("alarms"), JSON.stringify(found.chosen.map((run) => run.alarms)), () =>
+    found.chosen.flatMap((run) => run.alarms.map((one) => alarm(run, one))),
+  );
+  fill(at("samples"), JSON.stringify(found.chosen.map((run) => [run.key, run.samples])), () => found.chosen.map(samples));
+  fill(at("logs"), JSON.stringify(found.chosen.map((run) => [run.key, run.log])), () => found.chosen.map(log));
+}
+
+at("look").onclick = async () => {
+  const form = new FormData(at("order"));
+  at("look").disabled = true;
+  at("doctor").replaceChildren(element("p", { class: "fine", text: "Looking at every picture ..." }));
+  notice("");
+  try {
+    const { good, lines } = await post("/train/look", { folder: form.get("folder"), preset: form.get("preset") });
+    at("doctor").replaceChildren(...lines.map((text) => element("p", { class: good ? "fine" : "notice", text })));
+  } catch {
+    at("doctor").replaceChildren();
+  } finally {
+    at("look").disabled = false;
+  }
+};
+
+at("order").onsubmit = async (event) => {
+  event.preventDefault();
+  notice("");
+  at("start").disabled = true;
+  try {
+    const { run } = await post("/train/start", new FormData(at("order")));
+    chosen.add(run);
+    remember();
+    at("new").open = false;
+    await refresh();
+  } catch {
+    // the notice says it
+  } finally {
+    at("start").disabled = false;
+  }
+};
+
+async function live() {
+  if (!document.hidden) await refresh().catch(() => undefined);
+  setTimeout(live, EVERY);
+}
+live();

@@ -1,0 +1,92 @@
+"""What a training shows of itself while it goes on: curves, samples and alarms, of one run or of several together."""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunit.pages.charts import Series, line_chart
+from tunit.reading import is_number
+from tunit.studio.workspace import Run, is_inside
+from tunit.training.alarms import Alarm
+from tunit.training.watch import alarms_of, rows_of
+
+# One chart each: its title, and the figure of metrics.jsonl that it shows.
+CHARTS = {
+    "mutual information of E": "guide/mutual_information",
+    "style loss of E": "guide/style",
+    "share of the largest domain": "domains/largest_share",
+    "domains in use": "domains/in_use",
+    "reconstruction of G": "generator/reconstruction",
+    "adversarial loss of G": "generator/adversarial",
+    "D on real pictures": "discriminator/real",
+    "D on translations": "discriminator/fake",
+    "pictures per second": "speed/pictures_per_second",
+}
+_SAMPLE = re.compile(r"step_([0-9]{8,16})\.png")
+MOST_KEPT = 16  # logs
+
+
+class Logs:
+    """The lines of metrics.jsonl of the runs asked for last, read again only where they have changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[tuple[int, int], list[dict[str, Any]]]] = {}
+        self._lock = threading.Lock()
+
+    def rows(self, run: Run) -> list[dict[str, Any]]:
+        """All lines that are whole; none where there are none yet."""
+        path = run.path / "metrics.jsonl"
+        try:
+            status = path.stat()
+        except OSError:
+            return []
+        stamp = status.st_mtime_ns, status.st_size
+        with self._lock:
+            kept = self._kept.pop(path, None)
+            if kept is None or kept[0] != stamp:
+                kept = stamp, rows_of(path)
+            self._kept[path] = kept  # the last asked for comes last
+            while len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            return kept[1]
+
+
+def charts_of(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> str:
+    """Charts as HTML. runs: (name, lines) of each; where there are several, every chart has a line for each."""
+    drawn = []
+    for title, figure in CHARTS.items():
+        series: list[Series] = []
+        for name, rows in runs:
+            points = [
+                (row["step"], float(row[figure]))
+                for row in rows
+                if type(row.get("step")) is int and is_number(row.get(figure))
+            ]
+            series.append((name, [step for step, _ in points], [value for _, value in points]))
+        drawn.append(line_chart(title, series))
+    return "".join(drawn)
+
+
+def alarms_in(rows: list[dict[str, Any]]) -> list[Alarm]:
+    """The alarms of a run, the newest first, those that are over last."""
+    found = alarms_of(rows)
+    return sorted(found, key=lambda alarm: (alarm.over is not None, -alarm.step))
+
+
+def samples_of(run: Run) -> list[int]:
+    """The steps of which there are sample grids."""
+    try:
+        names = [path.name for path in run.folder.samples.iterdir()]
+    except OSError:
+        return []
+    return sorted(int(found[1]) for name in names if (found := _SAMPLE.fullmatch(name)))
+
+
+def sample_path(run: Run, name: str, root: Path) -> Path | None:
+    """The file of a sample grid; None where there is none, or it lies elsewhere."""
+    path = run.folder.samples / name
+    if not _SAMPLE.fullmatch(name) or not is_inside(path, root) or not path.is_file():
+        return None
+    return path

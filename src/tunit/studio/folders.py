@@ -1,0 +1,111 @@
+"""The folders whose pictures may be trained on: those that the studio was given, and what lies in them."""
+
+import os
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+from tunit.errors import ConfigError, DataError
+from tunit.failures import sentence_of
+from tunit.printing import printable, shown
+from tunit.studio.orders import environment, prepare_command
+from tunit.studio.workspace import Workspace, is_inside
+
+DEEPEST, MOST = 2, 300  # levels below a folder given, and folders, that are offered
+MOST_ENTRIES = 500_000  # that are looked at for links
+LOOK_WITHIN = 600  # seconds
+_TURN = threading.Lock()  # one look at a time: each decodes with all cores
+
+
+def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
+    """(address, name) of the folders offered. An address is the number of a folder given, and a path below it."""
+    found: list[tuple[str, str]] = []
+    for number, root in enumerate(workspace.pictures):
+        level = [root]
+        for depth in range(DEEPEST + 1):
+            for folder in level:
+                below = folder.relative_to(root).as_posix()
+                found.append(
+                    (f"{number}/{below}", printable(folder if not depth else f"{root.name}/{below}"))
+                )
+                if len(found) == MOST:
+                    return found
+            level = [path for folder in level for path in _plain_folders(folder)]
+    return found
+
+
+def _plain_folders(folder: Path) -> list[Path]:
+    """Folders that may hold pictures, without links, hidden ones and what tunit itself has made."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return []
+    return sorted(path for path in found if not (path / "run.json").exists() and path.name.isprintable())
+
+
+def folder_at(workspace: Workspace, address: str) -> Path:
+    """The folder of an address. Raises ConfigError where it is none, or lies elsewhere."""
+    number, _, below = address.partition("/")
+    roots = workspace.pictures
+    if not number.isdecimal() or not number.isascii() or len(number) > 4 or int(number) >= len(roots):
+        raise ConfigError(f"{shown(address)} is no folder of this studio: choose one of the list")
+    root = roots[int(number)]
+    folder = root / below
+    if "\0" in below or Path(below).is_absolute() or not is_inside(folder, root):
+        raise ConfigError(f"{shown(below)} does not lie in {root}: choose a folder of the list")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: choose one of the list")
+    return folder.resolve()
+
+
+def check_links(workspace: Workspace, folder: Path) -> None:
+    """Raises DataError where a link in a folder leads out of the folders that the studio was given.
+
+    Training would follow it; the studio is not to show what its owner has not given it.
+    """
+    left = MOST_ENTRIES
+    for parent, folders, files in os.walk(folder):
+        left -= len(folders) + len(files)
+        if left < 0:
+            raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: train at the command line")
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink() and not any(is_inside(path, root) for root in workspace.pictures):
+                raise DataError(
+                    f"{path} is a link that leads out of the folders of this studio: remove it, or give the folder "
+                    "that it leads to by --pictures"
+                )
+
+
+def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
+    """What `tunit prepare` says of a folder: (whether it can be trained on, its lines). Raises DataError."""
+    if not _TURN.acquire(blocking=False):
+        raise DataError("another folder is being looked at: wait until that has ended")
+    try:
+        with tempfile.TemporaryDirectory(prefix="tunit-look-") as out:
+            pack = Path(out) / "pack"
+            done = subprocess.run(
+                prepare_command(folder, pack, preset),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=out,
+                env=environment(),
+                timeout=LOOK_WITHIN,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return True, [f"looking at {folder} took longer than {LOOK_WITHIN} s: a training looks at it again"]
+    except OSError as error:
+        raise DataError(sentence_of(error) or f"{folder} cannot be looked at") from None
+    finally:
+        _TURN.release()
+    text = done.stdout.decode("utf-8", "replace").replace(f", packed: {pack}", "")
+    lines = [printable(line.removeprefix("tunit: ")) for line in text.splitlines() if line.strip()]
+    return done.returncode == 0, lines or ["nothing was said of it"]

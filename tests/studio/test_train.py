@@ -1,0 +1,208 @@
+"""The part Train: its forms, what it shows of runs, and what it refuses."""
+
+import json
+import os
+import shutil
+import sys
+import time
+
+import pytest
+from starlette.testclient import TestClient
+
+from tiny_run import write_pictures
+from tunit.studio import jobs, orders
+from tunit.studio.app import create_app
+from tunit.studio.workspace import Workspace
+
+ADDRESS = "http://127.0.0.1:8765"
+# In place of tunit: says what it was called with, and waits for the signal to stop.
+FAKE = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def root(runs, tmp_path):
+    """A folder of runs of this test's own, with one in it."""
+    shutil.copytree(runs / "birds", tmp_path / "runs" / "birds")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def own(root, runs):
+    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def fake(monkeypatch, root):
+    """No training is started, but something that waits."""
+    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+    yield
+    for path in root.glob("*/studio/job.json"):
+        if jobs.state_of(path.parent.parent).runs:
+            jobs.stop(path.parent.parent)
+
+
+def state_of(own, key, **query):
+    found = own.get("/train/runs", params=query).json()
+    return next(run for run in found["runs"] if run["key"] == key)
+
+
+def wait_for(own, key, state):
+    until = time.monotonic() + 60
+    while (found := state_of(own, key))["state"] != state:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    return found
+
+
+def test_a_training_is_started_with_what_the_form_says_and_stopped(own, fake, root, runs):
+    fields = {
+        "folder": "0/crows",
+        "preset": "small",
+        "name": "my birds",
+        "steps": "7",
+        "domains": "",
+        "seed": "3",
+    }
+    answer = own.post("/train/start", data=fields)
+    assert answer.status_code == 200
+    key = answer.json()["run"]
+    command = json.loads((root / "my birds" / "studio" / "job.json").read_text())["command"]
+    assert command[3:] == [
+        "train", str(runs.parent / "pictures" / "crows"), "--out", str(root / "my birds"), "--preset", "small",
+        "--seed", "3", "--domains", "auto", "--steps", "7",
+    ]  # fmt: skip
+    assert state_of(own, key)["state"] == "starting"
+    assert own.post("/train/start", data=fields).json()["error"].startswith("my birds exists already")
+    assert own.post(f"/runs/{key}/train/resume").status_code == 400
+    assert own.post(f"/runs/{key}/train/stop").status_code == 200
+    wait_for(own, key, "stopped")
+    assert "before its first step" in own.post(f"/runs/{key}/train/resume").json()["error"]
+
+
+def test_only_so_many_trainings_at_once(own, fake):
+    fields = {"folder": "0/crows", "preset": "small"}
+    answers = [own.post("/train/start", data=fields | {"name": f"n{i}"}) for i in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [400]
+    assert "4 trainings go on already" in answers[4].json()["error"]
+
+
+def test_a_finished_run_is_shown_with_curves_samples_and_goes_on_only_for_more(own, fake, root):
+    found = own.get("/train/runs", params={"run": "birds"}).json()
+    assert [(run["state"], run["step"], run["steps"]) for run in found["runs"]] == [("finished", 12, 12)]
+    assert "<polyline" in found["charts"]
+    about = found["chosen"][0]
+    assert about["samples"] == [5, 10, 12]
+    sample = own.get("/runs/birds/samples/step_00000012.png")
+    assert sample.content == (root / "birds" / "samples" / "step_00000012.png").read_bytes()
+    assert "give a larger number" in own.post("/runs/birds/train/resume").json()["error"]
+    assert "give more than that" in own.post("/runs/birds/train/resume", data={"steps": "12"}).json()["error"]
+    assert "not in training" in own.post("/runs/birds/train/stop").json()["error"]
+    assert own.post("/runs/birds/train/resume", data={"steps": "14"}).status_code == 200
+    command = json.loads((root / "birds" / "studio" / "job.json").read_text())["command"]
+    assert command[3:] == ["train", "--resume", str(root / "birds"), "--steps", "14"]
+
+
+def test_alarms_are_shown_and_those_of_a_log_that_grows(own, root):
+    log = root / "birds" / "metrics.jsonl"
+    rows = [
+        {"step": 13, "alarm": "collapse", "sentence": "<b>collapsing</b>", "remedy": "wait"},
+        {"step": 14, "alarm": "style", "sentence": "still", "remedy": "wait"},
+        {"step": 15, "alarm": "collapse", "over": True},
+    ]
+    for row in rows:
+        with log.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        found = own.get("/train/runs", params={"run": "birds"}).json()
+    alarms = found["chosen"][0]["alarms"]
+    assert [(alarm["sentence"], alarm["over"]) for alarm in alarms] == [
+        ("still", None),
+        ("<b>collapsing</b>", 15),
+    ]
+
+
+def test_several_runs_share_their_charts(own, root):
+    shutil.copytree(root / "birds", root / "more birds")
+    keys = [run["key"] for run in own.get("/train/runs").json()["runs"]]
+    charts = own.get("/train/runs", params={"run": keys}).json()["charts"]
+    first = charts.split("</figure>")[0]
+    assert first.count("<polyline") == 2
+    assert "more birds" in first
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"folder": ""}, {"folder": "0/../.."}, {"folder": "0//etc"}, {"folder": "1/x"}, {"folder": "/etc"},
+        {"folder": "0/nothing"}, {"folder": "0/crows\0"}, {"folder": "²/crows"}, {"folder": "0/linked"},
+        {"name": "../x"}, {"name": ""}, {"name": "birds"}, {"name": "--overwrite"}, {"preset": "--quiet"},
+        {"preset": "/etc/passwd"}, {"preset": "table1-a"}, {"steps": "1e9"}, {"steps": "-1"}, {"domains": "x"},
+        {"image_size": "33"}, {"seed": "9" * 20},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_one_sentence_and_starts_nothing(own, fake, runs, root, tmp_path, changed):
+    link = runs.parent / "pictures" / "linked"
+    if not link.is_symlink():
+        link.symlink_to("/etc")
+    try:
+        fields = {"folder": "0/crows", "preset": "small", "name": "new"} | changed
+        answer = own.post("/train/start", data=fields)
+    finally:
+        link.unlink()
+    assert answer.status_code == 400
+    assert len(answer.json()["error"].splitlines()) == 1
+    assert sorted(path.name for path in root.iterdir()) == ["birds"]
+
+
+def test_pictures_that_are_links_out_of_the_folders_are_refused(root, tmp_path, fake):
+    folder = write_pictures(tmp_path / "given" / "photos", number=2)
+    outside = write_pictures(tmp_path / "outside", number=1)
+    (folder / "secret.png").symlink_to(outside / "000.png")
+    workspace = Workspace(root, (tmp_path / "given",), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS) as client:
+        for address, more in (("/train/look", {}), ("/train/start", {"name": "new"})):
+            answer = client.post(address, data={"folder": "0/photos", "preset": "small"} | more)
+            assert "leads out of the folders" in answer.json()["error"]
+    allowed = Workspace(root, (tmp_path / "given", tmp_path / "outside"), device="cpu")
+    with TestClient(create_app(allowed), base_url=ADDRESS) as client:
+        fields = {"folder": "0/photos", "preset": "small", "name": "new"}
+        assert client.post("/train/start", data=fields).status_code == 200
+
+
+def test_the_doctor_says_what_prepare_says(own, runs):
+    broken = runs.parent / "pictures" / "crows" / "broken.png"
+    broken.write_bytes(b"\x89PNG no more")
+    try:
+        answer = own.post("/train/look", data={"folder": "0/crows", "preset": "small"}).json()
+    finally:
+        broken.unlink()
+    assert answer["good"] is True
+    assert answer["lines"][0] == "10 pictures at 32 x 32"
+    assert answer["lines"][1].startswith("1 left out: 1 truncated (broken.png")
+
+
+def test_a_studio_of_one_run_has_no_place_for_another(root, runs, fake):
+    workspace = Workspace(root / "birds", (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS) as client:
+        fields = {"folder": "0/crows", "preset": "small", "name": "new"}
+        assert "has no folder for others" in client.post("/train/start", data=fields).json()["error"]
+
+
+def test_samples_that_lie_elsewhere_are_not_there(own, root, tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (root / "birds" / "samples" / "step_00000099.png").symlink_to(tmp_path / "secret.png")
+    for name in ("step_00000099.png", "step_1.png", "..%2frun.json", "step_00000098.png"):
+        assert own.get(f"/runs/birds/samples/{name}").status_code == 404
+
+
+def test_a_studio_that_is_started_again_sees_the_same(own, fake, root, runs):
+    own.post("/train/start", data={"folder": "0/crows", "preset": "small", "name": "new"})
+    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS) as again:
+        assert state_of(again, "new")["state"] == "starting"
+        os.kill(json.loads((root / "new" / "studio" / "job.json").read_text())["process"], 9)
+        assert (
+            "killed" in wait_for(again, "new", "failed")["reason"]
+            or "train" in state_of(again, "new")["reason"]
+        )
