@@ -36,7 +36,9 @@ def answers(run: Path) -> tuple[Looked, Any]:
     packed = open_packed(RunFolder(run).data, verify=False)
     guidance = guidance_over(model.guide, in_batches(packed.images, torch.device("cpu")))
     sure, domains = guidance.logits.softmax(1).max(1)
-    return Looked(packed.names, domains.tolist(), sure.tolist(), guidance.logits.shape[1], model.step), domains
+    return Looked(
+        packed.names, domains.tolist(), sure.tolist(), guidance.logits.shape[1], model.step
+    ), domains
 
 
 def teach(labels: Labels, classes: list[str], given: int, seed: int) -> dict[str, int]:
@@ -69,7 +71,9 @@ def teach(labels: Labels, classes: list[str], given: int, seed: int) -> dict[str
     return used
 
 
-def trial(run: Path, folder: Path, out: Path, given: int, steps: int, seed: int, extra: list[str]) -> dict[str, Any]:
+def trial(
+    run: Path, folder: Path, out: Path, given: int, steps: int, seed: int, extra: list[str]
+) -> dict[str, Any]:
     looked, domains = answers(run)
     classes = [name.split("/")[0] for name in looked.names]
     labels = Labels(out / "teacher", looked, lambda: {name: folder.resolve() / name for name in looked.names})
@@ -99,12 +103,9 @@ def trial(run: Path, folder: Path, out: Path, given: int, steps: int, seed: int,
         "by the model": len(by_model),
         "of these right": sum(truth[name] == label for name, label in by_model),
         "before": clustering_accuracy(domains.numpy()[unsaid], true_numbers),
-        "named and merged, before training": sum(
-            was.label(was.domain_of(i)) == classes[i] for i in unsaid
-        ) / len(unsaid),
-        "after": sum(
-            _of(found, prefix, looked.names[i]) == classes[i] for i in unsaid
-        ) / len(unsaid),
+        "named and merged, before training": sum(was.label(was.domain_of(i)) == classes[i] for i in unsaid)
+        / len(unsaid),
+        "after": sum(_of(found, prefix, looked.names[i]) == classes[i] for i in unsaid) / len(unsaid),
         "command": [word.replace(str(out), "OUT") for word in command[4:]],
     }
 
@@ -114,7 +115,9 @@ def _of(found: dict[str, str], prefix: str, name: str) -> str | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--given", type=int, default=5, help="pictures of each class")
@@ -125,9 +128,7 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as out:
-            results.append(
-                trial(args.run, args.folder, Path(out), args.given, args.steps, seed, extra)
-            )
+            results.append(trial(args.run, args.folder, Path(out), args.given, args.steps, seed, extra))
         write(args.name, {"run": args.run.name, "given": args.given, "steps": args.steps, "trials": results})
         print(results[-1], flush=True)
 
