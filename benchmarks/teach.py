@@ -2,12 +2,12 @@
 
   python benchmarks/teach.py RUN grocery10/ --given 5 --steps 200 --seeds 2
 
-RUN was trained on the folder, which holds one folder of pictures for each class; its training did not see the classes.
-A person is played: they look at the domains, name each by the class that most of its pictures are of, merge those of
-one class, add domains for classes that have none, and say of `--given` random pictures of each class where they belong.
-All of this goes through the studio's own labels and its own command for a training. Accuracy is of the pictures of
-which nobody has said anything: before by the best matching of domains to classes, after by their names, without any
-matching. The result is one JSON in benchmarks/results/.
+RUN was trained on the folder, which holds one folder of pictures for each class; its training did not see the
+classes. A person is played: they look at the domains, name each by the class that most of its pictures are of, merge
+those of one class, add domains for classes that have none, and say of `--given` random pictures of each class where
+they belong. All of this goes through the studio's own labels and its own command for a training. Accuracy is of the
+pictures of which nobody has said anything: before by the best matching of domains to classes, after by their names,
+without any matching. The result is one JSON in benchmarks/results/.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def trial(
     names = label_names(out / "run")
     found = {name.removeprefix("/"): names[k] for name, k in zip(after.names, after.found, strict=True)}
     prefix = f"{folder.resolve()}/".removeprefix("/")
-    truth = {name: kind for name, kind in zip(looked.names, classes, strict=True)}
+    truth = dict(zip(looked.names, classes, strict=True))
     unsaid = [i for i, name in enumerate(looked.names) if name not in said]
     number = {kind: i for i, kind in enumerate(sorted(set(classes)))}
     true_numbers = np.array([number[classes[i]] for i in unsaid])
