@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from tunit.errors import ConfigError, DataError
-from tunit.failures import sentence_of
+from tunit.files import reason_of
 from tunit.printing import printable, shown
 from tunit.studio.orders import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
@@ -103,7 +103,7 @@ def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
     except subprocess.TimeoutExpired:
         return True, [f"looking at {folder} took longer than {LOOK_WITHIN} s: a training looks at it again"]
     except OSError as error:
-        raise DataError(sentence_of(error) or f"{folder} cannot be looked at") from None
+        raise DataError(f"{folder} cannot be looked at ({reason_of(error)}): try again") from None
     finally:
         _TURN.release()
     text = done.stdout.decode("utf-8", "replace").replace(f", packed: {pack}", "")
