@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from tunit.clustering.choice import Choice, read_choice_file
@@ -19,16 +18,16 @@ from tunit.data.randomness import CounterStart, numpy_generator
 from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated
-from tunit.methods.inference import evenly_spread, in_batches, redraw
+from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
 from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.reporting.remarks import Finding, findings, typical_rows
+from tunit.reporting.style_map import laid_out
 from tunit.training.alarms import Alarm
 from tunit.training.run_folder import RunFolder
 from tunit.training.watch import alarms_of, rows_of
 
-MOST_POINTS = 1_500  # on the map
 SHOWN_DOMAINS = 24  # the largest ones
 TYPICAL = 10  # pictures of a domain
 SOURCES = 8  # that every domain's average style redraws, and of the matrix
@@ -120,7 +119,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     domains = _domains(model, seen, shown, sources)
     firsts = np.stack([domain.typical[0][1] for domain in domains])
     cases = _cases(model, seen.images, seen.styles, seed)
-    points, on_map = _map(seen.styles, seed)
+    points, on_map = laid_out(seen.styles, seed)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
@@ -222,20 +221,6 @@ def _cases(model: Model, images: Pictures, styles: Tensor, seed: int) -> list[Ca
             for i, j, picture, cosine in zip(sources, references, batch.pictures, cosines, strict=True)
         ]
     return sorted(cases, key=lambda case: -case.cosine)
-
-
-def _map(styles: Tensor, seed: int) -> tuple[NDArray[np.float64], Integers]:
-    """t-SNE of style codes in [0, 1] x [0, 1], and which pictures are on it."""
-    rows = evenly_spread(len(styles), MOST_POINTS)
-    codes = torch.nn.functional.normalize(styles[rows], dim=1).numpy()
-    if len(rows) < 5:
-        points = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
-    else:
-        perplexity = min(30.0, (len(rows) - 1) / 3)
-        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=750)
-        points = model.fit_transform(codes).astype(np.float64)
-    low, high = points.min(0), points.max(0)
-    return (points - low) / np.maximum(high - low, 1e-9), rows
 
 
 def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> float | None:

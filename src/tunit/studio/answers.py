@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tunit.errors import TunitError
+from tunit.failures import sentence_of
 from tunit.printing import printable
 from tunit.studio.frame import page
 
@@ -48,6 +49,6 @@ def on_http_error(request: Request, error: Exception) -> Response:
 
 def on_any_error(request: Request, error: Exception) -> Response:
     """The answer to any other error, whose traceback goes to the log."""
-    sentence = UNEXPECTED
+    sentence = sentence_of(error) or UNEXPECTED
     LOG.error("%s %s", request.method, printable(request.url.path), exc_info=error)
     return refusal(500, sentence, wants_page(request))

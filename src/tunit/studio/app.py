@@ -9,15 +9,16 @@ from starlette.routing import Route
 
 from tunit.errors import TunitError
 from tunit.printing import escape
-from tunit.studio import explore, teach, train, translate
+from tunit.studio import explore, shown, teach, train, translate
 from tunit.studio.answers import on_any_error, on_http_error, on_known_error
 from tunit.studio.frame import address, page, static_answer
 from tunit.studio.guard import Guard, Rules
+from tunit.studio.library import Library
 from tunit.studio.requests import workspace_of
 from tunit.studio.workspace import Run, Workspace
 
-# Each part is a module with its ROUTES.
-PARTS = (explore, translate, teach, train)
+# Each part is a module with its ROUTES; `shown` has the pictures that several of them show.
+PARTS = (shown, explore, translate, teach, train)
 
 
 def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
@@ -35,6 +36,7 @@ def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
         },
     )
     app.state.workspace = workspace
+    app.state.library = Library(workspace)
     return app
 
 

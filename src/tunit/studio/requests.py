@@ -1,5 +1,6 @@
 """What a request asks for: its workspace, its run, its fields, each within bounds or one sentence."""
 
+import io
 import math
 from typing import cast
 
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from tunit.errors import ConfigError
 from tunit.printing import shown
+from tunit.studio.library import Library
 from tunit.studio.workspace import Run, Workspace
 
 MOST_FILES = 64
@@ -20,14 +22,28 @@ def workspace_of(request: Request) -> Workspace:
     return cast(Workspace, request.app.state.workspace)
 
 
+def library_of(request: Request) -> Library:
+    """The runs of this studio, opened."""
+    return cast(Library, request.app.state.library)
+
+
 def run_of(request: Request) -> Run:
     """The run that the address names, as {run}. Raises RunError where there is none."""
     return workspace_of(request).run(request.path_params["run"])
 
 
 async def form_of(request: Request) -> FormData:
-    """The fields and files of a form. Raises HTTPException where it is damaged or too large."""
-    return await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD)
+    """The fields and files of a form, all in memory. Raises HTTPException where it is damaged or too large."""
+    fields = []
+    async with request.form(
+        max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD
+    ) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):  # what is on the disk goes with the form
+                data = io.BytesIO(await value.read())
+                value = UploadFile(data, size=value.size, filename=value.filename, headers=value.headers)
+            fields.append((name, value))
+    return FormData(fields)
 
 
 def text_of(form: FormData, name: str, default: str = "") -> str:

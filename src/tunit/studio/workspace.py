@@ -12,7 +12,7 @@ from tunit.destination import SIGNS_OF_A_RUN
 from tunit.errors import ConfigError, RunError
 from tunit.machine import choose_device
 from tunit.methods.model_file import TENSORS
-from tunit.paths import home
+from tunit.paths import expand_home
 from tunit.training.run_folder import RunFolder
 
 DEEPEST = 3  # folders below the one that was given, in which runs are looked for
@@ -97,7 +97,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def _folder(path: Path, remedy: str) -> Path:
-    path = home(path)
+    path = expand_home(path)
     try:
         if not path.is_dir():
             raise ConfigError(f"{path} is not a folder: {remedy}")

@@ -19,6 +19,7 @@ from tunit.translation.outputs import write_bytes
 MOST_FRAMES = 2_000  # all are in memory: 100 MB at 128 px
 MOST_RATE = 100.0  # frames per second; a GIF counts hundredths of a second
 SUFFIXES = ".gif, .webp or .mp4"
+ENCODED = (".gif", ".webp", ".mp4")
 
 
 def between(styles: Tensor, frames: int) -> Tensor:
@@ -49,15 +50,15 @@ class Walk:
         """
         path = expand_home(path)
         suffix = path.suffix.lower()
+        if suffix not in ENCODED:
+            raise ConfigError(f"{path} has no suffix of an animation: give one of {SUFFIXES}")
+        write_bytes(path, self.encoded(suffix, rate=rate))
+
+    def encoded(self, suffix: str, *, rate: float = 24.0) -> bytes:
+        """The bytes of a file with one of the suffixes .gif, .webp and .mp4; rate and errors as for `save`."""
         if not 0 < rate <= MOST_RATE:
             raise ConfigError(f"rate is {rate}: take frames per second, at most {MOST_RATE:g}")
-        if suffix in (".gif", ".webp"):
-            encoded = self._animation(suffix, rate)
-        elif suffix == ".mp4":
-            encoded = self._video(rate)
-        else:
-            raise ConfigError(f"{path} has no suffix of an animation: give one of {SUFFIXES}")
-        write_bytes(path, encoded)
+        return self._video(rate) if suffix == ".mp4" else self._animation(suffix, rate)
 
     def _animation(self, suffix: str, rate: float) -> bytes:
         first, *others = self.frames

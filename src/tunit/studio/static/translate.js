@@ -1,1 +1,338 @@
-import "./studio.js";
+import { dot } from "./colours.js";
+import { call, element, notice, pageData, post } from "./studio.js";
+
+const at = (id) => document.getElementById(id);
+const page = pageData("page-data");
+const base = `/runs/${page.run}`;
+const AT_ONCE = 60; // pictures of the picker
+
+// All that was chosen is here, in the page: two people, or two tabs, do not meet.
+let source = null; // {name, url, blob, file or row, code, aspect}
+let parts = []; // of the style: {name, url, weight, and domain, row or code}
+let result = null; // a Blob
+let pending = null; // AbortController of the drawing that is on its way
+
+const nameOf = (k) => page.domains.find((domain) => domain.number === k)?.name || `Domain ${k}`;
+const thumbnail = (row) => `${base}/thumbnail/${row}?v=${page.version}`;
+
+/** The part of a mix as the studio takes it. */
+function told({ domain, row, code, weight }) {
+  if (domain !== undefined) return { domain, weight };
+  return row !== undefined ? { row, weight } : { code, weight };
+}
+
+function fields(more = {}) {
+  const form = new FormData();
+  if (source.row !== undefined) form.append("row", source.row);
+  else form.append("source", source.blob, "square.png");
+  for (const [name, value] of Object.entries(more)) form.append(name, value);
+  return form;
+}
+
+async function prepared(given) {
+  const form = new FormData();
+  if (typeof given === "number") form.append("row", given);
+  else form.append("source", given, given.name || "pasted.png");
+  const about = await post(`${base}/translate/prepare`, form);
+  const bytes = Uint8Array.from(atob(about.square.split(",")[1]), (char) => char.charCodeAt(0));
+  const blob = new Blob([bytes], { type: "image/png" });
+  const own = typeof given === "number" ? { row: given } : { file: given };
+  return { ...about, ...own, blob, url: about.square };
+}
+
+/** Do what a person asked for; a sentence on what went wrong is in the notice already. */
+async function tried(button, work) {
+  notice("");
+  if (button) button.disabled = true;
+  try {
+    return await work();
+  } catch (error) {
+    if (error.name !== "AbortError") console.info(error.message);
+    return undefined;
+  } finally {
+    if (button) button.disabled = false;
+  }
+}
+
+async function setSource(given) {
+  at("source-drop").classList.add("busy");
+  await tried(null, async () => {
+    source = await prepared(given);
+    at("source-picture").src = source.url;
+    at("source-picture").alt = `the source, ${source.name}`;
+    at("source-picture").hidden = false;
+    at("source-picture").style.aspectRatio = source.aspect;
+    at("compare").style.aspectRatio = source.aspect;
+    at("source-drop").classList.add("filled");
+    const size = source.size ? `${source.size[0]} x ${source.size[1]}, ` : "";
+    const sure = Math.round(100 * source.confidence);
+    at("source-about").textContent = `${source.name}: ${size}${nameOf(source.domain)} (${sure} %)`;
+    at("before").src = source.url;
+    at("own-size-label").hidden = !source.file;
+    for (const id of ["grid-draw", "walk"]) at(id).disabled = false;
+    at("grid").replaceChildren();
+    at("zip").disabled = false;
+    draw();
+  });
+  at("source-drop").classList.remove("busy");
+}
+
+async function addReference(given) {
+  await tried(null, async () => {
+    const { name, url, code, row } = await prepared(given);
+    parts.push({ name, url, weight: 1, ...(row === undefined ? { code } : { row }) });
+    showParts();
+  });
+}
+
+function addDomain(k) {
+  if (parts.some((part) => part.domain === k)) return;
+  parts.push({ name: nameOf(k), domain: k, weight: 1 });
+  showParts();
+}
+
+function showParts() {
+  const rows = parts.map((part) => {
+    const slider = element("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.05,
+      value: part.weight,
+      "aria-label": `weight of ${part.name}`,
+      oninput: () => {
+        part.weight = Number(slider.value);
+        draw();
+      },
+    });
+    const away = element("button", {
+      type: "button",
+      class: "away",
+      text: "×",
+      "aria-label": `take ${part.name} away`,
+      onclick: () => {
+        parts = parts.filter((other) => other !== part);
+        showParts();
+      },
+    });
+    const sign = part.url ? element("img", { src: part.url, alt: "" }) : dot(part.domain);
+    const label = element("span", { text: part.name, class: "part-name" });
+    return element("div", { class: "part" }, sign, label, slider, away);
+  });
+  at("parts").replaceChildren(...rows);
+  fillWalk();
+  draw();
+}
+
+/** Redraw, once what was asked for last has settled; what is on its way is given up. */
+let timer = 0;
+function draw() {
+  clearTimeout(timer);
+  timer = setTimeout(() => tried(null, drawNow), 60);
+}
+
+async function drawNow() {
+  at("strength-shown").textContent = Number(at("strength").value).toFixed(2);
+  if (!source || !parts.some((part) => part.weight > 0)) {
+    at("result-hint").textContent = source ? "Add a style." : "It appears here.";
+    return;
+  }
+  pending?.abort();
+  const control = (pending = new AbortController());
+  const began = performance.now();
+  at("compare").classList.add("busy");
+  try {
+    const style = JSON.stringify(parts.map(told));
+    const body = fields({ style, strength: at("strength").value });
+    const options = { method: "POST", body, signal: control.signal };
+    result = await (await call(`${base}/translate/draw`, options)).blob();
+    URL.revokeObjectURL(at("after").src);
+    at("after").src = URL.createObjectURL(result);
+    at("after").alt = `${source.name} in the style of ${parts.map((part) => part.name).join(", ")}`;
+    for (const id of ["before", "after", "edge", "compare-label"]) at(id).hidden = false;
+    at("result-hint").hidden = true;
+    at("download").disabled = false;
+    at("result-about").textContent = `Drawn in ${((performance.now() - began) / 1000).toFixed(2)} s.`;
+  } finally {
+    if (pending === control) at("compare").classList.remove("busy");
+  }
+}
+
+function split() {
+  const share = Number(at("split").value);
+  at("after").style.clipPath = `inset(0 0 0 ${share}%)`;
+  at("edge").style.left = `${share}%`;
+}
+
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const stem = () => (source.name.split("/").pop() || "picture").replace(/\.[^.]*$/, "") || "picture";
+
+async function download() {
+  if (!at("own-size").checked || !source.file) {
+    save(result, `${stem()}-translated.png`);
+    return;
+  }
+  const form = new FormData();
+  form.append("source", source.file, source.file.name || "pasted.png");
+  form.append("style", JSON.stringify(parts.map(told)));
+  form.append("strength", at("strength").value);
+  form.append("own_size", "1");
+  const answer = await call(`${base}/translate/draw`, { method: "POST", body: form });
+  save(await answer.blob(), `${stem()}-translated.png`);
+}
+
+async function drawGrid() {
+  const { results } = await post(`${base}/translate/grid`, fields({ strength: at("strength").value }));
+  const figures = results.map(({ domain, image }) => {
+    const picture = element("img", { src: image, alt: `${source.name} in the style of ${nameOf(domain)}` });
+    picture.style.aspectRatio = source.aspect;
+    const use = () => {
+      parts = [];
+      addDomain(domain);
+    };
+    const button = element("button", { type: "button", class: "picture", onclick: use }, picture);
+    return element("figure", {}, button, element("figcaption", {}, dot(domain), ` ${nameOf(domain)}`));
+  });
+  at("grid").replaceChildren(...figures);
+}
+
+async function downloadAll() {
+  const style = parts.length ? { style: JSON.stringify(parts.map(told)) } : {};
+  const body = fields({ strength: at("strength").value, ...style });
+  const answer = await call(`${base}/translate/zip`, { method: "POST", body });
+  save(await answer.blob(), `${stem()}-all.zip`);
+}
+
+/** The styles that a walk can begin and end with. */
+function fillWalk() {
+  const choices = [["own", "the source's own style"]];
+  if (parts.length > 1) choices.push(["mix", "the mix above"]);
+  parts.forEach((part, i) => choices.push([`part-${i}`, part.name]));
+  for (const { number } of page.domains) choices.push([`domain-${number}`, nameOf(number)]);
+  for (const [id, usual] of [["walk-from", "own"], ["walk-to", parts.length ? "part-0" : choices.at(-1)[0]]]) {
+    const before = at(id).value;
+    at(id).replaceChildren(...choices.map(([value, text]) => element("option", { value, text })));
+    at(id).value = choices.some(([value]) => value === before) ? before : usual;
+  }
+}
+
+function stop(value) {
+  if (value === "own") return [{ code: source.code }];
+  if (value === "mix") return parts.map(told);
+  const [kind, number] = value.split("-");
+  return kind === "part" ? [{ ...told(parts[number]), weight: 1 }] : [{ domain: Number(number) }];
+}
+
+async function drawWalk() {
+  const kind = at("kind").value;
+  at("walk-shown").replaceChildren(element("p", { class: "meta", role: "status", text: "Walking ..." }));
+  const stops = JSON.stringify([stop(at("walk-from").value), stop(at("walk-to").value)]);
+  const body = fields({ stops, frames: at("frames").value, kind });
+  let blob;
+  try {
+    blob = await (await call(`${base}/translate/walk`, { method: "POST", body })).blob();
+  } catch (error) {
+    at("walk-shown").replaceChildren();
+    throw error;
+  }
+  const src = URL.createObjectURL(blob);
+  const text = `${source.name} on its way from style to style`;
+  const shown =
+    kind === "mp4"
+      ? element("video", { src, controls: true, loop: true, autoplay: true, "aria-label": text })
+      : element("img", { src, alt: text });
+  shown.muted = true;
+  shown.style.aspectRatio = source.aspect;
+  const button = element("button", {
+    type: "button",
+    text: "Download",
+    onclick: () => save(blob, `${stem()}-walk.${kind}`),
+  });
+  at("walk-shown").replaceChildren(shown, element("div", { class: "tools" }, button));
+}
+
+/** Let a person pick one of the run's pictures. */
+function pick(chosen) {
+  const every = Math.max(1, Math.ceil(page.pictures / page.most));
+  const rows = Array.from({ length: Math.floor(page.pictures / every) }, (_, i) => i * every);
+  let shown = 0;
+  const more = () => {
+    const next = rows.slice(shown, shown + AT_ONCE);
+    shown += next.length;
+    at("picked").append(
+      ...next.map((row) => {
+        const picture = element("img", { src: thumbnail(row), alt: `picture ${row}`, loading: "lazy" });
+        const use = () => {
+          at("picker").close();
+          chosen(row);
+        };
+        return element("button", { type: "button", class: "picture", onclick: use }, picture);
+      }),
+    );
+    at("picker-more").hidden = shown >= rows.length;
+  };
+  at("picked").replaceChildren();
+  more();
+  at("picker-more").onclick = more;
+  at("picker").showModal();
+}
+
+function onFiles(drop, input, taken) {
+  input.addEventListener("change", () => {
+    for (const file of input.files) taken(file);
+    input.value = "";
+  });
+  drop.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    for (const file of event.dataTransfer.files) taken(file);
+  });
+}
+
+function begin() {
+  onFiles(at("source-drop"), at("source-file"), setSource);
+  onFiles(at("reference-drop"), at("reference-file"), addReference);
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData.files;
+    if (!file) return;
+    event.preventDefault();
+    if (source && at("style-pane").contains(document.activeElement)) addReference(file);
+    else setSource(file);
+  });
+  for (const { number } of page.domains) {
+    at("domain-add").append(element("option", { value: number, text: nameOf(number) }));
+  }
+  at("domain-add").onchange = () => {
+    if (at("domain-add").value !== "") addDomain(Number(at("domain-add").value));
+    at("domain-add").value = "";
+  };
+  for (const id of ["source-pick", "reference-pick"]) at(id).hidden = !page.pictures;
+  at("source-pick").onclick = () => pick(setSource);
+  at("reference-pick").onclick = () => pick(addReference);
+  at("picker-close").onclick = () => at("picker").close();
+  at("strength").oninput = draw;
+  at("split").oninput = split;
+  at("download").onclick = () => tried(at("download"), download);
+  at("grid-draw").onclick = () => tried(at("grid-draw"), drawGrid);
+  at("zip").onclick = () => tried(at("zip"), downloadAll);
+  at("walk").onclick = () => tried(at("walk"), drawWalk);
+  if (page.video) at("kind").append(element("option", { value: "mp4", text: "MP4" }));
+  fillWalk();
+  split();
+  const asked = new URLSearchParams(location.search);
+  for (const [name, taken] of [["source", setSource], ["reference", addReference]]) {
+    if (/^\d+$/.test(asked.get(name) || "")) taken(Number(asked.get(name)));
+  }
+}
+
+begin();

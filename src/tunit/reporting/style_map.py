@@ -1,0 +1,50 @@
+"""A map of pictures by their style codes: those of like style lie near one another."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from tunit.methods.inference import evenly_spread
+
+MOST_LAID_OUT = 1_500  # pictures, which t-SNE takes seconds for
+PLACED_BY = 5  # nearest ones among those, for all others
+CHUNK = 1024
+Points = NDArray[np.float64]
+
+
+def laid_out(styles: Tensor, seed: int) -> tuple[Points, NDArray[np.int64]]:
+    """t-SNE of style codes (N, width) in [0, 1] x [0, 1], (M, 2), and which M of the N are on it."""
+    rows = evenly_spread(len(styles), MOST_LAID_OUT)
+    codes = torch.nn.functional.normalize(styles[rows], dim=1).numpy()
+    if len(rows) < 5:
+        points = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
+    else:
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=750)
+        points = model.fit_transform(codes).astype(np.float64)
+    low, high = points.min(0), points.max(0)
+    return (points - low) / np.maximum(high - low, 1e-9), rows
+
+
+def placed(styles: Tensor, seed: int) -> Points:
+    """A place (N, 2) in [0, 1] x [0, 1] for every style code (N, width).
+
+    Those that `laid_out` leaves out stand among the nearest ones that it lays out: at the mean of their places, each
+    weighted by how near it is.
+    """
+    points, rows = laid_out(styles, seed)
+    if len(rows) == len(styles):
+        return points
+    codes = torch.nn.functional.normalize(styles, dim=1)
+    landmarks, places = codes[rows], torch.from_numpy(points)
+    parts = []
+    for i in range(0, len(codes), CHUNK):
+        nearest = torch.cdist(codes[i : i + CHUNK], landmarks).topk(PLACED_BY, dim=1, largest=False)
+        # By the farthest of them, so that the scale of the codes does not matter.
+        weights = (-4 * nearest.values / nearest.values[:, -1:].clamp_min(1e-9)).double().softmax(1)
+        parts.append((weights[:, :, None] * places[nearest.indices]).sum(1))
+    found: Points = torch.cat(parts).numpy()
+    found[rows] = points
+    return found

@@ -1,0 +1,56 @@
+"""What was made of files and may be needed again: the last few, made anew when their files change."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+Stamp = tuple[int, int, int]
+
+
+class Kept(Generic[Value]):
+    """The last `most` values by key. Threads that ask for one at the same time wait for it to be made once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of a key, made where it is not kept. Raises what `make` raises, and keeps nothing then."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+            try:
+                value = make()
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            with self._lock:
+                self._values[key] = value
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
+            return value
+
+    def forget(self, key: Hashable) -> None:
+        """Make it anew when it is asked for again."""
+        with self._lock:
+            self._values.pop(key, None)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when a file does; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

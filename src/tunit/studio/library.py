@@ -1,0 +1,107 @@
+"""The runs of a workspace, opened: their models, their pictures and what E says of these. The last few are kept.
+
+Nothing here would be missed after a crash: it is all made from the files of the runs.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tunit.data.packed import INDEX, PackedPictures, open_packed
+from tunit.errors import ConfigError, DataError, RunError
+from tunit.methods.model_file import TENSORS
+from tunit.studio.kept import Kept, Stamp, stamp_of
+from tunit.studio.seen import Look
+from tunit.studio.workspace import Run, Workspace
+from tunit.translation.translator import Translator
+
+MODELS, PACKS, LOOKS = 3, 4, 4  # that are kept
+THUMBNAIL = 96  # pixels
+QUALITY = 88  # of WebP
+
+
+class Library:
+    """Opens the runs of a workspace. Threads may share it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._translators: Kept[Translator] = Kept(MODELS)
+        self._packs: Kept[PackedPictures] = Kept(PACKS)
+        self._looks: Kept[Look] = Kept(LOOKS)
+
+    def translator(self, run: Run) -> Translator:
+        """The run's model as it is now. Raises RunError where there is none."""
+        if not run.has_model:
+            raise RunError(f"{run.name} has no model yet: let it train for longer")
+        workspace = self.workspace
+        return self._translators.get(
+            self._model_key(run),
+            lambda: Translator.load(run.path, device=workspace.device, max_pixels=workspace.max_pixels),
+        )
+
+    def pictures(self, run: Run) -> PackedPictures:
+        """The run's own pictures. Raises RunError where there are none."""
+
+        def open_pack() -> PackedPictures:
+            """Without comparing every picture with its hash, which takes long."""
+            try:
+                return open_packed(run.folder.data, verify=False)
+            except DataError as error:
+                raise RunError(f"{run.name} has no pictures to show ({error})") from None
+
+        return self._packs.get(self._pack_key(run), open_pack)
+
+    def look(self, run: Run) -> Look:
+        """E's look at the run's pictures, begun where it was not. Raises RunError where it cannot be."""
+        translator, packed = self.translator(run), self.pictures(run)
+        if packed.images.shape[1] != translator.image_size:
+            raise RunError(
+                f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
+                f"{translator.image_size}: train it again"
+            )
+        key = (self._model_key(run), self._pack_key(run))
+        look = self._looks.get(key, lambda: Look(run, translator.model, packed))
+        if look.error:
+            self._looks.forget(key)  # the next request tries again
+            raise RunError(look.error)
+        return look
+
+    def pixels(self, run: Run, row: int) -> NDArray[np.uint8]:
+        """One of the run's pictures, (S, S, 3). Raises ConfigError where there is no such picture."""
+        packed = self.pictures(run)
+        if not 0 <= row < len(packed.names):
+            raise ConfigError(f"there is no picture {row} in {run.name}: it has {len(packed.names):,}")
+        return np.asarray(packed.images[row])
+
+    def version(self, run: Run) -> str:
+        """A word that changes with the run's pictures and its model: browsers may keep what is of it."""
+        return "-".join(f"{part:x}" for stamp in self._stamps(run) for part in stamp[:2])
+
+    def _stamps(self, run: Run) -> tuple[Stamp, Stamp]:
+        return stamp_of(run.path / TENSORS), stamp_of(run.folder.data / INDEX)
+
+    def _model_key(self, run: Run) -> tuple[Path, Stamp]:
+        return run.path, self._stamps(run)[0]
+
+    def _pack_key(self, run: Run) -> tuple[Path, Stamp]:
+        return run.path, self._stamps(run)[1]
+
+
+def webp(pixels: NDArray[np.uint8], most: int | None = None) -> bytes:
+    """(S, S, 3) as a WebP file; most: its longer side is reduced to so many pixels."""
+    picture = Image.fromarray(pixels)
+    if most and max(picture.size) > most:
+        picture.thumbnail((most, most), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

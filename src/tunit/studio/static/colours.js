@@ -1,0 +1,23 @@
+// One colour for each domain, readable on light and on dark pages.
+
+const DARK = window.matchMedia("(prefers-color-scheme: dark)");
+const NAMED = 8; // that pages.css has
+
+/** The colour of domain k. */
+export function colourOf(k) {
+  if (k < NAMED) return getComputedStyle(document.documentElement).getPropertyValue(`--s${k}`).trim();
+  return `hsl(${Math.round((k * 137.5) % 360)} 50% ${DARK.matches ? 68 : 42}%)`;
+}
+
+/** Call a function whenever the page becomes dark or light. */
+export const onScheme = (changed) => DARK.addEventListener("change", changed);
+
+/** A small dot of the colour of domain k. */
+export function dot(k) {
+  const made = document.createElement("i");
+  made.className = "dot";
+  made.setAttribute("aria-hidden", "true");
+  made.style.background = colourOf(k);
+  onScheme(() => (made.style.background = colourOf(k)));
+  return made;
+}

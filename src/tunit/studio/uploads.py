@@ -1,0 +1,84 @@
+"""Pictures that people send: within bounds before they are decoded, and decoded in a process of their own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.datastructures import FormData, UploadFile
+
+from tunit.data.augment import to_uint8
+from tunit.data.decode import PictureError
+from tunit.data.found import PictureSource
+from tunit.data.squares import Squaring
+from tunit.errors import ConfigError, DataError
+from tunit.printing import printable
+from tunit.translation.inputs import Square, from_square, to_square
+from tunit.translation.translator import Translator
+
+LONGEST_NAME = 80
+_DECODING = threading.BoundedSemaphore(2)  # each may take some bytes for every pixel that is allowed
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """The bytes of a picture, as a `ByteSource`."""
+
+    data: bytes
+    position: int = 0
+
+    def read(self) -> bytes:
+        """All bytes."""
+        return self.data
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the networks see it, and how it is shown."""
+
+    pixels: NDArray[np.uint8]  # (S, S, 3)
+    square: Square
+
+    @property
+    def shown(self) -> Image.Image:
+        """Without padding."""
+        return from_square(self.pixels, self.square, None)
+
+
+async def picture_of(form: FormData, name: str) -> PictureSource | None:
+    """A file of a form; None where there is none. Raises ConfigError where the field is a text."""
+    value = form.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, UploadFile):
+        raise ConfigError(f"{name} is a text: give the file of a picture")
+    title = printable(value.filename or "the picture")
+    title = title if len(title) <= LONGEST_NAME else "..." + title[-LONGEST_NAME:]
+    return PictureSource(title, None, Uploaded(await value.read()))
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """A block that decodes what was uploaded: a few at a time, as memory is bounded for each."""
+    with _DECODING:
+        yield
+
+
+def prepared(source: PictureSource, translator: Translator) -> Prepared:
+    """An uploaded picture as a square. Raises DataError where it cannot be used."""
+    model = translator.model
+    how = Squaring(model.image_size, model.fit, model.background, max_pixels=translator.max_pixels)
+    try:
+        with decoding():
+            square = to_square(source, how)
+    except PictureError as error:
+        raise unusable(source.name, error) from None
+    return Prepared(to_uint8(square.x[None])[0].numpy(), square)
+
+
+def unusable(name: str, error: PictureError) -> DataError:
+    """What is said of a picture that cannot be decoded."""
+    return DataError(f"{name} cannot be used ({error}): take another picture")

@@ -1,0 +1,165 @@
+"""The part Explore: what E says of a run's own pictures, once computed and kept; the pictures themselves."""
+
+import io
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tunit.clustering.outliers import outlier_scores
+from tunit.data.packed import open_packed
+from tunit.reporting.style_map import MOST_LAID_OUT, placed
+from tunit.studio import explore, seen
+from tunit.studio.workspace import Workspace
+from tunit.translation.translator import Translator
+
+
+def looked(client, key="birds"):
+    for _ in range(600):
+        answer = client.get(f"/runs/{key}/explore/pictures")
+        if answer.status_code != 202:
+            return answer
+        assert set(answer.json()) == {"done", "total"}
+        time.sleep(0.05)
+    pytest.fail("the look never ended")
+
+
+@pytest.fixture
+def found(client):
+    answer = looked(client)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+@pytest.fixture(scope="module")
+def truth(runs):
+    """What the public API says of the same pictures."""
+    images = open_packed(runs / "birds" / "data").images
+    return images, Translator.load(runs / "birds", device="cpu").classify(list(images))
+
+
+def test_it_says_what_the_model_says(found, truth):
+    images, said = truth
+    assert found["rows"] == list(range(len(images))) == list(range(20))
+    assert found["domain"] == said.domains.tolist()
+    assert found["confidence"] == pytest.approx((1000 * said.confidences).tolist(), abs=1)
+    assert found["outlier"] == pytest.approx((1000 * outlier_scores(said.styles.numpy())).tolist(), abs=2)
+    assert all(0 <= value <= 10_000 for value in found["x"] + found["y"])
+    sizes = [domain["size"] for domain in found["domains"]]
+    assert sizes == torch.bincount(said.domains, minlength=3).tolist()
+    for domain in found["domains"]:
+        assert all(found["domain"][place] == domain["number"] for place in domain["typical"])
+        assert bool(domain["typical"]) == bool(domain["size"])
+
+
+def test_a_picture_comes_with_its_nearest_ones(client, found, truth):
+    _, said = truth
+    about = client.get("/runs/birds/explore/picture/3").json()
+    assert about["name"] == "crows/003.png"
+    assert about["domain"] == int(said.domains[3])
+    apart = torch.cdist(said.styles[3:4], said.styles)[0]
+    order = [i for i in apart.argsort().tolist() if i != 3][: explore.NEIGHBOURS]
+    assert [one["place"] for one in about["neighbours"]] == order
+    assert [one["distance"] for one in about["neighbours"]] == pytest.approx(apart[order].tolist(), rel=1e-3)
+
+
+def test_pictures_are_those_of_the_run_and_may_be_kept(client, truth):
+    images, _ = truth
+    answer = client.get("/runs/birds/picture/7?v=1")
+    assert "immutable" in answer.headers["cache-control"]
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
+    assert np.abs(shown - images[7]).mean() < 6  # WebP loses a little
+    assert client.get("/runs/birds/thumbnail/7").status_code == 200
+
+
+@pytest.mark.parametrize("row", ["20", "-1", "x", "1.5", "9" * 400, "..%2f..%2frun.json", "%00", "²", "1e3"])
+def test_what_is_no_picture_is_one_sentence(client, found, row):
+    for address in (
+        f"/runs/birds/picture/{row}",
+        f"/runs/birds/thumbnail/{row}",
+        f"/runs/birds/explore/picture/{row}",
+    ):
+        answer = client.get(address)
+        assert answer.status_code in (400, 404)
+        assert len(answer.json()["error"].splitlines()) == 1
+
+
+def test_examples_in_a_domains_average_style(client, truth, runs):
+    images, _ = truth
+    translator = Translator.load(runs / "birds", device="cpu")
+    k = next(k for k, size in enumerate(translator.domain_sizes) if size)
+    strip = Image.open(io.BytesIO(client.get(f"/runs/birds/average/{k}").content)).convert("RGB")
+    assert strip.size == (4 * 32, 32)
+    expected = np.asarray(translator.translate(images[2], domain=k)).astype(int)
+    assert np.abs(np.asarray(strip)[:, :32] - expected).mean() < 8
+    for wrong in ("99", "x", "-1"):
+        assert client.get(f"/runs/birds/average/{wrong}").status_code == 400
+
+
+def test_what_was_computed_is_kept_and_made_anew_for_another_model(client, found, runs):
+    path = runs / "birds" / "studio" / "seen.safetensors"
+    assert path.is_file()
+    width = 8
+    about = {
+        "format": seen.FORMAT,
+        "model": seen.checksum(runs / "birds" / "model.safetensors"),
+        "pictures": seen.digest_of(open_packed(runs / "birds" / "data").hashes),
+        "most": seen.MOST_SEEN,
+    }
+    kept = seen.read_seen(path, about, 20, width)
+    assert kept is not None
+    assert kept.domains.tolist() == found["domain"]
+    assert seen.read_seen(path, about | {"model": "another"}, 20, width) is None
+    assert seen.read_seen(path, about, 21, width) is None
+    assert seen.read_seen(path.parent / "nothing", about, 20, width) is None
+    damaged = path.parent / "damaged.safetensors"
+    damaged.write_bytes(path.read_bytes()[:-20])
+    assert seen.read_seen(damaged, about, 20, width) is None
+    damaged.unlink()
+
+
+def test_a_run_without_a_model_or_pictures_says_so(client):
+    key = client.get("/").text.split("/runs/")[-1].split("/")[0]
+    assert "no model yet" in client.get(f"/runs/{key}/explore").text
+    answer = client.get(f"/runs/{key}/explore/pictures")
+    assert answer.status_code == 400
+    assert "no model yet" in answer.json()["error"]
+
+
+def test_of_many_pictures_an_even_spread_is_laid_out_and_the_others_stand_among_their_like(monkeypatch):
+    monkeypatch.setattr("tunit.reporting.style_map.MOST_LAID_OUT", 40)
+    assert MOST_LAID_OUT > 40
+    rng = np.random.default_rng(0)
+    kinds = np.arange(120) % 3
+    styles = torch.tensor(np.eye(3)[kinds] * 10 + rng.normal(size=(120, 3)) * 0.1, dtype=torch.float32)
+    points = placed(styles, seed=0)
+    assert points.shape == (120, 2)
+    assert points.min() >= 0
+    assert points.max() <= 1
+    landmarks = np.linspace(0, 119, 40).astype(int)
+    for k in range(3):  # a mean of places lies between them
+        here = points[landmarks[kinds[landmarks] == k]]
+        assert (points[kinds == k] >= here.min(0) - 1e-6).all()
+        assert (points[kinds == k] <= here.max(0) + 1e-6).all()
+
+
+def test_a_failed_look_is_a_sentence_and_is_tried_again(runs, monkeypatch):
+    from tunit.errors import RunError
+    from tunit.studio.library import Library
+
+    library = Library(Workspace(runs, device="cpu"))
+    run = library.workspace.run("birds")
+
+    def fail(*args):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seen, "read_seen", fail)
+        with pytest.raises(RunError, match="memory"):
+            for _ in range(2):
+                library.look(run).wait()
+    look = library.look(run)
+    look.wait()
+    assert look.seen is not None
