@@ -27,6 +27,19 @@ CASES = {
         (-1,) * BATCH,
         0,
     ),
+    "beyond the paper": (
+        {
+            "adversarial_loss": "relativistic",
+            "r2_weight": 0.5,
+            "lecam_weight": 0.3,
+            "perceptual_weight": 1.0,
+            "discriminator_augment": 0.7,
+            "discriminator_augment_target": 0.5,
+            "discriminator_augment_pace": 100,
+        },
+        (-1,) * BATCH,
+        0,
+    ),
     "in parts": ({"adversarial_trains": "generator"}, (-1, -1, 1, -1, 2, 0), 2),
 }
 

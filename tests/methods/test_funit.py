@@ -101,16 +101,17 @@ class SlowTraining(LiteralNetworks):
             x_fake = [self.G(a, self.E(b).style) for a, b in zip(x, x_ref, strict=True)]
         self.zero_grad()
         zero = torch.zeros((), dtype=torch.float64)
-        real, fake, penalty = zero, zero, zero
+        real, fake, penalty, sign = zero, zero, zero, zero
         for i in range(n):
             leaf = x_ref[i].clone().requires_grad_()
             patches = self.judge(leaf, y_ref[i])
             (gradient,) = torch.autograd.grad(patches.mean(), leaf, create_graph=True)
             penalty = penalty + gradient.square().sum() / n
             real = real + torch.clamp(1 - patches, min=0).mean() / n
+            sign = sign + torch.where(patches > 0, 1.0, -1.0).mean() / n
             fake = fake + torch.clamp(1 + self.judge(x_fake[i], y_ref[i]), min=0).mean() / n
         loss = w.adversarial_weight * (real + fake)
-        terms |= {"discriminator/real": real, "discriminator/fake": fake}
+        terms |= {"discriminator/real": real, "discriminator/fake": fake, "discriminator/real_sign": sign}
         if phase.penalise:
             loss = loss + w.r1_weight * w.r1_every * penalty
             terms["discriminator/r1"] = penalty

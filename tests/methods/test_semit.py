@@ -170,7 +170,7 @@ class SlowTraining(LiteralNetworks):
         with torch.no_grad():
             x_fake = [self.G(x[i], self.E(x[perm[i]]).style) for i in range(n)]
         self.zero_grad()
-        real = fake = penalty = torch.zeros((), dtype=torch.float64)
+        real = fake = penalty = sign = torch.zeros((), dtype=torch.float64)
         for i in range(n):
             k = y[perm[i]]
             leaf = x[perm[i]].clone().requires_grad_()
@@ -178,9 +178,10 @@ class SlowTraining(LiteralNetworks):
             (gradient,) = torch.autograd.grad(patches.mean(), leaf, create_graph=True)
             penalty = penalty + gradient.square().sum() / n
             real = real + torch.clamp(1 - patches, min=0).mean() / n
+            sign = sign + torch.where(patches > 0, 1.0, -1.0).mean() / n
             fake = fake + torch.clamp(1 + self.D(x_fake[i])[0, k], min=0).mean() / n
         loss = self.w.adversarial_weight * (real + fake)
-        terms = {"discriminator/real": real, "discriminator/fake": fake}
+        terms = {"discriminator/real": real, "discriminator/fake": fake, "discriminator/real_sign": sign}
         if phase.penalise:
             loss = loss + self.w.r1_weight * self.w.r1_every * penalty
             terms["discriminator/r1"] = penalty

@@ -26,6 +26,7 @@ from tunit.training.alarms import (
     judge_collapse,
     judge_growth,
     judge_information,
+    judge_overfitting,
     judge_style,
     shared_probability,
 )
@@ -332,3 +333,50 @@ def test_looks_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
 def test_rows_that_are_no_alarms_are_left_out(failing, line):
     assert alarms_of([line]) == []
     assert watching.Watch(open_packed(failing / "run" / "data"), [line]).raised == {}
+
+
+# ---- D over-fits ----
+
+
+def signs(values, every=50, start=1000):
+    """A course of G and D whose D had these mean signs, a line every so many steps."""
+    return Course([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
+
+
+def few_pictures(pictures=300, **overrides):
+    """1,000 steps of E alone, then 1,000 of G and D with batches of 16."""
+    return frame_of(config(batch_size=16, **overrides), False, pictures)
+
+
+def test_a_discriminator_that_is_sure_of_few_pictures_is_said_to_over_fit():
+    sentence = judge_overfitting(signs([0.5, 0.7] + [0.99] * 8), few_pictures(), False)
+    assert sentence
+    assert "calls 99% of the pictures real" in sentence or "calls 100% of the pictures real" in sentence
+    assert "about 27 times" in sentence  # 500 steps of 16 pictures of 300
+
+
+@pytest.mark.parametrize(
+    ("values", "pictures"),
+    [
+        ([0.5, 0.7] + [0.99] * 8, 5000),  # each was seen twice: G is still bad, which is no over-fitting
+        ([0.5, 0.7] + [0.6] * 8, 300),  # D is unsure
+        ([0.99, 0.99], 300),  # too early
+        ([0.99, 0.4] * 5, 300),  # not for long
+    ],
+)
+def test_what_is_no_over_fitting(values, pictures):
+    assert judge_overfitting(signs(values), few_pictures(pictures), False) is None
+
+
+def test_over_fitting_is_over_when_the_discriminator_is_unsure_again():
+    assert judge_overfitting(signs([0.99] * 8 + [0.9] * 4), few_pictures(), True)
+    assert judge_overfitting(signs([0.99] * 8 + [0.8] * 4), few_pictures(), True) is None
+
+
+def test_what_to_do_about_over_fitting_is_what_the_run_does_not_have_yet():
+    assert "--discriminator-augment-target 0.6" in remedy_for("overfitting", config())
+    assert "--lecam-weight" in remedy_for("overfitting", config())
+    both = remedy_for("overfitting", config(discriminator_augment=0.5, lecam_weight=0.1))
+    assert "--discriminator" not in both
+    assert "--lecam" not in both
+    assert "more pictures" in both

@@ -1,6 +1,7 @@
 """A run that is stopped and resumed equals one that was not, bit for bit."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,16 @@ CASES = {
         "normalise_style": True,
         "guide_only_rate": 1e-3,
         "guide_warm_up": 2,
+    },
+    "beyond the paper": {
+        "r1_weight": "auto",
+        "lecam_weight": 0.3,
+        "perceptual_weight": 1.0,
+        "discriminator_augment": 0.5,
+        "discriminator_augment_target": 0.6,
+        "discriminator_augment_pace": 100,
+        "discriminator_augment_colours": True,
+        "joint_warm_up": 3,
     },
     "few labels": {
         "labels": "csv",
@@ -81,6 +92,17 @@ def test_resumed_equals_uninterrupted(tmp_path, pictures, case, stop):
     assert_equal_runs(whole, parts)
     steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
+
+
+def test_rates_that_fall_at_the_end_resume_exactly(tmp_path, pictures):
+    """The end is known from the start, so the run is taken up from a checkpoint in its midst."""
+    config = tiny_config(decay_steps=6, adversarial_loss="relativistic", r2_weight="auto", checkpoint_every=9)
+    start_run(pictures, tmp_path / "whole", config, quiet=True)
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    checkpoints(tmp_path / "parts" / "checkpoints")[-1].unlink()
+    assert final(tmp_path / "parts")[1]["step"] == 9
+    resume_run(tmp_path / "parts", quiet=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(tmp_path, pictures):

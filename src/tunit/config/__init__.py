@@ -1,5 +1,6 @@
 """Every setting by name, with the paper's value as its default: sections, presets, and the config of a run."""
 
+from tunit.config.adversarial import AUTO_WEIGHT, AdversarialConfig
 from tunit.config.config import Config, all_fields, find_field
 from tunit.config.fields import nearest, setting
 from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
@@ -18,6 +19,8 @@ from tunit.config.sections import (
 
 __all__ = [
     "AUTO",
+    "AUTO_WEIGHT",
+    "AdversarialConfig",
     "AugmentConfig",
     "ClusteringConfig",
     "Config",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunit.config.adversarial import AdversarialConfig
 from tunit.config.fields import check_range, nearest, read_value, toml_value
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.sections import (
@@ -42,6 +43,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     optimisers: OptimiserConfig = field(default_factory=OptimiserConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -87,9 +89,9 @@ class Config:
         for name, value in overrides.items():
             section, f = find_field(name)
             number = f.metadata["words"].get(value, value) if isinstance(value, str) else value
-            changed.setdefault(section, {})[f.name] = read_value(
-                f.name, typing.get_type_hints(section_types()[section])[f.name], number
-            )
+            read = read_value(f.name, typing.get_type_hints(section_types()[section])[f.name], number)
+            check_range(f, read, word=number is not value)
+            changed.setdefault(section, {})[f.name] = read
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
         own = [sections.pop(name) for name in method_sections() if name in sections]
         kinds = {type(values) for values in own}
@@ -99,7 +101,7 @@ class Config:
     def resolved_schedule(self) -> "Config":
         """A copy whose phases are steps, not shares of all steps."""
         steps = self.schedule.steps
-        names = ("labelled_only_until", "guide_only_until", "average_from")
+        names = ("labelled_only_until", "guide_only_until", "average_from", "decay_steps")
         values = {n: getattr(self.schedule, n) for n in names}
         return self.with_overrides(
             {n: round(v * steps) if isinstance(v, float) else v for n, v in values.items()}

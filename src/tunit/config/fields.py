@@ -23,7 +23,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     of: Any = (),
-    words: dict[str, int] | None = None,
+    words: dict[str, int] | dict[str, float] | None = None,
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
@@ -40,8 +40,11 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
     return f": did you mean {close[0]!r}?" if close else ""
 
 
-def check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
-    """Raises ConfigError where a setting's value is out of its range or none of its choices."""
+def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -> None:
+    """Raises ConfigError where a setting's value is out of its range or none of its choices.
+
+    word: it may be what stands for a word, which may lie outside.
+    """
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
         raise ConfigError(
@@ -52,7 +55,7 @@ def check_range(f: "dataclasses.Field[Any]", value: Any) -> None:
             f"{f.name} is {shown(value)}: take at most {LONGEST_TEXT:,} characters, none of them NUL"
         )
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, str | bool):
+        if isinstance(number, str | bool) or (word and number in f.metadata["words"].values()):
             continue
         finite = -math.inf < number < math.inf
         if not finite or (low is not None and number < low) or (high is not None and number > high):

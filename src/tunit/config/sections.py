@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tunit.config.adversarial import AUTO_WEIGHT_WORDS
 from tunit.config.fields import setting
 
 # Far beyond what anybody trains with, and within what PyTorch, NumPy and memory take without a crash.
@@ -175,14 +176,22 @@ class LossConfig:
     )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
-    r1_weight: float = setting(10.0, "times E|grad D|^2 without the usual 1/2, so gamma is twice this", low=0)
+    perceptual_weight: float = setting(
+        0.0, "weight of the reconstruction's distance in features of E's average, beside equation 5", low=0
+    )
+    r1_weight: float = setting(
+        10.0,
+        "times E|grad D|^2 without the usual 1/2, so gamma is twice this; auto takes gamma = 0.0002 size^2 / batch",
+        low=0,
+        words=AUTO_WEIGHT_WORDS,
+    )
     r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1, high=MOST)
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam for E, RMSprop for G and D; no learning-rate schedule. The baselines' class encoder learns as G."""
+    """Adam for E, RMSprop for G and D. The baselines' class encoder learns as G."""
 
     batch_size: int = setting(32, "pictures per step", low=2, high=1_000_000)
     guide_only_batch_size: int = setting(
@@ -199,6 +208,7 @@ class OptimiserConfig:
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
     discriminator_rate: float = setting(1e-4, "RMSprop's learning rate for D", low=0)
+    joint_warm_up: int = setting(0, "steps of G and D in which their rates rise at first", low=0, high=10**12)
     rmsprop_alpha: float = setting(0.99, "RMSprop's smoothing", low=0, high=1)
     rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=0)
     weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
@@ -234,6 +244,9 @@ class ScheduleConfig:
     )
     guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0, high=MOST)
     average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0, high=MOST)
+    decay_steps: int | float = setting(
+        0, "so many last steps in which the rates of G and D fall to 0 by a cosine", low=0, high=MOST
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Refuse, in one sentence, what a config's method cannot do or cannot learn from."""
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ def check_config(config: Config) -> None:
         )
     if config.networks.domains == AUTO and config.data.labels == "none":
         _check_auto(config)
+    if not method.sharpens:
+        _check_of_the_paper(config)
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
             f"micro_batch is {run.micro_batch}, but method '{method.name}' takes a batch at once: "
@@ -38,6 +42,24 @@ def check_config(config: Config) -> None:
             f"labels is 'none', but method '{method.name}' learns from labels: "
             "set --labels folders or --labels csv"
         )
+
+
+def _check_of_the_paper(config: Config) -> None:
+    """Of a method that knows the paper's adversarial loss and fixed rates alone: nothing else may be asked for."""
+    own, paper = config.adversarial, Config()
+    found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
+    usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}
+    found |= {
+        "perceptual_weight": config.losses.perceptual_weight,
+        "decay_steps": config.schedule.decay_steps,
+    }
+    found["joint_warm_up"] = config.optimisers.joint_warm_up
+    for name, value in found.items():
+        if value != usual.get(name, 0):
+            raise ConfigError(
+                f"{name} is {value}, but method '{config.method.method}' does not take it: leave it at "
+                f"{usual.get(name, 0)}"
+            )
 
 
 def _check_auto(config: Config) -> None:

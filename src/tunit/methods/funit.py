@@ -49,7 +49,7 @@ def funit_step(
         x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
         x_fake = x_out[: len(x)].detach()
         with descent(optimisers.discriminator):
-            loss, terms = discriminator_loss(discriminator, x_ref, y_ref, x_fake, y_ref, phase, config.losses)
+            loss, terms = discriminator_loss(discriminator, x_ref, y_ref, x_fake, y_ref, phase, config)
             backward(loss)
         # The class encoder learns as a part of G.
         with frozen(discriminator), descent(optimisers.generator, optimisers.guide):

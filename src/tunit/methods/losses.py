@@ -9,6 +9,9 @@ References:
     [6] Liu et al. Few-shot unsupervised image-to-image translation, ICCV 2019 (FUNIT).
     [7] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
     [8] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
+    [9] Huang et al. The GAN is dead; long live the GAN! A modern GAN baseline, NeurIPS 2024 (R3GAN).
+    [10] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
+    [11] Zhang et al. The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018 (LPIPS).
 """
 
 import torch
@@ -100,6 +103,34 @@ def hinge_fake(logit: Tensor) -> Tensor:
 def generator_adversarial(logit: Tensor) -> Tensor:
     """G's side of equation 3, hinge version [4]: -mean D_y(G(x, s)). logit: as above."""
     return -logit.mean()
+
+
+def relativistic(better: Tensor, worse: Tensor) -> Tensor:
+    """The relativistic pairing loss [9]: mean softplus(worse - better). better, worse: logits (B,), pair by pair.
+
+    D learns with its answers to real pictures as the better ones, G with those to its translations.
+    """
+    return F.softplus(worse - better).mean()
+
+
+def lecam(logit_real: Tensor, logit_fake: Tensor, average_real: Tensor, average_fake: Tensor) -> Tensor:
+    """LeCam's regulariser [10]: mean (D(x) - average of D(fake))^2 + mean (D(fake) - average of D(x))^2.
+
+    logit_real, logit_fake: (B,); the averages of earlier steps: ().
+    """
+    return (logit_real - average_fake).square().mean() + (logit_fake - average_real).square().mean()
+
+
+def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
+    """LPIPS [11] with all channels alike: squared distance of features of length 1 over channels, then means.
+
+    features_rec, features: of each stage (B, C, h, w), of pictures G(x, s) and x.
+    """
+    each = [
+        (F.normalize(rec, dim=1) - F.normalize(own, dim=1)).square().sum(1).mean()
+        for rec, own in zip(features_rec, features, strict=True)
+    ]
+    return torch.stack(each).mean()
 
 
 def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:

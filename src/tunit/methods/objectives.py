@@ -4,17 +4,30 @@ The equations themselves are in methods/losses.py. Each function returns the wei
 without weights.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from tunit.config import Config, LossConfig
+from tunit.config import AUTO_WEIGHT, Config, LossConfig
 from tunit.data.batches import Batch
 from tunit.methods import losses
+from tunit.methods.adversary import FAKE_ANSWER, REAL_ANSWER, SIGN, Adversary
+from tunit.methods.differentiable_augment import Seen
+from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, full_precision
 from tunit.methods.method import Phase
 from tunit.methods.parts import MicroBatch
 from tunit.networks.discriminator import DomainDiscriminator
-from tunit.networks.guide import Guidance
+from tunit.networks.guide import Guidance, Guide, GuidingNetwork
+
+GAMMA_OF_RULE = 0.0002  # of StyleGAN2-ADA's `auto`, times size^2 / batch
+Sees = Callable[[Tensor, Seen], Tensor]
+
+
+def unchanged(x: Tensor, seen: Seen) -> Tensor:
+    """What D sees in the paper: x itself."""
+    return x
 
 
 def domain_loss(
@@ -74,38 +87,125 @@ def discriminator_loss(
     x_fake: Tensor,
     y_fake: Tensor,
     phase: Phase,
-    weights: LossConfig,
+    config: Config,
+    sees: Sees = unchanged,
+    adversary: Adversary | None = None,
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3, a hinge of real pictures against translations, plus R1 on the real ones.
 
     x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. The references of a
-    batch are the batch in another order, and these are means, so that the pictures themselves may be given.
+    batch are the batch in another order, and these are means, so that the pictures themselves may be given; the
+    relativistic loss compares them pair by pair and needs the references. sees: what D sees of each; R1 is of the
+    pictures before that, as in ADA.
     """
-    judge = discriminator.judge
-    if phase.penalise:
-        x_real = x_real.detach().requires_grad_()
-        with full_precision(x_real):
-            logit_real = judge(x_real, y_real)
-        logit_fake = judge(x_fake, y_fake)
+    weights, own = config.losses, config.adversarial
+    x_real, x_fake, logit_real, logit_fake = _answers(
+        discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, bool(own.r2_weight), sees
+    )
+    if own.adversarial_loss == "relativistic":
+        game = losses.relativistic(better=logit_real, worse=logit_fake)
+        terms = {"discriminator/relativistic": game.detach()}
     else:
-        logit_real, logit_fake = judge(torch.cat([x_real, x_fake]), torch.cat([y_real, y_fake])).chunk(2)
-    real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
-    loss = weights.adversarial_weight * (real + fake)
-    terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
+        real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
+        game = real + fake
+        terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
+    terms[SIGN] = logit_real.detach().sign().mean()
+    loss = weights.adversarial_weight * game
     if phase.penalise:
-        with full_precision(x_real):
-            penalty = losses.r1_penalty(logit_real, x_real)
-        loss = loss + weights.r1_every * weights.r1_weight * penalty
-        terms["discriminator/r1"] = penalty.detach()
+        for name, weight, logit, x in (
+            ("r1", weights.r1_weight, logit_real, x_real),
+            ("r2", own.r2_weight, logit_fake, x_fake),
+        ):
+            if name == "r1" or weight:
+                with full_precision(x):
+                    penalty = losses.r1_penalty(logit, x)
+                loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
+                terms[f"discriminator/{name}"] = penalty.detach()
+    if adversary is not None and own.lecam_weight:
+        kept = losses.lecam(logit_real, logit_fake, adversary.real, adversary.fake)
+        loss = loss + own.lecam_weight * kept
+        terms |= {"discriminator/lecam": kept.detach(), REAL_ANSWER: logit_real.detach().mean()}
+        terms[FAKE_ANSWER] = logit_fake.detach().mean()
     return loss, terms
 
 
-def adversarial_loss(discriminator: DomainDiscriminator, part: MicroBatch) -> tuple[Tensor, Terms]:
-    """G's side of equation 3 for the translations, and beyond it for the reconstructions with their own domain."""
-    logit = discriminator.judge(part.x_out, torch.cat([part.y_ref, part.y]))
-    fake, rec = (losses.generator_adversarial(half) for half in logit.chunk(2))
+def _answers(
+    discriminator: DomainDiscriminator,
+    x_real: Tensor,
+    y_real: Tensor,
+    x_fake: Tensor,
+    y_fake: Tensor,
+    penalise: bool,
+    also_fake: bool,
+    sees: Sees,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x_real and x_fake, as leaves where a penalty needs their gradients, and D's logits of both."""
+    judge = discriminator.judge
+    if not penalise:
+        both = torch.cat([sees(x_real, Seen.REAL), sees(x_fake, Seen.FAKE)])
+        logit_real, logit_fake = judge(both, torch.cat([y_real, y_fake])).chunk(2)
+        return x_real, x_fake, logit_real, logit_fake
+    x_real = x_real.detach().requires_grad_()
+    with full_precision(x_real):
+        logit_real = judge(sees(x_real, Seen.REAL), y_real)
+    if also_fake:
+        x_fake = x_fake.detach().to(x_real.dtype).requires_grad_()
+        with full_precision(x_fake):
+            logit_fake = judge(sees(x_fake, Seen.FAKE), y_fake)
+    else:
+        logit_fake = judge(sees(x_fake, Seen.FAKE), y_fake)
+    return x_real, x_fake, logit_real, logit_fake
+
+
+def penalty_weight(weight: float, config: Config) -> float:
+    """The weight of R1 or R2: itself, or by StyleGAN2-ADA's rule, whose gamma = 0.0002 size^2 / batch is twice it."""
+    if weight != AUTO_WEIGHT:
+        return weight
+    return GAMMA_OF_RULE * config.data.image_size**2 / config.optimisers.batch_size / 2
+
+
+def adversarial_loss(
+    discriminator: DomainDiscriminator, part: MicroBatch, config: Config, sees: Sees = unchanged
+) -> tuple[Tensor, Terms]:
+    """G's side of equation 3 for the translations, and beyond it for the reconstructions with their own domain.
+
+    With the relativistic loss a translation is to look more real than its reference, and a reconstruction than its
+    source.
+    """
+    y = torch.cat([part.y_ref, part.y])
+    drawn = part.x_out
+    if sees is not unchanged:
+        drawn = torch.cat([sees(part.x_fake, Seen.FAKE_AGAIN), sees(part.x_rec, Seen.RECONSTRUCTION)])
+    halves = discriminator.judge(drawn, y).chunk(2)
+    if config.adversarial.adversarial_loss == "relativistic":
+        with torch.no_grad():
+            real = torch.cat([sees(part.references(), Seen.REAL), sees(part.x, Seen.SOURCE)])
+            others = discriminator.judge(real, y).chunk(2)
+        fake, rec = (losses.relativistic(*pair) for pair in zip(halves, others, strict=True))
+    else:
+        fake, rec = (losses.generator_adversarial(half) for half in halves)
     terms = {"generator/adversarial": fake, "generator/adversarial_reconstruction": rec}
     return fake + rec, {name: term.detach() for name, term in terms.items()}
+
+
+def reconstruction_loss(
+    guide_average: GuidingNetwork, part: MicroBatch, weights: LossConfig
+) -> tuple[Tensor, Terms]:
+    """Equation 5, and beside it the distance of features of E's average, where that has a weight.
+
+    E's average is in evaluation mode here: a picture's features must not depend on the others of its micro-batch.
+    """
+    l1 = losses.reconstruction(part.x_rec, part.x)
+    loss, terms = weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
+    if weights.perceptual_weight:
+        assert isinstance(guide_average, Guide)
+        with evaluating(guide_average):
+            with torch.no_grad():
+                target = guide_average.stages(part.x)
+            distance = losses.perceptual(guide_average.stages(part.x_rec), target)
+        loss = loss + weights.perceptual_weight * distance
+        terms["generator/perceptual"] = distance.detach()
+    return loss, terms
 
 
 def temperature_of(config: Config) -> float:

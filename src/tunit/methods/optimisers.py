@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tunit.config import Config, OptimiserConfig
+from tunit.methods.state import Optimisers
 
 
 def make_rmsprop(network: nn.Module, rate: float, settings: OptimiserConfig) -> torch.optim.RMSprop:
@@ -44,3 +45,28 @@ def guide_rate_at(step: int, config: Config) -> float:
         + (settings.guide_only_rate - settings.guide_rate) * (1 + math.cos(math.pi * step / until)) / 2
     )
     return fallen * min(1.0, (step + 1) / (settings.guide_warm_up + 1))
+
+
+def share_of_rate(step: int, config: Config) -> float:
+    """The factor on the rates of G and D: it rises to 1 over their first `joint_warm_up` steps, and falls by a cosine
+    to nearly 0 over the last `decay_steps` steps.
+
+    RMSprop's mean square begins at 0, so that without a warm-up its first steps are up to ten times the rate.
+    """
+    warm_up, decay = config.optimisers.joint_warm_up, config.schedule.decay_steps
+    risen = min(1.0, (step - config.schedule.guide_only_until + 1) / (warm_up + 1))
+    since = step - (config.schedule.steps - decay)
+    fallen = 1.0 if since <= 0 or not decay else (1 + math.cos(math.pi * min(since / decay, 1.0))) / 2
+    return max(risen, 0.0) * fallen
+
+
+def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:
+    """Give every optimiser the rate of a step. The config's schedule must be resolved to steps."""
+    settings, share = config.optimisers, share_of_rate(step, config)
+    for optimiser, rate in (
+        (optimisers.guide, guide_rate_at(step, config)),
+        (optimisers.generator, share * settings.generator_rate),
+        (optimisers.discriminator, share * settings.discriminator_rate),
+    ):
+        for group in optimiser.param_groups:
+            group["lr"] = rate

@@ -47,13 +47,31 @@ def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
 class MicroBatch:
     """Some pictures x of a batch, with their references x~, and their translations as D's and G's losses see them."""
 
-    def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor, first: int) -> None:
-        """x: (b, 3, S, S), from `first` on in the batch. y: (B,), s: (B, width), permutation: (B,), of all of it."""
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        s: Tensor,
+        permutation: Tensor,
+        first: int,
+        whole: Tensor | None = None,
+    ) -> None:
+        """x: (b, 3, S, S), from `first` on in the batch. y: (B,), s: (B, width), permutation: (B,), of all of it.
+
+        whole: (B, 3, S, S), all pictures of the batch, where D compares translations with their references.
+        """
         rows = slice(first, first + len(x))
         self.x, self.y, self.y_ref = x, y[rows], y[permutation[rows]]
         self.share = len(x) / len(y)  # of the batch
+        self.rows = rows
         self._s, self._rows, self._references = s, rows, permutation[rows]
+        self._whole = whole
         self.x_out = x  # until it is drawn
+
+    def references(self) -> Tensor:
+        """x~: (b, 3, S, S). Only where the pictures of the whole batch were given."""
+        assert self._whole is not None
+        return self._whole[self._references]
 
     def draw(self, generator: StyledGenerator) -> None:
         """Redraw the pictures with their references' styles and with their own, in one pass."""
@@ -88,16 +106,20 @@ class Translations:
         style: Tensor,
         permutation: Tensor,
         micro_batch: int = 0,
+        *,
+        with_references: bool = False,
     ) -> None:
         """x: (b, 3, S, S), this process's pictures; y: (B,) and style: (B, width), of all; permutation: (B,).
 
-        micro_batch: pictures of a part, the last one perhaps smaller; 0 for all.
+        micro_batch: pictures of a part, the last one perhaps smaller; 0 for all. with_references: parts know their
+        references' pictures, which may be those of other processes.
         """
+        whole = all_gather(x.detach()) if with_references else None
         self._generator, self._style = generator, style
         self._s = style.detach().requires_grad_()
         size, first = micro_batch or len(x), rows_of_rank(len(y)).start
         self.parts = [
-            MicroBatch(some, y, self._s, permutation, first + i * size)
+            MicroBatch(some, y, self._s, permutation, first + i * size, whole)
             for i, some in enumerate(torch.split(x, size))
         ]
         # A whole batch keeps its graph for G's losses. Parts are drawn again there: only one graph fits at a time.
@@ -119,16 +141,19 @@ class Translations:
                 part.draw(self._generator)
             yield part
 
-    def backward_part(self, part: MicroBatch, adversarial: Tensor, l1: Tensor, weights: LossConfig) -> None:
+    def backward_part(
+        self, part: MicroBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
+    ) -> None:
         """The gradients of a part's losses, and the one that E left at its translations, into G and the styles.
 
-        adversarial, l1: unweighted means over the part. Under `adversarial_trains` the former may reach G alone.
+        adversarial: its unweighted mean over the part, which under `adversarial_trains` may reach G alone.
+        reconstruction: its weighted mean.
         """
         assert self._x_fake is not None and self._x_fake.grad is not None
         sizes = [len(other.x) for other in self.parts]
         left_by_guide = torch.split(self._x_fake.grad, sizes)[self.parts.index(part)]
         adversarial = part.share * weights.adversarial_weight * adversarial
-        others = part.share * weights.reconstruction_weight * l1
+        others = part.share * reconstruction
         with full_precision(part.x):
             if weights.adversarial_trains == "generator":
                 own = list(self._generator.parameters())

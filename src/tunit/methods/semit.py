@@ -110,7 +110,7 @@ def translation_step(
     x_ref, y_ref, x_fake = x[permutation], y[permutation], x_out[: len(x)]
     with descent(optimisers.discriminator):
         real, fake = (x_ref, y_ref), (x_fake.detach(), y_ref)
-        loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config.losses)
+        loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
         backward(loss)
     with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
         loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)

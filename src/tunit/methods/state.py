@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.clustering.choice import Choice
+from tunit.methods.adversary import Adversary
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
@@ -61,7 +62,12 @@ class TrainingState:
     step: int = 0
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
+    adversary: Adversary | None = None
     choice: Choice | None = None  # of the number of domains, once made where it was to be found
+
+    def own_tensors(self) -> dict[str, Tensor]:
+        """What the method and its adversarial game keep, by name, to be filled in place."""
+        return {name: t for part in (self.own, self.adversary) if part for name, t in part.named().items()}
 
     def set_domains(self, domains: int, seed: int = 0) -> None:
         """Give E, its EMA and D new last layers of so many domains; optimisers keep no moments of these."""

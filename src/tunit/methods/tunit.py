@@ -20,17 +20,17 @@ from tunit.data.randomness import CounterStart
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_neighbourhood
 from tunit.methods.objectives import (
-    adversarial_loss,
-    discriminator_loss,
     domain_loss,
+    reconstruction_loss,
     style_loss,
     temperature_of,
 )
-from tunit.methods.optimisers import guide_rate_at, make_adam, make_rmsprop
+from tunit.methods.optimisers import make_adam, make_rmsprop, set_rates
 from tunit.methods.parts import Means, Translations, guidance_of, keys_of, styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.discriminator import Discriminator
@@ -48,7 +48,8 @@ def tunit_step(
     permutation: (B,) int64; x[permutation] are the references. Where several processes train together, `batch` holds
     the pictures of this one, and `permutation` is of all. Losses and R1 are in float32 in any precision.
     """
-    networks, optimisers, weights, means = state.networks, state.optimisers, config.losses, Means()
+    networks, optimisers, weights = state.networks, state.optimisers, config.losses
+    means, redrawn = Means(), Means()  # of the losses of D and of G
     with mixed_precision(batch.x, config):
         # 1. E learns domains and styles from two views of every picture.
         with record_function("E"), descent(optimisers.guide):
@@ -64,16 +65,22 @@ def tunit_step(
                 guidance = guidance_of(networks.guide, batch.x)
                 y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
                 whole = y, guidance.style, permutation
-                drawn = Translations(networks.generator, batch.x, *whole, config.run.micro_batch)
+                drawn = Translations(
+                    networks.generator,
+                    batch.x,
+                    *whole,
+                    config.run.micro_batch,
+                    with_references=config.adversarial.adversarial_loss == "relativistic",
+                )
+            game = Game(state, len(y), config)
             # 3. D learns to tell real pictures of a domain from translations into it.
             with record_function("D"), descent(optimisers.discriminator):
                 for part in drawn.parts:
-                    real, fake = (part.x, part.y), (part.x_fake.detach(), part.y_ref)
-                    loss, more = discriminator_loss(  # equation 3, R1
-                        networks.discriminator, *real, *fake, phase, weights
-                    )
+                    loss, more = game.of_discriminator(part, phase)  # equation 3, R1
                     backward(part.share * loss)
                     means.add(more, part.share)
+            judged = means.of_batch()
+            game.learn(judged)
             # 4. G, and E a second time, learn from the updated D.
             learners = optimisers.generator, optimisers.guide
             with record_function("G"), frozen(networks.discriminator), descent(*learners):
@@ -84,12 +91,12 @@ def tunit_step(
                 )
                 backward(weights.generator_style_weight * contrast)
                 for part in drawn.differentiable_parts():
-                    adversarial, more = adversarial_loss(networks.discriminator, part)  # equation 3
-                    l1 = losses.reconstruction(part.x_rec, part.x)  # equation 5
-                    drawn.backward_part(part, adversarial, l1, weights)
-                    means.add(more | {"generator/reconstruction": l1.detach()}, part.share)
+                    adversarial, more = game.of_generator(part)  # equation 3
+                    kept, others = reconstruction_loss(networks.guide_average, part, weights)  # equation 5
+                    drawn.backward_part(part, adversarial, kept, weights)
+                    redrawn.add(more | others, part.share)
                 drawn.backward_into_guide()
-            terms |= means.of_batch() | {"generator/style": contrast.detach()}
+            terms |= judged | redrawn.of_batch() | {"generator/style": contrast.detach()}
     # 5. Push the keys into the queue, and update the EMAs.
     state.queue = push(state.queue, keys)
     update_averages(networks, phase, config)
@@ -160,9 +167,8 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
 
 
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """E's rate for the step to come, and its neighbours."""
-    for group in state.optimisers.guide.param_groups:
-        group["lr"] = guide_rate_at(state.step, config)
+    """The rates for the step to come, and E's neighbours."""
+    set_rates(state.optimisers, state.step, config)
     look_for_neighbours(state, pictures, config)
 
 
@@ -209,6 +215,7 @@ TUNIT = Method(
     micro_batches=True,
     processes=True,
     chooses_domains=True,
+    sharpens=True,
     in_release=True,
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,

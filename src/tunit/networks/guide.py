@@ -19,6 +19,7 @@ STYLE_HEAD_STD = 0.01
 TYPICAL_CONTRAST = 0.5  # standard deviation of a photograph whose values go from -1 to 1
 LEAST_CONTRAST = 0.05  # is added to a picture's, so that noise on an even grey does not become a picture
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
+STAGES = 4  # whose features a perceptual distance compares
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
@@ -109,6 +110,18 @@ class Guide(GuidingNetwork):
                 nn.init.zeros_(values).requires_grad_(self.domain_head.weight.requires_grad)
         self.domain_head, *others = heads
         self.candidate_heads = nn.ModuleList(others)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The features of the trunk before each of its first four halvings: (B, c, S, S), ..., (B, c', S/8, S/8)."""
+        h = standardised(x) if self.standardise else x
+        found: list[Tensor] = []
+        for layer in self.trunk:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(h)
+                if len(found) == STAGES:
+                    break
+            h = layer(h)
+        return found
 
     def see(self, x: Tensor) -> Tensor:
         """The globally averaged features that all heads read: (B, 3, S, S) to (B, 8 * width)."""

@@ -27,6 +27,9 @@ NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 # Style codes that grow: the style loss as a multiple of its least, and of its rise in a tenth of E's time.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
+# D over-fits: the mean sign of its answers to real pictures over a tenth of the time of G and D, once each has been
+# seen so often.
+SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
 LEARNT = 0.5  # of the greatest mutual information, from where growing style codes do no harm
 
 
@@ -48,6 +51,7 @@ class Line:
     step: int
     information: float | None
     style: float | None
+    real_sign: float | None = None  # of D's answers to real pictures
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Frame:
     free_codes: bool  # style codes of any length
     weighs_domains: bool  # the mutual information has a weight in E's loss
     weighs_styles: bool
+    joint: int = 0  # steps of G and D
+    epochs_each: float = 0.0  # times that D sees each picture in one of them
 
     @property
     def learning(self) -> int:
@@ -100,8 +106,8 @@ class Course:
     sight: Sight | None = None
 
 
-def frame_of(config: Config, labelled: bool) -> Frame:
-    """labelled: some pictures have labels, which then tell E what the domains are."""
+def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
+    """labelled: some pictures have labels, which then tell E what the domains are. pictures: how many there are."""
     settings, schedule = config.losses, config.schedule
     alone = int(schedule.guide_only_until) or schedule.steps
     finds = method_of(config).finds_domains and not labelled
@@ -114,6 +120,8 @@ def frame_of(config: Config, labelled: bool) -> Frame:
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
+        joint=max(int(schedule.steps - schedule.guide_only_until), 0),
+        epochs_each=config.optimisers.batch_size / pictures if pictures else 0.0,
     )
 
 
@@ -250,11 +258,34 @@ def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
     )
 
 
+def judge_overfitting(course: Course, frame: Frame, raised: bool) -> str | None:
+    """A D that calls nearly every real picture real for long, and has seen each of them often."""
+    lines = [line for line in course.lines if line.real_sign is not None]
+    if not lines:
+        return None
+    last, time = lines[-1], max(frame.joint / 10, FEWEST_STEPS)
+    signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
+    begun = frame.alone if frame.joint and frame.alone < last.step else 0
+    seen = (last.step - begun) * frame.epochs_each
+    mean = sum(signs) / len(signs)
+    if raised:
+        sure = mean > SURE_NO_MORE
+    else:
+        sure = mean > SURE and last.step - lines[0].step >= time and seen >= SEEN_OFTEN
+    if not sure:
+        return None
+    return (
+        f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {seen:.0f} times, "
+        "so it knows them by heart, and translations may get worse from here"
+    )
+
+
 BY_SIGHT: dict[str, Judge] = {"collapse": judge_collapse, "alike": judge_alike}
 BY_LINE: dict[str, Judge] = {
     "information": judge_information,
     "style": judge_style,
     "growth": judge_growth,
+    "overfitting": judge_overfitting,
 }
 # Of the progress line, which has little room.
 SHORT = {
@@ -263,4 +294,5 @@ SHORT = {
     "information": "mutual information does not move",
     "style": "style loss does not move",
     "growth": "style codes growing",
+    "overfitting": "D over-fits",
 }

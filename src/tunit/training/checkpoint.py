@@ -112,7 +112,7 @@ def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
     """
     networks = state.networks.named()
     expected = {f"{n}.{k}": v for n, net in networks.items() for k, v in net.state_dict().items()}
-    expected |= {"queue": state.queue} | _own_of(state)
+    expected |= {"queue": state.queue} | state.own_tensors()
     for name, optimiser in state.optimisers.named().items():
         kept = _kept_by(optimiser)
         for parameter, weight in networks[name].named_parameters():
@@ -135,7 +135,7 @@ def _kept_by(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, the method's."""
-    tensors = {"queue": state.queue} | _own_of(state)
+    tensors = {"queue": state.queue} | state.own_tensors()
     networks = state.networks.named()
     for name, network in networks.items():
         tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
@@ -145,10 +145,6 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
             for moment, value in moments.get(index, {}).items():
                 tensors[f"optimiser.{name}.{parameter}.{moment}"] = torch.as_tensor(value)
     return tensors
-
-
-def _own_of(state: TrainingState) -> dict[str, Tensor]:
-    return state.own.named() if state.own else {}
 
 
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
@@ -173,7 +169,7 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
                 saved["state"][index] = moments
         optimiser.load_state_dict(saved)
     state.queue = tensors["queue"].to(state.queue.device)
-    for name, tensor in _own_of(state).items():
+    for name, tensor in state.own_tensors().items():
         tensor.copy_(tensors[name])
     state.step, state.cursors = int(about["step"]), dict(about["cursors"])
     state.choice = _choice_of(Record(about))

@@ -71,7 +71,7 @@ def _state_bytes(config: Config, pictures: int) -> int:
     meta = torch.device("meta")
     with meta:
         state = new_state(config, meta, pictures)
-    total = state.queue.nbytes + sum(t.nbytes for t in (state.own.named().values() if state.own else ()))
+    total = state.queue.nbytes + sum(t.nbytes for t in state.own_tensors().values())
     learning = state.optimisers.named().keys()
     for name, network in state.networks.named().items():
         copies = _LEARNING if name in learning else _AVERAGE

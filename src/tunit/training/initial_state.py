@@ -3,6 +3,7 @@
 import torch
 
 from tunit.config import AUTO, Config
+from tunit.methods.adversary import new_adversary
 from tunit.methods.registry import method_of
 from tunit.methods.state import Networks, TrainingState
 from tunit.networks.ema import frozen_copy_of
@@ -34,4 +35,5 @@ def new_state(config: Config, device: torch.device, pictures: int = 0) -> Traini
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
     own = method.own_state(pictures, config, device) if method.own_state else None
-    return TrainingState(networks, method.optimisers(networks, config), queue, own=own)
+    adversary = new_adversary(config, device) if method.sharpens else None
+    return TrainingState(networks, method.optimisers(networks, config), queue, own=own, adversary=adversary)

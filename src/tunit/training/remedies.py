@@ -14,6 +14,7 @@ def remedy_for(alarm: str, config: Config) -> str:
         "information": _against_collapse,
         "style": _against_chance,
         "growth": _against_growth,
+        "overfitting": _against_overfitting,
     }[alarm](config)
 
 
@@ -57,6 +58,23 @@ def _against_growth(config: Config) -> str:
         "try a new run with --normalise-style true --temperature 0.2, or with a lower "
         f"{_rate(config)} or --guide-style-weight"
     )
+
+
+def _against_overfitting(config: Config) -> str:
+    own = config.adversarial
+    options = [
+        option
+        for option, wanted in (
+            (
+                "--discriminator-augment-target 0.6 --discriminator-augment-pace 20000",
+                not (own.discriminator_augment or own.discriminator_augment_target),
+            ),
+            ("--lecam-weight 0.1", own.lecam_weight == 0),
+        )
+        if wanted
+    ]
+    options.append("more pictures")
+    return f"try a new run with {_listed(options)}, or stop here: Ctrl-C saves the model"
 
 
 def _rate(config: Config) -> str:

@@ -67,8 +67,9 @@ class Watch:
         self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
 
     def _note(self, step: int, means: dict[str, float]) -> None:
-        line = Line(step, means.get("guide/mutual_information"), means.get("guide/style"))
-        if line.information is not None or line.style is not None:
+        names = "guide/mutual_information", "guide/style", "discriminator/real_sign"
+        line = Line(step, *(means.get(name) for name in names))
+        if (line.information, line.style, line.real_sign) != (None, None, None):
             self._course.lines.append(line)
 
     @property
@@ -91,7 +92,7 @@ class Watch:
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
         """The rows of alarms that came or went. means: of a line of the log, with what `look` returned."""
-        frame = frame_of(config, self._labelled)
+        frame = frame_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
         seen = self._course.sight is not None and self._course.sight.step == step
         judges = BY_LINE | (BY_SIGHT if seen else {})

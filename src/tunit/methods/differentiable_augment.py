@@ -1,0 +1,121 @@
+"""Differentiable augmentation of what D sees: shifts, cutouts, colours, of real pictures and translations alike.
+
+As G learns through it and as real pictures are changed alike, translations need not look augmented. Every draw is a
+function of the run's seed and the step, for the whole batch, so that micro-batches and processes see the same.
+
+References:
+    [1] Zhao et al. Differentiable augmentation for data-efficient GAN training, NeurIPS 2020.
+    [2] Karras et al. Training generative adversarial networks with limited data, NeurIPS 2020.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from tunit.config import Config
+from tunit.data.augment import GREY
+from tunit.data.randomness import torch_generator
+from tunit.machine import constant, to_device
+from tunit.methods.losses import full_precision
+
+LARGEST_SHIFT = 1 / 8  # of the side, as in [1]
+CUT = 1 / 2  # of the side, as in [1]
+BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
+
+
+class Seen(IntEnum):
+    """What D looks at in a step; each has draws of its own."""
+
+    REAL = 0
+    FAKE = 1
+    FAKE_AGAIN = 2  # when G learns
+    RECONSTRUCTION = 3
+    SOURCE = 4  # what a reconstruction is compared with in the relativistic loss
+
+
+class Draw(IntEnum):
+    """The uniform numbers in [0, 1) that one picture takes."""
+
+    SHIFTS = 0  # whether it is shifted: below the probability
+    CUTS = 1
+    COLOURS = 2
+    DOWN = 3
+    RIGHT = 4
+    CUT_ROW = 5
+    CUT_COLUMN = 6
+    BRIGHTNESS = 7
+    SATURATION = 8
+    CONTRAST = 9
+
+
+@dataclass(frozen=True)
+class DifferentiableAugment:
+    """The augmentation of one step."""
+
+    draws: Tensor  # (len(Seen), B, len(Draw))
+    probability: Tensor  # ()
+    colours: bool
+
+    def __call__(self, x: Tensor, seen: Seen, rows: slice) -> Tensor:
+        """Pictures x (b, 3, S, S) in [-1, 1], which are these rows of the batch, as D sees them."""
+        u = self.draws[seen, rows].to(x.dtype)
+        p = self.probability.to(x.dtype)
+        with full_precision(x):
+            if self.colours:
+                x = recoloured(x, u, u[:, Draw.COLOURS] < p)
+            x = shifted(x, u[:, [Draw.DOWN, Draw.RIGHT]], u[:, Draw.SHIFTS] < p)
+            return cut_out(x, u[:, [Draw.CUT_ROW, Draw.CUT_COLUMN]], u[:, Draw.CUTS] < p)
+
+
+def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
+    """The augmentation of a step on a batch of so many pictures, all processes' together."""
+    generator = torch_generator(config.run.seed, "what D sees", step)
+    draws = torch.rand(len(Seen), batch, len(Draw), generator=generator, dtype=torch.float64)
+    draws = to_device(draws.to(torch.float32), probability.device)
+    return DifferentiableAugment(draws, probability, config.adversarial.discriminator_augment_colours)
+
+
+def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
+    """Chosen pictures moved down and right by whole pixels, up to an eighth of the side either way; grey comes in.
+
+    x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The move is a product with a matrix of 0 and 1 from
+    either side: exact, differentiable twice, and the same on a GPU at every run, which an indexed sum is not.
+    """
+    size = x.shape[2]
+    most = int(size * LARGEST_SHIFT + 0.5)
+    steps = ((u * (2 * most + 1)).floor() - most) * chosen[:, None]  # (b, 2)
+    places = torch.arange(size, device=x.device)
+    # (b, 2, S, S): from[i, j] is 1 where pixel i comes from pixel j.
+    origin = places[None, None] - steps.long()[:, :, None]
+    source = (origin[..., None] == places).to(x.dtype)
+    down, right = source[:, 0, None], source[:, 1, None]
+    return down @ x @ right.mT
+
+
+def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
+    """Chosen pictures with a square of half the side turned grey, whose centre lies anywhere in the picture.
+
+    Arguments as of `shifted`.
+    """
+    size = x.shape[2]
+    half = int(size * CUT + 0.5) // 2
+    centres = (u * size).floor()  # (b, 2)
+    places = torch.arange(size, device=x.device, dtype=x.dtype)
+    inside = (places >= centres[..., None] - half) & (places < centres[..., None] + half)  # (b, 2, S)
+    cut = inside[:, 0, :, None] & inside[:, 1, None, :] & chosen[:, None, None]
+    return x.masked_fill(cut[:, None], 0.0)
+
+
+def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
+    """Chosen pictures with other brightness, then saturation, then contrast. u: (b, len(Draw)); else as `shifted`."""
+
+    def change(draw: Draw, most: float) -> Tensor:
+        return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None]
+
+    x = x + change(Draw.BRIGHTNESS, BRIGHTNESS)
+    grey = (x * constant(GREY, x.dtype, x.device)[:, None, None]).sum(1, keepdim=True)
+    x = x + (x - grey) * change(Draw.SATURATION, SATURATION)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return x + (x - mean) * change(Draw.CONTRAST, CONTRAST)

@@ -1,0 +1,57 @@
+"""The adversarial game of one step: what D sees, which loss it and G play with, and what is kept from step to step.
+
+In the paper's setting D sees the pictures themselves, the loss is a hinge, and nothing is kept.
+"""
+
+from functools import partial
+
+from torch import Tensor
+
+from tunit.config import Config
+from tunit.methods.losses import Terms
+from tunit.methods.method import Phase
+from tunit.methods.objectives import Sees, adversarial_loss, discriminator_loss, unchanged
+from tunit.methods.parts import MicroBatch
+from tunit.methods.state import TrainingState
+
+
+class Game:
+    """D against G on one batch."""
+
+    def __init__(self, state: TrainingState, batch: int, config: Config) -> None:
+        """batch: pictures, of all processes together."""
+        self._discriminator, self._adversary = state.networks.discriminator, state.adversary
+        self._batch, self._config = batch, config
+        adversary = self._adversary
+        self._augment = None if adversary is None else adversary.augment(state.step, batch, config)
+
+    def _seen_of(self, part: MicroBatch) -> Sees:
+        augment, rows = self._augment, part.rows
+        return unchanged if augment is None else partial(augment, rows=rows)
+
+    def of_discriminator(self, part: MicroBatch, phase: Phase) -> tuple[Tensor, Terms]:
+        """D's loss on a part of the batch, and its terms."""
+        real = (part.x, part.y)
+        if self._config.adversarial.adversarial_loss == "relativistic":
+            real = part.references(), part.y_ref
+        fake = part.x_fake.detach(), part.y_ref
+        return discriminator_loss(
+            self._discriminator,
+            *real,
+            *fake,
+            phase,
+            self._config,
+            self._seen_of(part),
+            self._adversary,
+        )
+
+    def learn(self, judged: Terms) -> None:
+        """Follow D's answers. judged: its terms of the whole batch."""
+        if self._adversary is not None:
+            self._adversary.learn(judged, self._batch, self._config)
+            if self._augment is not None:
+                judged["discriminator/augment"] = self._adversary.strength.clone()
+
+    def of_generator(self, part: MicroBatch) -> tuple[Tensor, Terms]:
+        """G's adversarial loss on a part of the batch, unweighted, and its terms."""
+        return adversarial_loss(self._discriminator, part, self._config, self._seen_of(part))

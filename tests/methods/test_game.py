@@ -1,0 +1,394 @@
+"""What D and G may do beyond the paper, each written out slowly: augmentation, LeCam, relativistic pairs, rates."""
+
+import copy
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slow_step import MIXED, UNLABELLED_6, Case, SlowTraining, assert_equals_slow_steps
+from tiny_step import config_of, random_batch, random_state
+from tunit.config import Config, read_config
+from tunit.data.randomness import torch_generator
+from tunit.errors import ConfigError
+from tunit.methods.adversary import Adversary, new_adversary
+from tunit.methods.checks import check_config
+from tunit.methods.differentiable_augment import Draw, Seen, augment_of, cut_out, recoloured, shifted
+from tunit.methods.method import Phase
+from tunit.methods.objectives import penalty_weight
+from tunit.methods.optimisers import set_rates, share_of_rate
+from tunit.methods.state import TrainingState
+from tunit.methods.tunit import tunit_step
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZE = 32
+
+
+# ---- the transforms, picture by picture ----
+
+
+def slow_shift(picture: Tensor, down: int, right: int) -> Tensor:
+    """(3, S, S) moved by whole pixels; grey comes in."""
+    size = picture.shape[1]
+    wide = torch.zeros(3, 3 * size, 3 * size, dtype=picture.dtype)
+    wide[:, size : 2 * size, size : 2 * size] = 1
+    inside = wide.bool()
+    wide = wide.masked_scatter(inside, picture)
+    return wide[:, size - down : 2 * size - down, size - right : 2 * size - right]
+
+
+def slow_cut(picture: Tensor, row: int, column: int) -> Tensor:
+    """(3, S, S) with a square of half the side about a pixel turned grey."""
+    out, size = picture.clone(), picture.shape[1]
+    top, left = max(row - size // 4, 0), max(column - size // 4, 0)
+    out[:, top : row + size // 4, left : column + size // 4] = 0
+    return out
+
+
+def slow_colours(picture: Tensor, brightness: float, saturation: float, contrast: float) -> Tensor:
+    """(3, S, S) with these factors: 0 adds nothing, 1 for the others changes nothing."""
+    picture = picture + brightness
+    grey = 0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2]
+    picture = grey + saturation * (picture - grey)
+    return picture.mean() + contrast * (picture - picture.mean())
+
+
+def slow_view(picture: Tensor, u: list[float], probability: float, colours: bool) -> Tensor:
+    """One picture (3, S, S) as D sees it, from its ten uniform numbers."""
+    size = picture.shape[1]
+    if colours and u[Draw.COLOURS] < probability:
+        bright, saturated, contrasted = u[Draw.BRIGHTNESS], u[Draw.SATURATION], u[Draw.CONTRAST]
+        picture = slow_colours(picture, bright - 0.5, 2 * saturated, 0.5 + contrasted)
+    if u[Draw.SHIFTS] < probability:
+        most = size // 8
+        down, right = (math.floor(u[d] * (2 * most + 1)) - most for d in (Draw.DOWN, Draw.RIGHT))
+        picture = slow_shift(picture, down, right)
+    if u[Draw.CUTS] < probability:
+        row, column = (math.floor(u[d] * size) for d in (Draw.CUT_ROW, Draw.CUT_COLUMN))
+        picture = slow_cut(picture, row, column)
+    return picture
+
+
+def draws_of(step: int, batch: int, seed: int = 0) -> Tensor:
+    generator = torch_generator(seed, "what D sees", step)
+    return torch.rand(len(Seen), batch, len(Draw), generator=generator, dtype=torch.float64).float()
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("colours", [False, True])
+def test_d_sees_each_picture_changed_as_by_hand(probability: float, colours: bool) -> None:
+    config = config_of(discriminator_augment=probability, discriminator_augment_colours=colours)
+    x = torch.rand(9, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    augment = augment_of(5, 9, torch.tensor(probability), config)
+    u = draws_of(5, 9)
+    for seen in Seen:
+        found = augment(x[2:7], seen, slice(2, 7))
+        for i in range(5):
+            numbers = u[seen, 2 + i].tolist()
+            expected = slow_view(x[2 + i], numbers, probability, colours)
+            torch.testing.assert_close(found[i], expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(found, x[2:7]) == (probability == 0)
+
+
+def test_shifts_reach_every_place_up_to_an_eighth_and_no_farther() -> None:
+    x = torch.zeros(500, 3, SIZE, SIZE)
+    x[:, :, 16, 16] = 1
+    u = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
+    places = shifted(x, u, torch.ones(500, dtype=torch.bool))[:, 0].nonzero()[:, 1:] - 16
+    assert len(places) == 500
+    assert set(places.flatten().tolist()) == set(range(-4, 5))
+
+
+@pytest.mark.parametrize("what", [shifted, cut_out, recoloured])
+def test_gradients_of_the_augmentation_are_right_to_the_second_order(what: Any) -> None:
+    """Through a square, whose second derivative is not 0."""
+    g = torch.Generator().manual_seed(3)
+    x = (torch.rand(1, 3, 4, 4, generator=g, dtype=torch.float64) * 2 - 1).requires_grad_()
+    u = torch.rand(1, len(Draw) if what is recoloured else 2, generator=g, dtype=torch.float64)
+    chosen = torch.tensor([True])
+
+    def squared(x: Tensor) -> Tensor:
+        return what(x, u, chosen).square().sum((1, 2, 3))
+
+    assert torch.autograd.gradcheck(squared, (x,))
+    assert torch.autograd.gradgradcheck(squared, (x,))
+
+
+# ---- the step ----
+
+
+class SlowGame(SlowTraining):
+    """The step with what is beyond the paper, literally."""
+
+    def __init__(self, state: TrainingState, config: Config) -> None:
+        super().__init__(state, config)
+        self.own, self.config, self.taken = config.adversarial, config, 0
+        self.strength, self.signs = 0.0, list[float]()
+        if state.adversary:
+            self.strength = state.adversary.strength.item()
+        self.state: TrainingState = state
+        self.eyes = self.E_bar  # E's average as it is when features are compared
+        self.usual_real, self.usual_fake = 0.0, 0.0
+
+    @property
+    def relativistic(self) -> bool:
+        return self.own.adversarial_loss == "relativistic"
+
+    def seen(self, x: Tensor, what: Seen, order: Tensor | None = None) -> Tensor:
+        if not (self.own.discriminator_augment or self.own.discriminator_augment_target):
+            return x
+        u = draws_of(self.taken, len(x))[what]
+        u = u if order is None else u[order]
+        colours = self.own.discriminator_augment_colours
+        return torch.stack(
+            [slow_view(p, n.tolist(), self.strength, colours) for p, n in zip(x, u, strict=True)]
+        )
+
+    def gamma(self, weight: float) -> float:
+        rule = 0.0002 * self.config.data.image_size**2 / self.config.optimisers.batch_size
+        return rule if weight == -1 else 2 * weight
+
+    def discriminate(
+        self, x_ref: Tensor, x_fake: Tensor, y_ref: Tensor, perm: Tensor, phase: Phase
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        # In the hinge a picture keeps its numbers, whoever it is a reference of.
+        order = None if self.relativistic else perm
+        x_ref, x_fake = x_ref.clone().requires_grad_(), x_fake.clone().requires_grad_()
+        rows = torch.arange(len(x_ref))
+        real = self.D(self.seen(x_ref, Seen.REAL, order))[rows, y_ref]
+        fake = self.D(self.seen(x_fake, Seen.FAKE))[rows, y_ref]
+        terms = {"discriminator/real_sign": real.sign().mean()}
+        if self.relativistic:
+            loss = sum(torch.log1p(torch.exp(f - r)) for r, f in zip(real, fake, strict=True)) / len(rows)
+            terms["discriminator/relativistic"] = loss
+        else:
+            parts = torch.clamp(1 - real, min=0).mean(), torch.clamp(1 + fake, min=0).mean()
+            loss = parts[0] + parts[1]
+            terms |= {"discriminator/real": parts[0], "discriminator/fake": parts[1]}
+        loss = self.w.adversarial_weight * loss
+        if phase.penalise:
+            for name, weight, answer, x in (
+                ("r1", self.w.r1_weight, real, x_ref),
+                ("r2", self.own.r2_weight, fake, x_fake),
+            ):
+                if weight:
+                    (slope,) = torch.autograd.grad(answer.sum(), x, create_graph=True)
+                    penalty = (slope**2).sum() / len(rows)
+                    loss = loss + self.gamma(weight) / 2 * self.w.r1_every * penalty
+                    terms[f"discriminator/{name}"] = penalty
+        if self.own.lecam_weight:
+            kept = ((real - self.usual_fake) ** 2).mean() + ((fake - self.usual_real) ** 2).mean()
+            loss = loss + self.own.lecam_weight * kept
+            answers = real.detach().mean(), fake.detach().mean()
+            terms |= {"discriminator/lecam": kept}
+            terms |= {f"discriminator/{n}_answer": a for n, a in zip(("real", "fake"), answers, strict=True)}
+        return loss, terms
+
+    def persuade(
+        self, translated: Tensor, repeated: Tensor, x: Tensor, x_ref: Tensor, y: Tensor, y_ref: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(x))
+        fake = self.D(self.seen(translated, Seen.FAKE_AGAIN))[rows, y_ref]
+        rec = self.D(self.seen(repeated, Seen.RECONSTRUCTION))[rows, y]
+        if not self.relativistic:
+            return -fake.mean(), -rec.mean()
+        with torch.no_grad():
+            real = self.D(self.seen(x_ref, Seen.REAL))[rows, y_ref]
+            own = self.D(self.seen(x, Seen.SOURCE))[rows, y]
+        return torch.log1p(torch.exp(real - fake)).mean(), torch.log1p(torch.exp(own - rec)).mean()
+
+    def keep(self, repeated: Tensor, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        terms, loss = super().keep(repeated, x)
+        if self.w.perceptual_weight:
+            stages, h, g = [], repeated, x
+            for layer in self.eyes.trunk:
+                if isinstance(layer, torch.nn.MaxPool2d):
+                    stages.append((h, g))
+                h, g = layer(h), layer(g)
+            distances = []
+            for a, b in stages[:4]:
+                a, b = (t / t.norm(dim=1, keepdim=True).clamp_min(1e-12) for t in (a, b))
+                distances.append(((a - b) ** 2).sum() / (len(a) * a.shape[2] * a.shape[3]))
+            terms["generator/perceptual"] = sum(distances) / 4
+            loss = loss + self.w.perceptual_weight * terms["generator/perceptual"]
+        return terms, loss
+
+    def step(self, batch: Any, perm: Tensor, phase: Phase) -> dict[str, float]:
+        used = self.own.discriminator_augment or self.own.discriminator_augment_target
+        # Running statistics, which only features look at, depend on the number of passes, greater in the slow step.
+        for mine, value in zip(
+            self.E_bar.buffers(), self.state.networks.guide_average.buffers(), strict=True
+        ):
+            mine.copy_(value)
+        self.eyes = copy.deepcopy(self.E_bar)
+        with torch.no_grad():
+            for x in (batch.x_plus, batch.x):  # the keys of equations 2 and 4
+                self.eyes(x)
+        self.eyes.eval()
+        terms = super().step(batch, perm, phase)
+        self.taken += 1
+        if self.own.discriminator_augment_target:
+            self.signs.append(terms["discriminator/real_sign"])
+            if len(self.signs) == 4:
+                up = sum(self.signs) / 4 > self.own.discriminator_augment_target
+                change = 4 * len(batch.x) / self.own.discriminator_augment_pace
+                self.strength = min(max(self.strength + (change if up else -change), 0.0), 1.0)
+                self.signs = []
+        if self.own.lecam_weight:
+            decay = self.own.lecam_decay
+            real, fake = (terms[f"discriminator/{n}_answer"] for n in ("real", "fake"))
+            self.usual_real = decay * self.usual_real + (1 - decay) * real
+            self.usual_fake = decay * self.usual_fake + (1 - decay) * fake
+        if used:
+            terms["discriminator/augment"] = self.strength
+        return terms
+
+
+AUGMENT = {"discriminator_augment": 0.7, "discriminator_augment_colours": True}
+PAIRS = {"adversarial_loss": "relativistic", "r1_weight": 0.5, "r2_weight": 0.7}
+CASES = {
+    "augmented": Case(AUGMENT),
+    "augmented, few labels, in parts": Case(AUGMENT, y=MIXED, micro_batch=4),
+    "LeCam": Case({"lecam_weight": 0.3, "lecam_decay": 0.5}),
+    "LeCam in parts": Case({"lecam_weight": 0.3, "lecam_decay": 0.5}, y=UNLABELLED_6, micro_batch=2),
+    "relativistic": Case(PAIRS),
+    "relativistic, lazy": Case(PAIRS | {"r1_every": 2}),
+    "relativistic, augmented, in parts": Case(PAIRS | AUGMENT, y=MIXED, micro_batch=2),
+    "hinge with R2": Case({"r2_weight": 0.5}),
+    "R1 and R2 by rule": Case({"r1_weight": "auto", "r2_weight": "auto", "batch_size": 4}),
+    "perceptual": Case({"perceptual_weight": 3.0}),
+    "perceptual, for E alone without D": Case(
+        {"perceptual_weight": 3.0, "adversarial_trains": "generator"}, y=UNLABELLED_6, micro_batch=4
+    ),
+    "all": Case(PAIRS | AUGMENT | {"lecam_weight": 0.3, "perceptual_weight": 1.0}, y=UNLABELLED_6),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_three_steps_equal_the_slow_ones(name: str) -> None:
+    assert_equals_slow_steps(CASES[name], SlowGame)
+
+
+@pytest.mark.parametrize(("pace", "target"), [(300, 0.999), (20, 0.6)])
+def test_the_adaptive_strength_follows_the_signs(pace: int, target: float) -> None:
+    """Nine steps: the strength moves twice, by the pictures of four steps over the pace, and stays within 0 and 1."""
+    config = config_of(
+        discriminator_augment=0.5, discriminator_augment_target=target, discriminator_augment_pace=pace
+    )
+    state = random_state(config)
+    slow = SlowGame(state, config)
+    seen = []
+    for i in range(9):
+        batch, permutation = random_batch(i, [-1] * 4)
+        phase = Phase(True, True, penalise=i == 0)
+        expected = slow.step(batch, permutation, phase)
+        terms = tunit_step(state, batch, permutation, phase, config)
+        for name, value in expected.items():
+            assert terms[name].item() == pytest.approx(value, rel=1e-6, abs=1e-7), (i, name)
+        seen.append(round(terms["discriminator/augment"].item(), 6))
+    assert len(set(seen)) > 1
+    assert [i for i in range(1, 9) if seen[i] != seen[i - 1]] == [3, 7][
+        : len(set(seen)) - 1 if pace > 20 else 1
+    ]
+
+
+@pytest.mark.parametrize(
+    ("signs", "expected"), [([1.0] * 4, 0.54), ([0.0] * 4, 0.46), ([1.0] * 3, 0.5), ([0.6] * 4, 0.5)]
+)
+def test_the_rule_of_ada(signs: list[float], expected: float) -> None:
+    config = config_of(
+        discriminator_augment=0.5, discriminator_augment_target=0.6, discriminator_augment_pace=400
+    )
+    adversary = new_adversary(config, torch.device("cpu"))
+    assert isinstance(adversary, Adversary)
+    for sign in signs:
+        adversary.learn({"discriminator/real_sign": torch.tensor(sign)}, 4, config)
+    assert adversary.strength.item() == pytest.approx(expected)
+
+
+def test_nothing_is_kept_in_the_papers_setting() -> None:
+    paper = read_config("paper")
+    assert dataclasses.asdict(paper.adversarial) == dataclasses.asdict(type(paper.adversarial)())
+    assert new_adversary(paper, torch.device("cpu")) is None
+    assert (paper.losses.perceptual_weight, paper.schedule.decay_steps, paper.optimisers.joint_warm_up) == (
+        0,
+        0,
+        0,
+    )
+    assert penalty_weight(paper.losses.r1_weight, paper) == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "gamma"), [(1024, 32, 6.5536), (256, 64, 0.2048), (32, 16, 0.0128)]
+)
+def test_the_rule_of_r1_is_that_of_stylegan2_ada(size: int, batch: int, gamma: float) -> None:
+    """The values that its paper's table has for these sizes and batches; ours is half of gamma."""
+    config = Config().with_overrides({"image_size": size, "batch_size": batch, "r1_weight": "auto"})
+    assert penalty_weight(config.losses.r1_weight, config) == pytest.approx(gamma / 2)
+
+
+def test_styles_of_features_see_no_other_picture() -> None:
+    """The perceptual distance of a part must not depend on the parts beside it."""
+    config = config_of()
+    guide = random_state(config).networks.guide_average.eval()
+    batch, _ = random_batch(0, [-1] * 4)
+    for whole, one in zip(guide.stages(batch.x), guide.stages(batch.x[1:2]), strict=True):
+        torch.testing.assert_close(whole[1:2], one, rtol=1e-10, atol=1e-10)
+
+
+# ---- rates ----
+
+
+def test_rates_rise_stay_and_fall() -> None:
+    config = config_of(steps=100, guide_only_until=20, joint_warm_up=9, decay_steps=40)
+    shares = [share_of_rate(step, config) for step in range(20, 100)]
+    assert shares[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert shares[10:41] == [1.0] * 31
+    for i in range(40):
+        assert shares[40 + i] == pytest.approx(0.5 + 0.5 * math.cos(math.pi * i / 40))
+    state = random_state(config)
+    set_rates(state.optimisers, 24, config)
+    rates = {name: o.param_groups[0]["lr"] for name, o in state.optimisers.named().items()}
+    assert rates == pytest.approx({"guide": 1e-3, "generator": 2.5e-4, "discriminator": 1e-4})
+
+
+def test_rates_of_the_paper_never_change() -> None:
+    config = read_config("paper")
+    assert {share_of_rate(step, config) for step in (0, 65_000, 65_001, 130_000, 199_999)} <= {1.0, 0.0}
+    assert {share_of_rate(step, config) for step in range(65_000, 200_000, 999)} == {1.0}
+
+
+def test_a_share_of_all_steps_is_resolved() -> None:
+    config = Config().with_overrides({"steps": 1000, "decay_steps": 0.25}).resolved_schedule()
+    assert config.schedule.decay_steps == 250
+
+
+# ---- what other methods cannot do ----
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("adversarial_loss", "relativistic"),
+        ("lecam_weight", 0.1),
+        ("discriminator_augment", 0.5),
+        ("decay_steps", 10),
+    ],
+)
+def test_a_baseline_refuses_what_it_does_not_take(name: str, value: Any) -> None:
+    config = Config().with_overrides(
+        {"method": "funit", "labels": "folders", "guide_only_until": 0, name: value}
+    )
+    with pytest.raises(ConfigError, match=f"{name} is .*'funit'"):
+        check_config(config.resolved_schedule())
+    check_config(config.with_overrides({"method": "tunit"}).resolved_schedule())
+
+
+@pytest.mark.parametrize("bad", ["-0.5", "automatic", "nan"])
+def test_a_weight_is_a_number_or_auto(bad: str) -> None:
+    with pytest.raises(ConfigError, match="r1_weight"):
+        Config().with_overrides({"r1_weight": bad})
+    assert 'r1_weight = "auto"' in Config().with_overrides({"r1_weight": "auto"}).to_toml()
