@@ -17,7 +17,7 @@ from tunit.config import read_config
 from tunit.data.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
-from tunit.reporting.contents import _evaluation_of, read_metrics
+from tunit.reporting.contents import evaluation_of, read_metrics
 from tunit.training.checkpoint import load_newest
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
@@ -123,7 +123,7 @@ def read_all(path, state):
         lambda: check_same_pictures(run, open_packed(run.data)),
         lambda: load_model(path),
         lambda: read_metrics(path / "metrics.jsonl"),
-        lambda: _evaluation_of(run, None),
+        lambda: evaluation_of(run, None),
     )
     sentences = []
     for part in parts:

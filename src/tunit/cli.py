@@ -26,6 +26,7 @@ COMMANDS = (
     "reproduce",
     "convert",
     "export",
+    "push",
     "config",
 )
 FATAL_SIGNAL = 128  # and the signal's number: the shell's exit code, 130 for Ctrl-C

@@ -115,9 +115,10 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.destination import staged
     from tunit.errors import ConfigError, DataError
+    from tunit.translation.model_place import results_of
     from tunit.translation.outputs import claim_names
 
-    out = args.out or (args.model if args.model.is_dir() else args.model.parent) / "domains"
+    out = results_of(args.model, args.out, "domains")
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)

@@ -33,14 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit export`."""
     from tunit.destination import staged
-    from tunit.methods.model_file import TENSORS, load_model
+    from tunit.methods.model_file import load_model
     from tunit.training.run_folder import label_names
     from tunit.translation.export import check_packages, export_model, names_of_files
+    from tunit.translation.model_place import model_folder, results_of
     from tunit.translation.outputs import claim_names
 
     check_packages(args.format)
-    folder = args.model.parent if args.model.name == TENSORS else args.model
-    out = args.out or folder / "export"
+    out = results_of(args.model, args.out, "export")
+    folder = model_folder(args.model)
     model = load_model(folder)
     claim_names(out, names_of_files(args.format), overwrite=args.overwrite)
     pictures = _pictures_of(folder, model.image_size)

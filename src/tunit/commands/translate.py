@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
     from tunit.translation.inputs import check_resize, restored
+    from tunit.translation.model_place import model_folder
     from tunit.translation.outputs import claim_names, marked, plan_names
 
     resize = check_resize(restored(args.size, args.restore_size))
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
     column = args.picture_column
     sources = find_sources(args.sources, out=args.out, report=report, picture_column=column)
     references = find_sources(args.reference or [], out=None, report=report, picture_column=column)
+    args.model = model_folder(args.model)
     translator = load_translator(args)
     if args.from_label and not args.to_label:
         raise ConfigError(

@@ -19,6 +19,8 @@ from tunit.printing import shown
 from tunit.reading import Record, UnreadableError, is_file
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
+DOMAINS = "domains.json"  # in a model folder that is given away: names of labels and domains
+MODEL_FILES = TENSORS, ABOUT, DOMAINS  # all that is ever read of such a folder
 FORMAT = 1
 
 

@@ -147,7 +147,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
         alarms=alarms_of(rows_of(run.path / "metrics.jsonl")),
-        evaluation=_evaluation_of(run, figures),
+        evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
         beside=compare_with_trivial(
             seen.images, seen.found, seen.class_numbers, model.settings.domains, seed, MOST_GROUPED
@@ -240,7 +240,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
     return same / number
 
 
-def _evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
+def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
     """What `tunit evaluate` wrote; None where it was not called."""
     try:
         found = Record(read_json(figures or run.path / "evaluation" / "evaluation.json", LARGEST_RESULT))

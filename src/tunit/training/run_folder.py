@@ -21,6 +21,7 @@ from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.packed import PackedPictures
 from tunit.errors import RunError
 from tunit.files import write_text
+from tunit.methods.model_file import DOMAINS
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
@@ -145,9 +146,16 @@ def read_picture_index(path: Path) -> list[tuple[str, ...]]:
 
 
 def label_names(folder: Path) -> list[str]:
-    """The labels that a run was trained with, in the order of their domains; none where it had none."""
+    """The labels that a run was trained with, in the order of their domains; none where it had none.
+
+    A model folder has them in a file of their own.
+    """
     try:
         return sorted({label for _, label, _ in read_picture_index(RunFolder(folder).pictures)} - {""})
+    except UnreadableError:
+        pass
+    try:
+        return Record(read_json(folder / DOMAINS, LARGEST_ABOUT)).texts("labels")
     except UnreadableError:
         return []
 

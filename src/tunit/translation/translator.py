@@ -16,9 +16,8 @@ from torch import Tensor
 from tunit.data.decode import MAX_PIXELS
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
-from tunit.methods.model_file import TENSORS, Model, load_model
+from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.paths import expand_home
 from tunit.translation.answers import Classified, DomainRow, classified, domain_rows, joined, name_of
 from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
@@ -33,6 +32,7 @@ from tunit.translation.inputs import (
     restored,
     squares,
 )
+from tunit.translation.model_place import model_folder
 from tunit.translation.results import finished
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
@@ -77,7 +77,10 @@ class Translator:
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> "Translator":
-        """The model of a run folder, or of any folder that holds a model.safetensors.
+        """The model of a run folder, of any folder that holds a model.safetensors, or of a hub.
+
+        run: a path; or the name of a model on the hub of huggingface_hub, "user/name". What is a path here is never
+        looked for there, nor is anything in a folder that is here, such as "runs/cats" where there is a folder runs.
 
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
         matrix products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the
@@ -85,9 +88,8 @@ class Translator:
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
-        path = expand_home(run)
-        folder = path.parent if path.name == TENSORS else path
-        model = load_model(folder, choose_device(device))
+        chosen = choose_device(device)
+        model = load_model(model_folder(run), chosen)
         return cls(model, precision=precision, batch=batch, compiled=compiled, max_pixels=max_pixels)
 
     @property

@@ -1,0 +1,95 @@
+"""Upload a trained model to the Hugging Face hub, with a card, for others to load by its name.
+
+  tunit push runs/mine me/mine --dry-run mine-model        look first: only the folder is made
+  tunit push runs/mine me/mine --private
+  tunit push runs/mine me/mine --license cc-by-4.0 --trained-on "Photographs of my own cats."
+
+The folder holds model.safetensors, JSON, a card (README.md: what the model was trained on, its domains, figures where
+the run was evaluated, limits, how to load it), and for each domain a small picture that shows some of the training's.
+No training state, no paths, no names of files. `Translator.load("me/mine")` loads it, and so does `Translator.load`
+of the folder. Needs `pip install "tunit[hub]"` and `hf auth login`, but for --dry-run.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunit.printing import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELP = "upload a model to the Hugging Face hub"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tunit push`."""
+    parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("name", metavar="USER/NAME", help="of the model on the hub")
+    parser.add_argument("--private", action="store_true", help="only you may read it [as your account says]")
+    parser.add_argument(
+        "--dry-run", type=Path, metavar="DIR", help="write the folder to DIR and upload nothing"
+    )
+    parser.add_argument(
+        "--license", default="unknown", metavar="ID", help="of the model, such as apache-2.0 [unknown]"
+    )
+    parser.add_argument("--trained-on", default="", metavar="TEXT", help="a sentence for the card")
+    parser.add_argument(
+        "--no-pictures",
+        action="store_true",
+        help="leave out the thumbnails of domains, which show pictures of the training",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist in --dry-run DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `tunit push`."""
+    from functools import partial
+    from tempfile import TemporaryDirectory
+
+    from tunit.hub import check_name, check_upload, upload
+    from tunit.methods.model_file import TENSORS
+    from tunit.reporting.model_card import check_licence
+    from tunit.reporting.model_folder import write_model_folder
+
+    folder = args.model.parent if args.model.name == TENSORS else args.model
+    check_name(args.name)
+    check_licence(args.license)
+    write = partial(
+        write_model_folder,
+        folder,
+        name=args.name,
+        licence=args.license,
+        trained_on=args.trained_on,
+        pictures=not args.no_pictures,
+    )
+    if args.dry_run:
+        return _keep(args, folder, write)
+    check_upload(args.name)
+    with TemporaryDirectory(prefix="tunit-") as scratch:
+        thumbnails = write(Path(scratch))
+        address = upload(Path(scratch), args.name, private=args.private, message="Upload a model of tunit")
+    show(f"uploaded to {address}{_with(thumbnails)}")
+    show(f'next: Translator.load("{args.name}")')
+    return 0
+
+
+def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -> int:
+    """Write the folder to --dry-run alone."""
+    from tunit.destination import staged
+    from tunit.methods.model_file import load_model
+    from tunit.reporting.model_folder import files_of_folder
+    from tunit.translation.outputs import claim_names
+
+    names = files_of_folder(load_model(run), pictures=not args.no_pictures)
+    claim_names(args.dry_run, names, overwrite=args.overwrite)
+    with staged(args.dry_run) as stage:
+        thumbnails = write(stage)
+    show(f"{args.dry_run}: what would be uploaded{_with(thumbnails)}")
+    return 0
+
+
+def _with(thumbnails: int) -> str:
+    if not thumbnails:
+        return ""
+    return f"; {thumbnails} thumbnails show pictures of the training (--no-pictures leaves them out)"

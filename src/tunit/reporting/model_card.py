@@ -1,0 +1,185 @@
+"""A model's card, README.md in its folder: what it was trained on, its domains, figures, limits and use."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunit._version import __version__
+from tunit.errors import ConfigError
+from tunit.pages.charts import number
+from tunit.printing import printable, shown
+
+UNKNOWN = "unknown"  # the licence, where none is given
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&!])")
+SHOWN_FIGURES = 12
+
+
+@dataclass(frozen=True)
+class CardDomain:
+    """One domain on the card."""
+
+    number: int
+    name: str  # its label, or "domain 3"
+    pictures: int
+    thumbnail: str  # path in the folder; "" where there is none
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card says."""
+
+    name: str  # on the hub, "user/name"
+    licence: str
+    trained_on: str  # in the words of its owner; may be empty
+    pictures: int | None  # of the training; None where that is not known
+    labels: int  # labels that the training was given; 0 for none
+    image_size: int
+    method: str
+    steps: int
+    began: str  # date, or ""
+    domains: Sequence[CardDomain]
+    evaluation: dict[str, Any] | None  # what `tunit evaluate` wrote
+    alarms: Sequence[str]  # of the training, that were never over
+
+
+def check_licence(licence: str) -> str:
+    """The identifier of a licence, such as "apache-2.0". Raises ConfigError."""
+    if not _LICENCE.fullmatch(licence):
+        raise ConfigError(
+            f"--license is {shown(licence)}: take an identifier in small letters, such as apache-2.0, cc-by-nc-4.0 "
+            "or other"
+        )
+    return licence
+
+
+def card(facts: CardFacts) -> str:
+    """The whole file as text: YAML between lines of hyphens, then Markdown."""
+    parts = [
+        _metadata(facts),
+        f"# {plain(facts.name.rpartition('/')[2])}",
+        "This model redraws a picture in the style of another picture, or of a domain, and keeps the pose. It found "
+        "the domains below by itself, by truly unsupervised image-to-image translation "
+        "([TUNIT](https://arxiv.org/abs/2006.06500), Baek et al., ICCV 2021).",
+        _training(facts),
+        _domains(facts),
+        _figures(facts),
+        _limits(facts),
+        _use(facts),
+        _licence(facts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(text: object) -> str:
+    """Text of unknown origin inside Markdown: in one line, and nothing in it is markup."""
+    return _MARKUP.sub(r"\\\1", printable(text))
+
+
+def _metadata(facts: CardFacts) -> str:
+    lines = [
+        f"license: {facts.licence}",
+        "library_name: tunit",
+        "pipeline_tag: image-to-image",
+        f"tags: {json.dumps(['tunit', 'image-translation', 'unsupervised', facts.method])}",
+    ]
+    return "\n".join(("---", *lines, "---"))
+
+
+def _training(facts: CardFacts) -> str:
+    what = (
+        f"{facts.pictures:,} pictures" if facts.pictures is not None else "Pictures whose number is not known"
+    )
+    how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
+    when = f", begun on {facts.began}" if facts.began else ""
+    lines = [plain(facts.trained_on)] if facts.trained_on else []
+    lines.append(
+        f"{what} at {facts.image_size} x {facts.image_size} pixels, {how}; {facts.steps:,} steps of the method "
+        f"{plain(facts.method)}{when}, by tunit {__version__}."
+    )
+    return "## What it was trained on\n\n" + "\n\n".join(lines)
+
+
+def _domains(facts: CardFacts) -> str:
+    shows = any(domain.thumbnail for domain in facts.domains)
+    lead = "The number is what `domain=` takes."
+    if shows:
+        lead += (
+            " Upper row: typical pictures of the training. Lower row: other pictures of the training, redrawn in the "
+            "domain's average style."
+        )
+    rows = [
+        "| domain | name | pictures |" + (" |" if shows else ""),
+        "|---|---|---|" + ("---|" if shows else ""),
+    ]
+    for domain in facts.domains:
+        row = f"| {domain.number} | {plain(domain.name)} | {domain.pictures:,} |"
+        if shows:
+            alt = f"pictures of {plain(domain.name)}"
+            row += f" ![{alt}]({domain.thumbnail}) |" if domain.thumbnail else " |"
+        rows.append(row)
+    return f"## Domains\n\n{lead}\n\n" + "\n".join(rows)
+
+
+def _figures(facts: CardFacts) -> str:
+    found = facts.evaluation
+    if found is None or not found["figures"]:
+        return "## Figures\n\nIt was not evaluated. `tunit evaluate` measures a run on held-back pictures."
+    rows = ["| figure | value | 95 % interval |", "|---|---|---|"]
+    for name, figure in list(found["figures"].items())[:SHOWN_FIGURES]:
+        if isinstance(figure, dict):
+            interval = f"{number(figure['low'])} to {number(figure['high'])}"
+            rows.append(f"| {plain(name)} | {number(figure['value'])} | {interval} |")
+        else:
+            rows.append(f"| {plain(name)} | {number(figure)} | |")
+    network = plain(found.get("features") or "none")
+    step = found.get("step")
+    after = f" after step {step:,}" if isinstance(step, int) else ""
+    lead = (
+        f"By `tunit evaluate` on held-back pictures{after}. Feature network: {network}; figures of other networks "
+        "cannot be compared with these."
+    )
+    return f"## Figures\n\n{lead}\n\n" + "\n".join(rows)
+
+
+def _limits(facts: CardFacts) -> str:
+    lines = [
+        "It knows pictures like those of its training; of others, expect little.",
+        f"It sees and draws {facts.image_size} x {facts.image_size} pixels; larger results are enlarged.",
+    ]
+    if not facts.labels:
+        lines.append(
+            "Its domains are what it tells apart: they need not be the kinds that a person would name."
+        )
+    empty = [str(domain.number) for domain in facts.domains if not domain.pictures]
+    if empty:
+        lines.append(
+            f"No picture of the training fell into domain {', '.join(empty)}: it has no average style."
+        )
+    if facts.evaluation is None:
+        lines.append("Nobody has measured how good its translations are.")
+    lines += [f"Alarm of its training: {plain(alarm)}." for alarm in facts.alarms]
+    lines.append("Faces and signatures can be forged with such models: say of a picture that it was redrawn.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _use(facts: CardFacts) -> str:
+    filled = next((domain.number for domain in facts.domains if domain.pictures), 0)
+    return (
+        "## How to load it\n\n"
+        '```\npip install "tunit[hub]"\n```\n\n'
+        "```python\nfrom tunit import Translator\n\n"
+        f"translator = Translator.load({json.dumps(facts.name)})\n"
+        'picture = translator.translate("me.jpg", reference="other.jpg")\n'
+        f'picture = translator.translate("me.jpg", domain={filled})\n```\n\n'
+        "Without a hub, give `Translator.load` the folder in which `model.safetensors` lies. That file and JSON are "
+        "all that is read: loading runs no code of them."
+    )
+
+
+def _licence(facts: CardFacts) -> str:
+    if facts.licence == UNKNOWN:
+        return "## Licence\n\nNone was given: ask its owner before you use it. tunit itself is Apache-2.0."
+    return f"## Licence\n\n{facts.licence}, of the model. tunit itself is Apache-2.0."

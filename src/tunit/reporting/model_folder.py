@@ -1,0 +1,128 @@
+"""A model folder, to give away: the networks and what inference needs, thumbnails of its domains, and its card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunit.data.decode import PictureError
+from tunit.data.galleries import grid, stack
+from tunit.data.packed import open_packed
+from tunit.errors import DataError, RunError
+from tunit.files import write_text
+from tunit.methods.inference import evenly_spread, in_batches, redraw
+from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
+from tunit.pages.embedded import reduced
+from tunit.reading import UnreadableError
+from tunit.reporting.contents import evaluation_of
+from tunit.reporting.guided import guide_pictures
+from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
+from tunit.reporting.remarks import typical_rows
+from tunit.training.run_folder import RunFolder, label_names, read_picture_index
+from tunit.training.watch import alarms_of, rows_of
+from tunit.translation.outputs import write_picture
+
+CARD = "README.md"
+THUMBNAILS = "domains"
+SHOWN = 4  # pictures of a domain, and pictures redrawn in its style
+
+
+def files_of_folder(model: Model, *, pictures: bool) -> list[str]:
+    """What `write_model_folder` may write, relative to the folder."""
+    thumbnails = [_thumbnail(k) for k in range(model.settings.domains)] if pictures else []
+    return [TENSORS, ABOUT, DOMAINS, CARD, *thumbnails]
+
+
+def write_model_folder(
+    run: Path,
+    folder: Path,
+    name: str,
+    *,
+    licence: str = UNKNOWN,
+    trained_on: str = "",
+    pictures: bool = True,
+) -> int:
+    """Write the model of `run`, with its card, into `folder`; returns how many thumbnails there are.
+
+    name: on the hub. licence: its identifier. trained_on: a sentence for the card. pictures: False leaves out the
+    thumbnails, which show pictures of the training. A run without its pictures has none of them either.
+    Raises RunError where there is no model.
+    """
+    model = load_model(run)
+    labels = label_names(run)
+    drawn = _write_thumbnails(run, folder, model) if pictures else {}
+    save_model(folder, model)
+    sizes = [int(size) for size in model.domain_sizes]
+    domains = [
+        CardDomain(k, labels[k] if k < len(labels) else f"domain {k}", size, drawn.get(k, ""))
+        for k, size in enumerate(sizes)
+    ]
+    names = [
+        {"number": domain.number, "name": domain.name, "pictures": domain.pictures} for domain in domains
+    ]
+    write_text(folder / DOMAINS, json.dumps({"labels": labels, "domains": names}, indent=2) + "\n")
+    write_text(folder / CARD, card(_facts(RunFolder(run), model, name, licence, trained_on, labels, domains)))
+    return len(drawn)
+
+
+def _facts(
+    run: RunFolder,
+    model: Model,
+    name: str,
+    licence: str,
+    trained_on: str,
+    labels: Sequence[str],
+    domains: Sequence[CardDomain],
+) -> CardFacts:
+    try:
+        number: int | None = len(read_picture_index(run.pictures))
+    except UnreadableError:  # a model folder, which has no pictures
+        number = sum(domain.pictures for domain in domains) or None
+    try:
+        began = str(run.read_about().get("began", ""))[:10]
+    except RunError:
+        began = ""
+    return CardFacts(
+        name=name,
+        licence=licence,
+        trained_on=trained_on,
+        pictures=number,
+        labels=len(labels),
+        image_size=model.image_size,
+        method=model.config.method.method,
+        steps=model.step,
+        began=began,
+        domains=domains,
+        evaluation=evaluation_of(run, None),
+        alarms=[a.sentence for a in alarms_of(rows_of(run.path / "metrics.jsonl")) if a.over is None],
+    )
+
+
+def _write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
+    """Typical pictures of each domain above others in its average style; returns the file of each that has one.
+
+    The same few pictures, evenly spread, are redrawn for all domains.
+    """
+    try:
+        packed = open_packed(RunFolder(run).data)
+    except DataError:
+        return {}
+    if packed.images.shape[1] != model.image_size:
+        return {}
+    seen = guide_pictures(packed, model)
+    filled = [k for k, size in enumerate(model.domain_sizes.tolist()) if size]
+    (x,) = in_batches(seen.images[evenly_spread(len(seen.images), SHOWN)], model.domain_styles.device)
+    columns = [drawn.cpu().numpy() for drawn in redraw(model.generator, x, model.domain_styles[filled])]
+    files = {}
+    for k, redrawn in zip(filled, columns, strict=True):
+        typical = seen.images[typical_rows(seen.found, seen.styles, model.domain_styles.cpu(), k, SHOWN)]
+        rows = [grid([reduced(pixels) for pixels in row], SHOWN) for row in (typical, redrawn) if len(row)]
+        try:
+            write_picture(folder, _thumbnail(k), stack(rows, gap=2))
+        except PictureError as error:
+            raise DataError(f"{folder / _thumbnail(k)} cannot be written ({error.detail})") from None
+        files[k] = _thumbnail(k)
+    return files
+
+
+def _thumbnail(k: int) -> str:
+    return f"{THUMBNAILS}/domain_{k}.webp"

@@ -1,0 +1,285 @@
+"""A model that is given away: its folder and card, and to a hub on this machine and back."""
+
+import json
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from local_hub import running_hub
+from tiny_model import noise, save_tiny
+from tiny_run import tiny_config, write_pictures
+from tunit import hub as our_hub
+from tunit.cli import main
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import pack_settings
+from tunit.errors import ConfigError, RunError
+from tunit.networks.tensor_file import read_tensors
+from tunit.reporting.model_card import plain
+from tunit.training.run_folder import RunFolder, begin_run, label_names
+from tunit.translation.translator import Translator
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # Of huggingface_hub itself, as it uploads.
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+]
+EVIL = "a|b](x)<script>"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """As a training with the labels of two folders leaves it, and evaluated. Its model is random."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("given")
+    source, run = folder / "secret place", folder / "kinds"
+    for i, name in enumerate((EVIL, "dogs")):
+        write_pictures(source / name, seed=i, number=10)
+    config = tiny_config(style_width=8, labels="folders")
+    pictures = pack_pictures(source, run / "data", pack_settings(config), workers=1)
+    begin_run(RunFolder(run), config, source, pictures, torch.device("cpu"))
+    save_tiny(run, sizes=(12, 8, 0))
+    figure = {"value": 12.5, "low": 11.0, "high": 14.0, "number": 28}
+    evaluation = {"figures": {"mFID": figure, "NMI": 0.25}, "features": "random-vgg16", "step": 8}
+    (folder / "kinds" / "evaluation").mkdir()
+    (folder / "kinds" / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
+    return folder / "kinds"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub, with somebody logged in: as the environment would say before huggingface_hub is imported."""
+    from huggingface_hub import constants
+
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.chdir(tmp_path)
+        yield hub
+
+
+def pixels(image):
+    return np.asarray(image)
+
+
+def test_a_model_goes_to_the_hub_and_comes_back(run, hub, capsys):
+    assert main(["push", str(run), "me/kinds", "--private", "--license", "cc-by-4.0"]) == 0
+    assert "thumbnails show pictures of the training" in capsys.readouterr().out
+    files = hub.repositories["me/kinds"]
+    assert sorted(files) == [
+        "README.md",
+        "domains.json",
+        "domains/domain_0.webp",
+        "domains/domain_1.webp",
+        "model.json",
+        "model.safetensors",
+    ]
+    assert hub.private["me/kinds"]
+    assert "Bearer hf_test" in hub.tokens
+    hub.asked.clear()
+    theirs, ours = Translator.load("me/kinds", device="cpu"), Translator.load(run, device="cpu")
+    source, reference = noise(1), noise(2)
+    assert np.array_equal(
+        pixels(theirs.translate(source, reference)), pixels(ours.translate(source, reference))
+    )
+    assert np.array_equal(
+        pixels(theirs.translate(source, domain=1)), pixels(ours.translate(source, domain=1))
+    )
+    loaded = {call.rpartition("/")[2] for call in hub.asked if "/resolve/" in call}
+    assert loaded == {"model.safetensors", "model.json", "domains.json"}
+
+
+def test_commands_take_a_name_on_the_hub(run, hub, tmp_path, capsys):
+    assert main(["push", str(run), "me/kinds"]) == 0
+    Image.fromarray(noise(3)).save("a.png")
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["translate", "me/kinds", "a.png", "--to-label", "dogs", *out]) == 0
+    assert (tmp_path / "out" / "a.png").is_file()
+    assert main(["domains", "me/kinds", "a.png"]) == 2
+    assert "me/kinds is no folder here to leave results in: give --out" in capsys.readouterr().err
+
+
+def test_an_upload_can_be_repeated_but_not_in_public_by_mistake(run, hub, capsys):
+    assert main(["push", str(run), "me/kinds", "--no-pictures"]) == 0
+    assert "domains/domain_0.webp" not in hub.repositories["me/kinds"]
+    assert main(["push", str(run), "me/kinds"]) == 0
+    hub.repositories["me/kinds"] = {}
+    assert main(["push", str(run), "me/kinds", "--private"]) == 2
+    assert "me/kinds is there already and public, so nothing was uploaded" in capsys.readouterr().err
+    assert hub.repositories["me/kinds"] == {}
+
+
+def test_a_model_that_was_downloaded_loads_without_the_network(run, hub, monkeypatch):
+    assert main(["push", str(run), "me/kinds"]) == 0
+    Translator.load("me/kinds", device="cpu")
+    hub.status = 503
+    assert Translator.load("me/kinds", device="cpu").model.step == 7
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert Translator.load("me/kinds", device="cpu").model.step == 7
+    assert hub.asked == []
+
+
+def test_what_the_hub_has_not_or_refuses_is_one_sentence(run, hub, capsys):
+    def sentence(*words):
+        assert main([*words]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    translate = ("translate", "me/none", "a.png", "--domain", "0", "--out", "out")
+    Image.fromarray(noise(3)).save("a.png")
+    assert "there is no folder me/none here, and on the hub" in (said := sentence(*translate))
+    assert "none of this name that you may read" in said
+    hub.repositories["me/none"], hub.private["me/none"] = {"README.md": b"text"}, False
+    assert "me/none on the hub holds no model.safetensors" in sentence(*translate)
+    damaged = {"model.safetensors": b"\x08" + bytes(7) + b'{"a":1} '}
+    hub.repositories["me/bad"], hub.private["me/bad"] = damaged, False
+    assert "model.safetensors is damaged" in sentence("translate", "me/bad", *translate[2:])
+    hub.status = 500
+    assert "answered 500" in sentence("translate", "me/other", *translate[2:])
+    assert "answered 500" in sentence("push", str(run), "me/kinds")
+    hub.status = 403
+    assert "take a token that may do this" in sentence("push", str(run), "me/kinds")
+
+
+def test_no_network_is_one_sentence(run, hub, monkeypatch, capsys):
+    from huggingface_hub import constants
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(RunError, match=r"me/kinds here, and on the hub http.* cannot be reached"):
+        Translator.load("me/kinds", device="cpu")
+    with pytest.raises(RunError, match=r"not uploaded: http.* cannot be reached"):
+        our_hub.upload(run, "me/kinds", private=False, message="x")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(RunError, match="cannot be reached, nor was it downloaded before"):
+        Translator.load("me/kinds", device="cpu")
+
+
+def test_without_the_package_or_a_login_one_sentence_says_what_to_do(run, hub, monkeypatch, capsys):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(ConfigError, match="nobody is logged in"):
+        our_hub.check_upload("me/kinds")
+    monkeypatch.setattr(our_hub, "is_installed", lambda: False)
+    with pytest.raises(ConfigError, match=r"no folder me/kinds here.*pip install \"tunit\[hub\]\""):
+        Translator.load("me/kinds")
+    assert main(["push", str(run), "me/kinds"]) == 2
+    assert 'pip install "tunit[hub]"' in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_a_path_that_is_here_is_never_looked_for_on_the_hub(hub, tmp_path):
+    save_tiny(tmp_path / "me" / "kinds")
+    assert Translator.load("me/kinds", device="cpu").model.step == 7
+    with pytest.raises(RunError, match=r"me/typo holds no model\.safetensors"):
+        Translator.load("me/typo")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", ["kinds", "me/", "/me", "a/b/c", "me/..", "../me", "me/a--b", "me/a.git", "mé/a", ""]
+)
+def test_what_is_no_name_on_a_hub_is_not_asked_for(run, hub, name, capsys):
+    assert not our_hub.is_on_hub(name)
+    assert main(["push", str(run), name]) == 2
+    assert "is no name on the hub: take user/name" in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_the_folder_alone_loads_and_tells_nothing_of_its_maker(run, tmp_path, monkeypatch, capsys):
+    """Without huggingface_hub, too."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    out = tmp_path / "folder"
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 0
+    ours, theirs = Translator.load(run, device="cpu"), Translator.load(out, device="cpu")
+    source = noise(1)
+    assert np.array_equal(
+        pixels(theirs.translate(source, domain=1)), pixels(ours.translate(source, domain=1))
+    )
+    assert label_names(out) == label_names(run) == sorted((EVIL, "dogs"))
+    tensors, _ = read_tensors(out / "model.safetensors")
+    assert {name.partition(".")[0] for name in tensors} == {
+        "guide",
+        "generator",
+        "domain_styles",
+        "domain_sizes",
+    }
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert b"secret place" not in path.read_bytes()
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_card_says_what_it_must(run, tmp_path):
+    out = tmp_path / "folder"
+    words = ["--license", "cc0-1.0", "--trained-on", "My *own* pictures."]
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(out), *words]) == 0
+    card = (out / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlicense: cc0-1.0\nlibrary_name: tunit\n")
+    assert "My \\*own\\* pictures." in card
+    assert "20 pictures at 32 x 32 pixels, with labels of 2 kinds; 7 steps" in card
+    assert "| mFID | 12.5 | 11 to 14 |" in card
+    assert "| NMI | 0.25 | |" in card
+    assert 'Translator.load("me/kinds")' in card
+    assert "## Limits" in card
+    assert "<script>" not in card
+    shown = re.findall(r"!\[.*?\]\((domains/domain_\d\.webp)\)", card)
+    assert len(shown) == 2
+    for name in shown:
+        with Image.open(out / name) as image:
+            assert image.format == "WEBP"
+            assert image.size == (4 * 34 - 2, 2 * 32 + 2)
+
+
+def test_the_card_of_a_model_without_its_run(tmp_path):
+    save_tiny(tmp_path / "model")
+    assert main(["push", str(tmp_path / "model"), "me/kinds", "--dry-run", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "license: unknown" in card
+    assert "It was not evaluated" in card
+    assert "No picture of the training fell into domain 1" in card
+    assert "![" not in card
+
+
+def test_text_of_others_is_no_markup():
+    assert plain("a|b\n[x](y) <b>") == "a\\|b\\\\n\\[x\\](y) \\<b\\>"
+
+
+def test_a_licence_is_an_identifier(run, tmp_path, capsys):
+    assert (
+        main(["push", str(run), "me/kinds", "--dry-run", str(tmp_path / "x"), "--license", "My own: x"]) == 2
+    )
+    assert "--license is 'My own: x': take an identifier" in capsys.readouterr().err
+
+
+def test_the_environment_names_the_hub(hub, tmp_path):
+    """As a user has it: in a process of its own."""
+    import subprocess
+
+    hub.repositories["me/kinds"], hub.private["me/kinds"] = (
+        {"model.safetensors": b"x", "other.bin": b"y"},
+        False,
+    )
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    code = "from tunit.hub import download; print(download('me/kinds', ['model.safetensors']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    folder = done.stdout.strip().splitlines()[-1]
+    assert [path.name for path in Path(folder).iterdir()] == ["model.safetensors"]
