@@ -1,4 +1,4 @@
-"""Was the training worth it? The domains found, beside trivial answers on the same pictures."""
+"""Was the training worth it? The domains found are compared with trivial answers on the same pictures."""
 
 from dataclasses import dataclass, field
 
@@ -15,9 +15,9 @@ from tunit.evaluation.clusters import (
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
-MOST_PICTURES = 2_000  # looked at; of more, evenly spread ones
-WITHIN = 1.96  # standard errors, inside of which a difference may be chance
-SAME = 0.5  # NMI, from which the domains are largely those of a trivial answer
+MOST_PICTURES = 2_000  # at most so many are compared, evenly spread
+WITHIN = 1.96  # standard errors; a smaller difference may be chance
+SAME = 0.5  # with this NMI or more, the domains are largely those of a trivial answer
 OURS = "the domains found"
 
 
@@ -28,7 +28,7 @@ class TrivialComparison:
     # OURS, or a trivial answer -> "accuracy" and "NMI" against the classes, where these are known; and for the
     # trivial answers "agreement", the NMI of our domains with it.
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
-    pictures: int = 0  # that these are taken over
+    pictures: int = 0  # how many were compared
     verdict: str = ""  # one sentence; "" where nothing was compared
 
 
@@ -40,9 +40,9 @@ def compare_with_trivial(
     seed: int = 0,
     most: int = MOST_PICTURES,
 ) -> TrivialComparison:
-    """Compare `domains` (N,), of `number`, with trivial answers of as many groups, on images (N, S, S, 3).
+    """Compare `domains` (N,), which are `number` many, with trivial answers of as many groups on images (N, S, S, 3).
 
-    classes: (N,) from 0, -1 where unknown; of those known, two or more are compared with.
+    classes: (N,) from 0, -1 where unknown; they are used if at least two are known.
     """
     known = np.flatnonzero(classes >= 0)
     labelled = len(np.unique(classes[known])) > 1

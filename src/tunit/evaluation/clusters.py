@@ -1,4 +1,4 @@
-"""Figures of a clustering: by itself, by its style codes, and against known classes.
+"""Figures of a clustering: its sizes, its separation by style codes, and its agreement with known classes.
 
 References:
     [1] Kuhn. The Hungarian method for the assignment problem, 1955.
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 Integers = NDArray[np.int64]
-SMALLEST_DISTANCE = 1e-12  # a mean distance below is none
+SMALLEST_DISTANCE = 1e-12  # a smaller mean distance counts as 0
 
 
 def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> Integers:
     """How many pictures of class j lie in domain i: (domains, classes).
 
-    domains, classes: (N,) integers from 0. number: of domains, where the last ones may be empty.
+    domains, classes: (N,) integers from 0. number: of domains, including empty ones.
     """
     matrix = np.zeros((max(number, domains.max() + 1), classes.max() + 1), np.int64)
     np.add.at(matrix, (domains, classes), 1)
@@ -28,7 +28,7 @@ def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> I
 
 
 def matching(matrix: Integers) -> dict[int, int]:
-    """The one-to-one matching of domains to classes [1] that most pictures agree with."""
+    """The one-to-one matching of domains to classes [1] under which most pictures are right."""
     rows, columns = linear_sum_assignment(matrix, maximize=True)
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
 
@@ -44,19 +44,19 @@ def clustering_accuracy(domains: Integers, classes: Integers) -> float:
 
 
 def purity(domains: Integers, classes: Integers) -> float:
-    """Share of pictures whose class is the most frequent one of their domain: any number of domains to a class."""
+    """Share of pictures whose class is the most frequent one of their domain; several domains may share a class."""
     return float(confusion_matrix(domains, classes).max(1).sum() / len(domains))
 
 
 def entropy(counts: NDArray[np.generic]) -> float:
-    """Of the shares of `counts`, in nats; zeros add nothing."""
+    """The entropy, in nats, of the shares that `counts` are of their sum; zeros add nothing."""
     shares = np.asarray(counts, np.float64).ravel()
     shares = shares[shares > 0] / shares.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
 def normalised_mutual_information(domains: Integers, classes: Integers) -> float:
-    """NMI [2]: mutual information over the mean of both entropies, 0 to 1; 1 where both have a single part."""
+    """NMI [2]: mutual information over the mean of both entropies, 0 to 1; 1 if both have only one group."""
     matrix = confusion_matrix(domains, classes)
     first, second = entropy(matrix.sum(1)), entropy(matrix.sum(0))
     if first + second == 0:
@@ -65,7 +65,7 @@ def normalised_mutual_information(domains: Integers, classes: Integers) -> float
 
 
 def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
-    """ARI [3]: agreement on pairs of pictures, 0 as by chance, 1 where both partitions are the same."""
+    """ARI [3]: agreement on pairs of pictures; 0 is that of chance, 1 means equal partitions."""
     matrix = confusion_matrix(domains, classes)
 
     def pairs(counts: NDArray[np.int64]) -> float:
@@ -82,8 +82,9 @@ def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
 def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float | None:
     """IOI [4]: mean cosine distance between pictures of different clusters, over that within clusters.
 
-    styles (N, width), domains (N,). None where it does not exist: a single cluster, clusters of one picture each,
-    or no distance within them. Takes O(N width), for the sum of all cosines is the square of the summed vectors.
+    styles (N, width), domains (N,). None where it is undefined: for a single cluster, for clusters of one picture
+    each, or without any distance within them. It takes O(N width), because the sum of all cosines is the square of
+    the summed vectors.
     """
     vectors = np.asarray(styles, np.float64)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
@@ -103,16 +104,16 @@ def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float |
 
 @dataclass(frozen=True)
 class DomainSizes:
-    """How the pictures spread over the domains."""
+    """How the pictures are distributed over the domains."""
 
     sizes: list[int]
     entropy: float  # nats, up to ln(domains)
-    effective: float  # exp(entropy): as many equal domains would have this entropy
+    effective: float  # exp(entropy): so many domains of equal size would have this entropy
     empty: list[int]
 
 
 def domain_sizes(domains: Integers, number: int) -> DomainSizes:
-    """Of (N,) domains among `number`."""
+    """The sizes of `number` domains, from the domain of each picture (N,)."""
     sizes = np.bincount(domains, minlength=number)
     spread = entropy(sizes)
     return DomainSizes(
@@ -121,6 +122,6 @@ def domain_sizes(domains: Integers, number: int) -> DomainSizes:
 
 
 def domain_names(domains: Integers, classes: Integers, names: list[str]) -> dict[int, str]:
-    """The class that each domain holds most of, for captions."""
+    """The most frequent class of each domain, for captions."""
     matrix = confusion_matrix(domains, classes)
     return {i: names[int(row.argmax())] for i, row in enumerate(matrix) if row.sum()}

@@ -1,4 +1,4 @@
-"""Two sets of features, of real and of generated pictures: every figure that enough pictures are there for."""
+"""Compare the features of real and of generated pictures by every figure for which there are enough pictures."""
 
 from dataclasses import dataclass, field
 
@@ -11,14 +11,14 @@ from tunit.evaluation.distances import frechet_distance_of, kernel_distance
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
 
 FID_REPEATS = 10  # resamplings for its interval
-FEWEST = 2  # pictures on a side, below which there is no spread and so no distance
-FEWEST_NEAR = NEAREST + 1  # pictures that have enough neighbours among themselves
-FEW = 50  # pictures on a side, below which a figure is a hint
+FEWEST = 2  # pictures on each side; fewer have no covariance, and so no distance
+FEWEST_NEAR = NEAREST + 1  # with fewer pictures they lack neighbours
+FEW = 50  # pictures on a side; with fewer, a figure is only a hint
 
 
 @dataclass
 class Comparison:
-    """What could be measured, and a sentence for each thing that could not."""
+    """The figures that could be measured, and a note for each that could not."""
 
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -27,8 +27,8 @@ class Comparison:
 def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
 
-    FID and KID need two pictures on each side, density, coverage and precision six real ones, recall six of the
-    others; what cannot be had is noted. Raises DataError for fewer than two pictures on a side.
+    FID and KID need two pictures on each side; density, coverage and precision need six real ones, recall six
+    generated ones. What cannot be measured is noted. Raises DataError for fewer than two pictures on a side.
     """
     check_enough(len(real), len(fake))
     found = Comparison()
@@ -57,14 +57,14 @@ def compare_group(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
 
 
 def check_enough(real: int, fake: int) -> None:
-    """Raises DataError where so many pictures have no distance at all."""
+    """Raises DataError if there are too few pictures for any distance."""
     for number, kind in ((real, "real"), (fake, "translated")):
         if number < FEWEST:
             raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
 
 
 def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:
-    """Add density, coverage, precision and recall, as far as both sides have enough neighbours; else a note."""
+    """Add density, coverage, precision and recall if both sides have enough neighbours; otherwise a note."""
     if len(real) >= FEWEST_NEAR:
         near = neighbourhoods(real, fake, recall=recall and len(fake) >= FEWEST_NEAR)
         found.figures["density"] = mean_figure(near.density, seed)
@@ -92,7 +92,7 @@ def _numbers_of_both(real: int, fake: int) -> str:
 
 
 def mean_of(figures: list[Figure]) -> Figure:
-    """The mean of independent figures, with the interval that theirs give."""
+    """The mean of independent figures, with the interval that follows from theirs."""
     halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
     value = float(np.mean([figure.value for figure in figures]))
     half = float(np.sqrt(np.square(halves).sum()) / len(figures))

@@ -13,14 +13,14 @@ from torch import Tensor
 from tunit.errors import DataError
 
 NEAREST = 5  # k
-ROWS = 1024  # of the distance matrix at a time: 50,000 columns of float32 are 200 MB
+ROWS = 1024  # of the distance matrix at a time; with 50,000 columns of float32 they take 200 MB
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """What each picture contributes, float64: the four figures are means of these, which resampling needs."""
+    """What each picture contributes to the four figures, float64; they are means of these, and can be resampled."""
 
-    density: Tensor  # (fakes,) in how many real balls the fake lies, over k
+    density: Tensor  # (fakes,) the number of real balls that contain the fake, over k
     coverage: Tensor  # (reals,) whether the nearest fake lies in the real picture's ball
     precision: Tensor  # (fakes,) whether the fake lies in any real ball
     recall: Tensor | None  # (reals,) whether the real picture lies in any fake's ball
@@ -29,10 +29,10 @@ class Neighbourhoods:
 def neighbourhoods(
     real: Tensor, fake: Tensor, *, k: int = NEAREST, recall: bool = True, rows: int = ROWS
 ) -> Neighbourhoods:
-    """Balls around every picture that reach to its k-th nearest neighbour of its own set, and who lies in them.
+    """Which pictures lie in the ball around each picture that reaches to its k-th nearest neighbour in its own set.
 
-    real (N, width), fake (M, width): features on one device, in the precision to compute in. Distances are made
-    `rows` rows at a time. Without `recall` the fakes' own balls, a third of the work, are left out.
+    real (N, width), fake (M, width): features on one device, in the precision to compute in. `rows` rows of distances
+    are computed at a time. Without `recall` the balls of the fakes, a third of the work, are left out.
 
     Raises DataError for k or fewer pictures on a side.
     """
@@ -43,7 +43,7 @@ def neighbourhoods(
                 f"{len(features)} {name} pictures are too few for the {k} nearest neighbours: "
                 f"give at least {needed}"
             )
-    # Distances do not change, and small numbers lose less in |x|^2 + |y|^2 - 2 x.y.
+    # Subtracting the mean leaves distances as they are, and |x|^2 + |y|^2 - 2 x.y of small numbers is more exact.
     centre = real.mean(0)
     reals, fakes = _Sides(real - centre), _Sides(fake - centre)
     real_radii = squared_radii(reals, k, rows)
@@ -67,9 +67,9 @@ def neighbourhoods(
 
 
 class _Sides:
-    """Features (N, width), prepared for either side of a product that gives squared distances in one go.
+    """Features (N, width), prepared for the left and the right of one product that gives squared distances.
 
-    (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2: no pass over the large matrix of distances but the product.
+    (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2, so the large matrix of distances is only written once.
     """
 
     def __init__(self, features: Tensor) -> None:
@@ -87,9 +87,9 @@ class _Sides:
 
 
 def squared_radii(features: _Sides, k: int, rows: int) -> Tensor:
-    """(N,) squared distance of each to its k-th nearest other one.
+    """The squared distance of each picture from its k-th nearest other one: (N,).
 
-    Every block of distances serves its rows and, transposed, its columns, so that each pair is computed once.
+    Every block of distances is used for its rows and, transposed, for its columns, so each pair is computed once.
     """
     number = len(features)
     nearest = features.left.new_full((number, k + 1), torch.inf)  # itself among them

@@ -19,7 +19,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as in [2]
 class FeatureMoments:
     """Mean and covariance of features that come in batches, in float64, merged as in [3].
 
-    Any number of pictures takes the memory of one (width, width) matrix.
+    The memory is that of one (width, width) matrix, for any number of pictures.
     """
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class FeatureMoments:
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     """FID [1] between two Gaussians: |mu_a - mu_b|^2 + tr(A) + tr(B) - 2 tr (A^1/2 B A^1/2)^1/2.
 
-    The matrix under the root is symmetric and positive, so its eigenvalues give the trace: real by construction,
-    where the root of the product A B, which is not symmetric, comes out complex for few pictures.
+    The matrix under the root is symmetric and positive, so the trace is the sum of the roots of its eigenvalues and
+    always real. The root of A B, which is not symmetric, becomes complex if there are few pictures.
     """
     if a.mean.shape != b.mean.shape:
         raise DataError(
@@ -106,8 +106,8 @@ def kernel_distance(
 ) -> KernelDistance:
     """KID [2]: unbiased squared MMD under the kernel (x.y / width + 1)^3, over random subsets of both sets.
 
-    a (N, width), b (M, width): features; at least 2 each. Subsets are no larger than the smaller set. Being
-    unbiased it may come out a little below 0 for sets that are alike.
+    a (N, width), b (M, width): features; at least 2 each. Subsets are no larger than the smaller set. As the estimate
+    is unbiased, it may be slightly below 0 for very similar sets.
     """
     size = min(subset_size, len(a), len(b))
     if size < 2:

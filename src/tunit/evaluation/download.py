@@ -1,4 +1,4 @@
-"""Files that are fetched once from their public address, checked by their SHA-256, and kept."""
+"""Files that are downloaded once from their public address, checked by their SHA-256, and kept."""
 
 import hashlib
 import os
@@ -13,21 +13,21 @@ CHUNK = 1 << 20
 
 
 class UnreachableError(ConfigError):
-    """A file cannot be downloaded; what does not need it can go on."""
+    """A file cannot be downloaded; whatever does not need it can continue."""
 
 
 def cache_folder() -> Path:
-    """Where fetched files and features are kept: TUNIT_CACHE, or the user's own cache folder."""
+    """Where downloaded files and features are kept: TUNIT_CACHE, or the user's cache folder."""
     given = os.environ.get("TUNIT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tunit"
 
 
 def fetched(address: str, sha256: str, instead: str) -> Path:
-    """The file at `address`, from the cache or freshly fetched.
+    """The file at `address`, from the cache or newly downloaded.
 
-    instead: what the user may do without it, for the error. Raises ConfigError where it cannot be had or is not
-    the file that it should be.
+    instead: what the user can do without it, for the error message. Raises ConfigError if it cannot be downloaded or
+    its SHA-256 is another.
     """
     path = cache_folder() / address.rsplit("/", 1)[-1]
     if path.is_file() and sha256_of(path) == sha256:

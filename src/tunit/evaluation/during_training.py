@@ -1,4 +1,4 @@
-"""Evaluation in the course of training: a few figures every so often, and the best model kept apart."""
+"""Evaluation during training: a few figures at regular intervals, and a copy of the best model."""
 
 import json
 from dataclasses import replace
@@ -24,18 +24,19 @@ from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 
-BEST = "best"  # folder in the run: a model that `tunit translate` and the others take like the run itself
-SCORES = ("mFID", "FID of all")  # by which models are compared, the first one that could be measured
+BEST = "best"  # folder in the run: a model that `tunit translate` and other commands accept like a run
+SCORES = ("mFID", "FID of all")  # models are compared by the first of these that could be measured
 MOST_SOURCES = 200  # into each group
-MOST_HELD = 2_000  # pictures, where the training's own stand for held-back ones
+MOST_HELD = 2_000  # pictures, if training pictures are used because there are no held-back ones
 
 
 class Evaluator:
-    """What the trainer calls with its state; returns the figures by name and keeps the best model in RUN/best.
+    """A function that the trainer calls with its state; it returns figures by name and keeps the best model in
+    RUN/best.
 
-    held: held-back pictures; None takes the training's own. Of a run on a published set they are its validation
-    pictures, in `held` or, with None, where those of the training were. The best so far is remembered in the run, so
-    that it stays the best when the run resumes.
+    held: held-back pictures; None takes the training pictures. For a run on a published set its validation pictures
+    are used; they are in `held` or, if that is None, beside the training pictures. The best score is stored in the
+    run, so that it is known when the run resumes.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -45,7 +46,7 @@ class Evaluator:
         self._sets: tuple[Labelled, Labelled] | None = None
 
     def __call__(self, state: TrainingState) -> dict[str, float]:
-        """Measure the averages of E and G as they stand; a failed measurement is reported, and training goes on."""
+        """Measure the current EMAs of E and G. If that fails, the reason is printed and training goes on."""
         try:
             return self._measured(state)
         except Interrupted:
@@ -102,14 +103,14 @@ class Evaluator:
         return self._sets
 
     def _score(self, values: dict[str, float]) -> tuple[str, float] | None:
-        """The figure that models are compared by; none that is worth less than the best model's own."""
+        """The figure by which models are compared; None if it ranks lower in SCORES than the best model's."""
         best = self._best()
         kept = best.get("score") if best.get("features") == self.network.name else None
         worthy = SCORES[: SCORES.index(kept) + 1] if kept in SCORES else SCORES
         return next(((name, values[name]) for name in worthy if name in values), None)
 
     def _best(self) -> dict[str, Any]:
-        """What is known of the best model so far; empty where there is none."""
+        """The record of the best model so far; empty if there is none."""
         try:
             return Record(read_json(self.run.path / BEST / "best.json")).values
         except UnreadableError:
@@ -130,7 +131,7 @@ def plain_values(result: Evaluation) -> dict[str, float]:
 
 
 def check_held(source: Path) -> None:
-    """Raises DataError where held-back pictures are not there, or too few, before a long training begins."""
+    """Raises DataError before a long training begins if held-back pictures are missing or too few."""
     if not source.exists():
         raise DataError(f"{source} does not exist: give the held-back pictures as a folder, archive or list")
     number = len(find_pictures(source).pictures)

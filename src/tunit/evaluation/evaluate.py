@@ -1,7 +1,7 @@
-"""Every figure of one model on held-back pictures: what it found, and how good its translations are.
+"""Every figure of one model on held-back pictures: its domains, and the quality of its translations.
 
-A figure that cannot be computed (a class of one picture, too few neighbours) leaves a sentence in `notes`; the rest
-is reported all the same.
+For a figure that cannot be computed (a class of one picture, too few neighbours) there is a sentence in `notes`; all
+others are still reported.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ from tunit.evaluation.result import Evaluation, Integers, Labelled
 from tunit.evaluation.truth import TruthTest, translation_error
 from tunit.methods.model_file import Model
 
-MOST_COMPARED = 10_000  # translations, at most, that all classes together contribute to the overall figures
-ALL = -1  # the group of all pictures, where there are not two
+MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
+ALL = -1  # the group of all pictures, if there are not two groups
 Say = Callable[[str], None]
 
 
@@ -126,7 +126,8 @@ def _real_features(
 def _groups(
     result: Evaluation, model: Model, held: Labelled, train: Labelled, found: Integers
 ) -> tuple[Integers, list[str], Integers]:
-    """Between which groups pictures are translated: each held-back picture's, their names, each real picture's."""
+    """The groups between which pictures are translated: of each held-back picture, their names, of each real
+    picture."""
     if held.has_classes:
         return held.classes, held.names, train.classes
     result.grouped_by = "domain"
@@ -137,7 +138,7 @@ def _groups(
 
 
 def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int) -> dict[int, Pairing]:
-    """What is translated where all pictures are of one group: each in the style of another."""
+    """The pairs to translate if all pictures are of one group: each picture in the style of another."""
     if number < 2:
         result.notes.append("translations: there is a single picture, and no other to take a style from")
         return {}
@@ -147,7 +148,7 @@ def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int)
 
 @dataclass
 class _Pools:
-    """What all groups' translations contribute, picture by picture."""
+    """Values per translation, collected over all groups."""
 
     features: list[Tensor] = field(default_factory=list)
     same_domain: list[NDArray[np.bool_]] = field(default_factory=list)
@@ -163,7 +164,7 @@ def _clustering(
     styles: NDArray[np.floating],
     number: int,
 ) -> None:
-    """Figures of the domains: by themselves, and against the classes where these are known."""
+    """Figures of the domains alone, and compared with the classes if these are known."""
     sizes = clusters.domain_sizes(found, number)
     result.domain_sizes = sizes.sizes
     result.figures["confidence"] = mean_figure(confidences)
@@ -208,7 +209,7 @@ def _translate_group(
     found: Integers,
     pools: _Pools,
 ) -> Tensor | None:
-    """Features of the translations into one group, None without any; their other figures are added to `pools`."""
+    """Features of the translations into one group, None without any; other values are added to `pools`."""
     parts: list[Tensor] = []
     with result.timed("translation"):
         batches = translated(model, held.images, pairing, styles, cycle=True)
@@ -233,7 +234,7 @@ def _translate_group(
 
 
 def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int) -> None:
-    """Means over the groups, as the paper gives them, and figures over all translations together."""
+    """Means over the groups, as in the paper, and figures of all translations together."""
     for name, title in (("FID", "mFID"), ("density", "mean density"), ("coverage", "mean coverage")):
         of_groups = [figures[name] for figures in result.groups.values() if name in figures]
         if of_groups:

@@ -1,6 +1,6 @@
-"""Feature networks by name: what turns pictures into the vectors that FID, KID and D&C compare.
+"""Feature networks by name: they turn pictures into the vectors that FID, KID and D&C compare.
 
-Figures of different feature networks cannot be compared, so every one of them carries its network's name.
+Figures of different feature networks cannot be compared, so the network's name is reported with every figure.
 
 References:
     [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that FID is defined by.
@@ -29,7 +29,7 @@ INCEPTION_ADDRESS = (
 )
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 INCEPTION_SIDE = 299
-# Its publisher names no SHA-256, and what cannot be checked is not fetched: it is given by path alone.
+# Its publisher gives no SHA-256, and tunit downloads nothing that it cannot check: the user gives the file's path.
 MOCO_ADDRESS = (
     "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
 )
@@ -49,7 +49,7 @@ VGG_SIDE, VGG_WIDTH, VGG_SEED = 64, 1024, 20200222
 class FeatureNetwork:
     """A network with its preprocessing: pictures (B, 3, S, S) in [0, 1] to features (B, width)."""
 
-    name: str  # with all that changes the features: "inception (legacy)"
+    name: str  # with everything that changes the features, such as "inception (legacy)"
     extract: Callable[[Tensor], Tensor]
     device: torch.device
 
@@ -71,13 +71,13 @@ def load_feature_network(
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
 
     A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives
-    (B, width); the FID Inception network is known by its layers, and treated as `inception`. preprocessing: how
-    pictures come to the Inception network: "clean" [4] (antialiased bicubic to 299), or "legacy" as in the paper's
-    numbers (ImageNet normalisation, nearest-neighbour resize). trust: whether a TorchScript or .pt2 file may be
-    loaded: .pt2 files can run any code when they are, TorchScript can write files. The FID Inception network, which
-    its SHA-256 tells, needs none.
+    (B, width). The FID Inception network is recognised by its layers, and treated as `inception`.
+    preprocessing: of pictures for the Inception network: "clean" [4] (antialiased bicubic resize to 299), or "legacy"
+    as in the paper's numbers (ImageNet normalisation, nearest-neighbour resize).
+    trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
+    write files. The FID Inception network is recognised by its SHA-256 and needs no trust.
 
-    Raises ConfigError for what is not there or cannot be read, UnreachableError for what cannot be fetched.
+    Raises ConfigError for what is missing or cannot be read, UnreachableError for what cannot be downloaded.
     """
     device = torch.device(device)
     if preprocessing not in PREPROCESSINGS:
@@ -144,10 +144,10 @@ def imagenet_normalised(x: Tensor) -> Tensor:
 
 
 class RandomVGG16(nn.Module):
-    """VGG-16 with seeded random weights [2]: needs no download, and favours no kind of pictures.
+    """VGG-16 with seeded random weights [2]: it needs no download, and favours no kind of pictures.
 
-    To be fast enough on a CPU, pictures are brought to 64 px, and the fully connected layers are a quarter as wide as
-    VGG's own; the features are those of the second of these, before its ReLU.
+    To be fast enough on a CPU, it resizes pictures to 64 px, and its fully connected layers have a quarter of VGG's
+    width. The features are those of the second of these layers, before its ReLU.
     """
 
     def __init__(self, seed: int = VGG_SEED) -> None:
@@ -185,12 +185,12 @@ class RandomVGG16(nn.Module):
 
 
 def _load_file(path: Path, device: torch.device) -> nn.Module:
-    """A TorchScript or exported (.pt2) network: a program, loaded only where the caller trusts it."""
+    """A TorchScript or exported (.pt2) network: a program, loaded only if the caller trusts it."""
     try:
         if path.suffix == ".pt2":
             return torch.export.load(str(path)).module().to(device)
         with warnings.catch_warnings():
-            # TorchScript is deprecated for what is made anew; the FID Inception network comes in no other form.
+            # TorchScript is deprecated for new models, but the FID Inception network exists in no other form.
             warnings.simplefilter("ignore", DeprecationWarning)
             script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
         return cast(nn.Module, script.eval())
@@ -202,7 +202,7 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
 
 
 def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """`module`, whose failures on pictures are a sentence."""
+    """`module`, with its failures on pictures as one clear sentence."""
 
     def extract(x: Tensor) -> Tensor:
         """Features (B, width) of x; raises ConfigError."""
@@ -222,7 +222,7 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The 2,048 features of ResNet-50 trained by MoCo v2 [5], on which the paper's configuration D clusters."""
+    """The 2,048 features of ResNet-50 trained by MoCo v2 [5], which the paper's configuration D clusters."""
     network = load_moco(path).to(device)
 
     def extract(x: Tensor) -> Tensor:

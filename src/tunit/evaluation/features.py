@@ -1,4 +1,4 @@
-"""Features of many pictures, in batches, kept by the content of the pictures."""
+"""Features of many pictures, computed in batches, and cached by the content of the pictures."""
 
 import hashlib
 from contextlib import suppress
@@ -26,7 +26,7 @@ def features_of(
 ) -> Tensor:
     """(N, width) float32 on the CPU, of pictures (N, S, S, 3).
 
-    cache: a folder where features are looked up, and kept, under a hash of the pixels and the network's name.
+    cache: a folder that keeps features under a hash of the pixels and the network's name.
     Raises DataError for features that are not finite.
     """
     path = cache / f"{content_key(pictures, network.name)}.safetensors" if cache else None
@@ -44,7 +44,7 @@ def features_of(
     features = torch.cat(parts) if parts else torch.zeros(0, 0)
     check_finite(features, network.name)
     if path:
-        with suppress(RunError, OSError, SafetensorError):  # what cannot be kept is computed again next time
+        with suppress(RunError, OSError, SafetensorError):  # they are computed again next time
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, {"features": features}, {"network": network.name})
     return features

@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MEAN_REPEATS = 1000
-WITHIN = 0.95  # of the intervals
-NORMAL_WITHIN = 1.96  # standard deviations to either side that hold as much of a normal distribution
+WITHIN = 0.95  # confidence level of the intervals
+NORMAL_WITHIN = 1.96  # a normal variable is within so many standard deviations with that probability
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure with what it rests on."""
+    """One figure, with its interval and sample size."""
 
     value: float
     low: float  # of the 95 % interval
     high: float
-    number: int  # pictures (or pairs) that it is taken over
+    number: int  # of pictures (or pairs) that it was computed from
 
     def __post_init__(self) -> None:
-        # Resampling rounds differently, which must not leave the value outside of its own interval.
+        # Resampling rounds differently; this must not put the value outside its own interval.
         object.__setattr__(self, "low", min(self.low, self.value))
         object.__setattr__(self, "high", max(self.high, self.value))
 
@@ -36,7 +36,7 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
     """The mean of per-picture values (N,), with its percentile bootstrap interval [1]."""
     array = np.asarray(values, np.float64)
     rng = np.random.default_rng(seed)
-    # Counts of how often each is drawn give the same means as drawing them, in a fraction of the memory.
+    # Counting how often each value is drawn gives the same means as drawing them, with far less memory.
     means = [
         float(rng.multinomial(len(array), np.full(len(array), 1 / len(array))) @ array) / len(array)
         for _ in range(repeats)
@@ -50,8 +50,8 @@ def resampled_figure(
 ) -> Figure:
     """statistic(a, b), with an interval from its spread when both sets are resampled [1].
 
-    For statistics that resampling shifts, such as FID, which grows as fewer different pictures remain: only the
-    spread is taken from the resampled values, and laid around the figure itself.
+    For statistics that resampling shifts, such as FID, which grows when fewer different pictures remain. Only the
+    width of the interval is taken from the resampled values; it is centred on the figure itself.
     """
     generator = torch.Generator().manual_seed(seed)
 

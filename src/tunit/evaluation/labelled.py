@@ -1,4 +1,4 @@
-"""Where the pictures of an evaluation come from: held-back ones, and those that the run was trained on."""
+"""The pictures of an evaluation: held-back ones, and those that the run was trained on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +24,12 @@ AUTO = "auto"
 def pack_held(
     source: Path, cache: Path, settings: PackSettings, *, labels: str = AUTO, label_column: str = "label"
 ) -> PackedPictures:
-    """The pictures of `source` as squares, with labels where there are some.
+    """The pictures of `source` as squares, with labels if it has any.
 
-    settings: how pictures become squares, and perhaps which part of a published set is wanted. labels: "none",
-    "folders", "csv", or "auto": the classes of the published set, else the column of a CSV table that has one, else
-    the folders that hold the pictures, where there are two or more.
+    settings: how pictures become squares, and which part of a published set to take. labels: "none", "folders",
+        "csv",
+    or "auto", which takes the first of these that exists: the classes of the published set, the label column of a CSV
+    table, two or more folders of pictures.
     """
     if labels not in (AUTO, *LABEL_MODES):
         raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
@@ -42,7 +43,7 @@ def pack_held(
 
 
 def check_there(source: Path, what: str) -> None:
-    """Raises DataError where `source`, given as `what`, does not exist: before any work."""
+    """Before any work: raises DataError if `source`, which was given as `what`, does not exist."""
     if not source.exists():
         raise DataError(f"{source} does not exist: give {what} as a folder, archive or list of pictures")
 
@@ -54,7 +55,7 @@ def square_settings(
     part: Part | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> PackSettings:
-    """Squares as a model sees them; every picture counts, repeated ones too.
+    """Settings for squares as a model sees them, where repeated pictures are kept.
 
     part: of a published set. max_pixels: a picture that declares more is left out.
     """
@@ -75,12 +76,12 @@ def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:
 
 
 def labelled(pictures: PackedPictures) -> Labelled:
-    """A pack as the evaluation takes it."""
+    """Packed pictures in the form that the evaluation takes."""
     return Labelled(pictures.images, pictures.labels, pictures.classes)
 
 
 def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
-    """The pictures that a run was trained on, with classes by the names that `held` gives them; None without any.
+    """A run's training pictures, with classes numbered as in `held`; None if the run holds no pictures.
 
     A run that was trained without labels still knows the folders that its pictures came from.
     """
@@ -96,7 +97,7 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
 
 
 def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
-    """`pictures` with the class numbers of `held`: the same name is the same class, others are unknown."""
+    """`pictures` with the class numbers of `held`: equal names are the same class, all others are unknown."""
     return _numbered(held, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes])
 
 

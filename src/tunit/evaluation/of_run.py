@@ -1,4 +1,4 @@
-"""A run folder on held-back pictures, in one call: what `tunit evaluate` and the experiments use."""
+"""Evaluate a run folder on held-back pictures in one call, for `tunit evaluate` and the experiments."""
 
 import json
 from collections.abc import Callable
@@ -108,7 +108,7 @@ def evaluate_run(
 
 
 def _check_places(path: Path, source: Path, train: Path | None) -> None:
-    """Before any work: whether `path` can be written, and whether there are pictures at the other two."""
+    """Before any work: check that `path` can be written and that the other two exist."""
     check_file(path)
     check_there(source, "the held-back pictures")
     if train is not None:
@@ -125,7 +125,7 @@ def _real_pictures(
     how: dict[str, str],
     say: Say,
 ) -> Labelled:
-    """What translations are compared with, as `evaluate_run` says."""
+    """The pictures that translations are compared with, as described in `evaluate_run`."""
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
@@ -137,7 +137,7 @@ def _real_pictures(
 
 
 def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> None:
-    """Write a result as JSON, with what it is about. Raises RunError."""
+    """Write a result as JSON, together with `about`. Raises RunError."""
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(about | result.as_json(), indent=2) + "\n")
@@ -146,7 +146,7 @@ def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> No
 def _network(
     features: str, preprocessing: str, device: torch.device, trust: bool, say: Say
 ) -> tuple[FeatureNetwork | None, str]:
-    """The feature network; None, and why, where it cannot be fetched: the rest is measured all the same."""
+    """The feature network; or None and the reason if it cannot be downloaded, and the rest is still measured."""
     try:
         return load_feature_network(features, preprocessing=preprocessing, device=device, trust=trust), ""
     except UnreachableError as error:

@@ -1,4 +1,4 @@
-"""Who is translated into what: the paper's protocol of mFID and per-class D&C, on the model's own pixels.
+"""Which pictures are translated into which styles: the paper's protocol of mFID and per-class D&C.
 
 References:
     [1] TUNIT section 4.1 and appendix 3.
@@ -31,13 +31,14 @@ class Pairing:
 
 
 def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> dict[int, Pairing]:
-    """For each class, translations into it [1]: every picture of every other class, as references of this one.
+    """For each class, translations into it [1]: the sources are all pictures of other classes, references of this
+    one.
 
-    Of each class (smallest + largest class size) / 2 references are drawn, without repetition where the class has
-    as many; the sources, in random order, take them in turn. So the number of sources never changes a reference.
+    (Smallest + largest class size) / 2 references are drawn from each class, without repetition if it is large
+    enough. The sources, in random order, take them in turn, so the number of sources never changes a reference.
 
-    classes: (N,) integers from 0, of held-back pictures; -1 takes no part. most_sources: to go on with a random
-    part of the sources only; 0 takes all, which is the paper's way.
+    classes: (N,) integers from 0, of held-back pictures; those with -1 are not used. most_sources: take only so many
+    random sources; 0 takes all, as the paper does.
     """
     members = {int(k): np.flatnonzero(classes == k) for k in np.unique(classes[classes >= 0])}
     if len(members) < 2:
@@ -55,7 +56,7 @@ def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> d
 
 
 def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
-    """Up to `pairs` pairs of two different pictures among `number`, every source once before any comes twice."""
+    """Up to `pairs` pairs of two different pictures among `number`; each is a source once before any is one twice."""
     rng = np.random.default_rng(seed)
     sources = np.concatenate([rng.permutation(number) for _ in range(-(-pairs // number))])[:pairs]
     return Pairing(sources, (sources + rng.integers(1, max(number, 2), len(sources))) % number)
@@ -63,7 +64,7 @@ def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
 
 @dataclass(frozen=True)
 class Translated:
-    """A batch of translations, and what E says of them."""
+    """A batch of translations, and E's answers for them."""
 
     rows: slice  # of the pairing
     pictures: Pictures  # (B, S, S, 3)
@@ -79,15 +80,15 @@ def translated(
 ) -> Iterator[Translated]:
     """Translate the pairs in batches.
 
-    images: (N, S, S, 3), all that the pairing's rows refer to. styles: (N, style width), their style codes.
-    cycle: translate back as well, in the sources' own style.
+    images: (N, S, S, 3), the pictures that the pairing's rows refer to. styles: (N, style width), their style codes.
+    cycle: also translate back into the sources' own style.
     """
     for i in range(0, len(pairing), BATCH):
         sources, references = pairing.sources[i : i + BATCH], pairing.references[i : i + BATCH]
         with torch.inference_mode():
             (x,) = in_batches(images[sources], model.domain_styles.device)
             (out,) = redraw(model.generator, x, [styles[references]])
-            seen = to_float(out)  # as a saved picture would be seen again
+            seen = to_float(out)  # rounded to bytes, as a saved picture would be
             guidance = model.guide(seen)
             errors = np.zeros(0)
             if cycle:

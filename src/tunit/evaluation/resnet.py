@@ -1,4 +1,4 @@
-"""ResNet-50 without its classifier, and the published checkpoints of MoCo v2 that fill it.
+"""ResNet-50 without its classifier, and loading the published checkpoints of MoCo v2 into it.
 
 References:
     [1] He et al. Deep residual learning for image recognition, CVPR 2016: bottleneck blocks, here with the stride in
@@ -15,7 +15,7 @@ from tunit.errors import ConfigError
 from tunit.pickles import PickleError, RefusedPickle, read_pickle
 
 WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # of the four stages
-EXPANSION = 4  # a bottleneck's output over its inner width
+EXPANSION = 4  # a bottleneck's output width over its inner width
 QUERY = "module.encoder_q."  # MoCo's encoder; the rest is its momentum copy and its queue
 HEAD = "fc."  # the projection that the contrastive loss sees
 
@@ -70,7 +70,7 @@ class ResNet50(nn.Module):
 def load_moco(path: Path) -> ResNet50:
     """The ResNet-50 of a MoCo v2 checkpoint [2], in evaluation mode, on the CPU.
 
-    No code of the file is run. Raises ConfigError where it is no such checkpoint.
+    No code of the file is run. Raises ConfigError if it is not such a checkpoint.
     """
     try:
         content = read_pickle(path)

@@ -19,7 +19,7 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with what is known of them."""
+    """Pictures with their classes, as far as these are known."""
 
     images: Pictures  # (N, S, S, 3)
     classes: Integers  # (N,) indices into `names`, -1 where unknown
@@ -33,7 +33,7 @@ class Labelled:
 
 @dataclass
 class Evaluation:
-    """What was measured. Names of figures are those of the printed table."""
+    """The result of an evaluation. Figures have the names of the printed table."""
 
     figures: dict[str, Figure | float] = field(default_factory=dict)
     groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found
@@ -59,7 +59,7 @@ class Evaluation:
 
     @contextmanager
     def noted(self, what: str) -> Iterator[None]:
-        """Turn what cannot be measured into a note."""
+        """Turn a DataError of the block, something that cannot be measured, into a note."""
         try:
             yield
         except DataError as error:

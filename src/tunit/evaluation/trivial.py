@@ -1,8 +1,10 @@
 """Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
 
-A training that sorts pictures no better than these was not worth its time. Each function takes pictures
-(N, S, S, 3) of bytes and gives a group from 0 to k - 1 for each: (N,) int64, the same for the same seed. Where there
-are fewer than k different pictures, there are fewer groups.
+A training that sorts pictures no better than these was not worth its time. Each function takes pictures (N, S, S, 3)
+of
+bytes and returns the group of each, from 0 to k - 1: (N,) int64, reproducible by the seed. With fewer than k
+different
+pictures there are fewer groups.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from tunit.clustering.cues import Integers, Pictures, Vectors
 from tunit.clustering.partition import k_means
 from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
 
-MOST_FITTED = 10_000  # pictures that the centres are found on; the others go to the nearest
+MOST_FITTED = 10_000  # centres are found from at most so many pictures; all others go to the nearest centre
 
 
 def pixels(images: Pictures, k: int, seed: int) -> Integers:
@@ -31,7 +33,7 @@ def hsv_histograms(images: Pictures, k: int, seed: int) -> Integers:
 
 
 def standard_pixels(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the pixels at 32 px of pictures brought to the same mean and contrast."""
+    """k-means on the pixels at 32 px of pictures that were scaled to the same mean and contrast."""
     return _grouped(images, cues.shapes, k, seed)
 
 

@@ -1,4 +1,4 @@
-"""Translations of creatures against the exact truth, which only a drawn set has."""
+"""Compare translations of drawn creatures with the exact truth, which no other set has."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +38,13 @@ class TruthResult:
     """Mean absolute errors on the creature's own pixels, in grey levels from 0 to 255."""
 
     translation: float
-    source: float  # of giving back the source
-    reference: float  # of giving back the reference
+    source: float  # the error of returning the source unchanged
+    reference: float  # the error of returning the reference
     translations: Pictures  # (N, S, S, 3)
 
     @property
     def ratio(self) -> float:
-        """The translations' error over that of the better naive answer: 0 is perfect, 1 is of no use."""
+        """The translations' error over that of the better naive answer: 0 is perfect, 1 is useless."""
         return self.translation / min(self.source, self.reference)
 
 
@@ -55,7 +55,7 @@ def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
 
 
 def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
-    """Random pairs of the creatures whose table lies in `source` or beside it; None for other pictures."""
+    """Random pairs of the creatures whose table is in `source` or beside it; None for other pictures."""
     for folder in (source, source.parent):
         if (folder / TABLE).is_file():
             creatures = read_creatures(folder / TABLE)
@@ -74,7 +74,7 @@ def truth_test_of(pairs: tuple[tuple[Creature, Creature], ...], size: int) -> Tr
 
 
 def masked_error(pictures: Pictures, truths: Pictures, masks: NDArray[np.bool_]) -> float:
-    """Mean absolute error on masked pixels, per picture and then over pictures, in grey levels."""
+    """Mean absolute error on masked pixels in grey levels: first the mean of each picture, then of all pictures."""
     difference = np.abs(pictures.astype(np.int16) - truths.astype(np.int16)).mean(axis=3)
     per_picture = (difference * masks).sum(axis=(1, 2)) / np.maximum(masks.sum(axis=(1, 2)), 1)
     return float(per_picture.mean())

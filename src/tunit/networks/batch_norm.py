@@ -11,10 +11,10 @@ from tunit.distributed import all_gather, world_size
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm [1] as PyTorch's; in training, its statistics are taken over the pictures of all processes."""
+    """PyTorch's batch norm [1], except that in training its statistics are those of the pictures of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same, each channel normalised over all B * H * W of the whole batch."""
+        """(B, C, H, W) to the same, each channel normalised over all pixels of the whole batch."""
         if not self.training or world_size() == 1:
             return super().forward(x)
         high = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -29,7 +29,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _note(self, mean: Tensor, variance: Tensor, values: int) -> None:
-        """Update the running statistics. values: how many per channel mean and variance are taken over."""
+        """Update the running statistics. values: how many values per channel the mean and variance are taken over."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -20,7 +20,7 @@ WIDEST = 1024
 class ActivationFirstBlock(nn.Module):
     """(shortcut + residual) / sqrt(2), each convolution preceded by FRN; `halve` pools both paths 2 x 2.
 
-    activation: makes what stands in FRN's place, from the number of channels.
+    activation: makes the layer that replaces FRN, from the number of channels.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class ActivationFirstBlock(nn.Module):
         """(B, in, H, W) to (B, out, H, W), or to half the sides."""
         residual = self.conv1(self.norm1(x))
         if self.halve:
-            # A 1 x 1 convolution and an average commute: pooling first costs a quarter of the work.
+            # A 1 x 1 convolution and averaging commute: with pooling first the convolution takes a quarter of the
+            # work.
             residual, x = F.avg_pool2d(residual, 2), F.avg_pool2d(x, 2)
         residual = self.conv2(self.norm2(residual))
         if self.shortcut is not None:
@@ -62,14 +63,14 @@ def _as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class DomainDiscriminator(nn.Module):
-    """What every D is: it judges pictures (B, 3, S, S) in [-1, 1], each as one of its own domain."""
+    """The base of every D: it judges whether pictures (B, 3, S, S) in [-1, 1] are real pictures of their domains."""
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
         """D_y(x): logits (B,), or of patches (B, h, h), of each picture's own domain y, (B,)."""
         raise NotImplementedError
 
     def set_domains(self, domains: int) -> None:
-        """Change the number of domains, where a network can: with --domains auto it is found in training."""
+        """Change the number of domains, if the network can: with --domains auto it is found during training."""
         raise NotImplementedError
 
 
@@ -96,7 +97,7 @@ class Discriminator(DomainDiscriminator):
         initialise_fan_in(self)
 
     def set_domains(self, domains: int) -> None:
-        """Put a new last layer of so many domains, drawn by torch's own generator, in the place of the last."""
+        """Replace the last layer by a new one for so many domains, initialised by torch's global generator."""
         head = nn.Conv2d(self.head.in_channels, domains, 1)
         initialise_fan_in(head)
         self.head = head.to(self.head.weight).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -104,7 +105,7 @@ class Discriminator(DomainDiscriminator):
     def forward(self, x: Tensor) -> Tensor:
         """All domains' logits, (B, domains)."""
         h = self.blocks(self.stem(x))
-        # Their windows are the whole picture: matrices of all its pixels, which PyTorch multiplies faster.
+        # Their kernels cover the whole picture, so they are products of matrices, which PyTorch computes faster.
         h = _as_matrix(self.gather, F.leaky_relu(h, LEAKY_SLOPE))
         return _as_matrix(self.head, F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
 

@@ -14,10 +14,11 @@ def average_styles(
 ) -> tuple[Tensor, Tensor]:
     """Mean style code of the pictures of each domain, and how many those are.
 
-    A picture belongs to the domain of its label, an unlabelled one to that which E assigns, as in training.
-    guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 where
-    unlabelled; None where all are. Returns styles (domains, style width), zeros where a domain is empty, and
-    sizes (domains,) int64.
+    As in training, a labelled picture belongs to the domain of its label, any other to the domain that E assigns.
+    guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 for
+    unlabelled ones; None if no picture has a label. Returns styles (domains, style width), which are zero for an
+    empty
+    domain, and sizes (domains,) int64.
     """
     domains, width = guide.domains, guide.style_width
     device = next(guide.parameters()).device

@@ -1,8 +1,8 @@
-"""Filter response normalisation, which D has in the place of norms and activations.
+"""Filter response normalisation (FRN), which D uses instead of other norms and activations.
 
-On a CPU its passes over the picture cost as much as some convolutions, for each reads and writes memory. There
-native/filter_response.c takes two passes forward, two back, and two for the gradient of the gradient (R1 needs it),
-where PyTorch takes six and more of each.
+Every pass over the picture reads and writes memory, so on a CPU FRN costs as much as some convolutions. There
+native/filter_response.c takes two passes forward, two backward, and two for the gradient of the gradient (which R1
+needs), where PyTorch takes six or more for each.
 
 References:
     [1] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
@@ -34,7 +34,7 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and threshold; same shape as x."""
-        # max(y, tau), written so that its backward is one threshold instead of four comparisons.
+        # max(y, tau), written so that its backward pass is one threshold instead of four comparisons.
         shift = self.beta - self.tau
         if supports(x) and self.gamma.dtype == x.dtype:
             y: Tensor = filter_response_norm(x, self.gamma, shift, self.tau)[0]
@@ -43,7 +43,7 @@ class FilterResponseNorm(nn.Module):
 
 
 def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
-    """What `filter_response_norm` computes, by PyTorch: max(gamma nu x + shift, 0) + tau, nu the inverse norm."""
+    """What `filter_response_norm` computes: max(gamma nu x + shift, 0) + tau, where nu is the inverse norm."""
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     high = torch.promote_types(x.dtype, torch.float32)
     nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True, dtype=high) + EPS)
@@ -55,7 +55,7 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
 
 @torch.library.custom_op("tunit::filter_response_norm", mutates_args=(), device_types="cpu")
 def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """`reference`, with the channels last; and nu, (B, C). Can be differentiated twice."""
+    """The result of `reference`, with the channels last, and nu (B, C). Can be differentiated twice."""
     last, each = channels_last(x), (x.shape[1],)
     y, nu = torch.empty_like(last), x.new_empty(x.shape[:2])
     call(
@@ -74,7 +74,7 @@ def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -
 def filter_response_gradients(
     x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx; and each picture's part of the gradients of gamma, shift and tau: (3, B, C)."""
+    """dx, and each picture's contribution to the gradients of gamma, shift and tau: (3, B, C)."""
     last = channels_last(x)
     dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)
     call(
@@ -100,7 +100,7 @@ def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Te
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of sum(dx * ddx): of x, of dy, and each picture's part of gamma's (B, C)."""
+    """The gradients of sum(dx * ddx) in x and dy, and each picture's contribution to that in gamma: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
     of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
     call(
@@ -152,7 +152,7 @@ def _norm_backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     if not torch.is_grad_enabled():
         dx, sums = filter_response_gradients(x, dy, gamma, shift, nu)
         of_gamma, of_shift, of_floor = sums.sum(1)
-        return dx, of_gamma, of_shift, of_floor + of_shift  # tau is added to what passes as to what does not
+        return dx, of_gamma, of_shift, of_floor + of_shift  # tau is added both above and below the threshold
     if inputs_only():
         return picture_gradient(x, dy, gamma, shift, nu), None, None, None
     return differentiable_gradients(reference, (x, gamma, shift, tau), ctx.needs_input_grad, dy)

@@ -2,8 +2,9 @@
 
 Source: method section 10, after FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019).
 
-They are made for 128 px. Smaller pictures keep the content code of 16 x 16 and the map of 8 x 8 patches that
-pictures of 128 px have, by fewer down-samplings (G) and poolings (D); larger ones have larger codes and maps.
+They are made for 128 px. For smaller pictures G has fewer down-samplings and D fewer poolings, so that the content
+code
+stays 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
 """
 
 from itertools import pairwise
@@ -20,16 +21,16 @@ from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, in
 WIDTH = 64  # of all three networks, whatever the image size
 CODE_WIDTH = 64
 DOWN_SAMPLINGS = 3  # of the content encoder
-# Of the class encoder's stride-2 convolutions: those that double the width, and the rest.
+# The class encoder's stride-2 convolutions: how many double the width, and how many keep it.
 DOUBLINGS, KEEPINGS = 2, 2
 PAIRS = 5  # of D's residual blocks, with a pooling between two pairs
 PATCHES = 8  # side of D's map of patches at 128 px and below
 
 
 class ClassEncoder(GuidingNetwork):
-    """Pictures (B, 3, S, S) in [-1, 1], S at least 32, to style codes (B, style width), in E's place.
+    """Pictures (B, 3, S, S) in [-1, 1], S at least 32, to style codes (B, style width); it replaces E.
 
-    It learns no domains, since the baseline is told them: all its domain logits are 0.
+    It learns no domains, because the baseline is given them: all its domain logits are 0.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:
@@ -42,7 +43,7 @@ class ClassEncoder(GuidingNetwork):
         initialise_fan_in(self)
 
     def forward(self, x: Tensor) -> Guidance:
-        """The style codes, beside logits of 0 (the head in float32 under autocast, as E's)."""
+        """The style codes, with logits of 0 (the head computes in float32 under autocast, as E's does)."""
         for conv in (self.stem, *self.down):
             x = F.relu(conv(x))
         features = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (B, 4 * width)
@@ -93,7 +94,7 @@ class PatchDiscriminator(DomainDiscriminator):
         initialise_fan_in(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer (LeakyReLU and 1 x 1 convolution) sees of x: (B, C, h, h)."""
+        """The input of the last layer (LeakyReLU and 1 x 1 convolution) for x: (B, C, h, h)."""
         h: Tensor = self.stem(x)
         for i, pair in enumerate(self.pairs):
             h = pair(h)
@@ -102,13 +103,13 @@ class PatchDiscriminator(DomainDiscriminator):
         return h
 
     def judge_features(self, features: Tensor, y: Tensor) -> Tensor:
-        """The patches' logits (B, h, h) of each picture's own class y, (B,) in [0, domains), from its features."""
+        """From each picture's features the logits of its patches (B, h, h) for its class y, (B,) in [0, domains)."""
         logits: Tensor = self.head(F.leaky_relu(features, LEAKY_SLOPE))
         own = logits[torch.arange(len(y), device=y.device), y]
         return own.to(torch.promote_types(features.dtype, torch.float32))
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
-        """D_y(x): the patches' logits of each picture's own class y, (B,) in [0, domains); returns (B, h, h)."""
+        """D_y(x): the logits of each picture's patches (B, h, h) for its class y, (B,) in [0, domains)."""
         return self.judge_features(self.features(x), y)
 
     def forward(self, x: Tensor) -> Tensor:

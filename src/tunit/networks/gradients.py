@@ -1,4 +1,4 @@
-"""Gradients that are differentiated themselves, as in R1: which of them a custom operator has to compute."""
+"""Gradients that are differentiated again, as in R1: which of them a custom operator must compute."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ _inputs_only = False
 
 @contextmanager
 def gradients_of_inputs_only() -> Iterator[None]:
-    """Inside, gradients that are to be differentiated are not computed for parameters.
+    """In the block, gradients that will be differentiated again are computed for pictures only, not for parameters.
 
-    PyTorch does not tell a `torch.autograd.Function` which of its gradients are asked for; the gradient penalty asks
-    for the picture's alone.
+    The gradient penalty needs only the picture's gradient, but PyTorch does not tell a custom operator which of its
+    gradients are needed.
     """
     global _inputs_only
     before, _inputs_only = _inputs_only, True
@@ -32,8 +32,10 @@ def inputs_only() -> bool:
 def differentiable_gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], wanted: Sequence[bool], dy: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of function(*inputs) along dy that are wanted, by PyTorch, to be differentiated themselves."""
-    views = [value.view_as(value) for value in inputs]  # for one input may have been made of another
+    """The wanted gradients of function(*inputs) along dy, computed by PyTorch and differentiable."""
+    views = [
+        value.view_as(value) for value in inputs
+    ]  # because one input may have been computed from another
     asked = [value for value, is_wanted in zip(views, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(function(*views), asked, dy, create_graph=True))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)

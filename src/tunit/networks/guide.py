@@ -17,42 +17,46 @@ from tunit.networks.layers import Conv3x3
 STYLE_WIDTH = 128
 STYLE_HEAD_STD = 0.01
 TYPICAL_CONTRAST = 0.5  # standard deviation of a photograph whose values go from -1 to 1
-LEAST_CONTRAST = 0.05  # is added to a picture's, so that noise on an even grey does not become a picture
+LEAST_CONTRAST = (
+    0.05  # added to a picture's own, so that noise on a plain surface is not blown up into a picture
+)
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
 STAGES = 4  # whose features a perceptual distance compares
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
 class Guidance(NamedTuple):
-    """What E says of a batch of pictures."""
+    """E's output for a batch of pictures."""
 
     logits: Tensor  # (B, domains), before the softmax
     style: Tensor  # (B, style width), not normalised
-    overcluster_logits: Tensor | None = None  # (B, overclusters) where E has the auxiliary head
-    candidate_logits: Tensor | None = None  # (candidates, B, domains) where E has candidate heads
+    overcluster_logits: Tensor | None = None  # (B, overclusters) if E has the auxiliary head
+    candidate_logits: Tensor | None = None  # (candidates, B, domains) if E has candidate heads
 
 
 class GuidingNetwork(nn.Module):
-    """What every E is: pictures (B, 3, S, S) in [-1, 1] to their Guidance."""
+    """The base of every E: pictures (B, 3, S, S) in [-1, 1] to their Guidance."""
 
     domains: int
     style_width: int
 
     def set_domains(self, domains: int) -> None:
-        """Change the number of domains, where a network can: with --domains auto it is found in training."""
+        """Change the number of domains, if the network can: with --domains auto it is found during training."""
         raise NotImplementedError
 
 
 class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
-    overclusters: size of an auxiliary over-complete clustering head [2]; 0, the paper's value, has none.
-    candidate_heads: further domain heads that start elsewhere, as the sub-heads of [2]; the best may take the
-    domain head's place (see methods.candidates). 0, the paper's value, has none.
-    head_std: initial spread of the clustering heads' weights. With the paper's 0.01 every picture starts at the
-    same soft assignment and small runs stay at two clusters for long; 0.3 starts from a random partition.
-    standardise: see `standardised`. normalise_style: style codes have length sqrt(style_width), so that they cannot
-    grow without end, and each number of a code is about 1 for G. The paper has neither.
+    overclusters: size of an auxiliary over-complete clustering head [2]; the paper has none (0).
+    candidate_heads: further domain heads with other initial weights, as the sub-heads of [2]; the best may replace
+        the
+    domain head (see methods.candidates). The paper has none (0).
+    head_std: standard deviation of the clustering heads' initial weights. With the paper's 0.01 all pictures start
+    with almost the same soft assignment, and small runs stay at two clusters for long; 0.3 starts from a random
+    partition.
+    standardise: see `standardised`. normalise_style: style codes get the norm sqrt(style_width), so that they cannot
+    grow without limit and each of their numbers is about 1 for G. The paper has neither.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class Guide(GuidingNetwork):
                 nn.init.zeros_(module.bias)
 
     def set_domains(self, domains: int) -> None:
-        """Put heads of so many domains, all 0, in the place of the domain head and its candidates."""
+        """Replace the domain head and its candidates by heads for so many domains, with all weights 0."""
         self.domains = domains
         heads = [
             nn.Linear(self.features, domains).to(self.domain_head.weight) for _ in (0, *self.candidate_heads)
@@ -143,10 +147,10 @@ class Guide(GuidingNetwork):
 
 
 def standardised(x: Tensor) -> Tensor:
-    """Pictures (B, 3, S, S) brought to mean 0 and the same contrast over pixels and colours, each by itself.
+    """Pictures (B, 3, S, S), each scaled to mean 0 and the same contrast over all its pixels and colours.
 
-    Photographs of one kind differ in exposure more than in anything else: k-means on the pixels of traffic signs is
-    right for 0.18 of them, and for 0.39 once they are standardised.
+    Photographs of one kind differ most in exposure: k-means on the pixels of traffic signs finds the right class for
+    0.18 of them, and for 0.39 after standardising.
     """
     std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     return (x - mean) * (TYPICAL_CONTRAST / (std + LEAST_CONTRAST))

@@ -1,7 +1,7 @@
-"""Reflection and replication padding whose gradient repeats bit for bit on a GPU, and keeps the channels last.
+"""Reflection and replication padding whose gradients are reproducible bit for bit on a GPU.
 
-PyTorch's adds up gradients in an order that a GPU does not repeat, so that a resumed run would differ, and lays
-pictures out anew. On a CPU PyTorch's own is used.
+On a GPU PyTorch's padding adds up gradients in an order that varies, so a resumed run would differ; it also gives up
+the channels-last layout. On a CPU PyTorch's own is used.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ Repeated = Literal["reflect", "replicate"]
 
 
 def by_pytorch(x: Tensor) -> bool:
-    """Whether PyTorch's own padding is taken: on a CPU, and where it is compiled."""
+    """Whether to use PyTorch's own padding: on a CPU, and inside torch.compile."""
     return x.device.type == "cpu" or torch.compiler.is_compiling()
 
 
@@ -32,7 +32,7 @@ def padded(x: Tensor, rows: int, columns: int, edge: Repeated) -> Tensor:
 
 
 class Padded(Function):
-    """`padded` by copies of lines; its gradient can be differentiated."""
+    """`padded` by copying rows and columns; its gradient can be differentiated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int, columns: int, edge: str) -> Tensor:
@@ -54,7 +54,7 @@ class Padded(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
-        """Add the lines outside to those that they are copies of, in the opposite order."""
+        """Add the gradient of each copied line to that of its original, in the opposite order."""
         rows, columns = ctx.sizes
         height, width = dy.shape[2] - 2 * rows, dy.shape[3] - 2 * columns
         dx = dy.clone()

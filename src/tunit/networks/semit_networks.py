@@ -41,7 +41,7 @@ Octaves = tuple[Tensor, Tensor | None]
 class SemitEncoder(ClassEncoder):
     """The class encoder with the auxiliary classifier [1] on its style codes: Guidance with real domain logits.
 
-    The classifier sees the style code alone, so that the code must tell the class.
+    The classifier sees only the style code, so the code must contain the class.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:
@@ -49,7 +49,7 @@ class SemitEncoder(ClassEncoder):
         last = nn.Linear(CLASSIFIER_HIDDEN, domains)
         self.classifier = nn.Sequential(nn.Linear(style_width, CLASSIFIER_HIDDEN), nn.ReLU(), last)
         initialise_fan_in(self.classifier)
-        nn.init.normal_(last.weight, 0, STYLE_HEAD_STD)  # at first every class is as likely
+        nn.init.normal_(last.weight, 0, STYLE_HEAD_STD)  # at first all classes are equally likely
 
     def forward(self, x: Tensor) -> Guidance:
         """Pictures (B, 3, S, S) to class logits (B, domains) and style codes, both float32 under autocast."""
@@ -59,24 +59,24 @@ class SemitEncoder(ClassEncoder):
 
 
 def split_width(width: int, share: float) -> tuple[int, int]:
-    """How many of `width` channels are of high and of low frequency: `share` are low, but never all."""
+    """How many of `width` channels have high and low frequency: `share` of them low, but never all."""
     low = min(round(share * width), width - 1)
     return width - low, low
 
 
 def each_octave(function: Callable[[Tensor], Tensor], x: Octaves) -> Octaves:
-    """`function` of each frequency by itself."""
+    """Apply `function` to each frequency separately."""
     high, low = x
     return function(high), None if low is None else function(low)
 
 
 def repeat_2x2(x: Tensor) -> Tensor:
-    """Twice as high and wide, by repetition. x: (B, C, H, W)."""
+    """x (B, C, H, W) with each pixel repeated 2 x 2 times."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def octaves_to_tensor(x: Octaves) -> Tensor:
-    """One map of both frequencies, (B, high + low, H, W): the low one repeated to the size of the high one."""
+    """Both frequencies in one tensor (B, high + low, H, W); the low one is repeated to the size of the high one."""
     high, low = x
     return high if low is None else torch.cat([high, repeat_2x2(low)], dim=1)
 
@@ -87,13 +87,13 @@ def tensor_to_octaves(x: Tensor, high: int) -> Octaves:
 
 
 class OctaveConv2d(nn.Module):
-    """Octave convolution [2], four convolutions between two frequencies, with reflection padding:
+    """Octave convolution [2]: four convolutions between two frequencies, with reflection padding,
 
         y_high = W_hh * x_high + repeat_2x2(W_lh * x_low)
         y_low  = W_ll * x_low  + W_hl * pool(x_high)
 
-    pool is the mean of 2 x 2. inputs, outputs: channels of high and of low frequency; a low 0 drops its paths.
-    Each output has one bias. A stride applies to all four.
+    where pool is the mean of 2 x 2 pixels. inputs, outputs: channels of high and of low frequency; with 0 low ones
+    their paths are left out. Each output has one bias. A stride applies to all four convolutions.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class OctaveConv2d(nn.Module):
 
     @torch.no_grad()
     def share_fan_in(self) -> None:
-        """Scale each path, initialised by its own fan-in, so that the two of an output add up to one fan-in."""
+        """Scale the two paths of each output, each initialised by its own fan-in, as if they shared one fan-in."""
         paths = (self.high_to_high, self.low_to_high, self.high_to_low, self.low_to_low)
         for conv in paths:
             if conv is not None:
@@ -134,10 +134,10 @@ class OctaveConv2d(nn.Module):
 
 
 class OctaveEncoder(nn.Module):
-    """The content encoder (SEMIT's pose encoder): FUNIT's, each convolution an octave one.
+    """The content encoder (SEMIT's pose encoder): FUNIT's, with octave convolutions.
 
-    Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), n = `halvings`, in which
-    the low frequency's channels come last and are repeated to the high one's size (`octaves_to_tensor`).
+    Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), with n = `halvings`. In
+    these the channels of low frequency come last, repeated to the size of the others (`octaves_to_tensor`).
     """
 
     def __init__(self, halvings: int, width: int, share: float) -> None:
@@ -161,7 +161,7 @@ class OctaveEncoder(nn.Module):
 
 
 class OctaveDecoder(nn.Module):
-    """FUNIT's decoder, each convolution an octave one; AdaIN, in the residual blocks alone, is per frequency."""
+    """FUNIT's decoder with octave convolutions; AdaIN is per frequency, and only in the residual blocks."""
 
     def __init__(self, doublings: int, width: int, share: float) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def _add(x: Octaves, residual: Octaves) -> Octaves:
 
 
 class OctaveGenerator(StyledGenerator):
-    """G of the SEMIT baseline: FUNIT's of octave convolutions, and a classifier that tries to read its content codes.
+    """G of the SEMIT baseline: FUNIT's G with octave convolutions, and a classifier of its content codes.
 
     image_size: a power of two, at least 32. domains: classes. width: base width; None is 64. share: of the
     channels at the low frequency; 0 is FUNIT's G. Content codes have the shape of FUNIT's.
@@ -240,9 +240,9 @@ class OctaveGenerator(StyledGenerator):
                 module.share_fan_in()
 
     def read_content(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The content head's class logits, twice (B, domains): to teach the head alone, and the encoder alone.
+        """The content head's class logits (B, domains), twice: the first train only the head, the second the encoder.
 
-        The head reads the mean of c over space: its gradient stops at c in the first, at the head in the second.
+        The head reads the spatial mean of c. The first logits pass no gradient to c, the second none to the head.
         """
         kind = self.content_head.weight.dtype
         with torch.autocast(c.device.type, enabled=False):

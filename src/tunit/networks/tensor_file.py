@@ -1,6 +1,6 @@
-"""Tensors to and from one safetensors file, atomically, with a checksum: no pickle anywhere.
+"""Write tensors to a safetensors file, atomically and with a checksum, and read them. No pickle is involved.
 
-safetensors notices a truncated file; the checksum notices any other damage.
+safetensors notices a truncated file; the checksum shows any other damage.
 """
 
 import json
@@ -29,7 +29,7 @@ DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": to
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON values of `about`; until it is whole, `path` does not change.
+    """Write `tensors` and the JSON values of `about`; `path` only changes once the new file is complete.
 
     Raises UnwritableError.
     """
@@ -38,7 +38,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     header = {"about": text, "crc32": str(_checksum(plain, text))}
     with writable(path), replacing(path) as partial:
         partial.touch()
-        # As the user wants new files; safetensors' own are closed to all others.
+        # The permissions that the user wants for new files; safetensors' own files are closed to all others.
         mode = partial.stat().st_mode
         try:
             save_file(plain, partial, metadata=header)
@@ -47,16 +47,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         partial.chmod(mode)
 
 
-# Name -> shape and dtype; None stands for a dtype that tunit never writes.
+# Name -> shape and dtype, where None is a dtype that tunit never writes.
 Kinds = dict[str, tuple[tuple[int, ...], dtype | None]]
 Check = Callable[[Record, Kinds], None]
 
 
 def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the `about` of a file that `write_tensors` wrote.
+    """The tensors (on the CPU) and the `about` of a file by `write_tensors`.
 
-    check: called with `about` and what tensors there are, before any is read; raises UnreadableError for a file that
-    does not fit. Raises RunError where the file is missing, damaged or does not fit.
+    check: called with `about` and the kinds of all tensors before any is read; it raises UnreadableError for a file
+    that does not fit. Raises RunError for a file that is missing, damaged or does not fit.
     """
     try:
         _check_header(path)
@@ -79,7 +79,7 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
 
 
 def read_about(path: Path) -> Record:
-    """The `about` of a file alone; its tensors are not read, nor their checksum. Raises RunError."""
+    """Only the `about` of a file; its tensors are neither read nor checked. Raises RunError."""
     try:
         _check_header(path)
         with _plain(path) as plain, safe_open(plain, framework="pt") as file:
@@ -116,7 +116,7 @@ def _kind_of(part: Any) -> tuple[tuple[int, ...], dtype | None]:
 
 
 def _check_header(path: Path) -> None:
-    """A file begins with the length of its header, which safetensors parses in one go."""
+    """Raise if the header is too long: safetensors would parse it in one go, whatever its length says."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("it is not a file")
@@ -130,7 +130,7 @@ def _check_header(path: Path) -> None:
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """The path, or a link to it for a while: safetensors opens no path that is not UTF-8."""
+    """The path, or a temporary link to it where it is not UTF-8, which safetensors cannot open."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
 """Nearest up-sampling and the 5 x 5 convolution after it as one convolution of the small picture.
 
-Up-sampling repeats every pixel, so a 5 x 5 window of the large picture sees 3 x 3 pixels of the small one, some of
-its taps the same pixel. Their weights are added up beforehand: 9 products for an output pixel instead of 25.
+Up-sampling repeats every pixel, so a 5 x 5 window of the large picture covers only 3 x 3 pixels of the small one:
+several
+of its 25 weights meet the same pixel. These are added up beforehand, and an output takes 9 products instead of 25.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from tunit.networks.layers import ReflectConv2d
 from tunit.networks.padding import Repeated, padded
 
 KERNEL = 5
-# Which of the five taps fall together, for output pixels of even and of odd position: (2, 3, 5).
+# Which of the five weights of a row meet the same pixel, for outputs at even and at odd positions: (2, 3, 5).
 _TAPS = (
     ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)),
     ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1)),
@@ -26,12 +27,13 @@ _TAPS = (
 class UpsamplingConv2d(ReflectConv2d):
     """Nearest up-sampling x 2, reflection padding, 5 x 5 convolution with bias: (B, in, h, w) to (B, out, 2 h, 2 w).
 
-    Its parameters are those of the plain convolution, and so is its result but for rounding. h, w: at least 2.
+    Its parameters are those of the plain convolution; its result too, except for rounding. h, w: at least 2.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, KERNEL)
-        # A buffer, so that it lies on the device: a copy from the host in every pass would wait for a GPU.
+        # A buffer, so that it is on the device: with a copy from the host in every pass the host would wait for the
+        # GPU.
         self.register_buffer("taps", torch.tensor(_TAPS, dtype=self.weight.dtype), persistent=False)
         self.taps: Tensor
 
@@ -44,7 +46,7 @@ class UpsamplingConv2d(ReflectConv2d):
 
 
 def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:
-    """(out, in, 5, 5) to (4 * out, in, 3, 3): the four outputs of a small pixel, which `F.pixel_shuffle` lays out.
+    """(out, in, 5, 5) to (4 * out, in, 3, 3): four outputs per small pixel, which `F.pixel_shuffle` then arranges.
 
     taps: `_TAPS`, (2, 3, 5).
     """
@@ -52,16 +54,16 @@ def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:
 
 
 def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """y: (B, out, 2 h, 2 w), made of x with its edges repeated, changed in place as if those were reflected.
+    """Change y, computed from x with replication padding, in place to what reflection padding would give.
 
-    x: (B, in, h, w). weight: (out, in, 5, 5). Only the outermost of the five taps meets another pixel, and only for
-    the outermost rows and columns of y: the neighbour of the edge, not the edge.
+    y: (B, out, 2 h, 2 w). x: (B, in, h, w). weight: (out, in, 5, 5). The two differ only in the outermost rows and
+    columns of y, where the outermost of the five weights meets the neighbour of the edge instead of the edge.
     """
     h, w = x.shape[2:]
-    # Autograd would fill and add up a picture of zeros for each of the eight lines; torch.compile merges those.
+    # Autograd would create and add up a picture of zeros for each of the eight lines; torch.compile merges these.
     differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
     rows, columns = differences(x)
-    # Columns go over rows that repeat their edge: what reflection changes at corners is in the rows already.
+    # Columns are those of rows that repeat their edge: the change of corners is already contained in the rows.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows
@@ -76,7 +78,7 @@ def _edge_differences(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _EdgeDifferences(Function):
-    """`_edge_differences`, with a gradient of one picture."""
+    """`_edge_differences`, with a backward pass that creates only one picture."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,0 @@
-/* Winograd's convolution of 4 x 4 weights with stride 2. */
-
-#define STRIDE 2
-#include "winograd.c"
