@@ -28,7 +28,7 @@ from tunit.data.batches import make_batch
 from tunit.machine import keep_freed_memory
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
-from tunit.networks import convolution, filter_response, instance_norm
+from tunit.networks import convolution, filter_response
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
 from tunit.training.initial_state import new_state
@@ -48,15 +48,6 @@ SIZES: dict[str, tuple[str, int, int, Phase]] = {
     "paper-64, joint with R1": ("paper", 64, 8, JOINT),
 }
 
-is_worth_it = convolution.is_worth_it
-
-
-def but(refused: Callable[[Tensor, Tensor], bool]) -> AbstractContextManager[Any]:
-    """Convolutions without those of a picture and kernels that are `refused`."""
-    return patch.object(
-        convolution, "is_worth_it", lambda x, w, edge: not refused(x, w) and is_worth_it(x, w, edge)
-    )
-
 
 def upsample_first(self: UpsamplingConv2d, x: Tensor) -> Tensor:
     """The up-sampling convolution as it is written: of the large picture."""
@@ -66,9 +57,7 @@ def upsample_first(self: UpsamplingConv2d, x: Tensor) -> Tensor:
 
 PIECES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "anything in C": lambda: patch.object(native, "_library", lambda: None),
-    "Winograd, 3 x 3": lambda: but(lambda x, w: w.shape[-1] == 3),
-    "Winograd, halving": lambda: but(lambda x, w: w.shape[-1] == 4),
-    "instance norm": lambda: patch.object(instance_norm, "supports", lambda x: False),
+    "Winograd": lambda: patch.object(convolution, "is_worth_it", lambda x, w, edge: False),
     "filter response norm": lambda: patch.object(filter_response, "supports", lambda x: False),
     "up-sampling at the small size": lambda: patch.object(UpsamplingConv2d, "forward", upsample_first),
 }

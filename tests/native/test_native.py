@@ -70,16 +70,14 @@ def test_the_environment_turns_it_off(monkeypatch):
 
 
 def norm_arguments(**other):
-    """Those of instance_norm for one picture of 4 pixels and 16 channels, some replaced."""
+    """Those of filter_response for one picture of 4 pixels and 16 channels, some replaced."""
     x = torch.randn(1, 2, 2, 16)
-    values = {"x": x, "y": torch.empty_like(x), "relu": 0, "eps": 1e-5}
-    values |= {name: torch.ones(1, 16) for name in ("mean", "inverse", "scale", "shift")}
+    values = {"x": x, "y": torch.empty_like(x), "nu": torch.ones(1, 16), "channels": 16, "eps": 1e-5}
+    values |= {name: torch.ones(16) for name in ("gamma", "shift", "tau")}
     values |= other
-    shapes = {"x": (1, 2, 2, 16), "y": (1, 2, 2, 16)}
-    tensors = [
-        (values[name], shapes.get(name, (1, 16))) for name in ("x", "y", "mean", "inverse", "scale", "shift")
-    ]
-    return *tensors, values["relu"], 1, 4, 16, values["eps"]
+    shapes = {"x": (1, 2, 2, 16), "y": (1, 2, 2, 16), "nu": (1, 16)}
+    tensors = [(values[name], shapes.get(name, (16,))) for name in ("x", "y", "nu", "gamma", "shift", "tau")]
+    return *tensors, 1, 4, values["channels"], values["eps"]
 
 
 @compiled
@@ -88,26 +86,26 @@ def norm_arguments(**other):
     [
         {"x": torch.zeros(1, 2, 2, 15)},  # too small
         {"y": torch.zeros(1, 2, 1, 16)},
-        {"mean": torch.zeros(16)},
-        {"scale": torch.ones(1, 16).double()},
-        {"shift": torch.ones(1, 16, dtype=torch.int32)},
-        {"shift": torch.ones(1, 32)[:, ::2]},  # not contiguous
-        {"inverse": torch.ones(1, 16, device="meta")},
-        {"scale": None},
-        {"relu": 1.0},
-        {"eps": torch.ones(1, 16)},
+        {"nu": torch.zeros(16)},
+        {"gamma": torch.ones(16).double()},
+        {"shift": torch.ones(16, dtype=torch.int32)},
+        {"shift": torch.ones(32)[::2]},  # not contiguous
+        {"tau": torch.ones(16, device="meta")},
+        {"gamma": None},
+        {"channels": 16.0},
+        {"eps": torch.ones(16)},
     ],
     ids=str,
 )
 def test_nothing_but_what_it_asks_for_reaches_c(other):
-    with pytest.raises(ValueError, match="of tunit_instance_norm"):
-        native.call("instance_norm", *norm_arguments(**other))
+    with pytest.raises(ValueError, match="of tunit_filter_response"):
+        native.call("filter_response", *norm_arguments(**other))
 
 
 @compiled
 def test_the_number_of_arguments_is_checked():
-    with pytest.raises(ValueError, match="takes 11 arguments, not 10"):
-        native.call("instance_norm", *norm_arguments()[:-1])
+    with pytest.raises(ValueError, match="takes 10 arguments, not 9"):
+        native.call("filter_response", *norm_arguments()[:-1])
 
 
 @compiled
@@ -116,7 +114,7 @@ def test_an_integer_stands_for_the_number_it_is():
     results = []
     for eps in (1, 1.0):
         arguments = norm_arguments(x=torch.arange(64.0).view(1, 2, 2, 16), eps=eps)
-        native.call("instance_norm", *arguments)
+        native.call("filter_response", *arguments)
         results.append(arguments[1][0])
     assert torch.equal(*results)
     assert results[0].abs().max() > 1
@@ -124,15 +122,15 @@ def test_an_integer_stands_for_the_number_it_is():
 
 @compiled
 def test_memory_that_runs_out_in_c_is_an_error(monkeypatch):
-    library = SimpleNamespace(tunit_instance_norm=lambda *values: 1)
+    library = SimpleNamespace(tunit_filter_response=lambda *values: 1)
     monkeypatch.setattr(native, "_library", lambda: library)
-    with pytest.raises(MemoryError, match="memory ran out in tunit_instance_norm"):
-        native.call("instance_norm", *norm_arguments())
+    with pytest.raises(MemoryError, match="memory ran out in tunit_filter_response"):
+        native.call("filter_response", *norm_arguments())
     # monkeypatch takes the fake away before `found_anew` clears the cache of the real one.
     monkeypatch.undo()
 
 
 def test_a_call_without_compiled_code_says_so(monkeypatch):
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeError, match="tunit_instance_norm is not compiled here"):
-        native.call("instance_norm", *norm_arguments())
+    with pytest.raises(RuntimeError, match="tunit_filter_response is not compiled here"):
+        native.call("filter_response", *norm_arguments())

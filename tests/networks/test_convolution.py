@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tunit import native
 from tunit.networks import convolution
-from tunit.networks.convolution import convolve_3x3, convolve_halving, convolve_to_few
+from tunit.networks.convolution import convolve_3x3, convolve_to_few
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDGES = ("zeros", "replicate", "reflect")
@@ -73,21 +73,6 @@ def assert_close(function, plain, values):
         found.append([y, *gradients, *twice])
     for single, exact in zip(*found, strict=True):
         assert (single - exact).abs().max() < 1e-4 * exact.abs().max()
-
-
-@pytest.mark.parametrize("shape", [(8, 32, 48, 16, 8), (2, 5, 3, 6, 10), (4, 32, 32, 12, 16)])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_with_stride_two(shape, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(native, "_library", lambda: None)
-    torch.manual_seed(0)
-    batch, channels, kernels, height, width = shape
-    weight = torch.randn(kernels, channels, 4, 4) / (16 * channels) ** 0.5
-    assert_close(
-        lambda x, w, b: convolve_halving(x, w, b, "reflect"),
-        lambda x, w, b: F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), w, b, stride=2),
-        (torch.randn(batch, channels, height, width), weight, torch.randn(kernels)),
-    )
 
 
 @pytest.mark.parametrize("side", [1, 3, 7])

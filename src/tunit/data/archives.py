@@ -1,6 +1,6 @@
 """Pictures inside zip and tar archives, read in place: nothing is ever extracted to disk.
 
-A member is read through its declared size and never beyond it, so that an archive cannot fill the memory.
+A member is read up to its declared size and never beyond it, so that an archive cannot fill the memory.
 """
 
 import atexit
@@ -36,13 +36,13 @@ from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
-_MOST_ALIKE = 16  # members of a zip that begin at one place; some packers keep the same file once
+_MOST_ALIKE = 16  # members of a zip that may share their data; some packers store equal files only once
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
 
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """One member of a zip archive, with all that reading it takes: not the archive's list of members."""
+    """One member of a zip archive, with everything needed to read it without the archive's list of members."""
 
     archive: Path
     size: int  # bytes, declared
@@ -67,7 +67,7 @@ class ZipMember:
         return data
 
     def head(self) -> bytes:
-        """Its first 16 bytes; none where they cannot be read."""
+        """Its first 16 bytes; b"" if they cannot be read."""
         with _lock:
             try:
                 file = _opened(self.archive, "zip")
@@ -82,7 +82,7 @@ class TarMember:
 
     archive: Path
     size: int  # bytes, declared
-    position: int  # of its data in the unpacked archive: a compressed one is best read in this order
+    position: int  # of its data in the unpacked archive; a compressed archive is read fastest in this order
 
     def read(self) -> bytes:
         """The member's bytes."""
@@ -98,13 +98,13 @@ class TarMember:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the list of an archive's members says of one picture: where it is, or why it is left out."""
+    """One picture in an archive's list of members: where it is, or why it is left out."""
 
     name: str
     member: ZipMember | TarMember | None
     reason: str = ""
     detail: str = ""
-    is_archive: bool = False  # itself, inside this one, and so not read
+    is_archive: bool = False  # an archive inside this one, which is not read
 
 
 def archive_kind(path: Path) -> str | None:
@@ -122,9 +122,9 @@ def archive_kind(path: Path) -> str | None:
 
 
 def list_archive(path: Path, kind: str) -> list[Entry]:
-    """All pictures of an archive, left-out ones included, in the order of the archive.
+    """All pictures of an archive, including those left out, in the order of the archive.
 
-    Of members with one and the same name the last stands, as it would after extraction.
+    Of several members with the same name the last one counts, as it would after extraction.
     """
     entries = list(_list_zip(path) if kind == "zip" else _list_tar(path))
     last = {entry.name: index for index, entry in enumerate(entries) if entry.member}
@@ -140,7 +140,7 @@ def list_archive(path: Path, kind: str) -> list[Entry]:
 def read_member(path: Path, kind: str, name: str) -> bytes | None:
     """The bytes of the file `name` in an archive, such as a list that a publisher packs with the pictures.
 
-    None where there is none, or it is damaged, or larger than such a list is.
+    None if there is none, or it is damaged, or too large for a list.
     """
     try:
         if kind == "zip":
@@ -181,7 +181,7 @@ def _list_zip(path: Path) -> Iterator[Entry]:
 
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
-    left = most_unpacked(path)  # for members may lie one upon another: a megabyte then unpacks to petabytes
+    left = most_unpacked(path)  # members may share their bytes, so that a megabyte would unpack to petabytes
     seconds, spent = seconds_to_unpack(path.stat().st_size), 0.0
     places: Counter[int] = Counter()
     for info in archive.infolist():
@@ -246,7 +246,7 @@ def _list_tar(path: Path) -> Iterator[Entry]:
 
 
 def _nested(raw: str) -> Iterator[Entry]:
-    """A member that is an archive by its name, to be told of; nothing for any other."""
+    """An entry for a member whose name is that of an archive, so that it can be reported; nothing for any other."""
     name = tidy(raw)
     if names_archive(name) and not is_outside(raw) and not any(map(is_hidden, name.split("/"))):
         yield Entry(name, None, is_archive=True)
@@ -255,7 +255,7 @@ def _nested(raw: str) -> Iterator[Entry]:
 def _judge(
     raw: str, member: ZipMember | TarMember, *, link: bool = False, encrypted: bool = False
 ) -> Entry | None:
-    """The entry for a member by its header alone; None where it is hidden and of no interest."""
+    """The entry for a member, judged only by its header; None if it is hidden or not a picture."""
     name = tidy(raw)
     if is_outside(raw):
         return Entry(raw, None, OUTSIDE, "its name points out of the archive")
@@ -271,8 +271,9 @@ def _judge(
     return Entry(name, member)
 
 
-# One archive stays open between two reads, per process:
-# going back in a compressed tar means unpacking it from the start.
+# Each process keeps the last archive open between reads, because going back in a compressed tar means unpacking it
+# from
+# the start.
 _lock = threading.RLock()
 _open_files: dict[tuple[object, ...], IO[bytes]] = {}
 atexit.register(close_archives)

@@ -1,9 +1,9 @@
-"""What decoding one picture may cost at most, in pixels, seconds and bytes."""
+"""The limits of decoding one picture: pixels, seconds and bytes."""
 
-MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; where Pillow refuses to go on, too
+MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; also Pillow's own limit
 SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
-MEMORY = 6  # bytes for each pixel of `max_pixels` that decoding one picture may take in all
-# Where no worker process can be started, and nothing can stop a decoder that goes on and on.
+MEMORY = 6  # decoding a picture may take so many bytes for each pixel of `max_pixels`
+# Limits where no worker process can be started, so that nothing can stop a decoder that hangs.
 ALONE_PIXELS, ALONE_BYTES = 50_000_000, 1 << 25
 _LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
 REMEDY = "raise --max-pixels to let it in"
@@ -25,10 +25,10 @@ def memory_for(max_pixels: int) -> int:
 
 
 def memory_detail(max_pixels: int) -> str:
-    """Why a picture is left out that took too much memory."""
+    """The message for a picture that is left out because it took too much memory."""
     return f"decoding it takes more than {memory_for(max_pixels) / 2**30:.1f} GiB of memory: {REMEDY}"
 
 
 def time_detail(seconds: float, work: str = "decoding") -> str:
-    """Why a picture, or an archive, is left out that took too long."""
+    """The message for a picture or an archive that is left out because it took too long."""
     return f"{work} it takes more than {round(seconds, 1):g} s of CPU time"

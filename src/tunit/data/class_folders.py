@@ -1,15 +1,15 @@
-"""Classes from the names of folders, wherever in the names the classes are."""
+"""Classes from the names of folders, at whatever level of the folders they are."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 from tunit.data.naming import names_archive
 
-# Parts of a set, which people put around the classes.
+# Parts of a set, whose folders may contain those of the classes.
 _PARTS = re.compile(
     r"train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|held[ _-]?(out|back)", re.IGNORECASE
 )
-# Folders inside a class whose names say nothing of the class.
+# Folders inside that of a class whose names are not the class.
 _HOLDERS = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?|data|files)", re.IGNORECASE)
 _SHOWN = 4  # names in a note
 
@@ -19,9 +19,9 @@ Folders = tuple[str, ...]
 def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """The class of every picture by its folders, and notes for the user on how they were read.
 
-    Classes are the first level of folders that differs: of CLASS/images/x.png, CLASS, with whatever folders around
-    all classes. Levels that part a set (train and val, or archives) are passed over. A picture outside that level,
-    such as in the root, has no class. names: POSIX paths.
+    The classes are the first level at which the folders differ: CLASS of CLASS/images/x.png, even if further folders
+    contain all classes. Levels that divide a set into parts (train and val, or archives) are skipped. A picture
+    outside that level, such as one in the root, has no class. names: POSIX paths.
     """
     folders = [tuple(name.split("/")[:-1]) for name in names]
     labels, notes = _labels_of({folder for folder in folders if folder})
@@ -29,7 +29,7 @@ def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
 
 
 def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
-    kept = {folder: folder for folder in folders}  # without the levels that part the set
+    kept = {folder: folder for folder in folders}  # without the levels that divide the set into parts
     rest = dict(kept)  # what lies below the levels that were looked at
     while True:
         heads = {part[0] for part in rest.values() if part}
@@ -53,14 +53,14 @@ def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[s
 
 
 def _parting(heads: set[str]) -> set[str]:
-    """The names of a level that part the set: archives, and parts such as train where there are several."""
+    """The names of a level that divides the set: archives, or several parts such as train and val."""
     parts = {head for head in heads if _PARTS.fullmatch(head)}
     archives = {head for head in heads if names_archive(head)}
     return archives | (parts if len(parts) > 1 else set())
 
 
 def _one_class(kept: dict[Folders, Folders]) -> dict[Folders, str | None]:
-    """Where no level differs all pictures are of one class: the innermost folder around them that has a name."""
+    """If no level differs, all pictures are of one class, named by the innermost folder that contains them all."""
     every = [folder for folder in kept.values() if folder]
     around = list(every[0]) if every else []
     for folder in every:
@@ -76,7 +76,7 @@ def _label(folder: str) -> str:
 
 
 def _notes(rest: dict[Folders, Folders]) -> list[str]:
-    """Which folders are the classes, where others lie inside that might be meant."""
+    """Say which folders are the classes if folders inside them might be meant instead."""
     inner = {part[1] for part in rest.values() if len(part) > 1}
     inner = {name for name in inner if not _HOLDERS.fullmatch(name)}
     if len(inner) < 2:

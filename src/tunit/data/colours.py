@@ -16,7 +16,7 @@ from tunit.data.levels import Levels, levels_of
 Colour = tuple[int, int, int]
 _STRIP = 1 << 22  # pixels that are converted at a time
 _MAX_PROFILE = 8 << 20  # bytes; the largest profiles of printers have about two mebibytes
-_SAME = 2  # grey levels: a profile that changes no colour by more is sRGB itself
+_SAME = 2  # grey levels; a profile that changes no colour by more counts as sRGB
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # modes and what profiles call them
 
 
@@ -31,7 +31,7 @@ class Colours:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Colours":
-        """The colours of a loaded picture. Raises NoLevelsError where its values are no numbers."""
+        """The colours of a loaded picture. Raises NoLevelsError if its values are not finite."""
         mode = _colour_mode(image.mode)
         profile = image.info.get("icc_profile")
         transform = None
@@ -47,7 +47,7 @@ class Colours:
         return self.layers(image, background)[0]
 
     def layers(self, image: Image.Image, background: Colour) -> tuple[Image.Image, Image.Image | None]:
-        """As `rgb`, and how opaque each pixel is (mode L); None where the picture knows no transparency."""
+        """As `rgb`, and the opacity of each pixel (mode L), which is None for a picture without transparency."""
         alpha = None
         if self.levels is not None:
             stored = np.asarray(image)
@@ -70,7 +70,7 @@ class Colours:
 
     def _shown(self, colour: Image.Image) -> Image.Image:
         if self.transform is not None:
-            with contextlib.suppress(ImageCms.PyCMSError):  # a profile that fails is none
+            with contextlib.suppress(ImageCms.PyCMSError):  # a broken profile is ignored
                 return ImageCms.applyTransform(colour, self.transform) or colour.convert("RGB")
         if self.curve is not None:
             colour = colour.point(self.curve * len(colour.getbands()))
@@ -78,7 +78,7 @@ class Colours:
 
 
 def strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
-    """A picture from top to bottom in parts of full width, whose heights are multiples of a number."""
+    """Cut a picture into strips of full width from top to bottom, with heights that are multiples of `multiple`."""
     rows = max(1, _STRIP // (image.width * multiple)) * multiple
     if rows >= image.height:
         yield image
@@ -98,7 +98,7 @@ def _may_have_levels(image: Image.Image) -> bool:
 
 
 def _curve(image: Image.Image) -> tuple[int, ...] | None:
-    """The table of 256 levels that brings a PNG's own gamma to sRGB's; None where it has that already."""
+    """The table of 256 levels from a PNG's own gamma to that of sRGB; None if these are the same."""
     gamma = image.info.get("gamma")
     if image.format != "PNG" or "srgb" in image.info or not isinstance(gamma, float):
         return None
@@ -110,12 +110,13 @@ def _curve(image: Image.Image) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> Any:
-    """The transform from a profile's colours to sRGB; None where it is broken, of another mode, or sRGB itself."""
+    """The transform from a profile's colours to sRGB; None for a profile that is broken, of another mode, or sRGB."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if opened.profile.xcolor_space.strip() != _SPACES[mode]:
             return None
-        # Of grey, whose 256 levels cost little, exactly: the usual tables are coarse where it is dark.
+        # The 256 levels of grey are computed exactly, which costs little: the usual tables are coarse for dark
+        # levels.
         exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(opened, srgb, mode, "RGB", flags=exact)

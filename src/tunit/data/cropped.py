@@ -11,10 +11,10 @@ from tunit.data.worker_process import bounded
 
 @dataclass(frozen=True)
 class Cropped:
-    """The part of a picture inside a box. Its bytes are those of a picture that holds this part alone.
+    """The part of a picture inside a box; it reads as the file of a picture of this part alone.
 
-    box: left, top, right, bottom in pixels of the picture as it is stored (coordinate files are made on pixels
-        that no orientation tag has turned), right and bottom excluded. What exceeds the picture is cut off.
+    box: left, top, right, bottom (right and bottom excluded), in pixels of the picture as it is stored, because files
+        of coordinates ignore orientation tags. What is outside the picture is cut off.
     """
 
     content: ByteSource

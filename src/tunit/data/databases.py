@@ -19,7 +19,7 @@ from tunit.errors import DataError
 if TYPE_CHECKING:
     import lmdb
 
-DATA = "data.mdb"  # of the two files of a database the one that holds everything
+DATA = "data.mdb"  # of a database's two files the one that holds the values
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -29,7 +29,7 @@ class DatabaseEntry:
 
     folder: Path
     key: bytes
-    position: int  # of its key in their order, in which values lie as they were written
+    position: int  # of its key in the order of keys, in which values are read fastest
 
     def read(self) -> bytes:
         """The value. Raises PictureError."""
@@ -54,9 +54,9 @@ def is_database(folder: Path) -> bool:
 
 
 def list_database(folder: Path) -> Iterator[tuple[str, DatabaseEntry]]:
-    """Name and record of every value, in the order of the keys. A name is the key, or its hex digits behind ~.
+    """The name and record of every value, in the order of keys. A name is the key, or ~ and its hexadecimal digits.
 
-    Raises DataError where the package lmdb is missing, or the database cannot be read.
+    Raises DataError if the package lmdb is missing, or the database cannot be read.
     """
     try:
         import lmdb
@@ -83,7 +83,7 @@ def _name_of(key: bytes) -> str:
     return key.decode("ascii") if _PLAIN_KEY.fullmatch(key) else f"~{key.hex()}"
 
 
-# One database stays open between two reads, per process: LMDB lets no process open one twice.
+# Each process keeps the last database open between reads: LMDB does not let a process open one twice.
 _lock = threading.RLock()
 _open_databases: dict[tuple[object, ...], "lmdb.Environment"] = {}
 atexit.register(close_databases)
@@ -96,7 +96,7 @@ def _opened(folder: Path) -> "lmdb.Environment":
     key = (os.getpid(), folder, status.st_size, status.st_mtime_ns)
     if key not in _open_databases:
         close_databases()
-        # Without a lock, which would need a file that can be written: nobody writes to a published set.
+        # Without a lock, which would need write access: nobody changes a published set.
         _open_databases[key] = lmdb.open(str(folder), readonly=True, lock=False, create=False)
     return _open_databases[key]
 

@@ -1,7 +1,8 @@
 """From the bytes of a picture to an upright RGB image, whatever its format and mode.
 
-The content decides the format. The header is checked before a single pixel is decoded, so that a small file
-that declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
+The content decides the format, not the suffix. The header is checked before any pixel is decoded, so a small file
+that
+declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
 """
 
 import contextlib
@@ -38,14 +39,14 @@ _UPRIGHT = {
 }
 # How an orientation moves the corner where the stored pixels begin.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
-# Bytes of memory that a decoder takes for each pixel, where that is far more than the picture itself.
+# Bytes of memory per pixel for those decoders that need far more than the picture itself.
 _MEMORY = {"WEBP": 17}
-# Pixels; larger pictures are made smaller part by part, before anything else is done to them.
+# Pixels; larger pictures are reduced part by part before anything else is done with them.
 _LARGE = 1 << 24
 
 
 class PictureError(TunitError):
-    """One picture cannot be used. `reason` is one of a few plain words, `detail` says what was met."""
+    """One picture cannot be used. `reason` is one of a few fixed phrases, `detail` says what exactly is wrong."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)  # both arguments, so that it survives pickling between processes
@@ -58,14 +59,15 @@ class PictureError(TunitError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture, perhaps at a fraction of its size."""
+    """A decoded picture, possibly at a fraction of its size."""
 
     image: Image.Image  # mode RGB, upright
-    # Left, top, right, bottom of the picture inside `image`. A JPEG at 1/8 fills whole blocks of 8 pixels, so
-    # that the last column may stand for less than its width; to resize all of it would distort the picture.
+    # Left, top, right, bottom of the picture inside `image`. A JPEG at 1/8 has a pixel for each block of 8 pixels,
+    # and
+    # the last block may be incomplete; resizing all of `image` would distort the picture.
     box: tuple[float, float, float, float]
     size: tuple[int, int]  # width and height of the file, upright
-    opacity: Opacity | None = None  # where it was asked for, and not all is opaque
+    opacity: Opacity | None = None  # if it was asked for, and the picture is not all opaque
 
 
 def decode_picture(
@@ -78,9 +80,9 @@ def decode_picture(
 ) -> Image.Image:
     """Decode one picture in full: mode RGB, EXIF orientation applied, transparency laid on `background`.
 
-    data: the whole file. Of an animation the first frame is taken.
-    max_pixels, min_side: limits on the declared size, checked before decoding.
-    upright: False leaves the EXIF orientation alone: the pixels as they are stored.
+    data: the whole file. An animation gives its first frame.
+    max_pixels, min_side: limits of the declared size, checked before decoding.
+    upright: False ignores the EXIF orientation and returns the pixels as they are stored.
 
     Raises PictureError: `empty`, `unreadable`, `truncated`, `too small` or `decompression bomb`.
     """
@@ -98,10 +100,10 @@ def decode_scaled(
 ) -> Decoded:
     """As `decode_picture`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is much faster.
 
-    at_least: a target side in pixels. Both sides stay at least twice the target, so that an antialiased resize
-        to it still sees more than it shows. Other formats are decoded in full. All limits, and the size that is
-        given back, are those of the file.
-    opacity: also give how opaque each pixel of the file is.
+    at_least: a target side in pixels. Both sides stay at least twice as long, so that an antialiased resize to the
+        target still has enough detail. Other formats are decoded in full. All limits, and the size that is returned,
+        are those of the full picture.
+    opacity: also return the opacity of each pixel.
     """
     return _decode(data, _Wanted(background, max_pixels, at_least, min_side, upright=True, opacity=opacity))
 
@@ -138,7 +140,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
     except Image.DecompressionBombError:
         detail = f"its header declares more than {2 * wanted.max_pixels:,} pixels: {REMEDY}"
         raise PictureError(BOMB, detail) from None
-    except Exception as error:  # a hostile file makes a decoder raise nearly anything; the job goes on
+    except Exception as error:  # a hostile file can make a decoder raise anything; packing must go on
         raise _explain(error, data, wanted.max_pixels) from None
 
 
@@ -167,9 +169,9 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
 
 
 def _layers(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, Image.Image | None, int]:
-    """A loaded picture in RGB; a large one that is wanted small part by part, at 1/factor of its size.
+    """A loaded picture in RGB, and its opacity (at full size) if that is wanted and the picture has any.
 
-    With its opacity, at its own size, where that is wanted and there is any.
+    If a small picture is wanted, a large one is reduced part by part to 1/factor of its size.
     """
     colours = Colours.of(image)
     factor = 1
@@ -191,9 +193,9 @@ def _layers(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, Image.Ima
 
 
 def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opacity | None]:
-    """A picture that Pillow has opened, upright and in sRGB, with its opacity: as if it were decoded here.
+    """A picture that the caller has opened with Pillow, upright and in sRGB, with its opacity, as if decoded here.
 
-    Raises PictureError where it cannot be read, or its values are no numbers.
+    Raises PictureError if it cannot be read, or its values are not finite.
     """
     try:
         image.load()
@@ -205,7 +207,7 @@ def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opac
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height, upright, by the header alone. Raises PictureError."""
+    """Width and height, upright, from the header alone. Raises PictureError."""
     try:
         with quiet_pillow(MAX_PIXELS), open_picture(data) as image:
             size = image.size
@@ -258,7 +260,7 @@ def _explain(error: Exception, data: bytes, max_pixels: int) -> PictureError:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a file that failed lacks the end that its format prescribes."""
+    """Whether a file that could not be decoded lacks the end marker of its format."""
     if data.startswith(b"\xff\xd8\xff"):
         return b"\xff\xd9" not in data
     if data.startswith(b"\x89PNG"):

@@ -39,7 +39,7 @@ def fit_picture(
 
 
 def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, int]:
-    """Where in its square "pad" puts a picture of this width and height: left, top, right, bottom."""
+    """Where "pad" puts a picture of this width and height inside its square: left, top, right, bottom."""
     scale = size / max(shape)
     width, height = (max(1, round(side * scale)) for side in shape)
     left, top = (size - width) // 2, (size - height) // 2
@@ -47,7 +47,7 @@ def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, in
 
 
 def _central_square(box: Box) -> Box:
-    """The largest central square: resizing it is resizing the shorter side and cropping, but unrounded."""
+    """The largest central square. Resizing it equals resizing the shorter side and cropping, but without rounding."""
     width, height = box[2] - box[0], box[3] - box[1]
     side = min(width, height)
     left, top = box[0] + (width - side) / 2, box[1] + (height - side) / 2

@@ -1,4 +1,4 @@
-"""The pictures below a folder (links, archives inside it, what tunit itself has left there), and in an archive."""
+"""The pictures in a folder and its sub-folders (with links, archives, and results of tunit), and in an archive."""
 
 import os
 from collections.abc import Iterator
@@ -29,9 +29,10 @@ _RESULTS = (
 def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
     """The pictures below `root`; notes for the user are added to `notes`.
 
-    Links are followed, out of the root too, where sets keep what they hold elsewhere; a link to a folder that was
-    walked already, or that holds the root, is not. Archives are read where there is no picture beside them: else they
-    are most likely what the pictures were unpacked from. Folders of tunit's own results are passed over.
+    Links are followed, even out of the root, because some sets keep their pictures elsewhere; but not to a folder
+    that
+    was walked already or that contains the root. Archives are only read if no pictures are beside them, since
+    otherwise the pictures were most likely unpacked from them. Folders of tunit's own results are skipped.
     """
     walk = _Walk(root)
     number = 0
@@ -54,7 +55,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
 def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
     """The pictures of an archive of this kind ("zip" or "tar"); notes for the user are added to `notes`.
 
-    Their stamps are empty: the fingerprint of an archive is that of its file.
+    Their stamps are empty, because the fingerprint of an archive is that of its file.
     """
     nested = []
     for entry in list_archive(source, kind):
@@ -87,7 +88,7 @@ def looks_like_picture_file(path: Path) -> bool:
 
 @dataclass
 class _Walk:
-    """One walk, and what it met beside pictures."""
+    """One walk through a folder, and what it found besides pictures."""
 
     root: Path
     archives: list[str] = field(default_factory=list)
@@ -96,7 +97,7 @@ class _Walk:
     _seen: set[str] = field(default_factory=set)  # folders outside, by their real paths
 
     def items(self) -> Iterator[Item]:
-        """Every picture, and every file that is none though its name says so."""
+        """Every picture, and every file that is not one although its name says so."""
         real_root = Path(os.path.realpath(self.root))
         folders = [(str(self.root), "", False)]
         while folders:
@@ -138,8 +139,8 @@ class _Walk:
     def _link(
         self, entry: os.DirEntry[str], name: str, real_root: Path
     ) -> tuple[tuple[str, str] | None, str]:
-        """What is wrong with a link, as reason and detail, and whether it leads to a "file", a "folder" or "nothing"
-        that is not found anyway.
+        """What is wrong with a link, as reason and detail; and whether it leads to a "file", a "folder", or "nothing"
+        new.
         """
         is_picture = suffix_of(entry.name) in PICTURE_SUFFIXES
         try:
@@ -153,14 +154,15 @@ class _Walk:
                 self.outside.append(name)
             return None, "file"
         if inside or str(target) in self._seen:
-            return None, "nothing"  # it leads to what is found anyway, perhaps in circles
+            return None, "nothing"  # what it leads to is found anyway; following it might never end
         if real_root.is_relative_to(target):
             return (OUTSIDE, "a link to a folder around this one"), "nothing"
         self.outside.append(name)
         return None, "folder"
 
     def _file(self, entry: os.DirEntry[str], name: str) -> Item | None:
-        """The picture (or trouble) that a file is; None for what is no picture by its suffix or its content."""
+        """The picture or unusable file that an entry is; None if neither its suffix nor its content is a
+        picture's."""
         suffix = suffix_of(name)
         path = Path(entry.path)
         try:
@@ -180,7 +182,7 @@ class _Walk:
 
 
 def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
-    """The pictures of an archive inside a folder, as if the archive were a folder of its name."""
+    """The pictures of an archive inside a folder, as if the archive were a folder with its name."""
     nested = []
     try:
         stamp = stamp_of(name, path.stat())
@@ -201,7 +203,7 @@ def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Ite
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a file is an archive, of a kind that can be read or not, by its content."""
+    """Whether a file's content is that of an archive, even of a kind that cannot be read."""
     if archive_kind(path):
         return True
     with path.open("rb") as file:

@@ -55,22 +55,22 @@ class PictureSource:
         return self.content.read()
 
 
-# A picture, or a file that cannot be used, with its stamp: what its share of the source's fingerprint is made of.
+# A picture, or a file that cannot be used, with its stamp: its contribution to the source's fingerprint.
 Item = tuple[PictureSource | LeftOut, str]
 
 
 @dataclass(frozen=True)
 class Found:
-    """All pictures of a source by name, what was left out, and a digest that changes when the source does."""
+    """All pictures of a source in the order of names, what was left out, and a digest of the source."""
 
     pictures: list[PictureSource]
     left_out: list[LeftOut]
     fingerprint: str
-    notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
+    notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
 
 
 def reading_order(pictures: Sequence[PictureSource]) -> list[int]:
-    """The order, as indices, in which pictures are read fastest: one archive after another; files keep theirs."""
+    """The indices of pictures in the order in which reading is fastest: one archive after another, files as given."""
 
     def place(index: int) -> tuple[str, int]:
         content = pictures[index].content

@@ -22,7 +22,7 @@ def enlargement(side: int) -> int:
 
 
 def enlarged(image: Image.Image, times: int) -> Image.Image:
-    """The image `times` as large: by repeating pixels up to 64 px, by interpolation beyond."""
+    """The image `times` as large: up to 64 px by repeating pixels, larger ones by interpolation."""
     if times < 1:
         raise ConfigError(f"enlarge is {times}: take a whole number from 1")
     if times == 1:
@@ -32,7 +32,7 @@ def enlarged(image: Image.Image, times: int) -> Image.Image:
 
 
 def grid(images: Sequence[Image.Image], columns: int, *, enlarge: int = 1, gap: int = GAP) -> Image.Image:
-    """The images row by row, `columns` in a row (fewer where there are not so many)."""
+    """The images row by row, `columns` in a row (fewer if there are not that many)."""
     if not images:
         raise DataError("a grid needs pictures and got none: give at least one")
     if columns < 1:
@@ -43,7 +43,7 @@ def grid(images: Sequence[Image.Image], columns: int, *, enlarge: int = 1, gap: 
 def gallery(
     images: Sequence[Image.Image], domain: int, size: int, *, columns: int = 6, enlarge: int = 1
 ) -> Image.Image:
-    """Pictures of one domain, under a strip that says its number and its size in pictures."""
+    """Pictures of one domain, under a caption with its number and its size in pictures."""
     noun = "picture" if size == 1 else "pictures"
     return captioned(grid(images, columns, enlarge=enlarge), f"domain {domain}: {size:,} {noun}")
 

@@ -8,7 +8,7 @@ from tunit.data.find import find_pictures
 from tunit.data.squares import file_size
 
 LOOK_AT = 100  # pictures, spread over the source
-LARGEST = 128  # what is chosen at most: beyond, training takes a GPU and is asked for by name
+LARGEST = 128  # chosen at most; larger sizes need a GPU, and the user must ask for them
 SMALLEST = 32
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tunit.printing import printable
 
 _NAMES_SHOWN = 3
-_DETAILS_SHOWN = 3  # of one reason; of more, the first few pictures come with their own
+_DETAILS_SHOWN = 3  # different details for one reason; if there are more, the first few pictures show theirs
 _LONGEST = 200  # characters of a name or a detail that are shown
 
 
@@ -22,7 +22,8 @@ class LeftOut:
 def summarise_left_out(left_out: Iterable[LeftOut]) -> str:
     """One line, the most frequent reason first, such as "2 left out: 1 empty (a.jpg: 0 bytes), 1 ...".
 
-    Every reason comes with its detail: once for all pictures that share it, with the first few of their names.
+    Every reason is given with its detail, which is named once for all pictures that share it, with the first few
+    names.
     """
     by_reason: dict[str, list[LeftOut]] = {}
     for item in left_out:

@@ -1,6 +1,6 @@
 """Grey of more than 8 bits, signed or floating-point, as the 256 levels that viewers show.
 
-Such files do not all say which value is white; where they do (its type, PNG's and TIFF's tags), that is obeyed.
+Not all such files say which value is white. If they do (by their type, or by tags of PNG and TIFF), that is used.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from PIL import Image
 
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
-# What white may be, where a file does not say: of 8, 12 and 16 bits, and 1 for floating-point values.
+# Possible values of white if a file does not say it: those of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
-_OVERSHOOT = 0.25  # of white: what sharpening and resampling leave below black and above white
-_DARKEST = 1 / 16  # of white: a picture with nothing brighter has some other range
+_OVERSHOOT = 0.25  # times white: sharpening and resampling may exceed black and white by so much
+_DARKEST = 1 / 16  # times white: a picture in which nothing is brighter must have another range
 
 
 class NoLevelsError(ValueError):
@@ -46,10 +46,10 @@ class Levels:
 
 
 def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
-    """The levels of a loaded picture; None where it has unsigned 8 bits already.
+    """The levels of a loaded picture; None if it has unsigned 8 bits already.
 
-    strips: the picture in parts, so that a large one need not be copied whole.
-    Raises NoLevelsError where values are infinite or NaN.
+    strips: the picture in parts, so that a large one need not be copied as a whole.
+    Raises NoLevelsError if values are infinite or NaN.
     """
     kind = _kind(image)
     if kind is None:
@@ -109,7 +109,7 @@ def _range(image: Image.Image, kind: np.dtype[Any], low: float, high: float) -> 
 
 
 def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, float]:
-    """The first possible white that the values hardly exceed; else black and white are their minimum and maximum."""
+    """Black, and the first possible white that the values hardly exceed; without one, their minimum and maximum."""
     for white in whites:
         if high <= white * (1 + _OVERSHOOT):
             is_bright = high >= white * _DARKEST or white == whites[0]
@@ -120,7 +120,7 @@ def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, f
 
 
 def _white_of_file(image: Image.Image) -> float | None:
-    """What the file itself says to be white."""
+    """The value of white that the file itself gives."""
     bits = image.info.get("significant bits")  # put there by our reader of PNG
     if bits is None and image.mode.startswith("I;16"):
         bits = _tag(image, BITS)
@@ -131,7 +131,7 @@ def _white_of_file(image: Image.Image) -> float | None:
 
 
 def _tag(image: Image.Image, number: int) -> int | None:
-    """The first value of a TIFF tag; None in other formats, and where it is no number."""
+    """The first value of a TIFF tag; None for other formats, or if it is not a number."""
     try:
         value = getattr(image, "tag_v2", {}).get(number)
     except Exception:  # a damaged tag counts as missing

@@ -31,7 +31,7 @@ def walk_list(
 
 
 def _walk_listing(source: Path, places: Places, listing: Listing) -> Iterator[Item]:
-    """The pictures that a list names. A list may name any file, for its owner wrote it."""
+    """The pictures that a list names. A list may name any file, because its owner wrote it."""
     base = places.folders[0]
     seen: dict[str, tuple[Path, str | None]] = {}
     for row in listing.rows:
@@ -61,7 +61,7 @@ def _walk_listing(source: Path, places: Places, listing: Listing) -> Iterator[It
 
 
 def _free_name(name: str, path: Path, seen: dict[str, tuple[Path, str | None]]) -> str:
-    """`name`, numbered where another file outside the list's folder has come to it before."""
+    """`name`, with a number if another file outside the list's folder already has this name."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
     number = 2
     while name in seen and seen[name][0] != path:

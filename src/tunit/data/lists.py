@@ -1,4 +1,4 @@
-"""Text files of paths: in whatever encoding and spelling programs write them, and where the named files are."""
+"""Text files of paths, in the encodings and spellings that programs write, and where the named files are."""
 
 import os
 import re
@@ -46,10 +46,10 @@ def read_list(path: Path) -> Listing:
 
 
 def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a list: UTF-8, or UTF-16 and UTF-32 by their marks, or UTF-16 as its zeros show.
+    """The text of a list: UTF-8, UTF-16 or UTF-32 with a byte order mark, or UTF-16 recognised by its zeros.
 
-    Bytes that are not UTF-8 are kept as Python keeps them in file names, so that they find such files. most: bytes to
-    read; a file larger than MOST_BYTES is refused all the same.
+    Bytes that are not UTF-8 are kept as Python keeps them in file names, so that such files are found. most: bytes to
+    read; a file larger than MOST_BYTES is refused in any case.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -72,7 +72,7 @@ def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
 
 @dataclass(frozen=True)
 class Places:
-    """Where relative paths of a list are looked for, in this order: the folder of the list, the working folder."""
+    """Where the relative paths of a list are searched for: first the folder of the list, then the working folder."""
 
     folders: tuple[Path, ...]
 
@@ -83,7 +83,7 @@ class Places:
         return cls(tuple(dict.fromkeys((here, Path.cwd()))))
 
     def find(self, written: str) -> tuple[Path, str] | None:
-        """The file that a path as written means, and the spelling that led to it; None where there is none."""
+        """The file that a path as written means, and the spelling that led to it; None if there is none."""
         for spelling in _spellings(written):
             for folder in self.folders:
                 if _is_file(path := folder / spelling):
@@ -105,7 +105,8 @@ class Places:
 
 
 def _spellings(written: str) -> Iterator[str]:
-    """Spellings to try of a path: as written, unquoted, with Windows' slashes, from home, in other encodings."""
+    """Spellings of a path to try: as written, unquoted, with Windows' slashes, with ~ expanded, in other
+    encodings."""
     yield written
     plain = written
     if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'`":
@@ -137,7 +138,7 @@ def as_text(cell: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """As Path.is_file, but False for what no file can be called, such as a name of 300 bytes."""
+    """As Path.is_file, but False for impossible names, such as one of 300 bytes."""
     try:
         return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
     except ValueError:  # a null character

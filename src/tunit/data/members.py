@@ -1,4 +1,4 @@
-"""Reading one member of an archive: never beyond its declared size, nor a size or a time that no picture has."""
+"""Read one member of an archive, within its declared size and within the size and time that a picture may take."""
 
 import io
 import lzma
@@ -13,7 +13,7 @@ from tunit.data.unpacking import OutOfTimeError
 
 MAX_MEMBER = 1 << 29  # bytes of one member: a small archive may unpack to any size
 _PIECE = 1 << 20  # bytes read at a time
-# What damaged archives raise on the way, beside tarfile.TarError and zipfile.BadZipFile.
+# What reading damaged archives raises, besides tarfile.TarError and zipfile.BadZipFile.
 DAMAGE = (
     OSError,
     EOFError,
@@ -28,7 +28,7 @@ DAMAGE = (
 
 
 def read_exactly(file: IO[bytes] | io.RawIOBase, size: int) -> bytes:
-    """All `size` bytes, read piece by piece, within the CPU time that a picture has: they may cost minutes to unpack.
+    """All `size` bytes, read piece by piece within the CPU time of a picture: unpacking them might take minutes.
 
     Raises PictureError: `truncated` or `too slow`.
     """
@@ -44,13 +44,13 @@ def read_exactly(file: IO[bytes] | io.RawIOBase, size: int) -> bytes:
 
 
 def refuse_bomb(size: int) -> None:
-    """Raises PictureError for a member whose declared size no picture has."""
+    """Raises PictureError for a member whose declared size is too large for a picture."""
     if size > MAX_MEMBER:
         raise PictureError(BOMB, f"{size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
 
 
 def damage_of(error: BaseException) -> PictureError:
-    """The PictureError for what reading a damaged archive raised."""
+    """The PictureError for an error that reading a damaged archive raised."""
     if isinstance(error, EOFError):
         return PictureError(TRUNCATED, "the archive ends within it")
     if isinstance(error, OutOfTimeError):

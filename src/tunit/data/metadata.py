@@ -1,6 +1,7 @@
-"""Pictures without their metadata (EXIF, XMP, comments), for when that is damaged or beyond a reader's limits.
+"""Remove the metadata of pictures (EXIF, XMP, comments) if it is damaged or larger than a reader accepts.
 
-What decides the look stays: pixels, palette, transparency, gamma, orientation and colour profile.
+Everything that decides how the picture looks stays: pixels, palette, transparency, gamma, orientation, colour
+profile.
 """
 
 import struct
@@ -24,14 +25,14 @@ _WEBP_DROPPED = (b"EXIF", b"XMP ", b"ICCP")
 
 @dataclass
 class Bare:
-    """A picture's file without metadata, and what its reader should know of that."""
+    """A picture's file without metadata, and the parts of it that its reader needs."""
 
     data: bytes
     info: dict[str, Any] = field(default_factory=dict)  # as Pillow calls it: icc_profile, exif
 
 
 def without_metadata(data: bytes) -> Bare | None:
-    """The file without metadata; None where there is none, or its format is not known to have any."""
+    """The file without metadata; None if it has none, or its format is not known to have any."""
     for magic, strip in _STRIPPERS.items():
         if data.startswith(magic):
             try:
@@ -43,7 +44,7 @@ def without_metadata(data: bytes) -> Bare | None:
 
 
 def significant_bits(data: bytes) -> int | None:
-    """What a grey PNG says of the bits that are in use (chunk sBIT); None where it says nothing."""
+    """How many bits of each value a grey PNG uses, by its chunk sBIT; None without that chunk."""
     for kind, start, end in _png_chunks(data):
         if kind == b"sBIT" and end - start == 13:
             return data[start + 8]
@@ -53,7 +54,7 @@ def significant_bits(data: bytes) -> int | None:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, beginning and end of every chunk, the last perhaps cut short."""
+    """The kind, beginning and end of every chunk; the last chunk may be incomplete."""
     at = 8
     while at + 8 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")

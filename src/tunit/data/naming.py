@@ -1,15 +1,15 @@
-"""Which files are pictures by their name, and which names would lead out of the folder that holds them."""
+"""Which files are pictures by their names, and which names would lead out of their folder."""
 
 import re
 from pathlib import PurePosixPath
 
-# With formats that cannot be read: their owner should hear that such pictures were left out.
+# This includes formats that cannot be read, so that the user is told that such pictures are left out.
 _PICTURE = """
     .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .avif
     .heic .heif .jp2 .jxl .tga .psd
 """
 PICTURE_SUFFIXES = frozenset(_PICTURE.split())
-# Files that often lie beside pictures. What is in neither list, or has no suffix, is judged by its content.
+# Files that are often beside pictures. A file in neither list, or without a suffix, is judged by its content.
 _OTHER = """
     .txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js .py
     .ipynb .sh .pdf .doc .docx .xls .xlsx .ppt .pptx .db .sqlite .lmdb .mdb .zip .tar .gz .tgz .bz2
@@ -31,7 +31,7 @@ def suffix_of(name: str) -> str:
 
 
 def names_archive(name: str) -> str:
-    """The name without its suffix where that is an archive's, such as a.tar.gz; else ""; a lone .gz is anything."""
+    """The name without an archive's suffix, such as that of a.tar.gz; else "". A plain .gz may hold anything."""
     match = _ARCHIVE_NAME.fullmatch(name)
     return match[1] if match else ""
 
@@ -42,13 +42,13 @@ def is_hidden(part: str) -> bool:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a member's name is absolute or climbs with `..`, by the rules of POSIX or of Windows."""
+    """Whether a member's name is absolute or leads upwards with `..`, by the rules of POSIX or of Windows."""
     parts = name.replace("\\", "/").split("/")
     return name[:1] in ("/", "\\") or ".." in parts or (len(parts[0]) >= 2 and parts[0][1] == ":")
 
 
 def tidy(name: str) -> str:
-    """A name parted by `/`, without `.`, `..`, drive or leading slash: safe to join to a folder."""
+    """A name with `/` between its parts and without `.`, `..`, drive or leading slash: safe to join to a folder."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     if parts and len(parts[0]) == 2 and parts[0][1] == ":":
         parts = parts[1:]

@@ -1,4 +1,4 @@
-"""How opaque each pixel of a picture is: small to keep and to pass on, for most of it is all of one value."""
+"""The opacity of each pixel of a picture, compressed: most of it has one value, so it takes little memory."""
 
 import zlib
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class Opacity:
 
     @classmethod
     def of(cls, alpha: Image.Image | None) -> "Opacity | None":
-        """That of a layer of mode L; None where there is none, or all of it is opaque."""
+        """From a layer of mode L; None if there is none, or all of it is opaque."""
         if alpha is None or alpha.getextrema() == (255, 255):
             return None
         return cls(alpha.size, zlib.compress(alpha.tobytes(), 1))
 
     def image(self) -> Image.Image:
-        """The layer again: mode L."""
+        """The layer, of mode L."""
         return Image.frombytes("L", self.size, zlib.decompress(self.packed))
 
 

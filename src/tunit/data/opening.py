@@ -1,4 +1,4 @@
-"""How Pillow opens a picture here: of a short list of formats, without its own limits and warnings."""
+"""How pictures are opened with Pillow: only some formats, and without Pillow's own limits and warnings."""
 
 import contextlib
 import io
@@ -18,16 +18,17 @@ from PIL import (  # a reader that is named in FORMATS must have been imported
     WebPImagePlugin,  # noqa: F401
 )
 
-# What Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG covers MPO, a
-# JPEG with a second picture behind the first, as many phones write it.
+# The formats that Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG includes
+# MPO,
+# a JPEG with a second picture after the first, which many phones write.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
-LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats that decode without a look at Pillow's limit, or a warning
+LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # their decoders neither check Pillow's limit nor warn
 _pillow = threading.RLock()
 
 
 def _grey_tiffs() -> dict[tuple[object, ...], tuple[str, str]]:
-    """What Pillow's table of TIFFs lacks of grey: white as zero, unsigned 32 bits, floats of 16 and 64 bits."""
+    """Kinds of grey that Pillow's table of TIFFs lacks: white as zero, unsigned 32 bits, floats of 16 and 64 bits."""
     rows = {}
     for order, at_32, at_64 in ((b"II", "32", "64"), (b"MM", "32B", "64B")):
         at_16 = "I;16B" if order == b"MM" else "I;16"
@@ -51,7 +52,7 @@ _GREY_TIFFS = _grey_tiffs()
 
 @contextlib.contextmanager
 def quiet_pillow(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's pixel limit to ours and silence its warnings; both are global, hence one thread at a time."""
+    """Set Pillow's pixel limit to ours and silence its warnings, for one thread at a time because both are global."""
     with _pillow, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
@@ -62,7 +63,7 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """The picture, its header read. Under the lock, for Pillow's table is shared by all threads."""
+    """The picture with its header read. Under the lock, because all threads share Pillow's table."""
     TiffImagePlugin.OPEN_INFO.update(_GREY_TIFFS)  # type: ignore[arg-type]
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -70,7 +71,7 @@ def open_picture(data: bytes) -> Image.Image:
         for key in _GREY_TIFFS:
             del TiffImagePlugin.OPEN_INFO[key]  # type: ignore[arg-type]
     if image.format == "TIFF" and sys.byteorder == "little":
-        # libtiff gives values in this machine's order, which Pillow forgets beyond 16 bits without a sign.
+        # libtiff returns values in this machine's byte order, which Pillow misses for unsigned 32 bits.
         image.tile = [
             tile._replace(args=(tile.args[0].replace("BS", "S").replace("BF", "F"), *tile.args[1:]))
             if tile.codec_name == "libtiff" and str(tile.args[0]).endswith(("BS", "BF"))
@@ -81,7 +82,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 def looks_like_picture(head: bytes) -> bool:
-    """Whether the first bytes (16 are enough) carry the signature of a format that can be read."""
+    """Whether the first bytes (16 are enough) are those of a format that can be read."""
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))

@@ -1,4 +1,4 @@
-"""Work on threads of their own, in order and in bounded memory, while the caller does something else."""
+"""Work in threads, in order and in bounded memory, while the caller does something else."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -10,18 +10,18 @@ from tunit.data.workers import usable_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST_THREADS = 8  # more of them would wait for the disk, or for Python's global interpreter lock
+MOST_THREADS = 8  # more would only wait for the disk, or for Python's global interpreter lock
 
 
 def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int | None = None
 ) -> Generator[Result, None, None]:
-    """`work` of every item, in the order of the items, up to `ahead` of them before they are asked for.
+    """`work` of every item, in the order of the items, computed up to `ahead` items in advance.
 
-    The items themselves are taken in the caller's thread. What `work` raises is raised where its result would
-    have come. When the caller stops early, by whatever cause, what has begun is finished and the rest dropped.
+    The items themselves are taken in the caller's thread. An error in `work` is raised in place of its result. If the
+    caller stops early, for whatever reason, work that has begun is finished and the rest is dropped.
 
-    ahead: at least 1. threads: None is as many as there are cores, within reason.
+    ahead: at least 1. threads: None is the number of cores, at most MOST_THREADS.
     """
     pool = ThreadPoolExecutor(threads or min(usable_cores(), MOST_THREADS), thread_name_prefix="tunit")
     pending: deque[Future[Result]] = deque()
@@ -32,7 +32,7 @@ def map_in_threads(
                 item = next(iterator)
             except StopIteration:
                 break
-            except Exception as error:  # what was taken before it still comes before it
+            except Exception as error:  # raised after the results of the items before it
                 failure = error
                 break
             pending.append(pool.submit(work, item))

@@ -3,11 +3,12 @@
     find      search.py    its name, label and way to its bytes (find.py: folders, archives, lists; layouts/)
     decode    squares.py   its bytes as an upright RGB image, in a worker process (decode.py)
     fit       squares.py   that image as a square of S x S pixels (fit.py)
-    pack      packed.py    the square in its place in one file, its hash in the index
+    pack      packed.py    the square at its place in one file, its hash in the index
     batch     batches.py   drawn step by step from that file, as two views (augment.py)
 
-Each picture's pixels go to their place in the file as they come. So the memory does not grow with the number of
-pictures.
+The pixels of each picture are written to their place in the file as soon as they are ready, so the memory does not
+grow
+with the number of pictures.
 """
 
 import contextlib
@@ -48,21 +49,22 @@ def pack_pictures(
 ) -> PackedPictures:
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
-    The source is only read. Pictures that cannot be used are left out and listed with their reason, and so
-    are repetitions of a picture unless `settings.keep_duplicates`.
+    The source is only read. Pictures that cannot be used are left out and listed with the reason; so are repetitions
+    of
+    a picture, unless `settings.keep_duplicates`.
 
-    workers: processes that decode; None is as many as there are cores and work for them.
-    strict: the first bad picture raises DataError; repetitions are not bad.
+    workers: processes that decode; None takes as many as there are cores and enough work.
+    strict: the first bad picture raises DataError; a repetition is not bad.
     progress: called with (pictures done, pictures in all).
 
-    Raises DataError where no picture is left, or source or cache cannot be used.
+    Raises DataError if no picture is left, or the source or the cache cannot be used.
     """
-    # True while a spawned process imports its main script. A script without a main guard comes here then, and would
-    # wait for its own parent. multiprocessing knows this state by the same attribute.
+    # True while a spawned process imports its main script. A script without a main guard gets here then, and would
+    # wait for its own parent. multiprocessing recognises this state by the same attribute.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
-    # Absolute, for a spawned process begins in the folder where this one began.
+    # Absolute, because a spawned process starts in the folder where this one started.
     source, cache = expand_home(source).absolute(), expand_home(cache).absolute()
     search = Search(source, settings)
     packed = _reuse(cache, search)
@@ -81,7 +83,7 @@ def pack_pictures(
 
 
 def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
-    """What `pack_pictures` would reuse of `cache`; None where it would pack. Raises DataError as it does."""
+    """The pack that `pack_pictures` would reuse; None if it would pack anew. Raises DataError as it does."""
     return _reuse(Path(cache).absolute(), Search(Path(source).absolute(), settings))
 
 
@@ -120,7 +122,7 @@ def _build(
             raise DataError(f"{source} holds no picture that can be used ({summary}): add some")
         packs.keep_records(pixels, keep, settings.size)
         packs.install(cache, pixels, _index(found, keep, hashes, left_out, settings))
-    except OSError as error:  # reading a picture raises PictureError, so this is about the cache
+    except OSError as error:  # of the cache, because reading a picture raises PictureError
         raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from error
     finally:
         close_archives()
@@ -202,7 +204,7 @@ def _fill(
 
     hashes: list[str | None] = [None] * count
     left_out: list[LeftOut] = []
-    # In the order in which the source is read fastest.
+    # In the order in which reading the source is fastest.
     slots = reading_order(pictures)
     with contextlib.closing(
         map_in_threads(pack_one, slots, ahead=_AHEAD * workers, threads=workers)
@@ -220,7 +222,7 @@ def _fill(
 
 
 def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
-    """What strict means."""
+    """For strict: raise DataError if a picture cannot be used."""
     bad = [item for item in left_out if item.reason != DUPLICATE]
     if bad:
         raise DataError(f"{source}: {summarise_left_out(bad)}: mend or remove them, or leave strict off")

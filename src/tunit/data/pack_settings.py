@@ -1,4 +1,4 @@
-"""How pictures are checked and brought to one size."""
+"""How pictures are checked and made squares of one size."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,14 +12,14 @@ from tunit.data.layouts import Part, part_of
 from tunit.data.squares import Squaring
 from tunit.errors import ConfigError
 
-# Raised whenever the same settings come to give other pixels; packs of an older number are made again when they
-# are prepared, while a run that has one goes on with it.
+# Raised whenever the same settings begin to give other pixels. An older pack is made again when the pictures are
+# prepared, but a run that already has one goes on with it.
 DECODING = 3
 
 
 @dataclass(frozen=True)
 class PackSettings:
-    """How pictures are checked and brought to one size. Another cache is made where any of it changes."""
+    """How pictures are checked and made squares of one size. If any of it changes, the cache is made again."""
 
     size: int  # pixels, both sides
     fit: str = "stretch"  # "stretch", "crop" or "pad"
@@ -48,10 +48,10 @@ class PackSettings:
         return Squaring(self.size, self.fit, self.background, self.min_side, self.max_pixels)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as an index holds them; the label column counts only where labels come from it."""
+        """The settings in the form of an index; the label column is included only if labels come from it."""
         label_column = self.label_column if self.labels == "csv" else ""
         values = {**asdict(self), "label_column": label_column, "decoding": DECODING}
-        for name in ("part", "picture_column"):  # packs from before these were there stay as they are
+        for name in ("part", "picture_column"):  # older packs, made before these settings existed, stay valid
             if not values[name]:
                 del values[name]
         return cast(dict[str, Any], json.loads(json.dumps(values)))

@@ -1,8 +1,8 @@
 """Packed pictures on disk: `pictures.npy`, a plain NumPy array (N, S, S, 3) of bytes, and `index.json`
 beside it.
 
-The index is written last and removed first, so that a folder with an index always holds the whole of what
-it says, whenever a job was killed.
+The index is written last and removed first, so a folder with an index is always complete, even after a job was
+killed.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
 LARGEST_INDEX = 1 << 30  # bytes; of eight million pictures
 LARGEST_SIDE = 1 << 16  # pixels
-_LOOK_AT = 256  # pictures, spread over a pack, that tell whether it is dark
+_LOOK_AT = 256  # pictures, spread over a pack, by which it is judged whether the set is dark
 _DARK = 72  # grey levels; 14 bits of 16 are below 64
 HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
 
@@ -48,7 +48,7 @@ class PackedPictures:
 
 @dataclass(frozen=True)
 class Index:
-    """All that a cache says of its pictures but the pixels."""
+    """Everything that a cache knows of its pictures, except the pixels."""
 
     size: int
     settings: Mapping[str, Any]  # as in JSON
@@ -62,9 +62,9 @@ class Index:
 
 
 def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tuple[Index, PackedPictures]:
-    """Open what a folder holds; with `verify` every picture is compared with its hash.
+    """Open the pack in a folder; with `verify` every picture is compared with its hash.
 
-    Raises DataError where it is no cache, or a damaged one.
+    Raises DataError if the folder is not a cache, or is damaged.
     """
     index = _read_index(cache)
     path = cache / PIXELS
@@ -98,12 +98,12 @@ def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tupl
 
 
 def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
-    """The pictures of a pack, without a look at their source; `verify` and errors as for `open_cache`."""
+    """The pictures of a pack, without checking their source; `verify` and errors as for `open_cache`."""
     return open_cache(cache, reused=reused, verify=verify)[1]
 
 
 def dark_set(pictures: PackedPictures) -> str | None:
-    """A sentence where most pictures are all but black (or white), as 10 or 12 bits in files of 16 are."""
+    """A warning if most pictures are almost black (or white), like 10 or 12 bits stored in files of 16; else ""."""
     step = max(1, len(pictures.images) // _LOOK_AT)
     looked_at = pictures.images[::step]
     ends = [(int(image.min()), int(image.max())) for image in looked_at]
@@ -125,7 +125,7 @@ def hash_of(pixels: NDArray[np.uint8]) -> str:
 
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
-    """Raises DataError where pictures are not those whose hashes the index has."""
+    """Raises DataError if pictures do not match the hashes in the index."""
     damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
     if damaged:
         raise DataError(
@@ -172,7 +172,7 @@ def _left_out_of(found: Record) -> list[LeftOut]:
 
 
 def claim(cache: Path) -> None:
-    """Make the folder and mark it as ours. Raises DataError where it holds others' files of our names."""
+    """Create the folder and mark it as ours. Raises DataError if it holds files with our names from someone else."""
     marker = cache / MARKER
     foreign = not marker.exists() and not _is_ours(cache)
     if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
@@ -193,12 +193,13 @@ def _is_ours(cache: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[None]:
-    """Let one process at a time build in a claimed folder, cleared of what killed jobs have left there.
+    """Let only one process at a time build in a claimed folder, and remove what killed jobs have left there.
 
-    The lock of a killed process is free again. Where the system has no such lock, two processes may both
-    build; each then installs a whole cache.
+    The system releases the lock of a killed process. Without such locks two processes may build at the same time;
+    each
+    then installs a complete cache.
     """
-    if not (cache / MARKER).is_file():  # opening a pipe would wait for its other end
+    if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
         raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
     with (cache / MARKER).open("rb") as marker:
         if sys.platform != "win32":
@@ -213,7 +214,7 @@ def locked(cache: Path) -> Iterator[None]:
 
 
 def new_pixels(cache: Path, count: int, size: int) -> Path:
-    """A file for `count` pictures, all black, beside the one that holds until `install`."""
+    """A file for `count` pictures, all black, beside the present one, which stays valid until `install`."""
     path = cache / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
         file.write(_npy_header(count, size))
@@ -227,14 +228,14 @@ def record_bytes(size: int) -> int:
 
 
 def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
-    """Write picture number `slot`. Not through a memory map: there, a full disk would kill the process."""
+    """Write picture number `slot`. Not through a memory map, where a full disk would kill the process."""
     with path.open("r+b") as file:
         file.seek(HEADER_BYTES + slot * pixels.nbytes)
         file.write(pixels.tobytes())
 
 
 def keep_records(path: Path, slots: Iterable[int], size: int) -> None:
-    """Drop all pictures but those of `slots` (ascending), moving each forward in place."""
+    """Keep only the pictures of `slots` (ascending) by moving each forward in the file."""
     step, kept = record_bytes(size), 0
     with path.open("r+b") as file:
         for slot in slots:
@@ -252,7 +253,7 @@ def keep_records(path: Path, slots: Iterable[int], size: int) -> None:
 
 
 def install(cache: Path, pixels: Path, index: Index) -> None:
-    """Make finished pixels and their index the content of the cache; until the last step there is none."""
+    """Make finished pixels and their index the content of the cache; until the last step the cache has no index."""
     content = {"format": _FORMAT, "version": _VERSION, **vars(index)}
     content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
     with replacing(cache / INDEX) as part:

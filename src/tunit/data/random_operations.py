@@ -1,7 +1,7 @@
 """The stronger policy of x+ for food: a few randomly chosen operations of one magnitude, as in RandAugment.
 
-Batched, each picture with its own operations. The operations are those of 8-bit pictures, so pictures are rounded to
-the 256 values before and after each; colour operations agree with Pillow's to the last bit.
+They run in batches, but each picture gets its own operations. Operations are those of 8-bit pictures, so pictures are
+rounded to 256 values before and after each; colour operations agree with Pillow's to the last bit.
 
 References:
     [1] Cubuk et al. RandAugment: practical automated data augmentation with a reduced search space, 2020 (the 14
@@ -28,21 +28,22 @@ ENHANCEMENT = 0.9  # factors from 1 - 0.9 to 1 + 0.9
 VALUES = 256
 SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur that sharpness moves away from, over 13
 
-# From pictures (n, 3, S, S) of whole values 0 to 255, and an amount (n,) from -1 to 1, of which colour operations
-# without a direction take the size alone, to such pictures.
+# An operation takes pictures (n, 3, S, S) of whole values from 0 to 255 and an amount (n,) from -1 to 1, and returns
+# such
+# pictures. Colour operations without a direction ignore the sign of the amount.
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def random_operations(x: Tensor, number: int, magnitude: float, generator: torch.Generator) -> Tensor:
-    """`number` operations on each picture, chosen with equal probability and in turn [1].
+    """Apply `number` random operations to each picture, one after the other, all equally probable [1].
 
-    x: (B, 3, S, S) in [-1, 1], and so is the result. magnitude: 0 to 10. generator: on the CPU; with it everything
-    random is determined, and nothing depends on the pictures themselves.
+    x: (B, 3, S, S) in [-1, 1]; the result too. magnitude: 0 to 10. generator: on the CPU; it determines everything
+    random, independently of the pictures.
     """
     image = whole((x + 1) * 127.5)
     operations = list(OPERATIONS.values())
     for _ in range(number):
-        # Drawn on the host: which pictures an operation takes is known without waiting for the device.
+        # Drawn on the host, which then knows the pictures of each operation without waiting for the device.
         kinds = torch.randint(len(operations), (len(x),), generator=generator)
         signs = 2 * torch.randint(2, (len(x),), generator=generator) - 1
         amounts = signs * (magnitude / LARGEST)
@@ -66,7 +67,7 @@ def whole(image: Tensor) -> Tensor:
 def autocontrast(image: Tensor) -> Tensor:
     """Each channel stretched from its least and largest value to 0 and 255; a channel of one value stays."""
     low, high = image.amin((2, 3)).double(), image.amax((2, 3)).double()  # (n, 3)
-    # A number over a tensor would be multiplied by a reciprocal, which rounds otherwise than Pillow's division.
+    # Dividing a number by a tensor would multiply by the reciprocal, which rounds differently from Pillow.
     scale = torch.full_like(low, VALUES - 1) / (high - low).clamp_min(1)
     levels = torch.arange(VALUES, device=image.device, dtype=torch.float64)
     table = (levels * scale[..., None] + -low[..., None] * scale[..., None]).trunc().clamp(0, VALUES - 1)
@@ -74,7 +75,7 @@ def autocontrast(image: Tensor) -> Tensor:
 
 
 def equalise(image: Tensor) -> Tensor:
-    """Each channel with its histogram equalised, as far as whole values allow."""
+    """Equalise the histogram of each channel, as far as whole values allow."""
     n, channels = image.shape[:2]
     flat = image.reshape(n, channels, -1).long()
     counts = torch.zeros(n, channels, VALUES, device=image.device, dtype=torch.int64)
@@ -88,13 +89,13 @@ def equalise(image: Tensor) -> Tensor:
 
 
 def solarise(image: Tensor, size: Tensor) -> Tensor:
-    """Values from a threshold on inverted; the threshold is 256 at size 0, which changes nothing, and 0 at 1."""
+    """Invert values from a threshold on; it goes from 256 at size 0, which changes nothing, to 0 at size 1."""
     threshold = VALUES * (1 - _wide(size))
     return torch.where(image < threshold, image, VALUES - 1 - image)
 
 
 def posterise(image: Tensor, size: Tensor) -> Tensor:
-    """The lowest bits set to 0: none at size 0, four at 1."""
+    """Set the lowest bits to 0: none at size 0, four at size 1."""
     lost = 2.0 ** (_wide(size) * BITS_LOST).round()
     return (image / lost).floor() * lost
 
@@ -153,9 +154,9 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def moved(image: Tensor, matrix: list[list[Tensor]]) -> Tensor:
-    """Resampled by a (2, 3) matrix of (n,) entries, from output to input coordinates in [-1, 1].
+    """Resample by a (2, 3) matrix with entries (n,), from output to input coordinates in [-1, 1].
 
-    What comes from outside is mirrored, as in the other transforms.
+    Beyond the edge the picture is mirrored, as in the other transforms.
     """
     n = len(image)
     theta = torch.stack([torch.stack([entry.expand(n) for entry in row], 1) for row in matrix], 1)

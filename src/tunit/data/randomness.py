@@ -1,6 +1,6 @@
-"""Randomness without state: every draw is a function of the run's seed, its purpose and a counter.
+"""Randomness without state: all random numbers follow from the run's seed, a purpose and a counter.
 
-This is what makes resuming exact: there is no generator whose state could be lost.
+So resuming is exact: there is no generator whose state could be lost.
 """
 
 import zlib
@@ -11,10 +11,11 @@ import torch
 
 
 class CounterStart(IntEnum):
-    """First counters of the batches that are drawn for a purpose other than a training step.
+    """The first counters of batches that serve another purpose than a training step.
 
-    A training step's counter is its number. These start beyond the steps of any schedule, and far from each other, so
-    that no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
+    The counter of a training step is its number. These counters are larger than the steps of any schedule and far
+    from
+    each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
@@ -29,7 +30,7 @@ def seed_of(seed: int, purpose: str, counter: int) -> int:
 
 
 def torch_generator(seed: int, purpose: str, counter: int) -> torch.Generator:
-    """A generator on the CPU, whatever the device, so that every device sees the same draws."""
+    """A generator on the CPU, so that every device gets the same random numbers."""
     generator = torch.Generator()
     generator.manual_seed(seed_of(seed, purpose, counter) & (2**63 - 1))
     return generator

@@ -1,4 +1,4 @@
-"""The pictures that settings ask for of a source: looked for when they are first needed, and only once."""
+"""The pictures of a source that settings ask for, searched for only once, when they are first needed."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from tunit.data.source_kind import quick_fingerprint
 
 @dataclass(frozen=True)
 class Search:
-    """What there is of a source. Both properties raise DataError as `find_pictures` and `find_layout` do."""
+    """The content of a source. Both properties raise DataError as `find_pictures` and `find_layout` do."""
 
     source: Path
     settings: PackSettings

@@ -1,4 +1,4 @@
-"""What kind of source pictures come from, and the fingerprint by which a change of it is noticed."""
+"""The kind of a source of pictures, and the fingerprint that shows whether it has changed."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from tunit.errors import DataError
 
 
 def kind_of(source: Path) -> str:
-    """What `source` is: folder, database, zip, tar, table, list or picture; lists by suffix, else by content."""
+    """The kind of `source`: folder, database, zip, tar, table, list or picture, by its suffix or its content."""
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         return "database" if is_database(source) else "folder"
     if not os.path.isfile(source):  # noqa: PTH113
@@ -39,7 +39,7 @@ def kind_of(source: Path) -> str:
 
 
 def quick_fingerprint(source: Path) -> str | None:
-    """The fingerprint of an archive, a database or a single picture, unopened; None for other kinds."""
+    """The fingerprint of an archive, a database or a picture, without opening it; None for other kinds."""
     kind = kind_of(source)
     if kind not in ("zip", "tar", "picture", "database"):
         return None
@@ -48,7 +48,7 @@ def quick_fingerprint(source: Path) -> str | None:
 
 
 def digest_of(stamps: Iterable[str]) -> str:
-    """The fingerprint that the stamps of files make, in whatever order."""
+    """The fingerprint from the stamps of files; their order does not matter."""
     digest = hashlib.blake2b(digest_size=16)
     for stamp in sorted(stamps):
         digest.update(stamp.encode("utf-8", "surrogatepass") + b"\n")

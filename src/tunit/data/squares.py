@@ -1,4 +1,4 @@
-"""A picture that was found, to its square of pixels: read, decoded and fitted, in a worker process and bounded."""
+"""From a picture that was found to its square: it is read, decoded and fitted in a worker process, within limits."""
 
 from dataclasses import dataclass, replace
 
@@ -31,9 +31,9 @@ class Squaring:
     fit: str = "stretch"  # "stretch", "crop" or "pad"
     background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
     min_side: int = 1  # a picture with a shorter side is refused
-    # One that declares more is refused undecoded; memory and time follow from it.
+    # A picture that declares more is refused before decoding; the limits of memory and time follow from it.
     max_pixels: int = MAX_PIXELS
-    opacity: bool = False  # whether the file's is wanted, too
+    opacity: bool = False  # whether to return the file's opacity, too
     seconds: float | None = None  # of CPU time for each; None is what max_pixels allow
     memory: int | None = None  # bytes, likewise
 
@@ -104,7 +104,7 @@ def _read(source: PictureSource, max_pixels: int) -> bytes:
 
 
 def _check_alone(data: bytes) -> None:
-    """Where nothing else bounds decoding, the size of the file must. Raises PictureError."""
+    """Limit the size of the file if nothing else limits decoding. Raises PictureError."""
     if not is_worker() and len(data) > ALONE_BYTES:
         detail = f"{len(data):,} bytes, at most {ALONE_BYTES:,} where no worker process can be started"
         raise PictureError(TOO_LARGE, detail)

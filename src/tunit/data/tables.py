@@ -1,6 +1,6 @@
-"""Tables of pictures in whatever form people have them: the delimiter, the header, the column that names pictures.
+"""Tables of pictures: find their delimiter, their header, and the column that names the pictures.
 
-A CSV file does not say any of this, so the cells that are paths of existing files decide.
+A CSV file says none of this, so it is decided by which cells are paths of existing files.
 """
 
 import csv
@@ -17,25 +17,27 @@ from tunit.errors import DataError
 
 DELIMITERS = ",;\t|"  # and a space in files that are not called tables
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
-_SAMPLE = 100  # rows, spread over the table, whose cells are looked for on the disk
+_SAMPLE = 100  # rows, spread over the table, whose cells are searched for on the disk
 _HEAD_BYTES = 1 << 16  # of a text file, to see whether it is a table
 _DECLARED = re.compile(r'"?sep=(.)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _NAMES = """
     picture path file filename image imagepath filepath imagefile imagefilename imagename picturepath picturefile
     picturename photo photopath img imgpath imgfile imgname fname fullpath relpath relativepath pictures images files
 """
-PICTURE_COLUMNS = tuple(_NAMES.split())  # without spaces, lines and capitals; the first that is there counts
+PICTURE_COLUMNS = tuple(
+    _NAMES.split()
+)  # in lower case, without spaces and underscores; the first one found counts
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The cells of a table as one delimiter parts them; rows without a word are left out."""
+    """The cells of a table, split by one delimiter; empty rows are left out."""
 
     cells: list[list[str]]
     lines: list[int]  # of each row, in the file
 
     def sample(self) -> list[list[str]]:
-        """Rows from everywhere in the table, the first not among them, which may be a header."""
+        """Rows from everywhere in the table, except the first, which may be a header."""
         rows = self.cells[1:]
         return rows[:: max(1, len(rows) // _SAMPLE)]
 
@@ -49,9 +51,9 @@ def read_picture_table(
 ) -> Listing:
     """The rows of a table.
 
-    label_column: its name, whatever the case, or its number from 1; None asks for no labels. Empty cells are none.
-    picture_column: likewise; "" finds the column whose cells are files, with an eye to `PICTURE_COLUMNS`.
-    Raises DataError where the table cannot be read or lacks a column.
+    label_column: its name in any case, or its number from 1; None reads no labels. An empty cell is no label.
+    picture_column: likewise; "" finds the column whose cells are files, preferring the names in `PICTURE_COLUMNS`.
+    Raises DataError if the table cannot be read or lacks a column.
     """
     text = read_list_text(path)
     grid = _split_into_cells(
@@ -74,7 +76,7 @@ def read_picture_table(
 
 
 def is_table(path: Path) -> bool:
-    """Whether a text file that may be a list of paths is a table: its cells are files, and not its lines."""
+    """Whether a text file is a table rather than a list of paths: its cells name files, its lines do not."""
     text = read_list_text(path, _HEAD_BYTES)
     places = Places.of(path)
     lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
@@ -86,7 +88,8 @@ def is_table(path: Path) -> bool:
 
 
 def _split_into_cells(path: Path, text: str, places: Places, delimiters: str) -> _Grid:
-    """The table by the delimiter that it declares (`sep=;`), else by the one that makes most cells files."""
+    """The table, split by the delimiter that it declares (`sep=;`), else by the one that gives most cells with
+    files."""
     declared = _DECLARED.match(text)
     if declared:
         return _grid(path, text[declared.end() :], declared[1], first=2)
@@ -128,8 +131,8 @@ def _lines(text: str) -> io.StringIO:
 
 
 def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, wanted: str) -> int:
-    """The column of the pictures: the one asked for; else the first of a known name that holds about as many files as
-    any; else the one that holds most, or most names of pictures.
+    """The column of the pictures: the one asked for; else the first with a known name that has about as many files as
+    any other; else the one with most files or, without any, with most names of pictures.
     """
     head = grid.cells[0]
     if wanted:
@@ -149,7 +152,7 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
 
 
 def _header(grid: _Grid, picture: int, places: Places) -> list[str]:
-    """The names of the columns; none where the first row is a picture's, there or missing."""
+    """The names of the columns; none if the first row is that of a picture, whether the file exists or not."""
     head = grid.cells[0]
     cell = _cell(head, picture) or ""
     if cell and places.find(cell):
@@ -168,7 +171,7 @@ def _looks_like_path(cell: str) -> bool:
 
 
 def _has_same_pattern(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell looks like all others, such as a hash among hashes: then it is no name of a column."""
+    """Whether a cell looks like all others, as a hash among hashes does: then it is not the name of a column."""
     return bool(
         others
         and re.search(r"\d", cell)
@@ -192,7 +195,7 @@ def _column(path: Path, header: list[str], width: int, wanted: str) -> int:
 
 
 def _notes(path: Path, grid: _Grid, header: list[str], picture: int, *, given: bool) -> tuple[str, ...]:
-    """Which column was taken, where that is not obvious."""
+    """Say which column was taken, if that is not obvious."""
     if given or (grid.width() == 1 and not header):
         return ()
     if not header:

@@ -1,7 +1,8 @@
-"""Tar archives, compressed or not, walked within bounds: a hostile one ends early, it never goes on for ever.
+"""Walk through tar archives, compressed or not, within limits: reading a hostile one ends early instead of never.
 
-Python's own reader believes what headers say: negative sizes lead it in circles (CVE-2025-8194), long runs of
-digits keep it busy (CVE-2024-6232). What is packed is unpacked within bounds, too (`unpacking.py`).
+Python's own reader trusts the headers: a negative size makes it loop for ever (CVE-2025-8194), long runs of digits
+keep
+it busy (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
 """
 
 import re
@@ -12,18 +13,20 @@ from typing import IO, Any, cast
 
 from tunit.data.unpacking import UnpackedFile, bzip2_stream, gzip_stream, xz_stream
 
-MAX_MEMBERS = 500_000  # of one archive; their list would fill the memory
+MAX_MEMBERS = 500_000  # of one archive; the list of more would fill the memory
 _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
-_FREE = 1 << 31  # bytes unpacked that may be of any ratio
-_MAX_RATIO = 300  # of bytes unpacked to bytes packed beyond that; pictures, packed once, hardly shrink again
+_FREE = 1 << 31  # up to so many unpacked bytes, any ratio is accepted
+_MAX_RATIO = (
+    300  # of unpacked to packed bytes beyond that; pictures are compressed already and hardly shrink again
+)
 _DIGITS = re.compile(rb"[0-9]{64}")
 _STREAMS = {b"\x1f\x8b": gzip_stream, b"BZh": bzip2_stream, b"\xfd7zXZ\0": xz_stream}
 
 
 class TarBoundError(tarfile.TarError):
-    """An archive is beyond what is read of one."""
+    """An archive exceeds a limit of reading."""
 
 
 def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
@@ -40,7 +43,9 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 headers.left = _MAX_HEADERS
                 info = archive.next()
                 if info is None:
-                    if headers.block.strip(b"\0"):  # where tarfile takes what is no header for the end
+                    if headers.block.strip(
+                        b"\0"
+                    ):  # tarfile takes a damaged header for the end of the archive
                         raise tarfile.ReadError("a damaged header")
                     return
                 after = int(cast(Any, archive).offset)  # where the next header begins
@@ -58,7 +63,7 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
 
 
 def most_unpacked(path: Path) -> int:
-    """The bytes that an archive may unpack to in all."""
+    """How many bytes an archive may unpack to in all."""
     return max(_FREE, _MAX_RATIO * path.stat().st_size)
 
 
@@ -78,7 +83,7 @@ def unpacked(path: Path) -> IO[bytes]:
 
 
 class _Headers:
-    """A file for tarfile to walk, which refuses to read headers as large, or as odd, as no honest ones are."""
+    """A file for tarfile that refuses to read headers that are larger or stranger than honest ones."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -87,7 +92,7 @@ class _Headers:
         self.block = b""  # that was read last
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file. Raises tarfile.ReadError where a header, or all together, would be too large."""
+        """As a file's `read`. Raises tarfile.ReadError if a header, or all of them, would be too large."""
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError(f"a header of {size:,} bytes")

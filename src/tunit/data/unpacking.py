@@ -1,8 +1,8 @@
-"""Packed bytes, unpacked as they are read, within bounds of memory and CPU time; for archives and members of zips.
+"""Unpack bytes while they are read, within limits of memory and CPU time, for archives and members of zips.
 
-Python's own readers have no such bounds: zipfile makes gigabytes of four kilobytes at once where bzip2 packed them,
-gzip goes through millions of empty streams in one call, lzma takes the memory that a file asks for, and a seek
-unpacks all that lies before.
+Python's own readers have no such limits: with bzip2, zipfile unpacks four kilobytes to gigabytes at once; gzip goes
+through millions of empty streams in one call; lzma takes as much memory as a file asks for; and a seek unpacks
+everything before its target.
 """
 
 import bz2
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16  # packed bytes read at a time
 
 
 class OutOfTimeError(RuntimeError):
-    """Unpacking takes far more CPU time than honest files of that size do."""
+    """Unpacking takes far more CPU time than honest files of that size need."""
 
 
 class Decompressor(Protocol):
@@ -91,18 +91,18 @@ def lzma_stream(properties: bytes) -> Decompressor:
 
 
 class Unpacking(io.RawIOBase):
-    """What `new` unpacks of the bytes of `packed` from `begin` on, stream after stream, to read and to seek in.
+    """A file to read and seek in: the bytes of `packed` from `begin` on, unpacked stream after stream.
 
-    new: makes a decompressor for a stream. length: of the packed bytes, where they end before the file does.
-    Reading and seeking raise OutOfTimeError, and what damaged data makes the decompressor raise: EOFError where it
-    ends early. After one of these each later call raises it again, for nobody knows what was reached.
+    new: makes a decompressor for a stream. length: of the packed bytes, if they end before the file does.
+    Reading and seeking raise OutOfTimeError, EOFError if the data ends early, and what damaged data makes the
+    decompressor raise. Each later call raises the same error again, because the position is unknown then.
     """
 
     def __init__(
         self, packed: IO[bytes], new: Callable[[], Decompressor], begin: int = 0, length: int | None = None
     ) -> None:
         self._packed, self._new, self._begin, self._length = packed, new, begin, length
-        self._taken = 0  # packed bytes, again where it was rewound
+        self._taken = 0  # packed bytes that were read, counted again after going back
         self._spent = 0.0  # seconds of CPU time
         self._failure: tuple[type[Exception], tuple[Any, ...]] | None = None
         self._rewind()
@@ -122,7 +122,7 @@ class Unpacking(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The place among the unpacked bytes."""
+        """The position in the unpacked bytes."""
         return self._place
 
     def readinto(self, buffer: Any) -> int:
@@ -133,7 +133,7 @@ class Unpacking(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Unpack up to a place, or to the end if that comes first; back is anew from the start."""
+        """Unpack up to a position, or to the end if that comes first; going back starts again at the beginning."""
         target = offset + (self._place if whence == io.SEEK_CUR else 0)
         if whence == io.SEEK_END or target < 0:
             raise io.UnsupportedOperation("seek from the end")
@@ -161,13 +161,16 @@ class Unpacking(io.RawIOBase):
                     return data
             return b""
         except Exception as error:
-            self._failure = type(error), error.args  # not itself, which would keep all that was being read
+            self._failure = (
+                type(error),
+                error.args,
+            )  # not the error, whose frames would keep the data in memory
             raise
         finally:
             self._spent += thread_time() - began
 
     def _input(self) -> bytes | None:
-        """What the present stream needs to go on; None where no stream follows."""
+        """The packed bytes that the present stream needs next; None if no stream follows."""
         if self._stream is None or self._stream.eof:
             rest = self._stream and self._stream.unused_data
             fresh = rest or self._read()
@@ -192,7 +195,7 @@ class Unpacking(io.RawIOBase):
 
 
 class UnpackedFile(io.BufferedReader):
-    """A packed file of its own, which closing closes too."""
+    """An unpacked view of a packed file; closing it also closes that file."""
 
     def __init__(self, packed: IO[bytes], new: Callable[[], Decompressor]) -> None:
         self._packed = packed

@@ -21,10 +21,10 @@ _base_memory: int | None = None  # bytes that the process takes before any work;
 
 @contextlib.contextmanager
 def bounded(seconds: float, memory: int) -> Iterator[None]:
-    """In a worker process: what runs inside has so many seconds of CPU time, and bytes of memory.
+    """Limit the CPU time (seconds) and the memory (bytes) of the block, if this is a worker process.
 
-    Beyond the time the process ends; beyond the memory MemoryError is raised (on Linux). In any other process
-    nothing is bounded.
+    When the time is over the process ends; when the memory is exceeded MemoryError is raised (on Linux). In any other
+    process there are no limits.
     """
     if _base_memory is None:
         yield
@@ -34,7 +34,7 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Whether this is a worker process, where `bounded` holds."""
+    """Whether this is a worker process, where `bounded` sets limits."""
     return _base_memory is not None
 
 
@@ -47,15 +47,15 @@ def current_folder() -> str | None:
 
 
 def receive(pipe: IO[bytes]) -> Any:
-    """The next object from the process at the other end, which is ours too: no pickle of a file comes here."""
+    """The next object from the process at the other end. That is ours, too: no pickle from a file comes here."""
     return pickle.load(pipe)  # noqa: S301
 
 
 def serve() -> None:
-    """Answer the requests that come in by standard input, until there are no more."""
+    """Answer the requests from standard input until there are no more."""
     global _base_memory
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come among the answers
+    os.dup2(2, 1)  # so that text printed by a library does not get between the answers
     _base_memory = _data_bytes()
     requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
     threading.Thread(target=_queue_requests, args=(requests,), daemon=True).start()
@@ -71,7 +71,7 @@ def serve() -> None:
         try:
             answer = True, function(item)
         except Exception as error:  # it is raised again in the process that asked
-            # Its frames would keep what was being read, half a gigabyte perhaps, while the next is read.
+            # Its frames would keep the data, perhaps half a gigabyte, while the next picture is read.
             error.__traceback__ = error.__context__ = None
             answer = False, error
         pickle.dump(answer, answers)
@@ -80,7 +80,7 @@ def serve() -> None:
 
 
 def _queue_requests(requests: "queue.SimpleQueue[_Request]") -> None:
-    """Queue what comes in. At the end of it, which a dead parent brings about too, the process ends at once."""
+    """Queue incoming requests. When they end, also because the parent has ended, this process ends at once."""
     code = LOST
     try:
         while True:
@@ -92,7 +92,7 @@ def _queue_requests(requests: "queue.SimpleQueue[_Request]") -> None:
 
 
 def _data_bytes() -> int:
-    """The private memory of this process, as RLIMIT_DATA counts it; 0 where the system does not say."""
+    """The private memory of this process, as RLIMIT_DATA counts it; 0 if the system does not tell."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmData:")).split()[1])
@@ -117,7 +117,7 @@ def _limited_memory(limit: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited_time(seconds: float) -> Iterator[None]:
-    """By a signal that ends the process whatever code it is in; on Windows by a thread, in real time."""
+    """A signal ends the process, whatever code it is running; on Windows a thread does, after real time."""
     if sys.platform == "win32":
         timer = threading.Timer(seconds, os._exit, (SLOW,))
         timer.daemon = True

@@ -48,11 +48,12 @@ def usable_cores() -> int:
 
 
 def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
-    """`function(item)`, computed in a worker process; any thread may call, each has a worker for its call.
+    """`function(item)`, computed in a worker process. Threads may call it at the same time; each call has its own
+    worker.
 
-    function, item and result are pickled. Where no process can be started, it is computed in this one, where the
-    function must take care of itself (`is_worker`).
-    Raises what the function raises, and WorkerLostError where it ended its process.
+    function, item and result are pickled. If no process can be started, the function runs in this process, where
+    nothing limits it (see `is_worker`).
+    Raises what the function raises, and WorkerLostError if its process has ended.
     """
     while True:
         worker = _take()
@@ -61,7 +62,7 @@ def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
         try:
             done, answer = worker.call(function, item)
         except WorkerLostError:
-            if worker.ended() == IDLE:  # just when it was taken
+            if worker.ended() == IDLE:  # it ended for lack of work, just when it was taken
                 continue
             raise
         with _lock:
@@ -90,7 +91,7 @@ class _Worker:
     def call(self, function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
         """(True, the result) or (False, the exception that the function raised). Raises WorkerLostError."""
         requests, answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
-        # Pickled first: an error here is not the worker's fault.
+        # Pickled first, because an error here is not the worker's fault.
         request = pickle.dumps((current_folder(), function, item))
         try:
             requests.write(request)
@@ -100,7 +101,7 @@ class _Worker:
             code = self.ended()
             slow = code == SLOW or (sys.platform != "win32" and code == -signal.SIGPROF)
             raise WorkerLostError(slow=slow) from None
-        except BaseException:  # Ctrl-C: what the worker still answers would be taken for the next answer
+        except BaseException:  # after Ctrl-C the worker's late answer would be taken for the next one
             self._process.kill()
             self.ended()
             raise
@@ -109,7 +110,7 @@ class _Worker:
         return self._process.poll() is None
 
     def ended(self) -> int:
-        """Wait for the end that was told or met; the exit code."""
+        """Close the pipes and wait until the process has ended; returns its exit code."""
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 cast(IO[bytes], pipe).close()
@@ -117,12 +118,12 @@ class _Worker:
 
 
 _lock = threading.Lock()
-_idle: dict[int, list[_Worker]] = {}  # by the process that started them, for a fork inherits this table
+_idle: dict[int, list[_Worker]] = {}  # by the process that started them, because a fork inherits this table
 _startable = True
 
 
 def _take() -> _Worker | None:
-    """A worker that has nothing to do; None where none can be started."""
+    """A worker that is idle or new; None if none can be started."""
     global _startable
     with _lock:
         workers = _idle.get(os.getpid(), [])
@@ -153,7 +154,7 @@ def _take() -> _Worker | None:
 
 
 def close_workers() -> None:
-    """End the workers that have nothing to do, with the files that they keep open."""
+    """End all idle workers, which also closes the files that they keep open."""
     with _lock:
         workers = _idle.pop(os.getpid(), [])
     for worker in workers:
@@ -165,9 +166,9 @@ atexit.register(close_workers)
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold SIGINT back from this thread, and so for good from a process that it starts meanwhile.
+    """Block SIGINT in this thread during the block, and for ever in a process that is started there.
 
-    Ctrl-C reaches the whole group of processes, but it is for the parent to handle.
+    Ctrl-C is sent to all processes of the terminal, but only the parent should handle it.
     """
     if sys.platform == "win32":
         yield

@@ -1,4 +1,4 @@
-"""Zip archives: their list of members within bounds, and a member read without that list."""
+"""Zip archives: read their list of members within limits, and a single member without that list."""
 
 import contextlib
 import io
@@ -28,9 +28,9 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[bytes] | Unpacking:
-    """The content of the member of an open archive whose header is at `position`: `packed` bytes, by a method.
+    """The content of the member whose header is at `position` in an open archive: `packed` bytes, by a method.
 
-    Valid until the file is read elsewhere. Raises zipfile.BadZipFile, NotImplementedError for other methods.
+    It is valid until the file is read elsewhere. Raises zipfile.BadZipFile, NotImplementedError for other methods.
     """
     file.seek(position)
     magic, name, extra = struct.unpack("<4s22xHH", file.read(30))
@@ -52,13 +52,13 @@ def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[
 
 
 class _Bounded(io.FileIO):
-    """A file that is not read in pieces larger than a list of members may be."""
+    """A file that cannot be read in pieces larger than the limit of a list of members."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
 
     def read(self, size: int | None = -1) -> bytes:
-        """As of a file. Raises LongDirectoryError for a piece as large as only an endless list of members is."""
+        """As a file's `read`. Raises LongDirectoryError for a piece that only an endless list of members has."""
         if size is not None and size > _MAX_DIRECTORY:
             raise LongDirectoryError(
                 "it has more members than are read of one archive: unpack it into a folder"

@@ -1,9 +1,9 @@
 """Compiled code for the CPU: whether it is there, and calls of it with every argument checked.
 
-It is compiled when tunit is installed (see pyproject.toml); the files in C stand beside this one. Each function is
-that of an operator of PyTorch (`torch.library`), which stands in networks/ beside the reference in PyTorch that says
-what it computes: winograd.py, instance_norm.py, filter_response.py. Where nothing is compiled, where the CPU cannot
-run it, and where the environment says TUNIT_NATIVE=0, the references do all the work.
+It is compiled when tunit is installed (see pyproject.toml) from the files in C beside this one. Each function belongs
+to an operator of PyTorch (`torch.library`) in networks/winograd.py or networks/filter_response.py, where the
+reference in PyTorch beside it specifies what it computes. The references do all the work where nothing is compiled,
+where the CPU cannot run it, and where the environment says TUNIT_NATIVE=0.
 """
 
 import ctypes
@@ -15,27 +15,22 @@ import torch
 from torch import Tensor
 
 SWITCH = "TUNIT_NATIVE"  # 0 turns compiled code off
-# As in interface.c; both change with any function's arguments, for an old library may still lie here.
+# As in interface.c. Both change with any function's arguments, because an old library may still be installed.
 INTERFACE = 9
 LANES = 16  # channels come in multiples of these; as in lanes.h
 
-# What each function takes: p for a pointer, n for one that may be null, l for an integer, f for a float. The number
-# of threads comes last.
+# The arguments of each function: p is a pointer, n one that may be null, l an integer, f a float. The number of
+# threads comes last.
 _FUNCTIONS = {
     "winograd_convolve": "ppnppllllll",
     "winograd_backward": "npnnnnpllllll",
     "winograd_workspace": "llllll",
-    "winograd_halving_convolve": "ppnppllllll",
-    "winograd_halving_backward": "npnnnnpllllll",
-    "winograd_halving_workspace": "llllll",
-    "instance_norm": "ppppppllllf",
-    "instance_norm_backward": "pppppppppllll",
     "filter_response": "pppppplllf",
     "filter_response_backward": "ppppppplll",
     "filter_response_backward_twice": "ppppppppplll",
 }
 _KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float}
-# A tensor that becomes a pointer, or None for a null pointer, with the shape that it must have; or a number.
+# A number; or a tensor with the shape that it must have, which becomes a pointer (None becomes a null pointer).
 Argument = tuple[Tensor | None, tuple[int, ...]] | float
 
 
@@ -74,7 +69,7 @@ def is_available() -> bool:
 
 
 def is_missing() -> bool:
-    """Whether there is no compiled code although nobody turned it off."""
+    """Whether there is no compiled code although it is not turned off."""
     return not is_off() and _library() is None
 
 
@@ -99,12 +94,12 @@ def supports(x: Tensor) -> bool:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) to a contiguous (B, H, W, C); no copy of what lies so in memory already."""
+    """(B, C, H, W) to a contiguous (B, H, W, C); copies only if the memory is not in that order already."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 
 def pictures_of(x: Tensor) -> tuple[int, int, int]:
-    """Pictures, pixels and channels of x (B, C, H, W), as functions in C take them."""
+    """The numbers of pictures, pixels and channels of x (B, C, H, W), as functions in C take them."""
     batch, channels, height, width = x.shape
     if channels % LANES:
         raise ValueError(f"x has {channels} channels, not a multiple of {LANES}")
@@ -112,9 +107,9 @@ def pictures_of(x: Tensor) -> tuple[int, int, int]:
 
 
 def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
-    """The result of the function `tunit_<name>`, by as many threads as PyTorch has unless `threads` says otherwise.
+    """The result of the function `tunit_<name>`, with as many threads as PyTorch has unless `threads` says otherwise.
 
-    Raises ValueError where an argument is not what C will take it for, MemoryError where memory runs out in C.
+    Raises ValueError for an argument of another type or shape than C expects, MemoryError if memory runs out in C.
     """
     library, kinds = _library(), _FUNCTIONS[name]
     if library is None:
@@ -132,7 +127,7 @@ def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
 
 
 def _checked(what: str, kind: str, argument: Argument) -> int | float | None:
-    """An argument as C takes it: a number, or where a tensor lies."""
+    """An argument as C takes it: a number, or the address of a tensor."""
     if kind in "lf":
         if isinstance(argument, int) or (kind == "f" and isinstance(argument, float)):
             return argument

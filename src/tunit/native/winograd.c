@@ -1,19 +1,13 @@
-/* Winograd's convolution and its gradients, of 3 x 3 weights, or of 4 x 4 and stride 2 where STRIDE is 2; winograd.py
-   says what they are, winograd_tiles.h how pictures and kernels become tiles. Between the transforms stand 36 or 25
-   products of matrices. They are made in parts that fit the caches: a thread takes some tiles and a panel of kernels,
-   multiplies, and transforms the result at once. */
+/* Winograd's convolution of 3 x 3 weights and its gradients. winograd.py says what they compute, winograd_tiles.h how
+   pictures and kernels become tiles. Between the transforms there are 36 products of matrices. They are computed in
+   parts that fit the caches: a thread takes some tiles and a panel of kernels, multiplies, and transforms the result at
+   once. */
 
 #include <omp.h>
 #include <stdlib.h>
 
 #include "products.h"
 #include "winograd_tiles.h"
-
-#if STRIDE == 1
-#define PUBLIC(name) tunit_winograd_##name
-#else
-#define PUBLIC(name) tunit_winograd_halving_##name
-#endif
 
 /* What a thread works on at a time: so many tiles; some such groups of them; so many channels that are summed over. */
 #define TILES_AT_ONCE 32
@@ -27,23 +21,9 @@ struct work {
 #define TILES_PER_KERNELS 256  /* that kernels are transformed for at least, where there are so many */
 #define FLOATS_AT_ONCE 1048576 /* in the tiles of some pictures, which stay in the cache that threads share */
 
-/* The outputs y, of o channels, of some pictures, and their inputs x, of c. */
-INLINE struct grid grid_of_y(long n, long h, long w, long o) {
-    return grid_of(n, h, w, o, 4, ZEROS);
-}
-
-INLINE struct grid grid_of_x(long n, long h, long w, long c, enum edge edge) {
-    return grid_of(n, STRIDE * h, STRIDE * w, c, 4 * STRIDE, edge);
-}
-
-/* The channels of tiles, of all quarters. */
-INLINE long depth(struct grid g) {
-    return g.step / 4 * (g.step / 4) * g.c;
-}
-
 /* The numbers in all panels of tiles. */
 INLINE long floats_of_tiles(struct grid g) {
-    return depth(g) / LANES * panel(g.count);
+    return g.c / LANES * panel(g.count);
 }
 
 /* How many of n pictures, with h x w outputs and tiles of c channels, are taken together. */
@@ -66,12 +46,12 @@ INLINE struct memory part_of(float *memory, long of_x, long of_dy, long turn, lo
 }
 
 /* How many floats of workspace the functions below need: for the convolution, for one gradient, or for both. */
-long PUBLIC(workspace)(long n, long h, long w, long c, long o, long edge, long threads) {
-    long deep = QUARTERS * c, of_x = pictures_at_once(n, h, w, deep), of_y = pictures_at_once(n, h, w, o);
-    long both = of_x < of_y ? of_x : of_y, most = floats_of_tiles(grid_of_x(of_x, h, w, c, edge));
+long tunit_winograd_workspace(long n, long h, long w, long c, long o, long edge, long threads) {
+    long of_x = pictures_at_once(n, h, w, c), of_y = pictures_at_once(n, h, w, o);
+    long both = of_x < of_y ? of_x : of_y, most = floats_of_tiles(grid_of(of_x, h, w, c, edge));
 #define AT_LEAST(number) most = most < (number) ? (number) : most
-    AT_LEAST(floats_of_tiles(grid_of_y(of_y, h, w, o)));
-    AT_LEAST(floats_of_tiles(grid_of_x(both, h, w, c, edge)) + floats_of_tiles(grid_of_y(both, h, w, o)));
+    AT_LEAST(floats_of_tiles(grid_of(of_y, h, w, o, ZEROS)));
+    AT_LEAST(floats_of_tiles(grid_of(both, h, w, c, edge)) + floats_of_tiles(grid_of(both, h, w, o, ZEROS)));
     return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
@@ -93,7 +73,7 @@ struct kernels {
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
-    for (long from = 0, all = depth(g); from < all; from += DEPTH) {
+    for (long from = 0, all = g.c; from < all; from += DEPTH) {
         long some = all - from < DEPTH ? all - from : DEPTH;
         if (!again || all > DEPTH) kernels.transform(kernels.w, work->kernels, kernels.c, from, some);
         FOR_GROUPS(group, a, b)
@@ -129,16 +109,16 @@ static void write_pictures(
 }
 
 /* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o); 1 where memory runs out, else 0. */
-long PUBLIC(convolve)(
+long tunit_winograd_convolve(
     float *x, float *kernels, float *bias, float *y, float *memory, long n, long h, long w, long c, long o, long edge,
     long threads) {
     float *outside = calloc(c, sizeof(float));
     if (!outside) return OUT_OF_MEMORY;
-    long some = pictures_at_once(n, h, w, QUARTERS * c), of_x = floats_of_tiles(grid_of_x(some, h, w, c, edge));
+    long some = pictures_at_once(n, h, w, c), of_x = floats_of_tiles(grid_of(some, h, w, c, edge));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
-        struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
+        struct grid in = grid_of(number, h, w, c, edge), out = grid_of(number, h, w, o, ZEROS);
         struct memory m = part_of(memory, of_x, 0, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4)
         for (long t = 0; t < in.count; t++) transform_input(x + first * in.h * in.w * c, m.of_x, in, t, outside);
@@ -155,12 +135,11 @@ static void write_picture_gradients(
     long one = in.count / n, ranges = (in.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
     if (ranges > n) ranges = n;
 #pragma omp for collapse(2) schedule(dynamic) nowait
-    for (long k = 0; k < depth(in); k += LANES)
+    for (long k = 0; k < in.c; k += LANES)
         for (long range = 0; range < ranges; range++) {
             struct work *work = works + omp_get_thread_num();
-            struct kernels kernels = {transform_kernels_by_input, w + weight_offset(k, in.c), in.c};
-            long quarter = k / in.c;
-            float *to = dx + k % in.c;
+            struct kernels kernels = {transform_kernels_by_input, w + k, in.c};
+            float *to = dx + k;
             long begin = n * range / ranges * one, end = n * (range + 1) / ranges * one;
             float outside[LANES];
             for (long first = begin, last; first < end; first = last) {
@@ -168,9 +147,9 @@ static void write_picture_gradients(
                 multiply_tiles(work, kernels, first > begin, d_products, dy, first, last, to, in);
                 FOR_GROUPS(group, a, b)
                     for (long t = a; t < b; t++) {
-                        if (t % (in.w / in.step) == 0) clear_rows(to, in, t, quarter);
+                        if (t % (in.w / OUT) == 0) clear_rows(to, in, t);
                         add_input_gradient(
-                            work->products[group] + (t - a) * LANES, to, in, plane(b - a), t, quarter, outside);
+                            work->products[group] + (t - a) * LANES, to, in, plane(b - a), t, outside);
                     }
             }
         }
@@ -187,7 +166,7 @@ static void write_picture_gradients(
    here. */
 static void write_kernel_gradients(
     float *tiles, float *d_products, float *dw, struct work *works, int add, struct grid x, struct grid dy) {
-    long down = dy.c / LANES, right = depth(x) / LANES, count = x.count;
+    long down = dy.c / LANES, right = x.c / LANES, count = x.count;
 #pragma omp for collapse(2) schedule(dynamic) nowait
     for (long i = 0; i < down; i += PANELS_AT_ONCE)
         for (long j = 0; j < right; j += PANELS_AT_ONCE) {
@@ -201,7 +180,7 @@ static void write_kernel_gradients(
                 for (long q = 0; q < LANES; q++)
                     add_kernel_gradient(
                         PRODUCT(a, b) + q * LANES,
-                        dw + (a * LANES + q) * SIDE * SIDE * x.c + weight_offset(b * LANES, x.c), add, x.c);
+                        dw + (a * LANES + q) * SIDE * SIDE * x.c + b * LANES, add, x.c);
         }
 }
 
@@ -220,18 +199,18 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
 
 /* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw
    (or NULL), for given pictures x, and of its biases, db (or NULL); 1 where memory runs out, else 0. */
-long PUBLIC(backward)(
+long tunit_winograd_backward(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c,
     long o, long edge, long threads) {
     float *outside = calloc(c, sizeof(float));
     if (!outside) return OUT_OF_MEMORY;
-    long deep = QUARTERS * c, some = pictures_at_once(n, h, w, dw && deep > o ? deep : o);
-    long of_x = dw ? floats_of_tiles(grid_of_x(some, h, w, c, edge)) : 0;
-    long of_dy = floats_of_tiles(grid_of_y(some, h, w, o));
+    long some = pictures_at_once(n, h, w, dw && c > o ? c : o);
+    long of_x = dw ? floats_of_tiles(grid_of(some, h, w, c, edge)) : 0;
+    long of_dy = floats_of_tiles(grid_of(some, h, w, o, ZEROS));
 #pragma omp parallel num_threads(threads)
     for (long first = 0; first < n; first += some) {
         long number = n - first < some ? n - first : some;
-        struct grid in = grid_of_x(number, h, w, c, edge), out = grid_of_y(number, h, w, o);
+        struct grid in = grid_of(number, h, w, c, edge), out = grid_of(number, h, w, o, ZEROS);
         struct memory m = part_of(memory, of_x, of_dy, first / some % 2, threads);
 #pragma omp for schedule(dynamic, 4) nowait
         for (long t = 0; t < in.count; t++) transform_output_gradient(dy + first * h * w * o, m.of_dy, out, t);

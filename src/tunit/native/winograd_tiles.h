@@ -1,14 +1,10 @@
-/* The transforms of Winograd's convolutions F(4 x 4, 3 x 3), and F(4 x 4, 2 x 2) where STRIDE is 2: pictures, kernels
-   and products to tiles and back.
+/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): pictures, kernels and products to tiles and back.
 
-   A convolution with SIDE x SIDE = 4 x 4 weights and stride 2 is one with 2 x 2 weights and stride 1: of a picture with
-   four times the channels, its quarters, of which each has the pixels of even or of odd rows and columns.
-
-   Pictures are (n, h, w, c), kernels (number, SIDE, SIDE, c), all float32; outputs have multiples of 4 rows and
-   columns, inputs STRIDE times as many; c is a multiple of LANES. Tiles, counted over pictures, rows and columns, and
-   kernels in tiles lie in panels of LANES channels: (panels, PLACES, odd(count), LANES), with the quarters outside the
-   channels. One more of an even number of rows, so that the lines of a tile do not all fall into one set of the cache.
-   Every transform is one of lines of a tile, along the columns and then the rows, WIDTH channels at once. */
+   Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles,
+   counted over pictures, rows and columns, and kernels in tiles lie in panels of LANES channels: (panels, PLACES,
+   odd(count), LANES). `odd` adds a row where their number is even, because otherwise all lines of a tile would fall into
+   one set of the cache. Every transform is applied to the lines of a tile, first along the columns and then along the
+   rows, WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -17,18 +13,13 @@
 
 enum edge { ZEROS, REPLICATE, REFLECT };
 
-#ifndef STRIDE
-#define STRIDE 1
-#endif
-#define SIDE (STRIDE == 1 ? 3 : 4)
-#define TAPS (SIDE / STRIDE)
-#define TILE (4 + TAPS - 1)
+#define SIDE 3           /* of a kernel */
+#define OUT 4            /* the side of a tile's outputs */
+#define TILE (OUT + SIDE - 1)
 #define PLACES (TILE * TILE)
-#define QUARTERS (STRIDE * STRIDE)
 
-/* What each transform, or its adjoint, does to a line, in place. */
-
-#if STRIDE == 1 /* the matrices of Lavin and Gray, section 4.3, and their transposes */
+/* What each transform, or its adjoint, does to a line, in place: the matrices of Lavin and Gray, section 4.3, and their
+   transposes. */
 
 INLINE void input_transform(lanes d[6]) {
     lanes a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
@@ -66,56 +57,13 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
     d[0] = d[0] / 4 - a + c / 24, d[1] = b + e, d[2] = c / 6 - a + d[5];
 }
 
-#else /* the same way to F(4, 2), from the points 0, 1, -1, 2 and infinity */
-
-INLINE void input_transform(lanes d[5]) {
-    lanes a = d[3] - d[1], b = 2 * (d[2] - d[1]);
-    d[0] = 2 * d[0] - 2 * d[2] + a;
-    d[4] = d[4] - d[2] - 2 * a;
-    d[1] = d[3] - d[2] - 2 * d[1], d[2] = d[3] - d[2] - b, d[3] = a;
-}
-
-INLINE void input_transform_adjoint(lanes d[5]) {
-    lanes a = d[2] - d[1], b = 2 * d[4] - d[0];
-    lanes e = d[1] + d[2];
-    d[1] = 2 * a + b - d[3];
-    d[3] = e + d[3] - b;
-    d[2] = -e - 2 * (d[0] + d[2]) - d[4];
-    d[0] = 2 * d[0];
-}
-
-INLINE void output_transform(lanes d[5]) {
-    lanes a = d[1] + d[2], b = d[1] - d[2];
-    d[0] += a + d[3], d[1] = b + 2 * d[3], d[2] = a + 4 * d[3], d[3] = b + 8 * d[3] + d[4];
-}
-
-INLINE void output_transform_adjoint(lanes d[5]) {
-    lanes a = d[0] + d[2], b = d[1] + d[3];
-    d[4] = d[3];
-    d[3] = d[0] + 2 * d[1] + 4 * d[2] + 8 * d[3];
-    d[1] = a + b, d[2] = a - b;
-}
-
-INLINE void kernel_transform(lanes d[5]) {
-    lanes a = d[0] / 6, b = d[1] / 6;
-    d[4] = d[1];
-    d[0] /= 2, d[1] = -3 * (a + b), d[2] = b - a, d[3] = a + 2 * b;
-}
-
-INLINE void kernel_transform_adjoint(lanes d[5]) {
-    lanes a = d[3] / 6;
-    d[0] = (d[0] - d[1]) / 2 - d[2] / 6 + a, d[1] = d[2] / 6 - d[1] / 2 + 2 * a + d[4];
-}
-
-#endif
-
-/* Read a line of n values IN[q], transform it, write m values OUT[q]. */
-#define LINE(transform, n, IN, m, OUT)         \
+/* Read a line of n values IN[q], transform it, write m values TO[q]. */
+#define LINE(transform, n, IN, m, TO)          \
     do {                                       \
         lanes d[TILE];                         \
         for (int q = 0; q < n; q++) d[q] = IN; \
         transform(d);                          \
-        for (int q = 0; q < m; q++) OUT;       \
+        for (int q = 0; q < m; q++) TO;        \
     } while (0)
 
 /* The row or column of a picture that stands at i, which may lie one outside; -1: none, but zeros. */
@@ -128,28 +76,27 @@ INLINE long position_at_edge(long i, long size, enum edge edge) {
 
 /* Where the tiles of some pictures stand: `count` of them, counted over pictures, rows and columns. */
 struct grid {
-    long h, w, c, count; /* of the pictures; c is from one pixel to the next */
-    long step;           /* pixels from a tile to the next: 4 of outputs, 4 * STRIDE of inputs */
+    long h, w, c, count; /* of the pictures; c is also the distance from one pixel to the next */
     enum edge edge;
 };
 
-INLINE struct grid grid_of(long n, long h, long w, long c, long step, enum edge edge) {
-    return (struct grid){h, w, c, n * (h / step) * (w / step), step, edge};
+INLINE struct grid grid_of(long n, long h, long w, long c, enum edge edge) {
+    return (struct grid){h, w, c, n * (h / OUT) * (w / OUT), edge};
 }
 
 /* The picture, row and column of tile t. */
-#define PLACE(g, t)                                                  \
-    long across = g.w / g.step, one = g.h / g.step * across;         \
-    long i = g.step * (t % one / across), j = g.step * (t % across); \
+#define PLACE(g, t)                                        \
+    long across = g.w / OUT, one = g.h / OUT * across;     \
+    long i = OUT * (t % one / across), j = OUT * (t % across); \
     long picture = t / one * g.h * g.w * g.c
 
-/* The pixels of a quarter under tile t of pictures x; `outside` for those that are none. */
-INLINE void pixels_under(float *p[PLACES], float *x, float *outside, struct grid g, long t, long quarter) {
+/* The pixels under tile t of pictures x; `outside` for positions beyond the picture. */
+INLINE void pixels_under(float *p[PLACES], float *x, float *outside, struct grid g, long t) {
     PLACE(g, t);
     for (int a = 0; a < TILE; a++)
         for (int b = 0; b < TILE; b++) {
-            long y = position_at_edge(i - 1 + STRIDE * a + quarter / STRIDE, g.h, g.edge);
-            long z = position_at_edge(j - 1 + STRIDE * b + quarter % STRIDE, g.w, g.edge);
+            long y = position_at_edge(i - 1 + a, g.h, g.edge);
+            long z = position_at_edge(j - 1 + b, g.w, g.edge);
             p[TILE * a + b] = y < 0 || z < 0 ? outside : x + picture + (y * g.w + z) * g.c;
         }
 }
@@ -160,10 +107,10 @@ INLINE float *first_pixel(float *y, struct grid g, long t) {
     return y + picture + (i * g.w + j) * g.c;
 }
 
-/* Tile t of a quarter is soon written. */
+/* Tile t is soon written. */
 INLINE void prefetch_outputs(float *y, struct grid g, long t) {
     float *to = first_pixel(y, g, t);
-    for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * (g.step / 4) * g.c, 1);
+    for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
 }
 
 /* From a position in the tile to the next one, of so many rows; and from a panel to the next. */
@@ -179,19 +126,17 @@ INLINE long panel(long count) {
 FOR_EACH_CPU
 static void transform_input(float *x, float *tiles, struct grid g, long t, float *outside) {
     float *p[PLACES];
-    for (long quarter = 0; quarter < QUARTERS; quarter++) {
-        pixels_under(p, x, outside, g, t, quarter);
-        for (long k = 0; k < g.c; k += WIDTH) {
-            lanes e[PLACES];
-            float *to = tiles + (quarter * g.c + k) / LANES * panel(g.count) + t * LANES + k % LANES;
-            if (k % LANES == 0)
-                for (int a = 0; a < TILE; a++)
-                    for (int b = TAPS - 1; b < TILE; b++) PREFETCH(p[TILE * a + b] + g.step * g.c + k, 0);
-            for (int b = 0; b < TILE; b++)
-                LINE(input_transform, TILE, AT(p[TILE * q + b] + k), TILE, e[TILE * q + b] = d[q]);
+    pixels_under(p, x, outside, g, t);
+    for (long k = 0; k < g.c; k += WIDTH) {
+        lanes e[PLACES];
+        float *to = tiles + k / LANES * panel(g.count) + t * LANES + k % LANES;
+        if (k % LANES == 0)
             for (int a = 0; a < TILE; a++)
-                LINE(input_transform, TILE, e[TILE * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
-        }
+                for (int b = SIDE - 1; b < TILE; b++) PREFETCH(p[TILE * a + b] + OUT * g.c + k, 0);
+        for (int b = 0; b < TILE; b++)
+            LINE(input_transform, TILE, AT(p[TILE * q + b] + k), TILE, e[TILE * q + b] = d[q]);
+        for (int a = 0; a < TILE; a++)
+            LINE(input_transform, TILE, e[TILE * a + q], TILE, AT(to + (TILE * a + q) * plane(g.count)) = d[q]);
     }
 }
 
@@ -225,14 +170,14 @@ static void transform_output(float *product, float *y, float *bias, struct grid 
     }
 }
 
-/* Zeros in the rows of a quarter, of a panel of pixels x, that the row of tiles from t on adds to first. */
+/* Zeros in the rows, of a panel of pixels x, that the row of tiles from t on is the first to add to. */
 FOR_EACH_CPU
-static void clear_rows(float *x, struct grid g, long t, long quarter) {
+static void clear_rows(float *x, struct grid g, long t) {
     PLACE(g, t);
-    for (long a = i ? TAPS - 1 : 0; a < TILE; a++) {
-        long y = i - 1 + STRIDE * a + quarter / STRIDE;
+    for (long a = i ? SIDE - 1 : 0; a < TILE; a++) {
+        long y = i - 1 + a;
         if (y < 0 || y >= g.h) continue;
-        for (long z = (quarter + 1) % STRIDE; z < g.w; z += STRIDE)
+        for (long z = 0; z < g.w; z++)
             EACH(p) PART(x + picture + (y * g.w + z) * g.c, p) = (lanes){0};
     }
     (void)j;
@@ -240,10 +185,9 @@ static void clear_rows(float *x, struct grid g, long t, long quarter) {
 
 /* The adjoint of transform_input, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
 FOR_EACH_CPU
-static void add_input_gradient(
-    float *product, float *x, struct grid g, long plane, long t, long quarter, float *outside) {
+static void add_input_gradient(float *product, float *x, struct grid g, long plane, long t, float *outside) {
     float *p[PLACES];
-    pixels_under(p, x, outside, g, t, quarter);
+    pixels_under(p, x, outside, g, t);
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[PLACES];
         for (int b = 0; b < TILE; b++)
@@ -253,20 +197,14 @@ static void add_input_gradient(
     }
 }
 
-/* The first of the TAPS x TAPS weights, of channel k counted over quarters of c channels: (quarter, channel). */
-INLINE long weight_offset(long k, long c) {
-    long quarter = k / c;
-    return (quarter / STRIDE * SIDE + quarter % STRIDE) * c + k % c;
-}
-
 /* LANES channels of a kernel, whose weights lie `down` and `right` from each other, to a row of a panel. */
 INLINE void transform_kernel(float *w, long down, long right, float *row, long plane) {
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[TAPS * TILE];
-        for (int b = 0; b < TAPS; b++)
-            LINE(kernel_transform, TAPS, AT(w + q * down + b * right + k), TILE, e[TAPS * q + b] = d[q]);
+        lanes e[SIDE * TILE];
+        for (int b = 0; b < SIDE; b++)
+            LINE(kernel_transform, SIDE, AT(w + q * down + b * right + k), TILE, e[SIDE * q + b] = d[q]);
         for (int a = 0; a < TILE; a++)
-            LINE(kernel_transform, TAPS, e[TAPS * a + q], TILE, AT(row + (TILE * a + q) * plane + k) = d[q]);
+            LINE(kernel_transform, SIDE, e[SIDE * a + q], TILE, AT(row + (TILE * a + q) * plane + k) = d[q]);
     }
 }
 
@@ -276,22 +214,22 @@ static void transform_kernels_by_input(float *w, float *panel, long c, long from
     w += from * SIDE * SIDE * c;
     for (long o = 0; o < some; o++, w += SIDE * SIDE * c) {
         for (int p = 0; p < SIDE * SIDE; p++) PREFETCH(w + (4 * SIDE * SIDE + p) * c, 0);
-        transform_kernel(w, STRIDE * SIDE * c, STRIDE * c, panel + o * LANES, plane(some));
+        transform_kernel(w, SIDE * c, c, panel + o * LANES, plane(some));
     }
 }
 
-/* LANES kernels w of c input channels, `some` of those of all quarters, to a panel of as many rows. */
+/* LANES kernels w of c input channels, `some` of these, to a panel of as many rows. */
 FOR_EACH_CPU
 static void transform_kernels_by_output(float *w, float *panel, long c, long from, long some) {
-    float turned[TAPS][TAPS][LANES * LANES];
+    float turned[SIDE][SIDE][LANES * LANES];
     for (long k = 0; k < some; k += LANES) {
-        float *first = w + weight_offset(from + k, c);
-        for (long a = 0; a < TAPS; a++)
-            for (long b = 0; b < TAPS; b++)
-                transpose_weights(first + STRIDE * (a * SIDE + b) * c, SIDE * SIDE * c, turned[a][b]);
+        float *first = w + from + k;
+        for (long a = 0; a < SIDE; a++)
+            for (long b = 0; b < SIDE; b++)
+                transpose_weights(first + (a * SIDE + b) * c, SIDE * SIDE * c, turned[a][b]);
         for (int q = 0; q < LANES; q++)
             transform_kernel(
-                turned[0][0] + q * LANES, TAPS * LANES * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
+                turned[0][0] + q * LANES, SIDE * LANES * LANES, LANES * LANES, panel + (k + q) * LANES, plane(some));
     }
 }
 
@@ -300,15 +238,15 @@ static void transform_kernels_by_output(float *w, float *panel, long c, long fro
 FOR_EACH_CPU
 static void add_kernel_gradient(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {
-        lanes e[TAPS * TILE];
+        lanes e[SIDE * TILE];
         for (int b = 0; b < TILE; b++)
             LINE(
-                kernel_transform_adjoint, TILE, AT(product + (TILE * q + b) * LANES * LANES + k), TAPS,
+                kernel_transform_adjoint, TILE, AT(product + (TILE * q + b) * LANES * LANES + k), SIDE,
                 e[TILE * q + b] = d[q]);
-        for (int a = 0; a < TAPS; a++) {
-            float *row = w + STRIDE * a * SIDE * c + k;
-            if (keep) LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) += d[q]);
-            else LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], TAPS, AT(row + STRIDE * q * c) = d[q]);
+        for (int a = 0; a < SIDE; a++) {
+            float *row = w + a * SIDE * c + k;
+            if (keep) LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], SIDE, AT(row + q * c) += d[q]);
+            else LINE(kernel_transform_adjoint, TILE, e[TILE * a + q], SIDE, AT(row + q * c) = d[q]);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""The convolutions that E, G and D are made of, each in the way that suits its size."""
+"""The convolutions of E, G and D, each computed in the way that is fastest for its size."""
 
 import torch
 import torch.nn.functional as F
@@ -7,10 +7,10 @@ from torch import Tensor
 from tunit.networks.padding import padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
-# For pictures of so few pixels PyTorch's gradient of the kernels takes several times as long as a product of matrices
-# on a CPU.
+# With so few pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a product of
+# matrices.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # of an output, where a CPU could compute many more at once
+FEW_CHANNELS = 4  # of an output; a CPU computes many more at once
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -28,22 +28,12 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
     return reference(x, weight, bias, edge)
 
 
-def convolve_halving(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """The convolution of x (B, C, H, W) with stride 2 and one pixel of padding: (B, O, H / 2, W / 2).
-
-    weight: (O, C, 4, 4); bias: (O,). edge: what lies outside x.
-    """
-    if is_worth_it(x, weight, edge):
-        y: Tensor = convolve(x, weight, bias, edge)
-        return y
-    return reference(x, weight, bias, edge)
-
-
 def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of x (B, C, H, W), with reflection padding, to few channels: (B, O, H, W).
 
-    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once: on one, each row of the
-    kernels has channels of its own, which are then added up.
+    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row of
+        the
+    kernels becomes a kernel of its own there, and the results of the rows are added up.
     """
     side, height = weight.shape[-1], x.shape[2]
     around = padded(x, side // 2, side // 2, "reflect")
@@ -68,9 +58,9 @@ def _is_small(x: Tensor) -> bool:
 
 
 def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Pictures of 2 x 2 pixels, zeros around: each output sees four pixels, 16 products instead of 36.
+    """Pictures of 2 x 2 pixels with zeros around: each output sees four pixels, so 16 products suffice instead of 36.
 
-    It makes a matrix of 16 weights from the nine of a kernel, which pays where pictures are many.
+    The nine weights of a kernel become a matrix of 16, which pays if there are many pictures.
     """
     batch, channels = x.shape[:2]
     kernels = weight.permute(0, 2, 3, 1)
@@ -83,7 +73,7 @@ def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _convolve_as_matrix(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """A matrix of every pixel's neighbourhood times one of the kernels."""
+    """The convolution as one product of matrices: all pixels' 3 x 3 neighbourhoods times the kernels."""
     height, width = x.shape[2:]
     around = with_edge(x, edge).permute(0, 2, 3, 1)
     near = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]

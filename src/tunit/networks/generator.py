@@ -6,6 +6,7 @@ Source: TUNIT's appendix; the design follows FUNIT (Liu et al., ICCV 2019).
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.guide import STYLE_WIDTH
@@ -29,7 +30,7 @@ def default_width(image_size: int) -> int:
 
 
 class ContentEncoder(nn.Module):
-    """Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), n = `halvings`."""
+    """Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), with n = `halvings`."""
 
     def __init__(self, halvings: int, width: int) -> None:
         super().__init__()
@@ -43,9 +44,9 @@ class ContentEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The content code c of x."""
         for conv in (self.stem, *self.down):
-            x = instance_norm(conv(x), relu=True)
+            x = F.relu(instance_norm(conv(x)))
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = instance_norm(first(x), relu=True)
+            h = F.relu(instance_norm(first(x)))
             x = x + RESIDUAL_SCALE * instance_norm(second(h))
         return x
 
@@ -73,15 +74,16 @@ class Decoder(nn.Module):
         parameters = iter(torch.split(adain, [w for w in self.adain_widths for _ in range(2)], dim=1))
         x = c
         for first, second in zip(self.residual[::2], self.residual[1::2], strict=True):
-            h = adaptive_instance_norm(first(x), next(parameters), next(parameters), relu=True)
+            h = F.relu(adaptive_instance_norm(first(x), next(parameters), next(parameters)))
             h = adaptive_instance_norm(second(h), next(parameters), next(parameters))
             x = x + RESIDUAL_SCALE * h
         for conv in self.up:
             x = conv(x)
             if self.adaptive_up:
-                x = adaptive_instance_norm(x, next(parameters), next(parameters), relu=True)
+                x = adaptive_instance_norm(x, next(parameters), next(parameters))
             else:
-                x = instance_norm(x, relu=True)
+                x = instance_norm(x)
+            x = F.relu(x)
         return torch.tanh(self.to_picture(x))
 
 
@@ -97,14 +99,14 @@ def make_style_mlp(style_width: int, adain_widths: list[int]) -> nn.Sequential:
 
 
 class StyledGenerator(nn.Module):
-    """What every G is: a content encoder, and a decoder whose AdaIN parameters a style code gives."""
+    """The base of every G: a content encoder, and a decoder whose AdaIN parameters come from a style code."""
 
     content_encoder: nn.Module
     decoder: nn.Module
     style_mlp: nn.Module
 
     def encode(self, x: Tensor) -> Tensor:
-        """Content code c of x: (B, 3, S, S) in [-1, 1]; of the paper's G (B, width * S / 16, 16, 16)."""
+        """The content code c of x (B, 3, S, S) in [-1, 1]. For the paper's G it is (B, width * S / 16, 16, 16)."""
         c: Tensor = self.content_encoder(x)
         return c
 

@@ -1,4 +1,4 @@
-"""The convolutions that the networks share, and how their weights start.
+"""The convolutions that the networks share, and the initialisation of their weights.
 
 References:
     [1] He et al. Delving deep into rectifiers, ICCV 2015 (the initialisation).
@@ -8,13 +8,13 @@ import math
 
 from torch import Tensor, nn
 
-from tunit.networks.convolution import FEW_CHANNELS, convolve_3x3, convolve_halving, convolve_to_few
+from tunit.networks.convolution import FEW_CHANNELS, convolve_3x3, convolve_to_few
 
 LEAKY_SLOPE = 0.2
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3 x 3 convolution with zeros around the picture; its size stays."""
+    """A 3 x 3 convolution with zero padding; the size of the picture stays."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -40,8 +40,6 @@ class ReflectConv2d(nn.Conv2d):
         size = self.kernel_size[0], self.stride[0]
         if size == (3, 1):
             return convolve_3x3(x, self.weight, self.bias, "reflect")
-        if size == (4, 2):
-            return convolve_halving(x, self.weight, self.bias, "reflect")
         if size == (7, 1) and self.out_channels <= FEW_CHANNELS:
             return convolve_to_few(x, self.weight, self.bias)
         return super().forward(x)

@@ -84,8 +84,9 @@ def _cut_out(
 ) -> tuple[dict[str, list[PictureSource]], list[LeftOut]]:
     """The crops of each class, and the lines whose picture is missing.
 
-    A crop is named as the publisher's tool names the file that it writes, so that the order of the names, and
-    with it the split, is that of the ready crops. A picture may have several.
+    A crop gets the file name that the publisher's tool would give it. So names, and with them the split, are in the
+    same
+    order as for ready crops. A picture may have several crops.
     """
     whole = {picture.name: picture for pictures in classes.values() for picture in pictures}
     crops: dict[str, PictureSource] = {}

@@ -21,8 +21,8 @@ class Part:
 
     layout: str  # a name in LAYOUTS
     split: str = "train"  # "train" or "validation"
-    classes: tuple[str, ...] = ()  # where the layout leaves them open
-    # Pictures at the end of a class or of the set that are validation; 0 in sets with lists.
+    classes: tuple[str, ...] = ()  # if the layout does not fix them
+    # How many pictures at the end of a class or of the set are validation; 0 in sets with lists.
     held_out: int = 0
 
     @property
@@ -42,14 +42,14 @@ Read = Callable[[Found, Path, Part], Found]
 
 @dataclass(frozen=True)
 class Layout:
-    """A published data set: how it lies on disk, and the settings that the paper trains it with."""
+    """A published data set: its folders and files, and the settings with which the paper trains on it."""
 
     read: Read
     expects: str  # what FOLDER should hold, in the words of an error message
-    defaults: Mapping[str, Any]  # settings of the config by name; what the user says goes before them
+    defaults: Mapping[str, Any]  # settings of the config by name; the user's settings override them
     has_classes: bool
-    held_out: int = 0  # pictures held back at the end; 0 where the publisher made the split
-    open_classes: int = 0  # how many classes the user has to name; 0 where the set says them
+    held_out: int = 0  # pictures held back at the end; 0 if the publisher made the split
+    open_classes: int = 0  # how many classes the user has to name; 0 if the set has fixed ones
 
 
 def anchor(found: Found, inner: str) -> str | None:
@@ -66,7 +66,7 @@ def _find(name: str, inner: str) -> int:
 
 
 def below(found: Found, prefix: str, inner: str = "") -> Found:
-    """What lies in `prefix` + `inner`, named relative to `prefix`; what is wrong with the archive itself is kept."""
+    """The pictures in `prefix` + `inner`, named relative to `prefix`; entries about the archive itself are kept."""
     pictures = [
         replace(picture, name=picture.name.removeprefix(prefix))
         for picture in found.pictures
@@ -81,9 +81,9 @@ def below(found: Found, prefix: str, inner: str = "") -> Found:
 
 
 def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> list[PictureSource]:
-    """The last `part.held_out` pictures by name where validation is wanted, else all before them.
+    """For validation the last `part.held_out` pictures by name, otherwise all before them.
 
-    Raises DataError where none would be left to train on.
+    Raises DataError if none would be left for training.
     """
     ordered = sorted(pictures, key=lambda picture: picture.name)
     if len(ordered) <= part.held_out:

@@ -38,7 +38,7 @@ def _named(picture: PictureSource, match: re.Match[str]) -> PictureSource:
 TWO_DOMAINS = Layout(
     read=_read,
     expects="two folders in train/ and the same two in test/, or trainA/, trainB/, testA/ and testB/",
-    # Where seasons and painting styles differ in their colours, jitter would hide what is to be found.
+    # Seasons and painting styles differ in their colours, and colour jitter would hide that.
     defaults={
         "image_size": 128,
         "domains": 2,
