@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from tiny_step import config_of, random_batch, random_state
+from tunit import native
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
+from tunit.networks import winograd
 from tunit.training.speed import CountFlops, StepFlops, matrix_rate
 from tunit.training.window import LossWindow
 
@@ -25,6 +27,20 @@ def test_products_and_convolutions_count_two_for_each_multiplication():
         F.conv2d(x, w, padding=1).sum().backward()
     forward = 2 * (2 * 8 * 8) * 4 * (3 * 3 * 3)
     assert count.total == 2 * forward  # backward for the kernels alone: x needs no gradient
+
+
+@pytest.mark.skipif(not native.is_available(), reason="compiled code is not there, or turned off")
+def test_compiled_convolutions_and_all_their_gradients_count_a_quarter_of_the_multiplications():
+    x, weight = torch.randn(8, 32, 8, 8, requires_grad=True), torch.randn(48, 32, 3, 3, requires_grad=True)
+    plain = 2 * 8 * 8 * 8 * 48 * 32 * 9
+    with CountFlops() as count:
+        y = winograd.convolve(x, weight, None, "zeros")
+        assert count.total == plain // 4
+        dx, dw = torch.autograd.grad(y.sum(), (x, weight), create_graph=True)
+        assert count.total == 3 * plain // 4
+        torch.autograd.grad(dx.sum(), weight, retain_graph=True)
+        torch.autograd.grad(dw.sum(), x)
+        assert count.total == 5 * plain // 4
 
 
 def test_the_share_is_operations_by_seconds_and_rate(monkeypatch):

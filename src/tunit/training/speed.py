@@ -1,6 +1,6 @@
-"""How much of a device's rate of matrix products a training step uses, as nanoGPT's MFU.
+"""The share of a device's rate of matrix products that a training step reaches, as nanoGPT's MFU.
 
-Counted are the floating-point operations of convolutions and matrix products, forward and backward, as they are
+The floating-point operations of convolutions and matrix products are counted, forward and backward, as they are
 carried out.
 """
 
@@ -22,31 +22,30 @@ SIDE = {"cpu": 512}  # of the matrices whose product is timed; a GPU needs large
 LARGE_SIDE = 4096
 
 
-def of_winograd(output: tuple[int, ...], channels: int, side: int) -> int:
+def of_winograd(output: tuple[int, ...], channels: int) -> int:
     """The operations of the matrix products in a convolution to `output` (B, O, H, W), or in one of its gradients."""
     batch, kernels, height, width = output
-    of_a_tile = 36 * channels * kernels if side == 3 else 25 * 4 * channels * kernels
-    return 2 * (batch * height * width // 16) * of_a_tile
+    return 2 * (batch * height * width // 16) * 36 * channels * kernels
 
 
 @register_flop_formula(torch.ops.tunit.convolve)
 def _(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    return of_winograd(out_shape, x[1], weight[2])
+    return of_winograd(out_shape, x[1])
 
 
 @register_flop_formula(torch.ops.tunit.convolution_gradients)
 def _(x: Any, dy: Any, weight: Any, edge: str, of_x: bool, of_weight: bool, *_: Any, **__: Any) -> int:
-    return (of_x + of_weight) * of_winograd(dy, x[1], weight[2])
+    return (of_x + of_weight) * of_winograd(dy, x[1])
 
 
 @register_flop_formula(torch.ops.tunit.convolution_picture_gradient)
 def _(dy: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return of_winograd(dy, weight[1], weight[2])
+    return of_winograd(dy, weight[1])
 
 
 @register_flop_formula(torch.ops.tunit.convolution_kernel_gradient)
-def _(x: Any, dy: Any, side: int, *_: Any, **__: Any) -> int:
-    return of_winograd(dy, x[1], side)
+def _(x: Any, dy: Any, *_: Any, **__: Any) -> int:
+    return of_winograd(dy, x[1])
 
 
 class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
