@@ -22,6 +22,8 @@ OF_A_RUN = {
     *SIGNS_OF_A_RUN, "pictures.csv", "metrics.jsonl", "model.json", "model.safetensors", "data", "checkpoints",
     "samples", "tensorboard", "best", ".new", ".lock",
 }  # fmt: skip
+# In a run's folder, what the studio keeps: the log of a training that it has started, the labels that people gave.
+STUDIO = "studio"
 LONGEST_NAME = 255  # bytes of one part of a path, where the system does not say
 PROBE = bytes(4096)  # what is written to see whether there is space
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
 from tunit.reading import Record, UnreadableError, read_json
 from tunit.studio.orders import environment
 from tunit.training.checkpoint import checkpoints
-from tunit.training.run_folder import LOCK, STUDIO, RunFolder
+from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG = "job.json", "train.log"
 TAIL = 1 << 16  # bytes of a log that are looked at

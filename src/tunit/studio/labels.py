@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.destination import STUDIO
 from tunit.errors import ConfigError, RunError
 from tunit.files import writable, write_text
 from tunit.reading import Record, UnreadableError
 from tunit.studio.actions import Action, Opinion, checked, opinion_after, standing
 from tunit.studio.journal import Entry, Journal, StaleError
-from tunit.training.run_folder import STUDIO
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
-# A domain of which a person has labelled fewer pictures is filled up to so many by those of which the model is
-# surest, so that domains that were merged, split, named or left as they are have examples in the training, too.
-EXAMPLES = 10
+# Of a domain of which a person has labelled no picture, those of which the model is surest are its examples, so many;
+# so domains that were merged, split, named or left as they are take part in the training, too.
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,8 @@ def rows_of(now: Standing, names: Sequence[str], examples: int = EXAMPLES) -> li
     """
     opinion, by_model = now.opinion, set[int]()
     for members in opinion.members().values():
-        unsaid = [i for i in members if i not in opinion.given]
-        wanted = max(examples - (len(members) - len(unsaid)), 0)
-        by_model.update(sorted(unsaid, key=lambda i: -now.sure[i])[:wanted])
+        if not any(i in opinion.given for i in members):
+            by_model.update(sorted(members, key=lambda i: -now.sure[i])[:examples])
     rows = []
     for i, name in enumerate(names):
         if i in opinion.left_out:

@@ -21,7 +21,7 @@ MOST_STEPS = 10_000_000
 # part of the steps takes labelled pictures alone, which are few. Labels tie the domain head to classes, so that
 # further heads would win nothing.
 WITH_LABELS = {
-    "--labelled-ratio": "0.3",
+    "--labelled-ratio": "0.5",
     "--labelled-only-until": "0",
     "--guide-only-until": "0.5",
     "--average-from": "0.5",

@@ -19,6 +19,7 @@ from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.packed import PackedPictures
+from tunit.destination import STUDIO
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.methods.model_file import DOMAINS
@@ -28,8 +29,8 @@ LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
 LARGEST_TABLE = 1 << 30  # of eight million pictures
 
 # Entries that are not part of the run: the lock file, the folder in which a replacement is prepared, and what the
-# studio keeps beside the run: the log of a training that it has started, and the labels that people gave.
-LOCK, NEW, STUDIO = ".lock", ".new", "studio"
+# studio keeps beside the run.
+LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW, STUDIO}
 
 
