@@ -43,6 +43,7 @@ class Looked:
     sure: Sequence[float]  # (N,) its probability
     domains: int  # how many the model knows
     step: int  # of the training
+    others: Sequence[str] = ()  # pictures that it was not asked about, which train without a label
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Labels:
     def __init__(self, run: Path, looked: Looked, paths: Callable[[], Mapping[str, Path]] = dict) -> None:
         self.folder = run / STUDIO
         self.table = self.folder / TABLE
-        self._looked, self._paths = looked, paths
+        self._looked, self.paths = looked, paths
         self._journal = Journal(self.folder / JOURNAL)
         self._lock = threading.Lock()
         self._last: tuple[int, Standing] | None = None  # of so many entries
@@ -146,10 +147,11 @@ class Labels:
         return self._last[1]
 
     def _write(self, now: Standing) -> None:
-        paths = self._paths()
+        paths = self.paths()
         rows = [("picture", "label", "by")]
         for name, label, by in rows_of(now, self._looked.names):
             rows.append((str(paths.get(name, name)), label, by))
+        rows += [(str(paths.get(name, name)), "", "") for name in self._looked.others]
         text = io.StringIO(newline="")
         csv.writer(text).writerows(rows)
         write_text(self.table, text.getvalue())

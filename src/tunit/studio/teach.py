@@ -1,18 +1,293 @@
-"""The part Teach: its page, and the routes that the page's script calls."""
+"""The part Teach: people say what the domains are and which pictures are of them, and training goes on with that."""
 
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tunit.data.find import find_pictures
+from tunit.data.found import DiskFile
+from tunit.errors import ConfigError, DataError, TunitError
+from tunit.pages.document import data_script
+from tunit.printing import escape, printable
+from tunit.reading import UnreadableError, parse_json
+from tunit.studio.actions import Action
 from tunit.studio.frame import page
-from tunit.studio.requests import run_of
+from tunit.studio.journal import StaleError
+from tunit.studio.kept import Kept
+from tunit.studio.labels import EXAMPLES, Labels, Looked, Standing, split_in_two
+from tunit.studio.library import Library
+from tunit.studio.orders import FewLabels, check_name
+from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
+from tunit.studio.seen import Seen
+from tunit.studio.train import begin, free_place
+from tunit.studio.workspace import Run
+
+STEPS = 300  # offered for a training that goes on
+HISTORY = 30  # actions that the page lists
+_LABELS: Kept[Labels] = Kept(8)
+_STARTING = threading.Lock()
 
 
 def show(request: Request) -> Response:
-    """The page."""
-    run = run_of(request)
-    body = "<h1>Teach</h1><p class='lead'>This page is empty yet.</p>"
-    return page("Teach", body, part="teach", run=run, script="teach.js")
+    """The page. All that it shows comes with `pictures`."""
+    run, library = run_of(request), library_of(request)
+    notice, body = "", ""
+    if not run.has_model:
+        notice = "This run has no model yet: it has not trained for long enough. Its training is under Train."
+    elif not run.has_pictures:
+        notice = "This run has none of its own pictures beside its model, so there is nothing to teach here."
+    else:
+        data = {"run": run.key, "version": library.version(run), "examples": EXAMPLES}
+        body = _BODY.format(examples=EXAMPLES, steps=STEPS, name=escape(f"{run.path.name} taught"[:60]))
+        body += data_script("page-data", data)
+    script = "teach.js" if body else ""
+    return page(
+        f"Teach {run.name}", f"<h1>Teach</h1>{body}", part="teach", run=run, script=script, notice=notice
+    )
 
 
-ROUTES = [Route("/runs/{run}/teach", show)]
+def pictures(request: Request) -> Response:
+    """The pictures, and what holds of them; how far the look at them is, while it goes on (202)."""
+    run, library = run_of(request), library_of(request)
+    look = library.look(run)
+    if look.seen is None:
+        return JSONResponse({"done": look.done, "total": look.total}, 202)
+    now = labels_of(run, library, look.seen).standing()
+    names = library.pictures(run).names
+    return JSONResponse(
+        {
+            "rows": look.seen.rows.tolist(),
+            "names": [printable(names[row]) for row in look.seen.rows],
+            "sure": np.rint(np.asarray(now.sure) * 1000).astype(int).tolist(),
+            "older": now.step if now.step != library.translator(run).model.step else 0,
+            "now": _state(now),
+        }
+    )
+
+
+def state(request: Request) -> Response:
+    """What holds now, such as after somebody else has done something."""
+    run, library = run_of(request), library_of(request)
+    return JSONResponse(_state(_ready(run, library).standing()))
+
+
+async def act(request: Request) -> Response:
+    """Do something. The form's `action` is JSON (see `actions`), `seen` the number of actions that the page shows."""
+    form = await form_of(request)
+    try:
+        action: Any = parse_json(text_of(form, "action"))
+    except UnreadableError as error:
+        raise ConfigError(f"the action cannot be read ({error}): load the page again") from None
+    if not isinstance(action, dict):
+        raise ConfigError("the action is no object with names: load the page again")
+    seen = whole_of(text_of(form, "seen"), "seen", 0, 10**9)
+
+    def work() -> Standing:
+        run, library = run_of(request), library_of(request)
+        labels = _ready(run, library)
+        done = _with_part(action, labels, library, run) if action.get("do") == "split" else action
+        return labels.act(done, seen)
+
+    try:
+        now = await run_in_threadpool(work)
+    except StaleError as error:
+        return JSONResponse({"error": str(error)}, 409)
+    return JSONResponse(_state(now))
+
+
+async def go_on(request: Request) -> Response:
+    """Begin a training that goes on from this run with these labels."""
+    form = await form_of(request)
+    name = check_name(text_of(form, "name"))
+    steps = whole_of(text_of(form, "steps", str(STEPS)), "steps", 2, 10_000_000)
+
+    def work() -> Path:
+        run, library, workspace = run_of(request), library_of(request), workspace_of(request)
+        labels = _ready(run, library)
+        out = free_place(workspace, name)
+        now = labels.write_table()
+        if not now.number:
+            raise ConfigError("nothing has been said of the pictures yet: name, merge or give some first")
+        if run.folder.read_config().data.layout != "none":
+            raise ConfigError(
+                f"{run.name} was trained on a published set by --layout: train on {labels.table} at the command line"
+            )
+        missing = len(set(library.pictures(run).names) - labels.paths().keys())
+        if missing:
+            raise DataError(
+                f"{missing:,} pictures of {run.name} are not files of their own where they were when it was trained "
+                f"({run.folder.read_about().get('source')}): unpack them, or put them back"
+            )
+        domains = sum(bool(members) for members in now.opinion.members().values())
+        with _STARTING:
+            begin(workspace, FewLabels(labels.table, run.path, out, steps, domains).command(), out)
+        return out
+
+    out = await run_in_threadpool(work)
+    key = next(run.key for run in workspace_of(request).runs() if run.path == out)
+    return JSONResponse({"run": key})
+
+
+# ---- the labels of a run ----
+
+
+def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
+    """The labels of a run, of which E has looked at the pictures."""
+
+    def make() -> Labels:
+        packed, model = library.pictures(run), library.translator(run).model
+        seen_rows = set(seen.rows.tolist())
+        looked = Looked(
+            [packed.names[row] for row in seen.rows],
+            seen.domains.tolist(),
+            seen.confidences.tolist(),
+            model.settings.domains,
+            model.step,
+            [name for row, name in enumerate(packed.names) if row not in seen_rows],
+        )
+        kept: dict[str, Path] = {}
+
+        def paths() -> Mapping[str, Path]:
+            if not kept:
+                kept.update(_paths(run))
+            return kept
+
+        return Labels(run.path, looked, paths)
+
+    return _LABELS.get((run.path, library.version(run)), make)
+
+
+def _ready(run: Run, library: Library) -> Labels:
+    look = library.look(run)
+    if look.seen is None:
+        raise ConfigError("the pictures are still being looked at: wait a little")
+    return labels_of(run, library, look.seen)
+
+
+def _paths(run: Run) -> dict[str, Path]:
+    """The files of a run's pictures, as far as they are files of their own and still there."""
+    try:
+        source = Path(str(run.folder.read_about().get("source")))
+        found = find_pictures(source, picture_column=run.folder.read_config().data.picture_column).pictures
+    except TunitError:
+        return {}
+    return {
+        picture.name: picture.content.path.absolute()
+        for picture in found
+        if isinstance(picture.content, DiskFile)
+    }
+
+
+def _with_part(action: Action, labels: Labels, library: Library, run: Run) -> Action:
+    """A split with the pictures that become a domain of their own, by the model's style codes of now."""
+    now, seen = labels.standing(), library.look(run).seen
+    members = (
+        now.opinion.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
+    )
+    if members is None or seen is None:
+        return action | {"part": [0]}  # refused for its domain
+    part = split_in_two(seen.styles[members].numpy())
+    return action | {"part": [members[i] for i in part]}
+
+
+# ---- what the page is told ----
+
+
+def _state(now: Standing) -> dict[str, Any]:
+    opinion = now.opinion
+    members = opinion.members()
+    domain = [-1] * opinion.pictures
+    for number, places in members.items():
+        for place in places:
+            domain[place] = number
+    return {
+        "number": now.number,
+        "domains": [
+            {"number": number, "name": opinion.names[number], "size": len(members[number])}
+            for number in sorted(members)
+        ],
+        "domain": domain,
+        "given": sorted(opinion.given),
+        "leftOut": len(opinion.left_out),
+        "history": [_said(action) for action in now.done[: -HISTORY - 1 : -1]],
+        "undone": [_said(action) for action in now.undone[::-1]],
+    }
+
+
+def _said(action: Action) -> str:
+    """An action in words."""
+    number = len(action.get("pictures") or action.get("part") or ())
+    many = "1 picture" if number == 1 else f"{number:,} pictures"
+    what = action["do"]
+    if what == "name":
+        name = action["name"]
+        return (
+            f"domain {action['domain']} is called {name}"
+            if name
+            else f"domain {action['domain']} has no name"
+        )
+    if what == "add":
+        return f"a new domain {action['name']}".strip()
+    if what == "merge":
+        listed = ", ".join(map(str, action["domains"]))
+        return (
+            f"{'domain' if len(action['domains']) == 1 else 'domains'} {listed} merged into {action['into']}"
+        )
+    if what == "split":
+        return f"domain {action['domain']} split: {many} became a new domain"
+    if what == "give":
+        return f"{many} given domain {action['domain']}"
+    return f"{many} left out" if what == "leave_out" else f"{many} as the model says"
+
+
+_BODY = """
+<p class="lead" id="state" role="status">Looking at the pictures ...</p>
+<progress id="progress" max="1" value="0" aria-label="pictures looked at"></progress>
+<div id="teach" class="teach" hidden>
+<section class="kinds" aria-labelledby="kinds-title"><h2 id="kinds-title">Domains</h2>
+<ul id="kinds"></ul>
+<form id="add" class="tools"><label class="visually-hidden" for="add-name">name of a new domain</label>
+<input id="add-name" maxlength="60" placeholder="a new domain" autocomplete="off"><button>Add</button></form>
+<details><summary>Keys</summary><p class="fine">In the pictures: arrow keys move, Space selects, Shift with an arrow
+key selects on the way, A selects all, Escape none. Digits give the selected pictures a domain, X leaves them out, F
+forgets what was said of them. N names the domain shown, S splits it, M merges it. U undoes, R does
+again.</p></details>
+</section>
+<section class="shown" aria-labelledby="shown-title"><h2 id="shown-title">Pictures</h2>
+<form id="rename" class="tools"><label for="name">Name</label>
+<input id="name" maxlength="60" autocomplete="off"><button>Save name</button>
+<button type="button" id="split">Split in two</button>
+<label class="visually-hidden" for="into">merge into</label><select id="into"></select>
+<button type="button" id="merge">Merge</button></form>
+<div class="tools" role="group" aria-label="selected pictures"><span id="count" role="status"></span>
+<button type="button" id="all">Select all</button><button type="button" id="none">None</button>
+<label class="visually-hidden" for="to">domain to give</label><select id="to"></select>
+<button type="button" id="give" class="primary">Give domain</button>
+<button type="button" id="leave-out">Leave out</button><button type="button" id="forget">Forget</button></div>
+<div id="gallery" class="gallery" role="listbox" aria-multiselectable="true" aria-labelledby="shown-title"></div>
+<button type="button" id="more" hidden>Show more</button></section>
+<section class="done" aria-labelledby="done-title"><h2 id="done-title">Done so far</h2>
+<div class="tools"><button type="button" id="undo">Undo</button><button type="button" id="redo">Redo</button></div>
+<p class="fine" id="saved" role="status"></p><ol id="history" class="fine"></ol>
+<h2>Go on training</h2>
+<p class="fine">With the labels that you gave, and in every domain with fewer than {examples} of them the pictures of
+which the model is surest. All others train without a label.</p>
+<form id="go"><label>Name of the new run <input name="name" required maxlength="60" value="{name}"></label>
+<label>Steps <input name="steps" inputmode="numeric" value="{steps}"></label>
+<button class="primary">Go on training with these labels</button></form></section></div>
+"""
+
+ROUTES = [
+    Route("/runs/{run}/teach", show),
+    Route("/runs/{run}/teach/pictures", pictures),
+    Route("/runs/{run}/teach/state", state),
+    Route("/runs/{run}/teach/act", act, methods=["POST"]),
+    Route("/runs/{run}/teach/train", go_on, methods=["POST"]),
+]

@@ -1,0 +1,176 @@
+"""The part Teach: what people say is saved, several people do not mix, and training goes on with it."""
+
+import csv
+import json
+import shutil
+import sys
+import time
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from tunit.studio import jobs, orders
+from tunit.studio.app import create_app
+from tunit.studio.workspace import Workspace
+from tunit.translation.translator import Translator
+
+ADDRESS = "http://127.0.0.1:8765"
+FAKE = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def root(runs, tmp_path):
+    shutil.copytree(runs / "birds", tmp_path / "runs" / "birds")
+    return tmp_path / "runs"
+
+
+def client_of(root, runs):
+    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    return TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def own(root, runs):
+    with client_of(root, runs) as client:
+        looked(client)
+        yield client
+
+
+def looked(client):
+    until = time.monotonic() + 120
+    while (answer := client.get("/runs/birds/teach/pictures")).status_code == 202:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def act(client, seen, **action):
+    fields = {"action": json.dumps(action), "seen": str(seen)}
+    return client.post("/runs/birds/teach/act", data=fields)
+
+
+def table(root):
+    with (root / "birds" / "studio" / "labels.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_is_told_what_the_model_says(own, root):
+    found = looked(own)
+    assert found["now"]["number"] == 0
+    assert len(found["rows"]) == len(found["names"]) == len(found["now"]["domain"]) == 20
+    assert sum(domain["size"] for domain in found["now"]["domains"]) == 20
+    assert not (root / "birds" / "studio" / "journal.jsonl").exists()
+
+
+def test_what_is_said_is_in_the_table_at_once_with_paths_that_are_there(own, root, runs):
+    names = looked(own)["names"]
+    assert act(own, 0, do="name", domain=0, name="crow").status_code == 200
+    state = act(own, 1, do="give", pictures=[0, 19], domain=0).json()
+    assert (state["number"], state["given"], state["domain"][19]) == (2, [0, 19], 0)
+    assert state["history"] == ["2 pictures given domain 0", "domain 0 is called crow"]
+    rows = {row["picture"]: row for row in table(root)}
+    assert set(rows) == {str(runs.parent / "pictures" / name) for name in names}
+    assert [rows[str(runs.parent / "pictures" / names[i])]["by"] for i in (0, 19)] == ["person"] * 2
+    state = act(own, 2, do="undo").json()
+    assert state["undone"] == ["2 pictures given domain 0"]
+    assert state["given"] == []
+
+
+def test_a_split_parts_the_style_codes(own, root):
+    found = looked(own)
+    sizes = {domain["number"]: domain["size"] for domain in found["now"]["domains"]}
+    largest = max(sizes, key=sizes.get)
+    state = act(own, 0, do="split", domain=largest).json()
+    domain = np.array(state["domain"])
+    new = max(one["number"] for one in state["domains"])
+    assert new == 3
+    assert (domain == largest).sum() + (domain == new).sum() == sizes[largest]
+    names = found["names"]
+    styles = (
+        Translator.load(root / "birds", device="cpu")
+        .guide([_file(root, name) for name in names])
+        .style.numpy()
+    )
+
+    def spread(rows):
+        return ((styles[rows] - styles[rows].mean(0)) ** 2).sum()
+
+    whole = np.flatnonzero((domain == largest) | (domain == new))
+    assert spread(domain == largest) + spread(domain == new) < spread(whole)
+
+
+def _file(root, name):
+    about = json.loads((root / "birds" / "run.json").read_text())
+    return f"{about['source']}/{name}"
+
+
+def test_two_people_do_not_mix(root, runs, own):
+    with client_of(root, runs) as other:
+        looked(other)
+        assert act(own, 0, do="give", pictures=[0], domain=1).status_code == 200
+        late = act(other, 0, do="give", pictures=[0], domain=2)
+        assert late.status_code == 409
+        assert len(late.json()["error"].splitlines()) == 1
+        state = other.get("/runs/birds/teach/state").json()
+        assert (state["number"], state["domain"][0]) == (1, 1)
+        assert act(other, 1, do="undo").status_code == 200
+    assert own.get("/runs/birds/teach/state").json()["given"] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "seen"),
+    [
+        ("", "0"), ("[]", "0"), ("{", "0"), ("[" * 5000, "0"), ("{}", "x"), ("{}", "-1"), ("{}", "0"),
+        ('{"do": "split", "domain": 99}', "0"), ('{"do": "split", "domain": [1]}', "0"), ('{"do": "split"}', "0"),
+        ('{"do": "give", "pictures": [20], "domain": 0}', "0"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_sentence(own, root, action, seen):
+    answer = own.post("/runs/birds/teach/act", data={"action": action, "seen": seen})
+    assert answer.status_code == 400
+    assert len(answer.json()["error"].splitlines()) == 1
+    assert not (root / "birds" / "studio" / "journal.jsonl").exists()
+
+
+def test_training_goes_on_with_the_labels(own, root, monkeypatch):
+    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+    fields = {"name": "birds taught", "steps": "9"}
+    assert "nothing has been said" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
+    act(own, 0, do="merge", domains=[2], into=0)
+    act(own, 1, do="give", pictures=[3], domain=1)
+    (root / "birds" / "studio" / "labels.csv").unlink()  # as if the studio had died before it was written
+    answer = own.post("/runs/birds/teach/train", data=fields)
+    assert answer.status_code == 200, answer.text
+    out = root / "birds taught"
+    try:
+        command = json.loads((out / "studio" / "job.json").read_text())["command"][3:]
+        assert command[:4] == ["train", str(root / "birds" / "studio" / "labels.csv"), "--out", str(out)]
+        options = dict(zip(command[4::2], command[5::2], strict=True))
+        live = {row["label"] for row in table(root) if row["label"]}
+        assert options["--from"] == str(root / "birds")
+        assert options["--labels"] == "csv"
+        assert options["--domains"] == str(len(live))
+        assert options["--steps"] == "9"
+        assert "exists already" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
+    finally:
+        jobs.stop(out)
+
+
+def test_pictures_that_have_moved_are_one_sentence(root, runs):
+    about = root / "birds" / "run.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"source": str(root / "gone")}))
+    with client_of(root, runs) as client:
+        looked(client)
+        act(client, 0, do="add", name="x")
+        answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
+    assert "20 pictures of birds are not files" in answer.json()["error"]
+
+
+def test_bad_orders_are_one_sentence(own):
+    act(own, 0, do="add", name="x")
+    for changed in ({"name": "../x"}, {"name": ""}, {"name": "birds"}, {"steps": "0"}, {"steps": "many"}):
+        answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"} | changed)
+        assert answer.status_code == 400
+        assert len(answer.json()["error"].splitlines()) == 1
