@@ -22,7 +22,7 @@ lint: $(VENV)/.installed-test
 
 # Half an hour on an idle machine, and hours for domains.py where its pictures are (TUNIT_TEST_DATA); results in benchmarks/results/. ARGS=--quick tries whether they run.
 bench: $(VENV)/.installed-test
-	for name in step packing feeding translation startup; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	for name in step packing feeding translation startup studio; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/step.py --memory $(ARGS)
 	$(BIN)/python benchmarks/step.py --growth $(ARGS)
 	$(BIN)/python benchmarks/domains.py $(ARGS)
@@ -35,7 +35,7 @@ $(VENV)/bin/python:
 # torch first and by itself: with it in place nothing else draws in another build.
 $(VENV)/.installed: pyproject.toml $(wildcard src/tunit/native/*.[ch]) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[studio]"
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed

@@ -10,6 +10,7 @@ from tunit import demo
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.files import lock
+from tunit.studio.workspace import Workspace
 
 
 @pytest.fixture
@@ -37,6 +38,8 @@ def test_the_demo_measures_saves_and_says(tmp_path, tiny_demo, capsys):
     assert f"accuracy {summary['accuracy']:.3f}" in text
     assert f"ratio {summary['translation_error_ratio']:.3f}" in text
     assert "tunit train YOUR_FOLDER" in text
+    assert text.splitlines()[-1].endswith(f"tunit studio {out}")
+    assert [run.path for run in Workspace(out).runs()] == [out / "run"]
     for name in ("translations.png", "domains.png"):
         with Image.open(out / name) as picture:
             assert min(picture.size) > 90

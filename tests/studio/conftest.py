@@ -1,14 +1,22 @@
 """A studio over two tiny runs, called without a network."""
 
+import os
+import shutil
+import threading
+
 import pytest
 import torch
+import uvicorn
 from starlette.testclient import TestClient
 
 from tiny_run import tiny_config, write_pictures
+from tunit.studio import serve
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.launch import start_run
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
 ADDRESS = "http://127.0.0.1:8765"
 
 
@@ -36,3 +44,49 @@ def workspace(runs):
 def client(workspace):
     with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(scope="package")
+def server(runs):
+    """The address of a studio that listens at a port of its own, in a thread of this process."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(Workspace(runs, (runs.parent / "pictures",), device="cpu")),
+            log_config=None,
+            lifespan="off",
+        )
+    )
+    listening = serve.listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="package")
+def browser():
+    """A headless Chromium, with its console's entries in the log `browser`."""
+    if not (CHROMIUM and DRIVER):
+        if os.environ.get("CI"):
+            pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
+        pytest.skip("no chromium and chromedriver here")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()

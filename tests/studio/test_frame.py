@@ -161,6 +161,6 @@ def test_a_start_that_cannot_be_is_one_sentence(words, sentence, capsys):
 
 
 def test_a_port_in_use_is_one_sentence():
-    listening = serve._listen("127.0.0.1", 0)
+    listening = serve.listen("127.0.0.1", 0)
     with listening, pytest.raises(ConfigError, match="give another --port"):
-        serve._listen("127.0.0.1", listening.getsockname()[1])
+        serve.listen("127.0.0.1", listening.getsockname()[1])

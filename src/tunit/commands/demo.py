@@ -8,6 +8,8 @@ and measures both against the truth. No downloads; two CPU cores are enough.
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from tunit.commands.numbers import seed
@@ -37,4 +39,9 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as stop:
         show(f"tunit: {stop}")
         return stop.exit_code
+    # As it was called: `make demo` installs it beside the folder, where no shell finds it by its name.
+    program = sys.argv[0] if Path(sys.argv[0]).name == "tunit" else "tunit"
+    show(
+        f"Look at it, and translate with it, in the browser: {shlex.join([program, 'studio', str(args.out)])}"
+    )
     return 0

@@ -1,9 +1,38 @@
 """What people call the domains of a run."""
 
+import logging
+
+from tunit.errors import RunError
+from tunit.methods.model_file import ABOUT
+from tunit.reading import Record, UnreadableError, read_json
+from tunit.studio.actions import opinion_after
+from tunit.studio.journal import Journal
+from tunit.studio.labels import JOURNAL
 from tunit.studio.workspace import Run
-from tunit.training.run_folder import label_names
+from tunit.training.run_folder import STUDIO, label_names
+
+LOG = logging.getLogger("tunit.studio")
 
 
 def domain_names(run: Run) -> dict[int, str]:
-    """Names by the numbers of the domains: the labels that the run was trained with, where it had any."""
-    return dict(enumerate(label_names(run.path)))
+    """Names by the numbers of the domains: those that were given in Teach, or else the labels of the training."""
+    names = dict(enumerate(label_names(run.path)))
+    return names | {k: name for k, name in _taught(run).items() if name}
+
+
+def _taught(run: Run) -> dict[int, str]:
+    """The names given in Teach, where the model is still the one whose domains these are."""
+    path = run.path / STUDIO / JOURNAL
+    if not path.is_file():
+        return {}
+    try:
+        begin, *actions = Journal(path).refresh() or [{}]
+        about = Record(begin)
+        if not begin or about.whole("step") != Record(read_json(run.path / ABOUT)).whole("step"):
+            return {}
+        domains = about.whole("domains", 1)
+        opinion = opinion_after(about.wholes("found", 0, domains - 1), domains, actions)
+    except (RunError, UnreadableError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        LOG.warning("the names of %s's domains cannot be read: %s", run.name, error)
+        return {}
+    return {k: name for k, name in opinion.names.items() if k < domains}

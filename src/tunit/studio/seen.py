@@ -28,8 +28,9 @@ from tunit.reading import Record, UnreadableError
 from tunit.reporting.style_map import placed
 from tunit.studio.answers import UNEXPECTED
 from tunit.studio.workspace import Run
+from tunit.training.run_folder import STUDIO
 
-FOLDER, NAME, FORMAT = "studio", "seen.safetensors", 1
+NAME, FORMAT = "seen.safetensors", 1
 MOST_SEEN = 20_000  # pictures; of more, evenly spread ones
 BATCH = 64
 LOG = logging.getLogger("tunit.studio")
@@ -88,7 +89,7 @@ class Look:
             LOG.exception("%s could not be looked at", self._run.name)
 
     def _read_or_compute(self) -> Seen:
-        path = self._run.path / FOLDER / NAME
+        path = self._run.path / STUDIO / NAME
         about = {
             "format": FORMAT,
             "model": checksum(self._run.path / TENSORS),

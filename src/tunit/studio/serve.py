@@ -30,7 +30,7 @@ def serve(
     workspace: Workspace, host: str, port: int, *, ask_for_token: bool = False, open_browser: bool = False
 ) -> None:
     """Answer until Ctrl-C. Raises ConfigError where nothing can listen at this address."""
-    listening = _listen(host, port)
+    listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24) if ask_for_token or not is_loopback(host) else ""
     rules = rules_for(host, port, token, workspace.max_upload)
@@ -56,7 +56,8 @@ def serve(
         show("The studio has ended.")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes any that is free. Raises ConfigError where that cannot be."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)

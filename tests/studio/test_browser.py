@@ -1,0 +1,271 @@
+"""Explore and Translate in a real browser, at three widths: each step that a person takes."""
+
+import base64
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny_model import noise
+from tunit.data.packed import open_packed
+from tunit.translation.translator import Translator
+
+WIDTHS = (360, 800, 1400)
+
+
+class Page:
+    """A page in the browser, at a width."""
+
+    def __init__(self, browser, server):
+        self.browser, self.server = browser, server
+
+    def open(self, address, width=1400):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.browser.get(self.server + address)
+
+    def do(self, script, *values):
+        return self.browser.execute_script(script, *values)
+
+    def all(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def one(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def wait(self, script, *values):
+        """Until a JavaScript expression is true; gives its value."""
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            value = self.do(f"return {script}", *values)
+            if value:
+                return value
+            time.sleep(0.05)
+        raise AssertionError(f"never true: {script}; notice: {self.one('#notice').text}")
+
+    def click(self, selector):
+        # Scrolled to first: the bar at the top of the page covers what lies below it.
+        self.do("arguments[0].scrollIntoView({block: 'center'})", element := self.one(selector))
+        element.click()
+
+    def press(self, *keys):
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+    def choose(self, selector, value):
+        event = (
+            "arguments[0].dispatchEvent(new Event('input')); arguments[0].dispatchEvent(new Event('change'))"
+        )
+        self.do(f"arguments[0].value = arguments[1]; {event}", self.one(selector), value)
+
+    def blob(self, source):
+        """The picture that an <img> shows, decoded."""
+        script = """const [selector, done] = arguments; const i = document.querySelector(selector);
+        const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight;
+        c.getContext('2d').drawImage(i, 0, 0); done(c.toDataURL());"""
+        data = self.browser.execute_async_script(script, source)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
+
+    def errors(self):
+        """What the console has said but information; each refused request is an entry of its own."""
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def sticks_out(self, width):
+        return self.do("return document.documentElement.scrollWidth") > width
+
+
+@pytest.fixture
+def page(browser, server):
+    page = Page(browser, server)
+    page.errors()
+    yield page
+    assert page.errors() == []
+
+
+@pytest.fixture
+def explore(page):
+    page.open("/runs/birds/explore")
+    page.wait("!document.getElementById('explore').hidden")
+    return page
+
+
+def shown(page):
+    return [int(one.get_attribute("data-place")) for one in page.all("#gallery .picture")]
+
+
+def test_a_domain_filters_the_gallery_and_all_come_back(explore):
+    assert len(shown(explore)) == 20
+    pick = next(one for one in explore.all(".pick") if one.is_enabled())
+    size = int(pick.find_element("css selector", ".meta").text)
+    explore.do("arguments[0].click()", pick)
+    assert pick.get_attribute("aria-pressed") == "true"
+    assert len(shown(explore)) == size
+    assert explore.one("#count").text == f"{size} of 20"
+    if size < 20:
+        explore.click("#all")
+    assert len(shown(explore)) == 20
+
+
+def test_a_lasso_filters_the_gallery(explore):
+    from selenium.webdriver import ActionChains
+
+    explore.do("document.getElementById('canvas').scrollIntoView({block: 'center'})")
+    canvas = explore.one("#canvas")
+    width, height = canvas.size["width"], canvas.size["height"]
+    move = ActionChains(explore.browser, duration=30).move_to_element_with_offset(
+        canvas, 4 - width // 2, 4 - height // 2
+    )
+    move.click_and_hold().move_by_offset(width // 2 - 4, 0).move_by_offset(0, height - 8)
+    move.move_by_offset(4 - width // 2, 0).release().perform()
+    found = explore.browser.execute_async_script(
+        "const done = arguments[0]; fetch(location.pathname + '/pictures').then((r) => r.json()).then(done)"
+    )
+    left = [i for i, x in enumerate(found["x"]) if 16 + x / 10_000 * (width - 32) < width / 2]
+    assert 0 < len(left) < 20
+    assert sorted(shown(explore)) == left
+    explore.click("#canvas")  # a click beside all points leaves the lasso's choice as it is
+    explore.one("#canvas").send_keys("\ue00c")  # Escape
+    assert len(shown(explore)) == 20
+
+
+def test_keys_go_from_picture_to_picture_on_the_map_and_in_the_dialog(explore):
+    from selenium.webdriver.common.keys import Keys
+
+    explore.do("document.getElementById('canvas').focus()")
+    explore.press(Keys.ARROW_RIGHT)
+    explore.wait("!document.getElementById('tip').hidden")
+    explore.press(Keys.ENTER)
+    explore.wait("document.getElementById('one').open")
+    name = explore.one("#one-name").text
+    assert name.endswith(".png")
+    assert len(explore.all("#neighbours .picture")) == 12
+    facts = explore.one("#one-facts").text
+    assert "confidence" in facts
+    assert "off-topic" in facts
+    direction = Keys.ARROW_RIGHT if explore.one("#next").is_enabled() else Keys.ARROW_LEFT
+    explore.press(direction)
+    explore.wait("document.getElementById('one-name').textContent !== arguments[0]", name)
+    explore.press(Keys.ESCAPE)
+    assert not explore.do("return document.getElementById('one').open")
+    explore.do("document.getElementById('canvas').focus()")
+    explore.press("l")  # the 48 around: all of these few
+    assert len(shown(explore)) == 20
+
+
+def test_a_picture_leads_to_its_translation(explore):
+    explore.do("document.querySelector('#gallery .picture').click()")
+    explore.wait("document.getElementById('one').open")
+    explore.do("document.getElementById('as-source').click()")
+    explore.wait("location.pathname.endsWith('/translate')")
+    explore.wait("document.getElementById('source-about').textContent")
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    paths = {}
+    for name, seed in (("me.png", 1), ("like this.png", 2)):
+        paths[name] = tmp_path / name
+        Image.fromarray(noise(seed, 48, 64 if seed == 1 else 48)).save(paths[name])
+    (tmp_path / "broken.png").write_text("no picture")
+    return tmp_path
+
+
+def test_a_source_and_a_reference_become_the_result(page, uploads, runs):
+    page.open("/runs/birds/translate")
+    page.one("#source-file").send_keys(str(uploads / "me.png"))
+    page.one("#reference-file").send_keys(str(uploads / "like this.png"))
+    page.wait("!document.getElementById('download').disabled")
+    page.wait("document.getElementById('after').complete")
+    translator = Translator.load(runs / "birds", device="cpu")
+    expected = np.asarray(translator.translate(uploads / "me.png", uploads / "like this.png")).astype(int)
+    assert np.abs(page.blob("#after") - expected).max() <= 2
+    assert "like this.png" in page.one("#after").get_attribute("alt")
+
+    page.choose("#split", 50)
+    assert "50%" in page.do("return document.getElementById('after').style.clipPath")
+    before = page.one("#after").get_attribute("src")
+    page.choose("#strength", 0)
+    page.wait("document.getElementById('after').src !== arguments[0]", before)
+    page.wait("document.getElementById('after').complete")
+    own = np.asarray(translator.translate(uploads / "me.png", style=translator.style(uploads / "me.png")))
+    assert np.abs(page.blob("#after") - own.astype(int)).max() <= 2
+
+
+def test_a_mix_a_grid_and_a_walk(page, runs):
+    page.open("/runs/birds/translate?source=2")
+    page.wait("document.getElementById('source-about').textContent")
+    domains = page.do(
+        "return [...document.querySelectorAll('#domain-add option')].slice(1).map((o) => o.value)"
+    )
+    page.choose("#domain-add", domains[0])
+    page.click("#reference-pick")
+    page.wait("document.querySelectorAll('#picked .picture').length === 20")
+    page.do("document.querySelectorAll('#picked .picture')[5].click()")
+    page.wait("document.querySelectorAll('.part').length === 2")
+    page.choose(".part input", 0)  # of the domain: the picture alone is left
+    translator, images = (
+        Translator.load(runs / "birds", device="cpu"),
+        open_packed(runs / "birds" / "data").images,
+    )
+    expected = np.asarray(translator.translate(images[2], images[5])).astype(int)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        is_drawn = page.do("return document.getElementById('after').naturalWidth") == 32
+        if is_drawn and np.abs(page.blob("#after") - expected).max() <= 2:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the mix was never drawn")
+
+    page.click("#grid-draw")
+    page.wait("document.querySelectorAll('#grid img').length === arguments[0]", len(domains))
+    page.choose("#frames", 24)
+    page.click("#walk")
+    page.wait("document.querySelector('.walk-shown img')?.naturalWidth === 32")
+
+
+def test_what_is_no_picture_is_one_sentence_on_the_page(browser, server, uploads):
+    page = Page(browser, server)
+    page.open("/runs/birds/translate")
+    page.one("#source-file").send_keys(str(uploads / "broken.png"))
+    page.wait("!document.getElementById('notice').hidden")
+    assert page.one("#notice").text.startswith("Broken.png cannot be used (unreadable")
+    assert all("400" in message for message in page.errors())  # the refused request, and nothing else
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_sticks_out_and_what_is_there_has_names(page, width):
+    for address in ("/", "/runs/birds/explore", "/runs/birds/translate?source=1&reference=2"):
+        page.open(address, width)
+        if "explore" in address:
+            page.wait("!document.getElementById('explore').hidden")
+            page.do("document.querySelector('#gallery .picture').click()")
+            page.wait("document.getElementById('one').open")
+        if "translate" in address:
+            page.wait("!document.getElementById('download').disabled")
+        assert not page.sticks_out(width), address
+        nameless = """return [...document.querySelectorAll('img, button, input, select, a')].filter((e) =>
+            !(e.alt || e.textContent.trim() || e.ariaLabel || e.labels?.length || e.getAttribute('alt') === ''))
+            .map((e) => e.outerHTML)"""
+        assert page.do(nameless) == []
+    page.open("/runs/birds/translate", 320)
+    assert not page.sticks_out(320)
+
+
+def test_dark_and_light_differ_and_focus_is_seen(page):
+    inks = []
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        page.open("/")
+        style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        inks.append([sum(map(int, text[4:-1].split(","))) / 3 for text in page.do(style)])
+        page.press("\ue004")  # Tab
+        assert page.do("return getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    (ink, paper), (dark_ink, dark_paper) = inks
+    assert paper - ink > 150
+    assert dark_ink - dark_paper > 150
