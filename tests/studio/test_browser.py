@@ -247,8 +247,9 @@ def test_nothing_sticks_out_and_what_is_there_has_names(page, width):
         if "translate" in address:
             page.wait("!document.getElementById('download').disabled")
         assert not page.sticks_out(width), address
-        nameless = """return [...document.querySelectorAll('img, button, input, select, a')].filter((e) =>
-            !(e.alt || e.textContent.trim() || e.ariaLabel || e.labels?.length || e.getAttribute('alt') === ''))
+        nameless = """const named = (e) => e.alt || e.querySelector('img')?.alt || e.textContent.trim() || e.ariaLabel
+            || e.labels?.length || e.getAttribute('alt') === '';
+            return [...document.querySelectorAll('img, button, input, select, a')].filter((e) => !named(e))
             .map((e) => e.outerHTML)"""
         assert page.do(nameless) == []
     page.open("/runs/birds/translate", 320)
