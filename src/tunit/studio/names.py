@@ -2,6 +2,7 @@
 
 import logging
 
+from tunit.destination import STUDIO
 from tunit.errors import RunError
 from tunit.methods.model_file import ABOUT
 from tunit.reading import Record, UnreadableError, read_json
@@ -9,7 +10,7 @@ from tunit.studio.actions import opinion_after
 from tunit.studio.journal import Journal
 from tunit.studio.labels import JOURNAL
 from tunit.studio.workspace import Run
-from tunit.training.run_folder import STUDIO, label_names
+from tunit.training.run_folder import label_names
 
 LOG = logging.getLogger("tunit.studio")
 

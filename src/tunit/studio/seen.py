@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packed import PackedPictures
+from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.failures import sentence_of
 from tunit.files import writable
@@ -28,7 +29,6 @@ from tunit.reading import Record, UnreadableError
 from tunit.reporting.style_map import placed
 from tunit.studio.answers import UNEXPECTED
 from tunit.studio.workspace import Run
-from tunit.training.run_folder import STUDIO
 
 NAME, FORMAT = "seen.safetensors", 1
 MOST_SEEN = 20_000  # pictures; of more, evenly spread ones

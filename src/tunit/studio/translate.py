@@ -181,7 +181,7 @@ _BODY = """
 <label><span class="visually-hidden">add a domain</span><select id="domain-add"><option value="">Add a domain</option>
 </select></label></div>
 <label class="slider">Strength <output id="strength-shown">1.00</output>
-<input type="range" id="strength" min="0" max="1.5" step="0.05" value="1"></label></section>
+<input type="range" id="strength" aria-label="strength" min="0" max="1.5" step="0.05" value="1"></label></section>
 <section class="pane" id="result-pane" aria-labelledby="result-title"><h2 id="result-title">Result</h2>
 <div class="compare" id="compare"><img id="before" alt="" hidden><img id="after" alt="" hidden>
 <i id="edge" hidden></i><span class="hint" id="result-hint">It appears here.</span></div>
