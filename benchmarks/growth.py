@@ -1,7 +1,8 @@
 """step.py --growth: how the time of a joint step grows with pictures, domains and processes."""
 
-import contextlib
 import json
+import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from both_steps import JOINT, Bench
 from paired import spread
 from tunit.config import Config
 from tunit.data.workers import usable_cores
-from tunit.training.processes import process_group
+from tunit.process_group import process_group
 from tunit.training.resources import resolve_machine
 
 
@@ -33,13 +34,14 @@ def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str
     return found
 
 
-def seconds_of_one(rank: int, number: int, folder: str, base: dict[str, Any], repeats: int) -> None:
+def seconds_of_one(
+    rank: int, number: int, port: int, folder: str, base: dict[str, Any], repeats: int
+) -> None:
     """One of `number` processes that share the steps; the first writes their seconds."""
-    with contextlib.ExitStack() as stack:
-        if number > 1:
-            stack.enter_context(
-                process_group(rank, number, Path(folder) / "rendezvous", torch.device(base["device"]))
-            )
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    values = *map(str, (rank, rank, number, number)), "127.0.0.1", str(port)
+    os.environ.update(zip(names, values, strict=True))
+    with process_group(torch.device(base["device"])):
         bench = Bench(resolve_machine(Config().with_overrides(base)))
         bench.ours(JOINT)
         seconds = [bench.seconds(bench.ours, JOINT) for _ in range(repeats)]
@@ -61,7 +63,10 @@ def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> 
     for number, threads in trials:
         settings = base | {"image_size": 32, "batch_size": 32, "threads": threads}
         with tempfile.TemporaryDirectory() as folder:
-            spawn(seconds_of_one, (number, folder, settings, repeats), number)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            spawn(seconds_of_one, (number, port, folder, settings, repeats), number)
             name = str(number) if number == threads else f"{number}, {threads} threads"
             found[name] = spread(json.loads((Path(folder) / "seconds.json").read_text()))
     return found

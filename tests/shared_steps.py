@@ -1,21 +1,38 @@
-"""Steps on tiny networks in float64, of one process or of several that share each batch; run by spawned processes."""
+"""Steps on tiny networks in float64, of one process or of several that share each batch.
+
+Processes that a test spawns call `share_the_steps`. torchrun starts this file itself, and every rank writes what it
+has after three steps of each phase: `torchrun ... shared_steps.py FOLDER`.
+"""
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from tiny_step import config_of, random_batch, random_state
+from tiny_step import (
+    SMALL_BASELINE,
+    config_of,
+    perturb,
+    random_batch,
+    random_second_views,
+    random_state,
+)
+from tunit.config import read_config
 from tunit.data.batches import Batches
+from tunit.distributed import rank
 from tunit.methods import candidates
 from tunit.methods.method import Phase
-from tunit.methods.tunit import tunit_step
+from tunit.methods.registry import method_of
+from tunit.methods.semit import soft_labels_of
+from tunit.process_group import process_group
 from tunit.training.checkpoint import state_tensors
+from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state
 from tunit.training.memory import try_step
-from tunit.training.processes import process_group
 
 BATCH = 6
 # Settings, labels, and how many pictures G and D take at a time.
@@ -42,17 +59,54 @@ CASES = {
     ),
     "in parts": ({"adversarial_trains": "generator"}, (-1, -1, 1, -1, 2, 0), 2),
 }
+# The baselines' presets, labels, and which pictures these are, one of them twice.
+BASELINES = {
+    "funit": ("table1-a", (1, 2, 0, 2, 1, 0), (0, 1, 2, 3, 4, 5)),
+    "semit": ("semit", (1, -1, -1, 2, -1, 0), (0, 3, 5, 1, 3, 2)),
+}
+ALONE, JOINT, AVERAGING = Phase(False, False, True), Phase(True, False, True), Phase(True, True, True)
 
 
-def three_steps(name):
+def three_steps(name, *, compiled=False):
     """The state's tensors, and the losses of every step, after three steps of a case."""
+    if name in BASELINES:
+        return steps_of_baseline(name)
     overrides, y, micro_batch = CASES[name]
     config = config_of(**overrides, micro_batch=micro_batch)
+    phases = [Phase(i > 0, True, penalise=i % config.losses.r1_every == 0) for i in range(3)]
+    return steps(config, y, phases, compiled=compiled)
+
+
+def three_steps_of_each_phase():
+    """As above: E alone; then G and D with G's average a copy; then all, on eight pictures."""
+    return steps(config_of(), (-1, 2, -1, 0, -1, -1, 1, -1), [*[ALONE] * 3, *[JOINT] * 3, *[AVERAGING] * 3])
+
+
+def steps(config, y, phases, *, compiled=False):
     state, losses = random_state(config), {}
-    for i in range(3):
+    if compiled:
+        parts = method_of(config).compiled_parts(state.networks)
+        compile_parts(parts, torch.device("cpu"), backend="aot_eager")
+    for i, phase in enumerate(phases):
         batch, permutation = random_batch(i, list(y))
-        phase = Phase(joint=i > 0, average_generator=True, penalise=i % config.losses.r1_every == 0)
-        terms = tunit_step(state, batch, permutation, phase, config)
+        terms = method_of(config).step(state, batch, permutation, phase, config)
+        losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
+    return state_tensors(state) | losses
+
+
+def steps_of_baseline(name):
+    """A step of each phase of a baseline; SEMIT's class encoder learns alone first."""
+    preset, y, index = BASELINES[name]
+    config = read_config(preset).with_overrides(SMALL_BASELINE)
+    state, losses = new_state(config, torch.device("cpu"), BATCH), {}
+    perturb(state, torch.float64, ("classifier.2.weight", "content_head.weight"))
+    if name == "semit":
+        labels = soft_labels_of(state)
+        labels.logits, labels.first = labels.logits.double(), labels.first.double()
+        labels.begin([torch.randn(BATCH, 3, dtype=torch.float64).softmax(1)])
+    for i, phase in enumerate((ALONE, JOINT, AVERAGING)):
+        batch, permutation = random_second_views(i, list(y), list(index))
+        terms = method_of(config).step(state, batch, permutation, phase, config)
         losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
     return state_tensors(state) | losses
 
@@ -78,11 +132,26 @@ def chosen_head():
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 
-def share_the_steps(rank, number, folder):
+def environment_of(rank, number, port):
+    """What a launcher tells each of `number` processes of one machine."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return dict(zip(names, (*map(str, (rank, rank, number, number)), "127.0.0.1", str(port)), strict=True))
+
+
+def share_the_steps(rank, number, port, folder):
     """One of `number` processes: writes what it has at the end of each case."""
     torch.set_num_threads(1)
-    with process_group(rank, number, Path(folder) / "rendezvous", torch.device("cpu")):
-        found = {name: three_steps(name) for name in CASES} | {"chosen head": chosen_head()}
+    os.environ.update(environment_of(rank, number, port))
+    with process_group(torch.device("cpu")):
+        found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
+        if number == 2:  # of three it would not tell more
+            found["compiled"] = three_steps("no labels", compiled=True)
         if rank == 0:  # what one of them tries does not wait for the others
             try_step(config_of(), torch.device("cpu"), 2)
         torch.save(found, Path(folder) / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with process_group(torch.device("cpu")):
+        torch.save(three_steps_of_each_phase(), Path(sys.argv[1]) / f"{rank()}.pt")

@@ -28,7 +28,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _say() -> None:
-    print("tunit: interrupted", file=sys.stderr, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes that train together, the first speaks
+        print("tunit: interrupted", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
-from tunit.errors import TunitError
+from tunit.errors import SaidElsewhere, TunitError
 from tunit.failures import TRACEBACK, sentence_of
-from tunit.printing import remark, steady_streams
+from tunit.printing import hush, remark, speak_up, steady_streams
 
 COMMANDS = (
     "demo",
@@ -66,9 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     steady_streams()
+    if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
+        hush()  # of a training by several processes
     try:
         args = expand_paths(build_parser().parse_args(argv))
+        args.words = list(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))
+    except SaidElsewhere as error:
+        return error.exit_code
     except TunitError as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -77,6 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
+            speak_up()
             raise
         remark(sentence)
         return 2

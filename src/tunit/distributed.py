@@ -4,7 +4,7 @@ A step of n processes computes what one process would with the whole batch. Logi
 or summed here, so every process computes the whole loss; its graph holds only its own pictures, so the gradients
 summed over all processes are those of the whole batch. With one process, every function here returns its input.
 
-training.processes starts and ends the processes.
+process_group.py forms the group.
 """
 
 from collections.abc import Iterable, Iterator
@@ -55,6 +55,7 @@ def rows_of_rank(size: int) -> slice:
     return slice(rank() * each, (rank() + 1) * each)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it as it is
 def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
     """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks. Differentiable.
 
@@ -112,6 +113,15 @@ def tensor_from_rank_zero(x: Tensor) -> Tensor:
     value = x.detach().clone(memory_format=torch.contiguous_format)
     dist.broadcast(value, src=0)
     return value
+
+
+def largest_of_ranks(number: int) -> int:
+    """The largest of the numbers that the ranks have."""
+    if world_size() == 1:
+        return number
+    value = torch.tensor([number])  # on the CPU, so that no GPU has to be waited for
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return int(value)
 
 
 def broadcast_from_rank_zero(number: int) -> int:

@@ -35,3 +35,22 @@ class RunError(TunitError):
 
 class TrainingError(TunitError):
     """Training cannot go on, such as at a non-finite loss."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss, a gradient, a weight or a picture is not a number, or not finite, at `step` (the first is 1)."""
+
+    def __init__(self, what: str, step: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.what = what
+        self.step = step
+
+
+class SaidElsewhere(TunitError):
+    """Another process has said all that there is to say; this one ends with `exit_code`, without a word."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(
+            f"the processes that train together ended with exit code {exit_code}; one of them said why"
+        )
+        self.exit_code = exit_code

@@ -6,10 +6,11 @@ direction of writing, bytes that are no UTF-8 (Python keeps those as lone surrog
 
 import html
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -89,6 +90,22 @@ def steady_streams() -> None:
                 name,
                 io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=lines),
             )
+
+
+_hushed: list[TextIO] = []  # standard output and error, while they are
+
+
+def hush() -> None:
+    """Let this process print nothing until `speak_up`: of those that train together, rank 0 speaks for all."""
+    _hushed[:] = [sys.stdout, sys.stderr]
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def speak_up() -> None:
+    """Undo `hush`, for what only this process knows."""
+    if _hushed:
+        sys.stdout, sys.stderr = _hushed
+        _hushed.clear()
 
 
 class _Steady(io.RawIOBase):

@@ -1,25 +1,32 @@
-"""Several processes that train together take the same steps as one, and leave no process behind."""
+"""Several processes that train together take the same steps as one."""
 
-import json
-import multiprocessing
 import os
-import signal
+import shutil
+import socket
 import subprocess
 import sys
-import time
+import uuid
+from pathlib import Path
 
 import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from shared_steps import CASES, chosen_head, share_the_steps, three_steps
-from tiny_run import STEPS, flags, tiny_config, write_pictures
+import shared_steps
+from shared_steps import (
+    BASELINES,
+    CASES,
+    chosen_head,
+    share_the_steps,
+    three_steps,
+    three_steps_of_each_phase,
+)
+from tiny_run import tiny_config
+from tunit.data import augment
+from tunit.data.augment import jitter
 from tunit.data.batches import Batches
-from tunit.errors import ConfigError, TrainingError
-from tunit.networks.tensor_file import read_tensors
-from tunit.training import processes
-from tunit.training.launch import resume_run, start_run
-from tunit.training.processes import check_processes
+from tunit.errors import ConfigError
+from tunit.training.launcher import check_processes
 from tunit.training.resources import resolve_machine
 
 pytestmark = [
@@ -28,24 +35,40 @@ pytestmark = [
 ]
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture(scope="module", params=[2, 3])
 def shared(request, tmp_path_factory):
     """What each of several processes has at the end of each case."""
     folder, number = tmp_path_factory.mktemp("shared"), request.param
-    spawn(share_the_steps, (number, str(folder)), number, daemon=True)  # raises what one of them does
+    spawn(
+        share_the_steps, (number, free_port(), str(folder)), number, daemon=True
+    )  # raises what one of them does
     return [torch.load(folder / f"{rank}.pt") for rank in range(number)]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_steps_of_several_processes_equal_those_of_one_with_the_whole_batch(shared, name):
-    expected = three_steps(name)
-    for tensors in (each[name] for each in shared):
+def compared(found, expected):
+    for tensors in found:
         assert tensors.keys() == expected.keys()
         for key, value in expected.items():
             torch.testing.assert_close(tensors[key], value, rtol=1e-7, atol=1e-9, msg=key)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *BASELINES])
+def test_steps_of_several_processes_equal_those_of_one_with_the_whole_batch(shared, name):
+    compared([each[name] for each in shared], three_steps(name))
+
+
+def test_compiled_steps_of_several_processes_equal_plain_ones_of_one(shared):
+    if "compiled" in shared[0]:
+        compared([each["compiled"] for each in shared], three_steps("no labels"))
+
+
+@pytest.mark.parametrize("name", [*CASES, *BASELINES])
 def test_all_ranks_have_the_same_weights_to_the_last_bit(shared, name):
     first, *others = (each[name] for each in shared)
     for other in others:
@@ -61,106 +84,6 @@ def test_the_domain_head_that_they_choose_is_that_of_one_process(shared):
             torch.testing.assert_close(each["chosen head"][name], value, rtol=1e-9, atol=1e-12)
 
 
-def latest(run):
-    tensors, about = read_tensors(max((run / "checkpoints").iterdir()))
-    return tensors, about["step"]
-
-
-def test_a_run_of_two_goes_through_every_phase_and_writes_once(tmp_path):
-    pictures = write_pictures(tmp_path / "pictures")
-    state = start_run(pictures, tmp_path / "run", tiny_config(processes=2), quiet=True)
-    assert state.step == STEPS
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6, 9, 12]
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.safetensors", "samples"}
-    assert not multiprocessing.active_children()
-
-
-def test_all_processes_stop_after_the_same_step_and_the_run_resumes_exactly(tmp_path):
-    """SIGTERM to rank 0; then new processes take the rest of the steps."""
-    pictures = write_pictures(tmp_path / "pictures")
-    steps = {
-        "steps": 400,
-        "guide_only_until": 300,
-        "average_from": 350,
-        "checkpoint_every": 500,
-        "sample_every": 0,
-    }
-    words = [
-        sys.executable,
-        "-m",
-        "tunit",
-        "train",
-        str(pictures),
-        "--preset",
-        "paper",
-        *flags(processes=2, **steps),
-    ]
-    process = subprocess.Popen([*words, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
-    metrics = tmp_path / "run/metrics.jsonl"
-    while not (metrics.is_file() and metrics.read_text()):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "all saved" in said
-    step = latest(tmp_path / "run")[1]
-    assert 3 <= step < 400
-    resume_run(tmp_path / "run", overrides={"steps": str(step + 2)}, quiet=True)
-    start_run(
-        pictures, tmp_path / "through", tiny_config(processes=2, **steps | {"steps": step + 2}), quiet=True
-    )
-    for name, tensor in latest(tmp_path / "through")[0].items():
-        assert torch.equal(latest(tmp_path / "run")[0][name], tensor), name
-
-
-def test_the_number_of_processes_may_change_when_a_run_resumes(tmp_path):
-    pictures = write_pictures(tmp_path / "pictures")
-    start_run(pictures, tmp_path / "run", tiny_config(processes=2, steps=5), quiet=True)
-    state = resume_run(tmp_path / "run", overrides={"processes": "1", "steps": "7"}, quiet=True)
-    assert state.step == 7
-
-
-def test_a_worker_that_dies_ends_the_training_with_one_sentence(tmp_path):
-    pictures = write_pictures(tmp_path / "pictures")
-    killed = []
-
-    def kill_one(state):
-        (victim,) = multiprocessing.active_children()
-        os.kill(victim.pid, signal.SIGKILL)
-        killed.append(victim)
-        return {}
-
-    with pytest.raises(TrainingError, match=r"process 2 of 2 ended early \(exit code -9\): .* --resume"):
-        start_run(
-            pictures,
-            tmp_path / "run",
-            tiny_config(processes=2, steps=50, guide_only_until=50, average_from=50),
-            evaluate=kill_one,
-            evaluate_every=8,
-            quiet=True,
-        )
-    assert not killed[0].is_alive()
-    assert not torch.distributed.is_initialized()
-    assert latest(tmp_path / "run")[1] == 5
-
-
-def test_rank_zero_exits_when_a_worker_has_failed(monkeypatch, capfd, tmp_path):
-    ended = []
-    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
-    process.start()
-    process.join()
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(processes.os, "_exit", lambda code: ended.append(code) or sys.exit(code))
-    with pytest.raises(SystemExit):
-        processes.exit_when_worker_fails(
-            [process], processes.RunFolder(tmp_path), processes.threading.Event()
-        )
-    assert ended == [2]
-    assert "process 2 of 2 ended early (exit code 3)" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -169,8 +92,6 @@ def test_rank_zero_exits_when_a_worker_has_failed(monkeypatch, capfd, tmp_path):
             "batch_size is 5, which 2 processes cannot share evenly: set --batch-size to a multiple of 2",
         ),
         ({"guide_only_batch_size": 7}, "guide_only_batch_size is 7"),
-        ({"compile": 1}, "set --compile false, or --processes 1"),
-        ({"method": "funit"}, "method 'funit' supports only one"),
         ({"device": "cuda"}, "torch sees 0 GPUs"),
     ],
 )
@@ -188,15 +109,102 @@ def test_processes_0_means_one_per_gpu(monkeypatch):
     assert resolve_machine(config).run.processes == 3
 
 
-def test_each_rank_draws_its_part_of_the_same_batch(monkeypatch):
+@pytest.mark.parametrize("resident_bytes", [None, 0])
+def test_each_rank_draws_its_part_of_the_same_batch_and_transforms_no_more(monkeypatch, resident_bytes):
     images = torch.randint(0, 256, (12, 32, 32, 3), dtype=torch.uint8).numpy()
-    labels = torch.arange(12).numpy()
-    batches = Batches(images, labels, tiny_config().augment, seed=0, device=torch.device("cpu"))
-    whole, parts = batches.draw(3, 6, {}), []
+    labels = torch.arange(12).numpy() % 4 - 1
+    settings = tiny_config(random_operations=2, random_magnitude=8).augment
+    transformed = []
+
+    def drawn(step):
+        def counted(x, *rest):
+            transformed.append(len(x))
+            return jitter(x, *rest)
+
+        monkeypatch.setattr(augment, "jitter", counted)
+        source = Batches(
+            images, labels, settings, seed=0, device=torch.device("cpu"), resident_bytes=resident_bytes
+        )
+        table = (torch.arange(12)[:, None] + torch.tensor([1, 2])) % 12
+        cursors = {"all": 4}
+        return [source.draw(step + i, 6, cursors, neighbours=table, both=True) for i in range(2)]
+
+    wholes, parts = drawn(3), []
+    assert transformed == [6] * 4  # two views of two batches
     monkeypatch.setattr("tunit.distributed.world_size", lambda: 3)
     for rank in range(3):
         monkeypatch.setattr("tunit.distributed.rank", lambda rank=rank: rank)
-        parts.append(batches.draw(3, 6, {}))
-    assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
-    assert torch.equal(torch.cat([part.x_plus for part in parts]), whole.x_plus)
-    assert all(torch.equal(part.y, whole.y) for part in parts)
+        transformed.clear()
+        parts.append(drawn(3))
+        assert transformed == [2] * 4
+    for whole, shares in zip(wholes, zip(*parts, strict=True), strict=True):
+        assert torch.equal(torch.cat([part.x for part in shares]), whole.x)
+        assert torch.equal(torch.cat([part.x_plus for part in shares]), whole.x_plus)
+        assert all(torch.equal(part.y, whole.y) for part in shares)
+        assert all(torch.equal(part.index, whole.index) for part in shares)
+
+
+@pytest.fixture
+def two_machines():
+    """(address of the first, the words before a command of each): network namespaces, or else loopback addresses."""
+    names = [f"tunit-{uuid.uuid4().hex[:6]}" for _ in range(2)]
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], capture_output=True).returncode == 0
+
+    linked = shutil.which("ip") and all(ip("netns", "add", name) for name in names)
+    veth = ("link", "add", names[0], "netns", names[0], "type", "veth", "peer", names[1], "netns", names[1])
+    linked = linked and ip(*veth)
+    for i, name in enumerate(names if linked else ()):
+        linked = linked and ip("-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", name)
+        linked = linked and ip("-n", name, "link", "set", name, "up")
+        linked = linked and ip("-n", name, "link", "set", "lo", "up")
+    try:
+        if linked:
+            yield "10.77.0.1", [["ip", "netns", "exec", name] for name in names]
+        else:
+            yield "127.0.0.1", [[], []]
+    finally:
+        for name in names if shutil.which("ip") else ():
+            ip("netns", "del", name)
+
+
+def test_two_machines_with_two_processes_each_equal_one_process(two_machines, tmp_path):
+    """Three steps of each phase, in float64."""
+    address, before = two_machines
+    words = ["--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d", f"--rdzv-id={uuid.uuid4().hex}"]
+    words += [f"--rdzv-endpoint={address}:{free_port()}"]
+    agents = []
+    for i, where in enumerate(before):
+        own = f"10.77.0.{i + 1}" if where else f"127.0.0.{i + 2}"
+        own_words = [
+            f"--local-addr={own}",
+            f"--rdzv-conf=is_host={i == 0}",
+        ]  # its name tells nobody who is host
+        command = [*where, sys.executable, "-m", "torch.distributed.run", *words, *own_words]
+        agents.append(
+            subprocess.Popen(
+                [*command, shared_steps.__file__, str(tmp_path)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        )
+    expected = three_steps_of_each_phase()
+    try:
+        for agent in agents:
+            said, _ = agent.communicate(timeout=300)
+            assert agent.returncode == 0, said
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.communicate()
+    ranks = [torch.load(tmp_path / f"{i}.pt") for i in range(4)]
+    for tensors in ranks:
+        assert tensors.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(tensors[key], value, rtol=1e-7, atol=1e-9, msg=key)
+            assert torch.equal(tensors[key], ranks[0][key]), key
+    assert any("generator" in key for key in expected)
+    assert len(list(Path(tmp_path).iterdir())) == 4

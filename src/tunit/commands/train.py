@@ -6,6 +6,7 @@
   tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets
   tunit train --resume runs/mine                              go on where a run stopped
   tunit train NEW --from runs/mine --out runs/new             fine-tune: begin with its E, G and D, on other pictures
+  torchrun --nproc-per-node 8 -m tunit train FOLDER --out runs/mine       8 GPUs; several machines: docs/scaling.md
 
 FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.
 Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag below.
@@ -42,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="take a step again whose batch was kept in RUN/non_finite, since something was not finite; nothing else",
+    )
+    parser.add_argument(
         "--from",
         dest="start_from",
         type=Path,
@@ -57,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: halve the batch size until a step fits the memory (a number is --batch-size)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--max-restarts",
+        type=whole(0, MOST),
+        default=0,
+        metavar="N",
+        help="with --processes: how often all start again from the last checkpoint when one has died [0]",
+    )
     parser.add_argument(
         "--evaluate-every",
         type=whole(0, MOST),
@@ -78,6 +92,12 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.training.interrupt import Interrupted
 
+    if args.replay:
+        from tunit.training.replay import replay
+
+        if args.source or args.out or args.resume or settings_of(args):
+            raise ConfigError(f"--replay {args.replay} takes a step as it was: leave out all else")
+        return 0 if replay(args.replay) else 1
     bar, move = packing_progress()
     out = args.resume or args.out
     shared = {
@@ -86,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         "evaluate": _evaluator(args, out),
         "evaluate_every": args.evaluate_every,
         "quiet": args.quiet,
+        "words": args.words,
+        "max_restarts": args.max_restarts,
     }
     try:
         with bar:

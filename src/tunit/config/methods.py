@@ -1,12 +1,14 @@
 """The settings of single methods, and the methods that a config may name: those of tunit, and installed ones."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 
 from tunit.config.fields import setting
 from tunit.errors import ConfigError
 
 ENTRY_POINTS = "tunit.methods"  # a package names here a module that registers its method when it is imported
+PLUGINS = "TUNIT_PLUGINS"  # of the environment: such modules, with commas between them
 # Settings that files of earlier versions have under another name, and the sections where they stood.
 RENAMED = {"architecture": "method"}
 FORMER_SECTIONS = {
@@ -86,13 +88,14 @@ class MethodConfig:
 
 
 def load_installed_methods() -> None:
-    """Import, once, what installed packages say under the entry points `tunit.methods`.
+    """Import, once, what installed packages say under the entry points `tunit.methods`, and what TUNIT_PLUGINS names.
 
     Raises ConfigError where one cannot be imported.
     """
     global _loaded
     if _loaded:
         return
+    import importlib
     import importlib.metadata  # a tenth of a second, and only those who ask for settings need it
 
     _loaded = True  # before the imports, for they may ask for settings
@@ -104,6 +107,13 @@ def load_installed_methods() -> None:
             raise ConfigError(
                 f"the method {point.name!r} of the package {package} cannot be loaded ({error}): "
                 "mend the package, or uninstall it"
+            ) from None
+    for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise ConfigError(
+                f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): mend it, or unset it"
             ) from None
 
 

@@ -267,9 +267,10 @@ class RunConfig:
     threads: int = setting(0, "CPU threads, of all processes together; 0 for all cores", low=0, high=1024)
     processes: int = setting(
         1,
-        "that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU",
+        "that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU; torchrun "
+        "sets it for several machines",
         low=0,
-        high=256,
+        high=65_536,
     )
     compile: bool = setting(
         False, "let torch.compile make the networks faster; it takes minutes before the first step"
@@ -283,4 +284,10 @@ class RunConfig:
         5_000, "steps between sample grids; 0 for none but the last", low=0, high=MOST
     )
     checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
+    on_nan: str = setting(
+        "stop",
+        "at a loss, gradient or picture that is not finite: stop, or roll back to the last checkpoint and go on with "
+        "other draws",
+        of=("stop", "rollback"),
+    )
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1, high=MOST)

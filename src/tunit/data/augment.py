@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tunit.config import AugmentConfig
 from tunit.data.random_operations import random_operations
+from tunit.data.randomness import Share
 from tunit.machine import constant, to_device
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -36,27 +37,34 @@ def two_views(
     *,
     partners: Tensor | None = None,
     both: bool = False,
+    share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(x, x+) of section 6 of the method, both (B, 3, S, S) in [-1, 1], on x's device.
 
     generator: on the CPU; with it everything random is determined. partners: (B, 3, S, S), the pictures that x+ are
-    views of; None takes x. both: x is transformed at random as x+ is, not only flipped.
+    views of; None takes x. both: x is transformed at random as x+ is, not only flipped. share: which pictures of
+    their batch these are; None means all. The numbers are drawn for all of the batch, so that the views of a picture
+    do not depend on which others are at hand.
     """
-    batch = len(x)
-    mirror = torch.rand(batch, generator=generator) < settings.flip
+    share = share or Share(len(x))
+    mirror = share.of(torch.rand(share.batch, generator=generator) < settings.flip)
     plain = torch.where(to_device(mirror, x.device)[:, None, None, None], x.flip(3), x)
-    moved = random_view(x if partners is None else partners, settings, generator)
-    return random_view(x, settings, generator) if both else plain, moved
+    moved = random_view(x if partners is None else partners, settings, generator, share)
+    return random_view(x, settings, generator, share) if both else plain, moved
 
 
-def random_view(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped, jittered, at random."""
-    theta = to_device(random_affine(len(x), settings, generator), x.device)
+def random_view(
+    x: Tensor, settings: AugmentConfig, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
+    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped, jittered, at random. share: as above."""
+    share = share or Share(len(x))
+    theta = to_device(share.of(random_affine(share.batch, settings, generator)).contiguous(), x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    moved = jitter(moved, settings, generator)
+    moved = jitter(moved, settings, generator, share)
     if settings.random_operations:
-        moved = random_operations(moved, settings.random_operations, settings.random_magnitude, generator)
+        strength = settings.random_operations, settings.random_magnitude
+        moved = random_operations(moved, *strength, generator, share)
     return moved
 
 
@@ -89,16 +97,18 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
     return torch.cat([matrix, offset[:, :, None]], dim=2)
 
 
-def jitter(x: Tensor, settings: AugmentConfig, generator: torch.Generator) -> Tensor:
+def jitter(
+    x: Tensor, settings: AugmentConfig, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Colour jitter, factors per picture, in an order drawn for the batch. x: (B, 3, S, S) in [-1, 1]."""
-    batch = len(x)
+    share = share or Share(len(x))
 
     def factor(limit: float) -> Tensor:
-        draw = 1 - limit + 2 * limit * torch.rand(batch, generator=generator)
-        return to_device(draw, x.device)[:, None, None, None]
+        draw = 1 - limit + 2 * limit * torch.rand(share.batch, generator=generator)
+        return to_device(share.of(draw), x.device)[:, None, None, None]
 
     factors = [factor(settings.brightness), factor(settings.contrast), factor(settings.saturation)]
-    turn = (2 * torch.rand(batch, generator=generator) - 1) * settings.hue
+    turn = share.of((2 * torch.rand(share.batch, generator=generator) - 1) * settings.hue)
     limits = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
     image = (x + 1) / 2
     for kind in torch.randperm(4, generator=generator).tolist():

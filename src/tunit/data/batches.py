@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tunit.config import AugmentConfig
 from tunit.data.augment import to_float, two_views
-from tunit.data.randomness import numpy_generator, torch_generator
+from tunit.data.randomness import Share, numpy_generator, torch_generator
 from tunit.distributed import rows_of_rank
 from tunit.errors import DataError
 from tunit.machine import room_for_pictures, to_device
@@ -40,14 +40,16 @@ class Batch:
 def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
     """A batch of x, x_plus: (B, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device.
 
-    Where several processes train together, all make the same batch, so that it does not depend on their number, and
-    each keeps its share of the pictures.
+    Where several processes train together, each keeps its share of the pictures.
     """
-    index = None if index is None else to_device(index, x.device)
     own = rows_of_rank(len(x))
-    return Batch(
-        x[own], x_plus[own], to_device(y, x.device), bool((y >= 0).any()), bool((y < 0).any()), index
-    )
+    return _batch_of_share(x[own], x_plus[own], y, index)
+
+
+def _batch_of_share(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None) -> Batch:
+    """A batch of this process's pictures, and the labels and indices of all."""
+    index = None if index is None else to_device(index, x.device)
+    return Batch(x, x_plus, to_device(y, x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
 
 class Batches:
@@ -96,28 +98,30 @@ class Batches:
     ) -> Batch:
         """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead.
 
+        Where several processes train together, each reads and transforms its share of the pictures alone.
         neighbours: (N, k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k, chosen at
         random. both: x is transformed at random too (`two_views`).
         """
-        cursor = cursors.get(stream, 0)
+        cursor, share = cursors.get(stream, 0), Share(size, rows_of_rank(size))
         rows = self.rows(stream, cursor, size)
         if isinstance(self._images, Tensor):
-            pictures = self._pictures(rows)
+            pictures = self._pictures(rows[share.rows])
         else:
-            pictures = self._streamed(stream, cursor, rows)
+            pictures = self._streamed(stream, cursor, size)
         cursors[stream] = cursor + size
         partners = None
         if neighbours is not None:
             chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
-            partners = to_float(self._pictures(chosen))
+            partners = to_float(self._pictures(chosen[share.rows]))
         x, x_plus = two_views(
             to_float(pictures),
             self._augment,
             torch_generator(self._seed, "views", step),
             partners=partners,
             both=both,
+            share=share,
         )
-        return make_batch(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
+        return _batch_of_share(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
         """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""
@@ -153,20 +157,20 @@ class Batches:
             self._orders[stream] = known
         return known[1]
 
-    def _streamed(self, stream: str, cursor: int, rows: NDArray[np.int64]) -> Tensor:
-        """The pictures of `rows`, read ahead if the last batch told what comes; then the next are read ahead.
+    def _streamed(self, stream: str, cursor: int, size: int) -> Tensor:
+        """This process's pictures of a batch, read ahead if the last one told what comes; then it reads on ahead.
 
         A wrong guess costs time only: what is returned depends on the cursor, never on what was read ahead.
         """
-        size = len(rows)
+        own = rows_of_rank(size)
         guess, self._guess = self._guess, None
         if guess is not None and guess[0] == (stream, cursor, size):
             chosen = guess[1].result()
         else:
-            chosen = self._read(rows)
+            chosen = self._read(self.rows(stream, cursor, size)[own])
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
-        coming = self.rows(stream, cursor + size, size)
+        coming = self.rows(stream, cursor + size, size)[own]
         self._guess = (stream, cursor + size, size), self._reader.submit(self._read, coming)
         return chosen.to(self._device, non_blocking=True)
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunit.data.randomness import Share
 from tunit.machine import constant, to_device
 
 LARGEST = 10.0  # magnitude
@@ -34,18 +35,21 @@ SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur that sharpness moves away fro
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
-def random_operations(x: Tensor, number: int, magnitude: float, generator: torch.Generator) -> Tensor:
+def random_operations(
+    x: Tensor, number: int, magnitude: float, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Apply `number` random operations to each picture, one after the other, all equally probable [1].
 
     x: (B, 3, S, S) in [-1, 1]; the result too. magnitude: 0 to 10. generator: on the CPU; it determines everything
-    random, independently of the pictures.
+    random, independently of the pictures. share: which pictures of their batch these are; None means all.
     """
+    share = share or Share(len(x))
     image = whole((x + 1) * 127.5)
     operations = list(OPERATIONS.values())
     for _ in range(number):
         # Drawn on the host, which then knows the pictures of each operation without waiting for the device.
-        kinds = torch.randint(len(operations), (len(x),), generator=generator)
-        signs = 2 * torch.randint(2, (len(x),), generator=generator) - 1
+        kinds = share.of(torch.randint(len(operations), (share.batch,), generator=generator))
+        signs = share.of(2 * torch.randint(2, (share.batch,), generator=generator) - 1)
         amounts = signs * (magnitude / LARGEST)
         for kind in sorted(set(kinds.tolist())):
             rows = (kinds == kind).nonzero().squeeze(1)

@@ -4,10 +4,12 @@ So resuming is exact: there is no generator whose state could be lost.
 """
 
 import zlib
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class CounterStart(IntEnum):
@@ -21,6 +23,22 @@ class CounterStart(IntEnum):
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
     CANDIDATES = 2**41  # compare E's candidate domain heads
     TWO_VIEWS = 2**42  # measure how stable domains are, for a report
+    AFTER_ROLLBACK = 2**43  # times the number of rollbacks, for the steps after one
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which pictures of a batch this process has: random numbers are drawn for the whole batch, then these are taken.
+
+    A draw costs little beside the pictures, and so a picture's numbers do not depend on how many processes there are.
+    """
+
+    batch: int
+    rows: slice = field(default_factory=lambda: slice(None))
+
+    def of(self, drawn: Tensor) -> Tensor:
+        """The numbers of the pictures at hand, of those (batch, ...) of the whole batch."""
+        return drawn[self.rows]
 
 
 def seed_of(seed: int, purpose: str, counter: int) -> int:

@@ -1,4 +1,8 @@
-"""From a loss to an optimiser step, with gradients summed over all processes."""
+"""From a loss to an optimiser step, with gradients summed over all processes and looked at.
+
+A gradient that is not finite would poison weights, and averages after them. On a CPU that optimiser does not step; on
+a GPU, where learning of it would mean waiting, `watching_gradients` hands on a flag that is read later.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +22,47 @@ def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
     return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
 
+# An optimiser, and whether its gradients were finite: a tensor, on the device.
+Seen = tuple[torch.optim.Optimizer, Tensor]
+_watched: list[Seen] | None = None
+
+
+@contextmanager
+def watching_gradients() -> Iterator[list[Seen]]:
+    """Inside the block, what every `descent` saw is added to the list."""
+    global _watched
+    before, _watched = _watched, []
+    try:
+        yield _watched
+    finally:
+        _watched = before
+
+
+def are_finite(tensors: list[Tensor]) -> Tensor:
+    """Whether all values of all tensors are finite, as a tensor: nothing waits for a GPU."""
+    largest = torch._foreach_norm(tensors, float("inf"))
+    return torch.stack([value.float() for value in largest]).isfinite().all()
+
+
 @contextmanager
 def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
-    """Clear gradients; after the block, sum them over all processes and step each optimiser."""
+    """Clear gradients; after the block, sum them over all processes and step each optimiser.
+
+    On a CPU an optimiser with a gradient that is not finite does not step.
+    """
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     yield
     for optimiser in optimisers:
-        reduce_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        reduce_gradients(parameters)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if gradients:
+            finite = are_finite(gradients)
+            if _watched is not None:
+                _watched.append((optimiser, finite))
+            if finite.device.type == "cpu" and not finite:
+                continue
         optimiser.step()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
 from tunit.data.batches import Batch
+from tunit.distributed import all_gather, rows_of_rank
 from tunit.errors import DataError
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
@@ -19,9 +20,11 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import make_rmsprop
+from tunit.methods.parts import Means, labelled_styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.ema import update_ema
 from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
+from tunit.networks.generator import StyledGenerator
 
 
 def funit_step(
@@ -37,27 +40,43 @@ def funit_step(
         raise DataError(
             "a picture has no label, and funit learns from labelled ones alone: label it or leave it out"
         )
-    networks, optimisers = state.networks, state.optimisers
-    guide, generator, discriminator = networks.guide, networks.generator, networks.discriminator
+    networks, optimisers, means = state.networks, state.optimisers, Means()
+    generator, discriminator = networks.generator, networks.discriminator
     assert isinstance(discriminator, PatchDiscriminator)
     x, y = batch.x_plus, batch.y
-    x_ref, y_ref = x[permutation], y[permutation]
     with mixed_precision(x, config):
-        s = guide(x).style
-        c = generator.encode(x)
-        # The translations with the references' styles, and the reconstructions, in one pass.
-        x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
+        s = labelled_styles_of(networks.guide, x).style
+        pair = Pair(x, y, s, permutation)
+        x_out = pair.redrawn(generator, generator.encode(x))
         x_fake = x_out[: len(x)].detach()
         with descent(optimisers.discriminator):
-            loss, terms = discriminator_loss(discriminator, x_ref, y_ref, x_fake, y_ref, phase, config)
-            backward(loss)
+            loss, terms = discriminator_loss(discriminator, x, pair.y, x_fake, pair.y_ref, phase, config)
+            backward(pair.share * loss)
+            means.add(terms, pair.share)
         # The class encoder learns as a part of G.
         with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-            loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)
-            backward(loss)
+            loss, terms = generator_loss(discriminator, pair, x_out, config)
+            backward(pair.share * loss)
+            means.add(terms, pair.share)
     update_averages(networks, phase, config)
     state.step += 1
-    return terms | more
+    return means.of_batch()
+
+
+class Pair:
+    """This process's pictures x of a batch with their references, which may be pictures of other processes."""
+
+    def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor) -> None:
+        """x: (b, 3, S, S). y: (B,), s: (B, width) and permutation: (B,) are of the whole batch."""
+        rows = rows_of_rank(len(y))
+        self.x, self.references = x, permutation[rows]
+        self.y, self.y_ref = y[rows], y[self.references]
+        self.s, self.s_ref = s[rows], s[self.references]
+        self.share = len(x) / len(y)  # of the batch
+
+    def redrawn(self, generator: StyledGenerator, c: Tensor) -> Tensor:
+        """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
+        return generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))
 
 
 def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
@@ -68,28 +87,23 @@ def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
 
 
 def generator_loss(
-    discriminator: PatchDiscriminator,
-    x: Tensor,
-    y: Tensor,
-    x_out: Tensor,
-    permutation: Tensor,
-    config: Config,
+    discriminator: PatchDiscriminator, pair: Pair, x_out: Tensor, config: Config
 ) -> tuple[Tensor, Terms]:
     """What G and the class encoder learn: 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching.
 
-    x: (B, 3, S, S), the sources, x[permutation] the references; y: (B,), the classes of x. x_out: (2 B, 3, S, S),
-    the translations, then the reconstructions. Translations are matched with their references' features,
-    reconstructions with their sources'.
+    x_out: (2 b, 3, S, S), the translations, then the reconstructions. Translations are matched with their references'
+    features, reconstructions with their sources'.
     """
-    weights, own = config.losses, config.of(FunitConfig)
+    weights, own, x = config.losses, config.of(FunitConfig), pair.x
     with torch.no_grad():
-        real = discriminator.features(x)
+        real = losses.pooled_features(discriminator.features(x))
+        of_references = all_gather(real)[pair.references]
     features = discriminator.features(x_out)
-    logit = discriminator.judge_features(features, torch.cat([y[permutation], y]))
+    logit = discriminator.judge_features(features, torch.cat([pair.y_ref, pair.y]))
     fake = losses.generator_adversarial(logit[: len(x)])
     rec = losses.generator_adversarial(logit[len(x) :])
     l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)
-    matching = losses.feature_matching(features[: len(x)], real[permutation])
+    matching = losses.feature_matching(features[: len(x)], of_references)
     matching = matching + losses.feature_matching(features[len(x) :], real)
     loss = (
         weights.adversarial_weight * own.funit_adversarial_factor * (fake + rec)
@@ -162,6 +176,7 @@ FUNIT = Method(
     labels=Labels.ALL,
     trains_guide_first=False,
     finds_domains=False,
+    processes=True,
     compiled_parts=halves_of_generator,
     recomputed_parts=recomputed_parts,
 )

@@ -150,13 +150,19 @@ def reconstruction(x_rec: Tensor, x: Tensor) -> Tensor:
     return F.l1_loss(x_rec, x)
 
 
+def pooled_features(features: Tensor) -> Tensor:
+    """Features of D (B, C, h, w) averaged over space, (B, C, 1, 1), in float32 at least."""
+    kind = torch.promote_types(features.dtype, torch.float32)
+    return features.mean((2, 3), keepdim=True, dtype=kind)
+
+
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:
     """FUNIT's feature matching [6] (method section 10): mean absolute error of spatially averaged features of D.
 
-    features, target: (B, C, h, w), of a picture of G and of the real one whose place or class it took.
+    features, target: (B, C, h, w), averaged or not, of a picture of G and of the real one whose place or class it
+    took.
     """
-    kind = torch.promote_types(features.dtype, torch.float32)
-    return F.l1_loss(features.mean((2, 3), dtype=kind), target.mean((2, 3), dtype=kind))
+    return F.l1_loss(pooled_features(features), pooled_features(target))
 
 
 # SEMIT's noise-tolerant pseudo-labelling [7], which has PENCIL's three terms [8]; each in nats, per picture, not

@@ -35,7 +35,17 @@ def guidance_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
 
 def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
     """The style codes of the whole batch (B, style width), from this process's pictures x (b, 3, S, S)."""
-    return all_gather(guide(x).style)
+    styles: Tensor = all_gather(guide(x).style)
+    return styles
+
+
+def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
+    """As `guidance_of`, for a step whose processes each decode with styles of all and so have losses of their own.
+
+    Logits still serve losses of the whole batch, which every process computes alike.
+    """
+    guidance = guide(x)
+    return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
 
 
 @torch.no_grad()

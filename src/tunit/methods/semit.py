@@ -15,9 +15,11 @@ from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
 from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
+from tunit.distributed import tensor_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
+    Pair,
     generator_loss,
     halves_of_generator,
     patch_discriminator,
@@ -29,6 +31,7 @@ from tunit.methods.inference import in_batches
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
+from tunit.methods.parts import Means, labelled_styles_of
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
 from tunit.networks.funit_networks import PatchDiscriminator
@@ -46,7 +49,7 @@ def semit_step(
     """
     labels, x = soft_labels_of(state), batch.x_plus
     with mixed_precision(x, config):
-        guidance = state.networks.guide(x)
+        guidance = labelled_styles_of(state.networks.guide, x)
         p = guidance.logits.detach().softmax(1)
         loss, terms = classifier_loss(guidance.logits, labels.logits_of(batch), batch, config)
         if phase.joint:
@@ -98,37 +101,39 @@ def translation_step(
 ) -> Terms:
     """D learns, then G, the class encoder and its classifier learn from the updated D, as in FUNIT, and from more.
 
-    x: (B, 3, S, S), y: (B,) their classes, guidance: what the class encoder says of x.
+    x: (b, 3, S, S), this process's pictures. y: (B,) and guidance: classes of the whole batch, and what the class
+    encoder says of it.
     """
-    optimisers, s, own = state.optimisers, guidance.style, config.of(SemitConfig)
+    optimisers, own, means = state.optimisers, config.of(SemitConfig), Means()
     generator, discriminator = state.networks.generator, state.networks.discriminator
     assert isinstance(generator, OctaveGenerator)
     assert isinstance(discriminator, PatchDiscriminator)
-    c = generator.encode(x)
-    # The translations with the references' styles, and the reconstructions, in one pass.
-    x_out = generator.decode(torch.cat([c, c]), torch.cat([s[permutation], s]))
-    x_ref, y_ref, x_fake = x[permutation], y[permutation], x_out[: len(x)]
+    pair, c = Pair(x, y, guidance.style, permutation), generator.encode(x)
+    x_out = pair.redrawn(generator, c)
+    x_fake = x_out[: len(x)]
     with descent(optimisers.discriminator):
-        real, fake = (x_ref, y_ref), (x_fake.detach(), y_ref)
+        real, fake = (x, pair.y), (x_fake.detach(), pair.y_ref)
         loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
-        backward(loss)
+        backward(pair.share * loss)
+        means.add(terms, pair.share)
     with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-        loss, more = generator_loss(discriminator, x, y, x_out, permutation, config)
+        loss, terms = generator_loss(discriminator, pair, x_out, config)
         # Cycle consistency: the translation, translated back with the source's own style.
-        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), s).to(x.dtype), x)
+        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), pair.s).to(x.dtype), x)
         # The content head learns to read the class of content codes, the encoder to leave it in doubt. The head's
         # own loss needs no weight: RMSprop divides by the size of its gradients.
         of_head, of_encoder = generator.read_content(c)
-        reading = losses.labelled_cross_entropy(of_head, y)
+        reading = losses.labelled_cross_entropy(of_head, pair.y)
         entropy = losses.prediction_entropy(of_encoder)
         loss = loss + own.cycle_weight * cycle + reading - own.content_entropy_weight * entropy
-        backward(loss + loss_of_classifier)
-    more |= {
-        "generator/cycle": cycle.detach(),
-        "generator/content_classification": reading.detach(),
-        "generator/content_entropy": entropy.detach(),
-    }
-    return terms | more
+        backward(pair.share * loss + loss_of_classifier)
+        terms |= {
+            "generator/cycle": cycle.detach(),
+            "generator/content_classification": reading.detach(),
+            "generator/content_entropy": entropy.detach(),
+        }
+        means.add(terms, pair.share)
+    return means.of_batch()
 
 
 # ---- networks, and the soft labels ----
@@ -166,7 +171,9 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
     if state.step == config.schedule.labelled_only_until:
         labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
         size, device = config.optimisers.batch_size, labels.logits.device
-        labels.begin(guide(x).logits.softmax(1) for x in in_batches(images, device, size))
+        # Of all ranks alike: a GPU may round otherwise from run to run.
+        said = (guide(x).logits.softmax(1) for x in in_batches(images, device, size))
+        labels.begin(tensor_from_rank_zero(p) for p in said)
 
 
 SEMIT = Method(
@@ -179,6 +186,7 @@ SEMIT = Method(
     settings=METHODS["semit"],
     network_settings=("octave_share",),
     labels=Labels.SOME,
+    processes=True,
     compiled_parts=halves_of_generator,
     recomputed_parts=recomputed_parts,
     own_state=_own_state,

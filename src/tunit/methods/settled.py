@@ -28,11 +28,12 @@ from tunit.clustering.partition import best_partition
 from tunit.config import Config
 from tunit.data.packed import PackedPictures
 from tunit.data.randomness import seed_of
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, tensor_from_rank_zero
+from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
+from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
@@ -57,16 +58,17 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     With several processes rank 0 chooses, and all take what it chose.
     """
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
-    found = None
-    if is_rank_zero():
+
+    def found() -> tuple[Choice, tuple[Tensor, Tensor]]:
         seen = look(state, pictures)
         choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             heads = F.one_hot(torch.from_numpy(groups), choice.domains)[None]
             groups = partition(seen, heads, state, pictures, seed)
-        found = choice, fitted_head(seen.features.numpy(), groups, choice.domains)
-    choice, head = _shared(found, state)
+        return choice, fitted_head(seen.features.numpy(), groups, choice.domains)
+
+    choice, head = _shared(on_rank_zero(found), state)
     state.set_domains(choice.domains, seed)
     set_domain_heads(state, *head)
     state.choice = choice
@@ -77,14 +79,15 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
     guide = cast(Guide, state.networks.guide_average)
     domains = config.networks.domains
-    weight, bias = torch.zeros(domains, guide.features), torch.zeros(domains)
-    if is_rank_zero():
+
+    def fitted() -> tuple[Tensor, Tensor]:
         seen = look(state, pictures)
         if domains == 1 or len(seen.styles) <= domains:
-            weight, bias = guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
-        else:
-            groups = partition(seen, seen.heads, state, pictures, seed)
-            weight, bias = fitted_head(seen.features.numpy(), groups, domains)
+            return guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
+        return fitted_head(seen.features.numpy(), partition(seen, seen.heads, state, pictures, seed), domains)
+
+    empty = torch.zeros(domains, guide.features), torch.zeros(domains)
+    weight, bias = on_rank_zero(fitted) or empty
     set_domain_heads(state, tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))
 
 

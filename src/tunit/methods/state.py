@@ -63,6 +63,7 @@ class TrainingState:
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
     adversary: Adversary | None = None
+    rollbacks: int = 0  # to a checkpoint; after each, all draws are others
     choice: Choice | None = None  # of the number of domains, once made where it was to be found
 
     def own_tensors(self) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ class BatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         high = x.to(torch.promote_types(x.dtype, torch.float32))
         own = torch.stack([high.mean((0, 2, 3)), high.var((0, 2, 3), correction=0)])
-        means, variances = all_gather(own[None], same_loss=False).unbind(1)  # (world size, C) each
+        gathered: Tensor = all_gather(own[None], same_loss=False)
+        means, variances = gathered.unbind(1)  # (world size, C) each
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         centred = high - mean[:, None, None]

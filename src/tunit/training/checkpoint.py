@@ -17,6 +17,7 @@ from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_about,
 from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
+MOST_ROLLBACKS = 2**16
 MOST_STEPS = 2**40  # larger counters are for random draws outside of training steps
 
 
@@ -27,6 +28,8 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     tensors = state_tensors(state)
     about = {"format": FORMAT, "step": state.step, "cursors": state.cursors, "tensors": len(tensors)}
+    if state.rollbacks:
+        about["rollbacks"] = state.rollbacks
     if state.choice:
         about["choice"] = state.choice.record()
     write_tensors(path, tensors, about)
@@ -58,7 +61,7 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     undecided = state.networks.guide.domains
     for path in reversed(checkpoints(folder)):
         try:
-            tensors, about = read_tensors(path, partial(_check, state, undecided))
+            tensors, about = read_tensors(path, partial(check_checkpoint, state, undecided))
         except RunError as error:
             warnings.append(f"{error}; going back to the checkpoint before")
             continue
@@ -85,7 +88,7 @@ def _choice_of(about: Record) -> Choice | None:
     return read_choice(about.record("choice")) if "choice" in about.values else None
 
 
-def _check(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
+def check_checkpoint(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
     """Raises UnreadableError for a checkpoint that is not one of a run with this state's networks.
 
     undecided: domains of E before their number was found; those of the state become the checkpoint's.
@@ -95,6 +98,8 @@ def _check(state: TrainingState, undecided: int, about: Record, found: Kinds) ->
     cursors = about.record("cursors")
     for stream in cursors.values:
         cursors.whole(stream)
+    if "rollbacks" in about.values:
+        about.whole("rollbacks", high=MOST_ROLLBACKS)
     choice = _choice_of(about)
     domains = choice.domains if choice else undecided
     if domains != state.networks.guide.domains:
@@ -172,4 +177,5 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
     for name, tensor in state.own_tensors().items():
         tensor.copy_(tensors[name])
     state.step, state.cursors = int(about["step"]), dict(about["cursors"])
+    state.rollbacks = int(about.get("rollbacks", 0))
     state.choice = _choice_of(Record(about))

@@ -9,6 +9,7 @@ import torch
 from tunit.config import Config
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
+from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
@@ -63,7 +64,8 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     state = 0 if small else _state_bytes(config, pictures)
     if config.run.device.startswith("cuda"):
         return state + _batch_bytes(config) // count
-    return count * state + _batch_bytes(config)
+    here = processes_here(count)
+    return here * state + _batch_bytes(config) * here // count
 
 
 def _state_bytes(config: Config, pictures: int) -> int:

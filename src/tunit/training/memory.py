@@ -15,6 +15,7 @@ from tunit.machine import available_bytes, is_out_of_memory
 from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
+from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 SMALLEST_BATCH = 2
@@ -82,7 +83,7 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
     if device.type != "cuda":
         first, second = (step_bytes(config, size) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
-        room = ROOM * available_bytes() / processes
+        room = ROOM * available_bytes() / processes_here(processes)
         return lambda size: first + each * (size / processes - _TRIED[0]) <= room
 
     def fits(size: int) -> bool:

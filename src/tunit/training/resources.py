@@ -4,8 +4,8 @@ import torch
 
 from tunit.config import Config
 from tunit.data.workers import usable_cores
-from tunit.distributed import rank, world_size
 from tunit.machine import check_threads, choose_device, choose_precision, keep_freed_memory
+from tunit.process_group import local_rank, ranks_of_machine
 
 
 def resolve_machine(config: Config) -> Config:
@@ -22,10 +22,10 @@ def resolve_machine(config: Config) -> Config:
 def prepare_machine(config: Config) -> torch.device:
     """Set the number of threads and the allocator; returns the device of this process.
 
-    Where several processes train together, each gets an equal share of the threads, and its own GPU. Raises
-    ConfigError where the system has not so many threads to give.
+    Where several processes of a machine train together, each gets an equal share of the threads, and its own GPU.
+    Raises ConfigError where the system has not so many threads to give.
     """
-    threads = max(1, config.run.threads // world_size())
+    threads = max(1, config.run.threads // ranks_of_machine())
     if threads > usable_cores():
         check_threads(threads)
     torch.set_num_threads(threads)
@@ -39,4 +39,4 @@ def prepare_machine(config: Config) -> torch.device:
     # GPU convolves in it several times as fast. A run in float32 gets float32.
     low = config.run.precision == "bfloat16"
     torch.backends.cudnn.allow_tf32 = low
-    return torch.device("cuda", rank()) if device.type == "cuda" and world_size() > 1 else device
+    return torch.device("cuda", local_rank()) if device.type == "cuda" and ranks_of_machine() > 1 else device

@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,9 +21,11 @@ from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.packed import PackedPictures
 from tunit.destination import STUDIO
+from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.methods.model_file import DOMAINS
+from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
@@ -125,6 +128,8 @@ def begin_run(
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
+    if job():
+        about["job"] = job()
     if start_from is not None:
         about["start_from"] = start_from
     write_text(run.about, json.dumps(about, indent=2) + "\n")
@@ -159,6 +164,18 @@ def label_names(folder: Path) -> list[str]:
         return Record(read_json(folder / DOMAINS, LARGEST_ABOUT)).texts("labels")
     except UnreadableError:
         return []
+
+
+def check_same_folder(run: RunFolder) -> None:
+    """Raises RunError, on every rank, where one of them does not find the run that rank 0 has prepared."""
+    try:
+        own = zlib.crc32(run.about.read_bytes() + run.config.read_bytes())
+    except OSError:
+        own = 0
+    if largest_of_ranks(int(own != broadcast_from_rank_zero(own))):
+        raise RunError(
+            f"{run.path} is not the same folder for all processes: put it on a file system that all machines share"
+        )
 
 
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:

@@ -6,32 +6,37 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.profiler import record_function
 
 from tunit import native
-from tunit.clustering.choice import Choice, write_choice_file
+from tunit.clustering.choice import write_choice_file
 from tunit.config import AUTO, Config
-from tunit.data.batches import Batches, batch_permutation
+from tunit.data.batches import Batch, Batches
 from tunit.data.packed import PackedPictures
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
-from tunit.errors import RunError, TrainingError, TunitError
+from tunit.distributed import is_rank_zero, largest_of_ranks
+from tunit.errors import NonFiniteError, RunError
 from tunit.files import UnwritableError
-from tunit.machine import PRECISIONS, is_out_of_memory, to_device
+from tunit.machine import PRECISIONS, is_out_of_memory
 from tunit.methods.checks import check_config, check_labels, check_number
-from tunit.methods.model_file import load_model, save_model
+from tunit.methods.descent import watching_gradients
+from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
-from tunit.training.checkpoint import checkpoint_path, load_newest, save_checkpoint
+from tunit.process_group import on_rank_zero
+from tunit.training.checkpoint import load_newest
 from tunit.training.compiled import compile_parts
+from tunit.training.in_progress import Training, finish_model, save, settle, unwritable
 from tunit.training.initial_state import new_state, settled
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
+from tunit.training.non_finite import check_pictures, draw, recover
 from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.samples import model_of, write_samples
-from tunit.training.schedule import batch_size_at, phase_at, stream_at, streams_of
+from tunit.training.samples import write_samples
+from tunit.training.schedule import batch_size_at, phase_at, streams_of
 from tunit.training.self_check import check_device
 from tunit.training.speed import StepFlops, matrix_rate
 from tunit.training.watch import Watch, rows_of, said
@@ -43,23 +48,6 @@ WITHOUT_COMPILER = (
 )
 # Called with the state at regular steps; the values that it returns are added to the metrics of that step.
 Evaluate = Callable[[TrainingState], dict[str, float]]
-
-
-@dataclass
-class Training:
-    """A training in progress: its config, data, state and outputs."""
-
-    config: Config
-    run: RunFolder
-    pictures: PackedPictures
-    batches: Batches
-    state: TrainingState
-    log: MetricsLog | None  # of rank 0 only
-    display: ProgressDisplay
-    window: LossWindow
-    flops: StepFlops
-    watch: Watch
-    last_checkpoint: Path | None = None
 
 
 @dataclass
@@ -145,6 +133,8 @@ def train(
         try:
             run_steps(training, signals, evaluate, evaluate_every)
         except (UnwritableError, OSError) as error:
+            if not is_rank_zero():  # it writes nothing
+                raise
             raise unwritable(training, error) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -152,84 +142,88 @@ def train(
             error.__traceback__ = None  # the traceback keeps the step's tensors alive
             raise out_of_memory(config, ready.device, batch_size_at(state.step, config)) from None
         finally:
-            if log:
-                log.close()
+            if training.log:
+                training.log.close()
     return state
-
-
-def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """Try to save a checkpoint, and return the error for a file that could not be written."""
-    if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
-        try:
-            save(training)
-        except (TunitError, OSError):
-            pass  # earlier checkpoints are undamaged
-    last = training.last_checkpoint
-    where = (
-        f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
-    )
-    what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
-    return TrainingError(
-        f"{what}: free some disk space or make the folder writable, then resume {where} with "
-        f"`tunit train --resume {training.run.path}`"
-    )
 
 
 def run_steps(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
     """Take the steps from the state's step to the end of the schedule."""
-    settings, state = training.config.run, training.state
+    state = training.state
     if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
+    if training.config.run.on_nan == "rollback" and training.last_checkpoint is None:
+        save(training)  # to have where to go back to
     while state.step < training.config.schedule.steps:
-        one_step(training)
-        received = broadcast_from_rank_zero(signals.received or 0)  # all ranks must stop after the same step
-        done = state.step == training.config.schedule.steps
-        begins = state.step == training.config.schedule.guide_only_until  # G and D, with what E has found
-        if done or state.step % settings.log_every == 0:
-            means = training.window.flush(state.step, training.last_checkpoint)
-            write_line(training, means, at_once=done or begins)
-        elif begins:
-            write_line(training, {}, at_once=True)
-        if training.log and evaluate and evaluate_every and (done or state.step % evaluate_every == 0):
-            training.log.write(state.step, evaluate(state))
-        if is_rank_zero() and (done or (settings.sample_every and state.step % settings.sample_every == 0)):
-            write_samples(training.run.samples, state, training.pictures, training.config)
-        if done or state.step % settings.checkpoint_every == 0 or received:
-            save(training)
-        if received and not done:
-            raise Interrupted(received, training.run.path, state.step)
+        try:
+            one_step(training)
+            after_step(training, signals, evaluate, evaluate_every)
+        except NonFiniteError as error:
+            recover(training, error)
 
 
-def one_step(training: Training) -> None:
-    """Draw a batch, take the step, record its losses."""
+def after_step(
+    training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
+) -> None:
+    """What is due after a step: a line of metrics, figures, samples, a checkpoint, the end."""
+    settings, state = training.config.run, training.state
+    received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
+    done = state.step == training.config.schedule.steps
+    begins = state.step == training.config.schedule.guide_only_until  # G and D, with what E has found
+    if done or state.step % settings.log_every == 0:
+        means = training.window.flush(state.step, training.last_checkpoint)
+        write_line(training, means, at_once=done or begins)
+    elif begins:
+        write_line(training, {}, at_once=True)
+    if evaluate_every and (done or state.step % evaluate_every == 0):
+        on_rank_zero(partial(measure, training, evaluate))
+    if done or (settings.sample_every and state.step % settings.sample_every == 0):
+        on_rank_zero(partial(write_samples, training.run.samples, state, training.pictures, training.config))
+    if done or state.step % settings.checkpoint_every == 0 or received:
+        save(training)
+    if received and not done:
+        raise Interrupted(received, training.run.path, state.step)
+
+
+def measure(training: Training, evaluate: Evaluate | None) -> None:
+    """Add what `evaluate` says of the state to the metrics."""
+    if training.log and evaluate:
+        training.log.write(training.state.step, evaluate(training.state))
+
+
+def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> None:
+    """Draw a batch, take the step, record its losses.
+
+    given: batch and permutation in the place of those drawn. Raises NonFiniteError; on a GPU a later check does.
+    """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
     if method.before_step:
         method.before_step(*between)
-    size = batch_size_at(step, config)
-    phase = phase_at(step, config)
+    size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
     with record_function("data"):
-        batch = training.batches.draw(
-            step,
-            size,
-            state.cursors,
-            stream_at(step, config),
-            neighbours=method.neighbours(state, config) if method.neighbours else None,
-            both=config.augment.both_views and not phase.joint,
-        )
-        permutation = to_device(batch_permutation(config.run.seed, step, size), batch.x.device)
-    with training.flops.counting(phase, size):
+        batch, permutation = given or draw(training, step, state.cursors)
+    training.newest = batch, permutation
+    check_pictures(training)
+    with training.flops.counting(phase, size), watching_gradients() as seen:
         terms = method.step(state, batch, permutation, phase, config)
-    training.window.add(terms, size, training.flops.of(phase, size))
+    names = {id(optimiser): name for name, optimiser in state.optimisers.named().items()}
+    finite: dict[str, Tensor] = {}
+    for optimiser, flag in seen:  # E's steps twice
+        name = names.get(id(optimiser), "a network")
+        finite[name] = flag & finite[name] if name in finite else flag
+    training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)
+    if batch.x.device.type == "cpu":
+        training.window.check(training.last_checkpoint, newest=True)
     if method.after_step:
         method.after_step(*between)
     if state.choice and config.networks.domains == AUTO:
         settle(training, state.choice)
-    name = "translating" if phase.joint else "finding domains"
+    doing = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
-    training.display.show(state.step, name, losses)
+    training.display.show(state.step, doing, losses)
 
 
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
@@ -244,43 +238,6 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
         training.log.note(row)
         training.display.say(said(row), even_if_quiet="over" not in row)
     training.display.alarms = watch.short
-
-
-def settle(training: Training, choice: Choice) -> None:
-    """Go on with the number of domains that was found, say so, and write down why."""
-    training.config = settled(training.config, training.state)
-    training.display.say(choice.headline)
-    for reason in choice.reasons:
-        training.display.say(f"  {reason}")
-    if is_rank_zero():
-        write_choice_file(training.run.path, choice)
-    save(training)  # a resumed run need not choose again
-
-
-def save(training: Training) -> None:
-    """Save a checkpoint and the model for inference.
-
-    Raises TrainingError where a loss since the last line is not finite.
-    """
-    training.window.check(training.last_checkpoint)
-    if not is_rank_zero():
-        return
-    training.last_checkpoint = save_checkpoint(
-        training.run.checkpoints, training.state, training.config.run.keep_checkpoints
-    )
-    if training.log:
-        training.log.flush()
-    save_model(training.run.path, model_of(training.state, training.pictures, training.config))
-
-
-def finish_model(training: Training) -> None:
-    """Save the model of a run that has no steps left, if it was killed between its last checkpoint and its model."""
-    try:
-        there = load_model(training.run.path).step == training.state.step
-    except TunitError:
-        there = False  # no model, or a damaged one
-    if not there:
-        save_model(training.run.path, model_of(training.state, training.pictures, training.config))
 
 
 def adopt_guide(state: TrainingState, run: Path) -> None:

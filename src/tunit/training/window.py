@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tunit.errors import TrainingError
+from tunit.errors import NonFiniteError
 from tunit.methods.losses import Terms
 
 
@@ -23,14 +24,39 @@ class LossWindow:
         self._flops: float | None = 0.0  # of the steps that are held; None where some are not known
         self._first = start + 1  # the step of the first losses kept
         self._terms: list[Terms] = []
+        self._gradients: list[dict[str, Tensor]] = []
+        self._drawn: list[dict[str, int]] = []
         self._pictures = 0
         self._began = time.perf_counter()
 
-    def add(self, terms: Terms, pictures: int, flops: int | None = None) -> None:
-        """Add the losses of the next step. pictures: its batch size; flops: its operations in this process."""
+    def add(
+        self,
+        terms: Terms,
+        pictures: int,
+        flops: int | None = None,
+        gradients: Mapping[str, Tensor] | None = None,
+        drawn: dict[str, int] | None = None,
+    ) -> None:
+        """Add the losses of the next step.
+
+        pictures: its batch size; flops: its operations in this process; gradients: by network whether they were
+        finite; drawn: the cursors before its batch was drawn.
+        """
         self._terms.append(terms)
+        self._gradients.append(dict(gradients or {}))
+        self._drawn.append(drawn or {})
         self._pictures += pictures
         self._flops = None if self._flops is None or flops is None else self._flops + flops
+
+    def drawn_at(self, step: int) -> dict[str, int]:
+        """The cursors before the batch of a step that is held was drawn."""
+        return self._drawn[step - self._first]
+
+    def restart(self, step: int) -> None:
+        """Empty the window; the next step is the one after `step`."""
+        self._first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
+        self._gradients, self._drawn = [], []
+        self._began = time.perf_counter()
 
     def latest(self) -> dict[str, float]:
         """The newest losses as numbers, and the speed."""
@@ -50,27 +76,26 @@ class LossWindow:
             found["speed/share_of_matrix_rate"] = self._flops / seconds / self._rate()
         return found
 
-    def check(self, last_checkpoint: Path | None) -> None:
-        """Raises TrainingError naming the step, the term and the last good checkpoint where one is not finite."""
-        for step, terms in enumerate(self._terms, start=self._first):
-            values = torch.stack([term.float() for term in terms.values()]).tolist()
+    def check(self, last_checkpoint: Path | None, *, newest: bool = False) -> None:
+        """Raises NonFiniteError naming the step, the term and the last good checkpoint where one is not finite.
+
+        newest: look at the newest step alone.
+        """
+        first = self._first + len(self._terms) - 1 if newest else self._first
+        held = list(zip(self._terms, self._gradients, strict=True))
+        for step, (terms, gradients) in enumerate(held[-1:] if newest else held, start=first):
+            values = torch.stack([term.float() for term in terms.values()]).tolist() if terms else []
             for name, value in zip(terms, values, strict=True):
                 if not math.isfinite(value):
-                    good = (
-                        f"the last good checkpoint is {last_checkpoint}"
-                        if last_checkpoint
-                        else "no checkpoint yet"
-                    )
-                    raise TrainingError(
-                        f"the loss {name} is {value} at step {step}; {good}: lower --guide-rate, --generator-rate "
-                        "and --discriminator-rate in a new run, "
-                        "or resume with --precision float32"
-                    )
+                    raise non_finite(f"the loss {name} is {value}", step, last_checkpoint)
+            for name, finite in gradients.items():
+                if not finite:
+                    raise non_finite(f"a gradient of {name} is not finite", step, last_checkpoint)
 
     def flush(self, step: int, last_checkpoint: Path | None) -> dict[str, float]:
         """Mean of every loss, and the speed, since the last flush. Empties the window.
 
-        Raises TrainingError as `check` does.
+        Raises NonFiniteError as `check` does.
         """
         self.check(last_checkpoint)
         names = dict.fromkeys(name for terms in self._terms for name in terms)
@@ -79,6 +104,16 @@ class LossWindow:
             values = [terms[name].float() for terms in self._terms if name in terms]
             means[name] = torch.stack(values).mean().item()
         means |= self.speed()
-        self._first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
-        self._began = time.perf_counter()
+        self.restart(step)
         return means
+
+
+def non_finite(what: str, step: int, last_checkpoint: Path | None) -> NonFiniteError:
+    """The error for what is not finite at a step."""
+    good = f"the last good checkpoint is {last_checkpoint}" if last_checkpoint else "no checkpoint yet"
+    return NonFiniteError(
+        what,
+        step,
+        f"{what} at step {step}; {good}: lower --guide-rate, --generator-rate and --discriminator-rate in a new run, "
+        "or resume with --precision float32, or with --on-nan rollback",
+    )

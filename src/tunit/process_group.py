@@ -1,0 +1,269 @@
+"""The processes that train together: how they find each other, wait for rank 0, and end.
+
+torchrun starts them (or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) and ends the others when one
+has failed. They meet at its store, which outlives each of them. While rank 0 works alone the others wait there, for
+as long as it takes; all other waiting has a limit.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
+from tunit.errors import ConfigError, SaidElsewhere, TrainingError, TunitError
+from tunit.failures import sentence_of
+from tunit.printing import remark, speak_up
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
+T = TypeVar("T")
+
+# For a step's collective operations: the slowest step of a rank, with the compiling of networks, takes less.
+COLLECTIVE_TIMEOUT = timedelta(minutes=20)
+# Seconds that other ranks leave rank 0 to say what all have met.
+RANK_ZERO_FIRST = 3
+# Seconds in which the launcher ends this process once another has died, before it ends by itself.
+ENDED_WITHIN = 10
+LAUNCHED = (
+    "TUNIT_LAUNCHED"  # of the environment, where `tunit train --processes` is the launcher and says what died
+)
+# Seconds between two looks at whether rank 0 is done.
+SHORTEST_LOOK, LONGEST_LOOK = 0.01, 1.0
+_PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
+_SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
+# What gloo and NCCL say when another process is gone, or does not answer.
+_LOST = ("gloo", "closed by peer", "Connection reset", "NCCL", "Timed out", "timed out", "Broken pipe")
+
+_store: "Store | None" = None
+_turns = 0  # how often rank 0 has worked alone
+
+
+def ranks_of_environment() -> int:
+    """The number of processes that a launcher started with this one; 1 without one. Raises ConfigError."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        if not os.environ.get(name, "0").isdecimal():
+            raise ConfigError(
+                f"{name} in the environment is {os.environ[name]!r}, not a number: start with torchrun, or unset it"
+            )
+    return max(1, int(size))
+
+
+def local_rank() -> int:
+    """The rank of this process among those of its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
+
+
+def ranks_of_machine() -> int:
+    """How many of the processes that train together are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if world_size() > 1 else 1
+
+
+def processes_here(processes: int) -> int:
+    """How many of all processes are on this machine."""
+    if ranks_of_environment() == 1:
+        return max(1, processes)
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+
+
+def restarts() -> int:
+    """How often the launcher has started the processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def job() -> str:
+    """A name of the launcher's job, the same after a restart; empty without one."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    # torchrun's own default is no name; its process is then always the one that starts rank 0.
+    return f"{name}/{os.getppid()}" if name == "none" else name
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Inside the block this process is a member of the group that the environment describes, if it does.
+
+    device: of type cpu, or cuda for a GPU per rank. Where several ranks fail, one of them raises what happened, rank
+    0 if it is among them, and the others SaidElsewhere.
+    """
+    global _store, _turns
+    if ranks_of_environment() == 1 or dist.is_initialized():
+        yield
+        return
+    _end_with_launcher()
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    elif sys.platform == "linux":
+        _choose_interface()
+    _turns = 0
+    _store = _meet(cuda)
+    try:
+        yield
+    except BaseException as error:
+        failed = _as_one_voice(error)
+        if not cuda:  # NCCL would wait for those that are gone
+            dist.destroy_process_group()
+        raise failed from error
+    else:
+        dist.destroy_process_group()
+    finally:
+        _store = None
+
+
+def _meet(cuda: bool) -> "Store":
+    """Find the other processes, and form the group. Returns the store at which they met."""
+    from torch.distributed.distributed_c10d import PrefixStore, Store
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        store, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=PrefixStore("tunit", store),
+            rank=number,
+            world_size=size,
+            timeout=COLLECTIVE_TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise TrainingError(
+            f"the processes that train together did not find each other ({first}): check the address and port given "
+            "to torchrun, and that the machines reach each other"
+        ) from error
+    assert isinstance(store, Store)
+    return store
+
+
+def _as_one_voice(error: BaseException) -> BaseException:
+    """What this rank raises in the place of `error`, so that one rank speaks."""
+    if isinstance(error, SaidElsewhere):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return error if is_rank_zero() else SaidElsewhere(128 + getattr(error, "number", signal.SIGINT))
+    stopped = getattr(error, "exit_code", None)
+    if stopped is not None:  # by a signal, all of them
+        return error if is_rank_zero() else SaidElsewhere(int(stopped))
+    if _is_lost_peer(error):
+        return _after_a_death()
+    mendable = isinstance(error, TunitError)
+    if not mendable and (not isinstance(error, Exception) or sentence_of(error) is None):
+        return error  # a fault of tunit: every traceback counts
+    if not _may_speak():
+        return SaidElsewhere(2)
+    if is_rank_zero():
+        return error
+    speak_up()
+    return TrainingError(
+        f"process {rank() + 1} of {world_size()}: {error if mendable else sentence_of(error)}"
+    )
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+    )
+
+
+def _after_a_death() -> SaidElsewhere:
+    """Say that another process is gone, unless the launcher will; then wait to be ended by it."""
+    if LAUNCHED not in os.environ and _may_speak():
+        speak_up()
+        remark(
+            "another of the processes that train together has ended or does not answer: torchrun says which; with "
+            "--max-restarts it goes on by itself from the last checkpoint, else `tunit train --resume RUN` does"
+        )
+    time.sleep(ENDED_WITHIN)
+    return SaidElsewhere(2)
+
+
+def _may_speak() -> bool:
+    """Whether no other rank has spoken yet; rank 0 is asked first."""
+    try:
+        assert _store is not None
+        end = time.monotonic() + (0 if is_rank_zero() else RANK_ZERO_FIRST)
+        while time.monotonic() < end and not _store.check(["spoken"]):
+            time.sleep(0.1)
+        return bool(_store.add("spoken", 1) == 1)
+    except RuntimeError:  # the store is gone with its machine
+        return local_rank() == 0
+
+
+def _end_with_launcher() -> None:
+    """Let Linux send SIGTERM to this process when the launcher dies, so that it saves and ends."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _choose_interface() -> None:
+    """Let gloo take the network interface that reaches the first machine: the host's own name may not resolve."""
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    address = (os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "1")))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # sends nothing
+            own = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                request = struct.pack("256s", name.encode()[:15])
+                try:
+                    found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+                except OSError:  # it has no such address
+                    continue
+                if socket.inet_ntoa(found[20:24]) == own or (own.startswith("127.") and name == "lo"):
+                    os.environ["GLOO_SOCKET_IFNAME"] = name
+                    return
+    except OSError:
+        pass  # gloo chooses
+
+
+@contextmanager
+def rank_zero_alone() -> Iterator[None]:
+    """Inside the block rank 0 does what the others await with `wait_for_rank_zero`, as if there was no group."""
+    global _turns
+    if world_size() == 1 or _store is None:
+        yield
+        return
+    _turns += 1
+    try:
+        with without_process_group():
+            yield
+    except BaseException:
+        _store.set(f"turn/{_turns}", "failed")
+        raise
+    _store.set(f"turn/{_turns}", "done")
+
+
+def wait_for_rank_zero() -> None:
+    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere where it failed."""
+    global _turns
+    if world_size() == 1 or _store is None:
+        return
+    _turns += 1
+    key, seconds = f"turn/{_turns}", SHORTEST_LOOK
+    while not _store.check([key]):  # between two looks Python sees signals
+        time.sleep(seconds)
+        seconds = min(1.1 * seconds, LONGEST_LOOK)
+    if _store.get(key) != b"done":
+        raise SaidElsewhere(2)
+
+
+def on_rank_zero(work: Callable[[], T]) -> T | None:
+    """What `work` returns, called by rank 0 while the others wait; None there, or SaidElsewhere where it failed."""
+    if not is_rank_zero():
+        wait_for_rank_zero()
+        return None
+    with rank_zero_alone():
+        return work()

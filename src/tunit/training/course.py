@@ -1,0 +1,57 @@
+"""How the ranks of a training go on together once rank 0 has prepared the run."""
+
+from dataclasses import dataclass
+
+from tunit.config import Config
+from tunit.data.packed import PackedPictures, open_packed
+from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
+from tunit.errors import RunError
+from tunit.methods.state import TrainingState
+from tunit.printing import remark
+from tunit.process_group import job, restarts, wait_for_rank_zero
+from tunit.training.launcher import with_ranks
+from tunit.training.run_folder import RunFolder, check_same_folder
+from tunit.training.trainer import Evaluate, Ready, train
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is the same for every rank of a training once its run is prepared."""
+
+    evaluate: Evaluate | None
+    evaluate_every: int
+    quiet: bool
+
+    def follow(
+        self, config: Config, run: RunFolder, pictures: PackedPictures, ready: Ready | None, *, resume: bool
+    ) -> TrainingState:
+        """Train the prepared run. resume: what rank 0 says counts."""
+        resume = bool(broadcast_from_rank_zero(int(resume)))
+        if restarts() and is_rank_zero():
+            remark(f"restart {restarts()}: the processes go on with {run.path} from its last checkpoint")
+        return train(
+            config,
+            run,
+            pictures,
+            resume=resume,
+            ready=ready,
+            evaluate=self.evaluate,
+            evaluate_every=self.evaluate_every,
+            quiet=self.quiet or not is_rank_zero(),
+        )
+
+
+def begun_by_this_job(run: RunFolder) -> bool:
+    """Whether the processes were started again by their launcher after they had begun this run."""
+    try:
+        return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
+    except RunError:
+        return False
+
+
+def follow_rank_zero(run: RunFolder, course: Course) -> TrainingState:
+    """What a rank other than 0 does: wait for the run to be prepared, then train it with the others."""
+    wait_for_rank_zero()
+    check_same_folder(run)
+    config = with_ranks(run.read_config())
+    return course.follow(config, run, open_packed(run.data), None, resume=False)

@@ -1,0 +1,133 @@
+"""Several processes of one machine, by torchrun within this process; several machines call torchrun themselves."""
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from tunit.config import Config
+from tunit.errors import ConfigError, SaidElsewhere, TrainingError
+from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
+from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
+
+SAID = (2, 130, 143)  # exit codes of a rank that has said why it ends
+
+
+def with_ranks(config: Config) -> Config:
+    """A resolved config, with as many processes as a launcher has started, if one has."""
+    ranks = ranks_of_environment()
+    return config if ranks == 1 else config.with_overrides({"processes": ranks})
+
+
+def must_launch(config: Config) -> bool:
+    """Whether the config asks for several processes, and nothing has started them yet."""
+    return config.run.processes > 1 and ranks_of_environment() == 1
+
+
+def check_processes(config: Config) -> None:
+    """Raises ConfigError where a resolved config asks for several processes but cannot use them."""
+    number = config.run.processes
+    if number == 1:
+        return
+    if not dist.is_available():
+        raise ConfigError(
+            f"processes is {number}, but this PyTorch was built without its processes: set --processes 1"
+        )
+    if not method_of(config).processes:
+        raise ConfigError(
+            f"processes is {number}, but method '{config.method.method}' supports only one: set --processes 1"
+        )
+    for name in ("batch_size", "guide_only_batch_size"):
+        size = getattr(config.optimisers, name)
+        if size % number:
+            raise ConfigError(
+                f"{name} is {size}, which {number} processes cannot share evenly: set --{name.replace('_', '-')} to "
+                f"a multiple of {number}"
+            )
+    device, here = torch.device(config.run.device), processes_here(number)
+    if device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < here):
+        raise ConfigError(
+            f"processes is {here} on this machine, but torch sees {torch.cuda.device_count()} GPUs for device "
+            f"{config.run.device!r}: set --device cuda, and --processes to at most the number of GPUs"
+        )
+
+
+def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) -> None:
+    """Run `tunit WORDS` in `number` processes that train together. out: the run that they train.
+
+    max_restarts: how often all are started again from the last checkpoint, when one has died. Raises SaidElsewhere
+    with their exit code where one of them has said why it ended, TrainingError where one died without a word.
+    """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
+    how += ["--local-addr=localhost", "-m", "tunit"]
+    with _environment({LAUNCHED: "1"} | _of_methods()), _silent_logs():
+        try:
+            torchrun.run(torchrun.parse_args([*how, *words]))  # type: ignore[no-untyped-call]
+        except SignalException as stop:
+            raise SaidElsewhere(128 + stop.sigval) from None
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            if failure.exitcode in SAID:
+                raise SaidElsewhere(failure.exitcode) from None
+            raise TrainingError(
+                f"process {rank + 1} of {number} ended early (exit code {failure.exitcode}): go on from the last "
+                f"checkpoint with `tunit train --resume {out}`, or let --max-restarts N do so"
+            ) from None
+
+
+def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
+    """As `launch`, from Python: the config travels as a file, to stand in the place of PRESET in the words."""
+    with tempfile.TemporaryDirectory() as scratch:
+        preset = Path(scratch) / "config.toml"
+        preset.write_text(config.to_toml(), "utf-8")
+        given = [str(preset) if word == "PRESET" else word for word in words]
+        launch([*given, "--quiet"], config.run.processes, out)
+
+
+def _of_methods() -> dict[str, str]:
+    """What of the environment makes methods known to the processes that are known to this one."""
+    modules = modules_of_methods()
+    if "__main__" in modules:
+        raise ConfigError(
+            "a method is registered in the program that was started, which other processes do not import: put it "
+            "into a module of its own, or set --processes 1"
+        )
+    if not modules:
+        return {}
+    given = os.environ.get(PLUGINS, "")
+    return {PLUGINS: ",".join(dict.fromkeys([*filter(None, given.split(",")), *modules]))} | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
+    }
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process, until it sets its threads
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """What torchrun logs of a process that failed is said by us, in one sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,158 @@
+"""What is not a number, or not finite: the batch is kept, and training stops or goes back to the last checkpoint.
+
+Every rank sees the same: pictures are compared, losses are of the whole batch, gradients are summed. On a CPU it is
+seen within the step, before weights and averages change; on a GPU at the next line of metrics, checkpoint, samples or
+evaluation, and what has changed since the last checkpoint is thrown away.
+"""
+
+import json
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tunit.data.batches import Batch, batch_permutation
+from tunit.data.randomness import CounterStart
+from tunit.distributed import all_gather, is_rank_zero, largest_of_ranks, without_process_group
+from tunit.errors import NonFiniteError, TrainingError
+from tunit.files import writable, write_text
+from tunit.machine import to_device
+from tunit.methods.registry import method_of
+from tunit.networks.tensor_file import write_tensors
+from tunit.process_group import on_rank_zero
+from tunit.training.checkpoint import load_newest
+from tunit.training.in_progress import Training
+from tunit.training.log import MetricsLog
+from tunit.training.schedule import batch_size_at, phase_at, stream_at
+from tunit.training.watch import Watch, rows_of
+from tunit.training.window import non_finite
+
+FOLDER = "non_finite"  # in the run
+MOST_IN_A_ROW = 3  # rollbacks to one checkpoint
+
+
+def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
+    """The batch and the permutation of a step (the first is 0), from these cursors on, which move ahead."""
+    config, state = training.config, training.state
+    method, size = method_of(config), batch_size_at(step, config)
+    counter = step + state.rollbacks * CounterStart.AFTER_ROLLBACK
+    batch = training.batches.draw(
+        counter,
+        size,
+        cursors,
+        stream_at(step, config),
+        neighbours=method.neighbours(state, config) if method.neighbours else None,
+        both=config.augment.both_views and not phase_at(step, config).joint,
+    )
+    return batch, to_device(batch_permutation(config.run.seed, counter, size), batch.x.device)
+
+
+def check_pictures(training: Training) -> None:
+    """Raises NonFiniteError, on every rank, where a picture of the newest batch has a value that is not finite.
+
+    On a CPU alone: on a GPU it would mean waiting, and the losses show it.
+    """
+    assert training.newest is not None
+    batch = training.newest[0]
+    if batch.x.device.type != "cpu":
+        return
+    wrong = not (batch.x_plus.isfinite().all() and batch.x.isfinite().all())
+    if largest_of_ranks(int(wrong)):
+        step = training.state.step + 1
+        raise non_finite(
+            "a picture of the batch has a value that is not finite", step, training.last_checkpoint
+        )
+
+
+def recover(training: Training, error: NonFiniteError) -> None:
+    """Keep the batch; then stop, or go back to the last checkpoint, as the config says.
+
+    Raises TrainingError to stop, or where going back has not helped several times in a row.
+    """
+    kept = keep_batch(training, error)
+    told = f"its batch is in {kept} (`tunit train --replay` takes that step again)"
+    if training.config.run.on_nan == "stop":
+        raise TrainingError(f"{error}; {told}")
+    training.rolled_back += 1
+    if training.rolled_back > MOST_IN_A_ROW:
+        raise TrainingError(
+            f"{error}; going back to that checkpoint with other draws has not helped {MOST_IN_A_ROW} times; {told}"
+        )
+    roll_back(training)
+    training.display.say(
+        f"{error.what} at step {error.step}: back to step {training.state.step}, with other draws from there on "
+        f"({training.rolled_back} of at most {MOST_IN_A_ROW} times in a row); {told}",
+        even_if_quiet=is_rank_zero(),
+    )
+
+
+def roll_back(training: Training) -> None:
+    """Fill the state from the newest good checkpoint; the pictures drawn since are not drawn again."""
+    state = training.state
+    drawn, rollbacks = dict(state.cursors), state.rollbacks
+    training.last_checkpoint, _ = load_newest(training.run.checkpoints, state)
+    state.rollbacks = max(rollbacks, state.rollbacks) + 1
+    state.cursors = {
+        name: max(drawn.get(name, 0), state.cursors.get(name, 0)) for name in drawn | state.cursors
+    }
+    training.window.restart(state.step)
+    if training.log:
+        training.log.close()
+        training.log = MetricsLog(training.run.path, state.step)
+        training.watch = Watch(training.pictures, rows_of(training.log.path))
+
+
+def keep_batch(training: Training, error: NonFiniteError) -> Path:
+    """Write the whole batch of a step, and all that is needed to take it again, into the run. Returns its file."""
+    step = error.step - 1
+    state, config = training.state, training.config
+    held = training.newest
+    newest = state.step if "picture" in error.what else state.step - 1
+    if held is None or step != newest:
+        with without_process_group():
+            held = draw(training, step, training.window.drawn_at(error.step))
+        x, x_plus = held[0].x, held[0].x_plus
+    else:
+        x, x_plus = all_gather(held[0].x), all_gather(held[0].x_plus)
+    batch, permutation = held
+    tensors = {"x": x, "x_plus": x_plus, "y": batch.y, "permutation": permutation}
+    names: list[str] = []
+    if batch.index is not None:
+        tensors["index"] = batch.index
+        names = [training.pictures.names[i] for i in batch.index.tolist()]
+    about = {
+        "what": error.what,
+        "step": error.step,
+        "seed": config.run.seed,
+        "rollbacks": state.rollbacks,
+        "checkpoint": training.last_checkpoint.name if training.last_checkpoint else None,
+        "pictures": names,
+    }
+    path = training.run.path / FOLDER / f"step_{error.step:08d}_{state.rollbacks}.safetensors"
+    on_rank_zero(partial(_write, path, tensors, about, training.last_checkpoint))
+    return path
+
+
+def _write(
+    path: Path, tensors: dict[str, Tensor], about: dict[str, Any], last_checkpoint: Path | None
+) -> None:
+    with writable(path):
+        path.parent.mkdir(exist_ok=True)
+    write_tensors(path, {name: tensor.detach().cpu() for name, tensor in tensors.items()}, about)
+    write_text(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
+    if last_checkpoint is not None:  # which the run itself will drop
+        kept = checkpoint_of(path)
+        with writable(kept):
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(last_checkpoint, kept)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(last_checkpoint, kept)
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Where the checkpoint lies from which the step of a kept batch was reached."""
+    return path.with_suffix(".checkpoint")

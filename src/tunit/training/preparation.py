@@ -1,0 +1,163 @@
+"""What comes before the first step of a run: the whole config, the packed pictures, and all checks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunit.config import AUTO, Config
+from tunit.config.run_file import write_run_config
+from tunit.data.image_size import choose_image_size
+from tunit.data.pack import pack_pictures, still_packed
+from tunit.data.pack_settings import pack_settings
+from tunit.data.packed import PackedPictures, open_packed
+from tunit.errors import ConfigError, DataError, RunError
+from tunit.files import writable, write_text
+from tunit.machine import choose_device
+from tunit.methods.checks import check_config
+from tunit.methods.model_file import load_model
+from tunit.paths import expand_home
+from tunit.training.footprint import check_footprint
+from tunit.training.interrupt import StopSignals
+from tunit.training.launcher import check_processes, with_ranks
+from tunit.training.memory import SMALLEST_BATCH, fitting_batch
+from tunit.training.new_run import preparing, remove
+from tunit.training.resources import prepare_machine, resolve_machine
+from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
+from tunit.training.trainer import Ready, make_ready
+
+Progress = Callable[[int, int], None]
+Announce = Callable[[PackedPictures], None]
+
+
+def resolved(config: Config, source: Path, fit_batch: bool) -> Config:
+    """The config with image size, schedule and, with `fit_batch`, batch size chosen."""
+    if config.data.image_size == 0:
+        config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
+    config = config.resolved_schedule()
+    check_config(config)
+    check_processes(config)
+    least = config.with_overrides({"batch_size": SMALLEST_BATCH}) if fit_batch else config
+    check_footprint(least, choose_device(config.run.device))
+    if fit_batch:
+        batch = fitting_batch(config, prepare_machine(config))
+        config = config.with_overrides({"batch_size": batch})
+        check_processes(config)
+    return config
+
+
+def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
+    """Where domains are auto, but labels or another run's E tell their number: with that number."""
+    if config.networks.domains != AUTO:
+        return config
+    number = int(pictures.labels.max(initial=-1)) + 1
+    if not number and config.method.guide_from:
+        number = load_model(expand_home(config.method.guide_from)).settings.domains
+    return config.with_overrides({"domains": number}) if number else config
+
+
+def pack(
+    source: Path, cache: Path, config: Config, strict: bool, progress: Progress | None
+) -> PackedPictures:
+    """Pack the pictures of a source as the config asks."""
+    workers = config.run.workers or None
+    return pack_pictures(
+        source, cache, pack_settings(config), workers=workers, strict=strict, progress=progress
+    )
+
+
+def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
+    """Check the settings and build the initial state; None where several processes build their own."""
+    ready = make_ready(config, pictures, checkpoints)
+    return ready if config.run.processes == 1 else None
+
+
+# The settings that may change when a run resumes: its length, and those that no step's result depends on.
+RESUMABLE = (
+    "steps",
+    "device",
+    "precision",
+    "micro_batch",
+    "compile",
+    "threads",
+    "processes",
+    "checkpoint_activations",
+    "workers",
+    "log_every",
+    "sample_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "on_nan",
+)
+
+
+def resumed(
+    run: RunFolder,
+    config: Config,
+    about: dict[str, Any],
+    source: Path | None,
+    started: bool,
+    progress: Progress | None,
+    announce: Announce | None,
+) -> tuple[PackedPictures, Ready | None]:
+    """Check that a run can go on with these settings and pictures, then write down what has changed."""
+    with preparing(run) as new, StopSignals(at_once=True):
+        pictures, packed = pictures_of(run, new.data, config, source, about.get("source"), progress)
+        if announce:
+            announce(pictures)
+        if run.pictures.is_file():
+            check_same_pictures(run, pictures)
+        ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
+        if packed:
+            if source is not None:
+                write_text(run.about, json.dumps(about | {"source": str(source.resolve())}, indent=2) + "\n")
+            with writable(run.data):
+                remove(run.data)
+                new.data.rename(run.data)
+        if not run.pictures.is_file():
+            write_picture_index(run.pictures, pictures)
+        write_run_config(run.config, config)
+    return pictures, ready
+
+
+def changed(config: Config, overrides: dict[str, str]) -> Config:
+    """The config of a run that resumes, with the overrides applied. Raises ConfigError for one not in RESUMABLE."""
+    wrong = [name for name in overrides if name not in RESUMABLE]
+    if wrong:
+        raise ConfigError(
+            f"--{wrong[0].replace('_', '-')} cannot change when a run resumes: leave it out, or train a new run "
+            f"(what may change: {', '.join(sorted(RESUMABLE))})"
+        )
+    config = with_ranks(resolve_machine(config.with_overrides(overrides)))
+    check_config(config)
+    check_processes(config)
+    check_footprint(config, choose_device(config.run.device))
+    return config
+
+
+def pictures_of(
+    run: RunFolder,
+    new: Path,
+    config: Config,
+    source: Path | None,
+    recorded: str | None,
+    progress: Progress | None,
+) -> tuple[PackedPictures, bool]:
+    """(pictures, whether they were packed now).
+
+    Packs into `new` if the run's pack is missing, damaged or of another source.
+    """
+    if source is None:
+        try:
+            return open_packed(run.data), False
+        except DataError:
+            if not recorded:
+                raise RunError(
+                    f"{run.path} holds no pictures: give their folder too, as in `tunit train FOLDER --resume "
+                    f"{run.path}`"
+                ) from None
+    source = source or Path(str(recorded))
+    packed = still_packed(source, run.data, pack_settings(config))
+    if packed is not None:
+        return packed, False
+    return pack(source, new, config, False, progress), True

@@ -1,0 +1,93 @@
+"""A step whose batch was kept since something was not finite, taken again; nothing of the run is changed."""
+
+from functools import partial
+from pathlib import Path
+
+from tunit.data.batches import make_batch
+from tunit.data.packed import open_packed
+from tunit.errors import NonFiniteError, RunError
+from tunit.machine import to_device
+from tunit.networks.tensor_file import read_tensors
+from tunit.paths import expand_home
+from tunit.printing import show
+from tunit.reading import Record, UnreadableError
+from tunit.training.checkpoint import MOST_STEPS, check_checkpoint, fill_state
+from tunit.training.in_progress import Training
+from tunit.training.initial_state import settled
+from tunit.training.log import ProgressDisplay
+from tunit.training.non_finite import checkpoint_of
+from tunit.training.resources import resolve_machine
+from tunit.training.run_folder import RunFolder
+from tunit.training.speed import StepFlops
+from tunit.training.trainer import make_ready, one_step
+from tunit.training.watch import Watch
+from tunit.training.window import LossWindow
+
+
+def replay(file: Path) -> bool:
+    """Take the step of a kept batch again, in this process; says what is found. Returns whether it is not finite.
+
+    From the checkpoint before, the steps up to it are taken with the draws that they had, then the step itself with
+    the batch as it was kept. Raises RunError where the file is not one that training has kept.
+    """
+    file = expand_home(file).with_suffix(".safetensors")
+    tensors, about = read_tensors(file)
+    try:
+        step = Record(about).whole("step", 1, MOST_STEPS)
+    except UnreadableError as error:
+        raise RunError(
+            f"{file} is not a batch that training has kept ({error}): give one of RUN/non_finite"
+        ) from None
+    missing = {"x", "x_plus", "y", "permutation"} - tensors.keys()
+    if missing:
+        raise RunError(
+            f"{file} is not a batch that training has kept: it has no tensor {sorted(missing)[0]!r}"
+        )
+    run = RunFolder(file.resolve().parent.parent)
+    training = _before(run, checkpoint_of(file) if checkpoint_of(file).is_file() else None)
+    begun = training.state.step
+    while training.state.step < step - 1:
+        one_step(training)
+    device = training.state.queue.device
+    x, x_plus = tensors["x"].to(device), tensors["x_plus"].to(device)
+    batch = make_batch(x, x_plus, tensors["y"], tensors.get("index"))
+    show(f"step {step} of {run.path}, reached from step {begun}: {about.get('what')}")
+    found = True
+    try:
+        one_step(training, (batch, to_device(tensors["permutation"], device)))
+        training.window.check(None)
+        found = False
+    except NonFiniteError as error:
+        show(f"taken again: {error.what}")
+    for name, value in training.window.latest().items():
+        if not name.startswith("speed/"):
+            show(f"  {name} {value:.6g}")
+    if not found:
+        show("taken again: every loss and gradient is finite")
+    return found
+
+
+def _before(run: RunFolder, checkpoint: Path | None) -> Training:
+    """A training of this process alone as it stood at a checkpoint, or at its beginning."""
+    config = resolve_machine(run.read_config().with_overrides({"processes": 1}))
+    pictures = open_packed(run.data)
+    ready = make_ready(config, pictures, None)
+    state = ready.state
+    if checkpoint is not None:
+        tensors, about = read_tensors(
+            checkpoint, partial(check_checkpoint, state, state.networks.guide.domains)
+        )
+        fill_state(state, tensors, about, checkpoint)
+    return Training(
+        settled(config, state),
+        run,
+        pictures,
+        ready.batches,
+        state,
+        None,
+        ProgressDisplay(config.schedule.steps, state.step, quiet=True),
+        LossWindow(state.step),
+        StepFlops(countable=False),
+        Watch(pictures),
+        checkpoint,
+    )

@@ -1,0 +1,201 @@
+"""`tunit train` by several processes: started, stopped, killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.config import methods as config_methods
+from tunit.errors import ConfigError, SaidElsewhere
+from tunit.networks.tensor_file import read_tensors
+from tunit.training import launcher
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import start_run
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes"),
+]
+SETTINGS = {
+    "steps": 60,
+    "guide_only_until": 20,
+    "average_from": 30,
+    "checkpoint_every": 10,
+    "sample_every": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def through(pictures, tmp_path_factory):
+    """A run by two processes that nothing interrupts, and what was said."""
+    run = tmp_path_factory.mktemp("through") / "run"
+    process = started(pictures, run)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return run, said
+
+
+def started(pictures, run, *more, launcher=(), **overrides):
+    words = [sys.executable, "-m", *launcher, "tunit", "train", str(pictures), "--out", str(run)]
+    words += ["--preset", "paper", *flags(**SETTINGS | ({} if launcher else {"processes": 2}) | overrides)]
+    return subprocess.Popen(
+        [*words, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def ranks_of(process):
+    """The processes that a launcher has started."""
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in found if b"RANK=" in Path(f"/proc/{pid}/environ").read_bytes()]
+
+
+def has(rank, pid):
+    return f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def wait_for(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def final(run):
+    return read_tensors(checkpoints(run / "checkpoints")[-1])[0]
+
+
+def test_two_processes_write_and_speak_once(through):
+    run, said = through
+    assert said.count("trained 60 steps") == 1
+    assert said.count("pictures at 32 x 32") == 1
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+    assert steps[-1] == 60
+    assert (run / "model.safetensors").is_file()
+    assert main(["train", "--resume", str(run), "--processes", "1", "--steps", "61", "--quiet"]) == 0
+
+
+def test_sigterm_stops_all_after_one_step_and_the_run_resumes_exactly(pictures, through, tmp_path):
+    run = tmp_path / "run"
+    process = started(pictures, run, steps=4000, guide_only_until=4000, average_from=4000)
+    wait_for(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text(), process)
+    ranks = ranks_of(process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.count("stopped by SIGTERM after step") == 1
+    assert "all saved" in said
+    assert "Traceback" not in said
+    assert len(ranks) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+    assert checkpoints(run / "checkpoints")
+
+
+def test_a_killed_process_ends_the_others_with_one_sentence(pictures, tmp_path):
+    run = tmp_path / "run"
+    process = started(pictures, run, steps=4000, guide_only_until=4000, average_from=4000)
+    wait_for(lambda: checkpoints(run / "checkpoints"), process)
+    (victim,) = [pid for pid in ranks_of(process) if has(1, pid)]
+    os.kill(victim, signal.SIGKILL)
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=120)
+    assert time.monotonic() - began < 60
+    assert process.returncode == 2
+    told = [line for line in said.splitlines() if line.startswith("tunit: ")]
+    assert len(told) == 1
+    assert "process 2 of 2 ended early (exit code -9)" in told[0]
+    assert f"`tunit train --resume {run}`" in told[0]
+    assert "Traceback" not in said
+
+
+def test_with_restarts_a_killed_process_costs_no_more_than_time(pictures, through, tmp_path):
+    run = tmp_path / "run"
+    process = started(pictures, run, "--max-restarts", "2")
+    wait_for(lambda: checkpoints(run / "checkpoints"), process)
+    (victim,) = [pid for pid in ranks_of(process) if has(0, pid)]
+    os.kill(victim, signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("restart 1: ") == 1, said
+    steps = read_tensors(checkpoints(run / "checkpoints")[-1])[1]["step"]
+    assert steps == 60
+    expected = read_tensors(through[0] / "checkpoints" / "step_00000060.safetensors")[0]
+    assert [name for name, value in final(run).items() if not torch.equal(value, expected[name])] == []
+
+
+def test_bad_input_is_one_sentence_of_all_that_torchrun_started(tmp_path):
+    few = write_pictures(tmp_path / "few", 3)
+    process = started(few, tmp_path / "run", launcher=("torch.distributed.run", "--nproc-per-node=2", "-m"))
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    told = [line for line in said.splitlines() if line.startswith("tunit: ")]
+    assert len(told) == 1, said
+    assert "3 usable pictures, fewer than the batch size" in told[0]
+    assert "exitcode" in said  # what torchrun reports of the ranks
+    assert not (tmp_path / "run").exists()
+
+
+def test_exit_codes_of_the_processes_are_those_of_the_launcher(tmp_path, pictures, capfd):
+    """Found by a rank, said by it: the launcher adds nothing."""
+    words = ["train", str(pictures), "--out", str(tmp_path / "run"), "--preset", "paper", *flags(processes=2)]
+    assert main([*words, "--held-back", "nowhere", "--evaluate-every", "5"]) == 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("precious")
+    assert main(words) == 2
+    err = capfd.readouterr().err
+    assert err.count("tunit: ") == 2
+    assert "exists already" in err
+
+
+def test_from_python_too_and_what_cannot_be_shared_is_refused(tmp_path, pictures, monkeypatch):
+    asked = []
+    monkeypatch.setattr(launcher, "launch", lambda *given: asked.append(given))
+    config = tiny_config(processes=2)
+    with pytest.raises(ConfigError, match="evaluate is a function of this program, and processes is 2"):
+        start_run(pictures, tmp_path / "run", config, evaluate=lambda state: {}, evaluate_every=3)
+    with pytest.raises(ConfigError, match="batch_size is 5"):
+        start_run(pictures, tmp_path / "run", config.with_overrides({"batch_size": 5}))
+    with pytest.raises(SaidElsewhere) as ended:
+        monkeypatch.setattr("tunit.training.launch.launch", lambda *given: asked.append(given))
+        start_run(pictures, tmp_path / "run", config, words=["train", "it"], max_restarts=4)
+    assert ended.value.exit_code == 0
+    assert asked == [(["train", "it"], 2, tmp_path / "run", 4)]
+
+
+def test_methods_of_modules_are_known_to_all_processes(monkeypatch, tmp_path):
+    (tmp_path / "mine.py").write_text("seen = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(launcher, "modules_of_methods", lambda: ["mine"])
+    monkeypatch.setenv("TUNIT_PLUGINS", "other")
+    told = launcher._of_methods()
+    assert told["TUNIT_PLUGINS"] == "other,mine"
+    assert str(tmp_path) in told["PYTHONPATH"].split(os.pathsep)
+    monkeypatch.setattr(launcher, "modules_of_methods", lambda: ["__main__"])
+    with pytest.raises(ConfigError, match="put it into a module of its own"):
+        launcher._of_methods()
+    monkeypatch.setenv("TUNIT_PLUGINS", "mine")
+    monkeypatch.setattr(config_methods, "_loaded", False)
+    config_methods.load_installed_methods()
+    assert sys.modules.pop("mine").seen
+    monkeypatch.setenv("TUNIT_PLUGINS", "no_such_module")
+    monkeypatch.setattr(config_methods, "_loaded", False)
+    with pytest.raises(ConfigError, match="TUNIT_PLUGINS names the module 'no_such_module'"):
+        config_methods.load_installed_methods()

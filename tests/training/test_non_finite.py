@@ -1,0 +1,208 @@
+"""NaN in a picture, a loss, a gradient: training stops or goes back, and nothing of it reaches averages or files."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from tiny_run import STEPS, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.batches import Batches
+from tunit.errors import TrainingError
+from tunit.methods import descent as descent_module
+from tunit.methods import tunit as step_module
+from tunit.methods.descent import backward, descent, watching_gradients
+from tunit.networks.tensor_file import read_tensors
+from tunit.training import trainer
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import start_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "pictures")
+
+
+def in_a_picture(monkeypatch, times=1):
+    """The third picture of the batch at step 8 is not a number."""
+    real, left = Batches.draw, iter(range(times))
+
+    def drawn(self, step, *arguments, **how):
+        batch = real(self, step, *arguments, **how)
+        if step % 2**43 == 7 and next(left, None) is not None:
+            batch.x_plus[2, 0, 0, 0] = NAN
+        return batch
+
+    monkeypatch.setattr(Batches, "draw", drawn)
+
+
+def in_a_loss(monkeypatch, times=1):
+    """Equation 5 at step 8: E has trained alone for four steps, so it is the fourth time."""
+    real, count = step_module.losses.reconstruction, iter(range(100))
+    bad = {3} if times == 1 else set(range(3, 100))
+
+    def broken(x_rec, x):
+        return real(x_rec, x) * (NAN if next(count) in bad else 1.0)
+
+    monkeypatch.setattr(step_module.losses, "reconstruction", broken)
+
+
+class NanBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * NAN
+
+
+def in_a_gradient(monkeypatch, times=1):
+    """Of equation 5's, at step 8: the loss itself is finite."""
+    real, count = step_module.losses.reconstruction, iter(range(100))
+    bad = {3} if times == 1 else set(range(3, 100))
+
+    def broken(x_rec, x):
+        loss = real(x_rec, x)
+        return NanBackward.apply(loss) if next(count) in bad else loss
+
+    monkeypatch.setattr(step_module.losses, "reconstruction", broken)
+
+
+PLACES = {
+    "picture": (in_a_picture, "a picture of the batch has a value that is not finite"),
+    "loss": (in_a_loss, "the loss generator/reconstruction is nan"),
+    "gradient": (in_a_gradient, "a gradient of (guide|generator) is not finite"),
+}
+
+
+def finite(run):
+    for path in (*checkpoints(run / "checkpoints"), run / "model.safetensors"):
+        tensors = read_tensors(path)[0]
+        assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point()), path
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_stops_with_the_batch_kept_and_averages_and_files_as_they_were(
+    place, pictures, tmp_path, monkeypatch, capsys
+):
+    spoil, sentence = PLACES[place]
+    run, seen = tmp_path / "run", []
+    monkeypatch.setattr(
+        trainer, "recover", lambda training, error: seen.append(training) or real(training, error)
+    )
+    from tunit.training.non_finite import recover as real
+
+    with monkeypatch.context() as spoiled:
+        spoil(spoiled)
+        with pytest.raises(TrainingError, match=rf"{sentence} at step 8; .*step_00000005") as stopped:
+            start_run(pictures, run, tiny_config(log_every=20), quiet=True)
+    for average in (seen[0].state.networks.guide_average, seen[0].state.networks.generator_average):
+        assert all(value.isfinite().all() for value in average.state_dict().values())
+    assert [path.name for path in checkpoints(run / "checkpoints")] == ["step_00000005.safetensors"]
+    finite(run)
+    (kept,) = (run / "non_finite").glob("*.safetensors")
+    assert str(kept) in str(stopped.value)
+    tensors, about = read_tensors(kept)
+    assert json.loads(kept.with_suffix(".json").read_text()) == about
+    assert (about["step"], about["seed"], about["checkpoint"]) == (8, 0, "step_00000005.safetensors")
+    assert about["pictures"] == [f"{i:03d}.png" for i in tensors["index"].tolist()]
+    assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)
+    assert tensors["x_plus"].isfinite().all() == (place != "picture")
+    # Without what spoilt the step it is fine; what was in the picture is still there.
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["train", "--replay", str(kept)]) == (0 if place == "picture" else 1)
+    out = capsys.readouterr().out
+    assert re.search(f"step 8 of .*, reached from step 5: {sentence}", out)
+    assert ("every loss and gradient is finite" in out) == (place != "picture")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_goes_back_to_the_last_checkpoint_and_on_with_other_draws(place, pictures, tmp_path, monkeypatch):
+    drawn, real = [], Batches.draw
+    monkeypatch.setattr(
+        Batches, "draw", lambda self, step, *a, **k: drawn.append(step) or real(self, step, *a, **k)
+    )
+    PLACES[place][0](monkeypatch)
+    run = tmp_path / "run"
+    state = start_run(pictures, run, tiny_config(on_nan="rollback"), quiet=True)
+    assert (state.step, state.rollbacks) == (STEPS, 1)
+    finite(run)
+    steps = [step for step in drawn if step < 2**40 or step >= 2**43]
+    assert steps == [*range(8), *(2**43 + i for i in range(5, STEPS))]
+    lines = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [3, 6, 9, 12]
+    assert read_tensors(checkpoints(run / "checkpoints")[-1])[1]["rollbacks"] == 1
+    # Six pictures at each of four steps, four later: those of steps 6 to 8 are not drawn again.
+    assert state.cursors == {"all": 4 * 6 + (4 + 7) * 4}
+
+
+def test_before_the_first_checkpoint_it_goes_back_to_the_beginning(pictures, tmp_path, monkeypatch):
+    in_a_loss(monkeypatch)
+    config = tiny_config(on_nan="rollback", checkpoint_every=100)
+    state = start_run(pictures, tmp_path / "run", config, quiet=True)
+    assert (state.step, state.rollbacks) == (STEPS, 1)
+
+
+def test_what_does_not_pass_ends_after_three_times(pictures, tmp_path, monkeypatch, capsys):
+    in_a_loss(monkeypatch, times=100)
+    with pytest.raises(TrainingError, match="with other draws has not helped 3 times"):
+        start_run(pictures, tmp_path / "run", tiny_config(on_nan="rollback"), quiet=True)
+    finite(tmp_path / "run")
+    assert len(list((tmp_path / "run" / "non_finite").glob("*.safetensors"))) == 4
+
+
+def test_a_run_that_went_back_resumes_exactly(pictures, tmp_path, monkeypatch):
+    from tunit.training.launch import resume_run
+
+    for name, stops in (("whole", [STEPS]), ("parts", [10, STEPS])):
+        with monkeypatch.context() as spoiled:
+            in_a_loss(spoiled)
+            start_run(pictures, tmp_path / name, tiny_config(on_nan="rollback", steps=stops[0]), quiet=True)
+        for stop in stops[1:]:
+            resume_run(tmp_path / name, overrides={"steps": str(stop)}, quiet=True)
+    ours, theirs = (read_tensors(checkpoints(tmp_path / n / "checkpoints")[-1]) for n in ("whole", "parts"))
+    assert ours[1] == theirs[1]
+    assert [name for name, value in ours[0].items() if not torch.equal(value, theirs[0][name])] == []
+
+
+def test_an_optimiser_does_not_step_on_what_is_not_finite_and_says_so():
+    good, bad = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimisers = [torch.optim.SGD([parameter], 0.1) for parameter in (good, bad)]
+    with watching_gradients() as seen, descent(*optimisers):
+        backward(good.sum() + (bad * torch.tensor([1.0, NAN, 1e30])).sum())
+    assert torch.equal(bad.detach(), torch.ones(3))
+    assert torch.allclose(good.detach(), torch.full((3,), 0.9))
+    assert [bool(flag) for _, flag in seen] == [True, False]
+    assert not descent_module.are_finite([torch.ones(2), torch.tensor([float("inf")])])
+    assert descent_module.are_finite([torch.tensor([1e38, -1e38])])  # whose squares are not
+
+
+def test_all_ranks_decide_alike_where_one_has_the_picture(monkeypatch, tmp_path):
+    """Two ranks as threads would share the group's state: what they tell each other is asked for instead."""
+    from tunit.training import non_finite
+
+    told = []
+    monkeypatch.setattr(non_finite, "largest_of_ranks", lambda mine: told.append(mine) or 1)
+    batch = type("B", (), {"x": torch.zeros(2), "x_plus": torch.zeros(2)})
+    training = type(
+        "T", (), {"newest": (batch, None), "state": type("S", (), {"step": 4}), "last_checkpoint": None}
+    )
+    with pytest.raises(
+        TrainingError, match="a picture of the batch has a value that is not finite at step 5"
+    ):
+        non_finite.check_pictures(training)
+    assert told == [0]  # its own pictures were fine
+
+
+def test_a_file_that_is_no_kept_batch_is_one_sentence(tmp_path, capsys):
+    assert main(["train", "--replay", str(tmp_path / "none.safetensors")]) == 2
+    assert main(["train", "--replay", str(tmp_path / "none.safetensors"), "--steps", "3"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert "leave out all else" in err[1]
