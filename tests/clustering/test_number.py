@@ -64,6 +64,20 @@ def test_the_same_for_the_same_seed():
     assert one == other and (first == second).all()
 
 
+def test_long_heaps_side_by_side_are_as_many_as_there_are():
+    """Pictures of one kind that differ in shade by more than two kinds differ: Ward cuts such heaps across first."""
+    rng = np.random.default_rng(5)
+    codes = rng.normal(scale=0.2, size=(600, 6))
+    codes[:, 0] += rng.uniform(0, 6, size=600)
+    classes = np.arange(600) % 2
+    codes[:, 1] += 2 * classes
+    across = levels(reduced(codes), MOST, seed=0)[2].groups
+    assert adjusted_rand_score(classes, across) < 0.1
+    choice, found = choose_number(codes, MOST, seed=0)
+    assert choice.domains == 2 and choice.candidates[0].domains == 2
+    assert adjusted_rand_score(classes, found) > 0.95
+
+
 def test_the_larger_of_two_heaps_does_not_drown_the_smaller():
     codes, classes = heaps([600, 20])
     points = reduced(codes)

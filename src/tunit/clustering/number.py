@@ -14,6 +14,7 @@ References:
     2012. [5] Rousseeuw. Silhouettes, 1987.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,10 @@ LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
 # between photographs of two shelves in one shop, are more than chance.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
+# Two of the groups chosen are one kind after all where they are less far apart than this share of what the merges
+# had to bridge on the whole (the median), or than `needed` says; what is further apart than the second stays two.
+# Few pictures are never far beyond chance: of fewer than ENOUGH less is asked, in proportion.
+SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed of at most so many pictures
@@ -82,15 +87,17 @@ def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Intege
     }
     total = _totals(votes)
     chosen = max(ks, key=lambda k: total[k])
-    assignment = _by_size(refined(points, whole[chosen].groups))
-    best = sorted(ks, key=lambda k: -total[k])[:CANDIDATES]
+    split = refined(points, whole[chosen].groups)
+    usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
+    assignment = _by_size(united(points, split, usual))
+    number = int(assignment.max()) + 1
+    scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks} | {number: 1.0}
+    best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(
-        Candidate(k, float(np.exp(total[k] - total[chosen])), {n: round(v, 4) for n, v in votes[k].items()})
-        for k in best
+        Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best
     )
-    return Choice(
-        chosen, candidates, tuple(_reasons(chosen, whole, votes, assignment)), len(points)
-    ), assignment
+    reasons = _reasons(chosen, whole, votes, assignment)
+    return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
 def reduced(styles: Vectors) -> Points:
@@ -169,6 +176,42 @@ def refined(points: Points, groups: Integers) -> Integers:
     return moved if len(np.unique(moved)) == number else groups
 
 
+def united(points: Points, groups: Integers, usual: float) -> Integers:
+    """The groups (N,) after those have been merged that are one heap, whichever merge is cheapest; numbered from 0.
+
+    Ward's order may cut two long heaps that lie side by side across before it parts them, as it does where pictures of
+    one kind differ in shade as much as kinds do. So here all pairs are compared. usual: how far apart groups are on
+    this set, as `separation` says.
+    """
+    rows = [np.flatnonzero(groups == i) for i in np.unique(groups)]
+    apart = {
+        (i, j): separation(points[rows[i]], points[rows[j]])
+        for i, j in itertools.combinations(range(len(rows)), 2)
+    }
+    left = len(rows)
+
+    def enough(pair: tuple[int, int]) -> float:
+        """How far apart a pair must be to stay two."""
+        compared = 2 * min(len(rows[pair[0]]), len(rows[pair[1]]))
+        return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+
+    while apart:
+        i, j = min(apart, key=lambda pair: apart[pair] / enough(pair))
+        if apart[i, j] >= enough((i, j)):
+            break
+        rows[i] = np.concatenate([rows[i], rows[j]])
+        apart = {pair: value for pair, value in apart.items() if j not in pair}
+        for one, other in apart:
+            if i in (one, other):
+                apart[one, other] = separation(points[rows[one]], points[rows[other]])
+        rows[j] = rows[j][:0]
+        left -= 1
+    merged = np.empty(len(points), np.int64)
+    for number, some in enumerate(some for some in rows if len(some)):
+        merged[some] = number
+    return merged
+
+
 def _cells(points: Points, seed: int) -> list[Integers]:
     number = max(1, min(CELLS, len(points) // FEWEST, len(np.unique(points, axis=0))))
     labels = k_means(points, number, seed, CELL_RESTARTS).labels_
@@ -240,6 +283,8 @@ def _reasons(
         best = max(silhouettes, key=lambda k: silhouettes[k])
         own = f", that of {chosen} {silhouettes[chosen]:.2f}" if chosen > 1 and chosen != best else ""
         said.append(f"the silhouette is best with {best} ({silhouettes[best]:.2f}{own})")
+    if len(sizes) < chosen:
+        said.append(f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another: merged")
     if chosen > 1:
         agreement = votes[chosen]["stability"]
         said.append(f"clusterings of parts of the pictures agree to {agreement:.2f} (adjusted Rand index)")
