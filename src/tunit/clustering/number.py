@@ -93,9 +93,7 @@ def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Intege
     number = int(assignment.max()) + 1
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks} | {number: 1.0}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
-    candidates = tuple(
-        Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best
-    )
+    candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
     reasons = _reasons(chosen, whole, votes, assignment)
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
@@ -284,7 +282,9 @@ def _reasons(
         own = f", that of {chosen} {silhouettes[chosen]:.2f}" if chosen > 1 and chosen != best else ""
         said.append(f"the silhouette is best with {best} ({silhouettes[best]:.2f}{own})")
     if len(sizes) < chosen:
-        said.append(f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another: merged")
+        said.append(
+            f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another: merged"
+        )
     if chosen > 1:
         agreement = votes[chosen]["stability"]
         said.append(f"clusterings of parts of the pictures agree to {agreement:.2f} (adjusted Rand index)")
