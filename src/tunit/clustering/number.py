@@ -43,9 +43,9 @@ LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
 # between photographs of two shelves in one shop, are more than chance.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
-# Two of the groups chosen are one kind after all where they are less far apart than this share of what the merges
-# had to bridge on the whole (the median), or than `needed` says; what is further apart than the second stays two.
-# Few pictures are never far beyond chance: of fewer than ENOUGH less is asked, in proportion.
+# Two of the chosen groups are merged where their separation is below this share of the median separation, but never
+# where it is above SURELY_APART. Few pictures are never far beyond chance: a pair of fewer than ENOUGH needs less, in
+# proportion.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
@@ -175,11 +175,11 @@ def refined(points: Points, groups: Integers) -> Integers:
 
 
 def united(points: Points, groups: Integers, usual: float) -> Integers:
-    """The groups (N,) after those have been merged that are one heap, whichever merge is cheapest; numbered from 0.
+    """The groups (N,), with any two merged that are not clearly apart, and numbered anew from 0.
 
-    Ward's order may cut two long heaps that lie side by side across before it parts them, as it does where pictures of
-    one kind differ in shade as much as kinds do. So here all pairs are compared. usual: how far apart groups are on
-    this set, as `separation` says.
+    Ward's order can cut two long clusters that lie side by side across before it separates them: it does so where
+    pictures of one kind differ in shade as much as two kinds do. So here all pairs are compared. usual: how far apart
+    groups are on this set, measured as `separation` does.
     """
     rows = [np.flatnonzero(groups == i) for i in np.unique(groups)]
     apart = {
