@@ -1,0 +1,61 @@
+"""What people call the domains: names given in Teach, or the labels of the training."""
+
+import json
+import shutil
+
+import pytest
+
+from tunit.studio.names import domain_names
+from tunit.studio.workspace import Workspace
+
+
+@pytest.fixture
+def taught(runs, tmp_path):
+    """A copy of a run, and what writes its journal."""
+    shutil.copytree(
+        runs / "birds", tmp_path / "birds", ignore=shutil.ignore_patterns("studio", "checkpoints")
+    )
+    run = Workspace(tmp_path / "birds", device="cpu").run("birds")
+    step = json.loads((run.path / "model.json").read_text())["step"]
+
+    def write(*actions, step=step):
+        begin = {
+            "do": "begin",
+            "pictures": "",
+            "step": step,
+            "domains": 3,
+            "found": [0] * 20,
+            "sure": [1.0] * 20,
+        }
+        (run.path / "studio").mkdir(exist_ok=True)
+        lines = [json.dumps(entry) + "\n" for entry in (begin, *actions)]
+        (run.path / "studio" / "journal.jsonl").write_text("".join(lines))
+        return domain_names(run)
+
+    return write
+
+
+def test_a_name_given_in_teach_is_shown(taught):
+    named = {"do": "name", "domain": 1, "name": "jays"}
+    assert taught(named) == {1: "jays"}
+    assert taught(named, {"do": "undo"}) == {}
+    assert taught(named, {"do": "add", "name": "new"}) == {1: "jays"}  # of which the model knows nothing yet
+
+
+def test_names_are_of_the_model_that_was_named(taught):
+    named = {"do": "name", "domain": 1, "name": "jays"}
+    assert taught(named, step=5) == {}
+
+
+@pytest.mark.parametrize("action", [{"do": "nothing"}, {}, {"do": "undo"}, {"do": "name", "domain": 1}])
+def test_a_journal_that_cannot_be_understood_gives_no_names(taught, action):
+    assert taught(action) == {}
+
+
+def test_labels_of_the_training_are_names(runs, tmp_path):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "model.safetensors").touch()
+    (tmp_path / "birds" / "pictures.csv").write_text(
+        "picture,label,hash\na.png,jay,1\nb.png,crow,2\nc.png,,3\n"
+    )
+    assert domain_names(Workspace(tmp_path, device="cpu").run("birds")) == {0: "crow", 1: "jay"}
