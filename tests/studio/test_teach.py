@@ -8,11 +8,15 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from starlette.testclient import TestClient
 
+from tunit.cli import main
+from tunit.methods.model_file import load_model
 from tunit.studio import jobs, orders
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
+from tunit.training.run_folder import label_names, read_picture_index
 from tunit.translation.translator import Translator
 
 ADDRESS = "http://127.0.0.1:8765"
@@ -156,6 +160,29 @@ def test_training_goes_on_with_the_labels(own, root, monkeypatch):
         assert "exists already" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     finally:
         jobs.stop(out)
+
+
+def test_the_command_trains_on_the_names_given(own, root):
+    names = looked(own)["names"]
+    for seen, action in enumerate(
+        (
+            {"do": "name", "domain": 0, "name": "crow"},
+            {"do": "merge", "domains": [2], "into": 1},
+            {"do": "give", "pictures": [0, 1, 2], "domain": 0},
+            {"do": "give", "pictures": [3, 4], "domain": 1},
+            {"do": "leave_out", "pictures": [19]},
+        )
+    ):
+        assert act(own, seen, **action).status_code == 200
+    out = root / "taught"
+    order = orders.FewLabels(
+        root / "birds" / "studio" / "labels.csv", root / "birds", out, steps=4, domains=2
+    )
+    assert main(order.command()[len(orders.TUNIT) :]) == 0
+    assert label_names(out) == ["crow", "domain 001"]
+    labels = [label for _, label, _ in read_picture_index(out / "pictures.csv")]
+    assert [labels.count(label) for label in ("crow", "domain 001", "")] == [3, 2, len(names) - 6]
+    assert load_model(out, torch.device("cpu")).settings.domains == 2
 
 
 def test_pictures_that_have_moved_are_one_sentence(root, runs):
