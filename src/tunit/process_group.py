@@ -125,14 +125,16 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 def _meet(cuda: bool) -> "Store":
     """Find the other processes, and form the group. Returns the store at which they met."""
-    from torch.distributed.distributed_c10d import PrefixStore, Store
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     try:
-        store, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+        met, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+        # What processes said before a restart still stands there: addresses that nobody listens at, turns long over.
+        store = PrefixStore(f"tunit/{restarts()}/{size}", met)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            store=PrefixStore("tunit", store),
+            store=PrefixStore("group", store),
             rank=number,
             world_size=size,
             timeout=COLLECTIVE_TIMEOUT,
@@ -143,7 +145,6 @@ def _meet(cuda: bool) -> "Store":
             f"the processes that train together did not find each other ({first}): check the address and port given "
             "to torchrun, and that the machines reach each other"
         ) from error
-    assert isinstance(store, Store)
     return store
 
 
