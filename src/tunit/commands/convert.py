@@ -1,4 +1,4 @@
-"""Make a run of a checkpoint of the authors' release, or write a run as such a checkpoint.
+"""Convert a checkpoint of the authors' release to a run, or a run to such a checkpoint.
 
   tunit convert model_199.ckpt --out runs/released     translate with it, evaluate it, train on
   tunit convert runs/mine --to published --out model_200.ckpt
@@ -94,7 +94,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
 
 
 def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, *, overwrite: bool) -> None:
-    """The whole run in a place of its own, then moved: a failure leaves `out` as it was."""
+    """Write the whole run in a temporary place, then move it, so that a failure leaves `out` unchanged."""
     import torch
 
     from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
@@ -135,7 +135,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
             "epoch": imported.epoch,
             "notes": imported.warnings,
         },
-        "queue": "refill",  # a released checkpoint holds no keys: training on fills it from the pictures first
+        "queue": "refill",  # a released checkpoint has no keys: when training goes on, the queue is filled first
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
@@ -143,7 +143,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
 
 
 def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState") -> None:
-    """For inference: the averages. Which style each domain has is unknown until pictures are seen."""
+    """The model for inference, with the EMAs. The average styles of domains are unknown until it sees pictures."""
     import torch
 
     from tunit.methods.model_file import Model, save_model

@@ -4,9 +4,10 @@
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
 Writes domains.csv (picture, domain, confidence, outlier: how far off-topic it is, from 0 to 1), domain_0.png and so
-on with the most confident pictures of each domain, and overview.png. Labels and names of folders play no part. Where
-the run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. A list for a
-new training without what is off-topic: `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
+on with the most confident pictures of each domain, and overview.png. Labels and names of folders are not used. If the
+run
+found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To train again without
+off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
-OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains: beyond, no viewer would show it
-MOST_SHOWN = 10_000  # pictures of a domain: as many as a gallery of thumbnails shows in 500 MB of memory
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains; viewers could not show more
+MOST_SHOWN = 10_000  # pictures of a domain in a gallery, whose thumbnails then take 500 MB of memory
 THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
-CROWDED = 0.6  # of all pictures in one domain: the others can hardly mean much
+CROWDED = 0.6  # share of all pictures in one domain, from which a warning is given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Tally:
-    """What is kept of all pictures: a row of text each, and thumbnails of the most confident of every domain."""
+    """A row of text for each picture, and thumbnails of the most confident pictures of every domain."""
 
     def __init__(self, domains: int, per_domain: int) -> None:
         self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
@@ -75,11 +76,11 @@ class Tally:
         self.sizes = [0] * domains
         self._confidences = [0.0] * domains  # sums
         self._per_domain = per_domain
-        # Smallest confidence first; the row number keeps equal ones apart, the earlier picture counts for more.
+        # Smallest confidence first; of equal ones the earlier picture ranks higher, by its row number.
         self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
 
     def add(self, name: str, domain: int, confidence: float, pixels: "NDArray[np.uint8]") -> None:
-        """Count one picture; pixels: (S, S, 3), which is copied where it is kept."""
+        """Add one picture; pixels: (S, S, 3), copied if they are kept."""
         rank = (confidence, -len(self.rows))
         self.rows.append((name, domain, confidence))
         self.sizes[domain] += 1
@@ -149,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell_number(model: Path, domains: int) -> None:
-    """How the number of domains came to be, where the run found it by itself."""
+    """Print how the number of domains was chosen, if the run found it by itself."""
     from tunit.clustering.choice import read_choice_file
 
     choice = read_choice_file(model if model.is_dir() else model.parent)
@@ -158,7 +159,7 @@ def _tell_number(model: Path, domains: int) -> None:
 
 
 def remarks(sizes: list[int]) -> list[str]:
-    """What to be wary of, in plain words; sizes: pictures in each domain."""
+    """Warnings in plain words; sizes: pictures in each domain."""
     if sum(sizes) < len(sizes):  # too few to say anything of the model
         return []
     said = []

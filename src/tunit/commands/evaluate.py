@@ -5,9 +5,9 @@
   tunit evaluate runs/mine animals/ --layout animal-faces-10         the validation pictures of a published set
   tunit evaluate --real photos/ --fake generated/
 
-With class folders (or a CSV table with labels) it follows the paper: mFID, density and coverage per class,
-accuracy; without, it reports all that needs no labels. Figures of different feature networks cannot be compared, so
-the network is named beside them. The default, random-vgg16, needs no download.
+With class folders (or a CSV table with labels) it follows the paper: mFID, density and coverage per class, accuracy.
+Without labels it reports every figure that needs none. Figures of different feature networks cannot be compared, so
+the network is named with them. The default, random-vgg16, needs no download.
 
 Writes RUN/evaluation/evaluation.json (or --out FILE) and prints a table.
 """

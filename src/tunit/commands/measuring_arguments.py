@@ -1,4 +1,4 @@
-"""What the commands share that measure a model: the feature network, and how much is translated."""
+"""Options that the commands which measure a model share: the feature network, and how much is translated."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Numbers of the command line: each within its range, or one sentence."""
+"""Numbers of the command line: each is within its range, or the error is one clear sentence."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the commands share that take pictures to a trained model: options, sources, progress."""
+"""Shared by the commands that give pictures to a trained model: options, sources, progress."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -79,9 +79,9 @@ def find_sources(
 ) -> "list[PictureSource]":
     """The pictures of all sources, in the order of their names within each; a picture found twice comes once.
 
-    out: where results go; where that lies inside a folder of pictures, what it holds is passed over.
+    out: the folder of results; if it is inside a folder of pictures, its content is skipped.
     picture_column: of tables; "" finds it.
-    report: is told of what cannot be used; with None that raises DataError, as does a path that does not exist.
+    report: called for each file that cannot be used; with None such a file raises DataError, as a missing path does.
     """
     from tunit.data.find import find_pictures
     from tunit.data.left_out import LeftOut
@@ -115,7 +115,7 @@ def find_sources(
 
 
 def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) -> "list[PictureSource]":
-    """Those that do not lie in `out`, where `out` is (inside) the folder `source`: results of an earlier call."""
+    """The pictures except those in `out`, results of an earlier call, if `out` is inside the folder `source`."""
     if out is None or not source.is_dir() or not out.resolve().is_relative_to(source.resolve()):
         return pictures
     inside = out.resolve().relative_to(source.resolve())
@@ -123,7 +123,7 @@ def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) ->
 
 
 def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
-    """The order in which archives are read fastest; files of their own keep theirs."""
+    """The order in which reading archives is fastest; other files stay in their order."""
     from tunit.data.found import reading_order as order
 
     return [pictures[i] for i in order(pictures)]
@@ -137,7 +137,7 @@ def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal, where there is one, and rich; call what it gives once per picture."""
+    """A progress bar, if there is a terminal and rich; call the returned function once per picture."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -159,7 +159,7 @@ def counted(pictures: "Sequence[PictureSource]", advance: Callable[[], None]) ->
 
 
 def say(text: str) -> None:
-    """A remark on the way, apart from the results."""
+    """Print a remark about the progress, separate from the results."""
     remark(text)
 
 

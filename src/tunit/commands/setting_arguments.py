@@ -35,7 +35,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def title_of(section: str) -> str:
-    """What a section's flags are for: of all methods, or of those alone that have the section."""
+    """The title of a section's flags; it names the methods if only some have this section."""
     readers = [method for method, sections in METHODS.items() if section in sections]
     return f"settings of {' and '.join(readers)} alone" if readers else f"settings: {section}"
 
@@ -47,7 +47,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class _NoBar(nullcontext[None]):
-    """In the place of a bar where rich is missing."""
+    """Replaces the bar if rich is missing."""
 
     def stop(self) -> None:
         """There is nothing to stop."""

@@ -159,7 +159,7 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
-    """What is called once the pictures are packed: it ends the progress bar, and says what was found."""
+    """A function to call when the pictures are packed: it ends the progress bar and says what was found."""
     from tunit.data.left_out import summarise_left_out
     from tunit.data.packed import dark_set
 
@@ -181,7 +181,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
-    """What measures the model while it trains, where that is asked for."""
+    """The function that measures the model during training, if that is asked for."""
     if args.held_back is not None and not args.evaluate_every:
         raise ConfigError(
             f"--held-back {args.held_back} is not looked at without --evaluate-every N: give both"

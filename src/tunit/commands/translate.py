@@ -150,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
-    """Where results are written: `out`, or a hidden place in it where all must be there before older ones go."""
+    """Where results are written: `out`, or a hidden folder in it if old results stay until all new ones are
+    complete."""
     from tunit.destination import staged
 
     return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
@@ -171,7 +172,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     if filled and len(filled) < len(sizes):
         empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
         say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
-    return filled or [0]  # where all are empty, asking for any says what to do
+    return filled or [0]  # if all are empty, the error for any of them says what to do
 
 
 def _styles(
@@ -206,7 +207,7 @@ def _number_of(label: str, run: Path, translator: "Translator") -> int:
 def _of_domain(
     translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
 ) -> "list[PictureSource]":
-    """The sources that the model takes for one domain, in their order."""
+    """The sources that the model assigns to one domain, in their order."""
     from tunit.errors import DataError
 
     kept = set()
@@ -251,7 +252,7 @@ def _translate(
     lost = set[str]()  # sources whose transparency the format of their results cannot hold
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
-        # Saving takes its time, which the networks need not wait for.
+        # Saving runs in threads, so that the networks need not wait for it.
         with closing(map_in_threads(write, redraw(sources, report=report), ahead=SAVED_BEHIND)) as outcomes:
             for problem in outcomes:
                 if problem is None:

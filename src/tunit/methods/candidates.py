@@ -1,7 +1,9 @@
 """The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads, Ji et al. 2019).
 
-Clustering by mutual information ends in local optima: two kinds in one domain, another domain empty. Heads on
-one trunk that start differently end differently, and the one of most mutual information needs no labels to find.
+Clustering by mutual information ends in local optima, such as two kinds in one domain and another domain empty. Heads
+on
+one trunk that start differently end differently, and the one with the most mutual information can be found without
+labels.
 """
 
 import torch

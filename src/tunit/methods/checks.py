@@ -1,4 +1,4 @@
-"""Refuse, in one sentence, what a config's method cannot do or cannot learn from."""
+"""Refuse, with one clear sentence, settings and labels that a config's method does not support."""
 
 import dataclasses
 
@@ -95,7 +95,7 @@ def check_number(config: Config, pictures: int) -> None:
 
 
 def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:
-    """Raises DataError where labels are more than the networks have a place for, or missing to the method.
+    """Raises DataError if there are more labels than domains, or labels that the method needs are missing.
 
     labels: (N,), -1 where unlabelled; names: of the pictures.
     """

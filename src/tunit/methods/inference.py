@@ -1,4 +1,4 @@
-"""E and G at work on many pictures: the loops that inference, evaluation, samples and reports share."""
+"""E and G on many pictures: the loops that inference, evaluation, samples and reports share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -55,7 +55,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
-    """What E, in evaluation mode, says of all pictures: logits (N, domains), styles (N, style width); on the CPU."""
+    """The guidance of E, in evaluation mode, for all pictures: logits (N, domains), styles (N, style width); on the
+    CPU."""
     parts = [guide(x) for x in batches]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),

@@ -104,9 +104,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
 
 
 def _check(about: Record, found: Kinds) -> None:
-    """Raises UnreadableError where the tensors are not those of the networks that `about` asks for.
+    """Raises UnreadableError if the tensors are not those of the networks that `about` describes.
 
-    These are built without memory: what a file asks for is allocated only where the file has it.
+    These networks are built without memory, so that a file cannot make tunit allocate more than it contains.
     """
     if about.values.get("format") != FORMAT:
         raise UnreadableError(

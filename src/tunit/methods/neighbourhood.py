@@ -1,7 +1,8 @@
-"""The neighbours that stand in the place of second views while E trains alone: kept, looked for again, handed out.
+"""The neighbours that replace second views while E trains alone: they are stored, and searched again at intervals.
 
-The search itself is tunit.clustering.neighbours. What a step uses is in the training state, so that a resumed run
-goes on with the same neighbours.
+The search itself is in tunit.clustering.neighbours. The neighbours are part of the training state, so that a resumed
+run
+goes on with the same ones.
 """
 
 from dataclasses import dataclass, field
@@ -18,14 +19,14 @@ from tunit.methods.inference import evaluating, guidance_over, in_batches
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
-ENCODED = 256  # pictures that E looks at at a time
-# Into which measures are asked to part the pictures: more ask for series of photographs, not kinds.
+ENCODED = 256  # pictures that E encodes at a time
+# Measures are compared by how well they separate at most so many groups; more would favour series of photographs.
 MOST_GROUPS = 10
 
 
 @dataclass
 class Neighbourhood:
-    """Of N pictures k neighbours each; at first each is its own."""
+    """k neighbours of each of N pictures; at first a picture is its own neighbour."""
 
     table: Tensor  # (N, k) int64, on the CPU
     seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
@@ -43,7 +44,7 @@ def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Ne
 
 
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
-    """The neighbours that the step to come takes second views of; None where x+ is of x."""
+    """The pictures whose views the next step uses as second views; None if x+ is a view of x."""
     alone = state.step < config.schedule.guide_only_until
     return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
 
@@ -70,7 +71,7 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 
 
 def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:
-    """What E's EMA says of all pictures as they are, in evaluation mode: float32 on the CPU."""
+    """The guidance of E's EMA for all unchanged pictures, in evaluation mode: float32 on the CPU."""
     guide = state.networks.guide_average
     with evaluating(guide):
         return guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))

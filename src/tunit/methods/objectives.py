@@ -1,4 +1,4 @@
-"""What each network minimises: the paper's equations with their weights, whichever pictures have labels.
+"""What each network minimises: the paper's equations with their weights, for pictures with and without labels.
 
 The equations themselves are in methods/losses.py. Each function returns the weighted loss and, by name, its terms
 without weights.

@@ -4,6 +4,7 @@ References:
     [1] Huang, Belongie. Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,7 +13,7 @@ EPS = 1e-5
 
 def instance_norm(x: Tensor) -> Tensor:
     """Each channel of each picture to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
-    return F.instance_norm(x, eps=EPS)
+    return _in_layout_of(x, F.instance_norm(x, eps=EPS))
 
 
 def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -31,4 +32,11 @@ def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         training=True,
         eps=EPS,
     )
-    return y.view_as(x)
+    return _in_layout_of(x, y.view(x.shape))
+
+
+def _in_layout_of(x: Tensor, y: Tensor) -> Tensor:
+    """y with the channels last in memory if x has them last, because the next convolution is faster then."""
+    if torch.compiler.is_compiling() or not x.is_contiguous(memory_format=torch.channels_last):
+        return y
+    return y.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from tunit.printing import escape
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
-# Of bars: a row, the room for its value, and a letter of its name.
+# Pixels of a bar chart: the height of a row, the space for its value, and the width of a letter of its name.
 ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
 POINTS = 400  # of a line, at most
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
@@ -77,10 +77,11 @@ def bar_chart(
     written: Callable[[float], str] = number,
     colour: int = 0,
 ) -> str:
-    """Bars from 0 to the mean of each row's values, with a line from least to largest where there are several.
+    """Bars from 0 to the mean of each row's values, with a line from the least to the largest if there are several.
 
-    Each chart has a scale of its own. rows: name, values; those without values are left out, and without any there
-    is no chart. written: a value as text. colour: the number of a colour of the page.
+    Each chart has its own scale. rows: name, values; rows without values are left out, and without any row there is
+    no
+    chart. written: a value as text. colour: the number of a colour of the page.
     """
     known = [(name, values) for name, values in rows if values]
     top = max((max(values) for _, values in known), default=0.0)
@@ -113,7 +114,7 @@ def bar_chart(
 
 
 def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """At most POINTS points: means of neighbours, so that a noisy line shows its course."""
+    """At most POINTS points, each the mean of neighbouring ones, so that the trend of a noisy line is visible."""
     x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
     finite = np.isfinite(y)
     x, y = x[finite], y[finite]

@@ -1,4 +1,4 @@
-"""A page as one self-contained HTML file: its frame, and the parts that are no pictures and no charts."""
+"""A page as one self-contained HTML file: its frame, and its parts other than pictures and charts."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from tunit.printing import escape
 
 
 def document(title: str, body: str, *, style: str = "", script: str = "") -> str:
-    """The whole file as text. It asks the network for nothing.
+    """The whole file as text. It loads nothing from the network.
 
     body: HTML. style: CSS rules beyond those that all pages share. script: JavaScript, run after the body.
     """
@@ -61,8 +61,8 @@ def table_of_cells(head: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]
 
 
 def data_script(identity: str, data: Any) -> str:
-    """Values for the page's script, as JSON that no text inside it can end early."""
-    # "</" would end the script element wherever a file name holds it.
+    """Values for the page's script, as JSON that is safe inside a script element."""
+    # "</" in a file name would end the script element.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="{identity}">{text}</script>'
 

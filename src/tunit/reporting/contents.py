@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run folder: its pictures, what the model says of them, its translations."""
+"""Gather the content of a report from a run folder: its pictures, the model's answers for them, translations."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,10 @@ from tunit.training.watch import alarms_of, rows_of
 
 SHOWN_DOMAINS = 24  # the largest ones
 TYPICAL = 10  # pictures of a domain
-SOURCES = 8  # that every domain's average style redraws, and of the matrix
-CASES = 96  # random pairs, of which the best and the worst are shown
+SOURCES = 8  # redrawn in every domain's average style, and in the matrix
+CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6
-# Pictures that trivial answers group, too: random features take a hundredth of a second each.
+# At most so many pictures are grouped by trivial answers: random features take a hundredth of a second each.
 MOST_GROUPED = 1_000
 LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
 VIEWED = 512  # pictures in two views, for how steady domains are
@@ -46,7 +46,7 @@ class DomainShown:
     number: int
     size: int
     confidence: float
-    name: str  # the class that it holds most of, where classes are known
+    name: str  # its most frequent class, if classes are known
     typical: list[tuple[str, Pictures]]  # name of the picture, pixels
     redrawn: list[Pictures]
 
@@ -70,7 +70,7 @@ class Contents:
     config: Config
     config_text: str
     pictures: int  # of the run
-    looked: int  # of these, looked at
+    looked: int  # how many of these the report is based on
     step: int
     domains: list[DomainShown]
     hidden_domains: int
@@ -98,10 +98,10 @@ class Contents:
 
 
 def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: int = 0) -> Contents:
-    """Look at the run's own pictures with its model.
+    """The content of the report, from the run's own pictures and its model.
 
-    figures: what `tunit evaluate` wrote; None for the file in the run, where there is one.
-    Raises RunError where the run has no pictures of its own, or `figures` cannot be read.
+    figures: a result of `tunit evaluate`; None takes the file in the run, if there is one.
+    Raises RunError if the run has no pictures of its own, or `figures` cannot be read.
     """
     config, about = run.read_config(), run.read_about()
     try:
@@ -111,7 +111,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     seen = guide_pictures(packed, model)
     rng = numpy_generator(seed, "report", 0)
     chosen = _of_every_domain(rng.permutation(len(seen.images)), seen.found, 2 * SOURCES)
-    # Every second one: both sides then hold every domain, where there are pictures enough.
+    # Every second one, so that sources and references both contain every domain if there are enough pictures.
     sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
     sizes = seen.sizes.sizes
     largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
@@ -241,7 +241,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
 
 
 def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
-    """What `tunit evaluate` wrote; None where it was not called."""
+    """The result of `tunit evaluate`; None if there is none."""
     try:
         found = Record(read_json(figures or run.path / "evaluation" / "evaluation.json", LARGEST_RESULT))
         _check_evaluation(found)
@@ -256,7 +256,7 @@ def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None
 
 
 def _check_evaluation(found: Record) -> None:
-    """Raises UnreadableError where a result is not built as `tunit evaluate` builds it."""
+    """Raises UnreadableError if a result does not have the structure of those of `tunit evaluate`."""
     _check_figures(found.record("figures"))
     for name in ("grouped_by", "features"):
         if name in found.values:

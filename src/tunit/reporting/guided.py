@@ -1,4 +1,4 @@
-"""A run's own pictures with their domains and style codes by its model: what a report is made from."""
+"""A run's own pictures, with the domains and style codes that its model gives them, for the report."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +15,11 @@ from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 
-# Pictures that a report looks at; of a larger set, evenly spread ones. Beyond 64 px they are fewer, so that a report
+# A report is based on at most so many pictures, evenly spread over the set. Above 64 px there are fewer, so that a
+# report
 # takes about a minute on a CPU.
 MOST_PICTURES, FEWEST_PICTURES, MOST_PIXELS = 5_000, 500, 5_000 * 64**2
-MOST_CLASSES = 200  # folders, beyond which their names are not taken for classes
+MOST_CLASSES = 200  # if there are more folders, their names are not used as classes
 
 Pictures = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -38,19 +39,19 @@ class GuidedPictures:
 
     @cached_property
     def sizes(self) -> DomainSizes:
-        """Of the domains, and how evenly they are used."""
+        """The sizes of the domains, and how evenly they are used."""
         return domain_sizes(self.found, self.domains)
 
     @cached_property
     def average_styles(self) -> Tensor:
-        """(domains, style width): of these pictures; zeros for an empty domain."""
+        """The average style of each domain over these pictures: (domains, style width); zeros for an empty one."""
         found = torch.from_numpy(self.found)
         totals = torch.zeros(self.domains, self.styles.shape[1]).index_add_(0, found, self.styles)
         return totals / torch.bincount(found, minlength=self.domains).clamp_min(1)[:, None]
 
     @cached_property
     def mean_confidences(self) -> list[float]:
-        """Of each domain; 0 for an empty one."""
+        """The mean confidence in each domain; 0 for an empty one."""
         return [
             float(self.confidences[self.found == k].mean()) if size else 0.0
             for k, size in enumerate(self.sizes.sizes)
@@ -64,14 +65,14 @@ class GuidedPictures:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the domains against the classes; None where no classes are known."""
+        """The accuracy of the domains with respect to the classes; None if no classes are known."""
         if not self.classes:
             return None
         numbers = {name: i for i, name in enumerate(sorted(set(self.classes)))}
         return clustering_accuracy(self.found, np.array([numbers[name] for name in self.classes]))
 
     def common_class(self, k: int) -> str:
-        """The class that domain k holds most of; "" where no classes are known."""
+        """The most frequent class of domain k; "" if no classes are known."""
         if not self.classes:
             return ""
         names, counts = np.unique(np.array(self.classes)[self.found == k], return_counts=True)
@@ -79,7 +80,7 @@ class GuidedPictures:
 
 
 def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
-    """The pack's pictures, or an even spread of them where they are many, through the guiding network."""
+    """Pass the pack's pictures, or an even spread of them if there are many, through the guiding network."""
     there = len(packed.names)
     rows = evenly_spread(there, number_looked_at(there, packed.images.shape[1]))
     images = np.asarray(packed.images[rows])
@@ -92,7 +93,7 @@ def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
 
 
 def number_looked_at(there: int, side: int) -> int:
-    """How many of `there` pictures of `side` pixels a report looks at."""
+    """How many of `there` pictures of `side` pixels a report is based on."""
     return min(there, MOST_PICTURES, max(FEWEST_PICTURES, MOST_PIXELS // side**2))
 
 

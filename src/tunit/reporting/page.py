@@ -13,7 +13,7 @@ SHOWN_NAMES = 60  # characters of a picture's name
 
 
 def render(contents: Contents) -> str:
-    """The whole page as text. It asks the network for nothing."""
+    """The whole page as text. It loads nothing from the network."""
     sections = [
         _summary(contents),
         _alarms(contents),

@@ -1,4 +1,4 @@
-"""What a report says in words: pure functions from figures to sentences."""
+"""The warnings of a report: pure functions from figures to sentences."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CROWDED = 0.6  # of all pictures in one domain
-ALIKE = 0.98  # cosine of two domains' average styles, from which they look the same
+ALIKE = 0.98  # with this cosine or more, the average styles of two domains look the same
 UNSTEADY = 0.85  # share of pictures that must keep their domain in another view
 UNSURE = 0.5  # mean confidence of a domain
 TINY = 0.1  # of the share that equal domains would have
@@ -28,11 +28,12 @@ def findings(
     steady: float | None,
     cosine: float | None,
 ) -> list[Finding]:
-    """What to be wary of, in plain words.
+    """Warnings in plain words.
 
-    sizes: pictures in each domain; confidences: mean of each domain's, 0 where empty; average_styles: (K, width);
-    steady: share of pictures whose domain stays the same in a changed view; cosine: mean of translations' style
-    codes to their references'. The last two are None where they were not measured.
+    sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty; average_styles: (K,
+        width);
+    steady: share of pictures whose domain stays the same in a changed view; cosine: the mean cosine between the style
+    codes of translations and of their references. The last two are None if they were not measured.
     """
     return [
         *_about_sizes(sizes),

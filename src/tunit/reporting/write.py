@@ -25,8 +25,8 @@ def write_report(
 ) -> Path:
     """Write the page of a run to `out`, or to RUN/report.html; returns its path.
 
-    figures: what `tunit evaluate` wrote, where that is not in the run.
-    Raises RunError where there is no run, no model or no pictures, or `out` cannot be written.
+    figures: a result of `tunit evaluate` that is not in the run.
+    Raises RunError if there is no run, no model or no pictures, or `out` cannot be written.
     """
     run = expand_home(run)
     path = expand_home(out) if out else run / NAME

@@ -1,7 +1,8 @@
-"""The least memory that a config can need, from its numbers alone: nothing is allocated to learn it.
+"""The least memory that a config can need, computed from its numbers without allocating anything.
 
-What fits by this count may still be too much: `memory.py` tries a step. But what does not fit even so would have the
-system end the process, with no word of why.
+A config that fits by this estimate may still need too much, so `memory.py` tries a step. But a config that does not
+even
+fit by this estimate would make the system end the process without a message.
 """
 
 import torch

@@ -32,8 +32,9 @@ PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
 class MetricsLog:
     """metrics.jsonl and TensorBoard events; all its writing raises UnwritableError where it fails.
 
-    Lines are appended (every other file of a run is written atomically). A resumed run drops lines of steps after its
-    checkpoint, which it takes again, and a last line that a crash cut off.
+    Lines are appended (every other file of a run is written atomically). A resumed run removes the lines of steps
+    after
+    its checkpoint, because it repeats these steps, and an incomplete last line.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -44,7 +45,7 @@ class MetricsLog:
         with writable(self._tensorboard):
             try:
                 self._events: Events | None = Events(self._tensorboard, start + 1 if start else None)
-            except ImportError:  # without tensorboardX the lines say all there is to say
+            except ImportError:  # without tensorboardX there is only metrics.jsonl, which contains everything
                 self._events = None
 
     def write(self, step: int, values: dict[str, float]) -> None:
