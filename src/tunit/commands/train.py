@@ -84,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="pictures to measure on [those of the training, or with --layout its validation split]",
     )
+    parser.add_argument(
+        "--log-to",
+        choices=("trackio", "wandb"),
+        default="",
+        help="log to this tracker, too [metrics.jsonl and TensorBoard alone]",
+    )
     add_features(parser)
     add_settings(parser)
 
@@ -106,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         "evaluate": _evaluator(args, out),
         "evaluate_every": args.evaluate_every,
         "quiet": args.quiet,
+        "log_to": args.log_to,
         "words": args.words,
         "max_restarts": args.max_restarts,
     }

@@ -21,6 +21,7 @@ class Course:
     evaluate: Evaluate | None
     evaluate_every: int
     quiet: bool
+    log_to: str = ""
 
     def follow(
         self, config: Config, run: RunFolder, pictures: PackedPictures, ready: Ready | None, *, resume: bool
@@ -38,6 +39,7 @@ class Course:
             evaluate=self.evaluate,
             evaluate_every=self.evaluate_every,
             quiet=self.quiet or not is_rank_zero(),
+            log_to=self.log_to,
         )
 
 

@@ -34,6 +34,7 @@ from tunit.training.preparation import (
 )
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder
+from tunit.training.tracking import check_tracker
 from tunit.training.trainer import Evaluate, make_ready
 
 
@@ -51,6 +52,7 @@ def start_run(
     fit_batch: bool = False,
     start_from: str | Path | None = None,
     quiet: bool = False,
+    log_to: str = "",
     words: Sequence[str] | None = None,
     max_restarts: int = 0,
 ) -> TrainingState:
@@ -59,6 +61,7 @@ def start_run(
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
     fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
+    log_to: a tracker that is told the metrics, too: "trackio" or "wandb".
     words: the command line that stands for this call, which several processes are given in its place (SaidElsewhere
     is raised once they have ended); max_restarts: how often these start again.
     Raises RunError where `out` is not empty and `overwrite` is False, or another process trains there. What `out`
@@ -66,6 +69,7 @@ def start_run(
 
     Where torchrun has started several processes, each calls this; rank 0 prepares the run, and all train it.
     """
+    check_tracker(log_to)
     source, out = expand_home(source), expand_home(out)
     run = RunFolder(out)
     config = with_ranks(resolve_machine(config))
@@ -83,13 +87,16 @@ def start_run(
             words = ["train", str(source), "--out", str(out), "--preset", "PRESET"]
             words += ["--overwrite"] * overwrite + ["--strict"] * strict + ["--batch=auto"] * fit_batch
             words += [] if start_from is None else ["--from", str(expand_home(start_from))]
+            words += ["--log-to", log_to] if log_to else []
             return _launch_from_python(words, config, run, evaluate)
         launch(words, config.run.processes, out, max_restarts)
         raise SaidElsewhere(0)
-    course = Course(evaluate, evaluate_every, quiet)
+    course = Course(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
-            return resume_run(out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet)
+            return resume_run(
+                out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet, log_to=log_to
+            )
         if not is_rank_zero():
             return follow_rank_zero(run, course)
         with rank_zero_alone():
@@ -142,6 +149,7 @@ def resume_run(
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     quiet: bool = False,
+    log_to: str = "",
     words: Sequence[str] | None = None,
     max_restarts: int = 0,
 ) -> TrainingState:
@@ -150,12 +158,13 @@ def resume_run(
     source: the pictures, if they have moved or the run was made by `tunit convert`. overrides: settings to change,
     from RESUMABLE. Others as for `start_run`.
     """
+    check_tracker(log_to)
     run = RunFolder(expand_home(out))
     source = expand_home(source) if source else None
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with process_group(_device_of(run, overrides or {})), ExitStack() as lock:
-        course = Course(evaluate, evaluate_every, quiet)
+        course = Course(evaluate, evaluate_every, quiet, log_to)
         if not is_rank_zero():
             return follow_rank_zero(run, course)
         with rank_zero_alone():
@@ -176,6 +185,7 @@ def resume_run(
         raise SaidElsewhere(0)
     words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
+    words += ["--log-to", log_to] if log_to else []
     return _launch_from_python(words, config, run, evaluate)
 
 

@@ -12,6 +12,7 @@ from tunit.files import replacing, writable
 from tunit.printing import printable, remark
 from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
+from tunit.training.tracking import Tracker
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,15 +31,15 @@ PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events; all its writing raises UnwritableError where it fails.
+    """metrics.jsonl, TensorBoard events, and a tracker; writing files raises UnwritableError where it fails.
 
     Lines are appended (every other file of a run is written atomically). A resumed run removes the lines of steps
     after
     its checkpoint, because it repeats these steps, and an incomplete last line.
     """
 
-    def __init__(self, folder: Path, start: int) -> None:
-        self.path = folder / "metrics.jsonl"
+    def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:
+        self.path, self._tracker = folder / "metrics.jsonl", tracker
         if exists(self.path):
             _keep_to(self.path, start)
         self._tensorboard = folder / "tensorboard"
@@ -54,6 +55,8 @@ class MetricsLog:
         if self._events:
             with writable(self._tensorboard):
                 self._events.write(step, values)
+        if self._tracker:
+            self._tracker.log(step, values)
 
     def note(self, row: dict[str, Any]) -> None:
         """Append one line alone. row: with its step."""
@@ -72,6 +75,8 @@ class MetricsLog:
         """Close the events; call `flush` first to learn of write errors."""
         if self._events:
             self._events.close()
+        if self._tracker:
+            self._tracker.finish()
 
 
 def _keep_to(path: Path, step: int) -> None:

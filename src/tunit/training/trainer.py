@@ -39,6 +39,7 @@ from tunit.training.samples import write_samples
 from tunit.training.schedule import batch_size_at, phase_at, streams_of
 from tunit.training.self_check import check_device
 from tunit.training.speed import StepFlops, matrix_rate
+from tunit.training.tracking import tracker_of
 from tunit.training.watch import Watch, rows_of, said
 from tunit.training.window import LossWindow
 
@@ -104,21 +105,20 @@ def train(
     evaluate: Evaluate | None = None,
     evaluate_every: int = 0,
     quiet: bool = False,
+    log_to: str = "",
 ) -> TrainingState:
     """Train to the end of the schedule, in a folder that `begin_run` has written.
 
-    resume: it holds checkpoints. config: resolved.
-    ready: what `make_ready` made of config and pictures, if it was called already. Where several
-    processes train together, every rank calls this, and rank 0 writes and prints. Raises what `make_ready` does,
-    TrainingError at a non-finite loss, where memory runs out or where the run's files cannot be written, and
-    Interrupted, with a checkpoint written, at Ctrl-C or SIGTERM.
+    resume: it holds checkpoints. config: resolved. ready: from `make_ready`, if it was called. log_to: as in
+    `start_run`. Every rank calls this, and rank 0 writes and prints. Raises what `make_ready` does, TrainingError at
+    a loss that is not finite or where memory or the disk fails, and Interrupted, with a checkpoint, at a signal.
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
     config = settled(config, state)
     last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
-    log = MetricsLog(run.path, state.step) if is_rank_zero() else None
+    log = MetricsLog(run.path, state.step, tracker_of(log_to, run.path, config)) if is_rank_zero() else None
     rate = partial(matrix_rate, ready.device, PRECISIONS[config.run.precision])
     window = LossWindow(state.step, rate)
     flops = StepFlops(countable=is_rank_zero() and not config.run.compile)
