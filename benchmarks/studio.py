@@ -160,10 +160,10 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few pictures, few repeats")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--pictures", type=int)
+    parser.add_argument("--pictures", type=int, help="on the map; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=usable_cores())
     args = parser.parse_args()
-    pictures = args.pictures or (200 if args.quick else 10_000)
+    pictures = (200 if args.quick else 10_000) if args.pictures is None else args.pictures
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -175,7 +175,7 @@ def main() -> None:
             "load before": load,
             "translate": translations(folder / "run", 2 if args.quick else 20),
         }
-        if shutil.which("chromium") and shutil.which("chromedriver"):
+        if pictures and shutil.which("chromium") and shutil.which("chromedriver"):
             result["map"] = {"pictures": pictures, **the_map(run_of(folder, pictures))}
     print(write("studio-quick" if args.quick else "studio", result).read_text())
 
