@@ -11,6 +11,3 @@ def expand_home(path: str | Path) -> Path:
     that is really called `~`, write ./~.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
-
-
-home = expand_home
