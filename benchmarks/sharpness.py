@@ -46,7 +46,13 @@ from tunit.training.window import LossWindow
 
 LOOKS = 3  # times that translations are looked at, evenly spread over the time
 PROBED = 16  # steps that tell how long a step takes: one of them computes R1 in the presets for a CPU
-SHOWN_TERMS = ("discriminator/real", "discriminator/fake", "discriminator/r1", "generator/reconstruction")
+SHOWN_TERMS = (
+    "discriminator/real_sign",
+    "discriminator/real",
+    "discriminator/fake",
+    "discriminator/r1",
+    "generator/reconstruction",
+)
 Measure = Callable[[Training], dict[str, float]]
 
 
@@ -89,7 +95,7 @@ def creatures_set(number: int, seed: int, size: int, folder: Path) -> tuple[Pack
     """The demo's creatures, or the first of them; their species."""
     creatures = sample_creatures(number, seed)
     images, _ = draw_all(creatures, size)
-    (folder / "png").mkdir()
+    (folder / "png").mkdir(parents=True)
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / "png" / f"{i:05d}.png")
     packed = pack_pictures(folder / "png", folder / "data", PackSettings(size=size), workers=1)
@@ -114,11 +120,13 @@ def split_set(source: str, size: int, folder: Path) -> tuple[PackedPictures, Lab
     return (pictures, *labelled)
 
 
-def guide_of(args: argparse.Namespace, config: Config, pictures: PackedPictures, key: str) -> dict[str, Any]:
+def guide_of(
+    args: argparse.Namespace, config: Config, pictures: Callable[[], PackedPictures], key: str
+) -> dict[str, Any]:
     """The state of E after its time alone, trained if it is not in --work yet."""
     path = Path(args.work) / f"{key}.pt"
     if not path.exists():
-        training = training_of(config, pictures, Path(args.work))
+        training = training_of(config, pictures(), Path(args.work))
         began = time.process_time()
         while training.state.step < args.alone:
             one_step(training)
@@ -166,14 +174,15 @@ def joint_training(
     """Train G and D for the seconds given, and measure at each look."""
     folder = Path(args.work)
     look_back = preset.startswith("demo")
-    probe = training_of(with_steps(config, args.alone, 10**6, look_back), pictures, folder)
-    adopt(probe, guide, args.alone)
-    one_step(probe)
-    began = time.process_time()
-    for _ in range(PROBED):
+    joint = args.joint
+    if not joint:
+        probe = training_of(with_steps(config, args.alone, 10**6, look_back), pictures, folder)
+        adopt(probe, guide, args.alone)
         one_step(probe)
-    each = (time.process_time() - began) / PROBED
-    joint = args.joint or max(LOOKS, round(args.seconds / each))
+        began = time.process_time()
+        for _ in range(PROBED):
+            one_step(probe)
+        joint = max(LOOKS, round(args.seconds * PROBED / (time.process_time() - began)))
     training = training_of(with_steps(config, args.alone, joint, look_back), pictures, folder)
     adopt(training, guide, args.alone)
     looks: list[dict[str, Any]] = []
@@ -198,10 +207,19 @@ def of_creatures(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]
     with tempfile.TemporaryDirectory() as folder:
         size = config_of(base, seed, {}).data.image_size
         origin = seed if args.guide_seed is None else args.guide_seed
-        pictures, species = creatures_set(args.pictures, origin, size, Path(folder))
+        pictures, species = creatures_set(args.pictures, origin, size, Path(folder) / "own")
+        wide = args.guide_pictures or args.pictures
+
+        def pictures_of_guide() -> PackedPictures:
+            return (
+                pictures
+                if wide == args.pictures
+                else creatures_set(wide, origin, size, Path(folder) / "wide")[0]
+            )
+
         fixed = {"domains": int(species.max()) + 1}
         alone = with_steps(config_of(base, origin, fixed), args.alone, 1000, base == "demo")
-        guide = guide_of(args, alone, pictures, f"creatures-{args.pictures}-{base}-{args.alone}-{origin}")
+        guide = guide_of(args, alone, pictures_of_guide, f"creatures-{wide}-{base}-{args.alone}-{origin}")
         test = make_truth_test(TEST_PAIRS, size, origin + TEST_SEED)
 
         def measure(training: Training) -> dict[str, float]:
@@ -226,7 +244,7 @@ def of_folder(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]) -
         origin = seed if args.guide_seed is None else args.guide_seed
         alone = with_steps(config_of(base, origin, fixed), args.alone, 1000, base == "demo")
         key = f"{Path(args.set).name}-{size}-{base}-{args.alone}-{origin}"
-        guide = guide_of(args, alone, pictures, key)
+        guide = guide_of(args, alone, lambda: pictures, key)
 
         def measure(training: Training) -> dict[str, float]:
             if training.state.step < training.config.schedule.steps:
@@ -263,6 +281,9 @@ def main() -> None:
     parser.add_argument("set", help="creatures, or a folder with a folder of pictures for each class")
     parser.add_argument("--presets", nargs="+", default=["demo"])
     parser.add_argument("--pictures", type=int, default=PICTURES, help="how many creatures")
+    parser.add_argument(
+        "--guide-pictures", type=int, default=0, help="creatures that E learnt from, if others"
+    )
     parser.add_argument("--alone", type=int, default=460, help="steps of E alone")
     parser.add_argument("--seconds", type=float, default=240, help="of G and D")
     parser.add_argument("--joint", type=int, default=0, help="so many steps of G and D, whatever they take")

@@ -19,7 +19,7 @@ from tunit.methods.checks import check_config
 from tunit.methods.differentiable_augment import Draw, Seen, augment_of, cut_out, recoloured, shifted
 from tunit.methods.method import Phase
 from tunit.methods.objectives import penalty_weight
-from tunit.methods.optimisers import set_rates, share_of_rate
+from tunit.methods.optimisers import set_rates, set_rates_of_baseline, share_of_rate
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import tunit_step
 
@@ -355,6 +355,33 @@ def test_rates_rise_stay_and_fall() -> None:
     assert rates == pytest.approx({"guide": 1e-3, "generator": 2.5e-4, "discriminator": 1e-4})
 
 
+def test_the_first_step_of_rmsprop_is_ten_times_the_rate_and_with_a_warm_up_a_tenth_of_that() -> None:
+    """Why there is a warm-up: the mean square begins at 0, and a hundredth of a square has a root of a tenth."""
+    moved = []
+    for warm_up in (0, 9):
+        config = config_of(guide_only_until=0, joint_warm_up=warm_up, weight_decay=0.0)
+        state = random_state(config)
+        set_rates(state.optimisers, 0, config)
+        before = [p.detach().clone() for p in state.networks.generator.parameters()]
+        for parameter in state.networks.generator.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        state.optimisers.generator.step()
+        after = state.networks.generator.parameters()
+        (first, *_) = [(b - a).mean().item() for a, b in zip(after, before, strict=True)]
+        moved.append(first)
+    assert moved == pytest.approx([10 * 5e-4, 5e-4], rel=1e-4)
+
+
+def test_a_class_encoder_learns_as_g_and_alone_at_the_whole_rate() -> None:
+    config = config_of(steps=100, guide_only_until=20, joint_warm_up=9, decay_steps=40)
+    state = random_state(config)
+    for step, share in ((0, 1.0), (20, 0.1), (50, 1.0), (80, 0.5)):
+        set_rates_of_baseline(state.optimisers, step, config)
+        rates = {name: o.param_groups[0]["lr"] for name, o in state.optimisers.named().items()}
+        assert rates["guide"] == pytest.approx(share * 5e-4)
+        assert step < 20 or rates["generator"] == pytest.approx(share * 5e-4)
+
+
 def test_rates_of_the_paper_never_change() -> None:
     config = read_config("paper")
     assert {share_of_rate(step, config) for step in (0, 65_000, 65_001, 130_000, 199_999)} <= {1.0, 0.0}
@@ -375,7 +402,7 @@ def test_a_share_of_all_steps_is_resolved() -> None:
         ("adversarial_loss", "relativistic"),
         ("lecam_weight", 0.1),
         ("discriminator_augment", 0.5),
-        ("decay_steps", 10),
+        ("perceptual_weight", 1.0),
     ],
 )
 def test_a_baseline_refuses_what_it_does_not_take(name: str, value: Any) -> None:

@@ -45,15 +45,11 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """Of a method that knows the paper's adversarial loss and fixed rates alone: nothing else may be asked for."""
+    """Of a method that knows the paper's losses alone: nothing else may be asked for."""
     own, paper = config.adversarial, Config()
     found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}
-    found |= {
-        "perceptual_weight": config.losses.perceptual_weight,
-        "decay_steps": config.schedule.decay_steps,
-    }
-    found["joint_warm_up"] = config.optimisers.joint_warm_up
+    found["perceptual_weight"] = config.losses.perceptual_weight
     for name, value in found.items():
         if value != usual.get(name, 0):
             raise ConfigError(

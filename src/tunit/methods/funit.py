@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
-from tunit.data.batches import Batch
+from tunit.data.batches import Batch, Batches
+from tunit.data.packed import PackedPictures
 from tunit.distributed import all_gather, rows_of_rank
 from tunit.errors import DataError
 from tunit.methods import losses
@@ -19,7 +20,7 @@ from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
-from tunit.methods.optimisers import make_rmsprop
+from tunit.methods.optimisers import make_rmsprop, set_rates_of_baseline
 from tunit.methods.parts import Means, labelled_styles_of
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.ema import update_ema
@@ -165,6 +166,11 @@ def recomputed_parts(networks: Networks) -> Sequence[nn.Module]:
     return [*halves_of_generator(networks), *networks.discriminator.pairs]
 
 
+def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
+    """The rates for the step to come."""
+    set_rates_of_baseline(state.optimisers, state.step, config)
+
+
 FUNIT = Method(
     name="funit",
     guide=_guide,
@@ -179,4 +185,5 @@ FUNIT = Method(
     processes=True,
     compiled_parts=halves_of_generator,
     recomputed_parts=recomputed_parts,
+    before_step=_before_step,
 )

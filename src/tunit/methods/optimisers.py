@@ -62,9 +62,21 @@ def share_of_rate(step: int, config: Config) -> float:
 
 def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:
     """Give every optimiser the rate of a step. The config's schedule must be resolved to steps."""
+    _set(optimisers, guide_rate_at(step, config), step, config)
+
+
+def set_rates_of_baseline(optimisers: Optimisers, step: int, config: Config) -> None:
+    """As `set_rates`, where the class encoder learns as G does; before G learns it has the whole rate."""
+    joint = step >= config.schedule.guide_only_until
+    share = share_of_rate(step, config) if joint else 1.0
+    _set(optimisers, share * config.optimisers.generator_rate, step, config)
+
+
+def _set(optimisers: Optimisers, of_guide: float, step: int, config: Config) -> None:
+    """of_guide: the rate of E or of the class encoder."""
     settings, share = config.optimisers, share_of_rate(step, config)
     for optimiser, rate in (
-        (optimisers.guide, guide_rate_at(step, config)),
+        (optimisers.guide, of_guide),
         (optimisers.generator, share * settings.generator_rate),
         (optimisers.discriminator, share * settings.discriminator_rate),
     ):

@@ -31,6 +31,7 @@ from tunit.methods.inference import in_batches
 from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
+from tunit.methods.optimisers import set_rates_of_baseline
 from tunit.methods.parts import Means, labelled_styles_of
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
@@ -167,7 +168,10 @@ def soft_labels_of(state: TrainingState) -> SoftLabels:
 
 @torch.no_grad()
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Soft labels begin with what the classifier, taught by labels alone, says of every picture."""
+    """The rates for the step to come. Soft labels begin with what the classifier, taught by labels alone, says of
+    every picture.
+    """
+    set_rates_of_baseline(state.optimisers, state.step, config)
     if state.step == config.schedule.labelled_only_until:
         labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
         size, device = config.optimisers.batch_size, labels.logits.device
