@@ -70,6 +70,26 @@ def test_adain_with_scale_one_and_shift_zero_is_instance_norm() -> None:
     torch.testing.assert_close(adaptive_instance_norm(x, zero, one), instance_norm(x), atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients_are_those_of_the_formula_whatever_the_layouts(
+    layout: str, gradient_layout: torch.memory_format
+) -> None:
+    """PyTorch's own norms have a wrong one for a single picture whose layout is not that of the gradient."""
+    x = LAYOUTS[layout]().requires_grad_()
+    shift, scale = noise(*x.shape[:2], seed=1), noise(*x.shape[:2], seed=2)
+    weights = noise(*x.shape, seed=3).contiguous(memory_format=gradient_layout)
+    spread = (x.var((2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    normal = (x - x.mean((2, 3), keepdim=True)) / spread
+    (expected,) = torch.autograd.grad((normal * scale[..., None, None] * weights).sum(), x)
+    for given, y in (
+        (weights, adaptive_instance_norm(x, shift, scale)),
+        (weights * scale[..., None, None], instance_norm(x)),
+    ):
+        (found,) = torch.autograd.grad(y, x, given)
+        torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-9)
+
+
 def test_adain_gradients_are_those_of_finite_differences() -> None:
     inputs = [t.requires_grad_() for t in (noise(2, 3, 3, 2), noise(2, 3, seed=1), noise(2, 3, seed=2))]
     assert torch.autograd.gradcheck(adaptive_instance_norm, inputs)

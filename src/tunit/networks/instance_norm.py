@@ -13,7 +13,7 @@ EPS = 1e-5
 
 def instance_norm(x: Tensor) -> Tensor:
     """Each channel of each picture to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
-    return _in_layout_of(x, F.instance_norm(x, eps=EPS))
+    return _normalised(x, None, None)
 
 
 def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -21,22 +21,18 @@ def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
     x: (B, C, H, W); shift, scale: (B, C).
     """
-    batch, channels = x.shape[:2]
-    # One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
-    y = F.batch_norm(
-        x.reshape(1, batch * channels, *x.shape[2:]),
-        None,
-        None,
-        scale.reshape(-1),
-        shift.reshape(-1),
-        training=True,
-        eps=EPS,
-    )
-    return _in_layout_of(x, y.view(x.shape))
+    return _normalised(x, scale.reshape(-1), shift.reshape(-1))
 
 
-def _in_layout_of(x: Tensor, y: Tensor) -> Tensor:
-    """y with the channels last in memory if x has them last, because the next convolution is faster then."""
+def _normalised(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
+
+    Pixels are one axis: for a single picture (1, C, H, W) with the channels last, the gradient of PyTorch's batch
+    norm and instance norm is wrong where x and the gradient of y are laid out differently.
+    """
+    rows = x.reshape(1, x.shape[0] * x.shape[1], -1)
+    y = F.batch_norm(rows, None, None, scale, shift, training=True, eps=EPS).view(x.shape)
+    # The next convolution is faster when its channels are last in memory, as those of x are.
     if torch.compiler.is_compiling() or not x.is_contiguous(memory_format=torch.channels_last):
         return y
     return y.contiguous(memory_format=torch.channels_last)
