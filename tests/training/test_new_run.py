@@ -10,7 +10,7 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, DataError, RunError, StopNow
 from tunit.files import lock
-from tunit.training import launch, new_run
+from tunit.training import course, new_run, preparation
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, owning, preparing, take_place
 from tunit.training.run_folder import RunFolder
@@ -153,7 +153,7 @@ def killed_while_packing_by_an_earlier_version(folder):
 def test_what_a_killed_start_leaves_is_in_nobodys_way(tmp_path, pictures, kill, overwrite, monkeypatch):
     run = tmp_path / "run"
     kill(run)
-    monkeypatch.setattr(launch, "train", lambda *arguments, **named: "trains")
+    monkeypatch.setattr(course, "train", lambda *arguments, **named: "trains")
     assert start_run(pictures, run, tiny_config(), overwrite=overwrite, quiet=True) == "trains"
     assert {p.name for p in run.iterdir()} == {"config.toml", "run.json", "pictures.csv", "data"}
     assert not list((run / "data").glob("*.part"))
@@ -227,7 +227,9 @@ def test_where_nothing_can_be_locked_that_is_said(tmp_path, monkeypatch, capsys)
 
 
 def test_places_that_cannot_be_written_are_sentences_before_any_work(tmp_path, pictures, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "pack_pictures", lambda *arguments, **named: pytest.fail("work has begun"))
+    monkeypatch.setattr(
+        preparation, "pack_pictures", lambda *arguments, **named: pytest.fail("work has begun")
+    )
     (tmp_path / "file").write_text("precious")
     for out, said in (
         (tmp_path / "file", "is a file: give a folder"),

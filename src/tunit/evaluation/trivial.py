@@ -1,10 +1,8 @@
 """Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
 
 A training that sorts pictures no better than these was not worth its time. Each function takes pictures (N, S, S, 3)
-of
-bytes and returns the group of each, from 0 to k - 1: (N,) int64, reproducible by the seed. With fewer than k
-different
-pictures there are fewer groups.
+of bytes and returns the group of each, from 0 to k - 1: (N,) int64, reproducible by the seed. With fewer than k
+different pictures there are fewer groups.
 """
 
 from collections.abc import Callable

@@ -31,9 +31,8 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
 def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of x (B, C, H, W), with reflection padding, to few channels: (B, O, H, W).
 
-    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row of
-        the
-    kernels becomes a kernel of its own there, and the results of the rows are added up.
+    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row
+    of the kernels becomes a kernel of its own there, and the results of the rows are added up.
     """
     side, height = weight.shape[-1], x.shape[2]
     around = padded(x, side // 2, side // 2, "reflect")

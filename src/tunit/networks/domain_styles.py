@@ -17,8 +17,7 @@ def average_styles(
     As in training, a labelled picture belongs to the domain of its label, any other to the domain that E assigns.
     guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 for
     unlabelled ones; None if no picture has a label. Returns styles (domains, style width), which are zero for an
-    empty
-    domain, and sizes (domains,) int64.
+    empty domain, and sizes (domains,) int64.
     """
     domains, width = guide.domains, guide.style_width
     device = next(guide.parameters()).device

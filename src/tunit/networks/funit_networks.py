@@ -3,8 +3,7 @@
 Source: method section 10, after FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019).
 
 They are made for 128 px. For smaller pictures G has fewer down-samplings and D fewer poolings, so that the content
-code
-stays 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
+code stays 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
 """
 
 from itertools import pairwise

@@ -50,8 +50,7 @@ class Guide(GuidingNetwork):
 
     overclusters: size of an auxiliary over-complete clustering head [2]; the paper has none (0).
     candidate_heads: further domain heads with other initial weights, as the sub-heads of [2]; the best may replace
-        the
-    domain head (see methods.candidates). The paper has none (0).
+    the domain head (see methods.candidates). The paper has none (0).
     head_std: standard deviation of the clustering heads' initial weights. With the paper's 0.01 all pictures start
     with almost the same soft assignment, and small runs stay at two clusters for long; 0.3 starts from a random
     partition.

@@ -6,9 +6,11 @@ References:
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.networks.convolution import FEW_CHANNELS, convolve_3x3, convolve_to_few
+from tunit.networks.padding import padded
 
 LEAKY_SLOPE = 0.2
 
@@ -42,7 +44,9 @@ class ReflectConv2d(nn.Conv2d):
             return convolve_3x3(x, self.weight, self.bias, "reflect")
         if size == (7, 1) and self.out_channels <= FEW_CHANNELS:
             return convolve_to_few(x, self.weight, self.bias)
-        return super().forward(x)
+        margin = (self.kernel_size[0] - self.stride[0] + 1) // 2
+        around = padded(x, margin, margin, "reflect")
+        return F.conv2d(around, self.weight, self.bias, self.stride)
 
 
 def initialise_fan_in(network: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """Nearest up-sampling and the 5 x 5 convolution after it as one convolution of the small picture.
 
 Up-sampling repeats every pixel, so a 5 x 5 window of the large picture covers only 3 x 3 pixels of the small one:
-several
-of its 25 weights meet the same pixel. These are added up beforehand, and an output takes 9 products instead of 25.
+several of its 25 weights meet the same pixel. These are added up beforehand, and an output takes 9 products instead
+of 25.
 """
 
 from typing import Any

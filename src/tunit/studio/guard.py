@@ -9,7 +9,6 @@ import hmac
 import ipaddress
 import socket
 from dataclasses import dataclass, field
-from html import escape as escape_html
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +17,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunit.printing import escape
 from tunit.studio.answers import refusal
 
 POLICY = "; ".join(
@@ -150,7 +150,7 @@ class Guard:
         if scope["method"] in SAFE and _equal(given, self.rules.token):
             # A page and no redirect: after a link from elsewhere a browser keeps a strict cookie back until
             # a page of the studio itself leads on.
-            address = escape_html(scope["path"] if scope["path"].startswith("/") else "/")
+            address = escape(scope["path"] if scope["path"].startswith("/") else "/")
             if address.startswith("//"):
                 address = "/"
             page = HTMLResponse(

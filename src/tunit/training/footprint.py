@@ -1,8 +1,7 @@
 """The least memory that a config can need, computed from its numbers without allocating anything.
 
 A config that fits by this estimate may still need too much, so `memory.py` tries a step. But a config that does not
-even
-fit by this estimate would make the system end the process without a message.
+even fit by this estimate would make the system end the process without a message.
 """
 
 import torch

@@ -34,8 +34,7 @@ class MetricsLog:
     """metrics.jsonl, TensorBoard events, and a tracker; writing files raises UnwritableError where it fails.
 
     Lines are appended (every other file of a run is written atomically). A resumed run removes the lines of steps
-    after
-    its checkpoint, because it repeats these steps, and an incomplete last line.
+    after its checkpoint, because it repeats these steps, and an incomplete last line.
     """
 
     def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:
