@@ -60,7 +60,8 @@ def config_of(preset: str, domains: int, seed: int) -> Config:
     return resolve_machine(config.with_overrides(fixed))
 
 
-def training_of(config: Config, pictures: Any, folder: str) -> Training:
+def training_of(config: Config, pictures: Any, folder: str | Path) -> Training:
+    """A training that has not begun, and that a benchmark takes the steps of."""
     ready = make_ready(config, pictures, None)
     display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
     return Training(

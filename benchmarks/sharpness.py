@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from domains import domains_of, training_of
 from machine import write
 from tunit.config import Config, read_config
 from tunit.data.creatures.picture_set import draw_all, sample_creatures
@@ -34,15 +35,9 @@ from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.truth import make_truth_test, translation_error
-from tunit.methods.inference import guidance_over, in_batches
-from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
-from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of, write_samples
-from tunit.training.speed import StepFlops
-from tunit.training.trainer import Training, make_ready, one_step
-from tunit.training.watch import Watch
-from tunit.training.window import LossWindow
+from tunit.training.trainer import Training, one_step
 
 LOOKS = 3  # times that translations are looked at, evenly spread over the time
 PROBED = 16  # steps that tell how long a step takes: one of them computes R1 in the presets for a CPU
@@ -73,22 +68,6 @@ def with_steps(config: Config, alone: int, joint: int, look_back: bool) -> Confi
         back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
         steps |= {"average_decay": 1 - 1 / back}
     return config.with_overrides(steps).resolved_schedule()
-
-
-def training_of(config: Config, pictures: PackedPictures, folder: Path) -> Training:
-    ready = make_ready(config, pictures, None)
-    return Training(
-        config,
-        RunFolder(folder),
-        pictures,
-        ready.batches,
-        ready.state,
-        None,
-        ProgressDisplay(config.schedule.steps, 0, quiet=True),
-        LossWindow(0),
-        StepFlops(countable=False),
-        Watch(pictures, ()),
-    )
 
 
 def creatures_set(number: int, seed: int, size: int, folder: Path) -> tuple[PackedPictures, np.ndarray]:
@@ -152,14 +131,6 @@ def adopt(training: Training, guide: dict[str, Any], step: int) -> None:
     state.networks.guide_average.load_state_dict(guide["guide_average"])
     state.optimisers.guide.load_state_dict(guide["optimiser"])
     state.queue, state.cursors, state.step = guide["queue"].clone(), dict(guide["cursors"]), step
-
-
-def domains_of(training: Training) -> np.ndarray:
-    guide = training.state.networks.guide_average
-    guide.eval()
-    found = guidance_over(guide, in_batches(training.pictures.images, torch.device("cpu")))
-    guide.train()
-    return found.logits.argmax(1).numpy()
 
 
 def joint_training(

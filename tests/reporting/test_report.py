@@ -1,8 +1,6 @@
 """A run's report: whole, self-contained, and working in a real browser."""
 
-import html.parser
 import json
-import os
 import re
 import shutil
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from browser import Elements, headless_chromium
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import RunError
@@ -17,8 +16,6 @@ from tunit.reporting.write import write_report
 from tunit.training.launch import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 EVIL = "</script><script>window.hacked=1</script>"
 
 
@@ -46,16 +43,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(run):
     return write_report(run).read_text("utf-8")
-
-
-class Elements(html.parser.HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
 
 
 def test_every_section_is_there(page):
@@ -131,22 +118,9 @@ def test_a_run_without_its_pictures_is_one_sentence(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser(run, page):
-    if not (CHROMIUM and DRIVER):
-        if os.environ.get("CI"):
-            pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
-        pytest.skip("no chromium and chromedriver here")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.get((run / "report.html").as_uri())
-    yield driver
-    driver.quit()
+    with headless_chromium() as driver:
+        driver.get((run / "report.html").as_uri())
+        yield driver
 
 
 def test_it_opens_without_errors(browser):

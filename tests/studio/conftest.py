@@ -1,7 +1,5 @@
 """A studio over two tiny runs, called without a network."""
 
-import os
-import shutil
 import threading
 
 import pytest
@@ -9,14 +7,13 @@ import torch
 import uvicorn
 from starlette.testclient import TestClient
 
+from browser import headless_chromium
 from tiny_run import tiny_config, write_pictures
 from tunit.studio import serve
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.launch import start_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 ADDRESS = "http://127.0.0.1:8765"
 
 
@@ -68,25 +65,6 @@ def server(runs):
 @pytest.fixture(scope="package")
 def browser():
     """A headless Chromium, with its console's entries in the log `browser`."""
-    if not (CHROMIUM and DRIVER):
-        if os.environ.get("CI"):
-            pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
-        pytest.skip("no chromium and chromedriver here")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
+    with headless_chromium("--hide-scrollbars") as driver:
+        driver.set_script_timeout(60)
+        yield driver

@@ -1,11 +1,11 @@
 """The frame of the studio: its pages and addresses, and that every mistake is one sentence."""
 
-import html.parser
 import logging
 import re
 
 import pytest
 
+from browser import Elements
 from tunit.cli import main
 from tunit.errors import ConfigError
 from tunit.studio import explore, packages, serve
@@ -13,16 +13,6 @@ from tunit.studio.workspace import MOST_RUNS, Workspace
 
 PAGES = ["/", "/train", "/runs/birds/explore", "/runs/birds/translate", "/runs/birds/teach"]
 AS_PAGE = {"accept": "text/html"}
-
-
-class Elements(html.parser.HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
 
 
 @pytest.mark.parametrize("address", PAGES)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import threading
 import time
@@ -10,12 +9,10 @@ import time
 import pytest
 import uvicorn
 
+from browser import headless_chromium
 from tunit.studio import jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +38,9 @@ def address(root, runs):
 
 @pytest.fixture(scope="module")
 def driver():
-    if not (CHROMIUM and DRIVER):
-        if os.environ.get("CI"):
-            pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
-        pytest.skip("no chromium and chromedriver here")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(DRIVER))
-    found.set_window_size(1280, 900)
-    yield found
-    found.quit()
+    with headless_chromium() as found:
+        found.set_window_size(1280, 900)
+        yield found
 
 
 def until(condition, seconds=90, every=0.05):

@@ -49,14 +49,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
 
-def add_max_pixels(parser: argparse.ArgumentParser) -> None:
-    """--max-pixels, of every command that decodes."""
+def add_max_pixels(
+    parser: argparse.ArgumentParser,
+    said: str = "a picture that declares more pixels is left out undecoded",
+    most: int = MAX_PIXELS,
+) -> None:
+    """--max-pixels, of every command that decodes. said: what becomes of larger pictures; most: the default."""
     parser.add_argument(
         "--max-pixels",
         type=whole(1, 2**32),
-        default=MAX_PIXELS,
+        default=most,
         metavar="N",
-        help=f"a picture that declares more pixels is left out undecoded [{MAX_PIXELS}]",
+        help=f"{said} [{most}]",
     )
 
 

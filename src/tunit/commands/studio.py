@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from tunit.commands.numbers import whole
+from tunit.commands.picture_arguments import add_max_pixels
 
 HELP = "open a page in the browser: explore, translate, teach and train"
 LOOPBACK = "127.0.0.1"
@@ -44,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token", action="store_true", help="ask for a token on this machine, too")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
-    parser.add_argument(
-        "--max-pixels",
-        type=whole(1, 2**32),
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"an uploaded picture that declares more pixels is refused undecoded [{MAX_PIXELS}]",
-    )
+    add_max_pixels(parser, "an uploaded picture that declares more pixels is refused undecoded", MAX_PIXELS)
     parser.add_argument(
         "--max-upload",
         type=whole(1, 100_000),

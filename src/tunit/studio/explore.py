@@ -11,7 +11,7 @@ from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import printable
 from tunit.reporting.remarks import typical_rows
-from tunit.studio.frame import address, page
+from tunit.studio.frame import address, page, why_not
 from tunit.studio.names import domain_names
 from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.seen import Seen
@@ -24,14 +24,8 @@ TYPICAL = 6  # pictures of a domain's card
 def show(request: Request) -> Response:
     """The page. All that it shows comes with `pictures`."""
     run, library = run_of(request), library_of(request)
-    notice, body = "", ""
-    if not run.has_model:
-        notice = "This run has no model yet: it has not trained for long enough. Its training is under Train."
-    elif not run.has_pictures:
-        notice = (
-            "This run has none of its own pictures beside its model, so there is nothing to explore here."
-        )
-    else:
+    notice, body = why_not(run, "explore"), ""
+    if not notice:
         data = {
             "run": run.key,
             "version": library.version(run),

@@ -14,6 +14,7 @@ from tunit.studio.workspace import Run
 # The parts of the studio: the last word of a page's address, and its title.
 PARTS = {"explore": "Explore", "translate": "Translate", "teach": "Teach", "train": "Train"}
 _KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+NO_MODEL = "This run has no model yet: it has not trained for long enough. Its training is under Train."
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -56,6 +57,15 @@ def static_answer(name: str) -> Response | None:
 def address(part: str, run: Run | None = None) -> str:
     """Of a part's page; Train is of no run."""
     return f"/{part}" if run is None or part == "train" else f"/runs/{run.key}/{part}"
+
+
+def why_not(run: Run, use: str) -> str:
+    """Why a page has no pictures of a run to explore or to teach (`use`), in a sentence; "" if it has."""
+    if not run.has_model:
+        return NO_MODEL
+    if not run.has_pictures:
+        return f"This run has none of its own pictures beside its model, so there is nothing to {use} here."
+    return ""
 
 
 def page(

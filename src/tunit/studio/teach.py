@@ -18,7 +18,7 @@ from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
 from tunit.studio.actions import Action
-from tunit.studio.frame import page
+from tunit.studio.frame import page, why_not
 from tunit.studio.journal import StaleError
 from tunit.studio.kept import Kept
 from tunit.studio.labels import EXAMPLES, Labels, Looked, Standing, split_in_two
@@ -38,12 +38,8 @@ _STARTING = threading.Lock()
 def show(request: Request) -> Response:
     """The page. All that it shows comes with `pictures`."""
     run, library = run_of(request), library_of(request)
-    notice, body = "", ""
-    if not run.has_model:
-        notice = "This run has no model yet: it has not trained for long enough. Its training is under Train."
-    elif not run.has_pictures:
-        notice = "This run has none of its own pictures beside its model, so there is nothing to teach here."
-    else:
+    notice, body = why_not(run, "teach"), ""
+    if not notice:
         data = {"run": run.key, "version": library.version(run), "examples": EXAMPLES}
         body = _BODY.format(examples=EXAMPLES, steps=STEPS, name=escape(f"{run.path.name} taught"[:60]))
         body += data_script("page-data", data)

@@ -17,7 +17,7 @@ from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import shown
 from tunit.studio.drawing import Source, data_uri
-from tunit.studio.frame import page
+from tunit.studio.frame import NO_MODEL, page
 from tunit.studio.library import Library, png
 from tunit.studio.names import domain_names
 from tunit.studio.requests import form_of, library_of, number_of, run_of, text_of, whole_of
@@ -35,10 +35,7 @@ def show(request: Request) -> Response:
     """The page."""
     run, library = run_of(request), library_of(request)
     if not run.has_model:
-        sentence = (
-            "This run has no model yet: it has not trained for long enough. Its training is under Train."
-        )
-        return page("Translate", "<h1>Translate</h1>", part="translate", run=run, notice=sentence)
+        return page("Translate", "<h1>Translate</h1>", part="translate", run=run, notice=NO_MODEL)
     body = f"<h1>Translate</h1>{_BODY}{data_script('page-data', _page_data(library, run))}"
     return page(f"Translate with {run.name}", body, part="translate", run=run, script="translate.js")
 
