@@ -1,1 +1,1 @@
-"""The methods that train: TUNIT and its baselines, each in one file; what they are made of; and their registry."""
+"""The training methods: TUNIT and its baselines, one file each; the parts that they share; and their registry."""

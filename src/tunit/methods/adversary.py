@@ -1,4 +1,4 @@
-"""What the game of D and G keeps from step to step: the strength of D's augmentation, and averages of D's answers.
+"""What the losses of D and G need from earlier steps: the strength of D's augmentation, and averages of D's logits.
 
 References:
     [1] Karras et al. Training generative adversarial networks with limited data, NeurIPS 2020 (ADA).
@@ -14,7 +14,7 @@ from tunit.config import Config
 from tunit.methods.differentiable_augment import DifferentiableAugment, augment_of
 from tunit.methods.losses import Terms
 
-LOOKS = 4  # steps over which signs are averaged before the strength changes, as in [1]
+LOOKS = 4  # the strength changes once in so many steps, as in [1]
 SIGN = "discriminator/real_sign"
 REAL_ANSWER, FAKE_ANSWER = "discriminator/real_answer", "discriminator/fake_answer"
 
@@ -25,20 +25,20 @@ def _zero() -> Tensor:
 
 @dataclass
 class Adversary:
-    """Scalars on the device, which a checkpoint holds; they change once for each joint step."""
+    """Scalars on the device, updated in each joint step and saved in checkpoints."""
 
     strength: Tensor  # the probability of D's augmentation
     signs: Tensor = field(default_factory=_zero)  # the sum of mean signs since the strength last changed
     looks: Tensor = field(default_factory=_zero)  # steps since then
-    real: Tensor = field(default_factory=_zero)  # average of D's answers to real pictures
-    fake: Tensor = field(default_factory=_zero)  # and to translations
+    real: Tensor = field(default_factory=_zero)  # average of D's logits of real pictures
+    fake: Tensor = field(default_factory=_zero)  # and of translations
 
     def named(self) -> dict[str, Tensor]:
-        """Its tensors by the names that they have in checkpoints."""
+        """The tensors by their names in checkpoints."""
         return {f"adversary.{name}": value for name, value in vars(self).items()}
 
     def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
-        """D's augmentation at a step on a batch of so many pictures; None where there is none."""
+        """D's augmentation at a step, for a batch of so many pictures; None if the config asks for none."""
         own = config.adversarial
         if not (own.discriminator_augment or own.discriminator_augment_target):
             return None
@@ -46,10 +46,10 @@ class Adversary:
 
     @torch.no_grad()
     def learn(self, terms: Terms, batch: int, config: Config) -> None:
-        """Follow D's answers in a step. terms: D's, of the whole batch, the same in every process.
+        """Update strength and averages after D's step. terms: D's losses of the whole batch, equal in all processes.
 
-        The rule of ADA [1]: every four steps the strength rises, or falls, by the pictures of these steps over the
-        pace, as the mean sign of D's answers to real pictures is above or below the target.
+        The rule of ADA [1]: every four steps the strength changes by (pictures in these steps) / pace. It rises if the
+        mean sign of D's logits of real pictures is above the target, and falls if it is below.
         """
         own = config.adversarial
         if own.discriminator_augment_target:
@@ -67,7 +67,7 @@ class Adversary:
 
 
 def new_adversary(config: Config, device: torch.device) -> Adversary | None:
-    """That of a new run; None where the config asks for nothing that must be kept."""
+    """The `Adversary` of a new run; None if no setting needs one."""
     own = config.adversarial
     if not (own.discriminator_augment or own.discriminator_augment_target or own.lecam_weight):
         return None

@@ -1,9 +1,8 @@
 """The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads, Ji et al. 2019).
 
-Clustering by mutual information ends in local optima, such as two kinds in one domain and another domain empty. Heads
-on
-one trunk that start differently end differently, and the one with the most mutual information can be found without
-labels.
+Clustering by mutual information can end in a local optimum, such as two kinds in one domain and an empty domain.
+Several heads on one trunk, initialised differently, end in different optima; the head with the highest mutual
+information is found without labels.
 """
 
 import torch
@@ -18,7 +17,7 @@ from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide, GuidingNetwork
 
-JUDGED = 1024  # pictures, in two views each, on which heads are compared
+JUDGED = 1024  # heads are compared on two views of so many pictures
 
 
 @torch.no_grad()

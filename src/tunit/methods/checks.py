@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """Of a method that knows the paper's losses alone: nothing else may be asked for."""
+    """A method without `sharpens` accepts none of the settings that go beyond the paper's losses."""
     own, paper = config.adversarial, Config()
     found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}
@@ -59,7 +59,7 @@ def _check_of_the_paper(config: Config) -> None:
 
 
 def _check_auto(config: Config) -> None:
-    """Where labels say nothing of the number of domains, it is found at the end of E's time alone, if at all."""
+    """`domains` auto needs a method that finds their number, and steps in which E trains alone before it is found."""
     if not method_of(config).chooses_domains:
         raise ConfigError(
             f"domains is auto, but method '{config.method.method}' does not find their number: give --domains K"

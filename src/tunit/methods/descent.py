@@ -1,7 +1,7 @@
-"""From a loss to an optimiser step, with gradients summed over all processes and looked at.
+"""From a loss to an optimiser step: gradients are summed over all processes and checked.
 
-A gradient that is not finite would poison weights, and averages after them. On a CPU that optimiser does not step; on
-a GPU, where learning of it would mean waiting, `watching_gradients` hands on a flag that is read later.
+A gradient that is not finite would spoil the weights and then the EMAs. On a CPU the optimiser skips such a step. On a
+GPU the check would have to wait for the result, so `watching_gradients` collects flags that are read later.
 """
 
 from collections.abc import Iterator
@@ -16,20 +16,20 @@ from tunit.methods.losses import full_precision
 
 
 def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
-    """A block in which convolutions and matrices run in the config's precision, on x's device."""
+    """A block in which convolutions and matrix products on x's device run in the config's precision."""
     low = config.run.precision == "bfloat16"
     # No cache: it would still hold the old weights after an optimiser step inside the block.
     return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
 
-# An optimiser, and whether its gradients were finite: a tensor, on the device.
+# An optimiser, and whether its gradients were finite: a bool tensor on the device.
 Seen = tuple[torch.optim.Optimizer, Tensor]
 _watched: list[Seen] | None = None
 
 
 @contextmanager
 def watching_gradients() -> Iterator[list[Seen]]:
-    """Inside the block, what every `descent` saw is added to the list."""
+    """Inside the block, every `descent` appends its optimisers and whether their gradients were finite to the list."""
     global _watched
     before, _watched = _watched, []
     try:
@@ -39,16 +39,16 @@ def watching_gradients() -> Iterator[list[Seen]]:
 
 
 def are_finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all values of all tensors are finite, as a tensor: nothing waits for a GPU."""
+    """Whether all values of all tensors are finite, as a tensor, so that the CPU need not wait for a GPU."""
     largest = torch._foreach_norm(tensors, float("inf"))
     return torch.stack([value.float() for value in largest]).isfinite().all()
 
 
 @contextmanager
 def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
-    """Clear gradients; after the block, sum them over all processes and step each optimiser.
+    """Clear gradients before the block; after it, sum them over all processes and step each optimiser.
 
-    On a CPU an optimiser with a gradient that is not finite does not step.
+    On a CPU an optimiser skips the step if one of its gradients is not finite.
     """
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
@@ -67,7 +67,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def backward(loss: Tensor) -> None:
-    """Add the gradient of `loss` to the parameters'."""
+    """Add the gradient of `loss` to the gradients of the parameters."""
     # Backward runs in each operation's forward precision; autocast would lower float32 ones.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]

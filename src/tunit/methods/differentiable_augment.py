@@ -1,7 +1,8 @@
-"""Differentiable augmentation of what D sees: shifts, cutouts, colours, of real pictures and translations alike.
+"""Differentiable augmentation of what D sees: real pictures and translations are shifted, cut out and recoloured.
 
-As G learns through it and as real pictures are changed alike, translations need not look augmented. Every draw is a
-function of the run's seed and the step, for the whole batch, so that micro-batches and processes see the same.
+Both are augmented in the same way, and G's gradients flow through the augmentation, so translations themselves need
+not look augmented. Random numbers are drawn from the run's seed and the step for the whole batch, so that they do not
+depend on the number of micro-batches or processes.
 
 References:
     [1] Zhao et al. Differentiable augmentation for data-efficient GAN training, NeurIPS 2020.
@@ -26,17 +27,17 @@ BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
 
 
 class Seen(IntEnum):
-    """What D looks at in a step; each has draws of its own."""
+    """What D looks at in a step. Each has its own random numbers."""
 
     REAL = 0
     FAKE = 1
-    FAKE_AGAIN = 2  # when G learns
+    FAKE_AGAIN = 2  # the translations, when G learns
     RECONSTRUCTION = 3
     SOURCE = 4  # what a reconstruction is compared with in the relativistic loss
 
 
 class Draw(IntEnum):
-    """The uniform numbers in [0, 1) that one picture takes."""
+    """The random numbers, uniform in [0, 1), that are drawn for one picture."""
 
     SHIFTS = 0  # whether it is shifted: below the probability
     CUTS = 1
@@ -52,14 +53,14 @@ class Draw(IntEnum):
 
 @dataclass(frozen=True)
 class DifferentiableAugment:
-    """The augmentation of one step."""
+    """The augmentation of one step: random numbers for each thing that D sees, each picture, and each change."""
 
     draws: Tensor  # (len(Seen), B, len(Draw))
     probability: Tensor  # ()
     colours: bool
 
     def __call__(self, x: Tensor, seen: Seen, rows: slice) -> Tensor:
-        """Pictures x (b, 3, S, S) in [-1, 1], which are these rows of the batch, as D sees them."""
+        """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
         u = self.draws[seen, rows].to(x.dtype)
         p = self.probability.to(x.dtype)
         with full_precision(x):
@@ -70,7 +71,7 @@ class DifferentiableAugment:
 
 
 def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
-    """The augmentation of a step on a batch of so many pictures, all processes' together."""
+    """The augmentation of a step. batch: the number of pictures, of all processes together."""
     generator = torch_generator(config.run.seed, "what D sees", step)
     draws = torch.rand(len(Seen), batch, len(Draw), generator=generator, dtype=torch.float64)
     draws = to_device(draws.to(torch.float32), probability.device)
@@ -78,10 +79,11 @@ def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> Di
 
 
 def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
-    """Chosen pictures moved down and right by whole pixels, up to an eighth of the side either way; grey comes in.
+    """Shift chosen pictures by whole pixels, up to an eighth of the side in each direction; fill the rest with grey.
 
-    x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The move is a product with a matrix of 0 and 1 from
-    either side: exact, differentiable twice, and the same on a GPU at every run, which an indexed sum is not.
+    x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The shift is a product with a matrix of zeros and ones
+    from the left and from the right. That is exact, twice differentiable and, unlike a sum over indices,
+    deterministic on a GPU.
     """
     size = x.shape[2]
     most = int(size * LARGEST_SHIFT + 0.5)
@@ -95,9 +97,9 @@ def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
 
 
 def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
-    """Chosen pictures with a square of half the side turned grey, whose centre lies anywhere in the picture.
+    """Turn a square of half the side grey in chosen pictures. Its centre lies anywhere in the picture.
 
-    Arguments as of `shifted`.
+    Arguments as for `shifted`.
     """
     size = x.shape[2]
     half = int(size * CUT + 0.5) // 2
@@ -109,7 +111,10 @@ def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
 
 
 def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
-    """Chosen pictures with other brightness, then saturation, then contrast. u: (b, len(Draw)); else as `shifted`."""
+    """Change the brightness, then saturation, then contrast of chosen pictures.
+
+    u: (b, len(Draw)); other arguments as for `shifted`.
+    """
 
     def change(draw: Draw, most: float) -> Tensor:
         return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None]

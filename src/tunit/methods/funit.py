@@ -33,9 +33,9 @@ def funit_step(
 ) -> Terms:
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
-    The pictures are the batch's second views, x+, which the preset makes random crops; there is no need of the
-    first. `phase.joint` has no meaning, as nothing trains alone. The key queue stays as it is. Other arguments
-    as for `tunit_step`. Raises DataError where a picture is unlabelled.
+    Only the batch's second views, x+, are used; the preset makes them random crops. `phase.joint` has no meaning, as
+    nothing trains alone. The key queue stays as it is. Other arguments are as for `tunit_step`. Raises DataError if a
+    picture is unlabelled.
     """
     if batch.any_unlabelled:
         raise DataError(
@@ -90,10 +90,10 @@ def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
 def generator_loss(
     discriminator: PatchDiscriminator, pair: Pair, x_out: Tensor, config: Config
 ) -> tuple[Tensor, Terms]:
-    """What G and the class encoder learn: 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching.
+    """The loss of G and the class encoder: 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching.
 
-    x_out: (2 b, 3, S, S), the translations, then the reconstructions. Translations are matched with their references'
-    features, reconstructions with their sources'.
+    x_out: (2 b, 3, S, S), the translations, then the reconstructions. The features of translations are matched with
+    those of their references, the features of reconstructions with those of their sources.
     """
     weights, own, x = config.losses, config.of(FunitConfig), pair.x
     with torch.no_grad():
@@ -135,7 +135,7 @@ def _generator(config: Config) -> FunitGenerator:
 
 
 def patch_discriminator(config: Config) -> PatchDiscriminator:
-    """D of the config."""
+    """D, as the config describes it."""
     settings = config.networks
     return PatchDiscriminator(
         config.data.image_size, settings.domain_logits, width=settings.discriminator_width or None
@@ -143,9 +143,9 @@ def patch_discriminator(config: Config) -> PatchDiscriminator:
 
 
 def rmsprop_for_all(networks: Networks, config: Config) -> Optimisers:
-    """RMSprop, for the class encoder at G's rate, a part of which it is.
+    """RMSprop for all networks. The class encoder, a part of G in FUNIT, has G's learning rate.
 
-    As RMSprop works on each parameter by itself, two of them are one over both networks.
+    RMSprop works on each parameter by itself, so two optimisers give the same as one for both networks.
     """
     settings = config.optimisers
     return Optimisers(
@@ -156,18 +156,18 @@ def rmsprop_for_all(networks: Networks, config: Config) -> Optimisers:
 
 
 def halves_of_generator(networks: Networks) -> Sequence[nn.Module]:
-    """G's encoder and its decoder. The class encoder is small beside them."""
+    """G's encoder and decoder. The class encoder is too small to matter."""
     return [networks.generator.content_encoder, networks.generator.decoder]
 
 
 def recomputed_parts(networks: Networks) -> Sequence[nn.Module]:
-    """The halves of G, and D's pairs of blocks, which keep most of what a step keeps."""
+    """The halves of G, and D's pairs of blocks: most of the activations that a step keeps are theirs."""
     assert isinstance(networks.discriminator, PatchDiscriminator)
     return [*halves_of_generator(networks), *networks.discriminator.pairs]
 
 
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """The rates for the step to come."""
+    """Set the learning rates of the next step."""
     set_rates_of_baseline(state.optimisers, state.step, config)
 
 

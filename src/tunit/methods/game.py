@@ -1,4 +1,4 @@
-"""The adversarial game of one step: what D sees, which loss it and G play with, and what is kept from step to step.
+"""The adversarial losses of one step: what D sees, which loss D and G have, and what is kept for later steps.
 
 In the paper's setting D sees the pictures themselves, the loss is a hinge, and nothing is kept.
 """
@@ -19,7 +19,7 @@ class Game:
     """D against G on one batch."""
 
     def __init__(self, state: TrainingState, batch: int, config: Config) -> None:
-        """batch: pictures, of all processes together."""
+        """batch: the number of pictures, of all processes together."""
         self._discriminator, self._adversary = state.networks.discriminator, state.adversary
         self._batch, self._config = batch, config
         adversary = self._adversary
@@ -30,7 +30,7 @@ class Game:
         return unchanged if augment is None else partial(augment, rows=rows)
 
     def of_discriminator(self, part: MicroBatch, phase: Phase) -> tuple[Tensor, Terms]:
-        """D's loss on a part of the batch, and its terms."""
+        """D's loss on a part of the batch, and its unweighted terms."""
         real = (part.x, part.y)
         if self._config.adversarial.adversarial_loss == "relativistic":
             real = part.references(), part.y_ref
@@ -46,7 +46,7 @@ class Game:
         )
 
     def learn(self, judged: Terms) -> None:
-        """Follow D's answers. judged: its terms of the whole batch."""
+        """Update what is kept for later steps. judged: D's terms of the whole batch."""
         if self._adversary is not None:
             self._adversary.learn(judged, self._batch, self._config)
             if self._augment is not None:

@@ -28,9 +28,9 @@ class Redrawing(Protocol):
 def in_batches(
     images: NDArray[np.uint8], device: torch.device, size: int = BATCH, rows: NDArray[np.int64] | None = None
 ) -> Iterator[Tensor]:
-    """Pictures (N, S, S, 3) as the networks see them: batches (B, 3, S, S) in [-1, 1] on the device, in order.
+    """Pictures (N, S, S, 3) as input of the networks: batches (B, 3, S, S) in [-1, 1] on the device, in order.
 
-    rows: of these alone, so that of a memory map no more is read.
+    rows: use only these pictures; of a memory map, nothing else is read.
     """
     for i in range(0, len(images) if rows is None else len(rows), size):
         some = images[i : i + size] if rows is None else images[rows[i : i + size]]
@@ -38,13 +38,13 @@ def in_batches(
 
 
 def evenly_spread(number: int, most: int) -> NDArray[np.int64]:
-    """At most so many rows of `number`, from the first to the last."""
+    """At most `most` of the rows 0 to number - 1, evenly spread from the first to the last."""
     return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """A block in which a network is in evaluation mode, then again in the mode that it was in."""
+    """A block in which a network is in evaluation mode; after it, the network is in its former mode again."""
     was_training = network.training
     network.eval()
     try:
@@ -55,8 +55,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
-    """The guidance of E, in evaluation mode, for all pictures: logits (N, domains), styles (N, style width); on the
-    CPU."""
+    """E's output, in evaluation mode, for all pictures: logits (N, domains) and styles (N, style width), on the CPU."""
     parts = [guide(x) for x in batches]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),
@@ -72,9 +71,10 @@ def contents_over(encode: Callable[[Tensor], Tensor], batches: Iterable[Tensor])
 
 @torch.inference_mode()
 def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Tensor]:
-    """x in each of M styles: M times (B, S, S, 3), uint8 on the device. The content is encoded once.
+    """x redrawn in each of M styles: M tensors (B, S, S, 3), uint8 on the device. The content is encoded once.
 
-    x: (B, 3, S, S) in [-1, 1]. styles: codes (style width,) for all of x, or (B, style width) for each its own.
+    x: (B, 3, S, S) in [-1, 1]. styles: each either one code (style width,) for all of x, or a code for each picture,
+    (B, style width).
     """
     content = generator.encode(x)
     return [to_uint8(generator.decode(content, style.to(x.device).expand(len(x), -1))) for style in styles]

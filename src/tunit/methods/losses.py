@@ -1,6 +1,6 @@
 """The losses of the paper, as pure functions: tensors in, scalar out, each naming its equation.
 
-Where a function takes `weight` (B,), it is the share of each picture, 0 to leave one out; None means all alike.
+Where a function takes `weight` (B,), it is the weight of each picture, 0 to leave it out; None means equal weights.
 
 References:
     [1] TUNIT (Baek et al., ICCV 2021). [2] Ji et al. Invariant information clustering, ICCV 2019.
@@ -122,9 +122,10 @@ def lecam(logit_real: Tensor, logit_fake: Tensor, average_real: Tensor, average_
 
 
 def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
-    """LPIPS [11] with all channels alike: squared distance of features of length 1 over channels, then means.
+    """LPIPS [11] with equal weights for all channels.
 
-    features_rec, features: of each stage (B, C, h, w), of pictures G(x, s) and x.
+    At each place features are scaled to length 1 over the channels; the squared distances are averaged over places,
+    pictures and stages. features_rec, features: for each stage (B, C, h, w), of G(x, s) and of x.
     """
     each = [
         (F.normalize(rec, dim=1) - F.normalize(own, dim=1)).square().sum(1).mean()
@@ -136,7 +137,7 @@ def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
 def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
     """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
 
-    logit: (B,), or (B, h, w) of patches, whose mean is taken for D_y(x) (method section 10); computed from
+    logit: (B,), or (B, h, w) of patches, whose mean is taken as D_y(x) (method section 10). It must be computed from
     x: (B, 3, S, S), which requires gradients. Differentiable.
     """
     logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
@@ -159,14 +160,13 @@ def pooled_features(features: Tensor) -> Tensor:
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:
     """FUNIT's feature matching [6] (method section 10): mean absolute error of spatially averaged features of D.
 
-    features, target: (B, C, h, w), averaged or not, of a picture of G and of the real one whose place or class it
-    took.
+    features, target: (B, C, h, w), averaged or not; of G's output, and of the real picture that it is compared with.
     """
     return F.l1_loss(pooled_features(features), pooled_features(target))
 
 
-# SEMIT's noise-tolerant pseudo-labelling [7], which has PENCIL's three terms [8]; each in nats, per picture, not
-# divided by the number of classes. logits: (B, K) of the classifier; label_logits: (B, K), whose softmax are the
+# SEMIT's noise-tolerant pseudo-labelling [7] has PENCIL's three terms [8]. Each is in nats and a mean over pictures,
+# not divided by the number of classes. logits: (B, K), of the classifier; label_logits: (B, K), their softmax is the
 # soft labels.
 
 

@@ -27,7 +27,7 @@ class Labels(Enum):
 
 @dataclass(frozen=True)
 class Phase:
-    """What one step does, as the schedule says."""
+    """What the schedule prescribes for one step."""
 
     joint: bool  # G and D train too
     average_generator: bool  # update the EMA of G; if False, it is a copy of G
@@ -63,21 +63,21 @@ class Method:
     network_settings: tuple[str, ...] = ()  # those of its settings that the shapes of weights depend on
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
-    finds_domains: bool = True  # False: the domains are the given labels, and E's logits mean nothing
-    chooses_domains: bool = False  # the number of domains may be left for the method to find (--domains auto)
-    sharpens: bool = False  # takes the settings of [adversarial] and perceptual_weight
+    finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
+    chooses_domains: bool = False  # the method can find the number of domains (--domains auto)
+    sharpens: bool = False  # accepts the settings of [adversarial] and perceptual_weight
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     in_release: bool = False  # `tunit convert` can write its networks as a checkpoint of the authors' release
 
     # The modules that torch.compile makes faster. D is never among them: R1 differentiates its gradient.
     compiled_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
-    # The modules to which activation checkpointing is applied, one by one.
+    # The modules to which activation checkpointing is applied, each separately.
     recomputed_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
 
-    # From the number of pictures, the config and the device.
+    # Called with the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # (N, k) pictures of which second views may be taken in the place of each, at the step to come.
+    # For the next step: (N, k), for each picture those whose views may serve as its second view.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     begin: Begin | None = None
     before_step: Between | None = None

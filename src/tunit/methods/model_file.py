@@ -19,8 +19,8 @@ from tunit.printing import shown
 from tunit.reading import Record, UnreadableError, is_file
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
-DOMAINS = "domains.json"  # in a model folder that is given away: names of labels and domains
-MODEL_FILES = TENSORS, ABOUT, DOMAINS  # all that is ever read of such a folder
+DOMAINS = "domains.json"  # the names of labels and domains; only in a model folder made for others
+MODEL_FILES = TENSORS, ABOUT, DOMAINS  # no other file of such a folder is ever read
 FORMAT = 1
 
 
@@ -30,10 +30,10 @@ class Model:
 
     guide: GuidingNetwork
     generator: StyledGenerator
-    config: Config  # of which a file keeps the method, the networks, and how pictures become squares
+    config: Config  # a model file keeps the method, the networks, and how pictures become squares
     domain_styles: Tensor  # (domains, style width): the average style code of each domain
-    domain_sizes: Tensor  # (domains,) int64: of how many pictures each average was taken
-    step: int  # training steps behind it
+    domain_sizes: Tensor  # (domains,) int64: how many pictures each average was taken over
+    step: int  # how many steps it was trained
 
     @property
     def settings(self) -> NetworkConfig:
@@ -81,7 +81,7 @@ def save_model(folder: Path, model: Model) -> None:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     """The model in `folder`, in evaluation mode, without gradients, on `device`.
 
-    Raises RunError where there is none, or where it is damaged or of a newer format.
+    Raises RunError if there is none, or if it is damaged or of a newer format.
     """
     path = folder / TENSORS
     if not is_file(path):
@@ -125,7 +125,7 @@ def _check(about: Record, found: Kinds) -> None:
 
 
 def _config_of(about: Record) -> Config:
-    """The config as far as a model's file says it; in earlier versions `networks` said the method too.
+    """The settings that a model file holds. Files of earlier versions have the method's name in `networks`.
 
     Raises UnreadableError.
     """

@@ -1,8 +1,7 @@
-"""The neighbours that replace second views while E trains alone: they are stored, and searched again at intervals.
+"""Neighbours of pictures, whose views replace second views while E trains alone; they are found anew at intervals.
 
 The search itself is in tunit.clustering.neighbours. The neighbours are part of the training state, so that a resumed
-run
-goes on with the same ones.
+run goes on with the same ones.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from tunit.methods.inference import evaluating, guidance_over, in_batches
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
-ENCODED = 256  # pictures that E encodes at a time
-# Measures are compared by how well they separate at most so many groups; more would favour series of photographs.
+ENCODED = 256  # pictures through E at a time
+# Measures of similarity are compared by how well they separate at most so many groups. With more, a measure that
+# recognises series of photographs would win.
 MOST_GROUPS = 10
 
 
@@ -30,7 +30,7 @@ class Neighbourhood:
 
     table: Tensor  # (N, k) int64, on the CPU
     seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
-    measures: list[str] = field(default_factory=list)  # by which the table was found
+    measures: list[str] = field(default_factory=list)  # the measures of similarity behind the table
 
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""
@@ -38,19 +38,19 @@ class Neighbourhood:
 
 
 def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Neighbourhood | None:
-    """That of so many pictures, or None where the config asks for no neighbours."""
+    """The neighbourhood of so many pictures, or None if the config asks for no neighbours."""
     k = min(config.clustering.neighbours, pictures - 1)
     return Neighbourhood(torch.arange(pictures)[:, None].repeat(1, k)) if k > 0 else None
 
 
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
-    """The pictures whose views the next step uses as second views; None if x+ is a view of x."""
+    """The neighbours (N, k) whose views the next step uses as second views; None if x+ is a view of x itself."""
     alone = state.step < config.schedule.guide_only_until
     return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Before a step: find the neighbours anew, if it is time to, by the measures that tell pictures apart best."""
+    """Before a step, if it is time to: find the neighbours anew, by the measures that separate groups best."""
     own, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
     since = state.step - first
@@ -71,7 +71,7 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 
 
 def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:
-    """The guidance of E's EMA for all unchanged pictures, in evaluation mode: float32 on the CPU."""
+    """The output of E's EMA, in evaluation mode, for all pictures without augmentation: float32 on the CPU."""
     guide = state.networks.guide_average
     with evaluating(guide):
         return guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))

@@ -1,7 +1,7 @@
 """What each network minimises: the paper's equations with their weights, for pictures with and without labels.
 
-The equations themselves are in methods/losses.py. Each function returns the weighted loss and, by name, its terms
-without weights.
+The equations themselves are in methods/losses.py. Each function returns the weighted loss and a dictionary of its
+terms without weights.
 """
 
 from collections.abc import Callable
@@ -21,23 +21,23 @@ from tunit.methods.parts import MicroBatch
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
-GAMMA_OF_RULE = 0.0002  # of StyleGAN2-ADA's `auto`, times size^2 / batch
+GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's `auto`: gamma is this times size^2 / batch
 Sees = Callable[[Tensor, Seen], Tensor]
 
 
 def unchanged(x: Tensor, seen: Seen) -> Tensor:
-    """What D sees in the paper: x itself."""
+    """What D sees in the paper's setting: x itself."""
     return x
 
 
 def domain_loss(
     view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """E's loss on domains: -5 I(P) of section 3.2, and for labelled pictures (y >= 0) 5 cross-entropies in its place.
+    """E's loss on domains: -5 I(P) of section 3.2 for unlabelled pictures, 5 cross-entropies for labelled ones (y >= 0).
 
-    Each times its share of the batch and E's factor. An auxiliary over-complete head learns by its own mutual
-    information, candidates for the domain head share in the domain head's. Before the phase finds domains, unlabelled
-    pictures have no part in it.
+    Each is multiplied by its share of the batch and by E's factor. An over-complete head, if there is one, adds the
+    mutual information of its own answers; candidate heads are averaged with the domain head. Unlabelled pictures count
+    only if `phase.find_domains`.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
@@ -70,7 +70,7 @@ def domain_loss(
 def style_loss(
     view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, config: Config
 ) -> tuple[Tensor, Terms]:
-    """E's loss on styles, equation 2, each picture with E's factor. keys: (B, width), queue: (N, width)."""
+    """E's loss on styles, equation 2; each picture's term times E's factor. keys: (B, width), queue: (N, width)."""
     weights = config.losses
     unlabelled = (batch.y < 0).to(view.style.dtype)
     factor = _unlabelled_factor(phase, weights) * unlabelled + weights.labelled_guide_factor * (
@@ -93,9 +93,9 @@ def discriminator_loss(
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3, a hinge of real pictures against translations, plus R1 on the real ones.
 
-    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. The references of a
-    batch are the batch in another order, and these are means, so that the pictures themselves may be given; the
-    relativistic loss compares them pair by pair and needs the references. sees: what D sees of each; R1 is of the
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real may be the sources:
+    the references are the same pictures in another order, and the losses are means. Only the relativistic loss compares
+    pair by pair and needs the references. sees: turns pictures into what D sees; R1 is taken with respect to the
     pictures before that, as in ADA.
     """
     weights, own = config.losses, config.adversarial
@@ -139,7 +139,7 @@ def _answers(
     also_fake: bool,
     sees: Sees,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_real and x_fake, as leaves where a penalty needs their gradients, and D's logits of both."""
+    """x_real and x_fake, as leaf tensors where a penalty needs their gradients, and D's logits for both."""
     judge = discriminator.judge
     if not penalise:
         both = torch.cat([sees(x_real, Seen.REAL), sees(x_fake, Seen.FAKE)])
@@ -158,7 +158,7 @@ def _answers(
 
 
 def penalty_weight(weight: float, config: Config) -> float:
-    """The weight of R1 or R2: itself, or by StyleGAN2-ADA's rule, whose gamma = 0.0002 size^2 / batch is twice it."""
+    """The weight of R1 or R2: as given or, for `auto`, half of StyleGAN2-ADA's gamma = 0.0002 size^2 / batch."""
     if weight != AUTO_WEIGHT:
         return weight
     return GAMMA_OF_RULE * config.data.image_size**2 / config.optimisers.batch_size / 2
@@ -167,10 +167,10 @@ def penalty_weight(weight: float, config: Config) -> float:
 def adversarial_loss(
     discriminator: DomainDiscriminator, part: MicroBatch, config: Config, sees: Sees = unchanged
 ) -> tuple[Tensor, Terms]:
-    """G's side of equation 3 for the translations, and beyond it for the reconstructions with their own domain.
+    """G's side of equation 3 for the translations and, beyond the paper, for the reconstructions in their own domain.
 
-    With the relativistic loss a translation is to look more real than its reference, and a reconstruction than its
-    source.
+    With the relativistic loss a translation should look more real than its reference, and a reconstruction more real
+    than its source.
     """
     y = torch.cat([part.y_ref, part.y])
     drawn = part.x_out
@@ -191,9 +191,9 @@ def adversarial_loss(
 def reconstruction_loss(
     guide_average: GuidingNetwork, part: MicroBatch, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """Equation 5, and beside it the distance of features of E's average, where that has a weight.
+    """Equation 5, plus, if it has a weight, the perceptual distance by features of E's EMA.
 
-    E's average is in evaluation mode here: a picture's features must not depend on the others of its micro-batch.
+    E's EMA is in evaluation mode here: a picture's features must not depend on other pictures of the micro-batch.
     """
     l1 = losses.reconstruction(part.x_rec, part.x)
     loss, terms = weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
@@ -209,7 +209,9 @@ def reconstruction_loss(
 
 
 def temperature_of(config: Config) -> float:
-    """tau of equations 2 and 4. Codes of length sqrt(width) have products of width times their cosine."""
+    """tau of equations 2 and 4, times the style width for codes normalised to length sqrt(width): the logits are then
+    cosines over tau.
+    """
     return config.losses.temperature * (config.networks.style_width if config.networks.normalise_style else 1)
 
 
@@ -221,7 +223,7 @@ def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
 def _clustering(
     logits: Tensor, logits_plus: Tensor, weight: Tensor, weights: LossConfig
 ) -> tuple[Tensor, Tensor]:
-    """What E maximises, and the mutual information itself: the same unless `marginal_balance` differs from 1."""
+    """What E maximises, and the mutual information itself. They differ only if `marginal_balance` is not 1."""
     p, p_plus = logits.softmax(1), logits_plus.softmax(1)
     objective = losses.mutual_information(p, p_plus, weight, weights.marginal_balance)
     if weights.marginal_balance == 1:

@@ -33,7 +33,7 @@ def make_adam(network: nn.Module, settings: OptimiserConfig) -> torch.optim.Adam
 
 
 def guide_rate_at(step: int, config: Config) -> float:
-    """E's learning rate: while it trains alone a warm-up, then a cosine [1] from guide_only_rate to guide_rate.
+    """E's learning rate. While E trains alone: a warm-up, then a cosine [1] from guide_only_rate to guide_rate.
 
     [1] Loshchilov, Hutter. SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
     """
@@ -48,10 +48,10 @@ def guide_rate_at(step: int, config: Config) -> float:
 
 
 def share_of_rate(step: int, config: Config) -> float:
-    """The factor on the rates of G and D: it rises to 1 over their first `joint_warm_up` steps, and falls by a cosine
-    to nearly 0 over the last `decay_steps` steps.
+    """The factor on the learning rates of G and D.
 
-    RMSprop's mean square begins at 0, so that without a warm-up its first steps are up to ten times the rate.
+    It rises to 1 over their first `joint_warm_up` steps, and falls by a cosine to nearly 0 over the last `decay_steps`
+    steps. RMSprop's mean square begins at 0, so without a warm-up its first steps are up to ten times too large.
     """
     warm_up, decay = config.optimisers.joint_warm_up, config.schedule.decay_steps
     risen = min(1.0, (step - config.schedule.guide_only_until + 1) / (warm_up + 1))
@@ -61,19 +61,19 @@ def share_of_rate(step: int, config: Config) -> float:
 
 
 def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:
-    """Give every optimiser the rate of a step. The config's schedule must be resolved to steps."""
+    """Set every optimiser's learning rate for a step. The config's schedule must be resolved to steps."""
     _set(optimisers, guide_rate_at(step, config), step, config)
 
 
 def set_rates_of_baseline(optimisers: Optimisers, step: int, config: Config) -> None:
-    """As `set_rates`, where the class encoder learns as G does; before G learns it has the whole rate."""
+    """As `set_rates`, for baselines: the class encoder has G's rate, and the full rate before G starts to learn."""
     joint = step >= config.schedule.guide_only_until
     share = share_of_rate(step, config) if joint else 1.0
     _set(optimisers, share * config.optimisers.generator_rate, step, config)
 
 
 def _set(optimisers: Optimisers, of_guide: float, step: int, config: Config) -> None:
-    """of_guide: the rate of E or of the class encoder."""
+    """of_guide: the learning rate of E or of the class encoder."""
     settings, share = config.optimisers, share_of_rate(step, config)
     for optimiser, rate in (
         (optimisers.guide, of_guide),

@@ -1,11 +1,11 @@
-"""A batch that is too large for one pass, or shared by several processes: its parts, and gradients between them.
+"""The parts of a batch that several processes or micro-batches share, and the gradients between them.
 
-A step says what is learnt from the whole batch of B pictures. Two things may stand between:
+A training step is defined on the whole batch of B pictures. It can be split in two ways:
 
-- Several processes share the batch, b pictures each (tunit.distributed). What E says is gathered, so that all that is
-  not a picture is of the whole batch in every process.
-- G and D may take `micro_batch` pictures at a time and add up their gradients, which is the same and needs less
-  memory. E sees the whole batch always, for mutual information and batch norm are not means over pictures.
+- Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so that every
+  process has the domains and styles of the whole batch, but only its own pictures.
+- G and D may take `micro_batch` pictures at a time and add up the gradients: the result is the same and takes less
+  memory. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
 
 With one process and no micro-batches, the whole batch is the only part, and nothing is computed twice.
 """
@@ -40,9 +40,9 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, for a step whose processes each decode with styles of all and so have losses of their own.
+    """As `guidance_of`, for steps in which the styles of the whole batch enter losses that each process has alone.
 
-    Logits still serve losses of the whole batch, which every process computes alike.
+    The logits still enter losses of the whole batch, which are the same in every process.
     """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
@@ -50,7 +50,7 @@ def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
 
 @torch.no_grad()
 def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
-    """The keys of the whole batch (B, style width), which have no gradient, by the average of E."""
+    """The keys of the whole batch (B, style width): styles by E's EMA, without gradients."""
     return styles_of(guide_average, x)
 
 
@@ -66,7 +66,8 @@ class MicroBatch:
         first: int,
         whole: Tensor | None = None,
     ) -> None:
-        """x: (b, 3, S, S), from `first` on in the batch. y: (B,), s: (B, width), permutation: (B,), of all of it.
+        """x: (b, 3, S, S), rows `first` to `first + b` of the batch. y: (B,), s: (B, width), permutation: (B,), of the
+        whole batch.
 
         whole: (B, 3, S, S), all pictures of the batch, where D compares translations with their references.
         """
@@ -84,7 +85,7 @@ class MicroBatch:
         return self._whole[self._references]
 
     def draw(self, generator: StyledGenerator) -> None:
-        """Redraw the pictures with their references' styles and with their own, in one pass."""
+        """Redraw the pictures in their references' styles and in their own, in one pass."""
         c = generator.encode(self.x)
         s = torch.cat([self._s[self._references], self._s[self._rows]])
         self.x_out = generator.decode(torch.cat([c, c]), s)  # (2 b, 3, S, S)
@@ -101,11 +102,11 @@ class MicroBatch:
 
 
 class Translations:
-    """The pictures of a batch redrawn by G, in parts, and the way of gradients back through G and into E.
+    """The pictures of a batch redrawn by G, in parts, and backpropagation through G and into E.
 
-    The styles are detached from E, so that every part can go backward by itself; their gradients add up, and
-    `backward_into_guide` backpropagates the sum into E at the end. Likewise E judges all translations at once,
-    detached from G, and `backward_part` backpropagates the gradient at each part's translations into G.
+    The styles are detached from E, so that each part is backpropagated by itself; the gradients of the styles add up,
+    and `backward_into_guide` backpropagates the sum into E at the end. In the same way E encodes all translations at
+    once, detached from G, and `backward_part` backpropagates the gradient at each part's translations into G.
     """
 
     def __init__(
@@ -119,10 +120,10 @@ class Translations:
         *,
         with_references: bool = False,
     ) -> None:
-        """x: (b, 3, S, S), this process's pictures; y: (B,) and style: (B, width), of all; permutation: (B,).
+        """x: (b, 3, S, S), this process's pictures. y: (B,), style: (B, width), permutation: (B,), of the whole batch.
 
-        micro_batch: pictures of a part, the last one perhaps smaller; 0 for all. with_references: parts know their
-        references' pictures, which may be those of other processes.
+        micro_batch: the size of a part (the last one may be smaller); 0 makes one part of all. with_references: parts
+        hold the pictures of their references, too, which may belong to other processes.
         """
         whole = all_gather(x.detach()) if with_references else None
         self._generator, self._style = generator, style
@@ -132,14 +133,14 @@ class Translations:
             MicroBatch(some, y, self._s, permutation, first + i * size, whole)
             for i, some in enumerate(torch.split(x, size))
         ]
-        # A whole batch keeps its graph for G's losses. Parts are drawn again there: only one graph fits at a time.
+        # A single part keeps its graph for G's losses. Several parts are drawn again there: one graph at a time.
         with torch.set_grad_enabled(len(self.parts) == 1):
             for part in self.parts:
                 part.draw(generator)
         self._x_fake: Tensor | None = None
 
     def detached_translations(self) -> Tensor:
-        """All of this process's translations (b, 3, S, S), for E to judge in one pass."""
+        """All translations of this process (b, 3, S, S), for E to encode in one pass."""
         x_fake = torch.cat([part.x_fake for part in self.parts]).detach().requires_grad_()
         self._x_fake = x_fake
         return x_fake
@@ -154,10 +155,10 @@ class Translations:
     def backward_part(
         self, part: MicroBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
     ) -> None:
-        """The gradients of a part's losses, and the one that E left at its translations, into G and the styles.
+        """Backpropagate a part's losses, and the gradient that E left at its translations, into G and the styles.
 
-        adversarial: its unweighted mean over the part, which under `adversarial_trains` may reach G alone.
-        reconstruction: its weighted mean.
+        adversarial: the unweighted mean over the part; with `adversarial_trains` = "generator" it reaches only G.
+        reconstruction: the weighted mean over the part.
         """
         assert self._x_fake is not None and self._x_fake.grad is not None
         sizes = [len(other.x) for other in self.parts]
@@ -181,7 +182,7 @@ class Translations:
 
 
 class Means:
-    """The losses of a batch by name, from those of its parts."""
+    """Adds up the losses of a batch, by name, from its parts."""
 
     def __init__(self) -> None:
         self._terms: Terms = {}
@@ -193,7 +194,7 @@ class Means:
             self._terms[name] = share * value if before is None else before + share * value
 
     def of_batch(self) -> Terms:
-        """The losses of the whole batch, of all processes."""
+        """The losses of the whole batch, over all processes."""
         if world_size() == 1 or not self._terms:
             return self._terms
         total = all_reduce(torch.stack(list(self._terms.values())))

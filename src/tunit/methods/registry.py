@@ -1,8 +1,8 @@
-"""The methods that there are, by name.
+"""All known methods, by name.
 
-tunit's own are listed here. One of your own calls `register` where it is defined; a package makes its method known
-wherever it is installed by an entry point of the group `tunit.methods` that names the defining module, or wherever
-the variable TUNIT_PLUGINS of the environment names that module (docs/methods.md).
+tunit's own are listed here. The module of another method calls `register`. tunit finds that module through an entry
+point of the group `tunit.methods` in an installed package, or through the environment variable TUNIT_PLUGINS
+(docs/methods.md).
 """
 
 from tunit.config import Config, all_fields
@@ -19,9 +19,9 @@ _methods = {method.name: method for method in (TUNIT, FUNIT, SEMIT)}
 
 
 def register(method: Method) -> Method:
-    """Make a method known: `--method NAME` and its own settings are there from now on. Returns it.
+    """Make a method known: from now on `--method NAME` and its own settings exist. Returns the method.
 
-    Raises ConfigError where its name, or that of one of its settings or sections, is taken.
+    Raises ConfigError if its name, or the name of one of its settings or sections, is taken.
     """
     add_method(method.name, method.settings, {*section_types(), *all_fields()})
     _methods[method.name] = method
@@ -34,7 +34,7 @@ def unregister(name: str) -> None:
 
 
 def modules_of_methods() -> list[str]:
-    """The modules that define the methods that are not tunit's own; importing them makes the methods known."""
+    """The modules that define other methods than tunit's own; importing a module makes its methods known."""
     own = {method.step.__module__ for method in (TUNIT, FUNIT, SEMIT)}
     return sorted({method.step.__module__ for method in _methods.values()} - own)
 
@@ -46,6 +46,6 @@ def method_of(config: Config) -> Method:
 
 
 def methods() -> list[Method]:
-    """All of them."""
+    """All known methods."""
     load_installed_methods()
     return list(_methods.values())

@@ -1,9 +1,9 @@
 """One training step of the SEMIT baseline: the FUNIT baseline's, with pseudo-labels for pictures without a label.
 
 First the class encoder and its classifier learn alone, from labels and then from soft labels that learn too
-(noise-tolerant pseudo-labelling); then D, G and the class encoder learn as in FUNIT, each picture being of the class
-of its label or of its soft label, and G learns to translate back (cycle consistency) and to hide the class from
-content codes (content entropy). docs/baselines.md says what of this had to be decided.
+(noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class is its label or
+the likeliest class of its soft label. In addition G learns to translate back (cycle consistency) and to keep the class
+out of content codes (content entropy). docs/baselines.md lists where the papers left us a decision.
 
 Source: Wang et al., Semi-supervised learning for few-shot image-to-image translation, CVPR 2020.
 """
@@ -45,8 +45,8 @@ def semit_step(
 ) -> Terms:
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
-    The pictures are the batch's second views, x+, as for `funit_step`; unlike there, any may be unlabelled. Until
-    `phase.joint` the class encoder and its classifier learn alone. Other arguments as for `tunit_step`.
+    As in `funit_step`, the pictures are the batch's second views, x+; here any of them may be unlabelled. Until
+    `phase.joint` the class encoder and its classifier learn alone. Other arguments are as for `tunit_step`.
     """
     labels, x = soft_labels_of(state), batch.x_plus
     with mixed_precision(x, config):
@@ -100,10 +100,10 @@ def translation_step(
     config: Config,
     loss_of_classifier: Tensor,
 ) -> Terms:
-    """D learns, then G, the class encoder and its classifier learn from the updated D, as in FUNIT, and from more.
+    """D learns; then G, the class encoder and its classifier learn from the updated D, as in FUNIT, with more losses.
 
-    x: (b, 3, S, S), this process's pictures. y: (B,) and guidance: classes of the whole batch, and what the class
-    encoder says of it.
+    x: (b, 3, S, S), this process's pictures. y: (B,), the classes of the whole batch. guidance: the class encoder's
+    output for the whole batch.
     """
     optimisers, own, means = state.optimisers, config.of(SemitConfig), Means()
     generator, discriminator = state.networks.generator, state.networks.discriminator
@@ -121,8 +121,8 @@ def translation_step(
         loss, terms = generator_loss(discriminator, pair, x_out, config)
         # Cycle consistency: the translation, translated back with the source's own style.
         cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), pair.s).to(x.dtype), x)
-        # The content head learns to read the class of content codes, the encoder to leave it in doubt. The head's
-        # own loss needs no weight: RMSprop divides by the size of its gradients.
+        # The content head learns to read the class from content codes; the encoder learns to make that impossible.
+        # The head's own loss needs no weight: RMSprop divides by the size of its gradients.
         of_head, of_encoder = generator.read_content(c)
         reading = losses.labelled_cross_entropy(of_head, pair.y)
         entropy = losses.prediction_entropy(of_encoder)
@@ -168,14 +168,14 @@ def soft_labels_of(state: TrainingState) -> SoftLabels:
 
 @torch.no_grad()
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """The rates for the step to come. Soft labels begin with what the classifier, taught by labels alone, says of
-    every picture.
+    """Set the learning rates of the next step. When soft labels are first needed, they begin as the classifier's
+    probabilities for every picture, after it has learnt from labels alone.
     """
     set_rates_of_baseline(state.optimisers, state.step, config)
     if state.step == config.schedule.labelled_only_until:
         labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
         size, device = config.optimisers.batch_size, labels.logits.device
-        # Of all ranks alike: a GPU may round otherwise from run to run.
+        # Every rank takes rank 0's values, because GPUs may round differently.
         said = (guide(x).logits.softmax(1) for x in in_batches(images, device, size))
         labels.begin(tensor_from_rank_zero(p) for p in said)
 

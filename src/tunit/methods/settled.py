@@ -1,9 +1,9 @@
-"""Domains settled when E has trained alone, before G and D train: how many there are, and which picture is in which.
+"""Settle the domains after E has trained alone, before G and D train: their number, and the pictures in each.
 
-Where K-hat is to be found the domain head has had `most_domains` outputs, too many on purpose; what E says of the
-pictures is clustered (tunit.clustering.number). Of several clusterings, the heads' own among them, the one is taken
-that parts the graph of neighbours best (tunit.clustering.partition), and a new domain head is fitted to it on the
-features that all heads read: so the domains are there at once, none of them empty and none twice.
+While E trains to find K-hat, its domain head has `most_domains` outputs, too many on purpose. E's output for the
+pictures is then clustered (tunit.clustering.number). Several clusterings, among them those by E's heads, are compared
+on the graph of neighbours (tunit.clustering.partition), and a new domain head is fitted to the best one, on the
+features that all heads share. So no domain is empty at the first joint step, and no kind has two domains.
 """
 
 import json
@@ -36,26 +36,26 @@ from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
-MOST_PICTURES = 5_000  # looked at; of a larger set, evenly spread ones
-ENCODED = 256  # at a time
-NEVER = -30.0  # the logit of a domain that no picture is in
-PENALTY = 1.0  # of the fitted head's weights, as C of scikit-learn: keeps it from being surer than it should
+MOST_PICTURES = 5_000  # used at most; of a larger set, evenly spread ones
+ENCODED = 256  # pictures through E at a time
+NEVER = -30.0  # the logit of a domain without pictures
+PENALTY = 1.0  # on the fitted head's weights (scikit-learn's C): keeps it from being overconfident
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What E's EMA says of N pictures, on the CPU."""
+    """The output of E's EMA for N pictures, on the CPU."""
 
     rows: Integers  # (N,): which pictures these are
     styles: Tensor  # (N, style width), of length 1
-    features: Tensor  # (N, features), which all heads read
+    features: Tensor  # (N, features), the input of all heads
     heads: Tensor  # (1 + candidates, N, domains): logits
 
 
 def find_number(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Choose K-hat, and give E, its EMA and D last layers for it; `state.choice` says why.
+    """Choose K-hat, and give E, its EMA and D last layers of that size; `state.choice` gets the reasons.
 
-    With several processes rank 0 chooses, and all take what it chose.
+    With several processes rank 0 chooses, and all take its choice.
     """
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
 
@@ -75,7 +75,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
 
 def settle_domains(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Put what parts the pictures best in the place of the domain head, fitted to another head or to a clustering."""
+    """Replace the domain head by one that is fitted to the best clustering of the pictures (see `partition`)."""
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
     guide = cast(Guide, state.networks.guide_average)
     domains = config.networks.domains
@@ -94,10 +94,10 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 def partition(
     seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
 ) -> Integers:
-    """The best groups (N,) of the pictures seen: of those by the heads, by E's codes and features, and by cues.
+    """The best groups (N,) of the pictures: candidates are those by the heads, by E's codes and features, and by cues.
 
-    The graph that they part is that of the neighbours E has learnt from, or, where there is none of all these
-    pictures, that of E's codes.
+    The best ones have the highest modularity on a graph: the neighbours that E has learnt from or, if these do not
+    cover all the pictures, the neighbours by E's codes.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
@@ -124,7 +124,7 @@ def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None
 
 @torch.inference_mode()
 def look(state: TrainingState, pictures: PackedPictures) -> Seen:
-    """An even spread of the pictures through E's EMA in evaluation mode."""
+    """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
     with evaluating(guide):
@@ -139,8 +139,8 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
     """Weights (domains, features) and biases (domains,) of a linear head that tells the groups (N,) apart.
 
-    A logistic regression on features of mean 0 and spread 1, written in terms of the features as they are. A domain
-    that no picture is in stays empty.
+    A logistic regression on standardised features, rewritten for the features as they are. A domain without pictures
+    stays empty.
     """
     mean, spread = features.mean(0), features.std(0) + 1e-6
     weight, bias = np.zeros((domains, features.shape[1])), np.full(domains, NEVER if domains > 1 else 0.0)

@@ -1,4 +1,4 @@
-"""The soft labels of unlabelled pictures in SEMIT's noise-tolerant pseudo-labelling: one per picture, and they learn.
+"""The soft labels of unlabelled pictures in SEMIT's noise-tolerant pseudo-labelling: one per picture, learnt as well.
 
 References:
     [1] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
@@ -28,22 +28,22 @@ class SoftLabels:
         return {f"soft_labels.{name}": tensor for name, tensor in vars(self).items()}
 
     def begin(self, batches: Iterable[Tensor]) -> None:
-        """All pictures in order begin with what the classifier says of them, p: (B, K) each."""
+        """Begin with the classifier's probabilities. batches: p (B, K) of all pictures, in order."""
         p = torch.cat(list(batches))
         # A probability that underflowed would stay 0 for ever, and its logarithm is not finite.
         self.first.copy_(p.clamp_min(torch.finfo(p.dtype).eps))
         self.logits.copy_(self.first.log())
 
     def logits_of(self, batch: Batch) -> Tensor:
-        """The labels' logits (B, K) of a batch."""
+        """The logits (B, K) of the soft labels of a batch."""
         return self.logits[_index_of(batch)]
 
     def learn(self, batch: Batch, p: Tensor, weights: SemitConfig) -> None:
-        """One step of gradient descent on the logits, along [2]'s loss of each unlabelled picture by itself.
+        """One step of gradient descent on the logits, for each unlabelled picture by itself.
 
-        Of pseudo_label_weight * KL(p || y) + compatibility_weight * CE(first, y) with y = softmax(logits), the
-        gradient is pseudo_label_weight * (y - p) + compatibility_weight * (y - first). p: (B, K), what the
-        classifier says of the batch.
+        The loss of [2] is pseudo_label_weight * KL(p || y) + compatibility_weight * CE(first, y) with
+        y = softmax(logits). Its gradient is pseudo_label_weight * (y - p) + compatibility_weight * (y - first).
+        p: (B, K), the classifier's probabilities for the batch.
         """
         index = _index_of(batch)
         logits, first = self.logits[index], self.first[index]
@@ -66,8 +66,8 @@ def new_soft_labels(pictures: int, classes: int, device: torch.device) -> SoftLa
 def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
     """Rows of p (B, K) averaged over those with the same index (B,).
 
-    A batch across the border of two epochs may hold a picture twice; its rows must be equal where they are written
-    back, or the order of writing would decide which is kept.
+    A batch that spans two epochs may hold a picture twice. Its rows must be equal before they are written back, or
+    the order of writing would decide which one is kept.
     """
     same = (index[:, None] == index).to(p.dtype)
     with full_precision(p):

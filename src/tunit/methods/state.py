@@ -1,4 +1,4 @@
-"""Everything that training changes, in one object: networks, averages, optimisers, key queue, positions."""
+"""Everything that training changes, in one object: networks, EMAs, optimisers, key queue, step, positions in the data."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,7 +15,7 @@ from tunit.networks.guide import GuidingNetwork
 
 @dataclass
 class Networks:
-    """E (in the baselines the class encoder), its average, G, its average, and D."""
+    """E (in the baselines the class encoder) and its EMA, G and its EMA, and D."""
 
     guide: GuidingNetwork
     guide_average: GuidingNetwork
@@ -45,15 +45,15 @@ class OwnState(Protocol):
     """What one method alone keeps from step to step."""
 
     def named(self) -> dict[str, Tensor]:
-        """Its tensors by the names that they have in checkpoints; filled from there in place."""
+        """Its tensors by their names in checkpoints; loading fills them in place."""
 
 
 @dataclass
 class TrainingState:
     """All that a checkpoint holds.
 
-    `cursors` counts the pictures drawn so far from each stream of the data; with the seed and the step it
-    determines everything random to come, so there is no generator state to save.
+    `cursors` counts the pictures drawn so far from each stream of the data. Together with the seed and the step it
+    determines all further random numbers, so no generator state is saved.
     """
 
     networks: Networks
@@ -63,15 +63,19 @@ class TrainingState:
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
     adversary: Adversary | None = None
-    rollbacks: int = 0  # to a checkpoint; after each, all draws are others
-    choice: Choice | None = None  # of the number of domains, once made where it was to be found
+    rollbacks: int = (
+        0  # how often training went back to a checkpoint; each changes all further random numbers
+    )
+    choice: Choice | None = (
+        None  # the number of domains found, with reasons; None if not looked for, or not yet
+    )
 
     def own_tensors(self) -> dict[str, Tensor]:
-        """What the method and its adversarial game keep, by name, to be filled in place."""
+        """The tensors of the method's own state and of the adversary, by name; loading fills them in place."""
         return {name: t for part in (self.own, self.adversary) if part for name, t in part.named().items()}
 
     def set_domains(self, domains: int, seed: int = 0) -> None:
-        """Give E, its EMA and D new last layers of so many domains; optimisers keep no moments of these."""
+        """Give E, its EMA and D new last layers for so many domains, without the optimisers' moments."""
         networks = self.networks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -82,7 +86,7 @@ class TrainingState:
 
 
 def _follow(optimiser: torch.optim.Optimizer, network: nn.Module) -> None:
-    """Let an optimiser of all parameters of a network have those that it has now."""
+    """Replace the parameters of an optimiser by those that the network has now."""
     (group,) = optimiser.param_groups
     group["params"] = list(network.parameters())
     there = {id(parameter) for parameter in group["params"]}

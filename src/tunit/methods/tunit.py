@@ -1,8 +1,8 @@
 """TUNIT: its networks, optimisers, and training step, for any mix of labelled and unlabelled pictures.
 
-Within a step the reference batch x~ is a permutation of x, so E_S(x~) is E_S(x) permuted, D's real pictures are x
-itself, and the content code and the translation that D learns from are those that G learns from: each forward pass is
-taken once. How a step is taken by several processes, or by G and D in turns, is in methods/parts.py.
+No forward pass is computed twice. Within a step the reference batch x~ is a permutation of x: E_S(x~) is E_S(x)
+permuted, and D's real pictures are x itself. D and G learn from the same content codes and translations. How several
+processes or micro-batches share a step is in methods/parts.py.
 
 Source: Baek et al., Rethinking the truly unsupervised image-to-image translation, ICCV 2021; docs/fidelity.md.
 """
@@ -46,66 +46,77 @@ def tunit_step(
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
     permutation: (B,) int64; x[permutation] are the references. Where several processes train together, `batch` holds
-    the pictures of this one, and `permutation` is of all. Losses and R1 are in float32 in any precision.
+    this process's pictures, and `permutation` is of the whole batch. Losses and R1 are in float32 in any precision.
     """
-    networks, optimisers, weights = state.networks, state.optimisers, config.losses
-    means, redrawn = Means(), Means()  # of the losses of D and of G
     with mixed_precision(batch.x, config):
-        # 1. E learns domains and styles from two views of every picture.
-        with record_function("E"), descent(optimisers.guide):
-            keys = keys_of(networks.guide_average, batch.x_plus)
-            view, view_plus = (guidance_of(networks.guide, each) for each in (batch.x, batch.x_plus))
-            of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # section 3.2
-            of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
-            backward(of_domains + of_styles)
-            terms |= more
-        if phase.joint:
-            # 2. The updated E tells domain and style of every picture; G redraws it in its reference's and its own.
-            with record_function("G"):
-                guidance = guidance_of(networks.guide, batch.x)
-                y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
-                whole = y, guidance.style, permutation
-                drawn = Translations(
-                    networks.generator,
-                    batch.x,
-                    *whole,
-                    config.run.micro_batch,
-                    with_references=config.adversarial.adversarial_loss == "relativistic",
-                )
-            game = Game(state, len(y), config)
-            # 3. D learns to tell real pictures of a domain from translations into it.
-            with record_function("D"), descent(optimisers.discriminator):
-                for part in drawn.parts:
-                    loss, more = game.of_discriminator(part, phase)  # equation 3, R1
-                    backward(part.share * loss)
-                    means.add(more, part.share)
-            judged = means.of_batch()
-            game.learn(judged)
-            # 4. G, and E a second time, learn from the updated D.
-            learners = optimisers.generator, optimisers.guide
-            with record_function("G"), frozen(networks.discriminator), descent(*learners):
-                keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
-                styles = styles_of(networks.guide, drawn.detached_translations())
-                contrast = losses.style_contrastive(  # equation 4
-                    styles, keys_ref, state.queue, temperature_of(config)
-                )
-                backward(weights.generator_style_weight * contrast)
-                for part in drawn.differentiable_parts():
-                    adversarial, more = game.of_generator(part)  # equation 3
-                    kept, others = reconstruction_loss(networks.guide_average, part, weights)  # equation 5
-                    drawn.backward_part(part, adversarial, kept, weights)
-                    redrawn.add(more | others, part.share)
-                drawn.backward_into_guide()
-            terms |= judged | redrawn.of_batch() | {"generator/style": contrast.detach()}
-    # 5. Push the keys into the queue, and update the EMAs.
+        keys, terms = guide_step(state, batch, phase, config)  # E: section 3.2, equation 2
+        if phase.joint:  # D: equation 3, R1; then G and E: equations 3, 4, 5
+            terms |= translation_step(state, batch, permutation, phase, config)
     state.queue = push(state.queue, keys)
-    update_averages(networks, phase, config)
+    update_averages(state.networks, phase, config)
     state.step += 1
     return terms
 
 
+def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config) -> tuple[Tensor, Terms]:
+    """E learns domains and styles from two views of every picture. Returns the keys (B, style width) and the losses."""
+    guide, weights = state.networks.guide, config.losses
+    with record_function("E"), descent(state.optimisers.guide):
+        keys = keys_of(state.networks.guide_average, batch.x_plus)
+        view, view_plus = (guidance_of(guide, each) for each in (batch.x, batch.x_plus))
+        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # section 3.2
+        of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
+        backward(of_domains + of_styles)
+    return keys, terms | more
+
+
+def translation_step(
+    state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
+) -> Terms:
+    """G redraws every picture; D learns from the result, then G, and E for a second time. Returns the losses."""
+    networks, optimisers, weights = state.networks, state.optimisers, config.losses
+    judged, redrawn = Means(), Means()  # the losses of D, and of G
+    # 1. The updated E gives each picture's domain and style. G redraws it in its reference's style and in its own.
+    with record_function("G"):
+        guidance = guidance_of(networks.guide, batch.x)
+        y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
+        whole = y, guidance.style, permutation
+        drawn = Translations(
+            networks.generator,
+            batch.x,
+            *whole,
+            config.run.micro_batch,
+            with_references=config.adversarial.adversarial_loss == "relativistic",
+        )
+    game = Game(state, len(y), config)
+    # 2. D learns to tell real pictures of a domain from translations into it.
+    with record_function("D"), descent(optimisers.discriminator):
+        for part in drawn.parts:
+            loss, more = game.of_discriminator(part, phase)  # equation 3, R1
+            backward(part.share * loss)
+            judged.add(more, part.share)
+    terms = judged.of_batch()
+    game.learn(terms)
+    # 3. G, and E for a second time, learn from the updated D.
+    learners = optimisers.generator, optimisers.guide
+    with record_function("G"), frozen(networks.discriminator), descent(*learners):
+        keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
+        styles = styles_of(networks.guide, drawn.detached_translations())
+        contrast = losses.style_contrastive(  # equation 4
+            styles, keys_ref, state.queue, temperature_of(config)
+        )
+        backward(weights.generator_style_weight * contrast)
+        for part in drawn.differentiable_parts():
+            adversarial, more = game.of_generator(part)  # equation 3
+            rebuilt, others = reconstruction_loss(networks.guide_average, part, weights)  # equation 5
+            drawn.backward_part(part, adversarial, rebuilt, weights)
+            redrawn.add(more | others, part.share)
+        drawn.backward_into_guide()
+    return terms | redrawn.of_batch() | {"generator/style": contrast.detach()}
+
+
 def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
-    """Update the EMA of E, and in joint steps that of G: a copy of G until `average_from`."""
+    """Update the EMA of E and, in joint steps, the EMA of G, which is a copy of G until `average_from`."""
     decay = config.optimisers.average_decay
     update_ema(networks.guide_average, networks.guide, decay)
     if phase.joint:
@@ -154,7 +165,7 @@ def _optimisers(networks: Networks, config: Config) -> Optimisers:
 
 @torch.no_grad()
 def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
-    """Fill the key queue of a new run with keys of real pictures, to have real negatives from the start."""
+    """Fill the key queue of a new run with keys of real pictures, so that all negatives are real from the start."""
     length, size = len(state.queue), config.optimisers.batch_size
     guide = state.networks.guide_average
     before = {name: value.clone() for name, value in guide.named_buffers()}
@@ -167,16 +178,16 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
 
 
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """The rates for the step to come, and E's neighbours."""
+    """Set the learning rates of the next step, and find E's neighbours if it is time to."""
     set_rates(state.optimisers, state.step, config)
     look_for_neighbours(state, pictures, config)
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Once E has trained alone its domains are settled, unless labels tie the domain head to classes.
+    """After E's last step alone, settle its domains, unless labels tie the domain head to classes.
 
-    Their number is found where it is wanted. Where E has learnt from neighbours, the domain head becomes what parts
-    its codes best; else the best of several heads stays.
+    With `domains` auto, their number is found too. Otherwise, where E has learnt from neighbours, the domain head is
+    replaced by the best clustering; where it has candidate heads, by the best of these.
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
@@ -193,8 +204,11 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:
-    """Of E the trunk alone: what compiled code does not use has a gradient of zero instead of none, and with that E's
-    second optimiser step would move E_C, which it must leave alone."""
+    """G's halves, and E's trunk without its heads.
+
+    Compiled code gives unused parameters a gradient of zero instead of none. If the heads were compiled, E's second
+    optimiser step would therefore move E_C, which it must leave alone.
+    """
     trunks = [guide.trunk for guide in (networks.guide, networks.guide_average) if isinstance(guide, Guide)]
     return [*trunks, networks.generator.content_encoder, networks.generator.decoder]
 
