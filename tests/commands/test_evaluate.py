@@ -27,7 +27,7 @@ def test_class_folders_are_measured_by_the_protocol(run, pictures, capsys):
     text = capsys.readouterr()
     assert "random-vgg16" in text.out
     assert "mFID" in text.out
-    assert "held-back ones stand for them" in text.err
+    assert "compared with the held-back pictures" in text.err
 
 
 def test_without_labels_what_needs_none_is_reported(run, pictures, tmp_path):

@@ -1,8 +1,7 @@
 """Cues: simple descriptors of pictures (colours, outlines, textures) that need no training.
 
 A training is compared with clusterings of them, the trivial answers. They also help to find neighbours while E's
-style
-codes are still poor.
+style codes are still poor.
 
 References:
     [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone

@@ -58,8 +58,8 @@ def _lower_hull(x: Numbers, y: Numbers) -> NDArray[np.int64]:
 
 
 # The 95th percentile of the dip of n uniform random numbers, times the square root of n, from 20,000 sets of each
-# size
-# in NUMBERS. Of all unimodal distributions the uniform one is the hardest to tell from one with several modes [1].
+# size in NUMBERS. Of all unimodal distributions the uniform one is the hardest to tell from one with several modes
+# [1].
 NUMBERS = (10, 20, 30, 50, 100, 200, 500, 2000)
 CRITICAL = (0.4397, 0.4711, 0.4829, 0.4978, 0.5110, 0.5233, 0.5315, 0.5330)
 

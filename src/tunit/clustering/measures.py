@@ -1,12 +1,9 @@
 """Which measure separates pictures into groups best: style codes, a simple cue, or both together.
 
 On some sets colours tell kinds apart and outlines do not, on others it is the other way round, and no label says
-which.
-The graph that connects each picture with its nearest neighbours shows it: where the measure separates kinds, the
-graph
-has a few parts with few edges between them. The sum of the n smallest eigenvalues of its normalised Laplacian [1]
-tells
-how near it is to n separate parts: 0 for n separate parts, near n for a random graph.
+which. The graph that connects each picture with its nearest neighbours shows it: where the measure separates kinds,
+the graph has a few parts with few edges between them. The sum of the n smallest eigenvalues of its normalised
+Laplacian [1] tells how near it is to n separate parts: 0 for n separate parts, near n for a random graph.
 
 References:
     [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).

@@ -36,8 +36,7 @@ VARIANCE, MOST_AXES = 0.95, 20  # kept by the principal components
 RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
 COMPARED = 300  # a dip is computed of at most so many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
-# pictures
-# per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
+# pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
 # A split into k groups counts as evidence for k domains if the dip of its two parts is at least so many times its
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those

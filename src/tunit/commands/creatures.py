@@ -3,8 +3,7 @@
   tunit creatures OUT --number 2000 --size 128 --seed 1
 
 OUT/pictures holds ordinary PNG files; OUT/factors.csv has a row for each with its species (label), its content
-(place,
-size, tilt, gaze, expression) and its style (shade, pattern). The same seed gives the same pictures.
+(place, size, tilt, gaze, expression) and its style (shade, pattern). The same seed gives the same pictures.
 """
 
 import argparse

@@ -5,9 +5,8 @@
 
 Writes domains.csv (picture, domain, confidence, outlier: how far off-topic it is, from 0 to 1), domain_0.png and so
 on with the most confident pictures of each domain, and overview.png. Labels and names of folders are not used. If the
-run
-found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To train again without
-off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
+run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To train again
+without off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse

@@ -272,8 +272,7 @@ def _judge(
 
 
 # Each process keeps the last archive open between reads, because going back in a compressed tar means unpacking it
-# from
-# the start.
+# from the start.
 _lock = threading.RLock()
 _open_files: dict[tuple[object, ...], IO[bytes]] = {}
 atexit.register(close_archives)

@@ -1,8 +1,7 @@
 """From the bytes of a picture to an upright RGB image, whatever its format and mode.
 
 The content decides the format, not the suffix. The header is checked before any pixel is decoded, so a small file
-that
-declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
+that declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
 """
 
 import contextlib
@@ -63,8 +62,7 @@ class Decoded:
 
     image: Image.Image  # mode RGB, upright
     # Left, top, right, bottom of the picture inside `image`. A JPEG at 1/8 has a pixel for each block of 8 pixels,
-    # and
-    # the last block may be incomplete; resizing all of `image` would distort the picture.
+    # and the last block may be incomplete; resizing all of `image` would distort the picture.
     box: tuple[float, float, float, float]
     size: tuple[int, int]  # width and height of the file, upright
     opacity: Opacity | None = None  # if it was asked for, and the picture is not all opaque

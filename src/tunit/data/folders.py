@@ -30,8 +30,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
     """The pictures below `root`; notes for the user are added to `notes`.
 
     Links are followed, even out of the root, because some sets keep their pictures elsewhere; but not to a folder
-    that
-    was walked already or that contains the root. Archives are only read if no pictures are beside them, since
+    that was walked already or that contains the root. Archives are only read if no pictures are beside them, since
     otherwise the pictures were most likely unpacked from them. Folders of tunit's own results are skipped.
     """
     walk = _Walk(root)

@@ -19,8 +19,7 @@ from PIL import (  # a reader that is named in FORMATS must have been imported
 )
 
 # The formats that Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG includes
-# MPO,
-# a JPEG with a second picture after the first, which many phones write.
+# MPO, a JPEG with a second picture after the first, which many phones write.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
 LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # their decoders neither check Pillow's limit nor warn

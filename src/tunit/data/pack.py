@@ -7,8 +7,7 @@
     batch     batches.py   drawn step by step from that file, as two views (augment.py)
 
 The pixels of each picture are written to their place in the file as soon as they are ready, so the memory does not
-grow
-with the number of pictures.
+grow with the number of pictures.
 """
 
 import contextlib
@@ -50,8 +49,7 @@ def pack_pictures(
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
     The source is only read. Pictures that cannot be used are left out and listed with the reason; so are repetitions
-    of
-    a picture, unless `settings.keep_duplicates`.
+    of a picture, unless `settings.keep_duplicates`.
 
     workers: processes that decode; None takes as many as there are cores and enough work.
     strict: the first bad picture raises DataError; a repetition is not bad.

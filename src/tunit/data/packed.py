@@ -196,8 +196,7 @@ def locked(cache: Path) -> Iterator[None]:
     """Let only one process at a time build in a claimed folder, and remove what killed jobs have left there.
 
     The system releases the lock of a killed process. Without such locks two processes may build at the same time;
-    each
-    then installs a complete cache.
+    each then installs a complete cache.
     """
     if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
         raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")

@@ -30,8 +30,7 @@ VALUES = 256
 SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur that sharpness moves away from, over 13
 
 # An operation takes pictures (n, 3, S, S) of whole values from 0 to 255 and an amount (n,) from -1 to 1, and returns
-# such
-# pictures. Colour operations without a direction ignore the sign of the amount.
+# such pictures. Colour operations without a direction ignore the sign of the amount.
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 

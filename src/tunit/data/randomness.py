@@ -16,8 +16,7 @@ class CounterStart(IntEnum):
     """The first counters of batches that serve another purpose than a training step.
 
     The counter of a training step is its number. These counters are larger than the steps of any schedule and far
-    from
-    each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
+    from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run

@@ -1,8 +1,7 @@
 """Walk through tar archives, compressed or not, within limits: reading a hostile one ends early instead of never.
 
 Python's own reader trusts the headers: a negative size makes it loop for ever (CVE-2025-8194), long runs of digits
-keep
-it busy (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
+keep it busy (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
 """
 
 import re

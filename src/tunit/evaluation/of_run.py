@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tunit.data.bounds import MAX_PIXELS
 from tunit.data.layouts import Part
 from tunit.data.pack_settings import PackSettings
@@ -66,24 +64,17 @@ def evaluate_run(
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
     most_sources: how many pictures to translate into each class, 0 for all.
     translates: False measures the clustering alone. beside_trivial: compare the domains with trivial answers.
-    out: the result file [RUN/evaluation/evaluation.json]; another place also serves for a run that is read-only.
+    out: the result file [RUN/evaluation/evaluation.json]; give another place if the run is read-only.
     show: a function that gets the result before it is written.
-
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
-    run, source = expand_home(run), expand_home(source)
-    train = expand_home(train) if train else None
-    path = expand_home(out) if out else run / FOLDER / RESULT
-    model = load_model(run, choose_device(device))
-    _check_places(path, source, train)
+    model = load_model(expand_home(run), choose_device(device))
+    run, source, train, path = _places(run, source, train, out)
+    squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
+    squares = replace(squares, picture_column=picture_column)
     with workplace(run / FOLDER) as folder:
-        squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
-        squares = replace(squares, picture_column=picture_column)
-        how = {"labels": labels, "label_column": label_column}
-        held = labelled(pack_held(source, folder / "held", squares, **how))
-        real = _real_pictures(run, train, held, model, folder / "train", squares, how, say)
-        device_of_model = model.domain_styles.device
-        network, unreachable = _network(features, preprocessing, device_of_model, trust_features, say)
+        held, real = _pictures(run, source, train, model, folder, squares, (labels, label_column), say)
+        network, unreachable = _network(features, preprocessing, model, trust_features, say)
         result = evaluate_model(
             model,
             held,
@@ -97,43 +88,62 @@ def evaluate_run(
             cache=folder / "features",
             say=say,
         )
-    if unreachable:
-        result.notes.insert(0, unreachable)
+    result.notes[:0] = [unreachable] if unreachable else []
+    about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
+    return _shown_and_saved(result, show, path, about)
+
+
+def _shown_and_saved(
+    result: Evaluation, show: Callable[[Evaluation], None], path: Path, about: dict[str, Any]
+) -> Evaluation:
+    """Hand the result to `show`, then write it, even if printing fails."""
     try:
         show(result)
-    finally:  # even if printing fails
-        about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
+    finally:
         save_evaluation(path, result, about)
     return result
 
 
-def _check_places(path: Path, source: Path, train: Path | None) -> None:
-    """Before any work: check that `path` can be written and that the other two exist."""
+def _places(
+    run: str | Path, source: str | Path, train: str | Path | None, out: str | Path | None
+) -> tuple[Path, Path, Path | None, Path]:
+    """The paths of the run, the held-back pictures, the training pictures and the result file, checked before any
+    work: the pictures must exist, and the result file must be writable.
+    """
+    run, source = expand_home(run), expand_home(source)
+    train = expand_home(train) if train else None
+    path = expand_home(out) if out else run / FOLDER / RESULT
     check_file(path)
     check_there(source, "the held-back pictures")
     if train is not None:
         check_there(train, "--train")
+    return run, source, train, path
 
 
-def _real_pictures(
+def _pictures(
     run: Path,
+    source: Path,
     train: Path | None,
-    held: Labelled,
     model: Model,
-    cache: Path,
+    folder: Path,
     squares: PackSettings,
-    how: dict[str, str],
+    labels: tuple[str, str],
     say: Say,
-) -> Labelled:
-    """The pictures that translations are compared with, as described in `evaluate_run`."""
+) -> tuple[Labelled, Labelled]:
+    """The held-back pictures, and the real ones that translations are compared with; see `evaluate_run`.
+
+    folder: where they are packed. labels: `labels` and `label_column`.
+    """
+    how = dict(zip(("labels", "label_column"), labels, strict=True))
+    held = labelled(pack_held(source, folder / "held", squares, **how))
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
-        return with_classes_of(held, labelled(pack_held(train, cache, squares, **how)))
+        return held, with_classes_of(held, labelled(pack_held(train, folder / "train", squares, **how)))
     real = training_pictures(run, held, model)
     if real is None:
-        say("the run holds no training pictures: the held-back ones stand for them")
-    return real or held
+        say("the run holds no training pictures: translations are compared with the held-back pictures")
+    return held, real or held
 
 
 def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> None:
@@ -144,9 +154,10 @@ def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> No
 
 
 def _network(
-    features: str, preprocessing: str, device: torch.device, trust: bool, say: Say
+    features: str, preprocessing: str, model: Model, trust: bool, say: Say
 ) -> tuple[FeatureNetwork | None, str]:
-    """The feature network; or None and the reason if it cannot be downloaded, and the rest is still measured."""
+    """The feature network, on the model's device; or None and the reason, if it cannot be downloaded."""
+    device = model.domain_styles.device
     try:
         return load_feature_network(features, preprocessing=preprocessing, device=device, trust=trust), ""
     except UnreachableError as error:

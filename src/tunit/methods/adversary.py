@@ -48,8 +48,8 @@ class Adversary:
     def learn(self, terms: Terms, batch: int, config: Config) -> None:
         """Update strength and averages after D's step. terms: D's losses of the whole batch, equal in all processes.
 
-        The rule of ADA [1]: every four steps the strength changes by (pictures in these steps) / pace. It rises if the
-        mean sign of D's logits of real pictures is above the target, and falls if it is below.
+        The rule of ADA [1]: every four steps the strength changes by (pictures in these steps) / pace. It rises if
+        the mean sign of D's logits of real pictures is above the target, and falls if it is below.
         """
         own = config.adversarial
         if own.discriminator_augment_target:

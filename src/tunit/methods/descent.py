@@ -1,7 +1,7 @@
 """From a loss to an optimiser step: gradients are summed over all processes and checked.
 
-A gradient that is not finite would spoil the weights and then the EMAs. On a CPU the optimiser skips such a step. On a
-GPU the check would have to wait for the result, so `watching_gradients` collects flags that are read later.
+A gradient that is not finite would spoil the weights and then the EMAs. On a CPU the optimiser skips such a step. On
+a GPU the check would have to wait for the result, so `watching_gradients` collects flags that are read later.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _watched: list[Seen] | None = None
 
 @contextmanager
 def watching_gradients() -> Iterator[list[Seen]]:
-    """Inside the block, every `descent` appends its optimisers and whether their gradients were finite to the list."""
+    """Inside the block, every `descent` adds to the list whether its gradients were finite."""
     global _watched
     before, _watched = _watched, []
     try:

@@ -55,7 +55,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
-    """E's output, in evaluation mode, for all pictures: logits (N, domains) and styles (N, style width), on the CPU."""
+    """E's logits (N, domains) and styles (N, style width) for all pictures, in evaluation mode; on the CPU."""
     parts = [guide(x) for x in batches]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),

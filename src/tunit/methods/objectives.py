@@ -33,11 +33,11 @@ def unchanged(x: Tensor, seen: Seen) -> Tensor:
 def domain_loss(
     view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """E's loss on domains: -5 I(P) of section 3.2 for unlabelled pictures, 5 cross-entropies for labelled ones (y >= 0).
+    """E's loss on domains: -5 I(P) of section 3.2 where a picture has no label, 5 cross-entropies where it has one.
 
     Each is multiplied by its share of the batch and by E's factor. An over-complete head, if there is one, adds the
-    mutual information of its own answers; candidate heads are averaged with the domain head. Unlabelled pictures count
-    only if `phase.find_domains`.
+    mutual information of its own answers; candidate heads are averaged with the domain head. Unlabelled pictures
+    count only if `phase.find_domains`.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
@@ -93,10 +93,10 @@ def discriminator_loss(
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3, a hinge of real pictures against translations, plus R1 on the real ones.
 
-    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real may be the sources:
-    the references are the same pictures in another order, and the losses are means. Only the relativistic loss compares
-    pair by pair and needs the references. sees: turns pictures into what D sees; R1 is taken with respect to the
-    pictures before that, as in ADA.
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real may be the
+    sources: the references are the same pictures in another order, and the losses are means. Only the relativistic
+    loss compares pair by pair and needs the references. sees: turns pictures into what D sees; R1 is taken with
+    respect to the pictures before that, as in ADA.
     """
     weights, own = config.losses, config.adversarial
     x_real, x_fake, logit_real, logit_fake = _answers(

@@ -66,8 +66,8 @@ class MicroBatch:
         first: int,
         whole: Tensor | None = None,
     ) -> None:
-        """x: (b, 3, S, S), rows `first` to `first + b` of the batch. y: (B,), s: (B, width), permutation: (B,), of the
-        whole batch.
+        """x: (b, 3, S, S), rows `first` to `first + b` of the batch. y: (B,), s: (B, width), permutation: (B,), of
+        the whole batch.
 
         whole: (B, 3, S, S), all pictures of the batch, where D compares translations with their references.
         """
@@ -120,7 +120,8 @@ class Translations:
         *,
         with_references: bool = False,
     ) -> None:
-        """x: (b, 3, S, S), this process's pictures. y: (B,), style: (B, width), permutation: (B,), of the whole batch.
+        """x: (b, 3, S, S), this process's pictures. y: (B,), style: (B, width), permutation: (B,), of the whole
+        batch.
 
         micro_batch: the size of a part (the last one may be smaller); 0 makes one part of all. with_references: parts
         hold the pictures of their references, too, which may belong to other processes.

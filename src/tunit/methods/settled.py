@@ -94,7 +94,8 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 def partition(
     seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
 ) -> Integers:
-    """The best groups (N,) of the pictures: candidates are those by the heads, by E's codes and features, and by cues.
+    """The best groups (N,) of the pictures: candidates are those by the heads, by E's codes and features, and by
+    cues.
 
     The best ones have the highest modularity on a graph: the neighbours that E has learnt from or, if these do not
     cover all the pictures, the neighbours by E's codes.

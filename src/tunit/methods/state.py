@@ -1,4 +1,4 @@
-"""Everything that training changes, in one object: networks, EMAs, optimisers, key queue, step, positions in the data."""
+"""Everything that training changes, in one object: networks, EMAs, optimisers, queue, step, positions in the data."""
 
 from dataclasses import dataclass, field
 from typing import Protocol

@@ -59,7 +59,7 @@ def tunit_step(
 
 
 def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config) -> tuple[Tensor, Terms]:
-    """E learns domains and styles from two views of every picture. Returns the keys (B, style width) and the losses."""
+    """E learns domains and styles from two views of every picture. Returns keys (B, style width) and losses."""
     guide, weights = state.networks.guide, config.losses
     with record_function("E"), descent(state.optimisers.guide):
         keys = keys_of(state.networks.guide_average, batch.x_plus)

@@ -80,8 +80,7 @@ def bar_chart(
     """Bars from 0 to the mean of each row's values, with a line from the least to the largest if there are several.
 
     Each chart has its own scale. rows: name, values; rows without values are left out, and without any row there is
-    no
-    chart. written: a value as text. colour: the number of a colour of the page.
+    no chart. written: a value as text. colour: the number of a colour of the page.
     """
     known = [(name, values) for name, values in rows if values]
     top = max((max(values) for _, values in known), default=0.0)

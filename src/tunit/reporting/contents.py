@@ -153,10 +153,17 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
             seen.images, seen.found, seen.class_numbers, model.settings.domains, seed, MOST_GROUPED
         ),
     )
+    contents.findings = _findings(model, seen, cases, config, seed)
+    return contents
+
+
+def _findings(
+    model: Model, seen: GuidedPictures, cases: list[Case], config: Config, seed: int
+) -> list[Finding]:
+    """The remarks of the report, in plain words."""
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
     steady = _steadiness(model, seen.images, config, seed)
-    contents.findings = findings(sizes, seen.mean_confidences, seen.average_styles, steady, mean_cosine)
-    return contents
+    return findings(seen.sizes.sizes, seen.mean_confidences, seen.average_styles, steady, mean_cosine)
 
 
 def _domains(model: Model, seen: GuidedPictures, shown: list[int], sources: Integers) -> list[DomainShown]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import Config
-from tunit.data.packed import open_packed
+from tunit.data.packed import PackedPictures, open_packed
 from tunit.destination import check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import ConfigError, RunError, SaidElsewhere, TunitError
@@ -35,7 +35,7 @@ from tunit.training.preparation import (
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder
 from tunit.training.tracking import check_tracker
-from tunit.training.trainer import Evaluate, make_ready
+from tunit.training.trainer import Evaluate, Ready, make_ready
 
 
 def start_run(
@@ -61,36 +61,27 @@ def start_run(
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
     fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
-    log_to: a tracker that is told the metrics, too: "trackio" or "wandb".
-    words: the command line that stands for this call, which several processes are given in its place (SaidElsewhere
-    is raised once they have ended); max_restarts: how often these start again.
-    Raises RunError where `out` is not empty and `overwrite` is False, or another process trains there. What `out`
+    log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
+    words: a command line that does the same as this call. If several processes must be launched, they run it, and
+    SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again.
+    Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What `out`
     holds is replaced only after pictures, labels, batch size, memory and settings have been checked.
-
-    Where torchrun has started several processes, each calls this; rank 0 prepares the run, and all train it.
+    If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it.
     """
     check_tracker(log_to)
     source, out = expand_home(source), expand_home(out)
+    start_from = None if start_from is None else expand_home(start_from)
     run = RunFolder(out)
     config = with_ranks(resolve_machine(config))
-    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
-        raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
-    if start_from is not None:
-        if config.method.guide_from:
-            raise ConfigError("--from and --guide-from are both given: give one of them")
-        if config.data.image_size:
-            check_shape(config, expand_home(start_from))  # before pictures are packed
-    check_apart(out)
+    _check_folders(source, out, start_from, config)
     if must_launch(config):
         check_processes(config)
-        if words is None:
-            words = ["train", str(source), "--out", str(out), "--preset", "PRESET"]
-            words += ["--overwrite"] * overwrite + ["--strict"] * strict + ["--batch=auto"] * fit_batch
-            words += [] if start_from is None else ["--from", str(expand_home(start_from))]
-            words += ["--log-to", log_to] if log_to else []
-            return _launch_from_python(words, config, run, evaluate)
-        launch(words, config.run.processes, out, max_restarts)
-        raise SaidElsewhere(0)
+        if words is not None:
+            launch(words, config.run.processes, out, max_restarts)
+            raise SaidElsewhere(0)
+        flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
+        words = _words_of(source, out, flags, start_from, log_to)
+        return _launch_from_python(words, config, run, evaluate)
     course = Course(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
@@ -100,35 +91,71 @@ def start_run(
         if not is_rank_zero():
             return follow_rank_zero(run, course)
         with rank_zero_alone():
-            check_free(run, overwrite=overwrite)
-            lock.enter_context(owning(run))
-            # Again, under the lock: another process may have written there since.
-            check_free(run, overwrite=overwrite, owned=True)
-            with preparing(run) as new, StopSignals(at_once=True):
-                config = resolved(config, source, fit_batch)
-                pictures = pack(source, new.data, config, strict, progress)
-                config = with_domains_of(config, pictures)
-                if announce:
-                    announce(pictures)
-                taken = None
-                if start_from is not None:
-                    taken = write_beginning(
-                        config, expand_home(start_from), new.checkpoints, len(pictures.names)
-                    )
-                ready = make_ready_alone(config, pictures, new.checkpoints if taken else None)
-                device = choose_device(config.run.device)
-                if run.exists():
-                    check_memory(config, device)
-                begin_run(new, config, source, pictures, device, taken)
-                take_place(run)
+            _take_folder(run, lock, overwrite)
+            config, pictures, ready = _prepare(
+                run, source, config, start_from, fit_batch, strict, progress, announce
+            )
         check_same_folder(run)
-        return course.follow(config, run, pictures, ready, resume=taken is not None)
+        return course.follow(config, run, pictures, ready, resume=start_from is not None)
+
+
+def _check_folders(source: Path, out: Path, start_from: Path | None, config: Config) -> None:
+    """Refuse folders that contradict each other or the config, before any work. Raises RunError or ConfigError."""
+    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
+        raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
+    if start_from is not None:
+        if config.method.guide_from:
+            raise ConfigError("--from and --guide-from are both given: give one of them")
+        if config.data.image_size:
+            check_shape(config, start_from)  # before pictures are packed
+    check_apart(out)
+
+
+def _take_folder(run: RunFolder, lock: ExitStack, overwrite: bool) -> None:
+    """Lock a folder that is free, or may be overwritten, until `lock` is closed. Raises RunError."""
+    check_free(run, overwrite=overwrite)
+    lock.enter_context(owning(run))
+    # Again, under the lock: another process may have written there since.
+    check_free(run, overwrite=overwrite, owned=True)
+
+
+def _prepare(
+    run: RunFolder,
+    source: Path,
+    config: Config,
+    start_from: Path | None,
+    fit_batch: bool,
+    strict: bool,
+    progress: Progress | None,
+    announce: Announce | None,
+) -> tuple[Config, PackedPictures, Ready | None]:
+    """Prepare the new run in RUN/.new, check it, and put it in its place.
+
+    Returns the resolved config, the packed pictures, and the initial state (None if several processes build their
+    own).
+    """
+    with preparing(run) as new, StopSignals(at_once=True):
+        config = resolved(config, source, fit_batch)
+        pictures = pack(source, new.data, config, strict, progress)
+        config = with_domains_of(config, pictures)
+        if announce:
+            announce(pictures)
+        taken = None
+        if start_from is not None:
+            taken = write_beginning(config, start_from, new.checkpoints, len(pictures.names))
+        ready = make_ready_alone(config, pictures, new.checkpoints if taken else None)
+        device = choose_device(config.run.device)
+        if run.exists():
+            check_memory(config, device)
+        begin_run(new, config, source, pictures, device, taken)
+        take_place(run)
+    return config, pictures, ready
 
 
 def _launch_from_python(
     words: list[str], config: Config, run: RunFolder, evaluate: Evaluate | None
 ) -> TrainingState:
-    """Train in processes of their own, and return the state that they leave."""
+    """Train in several new processes, and return the state that they leave."""
     if evaluate is not None:
         raise ConfigError(
             f"evaluate is a function of this program, and processes is {config.run.processes}: leave it out, or "
@@ -153,10 +180,10 @@ def resume_run(
     words: Sequence[str] | None = None,
     max_restarts: int = 0,
 ) -> TrainingState:
-    """Resume the run in `out` from its newest undamaged checkpoint, or from the start where it has none yet.
+    """Resume the run in `out` from its newest undamaged checkpoint, or from the start if it has none yet.
 
-    source: the pictures, if they have moved or the run was made by `tunit convert`. overrides: settings to change,
-    from RESUMABLE. Others as for `start_run`.
+    source: the pictures, if they have moved or the run was made by `tunit convert`. overrides: settings to change;
+    only those in RESUMABLE are allowed. Other arguments are as for `start_run`.
     """
     check_tracker(log_to)
     run = RunFolder(expand_home(out))
@@ -185,12 +212,26 @@ def resume_run(
         raise SaidElsewhere(0)
     words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
-    words += ["--log-to", log_to] if log_to else []
-    return _launch_from_python(words, config, run, evaluate)
+    return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate)
+
+
+def _words_of(
+    source: Path, out: Path, flags: dict[str, bool], start_from: Path | None, log_to: str
+) -> list[str]:
+    """The command line of `tunit train` for a new run; flags: those without a value, and whether they are given."""
+    words = ["train", str(source), "--out", str(out), "--preset", "PRESET"]
+    words += [flag for flag, given in flags.items() if given]
+    words += [] if start_from is None else ["--from", str(start_from)]
+    return words + _tracker_words(log_to)
+
+
+def _tracker_words(log_to: str) -> list[str]:
+    """The part of a command line that names a tracker."""
+    return ["--log-to", log_to] if log_to else []
 
 
 def _device_of(run: RunFolder, overrides: dict[str, str]) -> torch.device:
-    """The type of device that a run trains on; of one whose config cannot be read yet, the CPU's."""
+    """The type of device that a run trains on; the CPU, if its config cannot be read yet."""
     try:
         return torch.device(resolve_machine(run.read_config().with_overrides(overrides)).run.device)
     except TunitError:  # rank 0 will say so

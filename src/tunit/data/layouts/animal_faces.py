@@ -85,8 +85,7 @@ def _cut_out(
     """The crops of each class, and the lines whose picture is missing.
 
     A crop gets the file name that the publisher's tool would give it. So names, and with them the split, are in the
-    same
-    order as for ready crops. A picture may have several crops.
+    same order as for ready crops. A picture may have several crops.
     """
     whole = {picture.name: picture for pictures in classes.values() for picture in pictures}
     crops: dict[str, PictureSource] = {}
