@@ -129,7 +129,7 @@ def test_that_steps_are_slow_without_a_compiler_is_said_once(tmp_path, monkeypat
     pictures = write_pictures(tmp_path / "pictures")
     monkeypatch.setattr(native, "_library", lambda: None)
     start_run(pictures, tmp_path / "run", tiny_config(steps=2))
-    assert capsys.readouterr().err.count("without its compiled code") == 1
+    assert capsys.readouterr().err.count("without its C code") == 1
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -1,1 +1,1 @@
-"""The loop: schedule, trainer, checkpoints, several processes, and the folder of a run."""
+"""The training loop: schedule, trainer, checkpoints, several processes, and the folder of a run."""

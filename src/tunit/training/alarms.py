@@ -1,7 +1,7 @@
-"""Alarms of a training that goes wrong: pure functions from what was logged and seen to sentences in plain words.
+"""Alarms for a training that goes wrong: pure functions from the logged figures to a sentence in plain words.
 
-Each judge looks at the course of a training so far and says what is wrong, or nothing. An alarm that is raised is
-over only below a lower limit, so that it does not come and go. What to do is in training/remedies.py.
+Each judge looks at the training so far and returns what is wrong, or None. An alarm ends only below a lower limit
+than the one that raised it, so that it does not flicker. What to do about an alarm is in training/remedies.py.
 """
 
 import math
@@ -13,29 +13,30 @@ from torch import Tensor
 from tunit.config import AUTO, Config
 from tunit.methods.registry import method_of
 
-FEWEST_STEPS = 30  # of learning, before which nothing is judged
-# Collapse: the largest domain's share of the pictures. Of few domains one may hold three times its even share and yet
-# be no collapse: sizes of 1 to 20 are a set's own.
+FEWEST_STEPS = 30  # nothing is judged before E has learnt for so many steps
+# Collapse: the largest domain's share of the pictures. With few domains, one may hold up to three times an even share
+# without a collapse: the kinds of a set may really differ in size by up to 20 times.
 CROWDED, STILL_CROWDED, FEW_CROWDED, EVEN_SHARES = 0.6, 0.5, 0.97, 3.0
-IN_USE, IN_USE_AGAIN = 0.5, 0.6  # share of domains that some picture is in
-MOST_COMPARED = 200  # domains, beyond which no pairs of them are looked at
-PICTURES_EACH = 10  # looked at for each domain, so that a small one is not thought empty
-# Two domains alike: how much of the larger one's probability the two share, picture by picture.
+IN_USE, IN_USE_AGAIN = 0.5, 0.6  # share of domains that are not empty
+MOST_COMPARED = 200  # pairs of domains are compared only if there are at most so many domains
+PICTURES_EACH = 10  # pictures looked at per domain, so that a small domain is not taken for an empty one
+# Two domains alike: their overlap, as computed by `shared_probability`.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
-# A loss that does not move: shares of the mutual information's maximum, and of the style loss of pure chance.
+# A loss that does not move: as shares of the largest possible mutual information, and of the style loss by chance.
 NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
-# Style codes that grow: the style loss as a multiple of its least, and of its rise in a tenth of E's time.
+# Style codes that grow: the style loss as a multiple of its smallest value, and as a multiple of its value a tenth of
+# E's time before.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
-# D over-fits: the mean sign of its answers to real pictures over a tenth of the time of G and D, once each has been
-# seen so often.
+# D over-fits: the mean sign of its logits of real pictures over a tenth of the joint steps, if it has seen each
+# picture at least so often.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
-LEARNT = 0.5  # of the greatest mutual information, from where growing style codes do no harm
+LEARNT = 0.5  # from this share of the largest mutual information on, growing style codes do no harm
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that goes wrong, from a step on. over: the step at which it was over, if it was."""
+    """Something that goes wrong from a step on. over: the step at which it ended, or None."""
 
     name: str
     step: int
@@ -46,25 +47,25 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the log: mean losses since the line before; None for those that were not computed."""
+    """One line of the log: mean losses since the previous line; None for losses that were not computed."""
 
     step: int
     information: float | None
     style: float | None
-    real_sign: float | None = None  # of D's answers to real pictures
+    real_sign: float | None = None  # the mean sign of D's logits of real pictures
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What E said of some of the pictures at a step."""
+    """E's output for some of the pictures at a step, summarised."""
 
     step: int
-    counts: list[int]  # pictures whose likeliest domain is each
-    shared: Tensor | None  # (K, K), of `shared_probability`; None where there are too many domains
-    length: float  # mean, of style codes
+    counts: list[int]  # for each domain, how many pictures are in it
+    shared: Tensor | None  # (K, K) from `shared_probability`; None if there are too many domains
+    length: float  # the mean length of style codes
 
     def figures(self) -> dict[str, float]:
-        """For the log."""
+        """The figures for the log, by name."""
         return {
             "domains/largest_share": max(self.counts) / sum(self.counts),
             "domains/in_use": float(sum(count > 0 for count in self.counts)),
@@ -74,22 +75,22 @@ class Sight:
 
 @dataclass(frozen=True)
 class Frame:
-    """What a config says of the course: when E learns what, and how bad its losses can be."""
+    """What the config says about the training: when E learns what, and how bad its losses can be."""
 
-    domains: int  # that E tells apart; fewer than 2 where they are not E's to find
-    counted: bool  # False while their number is still to be found, on purpose among too many
+    domains: int  # the number of E's domains; below 2 if E does not find them
+    counted: bool  # False while their number is not found yet: E then has too many on purpose
     begins: int  # steps before E learns domains
-    alone: int  # steps of E's time alone; of all the training where it has none
-    chance: float  # the style loss of codes that are all the same
-    free_codes: bool  # style codes of any length
+    alone: int  # steps in which E trains alone; all steps, if there are none
+    chance: float  # the style loss if all codes are the same
+    free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the mutual information has a weight in E's loss
     weighs_styles: bool
-    joint: int = 0  # steps of G and D
-    epochs_each: float = 0.0  # times that D sees each picture in one of them
+    joint: int = 0  # steps in which G and D train
+    epochs_each: float = 0.0  # how often D sees each picture in one such step, on average
 
     @property
     def learning(self) -> int:
-        """Steps of E's time in which it learns domains."""
+        """How many steps E learns domains while it trains alone."""
         return max(self.alone - self.begins, 1)
 
     @property
@@ -100,14 +101,16 @@ class Frame:
 
 @dataclass
 class Course:
-    """A training so far, as the judges see it."""
+    """The training so far, as the judges see it."""
 
     lines: list[Line] = field(default_factory=list)
     sight: Sight | None = None
 
 
 def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
-    """labelled: some pictures have labels, which then tell E what the domains are. pictures: how many there are."""
+    """The frame of a config. labelled: some pictures have labels, which define the domains. pictures: their
+    number.
+    """
     settings, schedule = config.losses, config.schedule
     alone = int(schedule.guide_only_until) or schedule.steps
     finds = method_of(config).finds_domains and not labelled
@@ -126,9 +129,10 @@ def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
 
 
 def shared_probability(p: Tensor) -> Tensor:
-    """(K, K) of probabilities p (N, K): sum min(p_a, p_b) / max(sum p_a, sum p_b), over pictures.
+    """How much each two of K domains overlap: (K, K) from probabilities p (N, K).
 
-    1 where two domains are as likely as each other for every picture, 0 where none has both; 0 on the diagonal.
+    For domains a and b it is sum min(p_a, p_b) / max(sum p_a, sum p_b), summed over pictures: 1 if both are equally
+    likely for every picture, 0 if no picture has both. The diagonal is 0.
     """
     sums = p.sum(0)
     both = p.new_zeros(len(sums), len(sums))
@@ -178,7 +182,7 @@ def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
     rows, columns = sight.shared.new_ones(sight.shared.shape).triu(1).nonzero().unbind(1)
     pairs = sight.shared[rows, columns]
     if pairs.median() > APART or pairs.max() <= (STILL_ALIKE if raised else ALIKE):
-        return None  # where no domain is clear to E, none are two by mistake
+        return None  # E tells no domains apart yet
     worst = int(pairs.argmax())
     others = int((pairs > ALIKE).sum()) - 1
     more = f", and {others} more such {'pair' if others == 1 else 'pairs'}" if others > 0 else ""
@@ -189,7 +193,7 @@ def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
-    """A mutual information that stays near 0 for a third of the time in which E learns domains."""
+    """Mutual information that stays near 0 for a third of the steps in which E learns domains."""
     if frame.domains < 2 or not frame.weighs_domains:
         return None
     lines = [(line.step, line.information) for line in course.lines if line.information is not None]
@@ -209,7 +213,7 @@ def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
-    """A style loss that stays at chance for a third of E's time."""
+    """A style loss that stays at the level of chance for a third of E's steps alone."""
     if not frame.weighs_styles:
         return None
     lines = [(line.step, line.style) for line in course.lines if line.style is not None]
@@ -224,9 +228,9 @@ def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float) -> bool:
-    """Whether the last of (step, value) is, before step `until`, within `most` of all values over `time` steps.
+    """Whether the values of (step, value) differ by at most `most` over the last `time` steps, before step `until`.
 
-    However short a training is, it is given FEWEST_STEPS to move.
+    Even in a short training, at least FEWEST_STEPS are considered.
     """
     time = max(time, FEWEST_STEPS)
     if not lines or not FEWEST_STEPS <= lines[-1][0] <= until:
@@ -238,7 +242,7 @@ def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float)
 
 
 def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
-    """Style codes that grow until their loss is worse than chance and rises on, while domains are not found."""
+    """Style codes that grow until their loss is worse than chance and still rises, while domains are not found."""
     lines = [line for line in course.lines if line.style is not None]
     if not frame.free_codes or not frame.weighs_styles or len(lines) < 3:
         return None
@@ -254,12 +258,12 @@ def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
         return None
     return (
         f"style codes grow without end: the style loss was {least:.3g} and is {now:.3g}, worse than by "
-        f"chance ({frame.chance:.2g}), and it drowns the domains"
+        f"chance ({frame.chance:.2g}), and it outweighs the loss of the domains"
     )
 
 
 def judge_overfitting(course: Course, frame: Frame, raised: bool) -> str | None:
-    """A D that calls nearly every real picture real for long, and has seen each of them often."""
+    """D has called nearly every real picture real for a long time, and has seen each of them often."""
     lines = [line for line in course.lines if line.real_sign is not None]
     if not lines:
         return None
@@ -287,7 +291,7 @@ BY_LINE: dict[str, Judge] = {
     "growth": judge_growth,
     "overfitting": judge_overfitting,
 }
-# Of the progress line, which has little room.
+# For the progress line, which has little room.
 SHORT = {
     "collapse": "domains collapsing",
     "alike": "two domains alike",

@@ -18,7 +18,7 @@ from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
 MOST_ROLLBACKS = 2**16
-MOST_STEPS = 2**40  # larger counters are for random draws outside of training steps
+MOST_STEPS = 2**40  # larger counters belong to random numbers outside of training steps
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
@@ -40,7 +40,7 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """The path of a step's checkpoint."""
     return folder / f"step_{step:08d}.safetensors"
 
 
@@ -53,9 +53,8 @@ def checkpoints(folder: Path) -> list[Path]:
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     """Fill `state` from the newest checkpoint that is undamaged and fits.
 
-    Returns its path, and a warning for each one skipped. Where the number of domains had been found by then, E and D
-    get so many.
-    Raises RunError where no checkpoint can be used.
+    Returns its path, and a warning for each checkpoint that was skipped. If it has a number of domains that was
+    found, E and D get that many. Raises RunError if no checkpoint can be used.
     """
     warnings: list[str] = []
     undecided = state.networks.guide.domains
@@ -74,7 +73,7 @@ def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
 
 
 def newest_choice(folder: Path) -> Choice | None:
-    """The number of domains that the newest readable checkpoint in a folder has found; None where none has."""
+    """The number of domains that was found, from the newest readable checkpoint in a folder; None if it has none."""
     for path in reversed(checkpoints(folder)):
         try:
             about = read_about(path)
@@ -89,9 +88,9 @@ def _choice_of(about: Record) -> Choice | None:
 
 
 def check_checkpoint(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
-    """Raises UnreadableError for a checkpoint that is not one of a run with this state's networks.
+    """Raises UnreadableError if a checkpoint does not fit this state's networks.
 
-    undecided: domains of E before their number was found; those of the state become the checkpoint's.
+    undecided: E's domains before their number is found. The state gets as many domains as the checkpoint has.
     """
     about.whole("format", FORMAT, FORMAT)
     about.whole("step", high=MOST_STEPS)
@@ -112,7 +111,7 @@ def check_checkpoint(state: TrainingState, undecided: int, about: Record, found:
 def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
     """Every tensor that a checkpoint must hold, by name, for its shape and dtype.
 
-    An optimiser has no moments of a parameter that has had no gradient yet. If `found` has one moment of a parameter,
+    An optimiser has no moments for a parameter that never had a gradient. If `found` has one moment of a parameter,
     all of its moments are expected.
     """
     networks = state.networks.named()
@@ -139,7 +138,9 @@ def _kept_by(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def state_tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, the method's."""
+    """Every tensor of the state by name: NETWORK.TENSOR, optimiser.NETWORK.PARAMETER.MOMENT, queue, the method's
+    own.
+    """
     tensors = {"queue": state.queue} | state.own_tensors()
     networks = state.networks.named()
     for name, network in networks.items():

@@ -11,7 +11,7 @@ from tunit.machine import check_compiler
 def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor") -> None:
     """Compile each of `parts` at its first forward pass.
 
-    The names of weights in checkpoints stay the same. Raises ConfigError where no compiler works.
+    The names of weights in checkpoints stay the same. Raises ConfigError if no compiler works here.
     backend: as for torch.compile.
     """
     if backend == "inductor":

@@ -1,4 +1,4 @@
-"""How the ranks of a training go on together once rank 0 has prepared the run."""
+"""How all ranks train together after rank 0 has prepared the run."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from tunit.training.trainer import Evaluate, Ready, train
 
 @dataclass(frozen=True)
 class Course:
-    """What is the same for every rank of a training once its run is prepared."""
+    """What every rank needs, apart from the run, to train after the run has been prepared."""
 
     evaluate: Evaluate | None
     evaluate_every: int
@@ -26,10 +26,10 @@ class Course:
     def follow(
         self, config: Config, run: RunFolder, pictures: PackedPictures, ready: Ready | None, *, resume: bool
     ) -> TrainingState:
-        """Train the prepared run. resume: what rank 0 says counts."""
+        """Train the prepared run. resume: all ranks follow the value of rank 0."""
         resume = bool(broadcast_from_rank_zero(int(resume)))
         if restarts() and is_rank_zero():
-            remark(f"restart {restarts()}: the processes go on with {run.path} from its last checkpoint")
+            remark(f"restart {restarts()}: the processes resume {run.path} from its last checkpoint")
         return train(
             config,
             run,
@@ -44,7 +44,7 @@ class Course:
 
 
 def begun_by_this_job(run: RunFolder) -> bool:
-    """Whether the processes were started again by their launcher after they had begun this run."""
+    """Whether the launcher has restarted these processes after they had begun this run."""
     try:
         return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
     except RunError:

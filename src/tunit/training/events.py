@@ -17,7 +17,7 @@ _numbers = itertools.count()
 
 
 class Events:
-    """Scalars of a training from step `purge_from` on; TensorBoard ignores what earlier files say of those steps."""
+    """The scalars of a training. TensorBoard ignores what earlier files hold for steps from `purge_from` on."""
 
     def __init__(self, folder: Path, purge_from: int | None = None) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog

@@ -1,4 +1,4 @@
-"""A run that begins with the E, G and D of another, on other pictures (`tunit train NEW --from RUN`).
+"""A run that begins with E, G and D of another run, on other pictures (`tunit train NEW --from RUN`).
 
 The weights are copied into the new run as its checkpoint of step 0, so the other run is not needed afterwards.
 """
@@ -15,7 +15,7 @@ from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoin
 from tunit.training.initial_state import new_state
 from tunit.training.run_folder import RunFolder
 
-# Settings that the shapes of weights depend on in every method, other than the number of domains and heads.
+# In every method, the shapes of weights depend on these settings, and on the numbers of domains and heads.
 SHAPE = (
     "image_size",
     "method",
@@ -24,7 +24,7 @@ SHAPE = (
     "discriminator_width",
     "style_width",
 )
-# Settings copied with the networks unless given: their heads, and how pictures become their input.
+# Settings that are copied with the networks unless given: the heads, and how pictures become input.
 HEADS = ("domains", "overclusters", "candidate_heads")
 INPUT = ("fit", "background")
 
@@ -32,8 +32,8 @@ INPUT = ("fit", "background")
 def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
     """The config with the networks and input settings of the run `origin`, except the settings in `given`.
 
-    given: names of settings that the user set explicitly. Raises ConfigError where one of these must be the same as
-    in `origin`, RunError where `origin` is not a run.
+    given: names of settings that the user set explicitly. Raises ConfigError if one of these must be the same as in
+    `origin` but is not, RunError if `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
     taken = {
@@ -48,7 +48,7 @@ def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
 
 
 def check_shape(config: Config, origin: Path) -> None:
-    """Raises ConfigError, naming the settings, where weights of the run `origin` do not fit a config's networks."""
+    """Raises ConfigError, naming the settings, if weights of the run `origin` do not fit the config's networks."""
     theirs = RunFolder(origin).read_config()
     differ = [name for name in shape_of(theirs) if value_of(config, name) != value_of(theirs, name)]
     if differ:
@@ -75,10 +75,10 @@ def value_of(config: Config, name: str) -> object:
 def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: int) -> dict[str, object]:
     """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
-    E, G, D and the averages are those of the newest whole checkpoint of `origin`. If the number of domains
-    differs, the heads that depend on it are initialised again; optimisers, queue and step always start from the
-    beginning. pictures: the number of pictures of the new run.
-    Raises ConfigError where widths or sizes differ, RunError where there is no checkpoint.
+    E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`. If the number of domains differs, the
+    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning.
+    pictures: the number of pictures of the new run.
+    Raises ConfigError if widths or sizes differ, RunError if there is no checkpoint.
     """
     check_shape(config, origin)
     run, cpu = RunFolder(origin), torch.device("cpu")

@@ -1,7 +1,7 @@
 """The least memory that a config can need, computed from its numbers without allocating anything.
 
-A config that fits by this estimate may still need too much, so `memory.py` tries a step. But a config that does not
-even fit by this estimate would make the system end the process without a message.
+A config that fits by this estimate may still need too much; therefore `memory.py` also tries a step. If a config does
+not fit even by this estimate, trying it would make the system kill the process without a message.
 """
 
 import torch
@@ -13,10 +13,11 @@ from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
-# Of the first convolution's output for one picture: a step of E alone keeps more, one of G and D ten times as much.
+# Times the first convolution's output for one picture. A step of E alone keeps more than this; a joint step keeps ten
+# times as much.
 _MAPS = 4
-_LEARNING, _AVERAGE = 3, 1  # weight, gradient and a moment; the weight alone
-# What can make the need large, with values up to which networks and queue need less than 2 GB together.
+_LEARNING, _AVERAGE = 3, 1  # copies of each weight: weight, gradient and moment of a network; an EMA's weight
+# The settings that can make the need large. Up to these values, networks and queue need less than 2 GB together.
 _MODEST = {
     "domains": 1000,
     "style_width": 512,
@@ -35,9 +36,9 @@ _OF_A_STEP = ("batch_size", "guide_only_batch_size", "image_size")
 
 
 def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> None:
-    """Raises ConfigError where networks, queue and a batch cannot fit the memory; it names the flag that helps most.
+    """Raises ConfigError if networks, queue and a batch cannot fit the memory. It names the flag that helps most.
 
-    config: with its size and schedule resolved. pictures: as many as are trained with, where that is known.
+    config: with image size and schedule resolved. pictures: the number of training pictures, if it is known.
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     needed = least_bytes(config, pictures)
@@ -53,10 +54,11 @@ def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> 
 
 
 def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -> int:
-    """Bytes of all networks with what learning keeps of them, of the queue, and of the largest batch's first maps.
+    """Bytes of all networks with gradients and moments, of the queue, and of the first feature maps of the largest
+    batch.
 
-    Several processes of a CPU share its memory, each with its own networks; on GPUs they share the batch.
-    all_of_it: networks and queue too where they are modest, which takes a second.
+    On a CPU, several processes share the memory, and each has its own networks; on GPUs they share the batch.
+    all_of_it: count networks and queue even if they are small, which takes a second.
     """
     count = max(1, config.run.processes)
     modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
@@ -69,7 +71,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
 
 
 def _state_bytes(config: Config, pictures: int) -> int:
-    """Built on the meta device, where tensors have shapes but no numbers."""
+    """Bytes of networks and queue. They are built on the meta device, where tensors have shapes but no values."""
     meta = torch.device("meta")
     with meta:
         state = new_state(config, meta, pictures)
@@ -82,7 +84,7 @@ def _state_bytes(config: Config, pictures: int) -> int:
 
 
 def _batch_bytes(config: Config) -> int:
-    """E sees a whole batch at once, G and D perhaps a part."""
+    """Bytes of a batch's first feature maps. E sees the whole batch at once; G and D may see a micro-batch."""
     batch, networks = config.optimisers.batch_size, config.networks
     alone = config.optimisers.guide_only_batch_size if config.schedule.guide_only_until else 0
     together = min(batch, config.run.micro_batch or batch)

@@ -1,4 +1,4 @@
-"""A training in progress, and what of it is written to the disk: checkpoints and the model."""
+"""A training in progress, and the writing of its checkpoints and its model."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -36,14 +36,14 @@ class Training:
     pictures: PackedPictures
     batches: Batches
     state: TrainingState
-    log: MetricsLog | None  # of rank 0 only
+    log: MetricsLog | None  # only on rank 0
     display: ProgressDisplay
     window: LossWindow
     flops: StepFlops
     watch: Watch
     last_checkpoint: Path | None = None
     newest: tuple[Batch, Tensor] | None = None  # the last batch drawn, and the permutation
-    rolled_back: int = 0  # times in a row, with no checkpoint since
+    rolled_back: int = 0  # how often in a row it went back to a checkpoint, without a new checkpoint since
 
 
 def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
@@ -67,7 +67,7 @@ def unwritable(training: Training, error: UnwritableError | OSError) -> Training
 
 
 def settle(training: Training, choice: Choice) -> None:
-    """Go on with the number of domains that was found, say so, and write down why."""
+    """Use the number of domains that was found from now on; print it, and write down the reasons."""
     training.config = settled(training.config, training.state)
     training.display.say(choice.headline)
     for reason in choice.reasons:
@@ -80,7 +80,7 @@ def settle(training: Training, choice: Choice) -> None:
 def save(training: Training) -> None:
     """Save a checkpoint and the model for inference.
 
-    Raises NonFiniteError where a loss or gradient since the last line, or a number of the state, is not finite.
+    Raises NonFiniteError if a loss or gradient since the last line, or a value of the state, is not finite.
     """
     training.window.check(training.last_checkpoint)
     check_state(training)
@@ -90,7 +90,7 @@ def save(training: Training) -> None:
 
 
 def check_state(training: Training) -> None:
-    """Raises NonFiniteError where a number of the state is not finite: it must not become a checkpoint."""
+    """Raises NonFiniteError if a value of the state is not finite, so that it never gets into a checkpoint."""
     tensors = {k: v for k, v in state_tensors(training.state).items() if v.is_floating_point()}
     if not are_finite(list(tensors.values())):
         name = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())
@@ -114,6 +114,6 @@ def finish_model(training: Training) -> None:
     try:
         there = load_model(training.run.path).step == training.state.step
     except TunitError:
-        there = False  # no model, or a damaged one
+        there = False  # there is no model, or it is damaged
     if not there:
         save_model(training.run.path, model_of(training.state, training.pictures, training.config))

@@ -10,7 +10,7 @@ from tunit.networks.ema import frozen_copy_of
 
 
 def settled(config: Config, state: TrainingState) -> Config:
-    """The config with the number of domains that was found, once it was."""
+    """The config with the number of domains that was found; unchanged if none was found."""
     if config.networks.domains != AUTO or state.choice is None:
         return config
     return config.with_overrides({"domains": state.choice.domains})

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, say how to go on. A second one stops at once."""
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, say how to resume. A second signal stops at once."""
 
 import signal
 import threading
@@ -23,7 +23,7 @@ class Interrupted(TunitError):
 class StopSignals:
     """Inside the block, SIGINT and SIGTERM set `received` instead of ending the process.
 
-    A second one raises StopNow; where there is nothing to save (`at_once`), the first one does.
+    A second signal raises StopNow. With `at_once`, for work that has nothing to save, the first one does.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -32,7 +32,8 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        # Only the main thread may set handlers; elsewhere (a notebook's worker, a server) there are none to set.
+        # Only the main thread may set handlers. In other threads (of a notebook, of a server) signals stay as they
+        # are.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)

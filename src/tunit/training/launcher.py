@@ -1,4 +1,6 @@
-"""Several processes of one machine, by torchrun within this process; several machines call torchrun themselves."""
+"""Start several processes on one machine by running torchrun inside this process. For several machines, users call
+torchrun themselves.
+"""
 
 import logging
 import os
@@ -16,11 +18,11 @@ from tunit.errors import ConfigError, SaidElsewhere, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
 
-SAID = (2, 130, 143)  # exit codes of a rank that has said why it ends
+SAID = (2, 130, 143)  # exit codes of a rank that has printed why it ends
 
 
 def with_ranks(config: Config) -> Config:
-    """A resolved config, with as many processes as a launcher has started, if one has."""
+    """The resolved config; if a launcher has started processes, with their number."""
     ranks = ranks_of_environment()
     return config if ranks == 1 else config.with_overrides({"processes": ranks})
 
@@ -37,7 +39,7 @@ def check_processes(config: Config) -> None:
         return
     if not dist.is_available():
         raise ConfigError(
-            f"processes is {number}, but this PyTorch was built without its processes: set --processes 1"
+            f"processes is {number}, but this PyTorch was built without torch.distributed: set --processes 1"
         )
     if not method_of(config).processes:
         raise ConfigError(
@@ -61,8 +63,9 @@ def check_processes(config: Config) -> None:
 def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) -> None:
     """Run `tunit WORDS` in `number` processes that train together. out: the run that they train.
 
-    max_restarts: how often all are started again from the last checkpoint, when one has died. Raises SaidElsewhere
-    with their exit code where one of them has said why it ended, TrainingError where one died without a word.
+    max_restarts: if a process dies, all are started again from the last checkpoint, at most so often. Raises
+    SaidElsewhere with the exit code of a process that has printed why it ended, TrainingError if one died without a
+    message.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -86,7 +89,7 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
 
 
 def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
-    """As `launch`, from Python: the config travels as a file, to stand in the place of PRESET in the words."""
+    """As `launch`, from Python: the config is written to a file, whose path replaces PRESET in `words`."""
     with tempfile.TemporaryDirectory() as scratch:
         preset = Path(scratch) / "config.toml"
         preset.write_text(config.to_toml(), "utf-8")
@@ -95,7 +98,7 @@ def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
 
 
 def _of_methods() -> dict[str, str]:
-    """What of the environment makes methods known to the processes that are known to this one."""
+    """Environment variables through which new processes know the same methods as this one."""
     modules = modules_of_methods()
     if "__main__" in modules:
         raise ConfigError(
@@ -113,7 +116,7 @@ def _of_methods() -> dict[str, str]:
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process, until it sets its threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for each process, until it sets its own number of threads
     os.environ.update(values)
     try:
         yield
@@ -124,7 +127,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _silent_logs() -> Iterator[None]:
-    """What torchrun logs of a process that failed is said by us, in one sentence."""
+    """Inside the block torchrun does not log failed processes: tunit reports them itself, in one sentence."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

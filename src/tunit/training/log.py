@@ -27,14 +27,14 @@ SHORT = {
     "generator/adversarial": "G adv",
     "generator/reconstruction": "rec",
 }
-PLAIN_SECONDS = 15.0  # between progress lines where there is no terminal
+PLAIN_SECONDS = 15.0  # between progress lines if there is no terminal
 
 
 class MetricsLog:
-    """metrics.jsonl, TensorBoard events, and a tracker; writing files raises UnwritableError where it fails.
+    """metrics.jsonl, TensorBoard events, and a tracker. Raises UnwritableError if writing a file fails.
 
-    Lines are appended (every other file of a run is written atomically). A resumed run removes the lines of steps
-    after its checkpoint, because it repeats these steps, and an incomplete last line.
+    Lines are appended; every other file of a run is written atomically. A resumed run removes an incomplete last
+    line, and the lines of steps after its checkpoint, because it repeats these steps.
     """
 
     def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:
@@ -45,7 +45,7 @@ class MetricsLog:
         with writable(self._tensorboard):
             try:
                 self._events: Events | None = Events(self._tensorboard, start + 1 if start else None)
-            except ImportError:  # without tensorboardX there is only metrics.jsonl, which contains everything
+            except ImportError:  # without tensorboardX, metrics.jsonl alone still contains everything
                 self._events = None
 
     def write(self, step: int, values: dict[str, float]) -> None:
@@ -58,7 +58,7 @@ class MetricsLog:
             self._tracker.log(step, values)
 
     def note(self, row: dict[str, Any]) -> None:
-        """Append one line alone. row: with its step."""
+        """Append one line to metrics.jsonl alone. row: contains its step."""
         with writable(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -79,7 +79,7 @@ class MetricsLog:
 
 
 def _keep_to(path: Path, step: int) -> None:
-    """Let only the whole lines up to a step stay. Raises UnwritableError, and RunError for what is not a file."""
+    """Keep only complete lines up to a step. Raises UnwritableError, and RunError if the path is not a file."""
     with writable(path):
         if not path.is_file():
             raise RunError(f"{path} is not a file: remove it, and resume again")
@@ -91,7 +91,7 @@ def _keep_to(path: Path, step: int) -> None:
 
 
 def _step_of(line: str) -> int | None:
-    """The step of a line; None for one that a crash cut off."""
+    """The step of a line; None for a line that a crash cut off."""
     try:
         return Record(parse_json(line)).whole("step")
     except UnreadableError:
@@ -99,7 +99,7 @@ def _step_of(line: str) -> int | None:
 
 
 class ProgressDisplay:
-    """A live bar (phase, step, losses, time left) on a terminal; elsewhere, and without rich, a line every 15 s."""
+    """A live progress bar on a terminal; without a terminal or without rich, a line every 15 s."""
 
     def __init__(self, total: int, start: int, *, quiet: bool = False, unit: str = "step") -> None:
         self._console: Console | None
@@ -124,11 +124,11 @@ class ProgressDisplay:
             self._bar.stop()
 
     def wants_losses(self) -> bool:
-        """Whether new losses would be displayed now; reading them waits for the GPU."""
+        """Whether new losses would be displayed now. Reading losses waits for the GPU, so it is done only then."""
         return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
-        """Move to `step`; with `losses`, show those that have a short name, and the speed."""
+        """Move the bar to `step`; of `losses`, show the speed and those that have a short name."""
         if losses is None:
             if self._bar:
                 self._bar.update(self._task, completed=step, description=phase)
@@ -160,7 +160,9 @@ class ProgressDisplay:
 
 
 def _terminal(quiet: bool) -> "tuple[Console, Progress] | tuple[None, None]":
-    """The terminal, and a bar that shows nothing where `quiet` or there is no terminal; None of both without rich."""
+    """The terminal and a progress bar, which stays hidden if `quiet` or without a terminal; (None, None) without
+    rich.
+    """
     try:
         from rich.console import Console
         from rich.progress import (

@@ -36,7 +36,7 @@ def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
 def fitting_batch(config: Config, device: torch.device) -> int:
     """The config's batch size, halved until a joint step fits the memory of `device`.
 
-    Never more: results depend on the batch size. Raises TrainingError where not even 2 pictures fit.
+    It is never raised, because results depend on it. Raises TrainingError if not even 2 pictures fit.
     """
     wanted = config.optimisers.batch_size
     found = largest_batch(fits_in(config, device), wanted)
@@ -54,7 +54,7 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
         torch.cuda.empty_cache()
     found = largest_batch(fits_in(config, device), size // 2)
     own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
-    # The step in which E trains alone: micro-batches and checkpointing act on G and D and do not help there.
+    # While E trains alone, micro-batches and checkpointing do not help: they act on G and D.
     guide_only = size == own != common
     remedy = (
         "lower --image-size or the widths"
@@ -75,9 +75,8 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
 def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
     """A function that tells whether a joint step on a batch of a given size fits into memory.
 
-    A GPU tries the step; a CPU extrapolates from two small batches.
-
-    Where several processes share a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
+    On a GPU the step is tried; on a CPU its memory is extrapolated from two small batches. If several processes share
+    a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
     if device.type != "cuda":
@@ -117,7 +116,9 @@ def check_memory(config: Config, device: torch.device) -> None:
 
 
 def try_step(config: Config, device: torch.device, size: int, *, joint: bool = True) -> TrainingState:
-    """A new state after one step with R1 on noise, the step that needs the most memory at this batch size."""
+    """Take one step on noise with R1, which needs more memory than any other step of this batch size. Returns the
+    state after it.
+    """
     state, method = new_state(config, device, size), method_of(config)
     if config.run.checkpoint_activations and method.recomputed_parts:
         checkpoint_activations(method.recomputed_parts(state.networks))
@@ -139,8 +140,8 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
 class KeptMemory:
     """The bytes that autograd keeps for the backward pass, counted as tensors are saved and freed.
 
-    Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. A storage that is saved several times
-    counts once, until its last holder is freed; its address may be reused after that.
+    Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. A storage in which several saved tensors
+    lie counts once, until the last of them is freed; after that its address may be used again.
     """
 
     def __init__(self) -> None:
@@ -150,7 +151,7 @@ class KeptMemory:
 
     def pack(self, tensor: Tensor) -> "_SavedTensor":
         """Count a tensor that autograd saves."""
-        # Detached, since an output that held its own graph node would never be freed; autograd attaches it again.
+        # Detached: an output that refers to its own graph node would never be freed. Autograd attaches it again.
         return _SavedTensor(tensor.detach(), self)
 
     @staticmethod
@@ -159,7 +160,7 @@ class KeptMemory:
         return held.tensor
 
     def add(self, storage: torch.UntypedStorage) -> None:
-        """Count one more holder of a storage."""
+        """Count one more saved tensor in a storage."""
         holders = self._holders.get(storage.data_ptr(), 0)
         self._holders[storage.data_ptr()] = holders + 1
         if not holders:
@@ -167,7 +168,7 @@ class KeptMemory:
             self.most = max(self.most, self.now)
 
     def remove(self, storage: torch.UntypedStorage) -> None:
-        """Remove one holder of a storage."""
+        """Count one saved tensor less in a storage."""
         self._holders[storage.data_ptr()] -= 1
         if not self._holders[storage.data_ptr()]:
             del self._holders[storage.data_ptr()]
@@ -212,8 +213,8 @@ def _state_bytes(state: TrainingState) -> int:
 def checkpoint_activations(parts: Iterable[nn.Module]) -> None:
     """Activation checkpointing: each of `parts` computes its activations again in the backward pass.
 
-    The method names these parts of G and D. Results are the same; a step takes about a third longer and needs much
-    less memory.
+    The method names the parts of G and D to pass. Results stay the same; a step takes about a third longer and needs
+    much less memory.
     """
     for part in parts:
         # Set on the instance, so that the names of weights in checkpoints stay the same.

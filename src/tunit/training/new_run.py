@@ -15,17 +15,17 @@ from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, 
 from tunit.printing import remark
 from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
 
-# Marker files in .new. ready: the new run is complete, and old files may be removed. moving: they are removed, and
-# the new files are being moved.
+# Marker files in .new. ready: the new run is complete, and old files may be removed. moving: the old files are gone,
+# and the new files are being moved.
 READY, MOVING = "ready", "moving"
-# All that version 0.1 leaves when it is killed while it packs pictures.
+# What version 0.1 leaves behind if it is killed while it packs pictures.
 _PACK_ONLY = {"data", "config.toml"}
 
 
 def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
-    """Raises RunError where the folder is not empty; with `overwrite`, only where it is not a run.
+    """Raises RunError if the folder is not empty; with `overwrite`, only if it holds something else than a run.
 
-    owned: this process has the lock; if False, it is also an error that another process has it.
+    owned: this process has the lock. If False, a lock of another process is an error, too.
     """
     with writable(run.path, "give another folder"):
         if not run.exists():
@@ -54,9 +54,10 @@ def in_training(run: RunFolder, owner: str) -> RunError:
 
 @contextmanager
 def owning(run: RunFolder) -> Iterator[None]:
-    """Inside the block the folder exists and this process has its lock; leftovers are removed first.
+    """Inside the block the folder exists and this process has its lock. Leftovers of killed processes are removed
+    first; folders that were made here are removed at the end if they are still empty.
 
-    Folders made here that are still empty at the end are removed. Raises RunError where another process has the lock.
+    Raises RunError if another process has the lock.
     """
     made = _missing_folders(run.path)
     try:
@@ -91,7 +92,7 @@ def owning(run: RunFolder) -> Iterator[None]:
 
 
 def _missing_folders(path: Path) -> list[Path]:
-    """Those of the folder and its parents that do not exist, innermost first."""
+    """Which of the folder and its parents do not exist, innermost first."""
     with writable(path, "give another folder"):
         return [folder for folder in (path, *path.parents) if not folder.exists()]
 
@@ -118,7 +119,7 @@ def take_place(run: RunFolder) -> None:
 
 
 def _finish(run: RunFolder) -> None:
-    """Finish a `take_place` that was interrupted, or remove a preparation that was."""
+    """Finish an interrupted `take_place`, or remove what an interrupted preparation left."""
     new = run.path / NEW
     ready, moving = new / READY, new / MOVING
     if ready.exists():

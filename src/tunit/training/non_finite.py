@@ -1,8 +1,9 @@
-"""What is not a number, or not finite: the batch is kept, and training stops or goes back to the last checkpoint.
+"""If a picture, loss or gradient is not finite: keep the batch, then stop or go back to the last checkpoint.
 
-Every rank sees the same: pictures are compared, losses are of the whole batch, gradients are summed. On a CPU it is
-seen within the step, before weights and averages change; on a GPU at the next line of metrics, checkpoint, samples or
-evaluation, and what has changed since the last checkpoint is thrown away.
+All ranks come to the same decision: they exchange whether their pictures are finite, losses are of the whole batch,
+and gradients are summed over ranks. On a CPU it is noticed within the step, before weights and EMAs change. On a GPU
+it is noticed at the next line of metrics, checkpoint, samples or evaluation; the training since the last checkpoint
+is then thrown away.
 """
 
 import json
@@ -31,11 +32,11 @@ from tunit.training.watch import Watch, rows_of
 from tunit.training.window import non_finite
 
 FOLDER = "non_finite"  # in the run
-MOST_IN_A_ROW = 3  # rollbacks to one checkpoint
+MOST_IN_A_ROW = 3  # rollbacks to the same checkpoint
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
-    """The batch and the permutation of a step (the first is 0), from these cursors on, which move ahead."""
+    """The batch and the permutation of a step (the first is 0). Starts at the cursors, and moves them on."""
     config, state = training.config, training.state
     method, size = method_of(config), batch_size_at(step, config)
     counter = step + state.rollbacks * CounterStart.AFTER_ROLLBACK
@@ -51,9 +52,9 @@ def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch,
 
 
 def check_pictures(training: Training) -> None:
-    """Raises NonFiniteError, on every rank, where a picture of the newest batch has a value that is not finite.
+    """Raises NonFiniteError, on every rank, if a picture of the newest batch has a value that is not finite.
 
-    On a CPU alone: on a GPU it would mean waiting, and the losses show it.
+    Only on a CPU: on a GPU the check would have to wait, and the losses will show it.
     """
     assert training.newest is not None
     batch = training.newest[0]
@@ -70,27 +71,28 @@ def check_pictures(training: Training) -> None:
 def recover(training: Training, error: NonFiniteError) -> None:
     """Keep the batch; then stop, or go back to the last checkpoint, as the config says.
 
-    Raises TrainingError to stop, or where going back has not helped several times in a row.
+    Raises TrainingError to stop, or if going back has not helped several times in a row.
     """
     kept = keep_batch(training, error)
-    told = f"its batch is in {kept} (`tunit train --replay` takes that step again)"
+    told = f"its batch is in {kept} (`tunit train --replay` repeats that step)"
     if training.config.run.on_nan == "stop":
         raise TrainingError(f"{error}; {told}")
     training.rolled_back += 1
     if training.rolled_back > MOST_IN_A_ROW:
         raise TrainingError(
-            f"{error}; going back to that checkpoint with other draws has not helped {MOST_IN_A_ROW} times; {told}"
+            f"{error}; going back to that checkpoint, with other random numbers, has not helped {MOST_IN_A_ROW} "
+            f"times; {told}"
         )
     roll_back(training)
     training.display.say(
-        f"{error.what} at step {error.step}: back to step {training.state.step}, with other draws from there on "
-        f"({training.rolled_back} of at most {MOST_IN_A_ROW} times in a row); {told}",
+        f"{error.what} at step {error.step}: back to step {training.state.step}, with other random numbers from "
+        f"there on ({training.rolled_back} of at most {MOST_IN_A_ROW} times in a row); {told}",
         even_if_quiet=is_rank_zero(),
     )
 
 
 def roll_back(training: Training) -> None:
-    """Fill the state from the newest good checkpoint; the pictures drawn since are not drawn again."""
+    """Fill the state from the newest good checkpoint. The pictures drawn since then are not drawn again."""
     state = training.state
     drawn, rollbacks = dict(state.cursors), state.rollbacks
     training.last_checkpoint, _ = load_newest(training.run.checkpoints, state)
@@ -106,7 +108,7 @@ def roll_back(training: Training) -> None:
 
 
 def keep_batch(training: Training, error: NonFiniteError) -> Path:
-    """Write the whole batch of a step, and all that is needed to take it again, into the run. Returns its file."""
+    """Write the whole batch of a step, and all that is needed to repeat the step, into the run. Returns its file."""
     step = error.step - 1
     state, config = training.state, training.config
     held = training.newest
@@ -143,7 +145,7 @@ def _write(
         path.parent.mkdir(exist_ok=True)
     write_tensors(path, {name: tensor.detach().cpu() for name, tensor in tensors.items()}, about)
     write_text(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
-    if last_checkpoint is not None:  # which the run itself will drop
+    if last_checkpoint is not None:  # keep a link to it, because the run itself will delete it
         kept = checkpoint_of(path)
         with writable(kept):
             kept.unlink(missing_ok=True)
@@ -154,5 +156,5 @@ def _write(
 
 
 def checkpoint_of(path: Path) -> Path:
-    """Where the checkpoint lies from which the step of a kept batch was reached."""
+    """The checkpoint from which the step of a kept batch was reached."""
     return path.with_suffix(".checkpoint")

@@ -47,7 +47,7 @@ def resolved(config: Config, source: Path, fit_batch: bool) -> Config:
 
 
 def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
-    """Where domains are auto, but labels or another run's E tell their number: with that number."""
+    """The config with the number of domains, if `domains` is auto but labels or another run's E determine it."""
     if config.networks.domains != AUTO:
         return config
     number = int(pictures.labels.max(initial=-1)) + 1
@@ -67,12 +67,12 @@ def pack(
 
 
 def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
-    """Check the settings and build the initial state; None where several processes build their own."""
+    """Check the settings and build the initial state; None if several processes will build their own."""
     ready = make_ready(config, pictures, checkpoints)
     return ready if config.run.processes == 1 else None
 
 
-# The settings that may change when a run resumes: its length, and those that no step's result depends on.
+# The settings that may change when a run resumes: its length, and settings that do not affect the result of a step.
 RESUMABLE = (
     "steps",
     "device",
@@ -100,7 +100,7 @@ def resumed(
     progress: Progress | None,
     announce: Announce | None,
 ) -> tuple[PackedPictures, Ready | None]:
-    """Check that a run can go on with these settings and pictures, then write down what has changed."""
+    """Check that a run can resume with these settings and pictures, then write what has changed into the run."""
     with preparing(run) as new, StopSignals(at_once=True):
         pictures, packed = pictures_of(run, new.data, config, source, about.get("source"), progress)
         if announce:
@@ -121,7 +121,7 @@ def resumed(
 
 
 def changed(config: Config, overrides: dict[str, str]) -> Config:
-    """The config of a run that resumes, with the overrides applied. Raises ConfigError for one not in RESUMABLE."""
+    """The config of a resumed run with the overrides. Raises ConfigError if one of them is not in RESUMABLE."""
     wrong = [name for name in overrides if name not in RESUMABLE]
     if wrong:
         raise ConfigError(
@@ -143,9 +143,9 @@ def pictures_of(
     recorded: str | None,
     progress: Progress | None,
 ) -> tuple[PackedPictures, bool]:
-    """(pictures, whether they were packed now).
+    """The packed pictures, and whether they had to be packed now.
 
-    Packs into `new` if the run's pack is missing, damaged or of another source.
+    They are packed into `new` if the run's own pack is missing, damaged or of another source.
     """
     if source is None:
         try:

@@ -1,4 +1,4 @@
-"""What to do about an alarm of training, in options of docs/domains.md that the run does not have yet."""
+"""What to do about an alarm: options from docs/domains.md that the run does not use yet."""
 
 from tunit.config import AUTO, Config
 
@@ -41,15 +41,15 @@ def _against_collapse(config: Config) -> str:
 def _against_twins(config: Config) -> str:
     heads = "--candidate-heads 4 and " if config.networks.candidate_heads == 0 else ""
     return (
-        "if they are one kind, give fewer --domains, or --domains auto, in a new run; if not, "
+        "if they are one kind, start a new run with fewer --domains, or with --domains auto; if not, use "
         f"{heads}a longer --guide-only-until"
     )
 
 
 def _against_chance(config: Config) -> str:
     return (
-        f"see whether the pictures differ at all, then try a new run with another {_rate(config)}, where 5e-4 to "
-        "2e-3 serve small networks, or with another --temperature"
+        f"check that the pictures do differ, then try a new run with another {_rate(config)} (5e-4 to 2e-3 is good "
+        "for small networks), or with another --temperature"
     )
 
 

@@ -1,4 +1,4 @@
-"""A step whose batch was kept since something was not finite, taken again; nothing of the run is changed."""
+"""Repeat a step whose batch was kept because something was not finite. The run itself is not changed."""
 
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,10 @@ from tunit.training.window import LossWindow
 
 
 def replay(file: Path) -> bool:
-    """Take the step of a kept batch again, in this process; says what is found. Returns whether it is not finite.
+    """Repeat the step of a kept batch in this process, and print the result. Returns whether it is not finite again.
 
-    From the checkpoint before, the steps up to it are taken with the draws that they had, then the step itself with
-    the batch as it was kept. Raises RunError where the file is not one that training has kept.
+    Training starts at the checkpoint before that step, with the same random numbers as then, and takes the step
+    itself with the kept batch. Raises RunError if the file is not a batch that training has kept.
     """
     file = expand_home(file).with_suffix(".safetensors")
     tensors, about = read_tensors(file)
@@ -58,17 +58,17 @@ def replay(file: Path) -> bool:
         training.window.check(None)
         found = False
     except NonFiniteError as error:
-        show(f"taken again: {error.what}")
+        show(f"repeated: {error.what}")
     for name, value in training.window.latest().items():
         if not name.startswith("speed/"):
             show(f"  {name} {value:.6g}")
     if not found:
-        show("taken again: every loss and gradient is finite")
+        show("repeated: every loss and gradient is finite")
     return found
 
 
 def _before(run: RunFolder, checkpoint: Path | None) -> Training:
-    """A training of this process alone as it stood at a checkpoint, or at its beginning."""
+    """A training in this process alone, in the state of a checkpoint or, without one, at its beginning."""
     config = resolve_machine(run.read_config().with_overrides({"processes": 1}))
     pictures = open_packed(run.data)
     ready = make_ready(config, pictures, None)

@@ -9,7 +9,7 @@ from tunit.process_group import local_rank, ranks_of_machine
 
 
 def resolve_machine(config: Config) -> Config:
-    """A copy with device, precision, threads and processes chosen; a resumed run uses the same."""
+    """The config with device, precision, threads and processes chosen. A resumed run uses the same ones."""
     device = choose_device(config.run.device)
     threads = config.run.threads or usable_cores()
     precision = choose_precision(config.run.precision, device)
@@ -22,8 +22,8 @@ def resolve_machine(config: Config) -> Config:
 def prepare_machine(config: Config) -> torch.device:
     """Set the number of threads and the allocator; returns the device of this process.
 
-    Where several processes of a machine train together, each gets an equal share of the threads, and its own GPU.
-    Raises ConfigError where the system has not so many threads to give.
+    If several processes of a machine train together, each gets an equal share of the threads, and its own GPU. Raises
+    ConfigError if the system cannot start so many threads.
     """
     threads = max(1, config.run.threads // ranks_of_machine())
     if threads > usable_cores():
@@ -31,12 +31,12 @@ def prepare_machine(config: Config) -> torch.device:
     torch.set_num_threads(threads)
     keep_freed_memory()
     device = choose_device(config.run.device)
-    # Shapes stay the same from step to step, so cuDNN may time its algorithms once and keep the fastest.
-    # Its choice may differ from run to run, so not where PyTorch was asked to repeat results bit for bit.
+    # Shapes stay the same from step to step, so cuDNN may time its algorithms once and keep the fastest. Its choice
+    # may differ from run to run, so this is off if PyTorch was asked for deterministic algorithms.
     exact = torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = device.type == "cuda" and not exact
-    # TF32 (10 bits after the point) for what a bfloat16 run (7 bits) leaves in float32, the gradient penalty: a
-    # GPU convolves in it several times as fast. A run in float32 gets float32.
+    # In a bfloat16 run (7 bits after the point) only the gradient penalty is in float32. It uses TF32 (10 bits),
+    # in which a GPU convolves several times as fast. A float32 run really uses float32.
     low = config.run.precision == "bfloat16"
     torch.backends.cudnn.allow_tf32 = low
     return torch.device("cuda", local_rank()) if device.type == "cuda" and ranks_of_machine() > 1 else device

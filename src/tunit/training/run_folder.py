@@ -28,8 +28,8 @@ from tunit.methods.model_file import DOMAINS
 from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
-LARGEST_ABOUT = 1 << 22  # bytes; the command that began the run may be long
-LARGEST_TABLE = 1 << 30  # of eight million pictures
+LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
+LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 
 # Entries that are not part of the run: the lock file, the folder in which a replacement is prepared, and what the
 # studio keeps beside the run.
@@ -152,9 +152,9 @@ def read_picture_index(path: Path) -> list[tuple[str, ...]]:
 
 
 def label_names(folder: Path) -> list[str]:
-    """The labels that a run was trained with, in the order of their domains; none where it had none.
+    """The labels that a run was trained with, in the order of their domains; empty if it was trained without.
 
-    A model folder has them in a file of their own.
+    A model folder keeps them in domains.json.
     """
     try:
         return sorted({label for _, label, _ in read_picture_index(RunFolder(folder).pictures)} - {""})
@@ -167,7 +167,7 @@ def label_names(folder: Path) -> list[str]:
 
 
 def check_same_folder(run: RunFolder) -> None:
-    """Raises RunError, on every rank, where one of them does not find the run that rank 0 has prepared."""
+    """Raises RunError, on every rank, if one of them does not find the run that rank 0 has prepared."""
     try:
         own = zlib.crc32(run.about.read_bytes() + run.config.read_bytes())
     except OSError:
@@ -179,7 +179,7 @@ def check_same_folder(run: RunFolder) -> None:
 
 
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
-    """Raises RunError where the pictures, or their labels, are not those that the run began with."""
+    """Raises RunError if the pictures or their labels are not those with which the run began."""
     try:
         before = read_picture_index(run.pictures)
     except UnreadableError as error:

@@ -19,7 +19,7 @@ from tunit.methods.state import TrainingState
 from tunit.networks.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
-STYLES_FROM = 4096  # most pictures that the average styles are taken over
+STYLES_FROM = 4096  # average styles are taken over at most so many pictures
 BATCH = 128
 SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 
@@ -27,7 +27,7 @@ SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> Model:
     """The current EMAs of E and G, for inference, with the average style code of each domain.
 
-    Its config says as many domains as E has now, also where their number was or is still to be found.
+    The model's config has E's current number of domains, even if the run's config says auto.
     """
     config = config.with_overrides({"domains": state.networks.guide_average.domains})
     guide, generator = method_of(config).guide(config), method_of(config).generator(config)

@@ -1,4 +1,4 @@
-"""Check that a device computes what the CPU does, with one small step at the start of a training."""
+"""Check with one small step, at the start of a training, that a device computes the same as the CPU."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from tunit.methods.state import Optimisers
 from tunit.training.initial_state import new_state
 
 TRUSTED = "cpu", "cuda"  # device types that need no check
-# relative error of a loss or gradient; rounding can flip a ReLU, which makes errors larger than rounding itself
+# Largest relative error of a loss or gradient. Rounding can flip a ReLU, so errors are larger than rounding alone.
 TOLERANCE = 0.02
 SMALL = {
     "image_size": 32,
@@ -44,7 +44,7 @@ def check_device(device: torch.device, step: Callable[[torch.device], Outcome] |
     except (RuntimeError, NotImplementedError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
-            f"device {device} cannot take a training step ({reason}): take --device cpu"
+            f"device {device} cannot take a training step ({reason}): use --device cpu"
         ) from None
     errors = {
         name: float((found[name].cpu() - value).norm() / (value.norm() + 1e-3))
@@ -53,7 +53,7 @@ def check_device(device: torch.device, step: Callable[[torch.device], Outcome] |
     name = max(errors, key=lambda name: float("inf") if errors[name] != errors[name] else errors[name])
     if not errors[name] <= TOLERANCE:
         raise ConfigError(
-            f"device {device} computes {name} differently from the CPU, by {errors[name]:.1%}: take --device cpu, "
+            f"device {device} computes {name} differently from the CPU, by {errors[name]:.1%}: use --device cpu, "
             "or another version of PyTorch"
         )
 
@@ -63,7 +63,7 @@ def small_step(device: torch.device) -> Outcome:
     config = Config().with_overrides(SMALL | {"device": str(device), "precision": "float32"})
     size, number = config.data.image_size, config.optimisers.batch_size
     state = new_state(config, device, number)
-    # With a learning rate of 0 no weight changes, so that every gradient is of the same weights on both devices.
+    # With a learning rate of 0 no weight changes, so both devices compute all gradients at the same weights.
     frozen = partial(torch.optim.SGD, lr=0.0)
     trained = {name: state.networks.named()[name] for name in ("guide", "generator", "discriminator")}
     state.optimisers = Optimisers(**{name: frozen(network.parameters()) for name, network in trained.items()})

@@ -1,7 +1,6 @@
-"""The share of a device's rate of matrix products that a training step reaches, as nanoGPT's MFU.
+"""How much of a device's speed in matrix products a training step uses (like nanoGPT's MFU).
 
-The floating-point operations of convolutions and matrix products are counted, forward and backward, as they are
-carried out.
+The floating-point operations of convolutions and matrix products are counted while they run, forward and backward.
 """
 
 import functools
@@ -17,8 +16,8 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 import tunit.networks.winograd  # noqa: F401  for its operators
 from tunit.methods.method import Phase
 
-RATE_SECONDS = 0.1  # for measuring the rate, beyond the first products
-SIDE = {"cpu": 512}  # of the matrices whose product is timed; a GPU needs larger ones to be busy
+RATE_SECONDS = 0.1  # how long the rate is measured, after the first products
+SIDE = {"cpu": 512}  # side of the matrices whose product is timed; a GPU needs larger ones to be busy
 LARGE_SIDE = 4096
 
 
@@ -71,10 +70,10 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class StepFlops:
-    """Operations of a joint step of each kind (with R1, without), counted the first time that one is taken."""
+    """The operations of a joint step with R1 and of one without. Each is counted the first time it is taken."""
 
     def __init__(self, *, countable: bool = True) -> None:
-        """countable: False where steps are compiled, for then PyTorch does not see single operations."""
+        """countable: False if steps are compiled, because PyTorch does not see single operations then."""
         self._countable = countable
         self._found: dict[tuple[bool, int], int] = {}
 
@@ -89,27 +88,28 @@ class StepFlops:
         self._found[phase.penalise, size] = count.total
 
     def of(self, phase: Phase, size: int) -> int | None:
-        """The operations of one such step in this process; None where that is not known, or E trains alone."""
+        """The operations of such a step in this process; None if they are not known, or if E trains alone."""
         return self._found.get((phase.penalise, size)) if phase.joint else None
 
 
 @functools.cache
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
-    """Operations per second of a product of two square matrices, the best of some; once per process, in about 0.2 s.
+    """Floating-point operations per second in a product of two square matrices: the best of several measurements.
 
-    size: their side; 0 for one that keeps the device busy.
+    It is measured once per process, in about 0.2 s. size: the side of the matrices; 0 takes one that keeps the device
+    busy.
     """
     size = size or SIDE.get(device.type, LARGE_SIDE)
     # No random numbers, so that the training's own do not change.
     values = torch.linspace(-1, 1, size * size, device=device, dtype=torch.float32)
     a = values.view(size, size).to(dtype)
-    at_once = 1 if device.type == "cpu" else 8  # waiting takes a tenth of a product's time on a large GPU
+    at_once = 1 if device.type == "cpu" else 8  # on a large GPU, waiting takes a tenth of a product's time
     best, started, products = float("inf"), time.perf_counter(), 0
     while products < 3 or time.perf_counter() - started < RATE_SECONDS:
         began = time.perf_counter()
         for _ in range(at_once):
             product = a @ a
-        product[0, 0].item()  # which waits for the device
+        product[0, 0].item()  # waits for the device
         best = min(best, (time.perf_counter() - began) / at_once)
         products += 1
     return float(2 * size**3 / max(best, 1e-9))

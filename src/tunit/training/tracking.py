@@ -1,6 +1,6 @@
-"""A tracker of experiments beside the run's own logs: trackio or wandb, by the calls that both have.
+"""A tracker of experiments beside the run's own logs: trackio or wandb, through the functions that both have.
 
-It is a convenience: whatever goes wrong in it is said once, and the training goes on without it.
+It is a convenience: if it fails in any way, a warning is printed once, and the training goes on without it.
 """
 
 import importlib
@@ -19,7 +19,7 @@ PROJECT = "tunit"
 
 
 def check_tracker(name: str) -> None:
-    """Raises ConfigError where there is no tracker of this name, or it is not installed; "" stands for none."""
+    """Raises ConfigError if there is no tracker of this name, or if it is not installed; "" means no tracker."""
     if not name:
         return
     if name not in TRACKERS:
@@ -31,7 +31,7 @@ def check_tracker(name: str) -> None:
 
 
 class Tracker:
-    """One training as a run of a tracker, named as the run's folder; with every setting."""
+    """A run of a tracker: it has the name of the run's folder, and all settings."""
 
     def __init__(self, name: str, folder: Path, config: Config) -> None:
         self.name = name
@@ -44,12 +44,12 @@ class Tracker:
         self._module = module
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """The values of a step."""
+        """Log the values of a step."""
         if self._module is not None:
             self._attempt(lambda: self._module.log(dict(values), step=step))
 
     def finish(self) -> None:
-        """End it; nothing is logged afterwards."""
+        """End the tracker's run; nothing is logged afterwards."""
         if self._module is not None:
             self._attempt(lambda: self._module.finish())
         self._module = None
@@ -57,7 +57,7 @@ class Tracker:
     def _attempt(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except (Exception, SystemExit) as error:  # whatever it is, it is not worth a training
+        except (Exception, SystemExit) as error:  # no failure of a tracker may end the training
             self._module = None
             remark(f"warning: {self.name} failed ({_first_line(error)}), so the training goes on without it")
 

@@ -44,7 +44,7 @@ from tunit.training.watch import Watch, rows_of, said
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
-    "tunit was installed without its compiled code, so steps on a CPU may take twice as long: install a C compiler "
+    "tunit was installed without its C code, so steps on a CPU may take twice as long: install a C compiler "
     "(gcc), then reinstall tunit"
 )
 # Called with the state at regular steps; the values that it returns are added to the metrics of that step.
@@ -53,7 +53,7 @@ Evaluate = Callable[[TrainingState], dict[str, float]]
 
 @dataclass
 class Ready:
-    """What `make_ready` has built before the first step."""
+    """The result of `make_ready`: what is built before the first step."""
 
     device: torch.device
     state: TrainingState
@@ -63,11 +63,10 @@ class Ready:
 
 
 def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready:
-    """Check that a resolved config can train on the pictures, and build its state and batches; nothing is written.
+    """Check that a resolved config can train on the pictures, and build state and batches. Writes nothing.
 
     checkpoints: the folder to resume from; None starts from new weights. Raises DataError for too few pictures or
-    labels that do not fit, ConfigError for settings that do not, RunError where there is no checkpoint or it does not
-    fit.
+    labels that do not fit, ConfigError for settings that do not fit, RunError if there is no checkpoint that fits.
     """
     check_number(config, len(pictures.names))
     check_config(config)
@@ -109,9 +108,10 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule, in a folder that `begin_run` has written.
 
-    resume: it holds checkpoints. config: resolved. ready: from `make_ready`, if it was called. log_to: as in
-    `start_run`. Every rank calls this, and rank 0 writes and prints. Raises what `make_ready` does, TrainingError at
-    a loss that is not finite or where memory or the disk fails, and Interrupted, with a checkpoint, at a signal.
+    resume: the folder holds checkpoints. config: resolved. ready: from `make_ready`, if it was called. log_to: as in
+    `start_run`. Every rank calls this; only rank 0 writes and prints. Raises the errors of `make_ready`;
+    TrainingError for a loss that is not finite, and if memory or disk space runs out; Interrupted at a signal, after
+    a checkpoint.
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
@@ -126,14 +126,14 @@ def train(
     display.alarms = watch.short
     training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, watch, last)
     if state.choice and is_rank_zero():
-        write_choice_file(run.path, state.choice)  # a kill may have come before it, or after an earlier one
+        write_choice_file(run.path, state.choice)  # a killed process may not have written it, or an older one
     with display, StopSignals() as signals:
         for warning in ready.warnings if is_rank_zero() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
         except (UnwritableError, OSError) as error:
-            if not is_rank_zero():  # it writes nothing
+            if not is_rank_zero():  # other ranks write nothing
                 raise
             raise unwritable(training, error) from None
         except (RuntimeError, MemoryError) as error:
@@ -155,7 +155,7 @@ def run_steps(
     if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
     if training.config.run.on_nan == "rollback" and training.last_checkpoint is None:
-        save(training)  # to have where to go back to
+        save(training)  # so that there is a checkpoint to go back to
     while state.step < training.config.schedule.steps:
         try:
             one_step(training)
@@ -167,11 +167,11 @@ def run_steps(
 def after_step(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
-    """What is due after a step: a line of metrics, figures, samples, a checkpoint, the end."""
+    """Whatever is due after a step: a line of metrics, an evaluation, samples, a checkpoint, the end."""
     settings, state = training.config.run, training.state
     received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
     done = state.step == training.config.schedule.steps
-    begins = state.step == training.config.schedule.guide_only_until  # G and D, with what E has found
+    begins = state.step == training.config.schedule.guide_only_until  # G and D start now
     if done or state.step % settings.log_every == 0:
         means = training.window.flush(state.step, training.last_checkpoint)
         write_line(training, means, at_once=done or begins)
@@ -188,7 +188,7 @@ def after_step(
 
 
 def measure(training: Training, evaluate: Evaluate | None) -> None:
-    """Add what `evaluate` says of the state to the metrics."""
+    """Add the figures that `evaluate` returns for the state to the metrics."""
     if training.log and evaluate:
         training.log.write(training.state.step, evaluate(training.state))
 
@@ -196,7 +196,8 @@ def measure(training: Training, evaluate: Evaluate | None) -> None:
 def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> None:
     """Draw a batch, take the step, record its losses.
 
-    given: batch and permutation in the place of those drawn. Raises NonFiniteError; on a GPU a later check does.
+    given: a batch and a permutation to use instead of new ones. Raises NonFiniteError if something is not finite; on
+    a GPU, a later check raises it.
     """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
@@ -211,7 +212,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         terms = method.step(state, batch, permutation, phase, config)
     names = {id(optimiser): name for name, optimiser in state.optimisers.named().items()}
     finite: dict[str, Tensor] = {}
-    for optimiser, flag in seen:  # E's steps twice
+    for optimiser, flag in seen:  # E's optimiser steps twice
         name = names.get(id(optimiser), "a network")
         finite[name] = flag & finite[name] if name in finite else flag
     training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)
@@ -227,7 +228,9 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
 
 
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
-    """Write a line of metrics, with figures of E if it is time to look at it; say and log alarms that come or go."""
+    """Write a line of metrics; if it is time to, look at E and add its figures. Print and log alarms that come or
+    go.
+    """
     if not training.log:
         return
     step, watch = training.state.step, training.watch
@@ -241,9 +244,9 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
 
 
 def adopt_guide(state: TrainingState, run: Path) -> None:
-    """Copy the E of another run into E and its EMA.
+    """Copy E of another run into E and its EMA.
 
-    Raises RunError where that run has no model, or one whose E has other shapes.
+    Raises RunError if that run has no model, or if the shapes of its E differ.
     """
     weights = load_model(run).guide.state_dict()
     for guide in (state.networks.guide, state.networks.guide_average):

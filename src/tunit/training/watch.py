@@ -1,7 +1,7 @@
-"""The watch over a training: looks at E every so often, judges, and writes down alarms as they come and go.
+"""Watches over a training: looks at E at intervals, and logs alarms as they begin and end.
 
-A look changes nothing in the training. Alarms are rows of metrics.jsonl, from where a resumed run takes them up again
-and the report reads them: {"step", "alarm", "sentence", "remedy"}, or {"step", "alarm", "over": true} at its end.
+A look changes nothing in the training. Alarms are rows of metrics.jsonl: {"step", "alarm", "sentence", "remedy"} when
+one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there.
 """
 
 from collections.abc import Iterable
@@ -34,16 +34,16 @@ from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 
 LOOKED_AT = 512  # pictures, evenly spread
-ENCODED = 128  # at a time
-# A look may take this share of the time of training. A picture of a step passes E seven times: forwards in two views
-# and as a key, and backwards, which takes twice as long, in two views.
+ENCODED = 128  # pictures through E at a time
+# Looking may take this share of the training time. In a step a picture costs seven forward passes of E: two views, a
+# key, and the backward passes of two views, each of which takes as long as two forward passes.
 SHARE_OF_TIME, PASSES = 0.01, 7
 
 Row = dict[str, Any]
 
 
 class Watch:
-    """Over one run, by the process that writes its log. rows: of the log so far, of a run that resumes."""
+    """Watches one run, in the process that writes its log. rows: the log so far, if the run resumes."""
 
     def __init__(self, pictures: PackedPictures, rows: Iterable[Row] = ()) -> None:
         self._pictures = pictures
@@ -74,11 +74,11 @@ class Watch:
 
     @property
     def short(self) -> str:
-        """The alarms of now for the progress line; empty where there are none."""
+        """The current alarms, for the progress line; empty if there are none."""
         return ", ".join(SHORT[name] for name in self.raised)
 
     def look(self, state: TrainingState, config: Config, *, at_once: bool = False) -> dict[str, float]:
-        """Look at E if it is time to, or `at_once`, and not right at the start; returns figures for the log."""
+        """Look at E if it is time to, or if `at_once`; never at the very start. Returns figures for the log."""
         frame, step = frame_of(config, self._labelled), state.step
         since = step if self._looked is None else step - self._looked
         number = min(LOOKED_AT, len(self._pictures.names))
@@ -91,7 +91,7 @@ class Watch:
         return self._course.sight.figures()
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
-        """The rows of alarms that came or went. means: of a line of the log, with what `look` returned."""
+        """Rows for the alarms that begin or end. means: a line of the log, with the figures of `look`."""
         frame = frame_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
         seen = self._course.sight is not None and self._course.sight.step == step
@@ -112,9 +112,9 @@ class Watch:
 
 @torch.no_grad()
 def look(state: TrainingState, pictures: PackedPictures, config: Config, number: int) -> Sight:
-    """What E says of an even spread of the pictures, in evaluation mode.
+    """E's output, in evaluation mode, for `number` pictures, evenly spread.
 
-    Its EMA is asked, or E itself for as long as the EMA is mostly the weights that E began with.
+    Uses E's EMA; early in the training, while the EMA still consists mostly of the initial weights, E itself.
     """
     networks = state.networks
     settled = state.step * (1 - config.optimisers.average_decay) >= 1
@@ -136,14 +136,14 @@ def look(state: TrainingState, pictures: PackedPictures, config: Config, number:
 
 
 def said(row: Row) -> str:
-    """A row of an alarm as a line of text."""
+    """An alarm's row as a line of text."""
     if "over" in row:
         return f"alarm over at step {row['step']}: {SHORT[row['alarm']]}"
     return f"alarm at step {row['step']}: {row['sentence']}. What to do: {row['remedy']}"
 
 
 def rows_of(path: Path) -> list[Row]:
-    """The rows of a log; none where it cannot be read."""
+    """The rows of a log; none if it cannot be read."""
     try:
         return list(read_json_lines(path))
     except UnreadableError:
@@ -151,7 +151,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def alarms_of(rows: Iterable[Row]) -> list[Alarm]:
-    """The alarms in rows of a log, in their order, with the step at which each was over."""
+    """The alarms in the rows of a log, in order, each with the step at which it ended."""
     found: list[Alarm] = []
     for row in rows:
         step, name = row.get("step"), row.get("alarm")

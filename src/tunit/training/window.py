@@ -16,12 +16,12 @@ class LossWindow:
     """Collects the losses of successive steps; reads them off the device only when asked.
 
     start: the number of steps taken before the first one that is added.
-    rate: gives the device's operations per second in products of matrices; called only where steps were counted.
+    rate: returns the device's speed in matrix products, in operations per second; called only if steps were counted.
     """
 
     def __init__(self, start: int, rate: Callable[[], float] | None = None) -> None:
         self._rate = rate
-        self._flops: float | None = 0.0  # of the steps that are held; None where some are not known
+        self._flops: float | None = 0.0  # of the steps in the window; None if some are not known
         self._first = start + 1  # the step of the first losses kept
         self._terms: list[Terms] = []
         self._gradients: list[dict[str, Tensor]] = []
@@ -39,8 +39,8 @@ class LossWindow:
     ) -> None:
         """Add the losses of the next step.
 
-        pictures: its batch size; flops: its operations in this process; gradients: by network whether they were
-        finite; drawn: the cursors before its batch was drawn.
+        pictures: its batch size; flops: its operations in this process; gradients: for each network, whether they
+        were finite; drawn: the cursors before its batch was drawn.
         """
         self._terms.append(terms)
         self._gradients.append(dict(gradients or {}))
@@ -49,7 +49,7 @@ class LossWindow:
         self._flops = None if self._flops is None or flops is None else self._flops + flops
 
     def drawn_at(self, step: int) -> dict[str, int]:
-        """The cursors before the batch of a step that is held was drawn."""
+        """The cursors before the batch of a step in the window was drawn."""
         return self._drawn[step - self._first]
 
     def restart(self, step: int) -> None:
@@ -65,8 +65,9 @@ class LossWindow:
         return {name: term.item() for name, term in self._terms[-1].items()} | self.speed()
 
     def speed(self) -> dict[str, float]:
-        """Since the last flush: seconds per step, pictures per second and, where all steps were counted, the share of
-        the device's matrix rate."""
+        """Seconds per step and pictures per second since the last flush; if all steps were counted, also the share of
+        the device's speed in matrix products.
+        """
         seconds = max(time.perf_counter() - self._began, 1e-9)
         found = {
             "speed/seconds_per_step": seconds / max(len(self._terms), 1),
@@ -77,7 +78,8 @@ class LossWindow:
         return found
 
     def check(self, last_checkpoint: Path | None, *, newest: bool = False) -> None:
-        """Raises NonFiniteError naming the step, the term and the last good checkpoint where one is not finite.
+        """Raises NonFiniteError if a loss or gradient is not finite, naming it, the step and the last good
+        checkpoint.
 
         newest: look at the newest step alone.
         """
@@ -109,7 +111,7 @@ class LossWindow:
 
 
 def non_finite(what: str, step: int, last_checkpoint: Path | None) -> NonFiniteError:
-    """The error for what is not finite at a step."""
+    """The error for something that is not finite at a step."""
     good = f"the last good checkpoint is {last_checkpoint}" if last_checkpoint else "no checkpoint yet"
     return NonFiniteError(
         what,
