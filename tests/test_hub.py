@@ -74,7 +74,7 @@ def pixels(image):
 
 def test_a_model_goes_to_the_hub_and_comes_back(run, hub, capsys):
     assert main(["push", str(run), "me/kinds", "--private", "--license", "cc-by-4.0"]) == 0
-    assert "thumbnails show pictures of the training" in capsys.readouterr().out
+    assert "thumbnails show training pictures" in capsys.readouterr().out
     files = hub.repositories["me/kinds"]
     assert sorted(files) == [
         "README.md",

@@ -130,7 +130,7 @@ def test_without_a_discriminator_it_converts_for_inference_and_warns(tmp_path, r
     warnings = capsys.readouterr().err
     assert "holds no D_state_dict: training on begins the discriminator afresh" in warnings
     assert "holds no c_optimizer: training on begins it afresh" in warnings
-    assert "does not say its epoch, so training on begins at step 0" in warnings
+    assert "does not contain its epoch, so training will continue at step 0" in warnings
     notes = RunFolder(tmp_path / "run").read_about()["converted"]["notes"]
     assert len(notes) == warnings.count("\n") == 4
     state = new_state(RunFolder(tmp_path / "run").read_config(), torch.device("cpu"))
@@ -187,7 +187,7 @@ def test_an_empty_folder_is_as_good_as_none(tmp_path, released):
 def test_errors_in_how_it_is_called(tmp_path, released):
     run = tmp_path / "run"
     tunit_convert(released, "--out", run)
-    with pytest.raises(RunError, match="is a run of tunit already: --to published"):
+    with pytest.raises(RunError, match="is a run of tunit already: give --to published"):
         tunit_convert(run, "--out", tmp_path / "other")
     with pytest.raises(RunError, match="lies in"):
         tunit_convert(released, "--out", released.parent, "--overwrite")

@@ -67,9 +67,9 @@ def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeyp
     out = tmp_path / "figures.json"
     assert evaluate(run, pictures, "--features", "inception", "--out", out) == 0
     found = json.loads(out.read_text())
-    assert "cannot be fetched" in found["notes"][0]
+    assert "cannot be downloaded" in found["notes"][0]
     assert {"accuracy", "cosine to the reference's style"} <= found["figures"].keys()
-    assert "cannot be fetched" in capsys.readouterr().err
+    assert "cannot be downloaded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

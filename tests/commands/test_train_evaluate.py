@@ -39,8 +39,8 @@ def test_the_best_model_is_kept_and_can_be_used(tmp_path):
     [
         (["--evaluate-every", "-1"], "--evaluate-every is -1"),
         (["--evaluate-every", "2", "--held-back", "nowhere"], "nowhere does not exist"),
-        (["--evaluate-every", "2", "--held-back", "ONE"], "holds 1 picture, by which no model can be scored"),
-        (["--held-back", "ONE"], "is not looked at without --evaluate-every"),
+        (["--evaluate-every", "2", "--held-back", "ONE"], "holds 1 picture, too few to score a model"),
+        (["--held-back", "ONE"], "has no effect without --evaluate-every"),
         (["--evaluate-every", "2", "--features", "vgg99"], "'vgg99' is neither a file nor a known name"),
     ],
 )

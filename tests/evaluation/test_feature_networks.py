@@ -243,7 +243,7 @@ def test_a_file_is_fetched_once_and_checked(server, tmp_path, monkeypatch):
     assert len(asked) == 1
     (tmp_path / "net.pt").write_bytes(b"torn")
     assert download.fetched(address, good, "--features FILE").read_bytes() == b"weights"
-    with pytest.raises(ConfigError, match="is not the file it was"):
+    with pytest.raises(ConfigError, match="has changed"):
         download.fetched(address, "0" * 64, "--features FILE")
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
 

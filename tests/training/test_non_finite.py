@@ -151,7 +151,7 @@ def test_before_the_first_checkpoint_it_goes_back_to_the_beginning(pictures, tmp
 
 def test_what_does_not_pass_ends_after_three_times(pictures, tmp_path, monkeypatch, capsys):
     in_a_loss(monkeypatch, times=100)
-    with pytest.raises(TrainingError, match="with other draws has not helped 3 times"):
+    with pytest.raises(TrainingError, match="with other random numbers, has not helped 3 times"):
         start_run(pictures, tmp_path / "run", tiny_config(on_nan="rollback"), quiet=True)
     finite(tmp_path / "run")
     assert len(list((tmp_path / "run" / "non_finite").glob("*.safetensors"))) == 4
@@ -205,4 +205,4 @@ def test_a_file_that_is_no_kept_batch_is_one_sentence(tmp_path, capsys):
     assert main(["train", "--replay", str(tmp_path / "none.safetensors"), "--steps", "3"]) == 2
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 2
-    assert "leave out all else" in err[1]
+    assert "leave out all other options" in err[1]

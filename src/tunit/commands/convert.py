@@ -1,10 +1,10 @@
 """Convert a checkpoint of the authors' release to a run, or a run to such a checkpoint.
 
-  tunit convert model_199.ckpt --out runs/released     translate with it, evaluate it, train on
+  tunit convert model_199.ckpt --out runs/released     then translate with it, evaluate it or train it further
   tunit convert runs/mine --to published --out model_200.ckpt
 
-The checkpoint is a model_*.ckpt file of the release, or its folder, whose checkpoint.txt names the newest file.
-Image size, number of domains and all widths are read from it. It is read without running code from it.
+The checkpoint is a model_*.ckpt file of the release, or a folder of the release, whose checkpoint.txt names the
+newest file. Image size, number of domains and all widths are read from it. No code in the file is run.
 """
 
 import argparse
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunit.released.conversion import Imported
     from tunit.training.run_folder import RunFolder
 
-HELP = "released checkpoints to runs, and back"
+HELP = "convert a released checkpoint to a run, or back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step",
         type=whole(0, MOST),
-        help="training steps behind the checkpoint (default: 1000 for each of its epochs, as in the release)",
+        help="how many steps the checkpoint was trained (default: 1000 per epoch, as in the release)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
 
@@ -66,7 +66,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     out = RunFolder(args.out)
     if RunFolder(args.source).config.is_file():
         raise RunError(
-            f"{args.source} is a run of tunit already: --to published makes a released checkpoint of it"
+            f"{args.source} is a run of tunit already: give --to published to write it as a released checkpoint"
         )
     source = find_checkpoint(args.source)
     if args.out.resolve() in source.resolve().parents:
@@ -82,13 +82,13 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     else:
         step = 0
         notes.append(
-            f"{source} does not say its epoch, so training on begins at step 0: give --step if you know it"
+            f"{source} does not contain its epoch, so training will continue at step 0: give --step if you know it"
         )
     _write_run(out, source, imported, step, overwrite=args.overwrite)
     config = imported.config
     show(
         f"{args.out}: {config.data.image_size} px, {config.networks.domains} domains, step {step}; "
-        f"tunit translate uses it, tunit train FOLDER --resume {args.out} trains on"
+        f"use it with tunit translate, or train it further with tunit train FOLDER --resume {args.out}"
     )
     return notes
 
@@ -177,7 +177,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     from tunit.training.run_folder import RunFolder
 
     if args.step is not None:
-        raise RunError("--step is read from the run where it is written --to published: leave it out")
+        raise RunError("with --to published the step is read from the run: leave out --step")
     if args.out.is_dir():
         raise RunError(f"{args.out} is a folder: give the name of the file to write, such as model_200.ckpt")
     if args.out.exists() and not args.overwrite:

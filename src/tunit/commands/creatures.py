@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, from 32 [64]"
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="SEED", help="another set for every seed [0]")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="SEED", help="each seed gives another set [0]"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

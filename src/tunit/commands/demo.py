@@ -21,8 +21,10 @@ HELP = "the whole main job in minutes, on drawn pictures"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit demo`."""
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="[runs/demo]")
-    parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="time to plan with [8]")
-    parser.add_argument("--seed", type=seed, default=0, metavar="SEED", help="of pictures and training [0]")
+    parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="how long it may take [8]")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="SEED", help="seed of the pictures and the training [0]"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo in --out")
 
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as stop:
         show(f"tunit: {stop}")
         return stop.exit_code
-    # As it was called: `make demo` installs it beside the folder, where no shell finds it by its name.
+    # Print the program's path as it was called: after `make demo`, `tunit` alone is not on the shell's path.
     program = sys.argv[0] if Path(sys.argv[0]).name == "tunit" else "tunit"
     show(
         f"Look at it, and translate with it, in the browser: {shlex.join([program, 'studio', str(args.out)])}"

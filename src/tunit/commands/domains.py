@@ -4,9 +4,9 @@
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
 Writes domains.csv (picture, domain, confidence, outlier: how far off-topic it is, from 0 to 1), domain_0.png and so
-on with the most confident pictures of each domain, and overview.png. Labels and names of folders are not used. If the
-run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To train again
-without off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
+on with the pictures that belong most clearly to each domain, and overview.png. Labels and names of folders are not
+used. If the run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To
+train again without off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
-OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures of a domain, and domains; viewers could not show more
-MOST_SHOWN = 10_000  # pictures of a domain in a gallery, whose thumbnails then take 500 MB of memory
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures per domain, and domains; viewers cannot show larger images
+MOST_SHOWN = 10_000  # pictures of a domain in a gallery; their thumbnails take 500 MB of memory
 THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
-CROWDED = 0.6  # share of all pictures in one domain, from which a warning is given
+CROWDED = 0.6  # a warning is given if one domain holds at least this share of all pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--leave-out-outliers",
         type=share,
         metavar="SCORE",
-        help="also write kept.txt, the paths of all pictures whose outlier score is lower, for `tunit train`",
+        help="also write kept.txt, a list for `tunit train` of all pictures whose outlier score is lower than this",
     )
     add_model_arguments(parser)
 
@@ -91,7 +91,7 @@ class Tally:
             heapq.heapreplace(best, (*rank, pixels.copy()))
 
     def outliers(self) -> "NDArray[np.float64]":
-        """How far off-topic each picture is, 0 to 1, in the order in which they came."""
+        """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added."""
         import numpy as np
 
         from tunit.clustering.outliers import outlier_scores
@@ -99,11 +99,11 @@ class Tally:
         return outlier_scores(np.stack(self.styles) if self.styles else np.zeros((0, 1)))
 
     def mean_confidence(self, domain: int) -> float:
-        """Over the pictures of a domain that has some."""
+        """The mean confidence over the pictures of a domain, which must not be empty."""
         return self._confidences[domain] / self.sizes[domain]
 
     def best(self, domain: int) -> "list[Image.Image]":
-        """Its most confident pictures, the surest first."""
+        """The pictures that belong most clearly to a domain, the surest first."""
         from PIL import Image
 
         ranked = sorted(self._best[domain], key=lambda entry: entry[:2], reverse=True)
@@ -159,7 +159,7 @@ def _tell_number(model: Path, domains: int) -> None:
 
 def remarks(sizes: list[int]) -> list[str]:
     """Warnings in plain words; sizes: pictures in each domain."""
-    if sum(sizes) < len(sizes):  # too few to say anything of the model
+    if sum(sizes) < len(sizes):  # too few pictures to judge the model
         return []
     said = []
     empty = [str(k) for k, size in enumerate(sizes) if not size]
@@ -170,8 +170,8 @@ def remarks(sizes: list[int]) -> list[str]:
     share = max(sizes) / sum(sizes)
     if share > CROWDED and len(sizes) > 1:
         said.append(
-            f"domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures: either they are much alike, or the "
-            "model tells little apart, and longer training or another number of domains may help"
+            f"domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures: either they are very similar, or "
+            "the model cannot tell them apart; longer training or another number of domains may help"
         )
     return said
 
@@ -179,7 +179,7 @@ def remarks(sizes: list[int]) -> list[str]:
 def _look(
     translator: "Translator", pictures: "list[PictureSource]", per_domain: int, report: "Report | None"
 ) -> Tally:
-    """Every picture through the guide, a batch at a time."""
+    """Run E on every picture, a batch at a time."""
     import torch.nn.functional as F
 
     from tunit.data.augment import to_uint8
@@ -194,14 +194,14 @@ def _look(
             confidences, domains = guidance.logits.softmax(1).max(1)
             styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
-                name = cast(PictureSource, picture).name  # as all pictures here are
+                name = cast(PictureSource, picture).name  # all pictures here are of this type
                 tally.add(name, int(domains[i]), float(confidences[i]), thumbnails[i])
                 tally.styles.append(styles[i])
     return tally
 
 
 def _write(out: Path, tally: Tally) -> None:
-    """The table, the galleries, the overview."""
+    """Write the table, the galleries and the overview."""
     import csv
     import io
 
@@ -230,7 +230,7 @@ def _write(out: Path, tally: Tally) -> None:
 
 
 def _write_kept(path: Path, source: Path, tally: Tally, limit: float) -> None:
-    """The paths of the pictures whose outlier score is below a limit, as a list that `tunit train` takes."""
+    """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`."""
     from tunit.translation.outputs import write_bytes
 
     pairs = zip(tally.rows, tally.outliers(), strict=True)

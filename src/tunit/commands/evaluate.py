@@ -6,8 +6,8 @@
   tunit evaluate --real photos/ --fake generated/
 
 With class folders (or a CSV table with labels) it follows the paper: mFID, density and coverage per class, accuracy.
-Without labels it reports every figure that needs none. Figures of different feature networks cannot be compared, so
-the network is named with them. The default, random-vgg16, needs no download.
+Without labels it gives every figure that needs none. Figures of different feature networks cannot be compared, so
+each table names the network. The default, random-vgg16, needs no download.
 
 Writes RUN/evaluation/evaluation.json (or --out FILE) and prints a table.
 """
@@ -45,20 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train",
         type=Path,
         metavar="FOLDER",
-        help="the real pictures to compare translations with [those that the run was trained on]",
+        help="the real pictures to compare translations with [the training pictures of the run]",
     )
     _add_classes(parser)
     add_features(parser, "random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar")
-    add_measuring(parser, "how pictures come to the Inception network; legacy is the paper's way")
+    add_measuring(parser, "how pictures are resized for the Inception network; legacy: as in the paper")
     parser.add_argument(
         "--size",
         type=whole(16, LARGEST_SIDE),
         default=128,
         metavar="S",
-        help="with --real and --fake: side to compare at [128]",
+        help="with --real and --fake: side of the squares that are compared [128]",
     )
     add_max_pixels(parser)
-    parser.add_argument("--seed", type=seed, default=0, help="of references and resampling [0]")
+    parser.add_argument("--seed", type=seed, default=0, help="seed for references and resampling [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
-    """Where the classes of the held-back pictures come from."""
+    """The options for the classes of the held-back pictures."""
     parser.add_argument(
         "--labels", default="auto", help="auto, none, folders or csv: where classes come from [auto]"
     )
@@ -74,13 +74,13 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         "--label-column",
         default="label",
         metavar="NAME",
-        help="column of a CSV table, by name or number [label]",
+        help="column of a CSV table that holds labels, by name or number [label]",
     )
     parser.add_argument(
         "--picture-column",
         default="",
         metavar="NAME",
-        help="the column that names pictures, likewise [found by its cells]",
+        help="column that holds the pictures' paths, by name or number [found by its content]",
     )
     parser.add_argument(
         "--layout",
@@ -89,15 +89,17 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         help="published data set that FOLDER holds, as in tunit train",
     )
     parser.add_argument(
-        "--split", metavar="PART", help="of a published set: validation or train [validation]"
+        "--split", metavar="PART", help="part of a published set: validation or train [validation]"
     )
-    parser.add_argument("--classes", default="", metavar="NAMES", help="of food-10, as in tunit train")
+    parser.add_argument(
+        "--classes", default="", metavar="NAMES", help="classes to use of food-10, as in tunit train"
+    )
     parser.add_argument(
         "--held-out",
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="of a published set, as in tunit train",
+        help="held-back pictures of a published set, as in tunit train",
     )
 
 
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give either RUN and FOLDER, or both --real and --fake")
     if not two_folders and args.source is None:
         missing = "RUN and FOLDER" if args.model is None else "FOLDER, the held-back pictures,"
-        raise ConfigError(f"{missing} missing: tunit evaluate RUN FOLDER, or --real A --fake B")
+        raise ConfigError(f"{missing} missing: give tunit evaluate RUN FOLDER, or --real A --fake B")
     if two_folders:
         return _compare_folders(args)
     return _evaluate_run(args)
@@ -221,7 +223,7 @@ def print_evaluation(result: "Evaluation") -> None:
     if result.trivial.rows:
         names = ("accuracy", "NMI", "agreement")
         show_table(
-            ("beside answers that take no training", "accuracy", "NMI", "NMI with the domains"),
+            ("compared with answers without training", "accuracy", "NMI", "NMI with the domains"),
             [
                 (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
                 for row, values in result.trivial.rows.items()

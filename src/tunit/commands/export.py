@@ -3,10 +3,10 @@
   tunit export runs/mine --out mine-onnx
   tunit export runs/mine --format torch --out mine-torch
 
-Four networks for any number of pictures: style_encoder, domain_classifier, translator (picture and style code),
-reference_translator (picture and reference); and export.json, which names inputs, outputs, ranges, and the
-domains with their average styles. Each is compared with PyTorch, on random pictures and on some of the run's; where
-one differs by more than 0.001 nothing is written. ONNX needs `pip install "tunit[onnx]"`.
+Writes four networks, each for any number of pictures: style_encoder, domain_classifier, translator (picture and style
+code) and reference_translator (picture and reference); and export.json, which describes inputs, outputs, ranges, and
+the domains with their average styles. Each network is compared with PyTorch, on random pictures and on some of the
+run; if one differs by more than 0.001, nothing is written. ONNX needs `pip install "tunit[onnx]"`.
 """
 
 import argparse
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HELP = "write a model as ONNX or torch.export files"
-COMPARED = 4  # of the run's pictures
+COMPARED = 4  # networks are compared on so many pictures of the run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit export`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="of the files [onnx]")
+    parser.add_argument(
+        "--format", choices=("onnx", "torch"), default="onnx", help="format of the files [onnx]"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files [RUN/export]")
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
@@ -51,14 +53,16 @@ def run(args: argparse.Namespace) -> int:
     rows = [(name, f"{sizes[name]:.1f}", f"{apart:.1e}") for name, apart in differences.items()]
     show_table(("file", "MB", "largest difference"), rows, left=1)
     beside = (
-        f"{len(pictures)} pictures of the run" if len(pictures) else "no pictures, for none are in the run"
+        f"{len(pictures)} pictures of the run"
+        if len(pictures)
+        else "no others, because the run holds no pictures"
     )
     show(f"{out}: compared with PyTorch on random pictures and {beside}")
     return 0
 
 
 def _pictures_of(folder: Path, side: int) -> "Tensor":
-    """The first few pictures of a run, (N, 3, S, S); none where it has none of the model's size."""
+    """The first few pictures of a run, (N, 3, S, S); none if it has none of the model's size."""
     import torch
 
     from tunit.data.packed import open_packed

@@ -1,4 +1,4 @@
-"""Options that the commands which measure a model share: the feature network, and how much is translated."""
+"""Options of all commands that measure a model: the feature network, and how many pictures are translated."""
 
 import argparse
 
@@ -9,17 +9,17 @@ DEFAULT = "random-vgg16"
 
 
 def add_features(parser: argparse.ArgumentParser, text: str = "as in tunit evaluate") -> None:
-    """--features and --trust-features. text: the help of the former."""
+    """Add --features and --trust-features. text: the help of --features."""
     parser.add_argument("--features", default=DEFAULT, metavar="NETWORK", help=f"{text} [{DEFAULT}]")
     parser.add_argument(
         "--trust-features",
         action="store_true",
-        help="load a TorchScript or .pt2 file, which can run any code, as --features",
+        help="allow --features to be a TorchScript or .pt2 file, although loading one can run any code",
     )
 
 
 def add_measuring(parser: argparse.ArgumentParser, preprocessing: str = "as in tunit evaluate") -> None:
-    """--preprocessing and --sources. preprocessing: the help of the former."""
+    """Add --preprocessing and --sources. preprocessing: the help of --preprocessing."""
     parser.add_argument(
         "--preprocessing", default="clean", choices=("clean", "legacy"), help=f"{preprocessing} [clean]"
     )

@@ -1,11 +1,11 @@
-"""Numbers of the command line: each is within its range, or the error is one clear sentence."""
+"""Numbers on the command line. One that is out of its range gives an error of one clear sentence."""
 
 import argparse
 from collections.abc import Callable
 
 from tunit.printing import shown
 
-LARGEST_SEED = 2**63 - 1  # what NumPy and PyTorch take
+LARGEST_SEED = 2**63 - 1  # the largest that NumPy and PyTorch accept
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -16,7 +16,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
         try:
             value = int(text)
-        except ValueError:  # of thousands of digits, too
+        except ValueError:  # also raised for numbers of thousands of digits
             raise argparse.ArgumentTypeError(f"is {shown(text)}: take a whole number") from None
         if low <= value <= high:
             return value

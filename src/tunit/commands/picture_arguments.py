@@ -1,4 +1,4 @@
-"""Shared by the commands that give pictures to a trained model: options, sources, progress."""
+"""What the commands that feed pictures to a trained model share: options, sources, progress."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +22,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one [auto]",
+        help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one [auto]",
     )
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of convolutions and matrices [float32]",
+        help="precision of convolutions and matrix products [float32]",
     )
     parser.add_argument(
         "--batch", type=whole(1, 100_000), default=32, metavar="N", help="pictures computed at a time [32]"
@@ -36,13 +36,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="let torch.compile make the networks faster; takes a while to begin",
+        help="make the networks faster by torch.compile; the start takes longer",
     )
     parser.add_argument(
         "--picture-column",
         default="",
         metavar="NAME",
-        help="the column of a CSV table that names pictures, by name or number [found by its cells]",
+        help="the column of a CSV table that holds the pictures' paths, by name or number [found by its content]",
     )
     add_max_pixels(parser)
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
@@ -54,7 +54,7 @@ def add_max_pixels(
     said: str = "a picture that declares more pixels is left out undecoded",
     most: int = MAX_PIXELS,
 ) -> None:
-    """--max-pixels, of every command that decodes. said: what becomes of larger pictures; most: the default."""
+    """Add --max-pixels. said: what happens to larger pictures; most: the default."""
     parser.add_argument(
         "--max-pixels",
         type=whole(1, 2**32),
@@ -65,7 +65,7 @@ def add_max_pixels(
 
 
 def load_translator(args: argparse.Namespace) -> "Translator":
-    """The model of a command that took `add_model_arguments`."""
+    """Load the model, as the options of `add_model_arguments` say."""
     from tunit.translation.translator import Translator
 
     return Translator.load(
@@ -81,11 +81,11 @@ def load_translator(args: argparse.Namespace) -> "Translator":
 def find_sources(
     sources: Sequence[Path], *, out: Path | None, report: "Report | None", picture_column: str = ""
 ) -> "list[PictureSource]":
-    """The pictures of all sources, in the order of their names within each; a picture found twice comes once.
+    """The pictures of all sources; within each source in the order of their names, and each picture once.
 
     out: the folder of results; if it is inside a folder of pictures, its content is skipped.
-    picture_column: of tables; "" finds it.
-    report: called for each file that cannot be used; with None such a file raises DataError, as a missing path does.
+    picture_column: the column of tables with the pictures' paths; "" finds it.
+    report: called for each file that cannot be used; if None, such a file raises DataError, as a missing path does.
     """
     from tunit.data.find import find_pictures
     from tunit.data.left_out import LeftOut
@@ -134,7 +134,7 @@ def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
 
 
 def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
-    """The files that the pictures are, or the archives that hold them."""
+    """The files of the pictures, or the archives that hold them."""
     paths = {getattr(p.content, "path", None) or getattr(p.content, "archive", None) for p in pictures}
     return [path for path in paths if path is not None]
 

@@ -1,11 +1,11 @@
 """Check the pictures and pack them for training, without training.
 
-  tunit prepare FOLDER                        report what can be used and what cannot, and why
+  tunit prepare FOLDER                        list what can be used and what cannot, and why
   tunit prepare FOLDER --out packed --image-size 128
-  tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it is unpacked
+  tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
 
-Nothing in FOLDER is changed. Training calls this by itself; call it to see what it would leave out. A pack is
-reused as long as neither pictures nor settings change.
+Nothing in FOLDER is changed. Training does the same by itself; use this command to see what would be left out. A pack
+is reused as long as neither pictures nor settings change.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.printing import show
 
-HELP = "check and pack a folder of pictures, and say what is left out and why"
+HELP = "check and pack a folder of pictures, and print what is left out and why"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit prepare`."""
     parser.usage = "tunit prepare FOLDER [options] [settings]"
     parser.add_argument("source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or CSV")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the pack goes [packed/NAME here]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pack [packed/NAME]")
     parser.add_argument(
         "--preset", default="default", metavar="NAME", help="a preset or a TOML file [default]"
     )

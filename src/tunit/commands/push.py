@@ -1,13 +1,13 @@
-"""Upload a trained model to the Hugging Face hub, with a card, for others to load by its name.
+"""Upload a trained model to the Hugging Face hub, with a card, so that others can load it by its name.
 
-  tunit push runs/mine me/mine --dry-run mine-model        look first: only the folder is made
+  tunit push runs/mine me/mine --dry-run mine-model        only write the folder, to look at it first
   tunit push runs/mine me/mine --private
   tunit push runs/mine me/mine --license cc-by-4.0 --trained-on "Photographs of my own cats."
 
-The folder holds model.safetensors, JSON, a card (README.md: what the model was trained on, its domains, figures where
-the run was evaluated, limits, how to load it), and for each domain a small picture that shows some of the training's.
-No training state, no paths, no names of files. `Translator.load("me/mine")` loads it, and so does `Translator.load`
-of the folder. Needs `pip install "tunit[hub]"` and `hf auth login`, but for --dry-run.
+The folder holds model.safetensors, JSON files, a card (README.md: what the model was trained on, its domains, figures
+if the run was evaluated, limits, how to load it) and, for each domain, a thumbnail of some training pictures. It
+holds no training state, paths or file names. `Translator.load("me/mine")` loads the model; so does `Translator.load`
+with the folder. Except with --dry-run, it needs `pip install "tunit[hub]"` and `hf auth login`.
 """
 
 import argparse
@@ -25,19 +25,29 @@ HELP = "upload a model to the Hugging Face hub"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit push`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("name", metavar="USER/NAME", help="of the model on the hub")
-    parser.add_argument("--private", action="store_true", help="only you may read it [as your account says]")
+    parser.add_argument("name", metavar="USER/NAME", help="name of the model on the hub")
+    parser.add_argument(
+        "--private", action="store_true", help="only you may read it [your account's default]"
+    )
     parser.add_argument(
         "--dry-run", type=Path, metavar="DIR", help="write the folder to DIR and upload nothing"
     )
     parser.add_argument(
-        "--license", default="unknown", metavar="ID", help="of the model, such as apache-2.0 [unknown]"
+        "--license",
+        default="unknown",
+        metavar="ID",
+        help="licence of the model, such as apache-2.0 [unknown]",
     )
-    parser.add_argument("--trained-on", default="", metavar="TEXT", help="a sentence for the card")
+    parser.add_argument(
+        "--trained-on",
+        default="",
+        metavar="TEXT",
+        help="a sentence about the training pictures, for the card",
+    )
     parser.add_argument(
         "--no-pictures",
         action="store_true",
-        help="leave out the thumbnails of domains, which show pictures of the training",
+        help="leave out the thumbnails of domains, which show training pictures",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist in --dry-run DIR")
 
@@ -75,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -> int:
-    """Write the folder to --dry-run alone."""
+    """Only write the folder to --dry-run."""
     from tunit.destination import staged
     from tunit.methods.model_file import load_model
     from tunit.reporting.model_folder import files_of_folder
@@ -92,4 +102,4 @@ def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -
 def _with(thumbnails: int) -> str:
     if not thumbnails:
         return ""
-    return f"; {thumbnails} thumbnails show pictures of the training (--no-pictures leaves them out)"
+    return f"; {thumbnails} thumbnails show training pictures (--no-pictures leaves them out)"

@@ -3,9 +3,9 @@
   tunit report runs/mine
   tunit report runs/mine --out mine.html
 
-The page has every domain with typical pictures and its average style, translations of sources by references and from
-domain to domain, a map of all styles to point at, curves, best and worst cases, warnings in plain words, and the
-settings. Figures that `tunit evaluate` left in the run are on it too.
+The page shows every domain with typical pictures and its average style, translations by references and from domain to
+domain, an interactive map of all styles, curves, best and worst cases, warnings in plain words, and the settings. It
+also shows the figures that `tunit evaluate` left in the run.
 """
 
 import argparse
@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--figures",
         type=Path,
         metavar="FILE",
-        help="what `tunit evaluate --out FILE` wrote [RUN/evaluation/evaluation.json]",
+        help="a result of `tunit evaluate --out FILE` [RUN/evaluation/evaluation.json]",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of the pictures shown [0]")
+    parser.add_argument("--seed", type=seed, default=0, help="seed for the choice of pictures [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
 
 

@@ -7,11 +7,11 @@
   tunit reproduce table1 --data photos/ --out experiments --add mine.toml --only G,mine
   tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
---data has class folders, or is a CSV with a label column; a fifth of every class is held back unless --held-back says
-otherwise. Runs that are done are skipped, runs that stopped go on. With --steps the phases keep their shares. Presets
-tables-32 and tables-64 are made for two CPU cores.
-Writes OUT/TABLE.md and OUT/TABLE.html: ours with mean and spread over the seeds, beside the paper's; for table2 also
-reports with maps of the styles.
+--data is a folder with a folder for each class, or a CSV with a label column. A fifth of every class is held back
+unless --held-back is given. Finished runs are skipped; stopped runs are resumed. With --steps, the phases keep their
+shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes OUT/TABLE.md and
+OUT/TABLE.html: our figures, with mean and spread over the seeds, beside the paper's; for table2 also reports with
+maps of the styles.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         default="",
         metavar="A,G",
-        help="these rows alone; a first word such as TUNIT takes all rows that begin with it",
+        help="only these rows; a first word, such as TUNIT, stands for all rows that begin with it",
     )
     parser.add_argument(
         "--add",
@@ -49,16 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE.toml",
-        help="rows of your own beside the table's: presets based on paper, named by their files",
+        help="presets (TOML files, based on paper) to add as rows of your own",
     )
     parser.add_argument(
         "--between",
         default="",
         metavar="A,B",
-        help="these classes alone; figure4 translates A into B [its first two]",
+        help="only these classes; figure4 translates A into B [its first two]",
     )
     parser.add_argument(
-        "--base", default="paper", metavar="NAME", help="preset that the rows depart from [paper]"
+        "--base",
+        default="paper",
+        metavar="NAME",
+        help="preset to which the rows' differences are applied [paper]",
     )
     parser.add_argument(
         "--seeds", type=whole(1, MOST_SEEDS), default=1, metavar="N", help="repeat with seeds 0 to N - 1 [1]"
@@ -72,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster-features",
         default="",
         metavar="NETWORK",
-        help="for row D: k-means on these features [--features]; the paper takes MoCo v2's checkpoint",
+        help="for row D: k-means on these features [--features]; the paper uses a checkpoint of MoCo v2",
     )
     add_measuring(parser)
     add_settings(parser)
@@ -120,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
     check_folder(args.out)
-    # What is wrong with the pictures is said once, not by every row.
+    # Report problems with the pictures once, not for every row.
     split_pictures(plan.data, plan.held_back)
     outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     markdown, page = write_outcome(table, plan, outcomes)
@@ -132,6 +135,6 @@ def run(args: argparse.Namespace) -> int:
     expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(
-            f"{expected - len(outcomes)} of {expected} trainings failed (see above): mend and call again"
+            f"{expected - len(outcomes)} of {expected} trainings failed (see above): repair it, then call again"
         )
     return 0

@@ -1,4 +1,4 @@
-"""Shared by the commands: a flag for every setting of the config, and the progress of packing."""
+"""What several commands share: a flag for every setting of the config, and the progress bar of packing."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tunit.config.methods import METHODS, RENAMED
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """--name VALUE for every field of the config, grouped by section; unset ones stay out of the result."""
+    """Add --name VALUE for every field of the config, grouped by section. Flags that are not given leave no value."""
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
         if section not in groups:
@@ -18,7 +18,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         group = groups[section]
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
-        # A switch may stand alone, and takes true or false (or 1 or 0, as in earlier versions).
+        # A bool flag may stand alone, or be followed by true or false (or 1 or 0, as in earlier versions).
         switch = isinstance(field.default, bool)
         default = str(field.default).lower() if switch else " ".join(map(str, values))
         options: dict[str, Any] = {
@@ -50,11 +50,13 @@ class _NoBar(nullcontext[None]):
     """Replaces the bar if rich is missing."""
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing."""
 
 
 def packing_progress() -> tuple[Any, Callable[[int, int], None]]:
-    """A rich progress bar (a context manager; silent without a terminal, or rich), and the callback that moves it."""
+    """A progress bar as a context manager (hidden without a terminal or without rich), and a function that moves
+    it.
+    """
     try:
         from rich.console import Console
         from rich.progress import Progress

@@ -4,8 +4,8 @@
   tunit studio runs            # all runs in a folder
   tunit studio runs --host 0.0.0.0 --port 8000
 
-It prints the address to open. Only this machine can reach it, unless --host says otherwise: then the address holds a
-token, without which nothing is shown. Nothing leaves the machine. It needs `pip install "tunit[studio]"`.
+It prints the address to open. Only this machine can reach it, unless --host is given: then the address contains a
+token, without which nothing is shown. Nothing is sent to other servers. It needs `pip install "tunit[studio]"`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tunit.commands.picture_arguments import add_max_pixels
 
 HELP = "open a page in the browser: explore, translate, teach and train"
 LOOPBACK = "127.0.0.1"
-MAX_PIXELS = 50_000_000  # of an uploaded picture: several people may upload at once
+MAX_PIXELS = 50_000_000  # of an uploaded picture; low, because several people may upload at once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="RUN|FOLDER",
-        help="folder of a run, or a folder that holds runs [runs, where there is one, or else this folder]",
+        help="folder of a run, or a folder that holds runs [the folder runs if it exists, else this folder]",
     )
     parser.add_argument(
         "--pictures",
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default=LOOPBACK,
-        help=f"the address to listen at; one that other machines reach asks for a token [{LOOPBACK}]",
+        help=f"address to listen at; if other machines can reach it, a token is required [{LOOPBACK}]",
     )
     parser.add_argument(
-        "--port", type=whole(0, 65535), default=8765, help="the port; 0 takes any that is free [8765]"
+        "--port", type=whole(0, 65535), default=8765, help="port to listen at; 0 takes any free port [8765]"
     )
-    parser.add_argument("--token", action="store_true", help="ask for a token on this machine, too")
+    parser.add_argument("--token", action="store_true", help="require a token on this machine, too")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     add_max_pixels(parser, "an uploaded picture that declares more pixels is refused undecoded", MAX_PIXELS)
     parser.add_argument(

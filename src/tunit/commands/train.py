@@ -1,11 +1,11 @@
 """Train on a folder of pictures: find their domains, learn to translate between them.
 
-  tunit train FOLDER --out runs/mine                          sizes and the number of domains from the pictures
+  tunit train FOLDER --out runs/mine                          image size and number of domains are found
   tunit train FOLDER --out runs/mine --domains 6 --steps 20000 --image-size 64
   tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
   tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets
-  tunit train --resume runs/mine                              go on where a run stopped
-  tunit train NEW --from runs/mine --out runs/new             fine-tune: begin with its E, G and D, on other pictures
+  tunit train --resume runs/mine                              continue a run that stopped
+  tunit train NEW --from runs/mine --out runs/new             fine-tune E, G and D of a run on other pictures
   torchrun --nproc-per-node 8 -m tunit train FOLDER --out runs/mine       8 GPUs; several machines: docs/scaling.md
 
 FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.
@@ -41,19 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", nargs="?", type=Path, metavar="FOLDER", help="the pictures")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument(
         "--replay",
         type=Path,
         metavar="FILE",
-        help="take a step again whose batch was kept in RUN/non_finite, since something was not finite; nothing else",
+        help="only repeat a step in which something was not finite; FILE is its batch, from RUN/non_finite",
     )
     parser.add_argument(
         "--from",
         dest="start_from",
         type=Path,
         metavar="RUN",
-        help="begin with the networks of this run (fine-tuning); another --domains starts their heads anew",
+        help="begin with the networks of this run (fine-tuning); if --domains differs, their heads start anew",
     )
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         choices=("auto",),
-        help="auto: halve the batch size until a step fits the memory (a number is --batch-size)",
+        help="auto: halve the batch size until a step fits the memory; a number: as --batch-size",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="with --processes: how often all start again from the last checkpoint when one has died [0]",
+        help="with --processes: if one dies, restart all from the last checkpoint, at most so often [0]",
     )
     parser.add_argument(
         "--evaluate-every",
@@ -82,13 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-back",
         type=Path,
         metavar="FOLDER",
-        help="pictures to measure on [those of the training, or with --layout its validation split]",
+        help="pictures to measure on [the training pictures; with --layout, its validation split]",
     )
     parser.add_argument(
         "--log-to",
         choices=("trackio", "wandb"),
         default="",
-        help="log to this tracker, too [metrics.jsonl and TensorBoard alone]",
+        help="log to this tracker, too [only to metrics.jsonl and TensorBoard]",
     )
     add_features(parser)
     add_settings(parser)
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         from tunit.training.replay import replay
 
         if args.source or args.out or args.resume or settings_of(args):
-            raise ConfigError(f"--replay {args.replay} takes a step as it was: leave out all else")
+            raise ConfigError(f"--replay {args.replay} repeats a step as it was: leave out all other options")
         return 0 if replay(args.replay) else 1
     bar, move = packing_progress()
     out = args.resume or args.out
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
-    """Train a new run. shared: what `start_run` and `resume_run` both take."""
+    """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
     from tunit.data.layouts.selection import explicit_settings
     from tunit.training.fine_tuning import config_like
@@ -155,18 +155,18 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
 
 
 def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
-    """Go on with a run. shared: as for `_start`."""
+    """Continue a run. shared: as for `_start`."""
     from tunit.training.launch import resume_run
 
     if args.out or args.preset or args.overwrite or args.batch or args.start_from:
         raise ConfigError(
-            "--resume goes on with a run as it is: leave out --out, --preset, --overwrite, --batch and --from"
+            "--resume continues a run as it is: leave out --out, --preset, --overwrite, --batch and --from"
         )
     return resume_run(args.resume, source=args.source, overrides=settings_of(args), **shared)
 
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
-    """A function to call when the pictures are packed: it ends the progress bar and says what was found."""
+    """A function to call after the pictures are packed: it ends the progress bar and prints what was found."""
     from tunit.data.left_out import summarise_left_out
     from tunit.data.packed import dark_set
 
@@ -190,9 +190,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """The function that measures the model during training, if that is asked for."""
     if args.held_back is not None and not args.evaluate_every:
-        raise ConfigError(
-            f"--held-back {args.held_back} is not looked at without --evaluate-every N: give both"
-        )
+        raise ConfigError(f"--held-back {args.held_back} has no effect without --evaluate-every N: give both")
     if not args.evaluate_every or out is None:
         return None
     from tunit.evaluation.during_training import Evaluator, check_held

@@ -40,53 +40,55 @@ if TYPE_CHECKING:
 
 HELP = "redraw pictures in the style of others, or of a domain"
 ALL = "all"
-SAVED_BEHIND = 16  # sources whose results may wait to be saved, in memory
+SAVED_BEHIND = 16  # the results of at most so many sources may wait in memory to be saved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit translate`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="what is redrawn")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="pictures to redraw")
     style = parser.add_mutually_exclusive_group(required=True)
     style.add_argument(
         "--reference",
         type=Path,
         nargs="+",
         metavar="PICTURE",
-        help="in the style of this picture; of several, or of a folder, in their average style",
+        help="use the style of this picture; for several pictures, or a folder, their average style",
     )
     style.add_argument(
-        "--domain", metavar="K", help="in the average style of domain K; `all` makes a folder for each domain"
+        "--domain",
+        metavar="K",
+        help="use the average style of domain K; `all` makes a folder for each domain",
     )
     style.add_argument(
         "--to-label",
         metavar="B",
-        help="in the average style of label B, for a run that was trained with (a few) labels",
+        help="use the average style of label B; the run must have been trained with (a few) labels",
     )
     parser.add_argument(
         "--from-label",
         metavar="A",
-        help="with --to-label: only sources that the model takes for label A [all]",
+        help="with --to-label: only sources to which the model assigns label A [all]",
     )
     parser.add_argument(
         "--strength",
         type=float,
         default=1.0,
         metavar="X",
-        help="how far each source's style goes: 0 as it was, 1 all the way, more exaggerates [1]",
+        help="how far each source's style moves: 0 keeps it, 1 reaches the target, more exaggerates [1]",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--fit",
         choices=("stretch", "crop", "pad"),
-        help="how a source becomes the square that the model sees: stretch changes the proportions, crop keeps the "
-        "central square alone, pad keeps all and is cut back afterwards [as in training]",
+        help="how a source becomes the square that the model sees: stretch changes the proportions, crop keeps only "
+        "the central square, pad adds a border, which is removed afterwards [as in training]",
     )
     parser.add_argument(
         "--size",
         metavar="original|N",
-        help="size of the results: the source's own, or N pixels on the longer side, in its proportions; after "
-        "--fit crop, `original` is that of the central square, for nothing else was redrawn [the model's size]",
+        help="size of the results: `original` is the source's own (with --fit crop, its central square), N is the "
+        "longer side in pixels, in the source's proportions [the model's size]",
     )
     parser.add_argument(
         "--restore-size",
@@ -97,8 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=("png", "jpg", "webp", "keep"),
         default="png",
-        help="of the results; keep is each source's own, PNG where that cannot be written. Where a source is "
-        "transparent its results are, too, but for JPEG and BMP [png]",
+        help="format of the results; keep: that of each source, or PNG if it cannot be written. Results of "
+        "transparent sources are transparent, except as JPEG and BMP [png]",
     )
     add_model_arguments(parser)
 
@@ -121,9 +123,7 @@ def run(args: argparse.Namespace) -> int:
     args.model = model_folder(args.model)
     translator = load_translator(args)
     if args.from_label and not args.to_label:
-        raise ConfigError(
-            "--from-label says which sources to take: give --to-label, what to make of them, too"
-        )
+        raise ConfigError("--from-label chooses sources, but no target is given: give --to-label, too")
     if args.to_label:
         domains = [_number_of(args.to_label, args.model, translator)]
     else:
@@ -150,8 +150,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
-    """Where results are written: `out`, or a hidden folder in it if old results stay until all new ones are
-    complete."""
+    """The folder to write results into: `out` or, if old results must stay until all new ones are complete, a hidden
+    folder in it.
+    """
     from tunit.destination import staged
 
     return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
@@ -172,7 +173,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     if filled and len(filled) < len(sizes):
         empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
         say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
-    return filled or [0]  # if all are empty, the error for any of them says what to do
+    return filled or [0]  # if all are empty, translating into domain 0 raises an error that says what to do
 
 
 def _styles(
@@ -184,20 +185,20 @@ def _styles(
     if domains:
         return torch.stack([translator.domain_style(k) for k in domains])
     if len(references) == 1:
-        report = None  # without it there is no style: the error says why
+        report = None  # a single reference that cannot be read is an error
     with progress(len(references), "references") as advance:
         return translator.style(counted(reading_order(references), advance), report=report)[None]
 
 
 def _number_of(label: str, run: Path, translator: "Translator") -> int:
-    """The domain of a label: labels are numbered in the order of their names, as in the training."""
+    """The domain of a label: labels are numbered in the order of their names, as in training."""
     from tunit.errors import ConfigError
     from tunit.training.run_folder import label_names
 
     names = label_names(run)
     if not names:
         raise ConfigError(
-            f"{run} was trained without labels, so it knows no {label!r}: use --domain or --reference"
+            f"{run} was trained without labels, so it has no label {label!r}: use --domain or --reference"
         )
     if label not in names or names.index(label) >= translator.number_of_domains:
         raise ConfigError(f"label {label!r} is not among those of {run}: take one of {', '.join(names)}")
@@ -214,9 +215,9 @@ def _of_domain(
     for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
         kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
     if not kept:
-        raise DataError("none of the sources is taken for the label given by --from-label: leave it out")
+        raise DataError("the model assigns the label of --from-label to none of the sources: leave it out")
     if len(kept) < len(sources):
-        say(f"{len(sources) - len(kept)} of {len(sources)} sources are of other labels and stay as they are")
+        say(f"{len(sources) - len(kept)} of {len(sources)} sources have other labels and are not translated")
     return [source for source in sources if source in kept]
 
 
@@ -227,7 +228,7 @@ def _translate(
     folders: list[str],
     report: "Report | None",
 ) -> int:
-    """Write every result as soon as it is there; returns how many sources were translated."""
+    """Write every result as soon as it is ready; returns how many sources were translated."""
     from tunit.data.decode import PictureError
     from tunit.data.found import PictureSource
     from tunit.data.left_out import LeftOut
@@ -236,9 +237,9 @@ def _translate(
     from tunit.translation.outputs import holds_transparency, write_picture
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
-        """Write the results of one source. Returns the reason where they cannot be written."""
+        """Write the results of one source. Returns the reason if they cannot be written."""
 
-        found = cast(PictureSource, result[0])  # as all sources here are
+        found = cast(PictureSource, result[0])  # all sources here are of this type
         try:
             for folder, image in zip(folders, result[1], strict=True):
                 if image.mode == "RGBA" and not holds_transparency(names[found]):
@@ -249,7 +250,7 @@ def _translate(
         return None
 
     written = 0
-    lost = set[str]()  # sources whose transparency the format of their results cannot hold
+    lost = set[str]()  # transparent sources whose results have a format without transparency
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
         # Saving runs in threads, so that the networks need not wait for it.
@@ -261,6 +262,6 @@ def _translate(
                     leave_out(problem, report)
     if lost:
         say(
-            f"{len(lost):,} transparent sources have opaque results, which this format makes: use --format png"
+            f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
         )
     return written

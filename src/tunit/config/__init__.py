@@ -1,4 +1,4 @@
-"""Every setting by name, with the paper's value as its default: sections, presets, and the config of a run."""
+"""All settings by name, with the paper's values as defaults: sections, presets, and the config of a run."""
 
 from tunit.config.adversarial import AUTO_WEIGHT, AdversarialConfig
 from tunit.config.config import Config, all_fields, find_field

@@ -1,8 +1,8 @@
 """Every constant of the method, by name, with the paper's value as its default.
 
-A `Config` is frozen and checks itself. It is read from a TOML preset that holds only its differences (to the
-preset its `base` names, or to the paper), then changed by overrides such as {"r1_weight": "0.2"}. Field names
-are unique over all sections, so that an override needs no section.
+A `Config` is frozen and checks itself. It is read from a TOML preset, which holds only its differences from the
+preset that it names as `base`, or from the paper. Overrides such as {"r1_weight": "0.2"} then change it. Field names
+are unique over all sections, so an override needs no section.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ S = typing.TypeVar("S")
 class Config:
     """All settings of a training run, by section.
 
-    The sections of single methods, such as [semit], are in `own` where they differ from their defaults; `of` and
-    `section` find them.
+    A section of a single method, such as [semit], is in `own` if it differs from its defaults; `of` and `section`
+    find it.
     """
 
     method: MethodConfig = field(default_factory=MethodConfig)
@@ -65,7 +65,7 @@ class Config:
             if isinstance(value, float) and value > 1:
                 raise ConfigError(
                     f"{f.name} is {value}, but a number with a decimal point is a share of all steps: "
-                    "take a share up to 1.0, or a whole number of steps"
+                    "give a share up to 1.0, or a whole number of steps"
                 )
         for name in ("crop_area", "crop_aspect"):
             low, high = getattr(self.augment, name)
@@ -99,7 +99,7 @@ class Config:
         return dataclasses.replace(self, **sections, own=(*kept, *own))
 
     def resolved_schedule(self) -> "Config":
-        """A copy whose phases are steps, not shares of all steps."""
+        """A copy in which all phases are given in steps, not as shares of all steps."""
         steps = self.schedule.steps
         names = ("labelled_only_until", "guide_only_until", "average_from", "decay_steps")
         values = {n: getattr(self.schedule, n) for n in names}
@@ -110,7 +110,7 @@ class Config:
     def to_toml(self) -> str:
         """All settings as a TOML file that `read_config` reads back.
 
-        Sections of other methods than the config's are left out unless they say something.
+        Sections of other methods than the config's are left out if they have their default values.
         """
         lines = ["# Every setting of this run, resolved."]
         idle = method_sections().keys() - METHODS[self.method.method].keys()
@@ -138,7 +138,7 @@ def all_fields() -> dict[str, tuple[str, "dataclasses.Field[Any]"]]:
 
 
 def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
-    """The (section, field) of a name, which may be `section.name` and may have - for _.
+    """The (section, field) of a name, which may be `section.name` and may have - instead of _.
 
     Names and sections of earlier versions are found too. Raises ConfigError with the nearest right name.
     """

@@ -1,4 +1,4 @@
-"""One setting: its field in a section; its value from text to a type, within its range, and back to TOML."""
+"""One setting: its field in a section; reading its value from text, checking its range, and writing it as TOML."""
 
 import dataclasses
 import difflib
@@ -27,7 +27,8 @@ def setting(
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
-    of: a dict is taken as it stands, for its keys may become more. words: values that are written as a word.
+    of: the choices; a dict is kept as it is, because keys may be added later. words: values that are written as
+    words.
     """
     choices = of if isinstance(of, dict) else tuple(of)
     known = {"help": text, "low": low, "high": high, "of": choices, "words": words or {}}
@@ -35,15 +36,15 @@ def setting(
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:
-    """': did you mean X?', or nothing where no word is near."""
+    """': did you mean X?', or an empty text if no word is similar."""
     close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
 def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -> None:
-    """Raises ConfigError where a setting's value is out of its range or none of its choices.
+    """Raises ConfigError if a setting's value is out of its range or is none of its choices.
 
-    word: it may be what stands for a word, which may lie outside.
+    word: the value may be one that is written as a word; such a value may lie outside of the range.
     """
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
@@ -88,7 +89,7 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
 
 
 def _scalar(kind: type, value: Any) -> Any:
-    if kind is bool:  # 0 and 1 are of earlier versions
+    if kind is bool:  # earlier versions wrote 0 and 1
         return {"true": True, "false": False, "1": True, "0": False}[
             (value if isinstance(value, str) else shown(value)).lower()
         ]
@@ -108,11 +109,11 @@ def _kind_name(kind: Any) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML has it."""
+    """A value as TOML text."""
     if isinstance(value, tuple):
         return "[" + ", ".join(toml_value(v) for v in value) + "]"
     if isinstance(value, str):
-        # JSON escapes as TOML does, but for the delete character.
+        # JSON escapes characters as TOML does, except for the delete character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
         return str(value).lower()

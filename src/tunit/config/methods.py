@@ -1,4 +1,4 @@
-"""The settings of single methods, and the methods that a config may name: those of tunit, and installed ones."""
+"""The settings of single methods, and the methods that a config may name: tunit's own, and installed ones."""
 
 import dataclasses
 import os
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tunit.config.fields import setting
 from tunit.errors import ConfigError
 
-ENTRY_POINTS = "tunit.methods"  # a package names here a module that registers its method when it is imported
-PLUGINS = "TUNIT_PLUGINS"  # of the environment: such modules, with commas between them
-# Settings that files of earlier versions have under another name, and the sections where they stood.
+ENTRY_POINTS = (
+    "tunit.methods"  # entry points of packages: modules that register a method when they are imported
+)
+PLUGINS = "TUNIT_PLUGINS"  # environment variable: names of such modules, with commas between them
+# In files of earlier versions some settings have other names, or are in other sections.
 RENAMED = {"architecture": "method"}
 FORMER_SECTIONS = {
     "networks": {"architecture", "octave_share"},
@@ -30,13 +32,13 @@ _loaded = False
 
 @dataclass(frozen=True)
 class FunitConfig:
-    """The losses of the FUNIT baseline, which are SEMIT's too."""
+    """The losses of the FUNIT baseline, which SEMIT uses, too."""
 
     funit_adversarial_factor: float = setting(
-        0.5, "factor on G's two adversarial terms, of the translation and of the reconstruction", low=0
+        0.5, "factor on G's adversarial losses of translations and of reconstructions", low=0
     )
     feature_matching_weight: float = setting(
-        1.0, "weight of the matching of D's features, averaged over space", low=0
+        1.0, "weight of feature matching: D's features, averaged over space", low=0
     )
 
 
@@ -48,25 +50,25 @@ class SemitConfig:
         0.5, "share of G's channels at the low frequency; 0 is FUNIT's G", low=0, high=1
     )
     pseudo_label_weight: float = setting(
-        1.0, "weight of the classifier's divergence from the soft labels, in its loss and theirs", low=0
+        1.0, "weight of the divergence of classifier and soft labels, in the losses of both", low=0
     )
     compatibility_weight: float = setting(
-        0.3, "weight of the soft labels' cross-entropy to what they were at first", low=0
+        0.3, "weight of the cross-entropy of the soft labels to their first values", low=0
     )
     prediction_entropy_weight: float = setting(
         0.4, "weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
     )
     soft_label_rate: float = setting(
-        1.0, "gradient descent's rate on the logits of soft labels, per visit of a picture", low=0
+        1.0, "learning rate of the logits of soft labels, each time a picture is drawn", low=0
     )
     cycle_weight: float = setting(0.1, "weight of the cycle consistency", low=0)
     content_entropy_weight: float = setting(
-        0.1, "weight of the entropy of the class as read from content codes, which G raises", low=0
+        0.1, "weight of the content entropy: how uncertain the class is, given the content code", low=0
     )
 
 
-# Every method by name, with the sections that it reads beyond those of all: section -> its settings. The methods
-# themselves are in tunit.methods; their settings stand here, for `tunit train --help` must not wait for torch.
+# Every method by name, with the sections that only it reads: section -> its settings. The methods themselves are in
+# tunit.methods; their settings are here, because `tunit train --help` must not wait for the import of torch.
 METHODS: dict[str, dict[str, type]] = {
     "tunit": {},
     "funit": {"funit": FunitConfig},
@@ -80,40 +82,42 @@ class MethodConfig:
 
     method: str = setting(
         "tunit",
-        "tunit, or a baseline: funit, with a class encoder for E, patches for D, and labels for all pictures; "
-        "semit, which is funit for few labels, with octave convolutions in G",
+        "tunit, or a baseline: funit (a class encoder as E, a patch discriminator as D, labels for all pictures) or "
+        "semit (funit for few labels, with octave convolutions in G)",
         of=METHODS,
     )
-    guide_from: str = setting("", "run whose trained E a new run begins with")
+    guide_from: str = setting("", "folder of a run: a new run begins with its trained E")
 
 
 def load_installed_methods() -> None:
-    """Import, once, what installed packages say under the entry points `tunit.methods`, and what TUNIT_PLUGINS names.
+    """Import, once, the modules that installed packages name as entry points `tunit.methods`, and those that
+    TUNIT_PLUGINS names.
 
-    Raises ConfigError where one cannot be imported.
+    Raises ConfigError if one cannot be imported.
     """
     global _loaded
     if _loaded:
         return
     import importlib
-    import importlib.metadata  # a tenth of a second, and only those who ask for settings need it
+    import importlib.metadata  # takes a tenth of a second, and is only needed here
 
-    _loaded = True  # before the imports, for they may ask for settings
+    _loaded = True  # before the imports, because they may ask for settings
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()
-        except Exception as error:  # code of others: whatever it raises, the method is not there
+        except Exception as error:  # code of others may raise anything
             package = point.dist.name if point.dist else point.value
             raise ConfigError(
                 f"the method {point.name!r} of the package {package} cannot be loaded ({error}): "
-                "mend the package, or uninstall it"
+                "repair the package, or uninstall it"
             ) from None
     for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             importlib.import_module(module)
         except Exception as error:
             raise ConfigError(
-                f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): mend it, or unset it"
+                f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): repair the module, or "
+                f"unset {PLUGINS}"
             ) from None
 
 
@@ -126,11 +130,11 @@ def method_sections() -> dict[str, type]:
 def add_method(name: str, sections: dict[str, type], taken: set[str]) -> None:
     """Let configs name a method; sections: its own settings, each a frozen dataclass of `setting`s.
 
-    taken: names of sections and settings that there are. Raises ConfigError where a name is not free.
+    taken: all existing names of sections and settings. Raises ConfigError if one of the new names is among them.
     """
     names = [name] if name in METHODS else []
     for section, kind in sections.items():
-        if method_sections().get(section) is kind:  # of a method that this one builds upon
+        if method_sections().get(section) is kind:  # shared with a method on which this one builds
             continue
         names += [section] if section in taken else []
         names += [f.name for f in dataclasses.fields(kind) if f.name in taken]

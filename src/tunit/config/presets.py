@@ -1,4 +1,4 @@
-"""Presets: TOML files of differences, those of the package and those that users write."""
+"""Presets: TOML files of differences. Some come with the package; users may write others."""
 
 from importlib import resources
 from typing import Any
@@ -10,8 +10,8 @@ from tunit.paths import expand_home
 from tunit.printing import shown
 from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
-LARGEST_FILE = 1 << 18  # bytes of a TOML file; one with every setting has 4,000
-KEPT = "surrogateescape"  # bytes of names that are not UTF-8
+LARGEST_FILE = 1 << 18  # bytes of a TOML file; a file with every setting has 4,000
+KEPT = "surrogateescape"  # keeps the bytes of file names that are not UTF-8
 
 
 def preset_names() -> list[str]:
@@ -21,17 +21,17 @@ def preset_names() -> list[str]:
 
 
 def read_config(preset: str) -> Config:
-    """The config of a preset's name or of a TOML file's path.
+    """The config of a preset, given by its name or by the path of a TOML file.
 
-    Raises ConfigError where there is none, where it is not TOML, or where it names an unknown setting.
+    Raises ConfigError if it does not exist, is not TOML, or names an unknown setting.
     """
     return _read_chain(preset, ())
 
 
 def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
-    """What a preset and those it is based on say beyond `root`: SECTION.NAME -> value, for `with_overrides`.
+    """The differences of a preset from the preset `root`, on which it is based directly or through others.
 
-    Raises ConfigError where the chain does not lead to `root`.
+    Returns SECTION.NAME -> value, for `with_overrides`. Raises ConfigError if it is not based on `root`.
     """
     found: dict[str, Any] = {}
     name: str | None = preset
@@ -50,9 +50,9 @@ def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
 
 
 def file_settings(preset: str) -> set[str]:
-    """The settings (SECTION.NAME) that a TOML file of one's own says, or those that it is based on.
+    """The settings (SECTION.NAME) that a user's own TOML file contains, together with own files on which it is based.
 
-    A preset that comes with the package says none in this sense. Raises ConfigError as `read_config` does.
+    For a preset of the package the set is empty. Raises ConfigError as `read_config` does.
     """
     if preset in preset_names():
         return set()
@@ -82,7 +82,7 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
 
 
 def _base_of(table: dict[str, Any], preset: str) -> str | None:
-    """The preset that a table is based on, taken out of it."""
+    """The name of the preset on which a table is based; the entry is removed from the table."""
     base = table.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise ConfigError(f"{preset}: base is {shown(base)}: name a preset or a file")
@@ -109,6 +109,6 @@ def _read_table(preset: str) -> dict[str, Any]:
 
 
 def _full(name: str) -> str:
-    """SECTION.NAME as it is now."""
+    """The current SECTION.NAME of a setting."""
     section, f = find_field(name)
     return f"{section}.{f.name}"

@@ -1,4 +1,6 @@
-"""The config in a run's own folder: whole or refused, for what is missing must not become the paper's in silence."""
+"""The config file in a run's folder. An incomplete file is refused: a missing setting must not silently become the
+paper's value.
+"""
 
 import zlib
 from pathlib import Path
@@ -12,7 +14,7 @@ from tunit.reading import UnreadableError, parse_toml, read_text
 
 SEALED = "# Every setting of this run, resolved. The last line is the checksum of all before it."
 CHECKSUM = "# checksum "
-# What version 0.1.0 wrote, without a checksum.
+# The settings that version 0.1.0 wrote, without a checksum.
 FIRST_SETTINGS = """
 image_size fit background min_side labels label_column layout split classes held_out labelled_ratio
 flip rotation translation shear crop_area crop_aspect brightness contrast saturation hue random_operations
@@ -27,14 +29,14 @@ checkpoint_every keep_checkpoints
 
 
 def write_run_config(path: Path, config: Config) -> None:
-    """Write the config of a run with its checksum. Raises RunError where it cannot be written."""
+    """Write the config of a run with its checksum. Raises RunError if it cannot be written."""
     _, _, rest = config.to_toml().partition("\n")
     text = f"{SEALED}\n{rest}"
     write_text(path, f"{text}{CHECKSUM}{_sum_of(text)}\n")
 
 
 def read_run_config(path: Path) -> Config:
-    """The config of a run. Raises RunError where it is not whole, ConfigError for wrong values."""
+    """The config of a run. Raises RunError if the file is incomplete or damaged, ConfigError for wrong values."""
     try:
         text = read_text(path, LARGEST_FILE, KEPT)
         if text.startswith(SEALED):
@@ -43,7 +45,7 @@ def read_run_config(path: Path) -> Config:
             _check_complete(text)
     except UnreadableError as error:
         raise RunError(
-            f"{path} is damaged ({error}): restore it; what may change of a run is given as flags with --resume"
+            f"{path} is damaged ({error}): restore it; to change settings of a run, give them as flags with --resume"
         ) from None
     return read_config(str(path))
 
@@ -57,11 +59,11 @@ def _check_seal(text: str) -> None:
     if not found:
         raise UnreadableError("its end is missing")
     if given != _sum_of(before) + "\n":
-        raise UnreadableError("it is not what was written: its checksum differs")
+        raise UnreadableError("it was changed after it was written: its checksum differs")
 
 
 def _check_complete(text: str) -> None:
-    """Of a run that was begun without checksums: it must say all that the first version said."""
+    """Check the config of a run from before checksums: it must have all settings of the first version."""
     said: set[str] = set()
     for section, values in parse_toml(text).items():
         if not isinstance(values, dict):
@@ -73,4 +75,4 @@ def _check_complete(text: str) -> None:
                 raise UnreadableError(str(error)) from None
     missing = [name for name in FIRST_SETTINGS.split() if find_field(name)[1].name not in said]
     if missing:
-        raise UnreadableError(f"it does not say {missing[0]}, so it was cut short")
+        raise UnreadableError(f"it has no {missing[0]}, so it was cut short")

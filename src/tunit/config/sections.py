@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from tunit.config.adversarial import AUTO_WEIGHT_WORDS
 from tunit.config.fields import setting
 
-# Far beyond what anybody trains with, and within what PyTorch, NumPy and memory take without a crash.
+# Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 8192  # channels, or numbers of a style code
-MOST = 10**9  # steps, pictures, files; below the numbers that name streams beside the steps
-BELOW_1 = 1 - 1e-9  # where 1 itself would divide by 0
+MOST = (
+    10**9
+)  # steps, pictures, files; less than the counters of random numbers outside of steps (CounterStart)
+BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
 
-AUTO = 0  # domains whose number is found while E trains alone
+AUTO = 0  # the value of `domains` if their number is to be found
 
 # The published data sets that `tunit.data.layouts` reads.
 LAYOUT_NAMES = (
@@ -34,7 +36,7 @@ class DataConfig:
 
     image_size: int = setting(
         128,
-        "side of the training pictures, a power of two from 32; 0 picks it from the data",
+        "side of the training pictures, a power of two from 32; 0 chooses it from the data",
         low=0,
         high=LARGEST_SIDE,
     )
@@ -45,35 +47,39 @@ class DataConfig:
     min_side: int = setting(16, "a picture with a shorter side is left out", low=1, high=LARGEST_SIDE)
     max_pixels: int = setting(
         178_956_970,
-        "a picture that declares more pixels is left out undecoded; decoding one takes 6 bytes for each of these "
-        "at most",
+        "a picture that declares more pixels is left out undecoded; decoding takes up to 6 bytes of memory per pixel",
         low=1,
         high=2**32,
     )
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels, by name or number")
-    picture_column: str = setting("", "the CSV column that names pictures, by name or number; empty finds it")
+    picture_column: str = setting(
+        "", "the CSV column that holds the pictures' paths, by name or number; if empty, it is found"
+    )
     layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
     split: str = setting(
         "train",
         "part of the published set; test is another word for validation",
         of=("train", "validation", "test"),
     )
-    classes: str = setting("", "classes of food-10, with commas between them or as a text file")
+    classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
     held_out: int = setting(
-        0, "pictures that the published set holds back at its end; 0 is the paper's number", low=0, high=MOST
+        0, "number of last pictures that the published set holds back; 0: as in the paper", low=0, high=MOST
     )
-    labelled_ratio: float = setting(0.0, "share of labelled steps in few-label training", low=0, high=1)
+    labelled_ratio: float = setting(
+        0.0, "few-label training: share of the steps that draw labelled pictures", low=0, high=1
+    )
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car).
 
-    For food the layouts `food-10` and `food-101` put randomly chosen operations in the place of affine and jitter.
+    For food, the layouts `food-10` and `food-101` use randomly chosen operations instead of the affine transform and
+    the colour jitter.
     """
 
-    flip: float = setting(0.5, "probability of a horizontal flip, both views", low=0, high=1)
+    flip: float = setting(0.5, "probability of a horizontal flip, in both views", low=0, high=1)
     rotation: float = setting(20.0, "largest rotation, degrees", low=0, high=180)
     translation: float = setting(0.1, "largest shift, share of the side", low=0, high=1)
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
@@ -89,13 +95,13 @@ class AugmentConfig:
     hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
     random_operations: int = setting(
         0,
-        "operations on x+ chosen as in RandAugment, after all others; the paper uses such for food",
+        "number of operations on x+, after all others, drawn at random as in RandAugment (in the paper, for food)",
         low=0,
         high=100,
     )
     random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
     both_views: bool = setting(
-        False, "while E trains alone, x is transformed at random too, as in SimCLR; the paper only flips it"
+        False, "while E trains alone, transform x at random, too, as in SimCLR; the paper only flips it"
     )
 
 
@@ -105,13 +111,13 @@ class NetworkConfig:
 
     domains: int = setting(
         10,
-        "K-hat, the number of pseudo domains; auto finds it when E has trained alone",
+        "K-hat, the number of domains; auto finds it after E has trained alone",
         low=0,
         high=100_000,
         words={"auto": AUTO},
     )
     most_domains: int = setting(
-        40, "with --domains auto: domains that E has until their number is found", low=2, high=1000
+        40, "with --domains auto: how many domains E has until their number is found", low=2, high=1000
     )
     style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
     guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
@@ -122,30 +128,33 @@ class NetworkConfig:
         0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0, high=100_000
     )
     candidate_heads: int = setting(
-        0, "further domain heads of E; after E's time alone the best becomes the domain head", low=0, high=100
+        0,
+        "further domain heads of E; after E has trained alone, the best becomes its domain head",
+        low=0,
+        high=100,
     )
     standardise: bool = setting(
-        False, "E sees every picture brought to the same mean and contrast, so that exposure is nothing to it"
+        False, "E sees every picture with the same mean and contrast, so that exposure does not matter"
     )
     normalise_style: bool = setting(
         False, "style codes have length sqrt(style_width), so that equation 2 compares angles, as in MoCo"
     )
     generator_width: int = setting(
         0,
-        "base width f of G; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)",
+        "base width f of G; 0: as in the paper, 64, or 32 from 256 px on (baselines: always 64)",
         low=0,
         high=WIDEST,
     )
     discriminator_width: int = setting(
         0,
-        "base width w of D; 0 is the paper's: 64, or 32 from 256 px (baselines: always 64)",
+        "base width w of D; 0: as in the paper, 64, or 32 from 256 px on (baselines: always 64)",
         low=0,
         high=WIDEST,
     )
 
     @property
     def domain_logits(self) -> int:
-        """How many domains E and D tell apart now: K-hat, or while it is to be found `most_domains`."""
+        """The number of domains of E and D: K-hat or, until it is found, `most_domains`."""
         return self.most_domains if self.domains == AUTO else self.domains
 
 
@@ -158,14 +167,14 @@ class LossConfig:
         1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0
     )
     overcluster_weight: float = setting(
-        0.0, "weight of the auxiliary head's mutual information in E's loss", low=0
+        0.0, "weight of the over-complete head's mutual information in E's loss", low=0
     )
     guide_style_weight: float = setting(1.0, "weight of E's style contrastive loss (equation 2)", low=0)
     classification_weight: float = setting(
         5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0
     )
     joint_guide_factor: float = setting(
-        0.1, "factor on E's loss on unlabelled pictures once G and D train too", low=0
+        0.1, "factor on E's loss on unlabelled pictures as soon as G and D train, too", low=0
     )
     labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
     adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
@@ -177,21 +186,25 @@ class LossConfig:
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
     perceptual_weight: float = setting(
-        0.0, "weight of the reconstruction's distance in features of E's average, beside equation 5", low=0
+        0.0,
+        "weight of the distance between reconstruction and source in features of E's EMA, beside equation 5",
+        low=0,
     )
     r1_weight: float = setting(
         10.0,
-        "times E|grad D|^2 without the usual 1/2, so gamma is twice this; auto takes gamma = 0.0002 size^2 / batch",
+        "factor on E|grad D|^2 without the usual 1/2, so gamma is twice this; auto: gamma = 0.0002 size^2 / batch",
         low=0,
         words=AUTO_WEIGHT_WORDS,
     )
-    r1_every: int = setting(1, "R1 only at every n-th step, with n times the weight", low=1, high=MOST)
+    r1_every: int = setting(
+        1, "compute R1 only in every n-th step, with n times the weight", low=1, high=MOST
+    )
     temperature: float = setting(0.07, "tau of the contrastive losses", low=1e-6)
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam for E, RMSprop for G and D. The baselines' class encoder learns as G."""
+    """Adam for E, RMSprop for G and D. The baselines' class encoder has G's optimiser and learning rate."""
 
     batch_size: int = setting(32, "pictures per step", low=2, high=1_000_000)
     guide_only_batch_size: int = setting(
@@ -200,7 +213,7 @@ class OptimiserConfig:
     guide_rate: float = setting(1e-4, "Adam's learning rate for E", low=0)
     guide_only_rate: float = setting(
         0.0,
-        "E's rate as it begins to train alone, from where it falls to guide_rate by a cosine; 0 for none",
+        "E's learning rate when it starts to train alone; it falls to guide_rate by a cosine; 0: always guide_rate",
         low=0,
     )
     guide_warm_up: int = setting(0, "steps in which E's rate rises to guide_only_rate", low=0, high=10**12)
@@ -208,29 +221,33 @@ class OptimiserConfig:
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
     discriminator_rate: float = setting(1e-4, "RMSprop's learning rate for D", low=0)
-    joint_warm_up: int = setting(0, "steps of G and D in which their rates rise at first", low=0, high=10**12)
+    joint_warm_up: int = setting(
+        0, "number of first steps of G and D in which their learning rates rise", low=0, high=10**12
+    )
     rmsprop_alpha: float = setting(0.99, "RMSprop's smoothing", low=0, high=1)
     rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=0)
     weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
-    average_decay: float = setting(0.999, "decay of the moving averages of E and G", low=0, high=1)
+    average_decay: float = setting(0.999, "decay of the EMAs (moving averages) of E and G", low=0, high=1)
     queue_length: int = setting(1024, "keys in the contrastive queue", low=1, high=2**24)
 
 
 @dataclass(frozen=True)
 class ClusteringConfig:
-    """What finds domains on photographs while E trains alone; the paper has none of it (docs/domains.md)."""
+    """Settings beyond the paper that help E, while it trains alone, to find domains of photographs
+    (docs/domains.md).
+    """
 
     domains_from: float = setting(
-        0.0, "share of E's time alone in which it learns styles only, domains after it", low=0, high=1
+        0.0, "share of E's steps alone in which it learns only styles; after them, domains too", low=0, high=1
     )
     neighbours: int = setting(
-        0, "x+ is a view of one of so many nearest neighbours of x; 0 takes x itself", low=0, high=1000
+        0, "x+ is a view of one of so many nearest neighbours of x; 0: of x itself", low=0, high=1000
     )
     neighbours_from: float = setting(
-        0.1, "share of E's time alone after which neighbours are looked for", low=0, high=1
+        0.1, "share of E's steps alone after which neighbours are searched", low=0, high=1
     )
     neighbours_every: int = setting(
-        0, "steps between searches for neighbours; 0 looks for them once", low=0, high=10**12
+        0, "steps between searches for neighbours; 0: search once", low=0, high=10**12
     )
 
 
@@ -240,12 +257,17 @@ class ScheduleConfig:
 
     steps: int = setting(200_000, "length of the training", low=1, high=MOST)
     labelled_only_until: int | float = setting(
-        0, "few-label training: labelled pictures alone until here", low=0, high=MOST
+        0, "few-label training: until this step, only labelled pictures", low=0, high=MOST
     )
-    guide_only_until: int | float = setting(65_000, "E trains alone until here", low=0, high=MOST)
-    average_from: int | float = setting(66_000, "the average of G is G itself until here", low=0, high=MOST)
+    guide_only_until: int | float = setting(65_000, "E trains alone until this step", low=0, high=MOST)
+    average_from: int | float = setting(
+        66_000, "until this step, the EMA of G is a copy of G", low=0, high=MOST
+    )
     decay_steps: int | float = setting(
-        0, "so many last steps in which the rates of G and D fall to 0 by a cosine", low=0, high=MOST
+        0,
+        "number of last steps in which the learning rates of G and D fall to 0 by a cosine",
+        low=0,
+        high=MOST,
     )
 
 
@@ -254,40 +276,38 @@ class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
     seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
-    device: str = setting(
-        "auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto takes a CUDA GPU where there is one"
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto uses a CUDA GPU if there is one")
+    precision: str = setting(
+        "auto", "precision of convolutions and matrix products", of=("auto", "float32", "bfloat16")
     )
-    precision: str = setting("auto", "of convolutions and matrices", of=("auto", "float32", "bfloat16"))
     micro_batch: int = setting(
         0,
-        "pictures that G and D take at a time within a step, to save memory; 0 for the whole batch",
+        "pictures that G and D process at a time within a step, to save memory; 0 for the whole batch",
         low=0,
         high=1_000_000,
     )
-    threads: int = setting(0, "CPU threads, of all processes together; 0 for all cores", low=0, high=1024)
+    threads: int = setting(0, "CPU threads of all processes together; 0 for all cores", low=0, high=1024)
     processes: int = setting(
         1,
-        "that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU; torchrun "
-        "sets it for several machines",
+        "processes that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU; "
+        "for several machines, torchrun sets it",
         low=0,
         high=65_536,
     )
     compile: bool = setting(
-        False, "let torch.compile make the networks faster; it takes minutes before the first step"
+        False, "make the networks faster by torch.compile, which takes minutes before the first step"
     )
     checkpoint_activations: bool = setting(
-        False, "compute activations of G and D again instead of keeping them: less memory, more time"
+        False, "compute activations of G and D twice instead of keeping them: less memory, more time"
     )
     workers: int = setting(0, "processes that decode pictures; 0 for all cores", low=0, high=256)
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1, high=MOST)
-    sample_every: int = setting(
-        5_000, "steps between sample grids; 0 for none but the last", low=0, high=MOST
-    )
+    sample_every: int = setting(5_000, "steps between sample grids; 0: only at the end", low=0, high=MOST)
     checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
     on_nan: str = setting(
         "stop",
-        "at a loss, gradient or picture that is not finite: stop, or roll back to the last checkpoint and go on with "
+        "if a loss, gradient or picture is not finite: stop, or go back to the last checkpoint and continue with "
         "other draws",
         of=("stop", "rollback"),
     )
-    keep_checkpoints: int = setting(3, "how many of the newest checkpoints stay", low=1, high=MOST)
+    keep_checkpoints: int = setting(3, "how many of the newest checkpoints are kept", low=1, high=MOST)

@@ -1,1 +1,1 @@
-"""Figures about a trained model."""
+"""Measure a trained model: its domains and its translations."""

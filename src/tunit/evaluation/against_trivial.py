@@ -25,11 +25,11 @@ OURS = "the domains found"
 class TrivialComparison:
     """Accuracy and NMI of our domains and of k-means on pixels, colours and random features."""
 
-    # OURS, or a trivial answer -> "accuracy" and "NMI" against the classes, where these are known; and for the
-    # trivial answers "agreement", the NMI of our domains with it.
+    # OURS, or the name of a trivial answer -> its figures: "accuracy" and "NMI" against the classes, if these are
+    # known; for a trivial answer also "agreement", its NMI with our domains.
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
     pictures: int = 0  # how many were compared
-    verdict: str = ""  # one sentence; "" where nothing was compared
+    verdict: str = ""  # one sentence; "" if nothing was compared
 
 
 def compare_with_trivial(
@@ -40,9 +40,10 @@ def compare_with_trivial(
     seed: int = 0,
     most: int = MOST_PICTURES,
 ) -> TrivialComparison:
-    """Compare `domains` (N,), which are `number` many, with trivial answers of as many groups on images (N, S, S, 3).
+    """Compare the domain of each picture, `domains` (N,), with trivial answers that divide the pictures likewise.
 
-    classes: (N,) from 0, -1 where unknown; they are used if at least two are known.
+    images: (N, S, S, 3). number: how many domains there are, and how many groups a trivial answer makes. classes:
+    (N,) from 0, -1 if unknown; they are used if at least two classes are known.
     """
     known = np.flatnonzero(classes >= 0)
     labelled = len(np.unique(classes[known])) > 1
@@ -83,7 +84,7 @@ def _right(groups: Integers, classes: Integers) -> NDArray[np.float64]:
 
 
 def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:
-    """The sentence where classes are known: a paired comparison over the pictures, with its standard error."""
+    """The verdict if classes are known: a paired comparison over the pictures, with its standard error."""
     right, trivially = _right(ours, classes), _right(theirs, classes)
     gain = right - trivially
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
@@ -96,17 +97,17 @@ def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, n
 
 
 def _verdict_without_classes(ours: Integers, found: TrivialComparison) -> str:
-    """The sentence where no classes are known."""
+    """The verdict if no classes are known."""
     if len(np.unique(ours)) < 2:
         return "Training was not worth it yet: all pictures lie in one domain."
     name = max(found.rows, key=lambda row: found.rows[row]["agreement"])
     most = found.rows[name]["agreement"]
     if most >= SAME:
         return (
-            f"Training may not have been worth it: the domains are largely those of {name} (NMI {most:.2f}), "
-            "which takes seconds."
+            f"Training may not have been worth it: {name}, which takes seconds, finds largely the same groups "
+            f"(NMI {most:.2f})."
         )
     return (
-        f"The domains are not those of a trivial answer (NMI at most {most:.2f}, with {name}). Whether they are "
-        "better only the galleries show: without labels nothing can measure it."
+        f"The domains differ from all trivial answers (NMI at most {most:.2f}, with {name}). Look at the galleries "
+        "to see whether they are better: without labels this cannot be measured."
     )

@@ -28,7 +28,7 @@ def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> I
 
 
 def matching(matrix: Integers) -> dict[int, int]:
-    """The one-to-one matching of domains to classes [1] under which most pictures are right."""
+    """The one-to-one matching of domains to classes [1] that puts most pictures into their class."""
     rows, columns = linear_sum_assignment(matrix, maximize=True)
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
 
@@ -36,8 +36,8 @@ def matching(matrix: Integers) -> dict[int, int]:
 def clustering_accuracy(domains: Integers, classes: Integers) -> float:
     """Share of pictures whose domain is matched to their class, under the best one-to-one matching [1].
 
-    domains, classes: (N,) integers from 0. Where there are more domains than classes, the pictures of a domain
-    without a class count as wrong.
+    domains, classes: (N,) integers from 0. If there are more domains than classes, pictures of domains without a
+    class count as wrong.
     """
     matrix = confusion_matrix(domains, classes)
     return float(sum(matrix[i, j] for i, j in matching(matrix).items()) / len(domains))
@@ -49,7 +49,7 @@ def purity(domains: Integers, classes: Integers) -> float:
 
 
 def entropy(counts: NDArray[np.generic]) -> float:
-    """The entropy, in nats, of the shares that `counts` are of their sum; zeros add nothing."""
+    """The entropy, in nats, of the distribution counts / sum(counts)."""
     shares = np.asarray(counts, np.float64).ravel()
     shares = shares[shares > 0] / shares.sum()
     return float(-(shares * np.log(shares)).sum())
@@ -82,9 +82,9 @@ def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
 def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float | None:
     """IOI [4]: mean cosine distance between pictures of different clusters, over that within clusters.
 
-    styles (N, width), domains (N,). None where it is undefined: for a single cluster, for clusters of one picture
-    each, or without any distance within them. It takes O(N width), because the sum of all cosines is the square of
-    the summed vectors.
+    styles (N, width), domains (N,). None if it is undefined: for a single cluster, for clusters of one picture each,
+    or if all pictures of each cluster are equal. It takes O(N width) time, because the sum of all cosines is the
+    squared length of the summed vectors.
     """
     vectors = np.asarray(styles, np.float64)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)

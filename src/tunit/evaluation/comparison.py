@@ -12,7 +12,7 @@ from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resam
 
 FID_REPEATS = 10  # resamplings for its interval
 FEWEST = 2  # pictures on each side; fewer have no covariance, and so no distance
-FEWEST_NEAR = NEAREST + 1  # with fewer pictures they lack neighbours
+FEWEST_NEAR = NEAREST + 1  # with fewer pictures, a picture has too few neighbours
 FEW = 50  # pictures on a side; with fewer, a figure is only a hint
 
 
@@ -27,8 +27,9 @@ class Comparison:
 def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
 
-    FID and KID need two pictures on each side; density, coverage and precision need six real ones, recall six
-    generated ones. What cannot be measured is noted. Raises DataError for fewer than two pictures on a side.
+    FID and KID need two pictures on each side; density, coverage and precision need six real ones, recall needs six
+    generated ones. A note is added for each figure that cannot be computed. Raises DataError for fewer than two
+    pictures on a side.
     """
     check_enough(len(real), len(fake))
     found = Comparison()
@@ -39,7 +40,9 @@ def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     _add_neighbour_figures(found, real, fake, seed, recall=True)
     few = min(len(real), len(fake))
     if few < FEW:
-        found.notes.append(f"{few} pictures on a side make every figure a hint only: see the intervals")
+        found.notes.append(
+            f"with only {few} pictures on a side every figure is only a hint: see the intervals"
+        )
     return found
 
 
@@ -92,7 +95,7 @@ def _numbers_of_both(real: int, fake: int) -> str:
 
 
 def mean_of(figures: list[Figure]) -> Figure:
-    """The mean of independent figures, with the interval that follows from theirs."""
+    """The mean of independent figures, with the interval that follows from their intervals."""
     halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
     value = float(np.mean([figure.value for figure in figures]))
     half = float(np.sqrt(np.square(halves).sum()) / len(figures))

@@ -13,12 +13,14 @@ from torch import Tensor
 from tunit.errors import DataError
 
 NEAREST = 5  # k
-ROWS = 1024  # of the distance matrix at a time; with 50,000 columns of float32 they take 200 MB
+ROWS = 1024  # rows of the distance matrix at a time; with 50,000 columns of float32 they take 200 MB
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """What each picture contributes to the four figures, float64; they are means of these, and can be resampled."""
+    """What each picture contributes to the four figures, in float64. The figures are means over these values, and can
+    be resampled.
+    """
 
     density: Tensor  # (fakes,) the number of real balls that contain the fake, over k
     coverage: Tensor  # (reals,) whether the nearest fake lies in the real picture's ball
@@ -29,7 +31,8 @@ class Neighbourhoods:
 def neighbourhoods(
     real: Tensor, fake: Tensor, *, k: int = NEAREST, recall: bool = True, rows: int = ROWS
 ) -> Neighbourhoods:
-    """Which pictures lie in the ball around each picture that reaches to its k-th nearest neighbour in its own set.
+    """Around each picture there is a ball that reaches to its k-th nearest neighbour in its own set; find which
+    pictures of the other set lie in it.
 
     real (N, width), fake (M, width): features on one device, in the precision to compute in. `rows` rows of distances
     are computed at a time. Without `recall` the balls of the fakes, a third of the work, are left out.
@@ -43,7 +46,7 @@ def neighbourhoods(
                 f"{len(features)} {name} pictures are too few for the {k} nearest neighbours: "
                 f"give at least {needed}"
             )
-    # Subtracting the mean leaves distances as they are, and |x|^2 + |y|^2 - 2 x.y of small numbers is more exact.
+    # Subtracting the mean does not change distances, and makes |x|^2 + |y|^2 - 2 x.y more exact.
     centre = real.mean(0)
     reals, fakes = _Sides(real - centre), _Sides(fake - centre)
     real_radii = squared_radii(reals, k, rows)
@@ -57,7 +60,9 @@ def neighbourhoods(
         covered[i : i + rows] = distances.amin(1) < radii
         if fake_radii is not None:
             recalled[i : i + rows] = (distances < fake_radii).any(1)
-        counts += (distances < radii[:, None]).to(real.dtype).sum(0).long()  # exact: at most `rows` ones
+        counts += (
+            (distances < radii[:, None]).to(real.dtype).sum(0).long()
+        )  # a sum of at most `rows` ones is exact
     return Neighbourhoods(
         density=counts.double() / k,
         coverage=covered.double(),
@@ -67,7 +72,7 @@ def neighbourhoods(
 
 
 class _Sides:
-    """Features (N, width), prepared for the left and the right of one product that gives squared distances.
+    """Features (N, width), prepared as left and right factor of a matrix product that gives squared distances.
 
     (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2, so the large matrix of distances is only written once.
     """
@@ -82,7 +87,7 @@ class _Sides:
         return len(self.left)
 
     def squared_distances(self, rows: slice, others: "_Sides", first: int = 0) -> Tensor:
-        """(rows, others from `first` on)."""
+        """Squared distances of these rows from the pictures of `others` from `first` on."""
         return torch.mm(self.left[rows], others.right[first:].T).clamp_min_(0)
 
 
@@ -92,7 +97,9 @@ def squared_radii(features: _Sides, k: int, rows: int) -> Tensor:
     Every block of distances is used for its rows and, transposed, for its columns, so each pair is computed once.
     """
     number = len(features)
-    nearest = features.left.new_full((number, k + 1), torch.inf)  # itself among them
+    nearest = features.left.new_full(
+        (number, k + 1), torch.inf
+    )  # k + 1, because it includes the picture itself
     for i in range(0, number, rows):
         distances = features.squared_distances(slice(i, i + rows), features, first=i)
         _merge(nearest, slice(i, i + len(distances)), distances, k)
@@ -107,5 +114,5 @@ def _merge(nearest: Tensor, where: slice, distances: Tensor, k: int) -> None:
 
 
 def smallest(distances: Tensor, number: int) -> Tensor:
-    """The `number` smallest of each row, or all where there are fewer."""
+    """The `number` smallest values of each row, or all if there are fewer."""
     return distances.topk(min(number, distances.shape[1]), dim=1, largest=False, sorted=False).values

@@ -19,7 +19,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as in [2]
 class FeatureMoments:
     """Mean and covariance of features that come in batches, in float64, merged as in [3].
 
-    The memory is that of one (width, width) matrix, for any number of pictures.
+    For any number of pictures it needs the memory of one (width, width) matrix.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def kernel_distance(
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate of the squared maximum mean discrepancy of two sets of one size n: (n, width)."""
+    """The unbiased estimate of the squared maximum mean discrepancy of two sets of equal size n, (n, width) each."""
 
     def kernel(p: Tensor, q: Tensor) -> Tensor:
         return (p @ q.T / p.shape[1] + 1) ** 3

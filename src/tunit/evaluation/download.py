@@ -26,8 +26,8 @@ def cache_folder() -> Path:
 def fetched(address: str, sha256: str, instead: str) -> Path:
     """The file at `address`, from the cache or newly downloaded.
 
-    instead: what the user can do without it, for the error message. Raises ConfigError if it cannot be downloaded or
-    its SHA-256 is another.
+    instead: what the user can do without it, for the error message. Raises ConfigError if it cannot be downloaded, or
+    if its SHA-256 is wrong.
     """
     path = cache_folder() / address.rsplit("/", 1)[-1]
     if path.is_file() and sha256_of(path) == sha256:
@@ -40,12 +40,12 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
                 file.write(chunk)
         if sha256_of(partial) != sha256:
             raise UnreachableError(
-                f"{address} is not the file it was (its SHA-256 differs): give it by {instead}"
+                f"{address} has changed (its SHA-256 is not the expected one): give it by {instead}"
             )
         partial.replace(path)
     except (urllib.error.URLError, OSError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
-        raise UnreachableError(f"{address} cannot be fetched ({reason}): give it by {instead}") from None
+        raise UnreachableError(f"{address} cannot be downloaded ({reason}): give it by {instead}") from None
     finally:
         partial.unlink(missing_ok=True)
     return path

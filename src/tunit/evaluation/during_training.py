@@ -35,8 +35,8 @@ class Evaluator:
     RUN/best.
 
     held: held-back pictures; None takes the training pictures. For a run on a published set its validation pictures
-    are used; they are in `held` or, if that is None, beside the training pictures. The best score is stored in the
-    run, so that it is known when the run resumes.
+    are used: those in `held` or, if that is None, those beside the training pictures. The best score is stored in the
+    run, so that a resumed run knows it.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -72,7 +72,7 @@ class Evaluator:
         score = self._score(values)
         if score is None:
             reasons = "; ".join(result.notes) or "too few pictures"
-            remark(f"step {state.step}: no score to keep the best model by ({reasons})")
+            remark(f"step {state.step}: there is no score by which to keep the best model ({reasons})")
         elif self._is_best(*score):
             folder = self.run.path / BEST
             folder.mkdir(exist_ok=True)
@@ -137,6 +137,6 @@ def check_held(source: Path) -> None:
     number = len(find_pictures(source).pictures)
     if number < FEWEST:
         raise DataError(
-            f"{source} holds {number} picture, by which no model can be scored and no best one kept: "
+            f"{source} holds {number} picture, too few to score a model and keep the best one: "
             f"give at least {FEWEST}"
         )

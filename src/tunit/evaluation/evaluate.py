@@ -1,7 +1,7 @@
 """Every figure of one model on held-back pictures: its domains, and the quality of its translations.
 
-For a figure that cannot be computed (a class of one picture, too few neighbours) there is a sentence in `notes`; all
-others are still reported.
+If a figure cannot be computed (for a class of one picture, or with too few neighbours), a sentence in `notes` says
+so; all other figures are still computed.
 """
 
 from collections.abc import Callable
@@ -49,15 +49,15 @@ def evaluate_model(
     cache: Path | None = None,
     say: Say = lambda text: None,
 ) -> Evaluation:
-    """Measure `model` on held-back pictures against the training's, both at the model's size.
+    """Measure `model` on held-back pictures, compared with the training pictures, both at the model's size.
 
-    Pictures are translated between groups. Where `held` has two classes or more, groups are its classes, as in the
-    paper's protocol; else they are the domains that the model finds. Where there is only one group, pairs are drawn
+    Pictures are translated between groups. If `held` has two classes or more, the groups are its classes, as in the
+    paper's protocol; otherwise they are the domains that the model finds. If there is only one group, pairs are drawn
     from all pictures.
 
     network: None leaves out the figures that need features. most_sources: sources per group, 0 for all.
     truth: exact translations, which only drawn creatures have. translates: False measures the clustering alone.
-    beside_trivial: compare the domains with answers that take no training. cache: folder for the real features.
+    beside_trivial: compare the domains with answers without training. cache: folder for features of real pictures.
     """
     result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
@@ -114,7 +114,7 @@ def _beside_trivial(
 def _real_features(
     result: Evaluation, train: Labelled, network: FeatureNetwork | None, cache: Path | None, say: Say
 ) -> Tensor | None:
-    """Features of the real pictures; None where there is no network or they cannot be computed."""
+    """Features of the real pictures; None if there is no network, or if they cannot be computed."""
     if network is None:
         return None
     say(f"features of {len(train.images):,} real pictures by {network.name}")
@@ -126,8 +126,9 @@ def _real_features(
 def _groups(
     result: Evaluation, model: Model, held: Labelled, train: Labelled, found: Integers
 ) -> tuple[Integers, list[str], Integers]:
-    """The groups between which pictures are translated: of each held-back picture, their names, of each real
-    picture."""
+    """The groups between which pictures are translated: the group of each held-back picture, the names of the groups,
+    and the group of each real picture.
+    """
     if held.has_classes:
         return held.classes, held.names, train.classes
     result.grouped_by = "domain"
@@ -172,7 +173,7 @@ def _clustering(
     result.figures["effective number of domains"] = sizes.effective
     ioi = clusters.inter_over_intra(styles, found)
     if ioi is None:
-        result.notes.append("IOI: it needs two domains, and two pictures of a domain that differ")
+        result.notes.append("IOI: it needs two domains, and two different pictures in one domain")
     else:
         result.figures["IOI"] = ioi
     if not held.has_classes:
@@ -209,7 +210,7 @@ def _translate_group(
     found: Integers,
     pools: _Pools,
 ) -> Tensor | None:
-    """Features of the translations into one group, None without any; other values are added to `pools`."""
+    """Features of the translations into one group, or None; other values are added to `pools`."""
     parts: list[Tensor] = []
     with result.timed("translation"):
         batches = translated(model, held.images, pairing, styles, cycle=True)

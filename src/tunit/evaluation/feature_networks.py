@@ -1,9 +1,9 @@
 """Feature networks by name: they turn pictures into the vectors that FID, KID and D&C compare.
 
-Figures of different feature networks cannot be compared, so the network's name is reported with every figure.
+Figures of different feature networks cannot be compared, so the network's name is printed with every figure.
 
 References:
-    [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that FID is defined by.
+    [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that defines FID.
     [2] Naeem et al. Reliable fidelity and diversity metrics, ICML 2020 (random embeddings, section 3.3).
     [3] Oquab et al. DINOv2, 2023. [4] Parmar et al. On aliased resizing and surprising subtleties in GAN
     evaluation, CVPR 2022 (`clean`). [5] Chen et al. Improved baselines with momentum contrastive learning, 2020.
@@ -67,13 +67,13 @@ def load_feature_network(
     device: torch.device | str = "cpu",
     trust: bool = False,
 ) -> FeatureNetwork:
-    """The feature network `name`: "random-vgg16", "inception", "dinov2", or a file: TorchScript, .pt2, or
+    """The feature network `name`: "random-vgg16", "inception", "dinov2", or the path of a file: TorchScript, .pt2, or
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
 
-    A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and gives
+    A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and returns
     (B, width). The FID Inception network is recognised by its layers, and treated as `inception`.
-    preprocessing: of pictures for the Inception network: "clean" [4] (antialiased bicubic resize to 299), or "legacy"
-    as in the paper's numbers (ImageNet normalisation, nearest-neighbour resize).
+    preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
+    paper's figures (ImageNet normalisation, nearest-neighbour resize).
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
     write files. The FID Inception network is recognised by its SHA-256 and needs no trust.
 
@@ -89,7 +89,7 @@ def load_feature_network(
         return FeatureNetwork(name, _dinov2(device), device)
     if name == "moco-v2":
         raise ConfigError(
-            f"moco-v2 is not fetched, as no hash of it is known to check it by: fetch {MOCO_ADDRESS} and give "
+            f"moco-v2 is not downloaded, because no hash of it is known: download {MOCO_ADDRESS} and give "
             "--features FILE"
         )
     if name == "inception":
@@ -105,7 +105,7 @@ def load_feature_network(
         return FeatureNetwork(f"moco-v2 ({path.name})", _moco(path, device), device)
     if name != "inception" and not trust and sha256_of(path) != INCEPTION_SHA256:
         raise ConfigError(
-            f"{path} is a program that can do anything on this machine: give --trust-features too if you know who "
+            f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )
     module = _load_file(path, device)
@@ -138,13 +138,13 @@ def inception_input(x: Tensor, *, legacy: bool) -> Tensor:
 
 
 def imagenet_normalised(x: Tensor) -> Tensor:
-    """x (B, 3, S, S) in [0, 1], less ImageNet's mean, over its standard deviation."""
+    """x (B, 3, S, S) in [0, 1], minus ImageNet's mean, divided by its standard deviation."""
     mean, std = (x.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (x - mean) / std
 
 
 class RandomVGG16(nn.Module):
-    """VGG-16 with seeded random weights [2]: it needs no download, and favours no kind of pictures.
+    """VGG-16 with seeded random weights [2]: it needs no download, and does not prefer any kind of pictures.
 
     To be fast enough on a CPU, it resizes pictures to 64 px, and its fully connected layers have a quarter of VGG's
     width. The features are those of the second of these layers, before its ReLU.
@@ -202,14 +202,14 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
 
 
 def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """`module`, with its failures on pictures as one clear sentence."""
+    """`module`; if it fails on pictures, the error is one clear sentence."""
 
     def extract(x: Tensor) -> Tensor:
         """Features (B, width) of x; raises ConfigError."""
 
         try:
             features = module(x)
-        except Exception as error:  # it is a program of its own, and can fail in any way
+        except Exception as error:  # the network is a program, and can fail in any way
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise ConfigError(
                 f"{path} does not take pictures of shape {tuple(x.shape)} ({reason}): give a network that does"
@@ -246,9 +246,10 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
         ) from None
     try:
         model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
-    except Exception as error:  # the hub's client raises many kinds, and all mean the same here
+    except Exception as error:  # the hub's client raises many kinds of errors; here all mean the same
         raise UnreachableError(
-            f"the weights {DINOV2} cannot be had ({type(error).__name__}): check the network, or take random-vgg16"
+            f"the weights {DINOV2} cannot be downloaded ({type(error).__name__}): check the network, or take "
+            "random-vgg16"
         ) from None
 
     def extract(x: Tensor) -> Tensor:

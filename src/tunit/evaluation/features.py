@@ -34,7 +34,7 @@ def features_of(
         try:
             kept = read_tensors(path)[0]["features"]
         except (RunError, KeyError):
-            kept = torch.zeros(0)  # damaged: made again
+            kept = torch.zeros(0)  # damaged: computed again
         if len(kept) == len(pictures):
             return kept
     parts = []
@@ -51,7 +51,7 @@ def features_of(
 
 
 def check_finite(features: Tensor, name: str) -> None:
-    """Raises DataError where a feature is not a finite number."""
+    """Raises DataError if a feature is not a finite number."""
     wrong = int((~features.isfinite()).any(1).sum()) if features.numel() else 0
     if wrong:
         raise DataError(

@@ -50,8 +50,8 @@ def resampled_figure(
 ) -> Figure:
     """statistic(a, b), with an interval from its spread when both sets are resampled [1].
 
-    For statistics that resampling shifts, such as FID, which grows when fewer different pictures remain. Only the
-    width of the interval is taken from the resampled values; it is centred on the figure itself.
+    This is for statistics that resampling shifts, such as FID, which grows if there are fewer different pictures.
+    Only the width of the interval comes from the resampled values; its centre is the figure itself.
     """
     generator = torch.Generator().manual_seed(seed)
 

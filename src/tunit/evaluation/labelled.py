@@ -26,8 +26,7 @@ def pack_held(
 ) -> PackedPictures:
     """The pictures of `source` as squares, with labels if it has any.
 
-    settings: how pictures become squares, and which part of a published set to take. labels: "none", "folders",
-        "csv",
+    settings: how pictures become squares, and which part of a published set to take. labels: "none", "folders", "csv"
     or "auto", which takes the first of these that exists: the classes of the published set, the label column of a CSV
     table, two or more folders of pictures.
     """
@@ -76,7 +75,7 @@ def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:
 
 
 def labelled(pictures: PackedPictures) -> Labelled:
-    """Packed pictures in the form that the evaluation takes."""
+    """Packed pictures in the form that the evaluation needs."""
     return Labelled(pictures.images, pictures.labels, pictures.classes)
 
 
@@ -97,7 +96,7 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
 
 
 def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
-    """`pictures` with the class numbers of `held`: equal names are the same class, all others are unknown."""
+    """`pictures` with the class numbers of `held`. Classes of equal names are the same; all others become unknown."""
     return _numbered(held, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes])
 
 

@@ -56,8 +56,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`, and write the result as JSON.
 
-    train: real pictures to compare translations with; None takes the run's training pictures or, where it has none,
-        the held-back ones.
+    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
+        held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
     part: the part of a published set to use from `source`; from `train`, its training pictures are used.
     max_pixels: a picture that declares more is left out.

@@ -31,11 +31,11 @@ class Pairing:
 
 
 def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> dict[int, Pairing]:
-    """For each class, translations into it [1]: the sources are all pictures of other classes, references of this
-    one.
+    """For each class, the translations into it [1]: sources are all pictures of other classes, references are of this
+    class.
 
     (Smallest + largest class size) / 2 references are drawn from each class, without repetition if it is large
-    enough. The sources, in random order, take them in turn, so the number of sources never changes a reference.
+    enough. The sources, in random order, use them in turn, so the references do not depend on the number of sources.
 
     classes: (N,) integers from 0, of held-back pictures; those with -1 are not used. most_sources: take only so many
     random sources; 0 takes all, as the paper does.
@@ -56,7 +56,9 @@ def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> d
 
 
 def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
-    """Up to `pairs` pairs of two different pictures among `number`; each is a source once before any is one twice."""
+    """At most `pairs` pairs of different pictures among `number`. No picture is a source for a second time before all
+    pictures were a source once.
+    """
     rng = np.random.default_rng(seed)
     sources = np.concatenate([rng.permutation(number) for _ in range(-(-pairs // number))])[:pairs]
     return Pairing(sources, (sources + rng.integers(1, max(number, 2), len(sources))) % number)
@@ -64,15 +66,13 @@ def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
 
 @dataclass(frozen=True)
 class Translated:
-    """A batch of translations, and E's answers for them."""
+    """A batch of translations, and E's output for them."""
 
     rows: slice  # of the pairing
     pictures: Pictures  # (B, S, S, 3)
     domains: Integers  # (B,) predicted for the translations
     styles: torch.Tensor  # (B, style width), of the translations
-    cycle_error: NDArray[
-        np.float64
-    ]  # (B,) translated there and back against the source, grey levels; or empty
+    cycle_error: NDArray[np.float64]  # (B,) error, in grey levels, of translating there and back; or empty
 
 
 def translated(

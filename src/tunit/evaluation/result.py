@@ -1,4 +1,4 @@
-"""What an evaluation is given and what it finds: labelled pictures, and every figure with its notes and costs."""
+"""Input and result of an evaluation: labelled pictures, and all figures with notes and costs."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Labelled:
 
 @dataclass
 class Evaluation:
-    """The result of an evaluation. Figures have the names of the printed table."""
+    """The result of an evaluation. The names of figures are those in the printed table."""
 
     figures: dict[str, Figure | float] = field(default_factory=dict)
     groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found

@@ -1,8 +1,8 @@
 """Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
 
-A training that sorts pictures no better than these was not worth its time. Each function takes pictures (N, S, S, 3)
-of bytes and returns the group of each, from 0 to k - 1: (N,) int64, reproducible by the seed. With fewer than k
-different pictures there are fewer groups.
+A training whose domains are no better than these was not worth its time. Each function takes pictures (N, S, S, 3) of
+bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. With fewer than k different
+pictures there are fewer groups.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def hsv_histograms(images: Pictures, k: int, seed: int) -> Integers:
 
 
 def standard_pixels(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the pixels at 32 px of pictures that were scaled to the same mean and contrast."""
+    """k-means on the pixels at 32 px, after all pictures were given the same mean and contrast."""
     return _grouped(images, cues.shapes, k, seed)
 
 

@@ -1,4 +1,4 @@
-"""Compare translations of drawn creatures with the exact truth, which no other set has."""
+"""Compare translations of drawn creatures with the exact truth, which is known only for them."""
 
 from dataclasses import dataclass
 from pathlib import Path

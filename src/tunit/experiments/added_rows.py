@@ -10,10 +10,11 @@ from tunit.experiments.experiment import CLASSES, NONE, Experiment, Table
 
 
 def with_rows(table: Table, presets: Sequence[Path]) -> Table:
-    """`table` with a row for each preset file, named by the file.
+    """`table` with a row for each preset file, named after the file.
 
-    A preset that trains with labels is given the true ones. Rows join the table's figures, not its orderings.
-    Raises ConfigError for a file that is no preset based on the paper's, or whose name the table has already.
+    A preset that trains with labels gets the true ones. The new rows have all figures of the table, but do not count
+    in the paper's claims. Raises ConfigError if a file is not a preset based on `paper`, or if the table has a row of
+    that name already.
     """
     rows = list(table.rows)
     for path in presets:
@@ -21,7 +22,7 @@ def with_rows(table: Table, presets: Sequence[Path]) -> Table:
             raise ConfigError(f"{table.name} has a row {path.stem!r} already: give {path} another name")
         supervised = read_config(str(path)).data.labels != "none"
         differences = preset_differences(str(path))
-        # Whatever the preset names as the source of labels, the driver gives the true classes.
+        # Wherever the preset takes labels from, the driver gives it the true classes.
         title = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in differences.items())
         rows.append(Experiment(path.stem, title or "as paper", str(path), CLASSES if supervised else NONE))
     return replace(table, rows=tuple(rows))

@@ -23,11 +23,11 @@ SHOWN = 8  # sources in the picture
 def attribute_figures(
     run: Path, split: Split, classes: tuple[str, str], strengths: tuple[float, ...], device: str = "auto"
 ) -> dict[str, float]:
-    """Translate the held-back pictures of the first class into the second, and leave RUN/attribute.png.
+    """Translate the held-back pictures of the first class into the second, and write RUN/attribute.png.
 
-    For each strength two figures: the share of translations that E takes for the second class, and the content
-    error of `content_error`. classes: both of the training's labels, which are numbered in the order of their names.
-    Raises DataError where no picture of the first class is held back.
+    Returns two figures for each strength: the share of translations that E assigns to the second class, and the
+    content error (see `content_error`). classes: both labels of the training, which are numbered in the order of
+    their names. Raises DataError if no picture of the first class is held back.
     """
     translator = Translator.load(run, device=device)
     target = split.classes.index(classes[1])
@@ -54,10 +54,11 @@ def attribute_figures(
 
 @torch.inference_mode()
 def content_error(model: Model, x: Tensor, out: Tensor) -> float:
-    """Mean distance of the content codes of `out` from those of `x`, over that of different pictures of `x`.
+    """How much translating changes the content: 0 not at all, 1 as much as taking another picture.
 
-    x, out: (N, 3, S, S) in [-1, 1]. 0 keeps the content; 1 is as far from it as another picture. Distances are mean
-    absolute differences; nan for a single picture, which has no other.
+    It is the mean distance between the content codes of `out` and `x`, divided by the mean distance between those of
+    different pictures of `x`. Distances are mean absolute differences. x, out: (N, 3, S, S) in [-1, 1]. NaN for a
+    single picture.
     """
     device = model.domain_styles.device
     codes, codes_out = (

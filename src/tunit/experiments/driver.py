@@ -35,7 +35,9 @@ COUNTED = ("domains", "candidate heads", "overclusters")
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
-    """One row for one seed, to its figures; written to outcome.json in the row's folder, and read back if there."""
+    """Run a row for one seed. Returns its figures, which are kept in outcome.json in the row's folder; if that file
+    exists, it is read instead.
+    """
     folder = plan.folder(table, row, seed)
     done = folder / "outcome.json"
     if done.is_file():
@@ -73,7 +75,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
 
 
 def _read_outcome(path: Path) -> dict[str, Any]:
-    """What an earlier call measured. Raises RunError where it is damaged."""
+    """What an earlier call measured. Raises RunError if the file is damaged."""
     try:
         outcome = Record(read_json(path, LARGEST_OUTCOME))
         for name in ("row", "features"):
@@ -88,24 +90,26 @@ def _read_outcome(path: Path) -> dict[str, Any]:
             settings.number("marginal balance")
         figures = outcome.record("figures")
         for name, value in figures.values.items():
-            if not isinstance(value, float):  # which may be NaN, where nothing could be measured
+            if not isinstance(value, float):  # a float may be NaN, for what could not be measured
                 figures.whole(name, -LARGEST_WHOLE)
     except UnreadableError as error:
-        raise RunError(f"{path} is damaged ({error}): remove it, and its row is measured again") from None
+        raise RunError(f"{path} is damaged ({error}): remove it to have its row measured again") from None
     return outcome.values
 
 
 def _labelled(
     row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
 ) -> tuple[Path, Config]:
-    """The table that a training with labels learns from, and its config."""
-    # A method that needs every label learns from the labelled pictures, and the others are left out.
+    """For a training with labels: the CSV table of its pictures and labels, and its config."""
+    # A method that needs a label for every picture learns only from the labelled ones.
     labelled_alone = row.few_labels and method_of(config).labels is Labels.ALL
     pictures = [p for p in split.train if p[0] in labels] if labelled_alone else split.train
     given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
-    if row.few_labels and config.data.labelled_ratio:  # of the presets that take steps in turn
+    if (
+        row.few_labels and config.data.labelled_ratio
+    ):  # presets in which labelled and unlabelled steps alternate
         given["labelled_ratio"] = labelled_share(labels, split)
-    if labelled_alone:  # a batch cannot be larger than the set
+    if labelled_alone:  # a batch must not be larger than the set
         given["batch_size"] = min(config.optimisers.batch_size, len(pictures))
     return write_table(folder / "labelled.csv", pictures, labels), config.with_overrides(given)
 
@@ -113,7 +117,7 @@ def _labelled(
 def _measured(
     row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
 ) -> dict[str, Any]:
-    """What is kept of a row: its figures, and what they were measured with."""
+    """What is kept of a row: its figures, and how they were measured."""
     result = evaluate_run(
         folder / "run",
         held,
@@ -132,7 +136,7 @@ def _measured(
     found = result.as_json()
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
     if row.labels != NONE and not row.few_labels:
-        figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
+        figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels from which D and G learnt
     elif not method_of(config).finds_domains:
         figures.pop("accuracy", None)
     if row.strengths:
@@ -172,7 +176,7 @@ def run_table(
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
     else:
-        # Processes start afresh: a fork of a process that runs torch's threads may hang.
+        # New processes are started with "spawn": a fork of a process with torch's threads may hang.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             waiting = [pool.submit(_guarded, table, row, plan, seed, show) for row, seed in tasks]
             found = [task.result() for task in waiting]
@@ -180,6 +184,7 @@ def run_table(
 
 
 def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:
+    """As `run_row`; if it fails, the reason is printed, and None returned."""
     try:
         return run_row(table, row, plan, seed, say)
     except TunitError as error:
@@ -188,7 +193,7 @@ def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> 
 
 
 def _accuracy_of(path: Path) -> float:
-    """Of the labels of a table against its classes, matched one to one."""
+    """The accuracy of the labels of a table: how many agree with the classes, matched one to one."""
     pairs = list(read_labels(path).values())
     numbers = [{name: i for i, name in enumerate(sorted({pair[k] for pair in pairs}))} for k in (0, 1)]
     classes, labels = (np.array([numbers[k][pair[k]] for pair in pairs]) for k in (0, 1))
@@ -196,7 +201,7 @@ def _accuracy_of(path: Path) -> float:
 
 
 def _settings_of(config: Config) -> dict[str, Any]:
-    """What the printed table says of our setting."""
+    """What the printed table says about our setting."""
     return {
         "image size": config.data.image_size,
         "steps": config.schedule.steps,

@@ -1,8 +1,8 @@
-"""What a table of the paper is: rows, each a training and what comes before it, and the orderings that it claims."""
+"""What a table of the paper consists of: its rows (each is a training and its preparation) and the paper's claims."""
 
 from dataclasses import dataclass, field
 
-# Where the labels of a training come from.
+# Where a training gets its labels from.
 NONE = "none"
 CLASSES = "classes"  # the true ones
 IMAGES = "k-means on images"
@@ -15,32 +15,32 @@ Paper = dict[str, dict[str, float]]  # data set -> figure -> value
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of a table: a training, and what comes before it."""
+    """One row of a table: a training and its preparation."""
 
     name: str
     title: str
     preset: str
     labels: str = NONE
     first: str = ""  # preset of a training whose domains become the labels
-    guide_kept: bool = False  # the training begins with the first one's E
+    guide_kept: bool = False  # the training begins with E of the first training
     overrides: dict[str, str] = field(default_factory=dict)
-    translates: bool = True  # else only the clustering is measured
-    labelled_share: float = 0.0  # of the pictures' true labels that the training sees
-    labelled_of_class: int = 0  # the same as a number of pictures of each class
-    strengths: tuple[float, ...] = ()  # translate the first class into the second so far (figure 4)
+    translates: bool = True  # if False, only the clustering is measured
+    labelled_share: float = 0.0  # the share of pictures whose true label the training sees
+    labelled_of_class: int = 0  # instead of a share, the number of labelled pictures per class
+    strengths: tuple[float, ...] = ()  # how far to translate the first class into the second (figure 4)
     paper: Paper = field(default_factory=dict)
 
     @property
     def few_labels(self) -> bool:
-        """Whether it sees a part of the true labels."""
+        """Whether the training sees only a part of the true labels."""
         return bool(self.labelled_share or self.labelled_of_class)
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """A claim of the paper: in `figure`, every row of `low` is at most `factor` times every other row of `high`.
+    """A claim of the paper: the `figure` of every row in `low` is at most `factor` times that of every row in `high`.
 
-    With the same rows on both sides it says that these lie within that factor of each other.
+    If the same rows are in both, the claim is that all of them lie within that factor of each other.
     """
 
     words: str
@@ -58,16 +58,16 @@ class Table:
     title: str
     figures: tuple[str, ...]  # names as in an evaluation
     rows: tuple[Experiment, ...]
-    map_of: tuple[str, ...] = ()  # rows of which a map of styles is made
+    map_of: tuple[str, ...] = ()  # rows for which a map of styles is made
     orderings: tuple[Ordering, ...] = ()
-    classes: int = 0  # it takes so many classes of the pictures; 0 for all
+    classes: int = 0  # how many classes of the pictures it uses; 0 for all
 
 
 def chosen(table: Table, words: tuple[str, ...]) -> tuple[list[Experiment], str]:
-    """The rows that words name, in the table's order, and the first word that names none ("" without any).
+    """The rows that are named by `words`, in the table's order, and the first word that names no row (or "").
 
-    A word is a row's name, or the beginning of several up to a space: "TUNIT" takes "TUNIT 1 %" and so on. Spaces
-    do not count otherwise.
+    A word is the name of a row, or the first words of several names: "TUNIT" stands for "TUNIT 1 %" and so on.
+    Otherwise spaces do not matter.
     """
     names: set[str] = set()
     for word in words:

@@ -1,4 +1,4 @@
-"""Where labels of a training come from when not all true ones are used: k-means, an earlier training, a few."""
+"""Labels for trainings that do not use all true ones: from k-means, from an earlier training, or a few true ones."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tunit.experiments.split import CLASS, Split, path_of_names
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 
-RESTARTS = 10  # of k-means, as scikit-learn recommends for it
+RESTARTS = 10  # of k-means, as scikit-learn recommends
 
 
 def labels_for(
@@ -36,10 +36,9 @@ def labels_for(
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
-    row: says where labels come from, and how many. table: a CSV of the training pictures. cache: where they are
-    packed. size: side in pixels that k-means sees. clusters: how many labels. features: a feature network's name
-    (trust_features: it may be a program).
-    first: the run whose domains become labels.
+    row: tells where labels come from, and how many. table: a CSV of the training pictures. cache: where they are
+    packed. size: side in pixels of the pictures for k-means. clusters: the number of labels. features: the name of a
+    feature network (trust_features: it may be a program). first: the run whose domains become labels.
     """
     kind = row.labels
     if kind == NONE:
@@ -63,13 +62,13 @@ def labels_for(
             probabilities_and_styles(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()
         )
     else:
-        raise ConfigError(f"labels from {kind!r} cannot be had: take one of the sources in the tables")
+        raise ConfigError(f"there are no labels from {kind!r}: take one of the sources in the tables")
     paths = path_of_names(table)
     return {paths[name]: f"cluster-{k:04d}" for name, k in zip(packed.names, found.tolist(), strict=True)}
 
 
 def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str, str]:
-    """A class-balanced draw of true labels: `of_class` of each class, or else a share, at least one of each."""
+    """Draw true labels evenly over the classes: `of_class` of each class or, if 0, a share, at least one of each."""
     rng = np.random.default_rng(seed)
     kept: dict[str, str] = {}
     for name in split.classes:
@@ -81,5 +80,5 @@ def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str
 
 
 def labelled_share(labels: dict[str, str], split: Split) -> float:
-    """Of the training pictures, how many have a label."""
+    """The share of training pictures that have a label."""
     return float(torch.tensor([path in labels for path, _ in split.train]).float().mean())

@@ -23,7 +23,7 @@ PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legac
 
 
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
-    """OUT/TABLE.md and OUT/TABLE.html; their paths."""
+    """Write OUT/TABLE.md and OUT/TABLE.html; returns their paths."""
     notes = notes_of(plan, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
@@ -55,13 +55,13 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
         lines += [f"- {claim.verdict}: {claim.words} ({claim.detail})" for claim in tried]
         if len(tried) < len(claims):
             lines.append(
-                f"- not tried: {len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run"
+                f"- not tried: {len(claims) - len(tried)} of {len(claims)}, because they need rows that were not run"
             )
     return "".join(printable(line) + "\n" for line in lines)
 
 
 def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
-    """How our setting and the paper's differ, exactly."""
+    """In which ways our setting and the paper's differ."""
     if not outcomes:
         return ["nothing was run"]
     first = outcomes[0]
@@ -80,19 +80,19 @@ def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
         "± is the standard deviation over seeds",
     ]
     if plan.cluster_features:
-        notes.append(f"k-means on features saw those of {Path(plan.cluster_features).name}")
+        notes.append(f"k-means on features used those of {Path(plan.cluster_features).name}")
     return notes + _additions(outcomes)
 
 
 def _additions(outcomes: Outcomes) -> list[str]:
-    """What helps E find domains here and not in TUNIT's paper."""
+    """Settings that help E to find domains, and that TUNIT's paper does not have."""
     settings = [outcome["settings"] for outcome in outcomes]
     found = []
     heads = max(s.get("candidate heads", 0) for s in settings)
     overclusters = max(s.get("overclusters", 0) for s in settings)
     balance = max(s.get("marginal balance", 1.0) for s in settings)
     if heads:
-        found.append(f"{heads} further domain heads of which the best stays")
+        found.append(f"{heads} further domain heads, of which the best is kept")
     if overclusters:
         found.append(f"an over-complete head of {overclusters} clusters")
     if balance != 1:
@@ -100,6 +100,6 @@ def _additions(outcomes: Outcomes) -> list[str]:
     if not found:
         return []
     return [
-        f"E has {' and '.join(found)}, as IIC has them (Ji et al. 2019: sub-heads, over-clustering, lambda) and "
-        "TUNIT's paper does not; rows named after IIC or mutual information have them too"
+        f"E has {' and '.join(found)}, as in IIC (Ji et al. 2019: sub-heads, over-clustering, lambda) but not in "
+        "TUNIT's paper; rows named after IIC or mutual information have this, too"
     ]

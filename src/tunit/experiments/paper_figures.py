@@ -1,4 +1,4 @@
-"""The long columns of the paper's tables 2 and 3 (TUNIT, ICCV 2021), as printed, to stand beside ours."""
+"""The long columns of the paper's tables 2 and 3 (TUNIT, ICCV 2021), as printed there, to print beside ours."""
 
 # Table 2, K-hat -> (mFID, density, coverage) on AnimalFaces-10 and on Food-10.
 Row = tuple[float, float, float]

@@ -25,18 +25,18 @@ class Plan:
     data: Path
     out: Path
     held_back: Path | None = None
-    base: str = PAPER  # preset that every row departs from
+    base: str = PAPER  # preset to which the differences of every row are applied
     overrides: tuple[tuple[str, str], ...] = ()  # for every row
     seeds: int = 1
     features: str = "random-vgg16"
-    cluster_features: str = ""  # that k-means sees; the same unless given
+    cluster_features: str = ""  # the feature network for k-means; "" uses the same one
     preprocessing: str = "clean"
-    trust_features: bool = False  # that are a TorchScript or .pt2 file, which can run any code
+    trust_features: bool = False  # allow TorchScript and .pt2 files, which can run any code
     most_sources: int = 0
-    classes: tuple[str, ...] = ()  # these alone, in this order where it matters; none for all
+    classes: tuple[str, ...] = ()  # only these, in this order if it matters; empty for all
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
-        """Where a row's runs lie."""
+        """The folder of a row's runs."""
         name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
         return self.out / table.name / name / f"seed-{seed}"
 
@@ -44,8 +44,8 @@ class Plan:
 def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
     """The row's config: the plan's base, the preset's differences from the paper, the plan's and the row's overrides.
 
-    The number of domains is the number of classes unless the row says otherwise. Under another base than the
-    paper's, or with --steps, the schedule and the batch size keep their relation to the paper's (`scaled`).
+    The number of domains is the number of classes, unless the row sets it. With another base than `paper`, or with
+    --steps, the schedule and the batch size keep their proportions (see `scaled`).
     """
     base, share = read_config(plan.base).resolved_schedule(), 1.0
     given = dict(plan.overrides)
@@ -60,17 +60,18 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
 
 
 def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
-    """The schedule and the batch size that a row of the paper has under a base of fewer steps, as overrides.
+    """The schedule and the batch size of a row with a base of fewer steps than the paper, as overrides.
 
-    The paper's 65,000 steps of E alone become as many as the base has, and so do its 135,000 joint steps. So a joint
-    row has the base's own schedule, a row that trains E alone as many steps as the base's E alone, and a row whose G
-    and D train throughout 200 / 135 of the base's joint steps. Batches keep their ratio to the paper's 32.
+    The paper's 65,000 steps of E alone are scaled to the steps of E alone in the base, and its 135,000 joint steps to
+    the joint steps in the base. So a joint row has the schedule of the base; a row in which only E trains has the
+    base's steps of E alone; a row in which G and D train from the start has 200 / 135 of the base's joint steps.
+    Batch sizes keep their ratio to the paper's 32.
 
-    row: the config of a preset based on the paper; row and base: with phases in steps; share: of the base's steps.
+    row: the config of a preset based on `paper`. Phases of row and base must be in steps. share: of the base's steps.
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
-    # How many of our steps one of theirs becomes.
+    # How many steps of ours correspond to one step of the paper.
     before = share * ours.guide_only_until / theirs.guide_only_until
     joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
     late = share * (ours.average_from - ours.guide_only_until)

@@ -20,9 +20,9 @@ from tunit.reading import UnreadableError, read_table
 
 HELD_SHARE = 0.2
 CLASS = "class"  # the column of true classes
-LABEL = "label"  # the column that a training learns from
+LABEL = "label"  # the column of the labels to train with
 LARGEST_TABLE = 1 << 30  # bytes
-FEWEST = 4  # pictures of a class, of which some are held back
+FEWEST = 4  # a class must have so many pictures, because some are held back
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Split:
         return sorted({name for _, name in self.train})
 
     def of_classes(self, wanted: tuple[str, ...], number: int = 0) -> "Split":
-        """The pictures of the wanted classes alone; without any wanted, of the first `number`, 0 for all.
+        """Only the pictures of the wanted classes; if none are wanted, of the first `number` classes (0 for all).
 
-        Raises DataError for a class that is not there, or where not `number` of them are wanted.
+        Raises DataError for a class that does not exist, or if `number` is given and the number of wanted classes
+        differs from it.
         """
         known = self.classes
         for name in wanted:
@@ -55,8 +56,8 @@ class Split:
 def split_pictures(source: Path, held_back: Path | None = None, seed: int = 0) -> Split:
     """The pictures of `source` with their classes: folders, or the label column of a CSV table.
 
-    held_back: a source of its own for held-back pictures; without it a fifth of every class is held back, by a draw
-    from `seed`. Raises DataError where there are no classes, or where pictures are not files of their own.
+    held_back: another source with the held-back pictures; without it a fifth of every class is held back, drawn by
+    `seed`. Raises DataError if there are no classes, or if pictures are not single files.
     """
     pictures = _with_classes(source)
     if held_back is not None:
@@ -78,7 +79,7 @@ def split_pictures(source: Path, held_back: Path | None = None, seed: int = 0) -
 
 
 def path_of_names(table: Path) -> dict[str, str]:
-    """Name in a pack -> path, of the pictures of a table that `write_table` wrote."""
+    """Name in a pack -> path, for the pictures of a table that `write_table` wrote."""
     found = find_pictures(table).pictures
     return {p.name: _path_of(p.content) for p in found if isinstance(p.content, DiskFile)}
 
@@ -93,7 +94,7 @@ def _with_classes(source: Path) -> list[tuple[str, str]]:
     for picture in found.pictures:
         if not isinstance(picture.content, DiskFile):
             raise DataError(
-                f"{source} is an archive: unpack it, for experiments refer to pictures by their paths"
+                f"{source} is an archive: unpack it, because experiments refer to pictures by their paths"
             )
         if picture.label:
             pictures.append((_path_of(picture.content), picture.label))
@@ -107,7 +108,7 @@ def _with_classes(source: Path) -> list[tuple[str, str]]:
 def write_table(
     path: Path, pictures: Iterable[tuple[str, str]], labels: Mapping[str, str] | None = None
 ) -> Path:
-    """A CSV of pictures with their class and the label to learn from; an empty cell is no label.
+    """Write a CSV of pictures with their class and the label to learn from; an empty cell means no label.
 
     labels: path -> label; None takes the classes themselves.
     """
@@ -123,9 +124,9 @@ def write_table(
 
 
 def read_labels(path: Path) -> dict[str, tuple[str, str]]:
-    """picture -> (class, label) of a table that `write_table` wrote. Raises RunError where it is damaged."""
+    """picture -> (class, label) of a table that `write_table` wrote. Raises RunError if it is damaged."""
     try:
         rows = read_table(path, ("picture", CLASS, LABEL), LARGEST_TABLE)
     except UnreadableError as error:
-        raise RunError(f"{path} is damaged ({error}): remove its folder, and its row is run again") from None
+        raise RunError(f"{path} is damaged ({error}): remove its folder to have its row run again") from None
     return {picture: (name, label) for picture, name, label in rows}

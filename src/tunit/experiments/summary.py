@@ -1,4 +1,4 @@
-"""What a table's outcomes say: means and spreads over the seeds, the best of each column, and the paper's claims."""
+"""Summarise a table's results: means and spreads over the seeds, the best of each column, and the paper's claims."""
 
 import math
 import statistics
@@ -10,14 +10,14 @@ from tunit.experiments.experiment import CLASSES, Experiment, Ordering, Table
 
 Outcomes = list[dict[str, Any]]
 Values = dict[str, dict[str, float]]  # row -> figure -> value
-DECIMALS = {"mFID": 1}  # 3 for the others
+DECIMALS = {"mFID": 1}  # 3 for all other figures
 LOWER_IS_BETTER = ("mFID", "content error")
 UNRANKED = ("effective number of domains",)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, and whether our figures show it; None where a row was not run."""
+    """A claim of the paper, and whether our figures show it; None if a row was not run."""
 
     words: str
     found: bool | None
@@ -25,7 +25,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The result in words."""
         return {True: "found", False: "not found", None: "not tried"}[self.found]
 
 
@@ -53,7 +53,7 @@ def means_of(outcomes: Outcomes) -> Values:
 
 
 def paper_values(table: Table, name: str) -> Values:
-    """What the paper reports on a data set."""
+    """The paper's figures on a data set."""
     return {row.name: row.paper.get(name, {}) for row in table.rows}
 
 
@@ -63,7 +63,7 @@ def formatted(figure: str, value: float | None) -> str:
 
 
 def spread(figure: str, values: list[float]) -> str:
-    """Mean, and the standard deviation over the seeds where there are several."""
+    """The mean and, for several seeds, the standard deviation over them."""
     if not values:
         return "-"
     text = formatted(figure, statistics.mean(values))
@@ -71,7 +71,7 @@ def spread(figure: str, values: list[float]) -> str:
 
 
 def paper_columns(table: Table) -> list[tuple[str, str]]:
-    """(data set, figure) of all that the paper reports, set by set."""
+    """(data set, figure) for all figures of the paper, set by set."""
     sets = sorted({name for row in table.rows for name in row.paper})
     return [
         (name, figure)
@@ -82,9 +82,9 @@ def paper_columns(table: Table) -> list[tuple[str, str]]:
 
 
 def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[str]:
-    """Names of the rows with the best value, with and without true labels apart, as the paper's bold type has them.
+    """Names of the rows with the best value: one group of rows with true labels, one without, as in the paper.
 
-    Nothing is best in a group of one, nor in a figure that is neither good nor bad.
+    No row is best in a group of one, or in a figure that is neither good nor bad.
     """
     if figure in UNRANKED:
         return set()
@@ -100,7 +100,7 @@ def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[st
 
 
 def claims_of(table: Table, outcomes: Outcomes) -> list[Claim]:
-    """Every claim of the table, judged by the means over the seeds; of several seeds, also how many show it."""
+    """Every claim of the table, judged by the means over the seeds; for several seeds, also how many show it."""
     means = means_of(outcomes)
     seeds = sorted({outcome["seed"] for outcome in outcomes})
     claims = []
@@ -118,7 +118,7 @@ def claims_of(table: Table, outcomes: Outcomes) -> list[Claim]:
 
 
 def judged(ordering: Ordering, values: Values) -> Claim:
-    """Whether values, ours or the paper's, show an ordering."""
+    """Whether values (ours or the paper's) show an ordering."""
     figure = ordering.figure
     rows = dict.fromkeys((*ordering.low, *ordering.high))
     missing = [row for row in rows if figure not in values.get(row, {})]
@@ -129,7 +129,7 @@ def judged(ordering: Ordering, values: Values) -> Claim:
     a, b = values[low][figure], values[high][figure]
     detail = f"{figure} {formatted(figure, a)} ({low}), {formatted(figure, b)} ({high})"
     if ordering.factor != 1:
-        detail += f", of which {ordering.factor:g} times is allowed"
+        detail += f"; up to {ordering.factor:g} times that is allowed"
     # Equal figures do not show that one row is below another.
     found = a <= ordering.factor * b if ordering.factor != 1 else a < b
     return Claim(ordering.words, found, detail)

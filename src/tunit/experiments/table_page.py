@@ -22,7 +22,7 @@ from tunit.pages.document import bullets, document, table_of_cells
 from tunit.pages.embedded import png_uri
 from tunit.printing import escape
 
-# What the style of all pages has no rules for.
+# Rules that the common style of all pages does not have.
 STYLE = (
     ".best{font-weight:700;color:var(--accent)}.paper{border-left:2px solid var(--line)}"
     "th small,td small{color:var(--soft);font-weight:400}thead th{vertical-align:bottom}"
@@ -44,8 +44,8 @@ def render(
 ) -> str:
     """The whole page as text.
 
-    links: row -> address of its map of styles, relative to the page. pictures: PNG files to show; those that are
-    not there are left out.
+    links: row -> address of its map of styles, relative to the page. pictures: PNG files to show; missing files are
+    left out.
     """
     shown = "".join(
         f'<p><img class="shown" alt="translations, weak to strong" src="{png_uri(path)}"></p>'
@@ -69,7 +69,7 @@ def render(
 
 
 def _claims(claims: Sequence[Claim]) -> str:
-    """The paper's claims with our verdict, those that nothing was run for as one line."""
+    """The paper's claims with our verdict; one line for all claims whose rows were not run."""
     tried = [claim for claim in claims if claim.found is not None]
     items = [
         f'<li class="{"yes" if claim.found else "serious"}"><b>{claim.verdict}</b>{escape(claim.words)} '
@@ -78,13 +78,13 @@ def _claims(claims: Sequence[Claim]) -> str:
     ]
     if len(tried) < len(claims):
         items.append(
-            f"<li><b>not tried</b>{len(claims) - len(tried)} of {len(claims)}, as rows of theirs were not run</li>"
+            f"<li><b>not tried</b>{len(claims) - len(tried)} of {len(claims)}: they need rows that were not run</li>"
         )
     return f'<h2>What the paper claims</h2><ul class="findings">{"".join(items)}</ul>' if items else ""
 
 
 def _table(table: Table, outcomes: Outcomes) -> str:
-    """Ours, then the paper's, the best of each column emphasised."""
+    """The table: our figures, then the paper's; the best of each column is emphasised."""
     rows, means, columns = rows_run(table, outcomes), means_of(outcomes), paper_columns(table)
     best = [best_rows(rows, figure, means) for figure in table.figures]
     theirs = [best_rows(rows, figure, paper_values(table, name)) for name, figure in columns]
@@ -107,7 +107,7 @@ def _table(table: Table, outcomes: Outcomes) -> str:
         lines.append((f"{escape(row.name)}<br><small>{escape(row.title)}</small>", cells))
     return (
         table_of_cells(head, lines)
-        + '<p class="meta">The best of each column stands out, rows with true labels and without apart.</p>'
+        + '<p class="meta">Bold: the best of each column, separately for rows with and without true labels.</p>'
     )
 
 
@@ -117,7 +117,7 @@ def _cell(text: str, best: bool, kind: str) -> str:
 
 
 def _charts(table: Table, outcomes: Outcomes) -> str:
-    """The first figure by row, ours and each of the paper's on a scale of its own."""
+    """Bar charts of the first figure by row: ours and those of the paper, each with its own scale."""
     rows, figure = rows_run(table, outcomes), table.figures[0]
     if len(rows) < 2:
         return ""
