@@ -24,8 +24,11 @@ class Elements(html.parser.HTMLParser):
 
 
 @contextmanager
-def headless_chromium(*flags):
-    """A driver whose console's entries are in the log `browser`. Skips where there is none, and fails in CI."""
+def headless_chromium(*flags, requests=False):
+    """A driver whose console's entries are in the log `browser`. Skips where there is none, and fails in CI.
+
+    requests: whether all that it asks for is in the log `performance`.
+    """
     if not (CHROMIUM and DRIVER):
         if os.environ.get("CI"):
             pytest.fail("the browser test needs chromium and chromium-driver: see .ci/packages.txt")
@@ -37,7 +40,9 @@ def headless_chromium(*flags):
     options.binary_location = CHROMIUM
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *flags):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL"} | ({"performance": "ALL"} if requests else {})
+    )
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
         yield driver

@@ -2,11 +2,16 @@
 
   tunit export runs/mine --out mine-onnx
   tunit export runs/mine --format torch --out mine-torch
+  tunit export runs/mine --format browser --out mine-page
 
 Writes four networks, each for any number of pictures: style_encoder, domain_classifier, translator (picture and style
 code) and reference_translator (picture and reference); and export.json, which describes inputs, outputs, ranges, and
 the domains with their average styles. Each network is compared with PyTorch, on random pictures and on some of the
 run; if one differs by more than 0.001, nothing is written. ONNX needs `pip install "tunit[onnx]"`.
+
+With --format browser the folder is a page that redraws pictures in the browser, by two of these networks: serve it
+with any web server, such as `python -m http.server -d mine-page`. It runs them by onnxruntime-web, which npm fetches
+the first time.
 """
 
 import argparse
@@ -26,29 +31,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit export`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument(
-        "--format", choices=("onnx", "torch"), default="onnx", help="format of the files [onnx]"
+        "--format", choices=("onnx", "torch", "browser"), default="onnx", help="format of the files [onnx]"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files [RUN/export]")
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="DIR",
+        help="for browser: folder of onnxruntime-web, as node_modules/onnxruntime-web [fetched by npm, and kept]",
+    )
+    parser.add_argument(
+        "--no-pictures",
+        action="store_true",
+        help="for browser: leave out the thumbnails of domains, which show pictures of the training",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit export`."""
     from tunit.destination import staged
+    from tunit.errors import ConfigError
     from tunit.methods.model_file import load_model
+    from tunit.reporting.browser_folder import names_in_browser_folder, write_browser_folder
+    from tunit.reporting.browser_runtime import find_runtime
     from tunit.training.run_folder import label_names
     from tunit.translation.export import check_packages, export_model, names_of_files
     from tunit.translation.model_place import model_folder, results_of
     from tunit.translation.outputs import claim_names
 
-    check_packages(args.format)
+    browser, shows = args.format == "browser", not args.no_pictures
+    if not browser and (args.runtime or args.no_pictures):
+        raise ConfigError("--runtime and --no-pictures are for --format browser: leave them out")
+    kind = "onnx" if browser else args.format
+    check_packages(kind)
+    runtime = find_runtime(args.runtime) if browser else None
     out = results_of(args.model, args.out, "export")
     folder = model_folder(args.model)
     model = load_model(folder)
-    claim_names(out, names_of_files(args.format), overwrite=args.overwrite)
-    pictures = _pictures_of(folder, model.image_size)
+    names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(kind)
+    claim_names(out, names, overwrite=args.overwrite)
+    pictures, labels = _pictures_of(folder, model.image_size), label_names(folder)
     with staged(out) as stage:
-        differences = export_model(model, stage, args.format, pictures, label_names(folder))
+        if runtime is None:
+            differences = export_model(model, stage, kind, pictures, labels)
+        else:
+            differences = write_browser_folder(
+                folder, model, stage, runtime, pictures, labels, pictures=shows
+            )
     sizes = {name: (out / name).stat().st_size / 1e6 for name in differences}
     rows = [(name, f"{sizes[name]:.1f}", f"{apart:.1e}") for name, apart in differences.items()]
     show_table(("file", "MB", "largest difference"), rows, left=1)

@@ -28,7 +28,7 @@ SHOWN = 4  # pictures of a domain, and pictures redrawn in its style
 
 def files_of_folder(model: Model, *, pictures: bool) -> list[str]:
     """What `write_model_folder` may write, relative to the folder."""
-    thumbnails = [_thumbnail(k) for k in range(model.settings.domains)] if pictures else []
+    thumbnails = [thumbnail(k) for k in range(model.settings.domains)] if pictures else []
     return [TENSORS, ABOUT, DOMAINS, CARD, *thumbnails]
 
 
@@ -49,7 +49,7 @@ def write_model_folder(
     """
     model = load_model(run)
     labels = label_names(run)
-    drawn = _write_thumbnails(run, folder, model) if pictures else {}
+    drawn = write_thumbnails(run, folder, model) if pictures else {}
     save_model(folder, model)
     sizes = [int(size) for size in model.domain_sizes]
     domains = [
@@ -97,7 +97,7 @@ def _facts(
     )
 
 
-def _write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
+def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
     """Typical pictures of each domain above others in its average style; returns the file of each that has one.
 
     The same few pictures, evenly spread, are redrawn for all domains.
@@ -117,12 +117,13 @@ def _write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
         typical = seen.images[typical_rows(seen.found, seen.styles, model.domain_styles.cpu(), k, SHOWN)]
         rows = [grid([reduced(pixels) for pixels in row], SHOWN) for row in (typical, redrawn) if len(row)]
         try:
-            write_picture(folder, _thumbnail(k), stack(rows, gap=2))
+            write_picture(folder, thumbnail(k), stack(rows, gap=2))
         except PictureError as error:
-            raise DataError(f"{folder / _thumbnail(k)} cannot be written ({error.detail})") from None
-        files[k] = _thumbnail(k)
+            raise DataError(f"{folder / thumbnail(k)} cannot be written ({error.detail})") from None
+        files[k] = thumbnail(k)
     return files
 
 
-def _thumbnail(k: int) -> str:
+def thumbnail(k: int) -> str:
+    """The file of domain k's thumbnails, relative to the folder."""
     return f"{THUMBNAILS}/domain_{k}.webp"

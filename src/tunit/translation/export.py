@@ -101,9 +101,13 @@ PARTS = (
 )
 
 
-def names_of_files(kind: str) -> list[str]:
+def names_of_files(kind: str, only: Sequence[str] = ()) -> list[str]:
     """What `export_model` writes."""
-    return [part.name + SUFFIXES[kind] for part in PARTS] + [ABOUT]
+    return [part.name + SUFFIXES[kind] for part in _parts(only)] + [ABOUT]
+
+
+def _parts(only: Sequence[str]) -> list[_Part]:
+    return [part for part in PARTS if not only or part.name in only]
 
 
 def check_packages(kind: str) -> None:
@@ -121,19 +125,24 @@ def check_packages(kind: str) -> None:
 
 
 def export_model(
-    model: Model, folder: Path, kind: str, pictures: Tensor, names: Sequence[str] = ()
+    model: Model,
+    folder: Path,
+    kind: str,
+    pictures: Tensor,
+    names: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> dict[str, float]:
     """Write the files of `kind` ("onnx" or "torch") into `folder`, with export.json, which says how to use them.
 
     model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N 0 or more, to compare outputs on, beside random ones.
-    names: of domains; those that have none are "domain K".
+    names: of domains; those that have none are "domain K". only: names of the parts to write; () for all.
     Returns the largest difference from PyTorch of each file. Raises RunError for one that differs by more than
     TOLERANCE: the caller keeps nothing then.
     """
     check_packages(kind)
     samples = _samples(model, pictures)
     differences = {}
-    for part in PARTS:
+    for part in _parts(only):
         path = folder / (part.name + SUFFIXES[kind])
         network = part.network(model).eval()
         example = tuple(samples[-1][name][[0, 0]] for name in part.inputs)
@@ -272,6 +281,7 @@ def _about(model: Model, kind: str, names: Sequence[str], differences: dict[str,
                 "difference_from_pytorch": differences[part.name + SUFFIXES[kind]],
             }
             for part in PARTS
+            if part.name + SUFFIXES[kind] in differences
         ],
         "domains": domains,
     }

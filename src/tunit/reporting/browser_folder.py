@@ -1,0 +1,65 @@
+"""A static page that runs an exported model in the browser by onnxruntime-web, as a folder for any web server.
+
+All that the page loads lies in this folder: it asks no other server for anything.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from torch import Tensor
+
+from tunit.errors import RunError
+from tunit.files import writable, write_text
+from tunit.methods.model_file import Model
+from tunit.reading import UnreadableError, read_json
+from tunit.reporting.browser_runtime import RUNTIME_FILES
+from tunit.reporting.model_folder import thumbnail, write_thumbnails
+from tunit.translation.export import ABOUT, export_model, names_of_files
+
+PARTS = "style_encoder", "translator"
+PAGE = "index.html", "page.js", "picture.js", "page.css"
+RUNTIME = "runtime"
+LARGEST_ABOUT = 1 << 26  # bytes of export.json: a thousand domains with their styles have 1 MiB
+
+
+def names_in_browser_folder(model: Model, *, pictures: bool) -> list[str]:
+    """What `write_browser_folder` may write."""
+    thumbnails = [thumbnail(k) for k in range(model.settings.domains)] if pictures else []
+    runtime = [f"{RUNTIME}/{name}" for name in RUNTIME_FILES]
+    return [*PAGE, *names_of_files("onnx", PARTS), *runtime, *thumbnails]
+
+
+def write_browser_folder(
+    run: Path,
+    model: Model,
+    folder: Path,
+    runtime: Path,
+    samples: Tensor,
+    names: Sequence[str],
+    *,
+    pictures: bool = True,
+) -> dict[str, float]:
+    """Write the page with the model of `run` into `folder`; returns each network's largest difference from PyTorch.
+
+    model: of `run`, on the CPU. runtime: from `find_runtime`. samples, names: as for `export_model`. pictures: False
+    leaves out the thumbnails, which show pictures of the training. Raises RunError as `export_model` does.
+    """
+    differences = export_model(model, folder, "onnx", samples, names, PARTS)
+    drawn = write_thumbnails(run, folder, model) if pictures else {}
+    try:
+        about = read_json(folder / ABOUT, LARGEST_ABOUT)
+    except UnreadableError as error:  # it was written a moment ago
+        raise RunError(f"{folder / ABOUT} cannot be read again ({error}): give another --out") from None
+    for domain in about["domains"]:
+        domain["thumbnail"] = drawn.get(domain["number"])
+    write_text(folder / ABOUT, json.dumps(about) + "\n")
+    for name in PAGE:
+        write_text(folder / name, files("tunit.reporting").joinpath("browser", name).read_text("utf-8"))
+    with writable(folder / RUNTIME):
+        (folder / RUNTIME).mkdir()
+        for name in RUNTIME_FILES:
+            shutil.copyfile(runtime / name, folder / RUNTIME / name)
+    return differences

@@ -1,0 +1,269 @@
+"""The page that runs a model in the browser: in Chromium, compared with PyTorch."""
+
+import base64
+import hashlib
+import http.server
+import io
+import json
+import os
+import tarfile
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from browser import headless_chromium
+from tiny_model import SIZE, noise, save_tiny, to_input
+from tunit.cli import main
+from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.errors import ConfigError
+from tunit.reporting import browser_runtime
+from tunit.reporting.browser_runtime import RUNTIME_FILES, find_runtime
+from tunit.translation.translator import Translator
+
+RAW = 1e-3  # networks in WebAssembly and in PyTorch differ by rounding alone
+LEVELS = 1  # grey levels of 255, where both end in 8 bits
+SHAPES = (
+    (SIZE, SIZE),
+    (50, 75),
+    (401, 300),
+    (33, 31),
+)  # height and width: as it is, larger, in blocks first, odd
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The folder of the page in `out`, beside its run."""
+    folder = tmp_path_factory.mktemp("page")
+    save_tiny(folder / "run")
+    try:
+        find_runtime()
+    except ConfigError as error:
+        pytest.skip(f"no onnxruntime-web: {error}")
+    assert main(["export", str(folder / "run"), "--format", "browser", "--out", str(folder / "out")]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def translator(page):
+    return Translator.load(page / "run", device="cpu")
+
+
+class Served(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser(page):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=page / "out"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with headless_chromium(requests=True) as driver:
+        driver.set_script_timeout(60)
+        driver.get(f"http://127.0.0.1:{server.server_address[1]}/index.html")
+        waiting(driver, 120).until(lambda d: "Loading" not in d.find_element("id", "message").text)
+        assert driver.execute_script("return document.body.dataset.ready"), said(driver)
+        yield driver
+    server.shutdown()
+    server.server_close()
+
+
+def said(browser):
+    return browser.find_element("id", "message").text
+
+
+def waiting(browser, seconds=60):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(browser, seconds, poll_frequency=0.05)
+
+
+def settled(browser, text="Done."):
+    waiting(browser).until(lambda d: said(d) == text)
+
+
+def asked(browser, script, *values):
+    """What asynchronous JavaScript gives that may import the page's own modules; `given` are the values."""
+    whole = f"""const done = arguments[arguments.length - 1], given = arguments;
+    (async () => {{ {script} }})().then(done, (error) => done(String(error)));"""
+    answer = browser.execute_async_script(whole, *values)
+    assert not isinstance(answer, str), answer
+    return answer
+
+
+def written(seed, shape):
+    data = io.BytesIO()
+    Image.fromarray(noise(seed, *shape)).save(data, "PNG")
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def redrawn(browser):
+    uri = browser.execute_script("return document.getElementById('result').toDataURL('image/png')")
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def saved(folder, name, seed, shape):
+    path = folder / name
+    Image.fromarray(noise(seed, *shape)).save(path)
+    return path
+
+
+def levels_apart(browser, image):
+    return np.abs(redrawn(browser) - np.asarray(image).astype(int)).max()
+
+
+def test_the_networks_give_what_pytorch_gives(browser, page, translator):
+    model = translator.model
+    for seed in range(3):
+        x, style = to_input(noise(seed)), torch.randn(model.settings.style_width)
+        with torch.no_grad():
+            expected = model.guide(x).style[0].numpy(), model.generator(x, style[None])[0].numpy().ravel()
+        script = """const page = await import("./page.js"), x = Float32Array.from(given[0]);
+        return [Array.from(await page.styleOf(x)), Array.from(await page.drawn(x, Float32Array.from(given[1])))];"""
+        answer = asked(browser, script, x.flatten().tolist(), style.tolist())
+        for ours, theirs in zip(expected, answer, strict=True):
+            assert np.abs(ours - theirs).max() <= RAW * max(1, np.abs(ours).max())
+
+
+@pytest.mark.parametrize("fit", FIT_MODES)
+def test_pictures_become_the_squares_of_the_training(browser, fit):
+    script = """const { square } = await import("./picture.js");
+    const file = new File([Uint8Array.from(atob(given[0]), (c) => c.charCodeAt(0))], "a.png");
+    return Array.from((await square(file, { image_size: given[2], fit: given[1], background: [250, 10, 99] })).x);"""
+    for seed, shape in enumerate(SHAPES):
+        theirs = np.array(asked(browser, script, written(seed, shape), fit, SIZE)).reshape(3, SIZE, SIZE)
+        pixels = fit_picture(Image.fromarray(noise(seed, *shape)), SIZE, fit, (250, 10, 99))
+        ours = pixels.astype(np.float64).transpose(2, 0, 1)
+        assert np.abs((theirs + 1) * 127.5 - ours).max() <= LEVELS + 1e-3, (fit, shape)
+
+
+def test_a_picture_is_given_a_style_picked_and_the_picture_redrawn(browser, translator, tmp_path):
+    exact, large = (saved(tmp_path, f"{i}.png", i, shape) for i, shape in ((1, SHAPES[0]), (2, SHAPES[1])))
+    browser.find_element("id", "source").send_keys(str(exact))
+    settled(browser, "Now pick a style.")
+    browser.find_element("css selector", "[data-number='2']").click()
+    settled(browser)
+    assert levels_apart(browser, translator.translate(exact, domain=2)) <= LEVELS
+    browser.find_element("css selector", "[data-number='0']").click()
+    settled(browser)
+    assert levels_apart(browser, translator.translate(exact, domain=0)) <= LEVELS
+    browser.find_element("id", "reference").send_keys(str(large))
+    settled(browser)
+    with Image.open(large) as image:
+        seen = fit_picture(image, SIZE, translator.model.fit)
+    assert levels_apart(browser, translator.translate(exact, seen)) <= LEVELS
+    browser.execute_script(
+        "const s = document.getElementById('strength'); s.value = 0.5; s.dispatchEvent(new Event('input'))"
+    )
+    settled(browser)
+    assert levels_apart(browser, translator.translate(exact, seen, strength=0.5)) <= LEVELS
+    browser.execute_script(
+        "const s = document.getElementById('strength'); s.value = 1; s.dispatchEvent(new Event('input'))"
+    )
+
+
+def test_a_picture_is_dropped(browser, translator, tmp_path):
+    """By the browser itself, as from the desktop."""
+    exact = saved(tmp_path, "dropped.png", 7, SHAPES[0])
+    browser.find_element("css selector", "[data-number='2']").click()
+    place = browser.execute_script("""const drop = document.getElementById("source-drop");
+    drop.scrollIntoView({ block: "center" });
+    const { left, top } = drop.getBoundingClientRect();
+    return { x: left + 10, y: top + 10 };""")
+    data = {"items": [], "files": [str(exact)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+    expected = translator.translate(exact, domain=2)
+    waiting(browser).until(lambda d: said(d) == "Done." and levels_apart(d, expected) <= LEVELS)
+
+
+def test_a_file_that_is_no_picture_is_one_sentence(browser, tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    browser.find_element("id", "source").send_keys(str(tmp_path / "a.png"))
+    settled(browser, "a.png is not a picture that this browser can read: give a PNG, JPEG or WebP file.")
+
+
+def test_nothing_leaves_the_computer(browser):
+    """All that was asked for, by the browser's own log, is of the page's origin; and no script could send more."""
+    origin = browser.current_url.rpartition("/")[0] + "/"
+    entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [entry["params"]["request"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
+    assert {request["url"] for request in sent} >= {origin + "page.js", origin + "translator.onnx"}
+    outside = [
+        request["url"] for request in sent if not request["url"].startswith((origin, "blob:", "data:"))
+    ]
+    assert outside == []
+    assert {request["method"] for request in sent} == {"GET"}
+    other = "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('sent'), (e) => done(e.name))"
+    browser.get_log("browser")
+    assert browser.execute_async_script(other) == "TypeError"
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
+
+
+def test_the_page_fits_a_telephone(browser):
+    size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_page_is_whole(page):
+    about = json.loads((page / "out" / "export.json").read_text())
+    assert [entry["file"] for entry in about["files"]] == ["style_encoder.onnx", "translator.onnx"]
+    assert all(domain["thumbnail"] is None for domain in about["domains"])  # its run holds no pictures
+    assert all((page / "out" / "runtime" / name).is_file() for name in RUNTIME_FILES)
+
+
+@pytest.fixture
+def npm(tmp_path, monkeypatch):
+    """An npm whose archive holds files of our own; returns what is to be found in it."""
+    files = {name: name.encode() * 3 for name in RUNTIME_FILES}
+    with tarfile.open(tmp_path / "brought", "w:gz") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"package/dist/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "npm"
+    script.write_text(
+        f"#!/bin/sh\necho once >> {tmp_path}/called\ncp {tmp_path}/brought onnxruntime-web.tgz\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    return files
+
+
+def test_what_npm_brings_is_checked_and_kept(npm, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"what npm brought is not onnxruntime-web@.* SHA-256 .*--runtime"):
+        find_runtime()
+    right = {name: hashlib.sha256(data).hexdigest() for name, data in npm.items()}
+    monkeypatch.setattr(browser_runtime, "RUNTIME_FILES", right)
+    found = find_runtime()
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == npm
+    assert find_runtime() == find_runtime(found) == found
+    assert (tmp_path / "called").read_text() == "once\nonce\n"
+    (found / next(iter(npm))).write_bytes(b"other")
+    with pytest.raises(ConfigError, match="SHA-256 sums differ"):
+        find_runtime(found)
+
+
+def test_without_npm_or_where_it_fails_one_sentence_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"there is no npm here to fetch it: call `npm install"):
+        find_runtime()
+    (tmp_path / "npm").write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    (tmp_path / "npm").chmod(0o755)
+    with pytest.raises(ConfigError, match=r"npm cannot fetch onnxruntime-web@\S+ \(no network\)"):
+        find_runtime()
+    save_tiny(tmp_path / "run")
+    run = str(tmp_path / "run")
+    assert main(["export", run, "--format", "browser", "--runtime", "nowhere"]) == 2
+    assert "nowhere does not hold onnxruntime-web" in capsys.readouterr().err
+    assert main(["export", run, "--no-pictures"]) == 2
+    assert "are for --format browser" in capsys.readouterr().err
