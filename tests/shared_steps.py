@@ -11,8 +11,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 
+from spoilt import PLACES, in_a_picture
+from tiny_run import tiny_config
 from tiny_step import (
     SMALL_BASELINE,
     config_of,
@@ -24,6 +27,7 @@ from tiny_step import (
 from tunit.config import read_config
 from tunit.data.batches import Batches
 from tunit.distributed import rank
+from tunit.errors import TrainingError
 from tunit.methods import candidates
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
@@ -32,6 +36,7 @@ from tunit.process_group import process_group
 from tunit.training.checkpoint import state_tensors
 from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state
+from tunit.training.launch import start_run
 from tunit.training.memory import try_step
 
 BATCH = 6
@@ -132,6 +137,31 @@ def chosen_head():
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 
+SPOILT = (("picture", "stop"), ("loss", "stop"), ("picture", "rollback"), ("gradient", "rollback"))
+
+
+def spoilt_runs(pictures, folder):
+    """Trainings with a value that is not a number on the last rank alone, by place and --on-nan, in `folder`.
+
+    Returns what this rank has of each: the sentence that it stopped with, or the state's tensors and counters.
+    """
+    found = {}
+    for place, on_nan in SPOILT:
+        run, spoil = folder / f"{place}, {on_nan}", PLACES[place][0]
+        with pytest.MonkeyPatch.context() as patched:
+            if rank():
+                # The third picture of the batch, which is the first of this rank's two.
+                spoil(patched, picture=0) if spoil is in_a_picture else spoil(patched)
+            try:
+                state = start_run(pictures, run, tiny_config(on_nan=on_nan, sample_every=0), quiet=True)
+            except TrainingError as error:
+                found[run.name] = str(error)
+            else:
+                counters = {"step": state.step, "rollbacks": state.rollbacks, "drawn": state.cursors["all"]}
+                found[run.name] = {"counters": counters, "tensors": state_tensors(state)}
+    return found
+
+
 def environment_of(rank, number, port):
     """What a launcher tells each of `number` processes of one machine."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -146,6 +176,7 @@ def share_the_steps(rank, number, port, folder):
         found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
         if number == 2:  # of three it would not tell more
             found["compiled"] = three_steps("no labels", compiled=True)
+            found["spoilt"] = spoilt_runs(Path(folder) / "pictures", Path(folder) / "spoilt")
         if rank == 0:  # what one of them tries does not wait for the others
             try_step(config_of(), torch.device("cpu"), 2)
         torch.save(found, Path(folder) / f"{rank}.pt")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from tunit.cli import main
 from tunit.config import methods as config_methods
 from tunit.errors import ConfigError, SaidElsewhere
 from tunit.networks.tensor_file import read_tensors
-from tunit.training import launcher
+from tunit.training import launcher, torchrun
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
@@ -95,7 +97,7 @@ def test_two_processes_write_and_speak_once(through):
 
 def test_sigterm_stops_all_after_one_step_and_the_run_resumes_exactly(pictures, through, tmp_path):
     run = tmp_path / "run"
-    process = started(pictures, run, steps=4000, guide_only_until=4000, average_from=4000)
+    process = started(pictures, run, steps=4000)
     wait_for(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text(), process)
     ranks = ranks_of(process)
     process.send_signal(signal.SIGTERM)
@@ -106,7 +108,20 @@ def test_sigterm_stops_all_after_one_step_and_the_run_resumes_exactly(pictures, 
     assert "Traceback" not in said
     assert len(ranks) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
-    assert checkpoints(run / "checkpoints")
+    stopped = int(re.search("stopped by SIGTERM after step ([0-9]+)", said)[1])
+    assert checkpoints(run / "checkpoints")[-1].stem == f"step_{stopped:08d}"
+    # A machine may be so slow to send the signal that the run has gone further than the other.
+    whole, end = through[0], max(60, stopped)
+    if end > 60:
+        whole = shutil.copytree(whole, tmp_path / "whole")
+        (whole / "checkpoints" / "step_00000061.safetensors").unlink(missing_ok=True)  # of one process
+        assert (
+            main(["train", "--resume", str(whole), "--steps", str(end), "--quiet", "--processes", "2"]) == 0
+        )
+    assert main(["train", "--resume", str(run), "--steps", str(end), "--quiet"]) == 0
+    expected = read_tensors(whole / "checkpoints" / f"step_{end:08d}.safetensors")[0]
+    assert checkpoints(run / "checkpoints")[-1].stem == f"step_{end:08d}"
+    assert [name for name, value in final(run).items() if not torch.equal(value, expected[name])] == []
 
 
 def test_a_killed_process_ends_the_others_with_one_sentence(pictures, tmp_path):
@@ -151,6 +166,15 @@ def test_bad_input_is_one_sentence_of_all_that_torchrun_started(tmp_path):
     assert "3 usable pictures, fewer than the batch size" in told[0]
     assert "exitcode" in said  # what torchrun reports of the ranks
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("code", "ends"), [("0", 0), ("143", 143), ("7", 2)])
+def test_torchrun_of_tunit_ends_with_the_code_of_its_processes(tmp_path, capsys, code, ends):
+    """torchrun's own is 1, whatever they end with."""
+    (tmp_path / "ends.py").write_text("import sys; sys.exit(int(sys.argv[1]))\n")
+    assert torchrun.main(["--standalone", "--local-addr=localhost", str(tmp_path / "ends.py"), code]) == ends
+    said = capsys.readouterr().err
+    assert said.count("tunit: process 1 ended early (exit code 7): go on") == (code == "7")
 
 
 def test_exit_codes_of_the_processes_are_those_of_the_launcher(tmp_path, pictures, capfd):

@@ -6,12 +6,12 @@ import re
 import pytest
 import torch
 
+from spoilt import NAN, PLACES, in_a_loss
 from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batches import Batches
 from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
-from tunit.methods import tunit as step_module
 from tunit.methods.descent import backward, descent, watching_gradients
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import trainer
@@ -19,65 +19,11 @@ from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("pictures") / "pictures")
-
-
-def in_a_picture(monkeypatch, times=1):
-    """The third picture of the batch at step 8 is not a number."""
-    real, left = Batches.draw, iter(range(times))
-
-    def drawn(self, step, *arguments, **how):
-        batch = real(self, step, *arguments, **how)
-        if step % 2**43 == 7 and next(left, None) is not None:
-            batch.x_plus[2, 0, 0, 0] = NAN
-        return batch
-
-    monkeypatch.setattr(Batches, "draw", drawn)
-
-
-def in_a_loss(monkeypatch, times=1):
-    """Equation 5 at step 8: E has trained alone for four steps, so it is the fourth time."""
-    real, count = step_module.losses.reconstruction, iter(range(100))
-    bad = {3} if times == 1 else set(range(3, 100))
-
-    def broken(x_rec, x):
-        return real(x_rec, x) * (NAN if next(count) in bad else 1.0)
-
-    monkeypatch.setattr(step_module.losses, "reconstruction", broken)
-
-
-class NanBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * NAN
-
-
-def in_a_gradient(monkeypatch, times=1):
-    """Of equation 5's, at step 8: the loss itself is finite."""
-    real, count = step_module.losses.reconstruction, iter(range(100))
-    bad = {3} if times == 1 else set(range(3, 100))
-
-    def broken(x_rec, x):
-        loss = real(x_rec, x)
-        return NanBackward.apply(loss) if next(count) in bad else loss
-
-    monkeypatch.setattr(step_module.losses, "reconstruction", broken)
-
-
-PLACES = {
-    "picture": (in_a_picture, "a picture of the batch has a value that is not finite"),
-    "loss": (in_a_loss, "the loss generator/reconstruction is nan"),
-    "gradient": (in_a_gradient, "a gradient of (guide|generator) is not finite"),
-}
 
 
 def finite(run):

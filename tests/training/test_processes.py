@@ -1,6 +1,7 @@
 """Several processes that train together take the same steps as one."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,16 +17,20 @@ import shared_steps
 from shared_steps import (
     BASELINES,
     CASES,
+    SPOILT,
     chosen_head,
     share_the_steps,
     three_steps,
     three_steps_of_each_phase,
 )
-from tiny_run import tiny_config
+from spoilt import PLACES
+from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.data import augment
 from tunit.data.augment import jitter
 from tunit.data.batches import Batches
 from tunit.errors import ConfigError
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
 from tunit.training.launcher import check_processes
 from tunit.training.resources import resolve_machine
 
@@ -45,10 +50,11 @@ def free_port():
 def shared(request, tmp_path_factory):
     """What each of several processes has at the end of each case."""
     folder, number = tmp_path_factory.mktemp("shared"), request.param
+    write_pictures(folder / "pictures")
     spawn(
         share_the_steps, (number, free_port(), str(folder)), number, daemon=True
     )  # raises what one of them does
-    return [torch.load(folder / f"{rank}.pt") for rank in range(number)]
+    return [torch.load(folder / f"{rank}.pt") | {"folder": str(folder)} for rank in range(number)]
 
 
 def compared(found, expected):
@@ -82,6 +88,52 @@ def test_the_domain_head_that_they_choose_is_that_of_one_process(shared):
     for each in shared:
         for name, value in expected.items():
             torch.testing.assert_close(each["chosen head"][name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def spoilt(shared):
+    """Of two processes: the folder of the trainings with a bad value on one of them, and what each rank has."""
+    if "spoilt" not in shared[0]:
+        pytest.skip("of three it would not tell more")
+    return Path(shared[0]["folder"]), [each["spoilt"] for each in shared]
+
+
+@pytest.mark.parametrize("place", [place for place, on_nan in SPOILT if on_nan == "stop"])
+def test_what_is_not_a_number_on_one_rank_stops_all_and_no_file_has_it(spoilt, place):
+    folder, ranks = spoilt
+    run = folder / "spoilt" / f"{place}, stop"
+    first, *others = (each[run.name] for each in ranks)
+    assert others == [first]
+    assert re.match(rf"{PLACES[place][1]} at step 8; .*step_00000005", first)
+    assert_finite(run)
+    (kept,) = (run / "non_finite").glob("*.safetensors")
+    assert str(kept) in first
+    tensors, about = read_tensors(kept)
+    assert (about["step"], about["checkpoint"]) == (8, "step_00000005.safetensors")
+    assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)  # of all ranks
+    wrong = [i for i, picture in enumerate(tensors["x_plus"]) if not picture.isfinite().all()]
+    assert wrong == ([2] if place == "picture" else [])
+
+
+@pytest.mark.parametrize("place", [place for place, on_nan in SPOILT if on_nan == "rollback"])
+def test_all_ranks_go_back_together_and_on_with_the_same_weights(spoilt, place):
+    folder, ranks = spoilt
+    run = folder / "spoilt" / f"{place}, rollback"
+    first, other = (each[run.name] for each in ranks)
+    # Six pictures at each of four steps, four later: those of steps 6 to 8 are not drawn again.
+    assert first["counters"] == other["counters"]
+    assert first["counters"] == {"step": STEPS, "rollbacks": 1, "drawn": 4 * 6 + (4 + 7) * 4}
+    assert_finite(run)
+    last = read_tensors(checkpoints(run / "checkpoints")[-1])[0]
+    assert last.keys() == first["tensors"].keys() == other["tensors"].keys()
+    for tensors in (first["tensors"], other["tensors"]):
+        assert [name for name, value in last.items() if not torch.equal(tensors[name], value)] == []
+
+
+def assert_finite(run):
+    for path in (*checkpoints(run / "checkpoints"), run / "model.safetensors"):
+        tensors = read_tensors(path)[0]
+        assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point()), path
 
 
 @pytest.mark.parametrize(

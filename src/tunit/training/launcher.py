@@ -67,25 +67,36 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     SaidElsewhere with the exit code of a process that has printed why it ended, TrainingError if one died without a
     message.
     """
+    how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
+    how += ["--local-addr=localhost", "-m", "tunit"]
+    with _environment({LAUNCHED: "1"} | _of_methods()), silent_logs():
+        run_torchrun(
+            [*how, *words],
+            f"go on from the last checkpoint with `tunit train --resume {out}`, or let --max-restarts N do so",
+            f" of {number}",
+        )
+
+
+def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
+    """torchrun with these words, within this process. Raises what `launch` raises.
+
+    remedy: against the death of a process. of: how many processes there are, where that is known, in words.
+    """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
-    how += ["--local-addr=localhost", "-m", "tunit"]
-    with _environment({LAUNCHED: "1"} | _of_methods()), _silent_logs():
-        try:
-            torchrun.run(torchrun.parse_args([*how, *words]))  # type: ignore[no-untyped-call]
-        except SignalException as stop:
-            raise SaidElsewhere(128 + stop.sigval) from None
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            if failure.exitcode in SAID:
-                raise SaidElsewhere(failure.exitcode) from None
-            raise TrainingError(
-                f"process {rank + 1} of {number} ended early (exit code {failure.exitcode}): go on from the last "
-                f"checkpoint with `tunit train --resume {out}`, or let --max-restarts N do so"
-            ) from None
+    try:
+        torchrun.run(torchrun.parse_args(list(words)))  # type: ignore[no-untyped-call]
+    except SignalException as stop:
+        raise SaidElsewhere(128 + stop.sigval) from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode in SAID:
+            raise SaidElsewhere(failure.exitcode) from None
+        raise TrainingError(
+            f"process {rank + 1}{of} ended early (exit code {failure.exitcode}): {remedy}"
+        ) from None
 
 
 def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
@@ -128,6 +139,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def _silent_logs() -> Iterator[None]:
     """Inside the block torchrun does not log failed processes: tunit reports them itself, in one sentence."""
+def silent_logs() -> Iterator[None]:
+    """What torchrun logs of a process that failed is said by us, in one sentence."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

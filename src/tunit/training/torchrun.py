@@ -1,0 +1,32 @@
+"""torchrun, but with the exit code of the processes that it starts: 2, 130 or 143, where torchrun's own is always 1.
+
+  python -m tunit.training.torchrun --nnodes 4 --nproc-per-node 8 ... -m tunit train ...
+
+Options and processes are torchrun's. Scripts that start a training again after some exit codes need the difference.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from tunit.errors import SaidElsewhere, TrainingError
+from tunit.printing import remark
+from tunit.training.launcher import run_torchrun, silent_logs
+
+REMEDY = "go on from the last checkpoint with `tunit train --resume RUN`, or let --max-restarts N do so"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run torchrun; returns the exit code of the process that failed first, 2 where it died without a word."""
+    try:
+        with silent_logs():
+            run_torchrun(sys.argv[1:] if words is None else words, REMEDY)
+    except SaidElsewhere as ended:
+        return ended.exit_code
+    except TrainingError as died:
+        remark(died)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
