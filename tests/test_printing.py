@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import gc
 import io
 import os
 import sys
@@ -13,7 +14,7 @@ import tunit
 from tiny_run import flags, write_pictures
 from tunit.cli import main
 from tunit.errors import DataError
-from tunit.printing import escape, printable, show_table
+from tunit.printing import escape, printable, show_table, steady_streams
 
 ODD = os.fsdecode(b"caf\xe9") + "\x1b[31m\x07\u202egnp.exe"
 SOURCE = Path(tunit.__file__).parent
@@ -113,3 +114,13 @@ def test_a_run_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
     assert main(["report", run]) == 0
     page = (Path(run) / "report.html").read_bytes().decode("utf-8")  # raises where it is not UTF-8
     assert r"k\xfe" in page
+
+
+def test_a_stream_that_nobody_else_holds_stays_open(tmp_path, monkeypatch):
+    """A program may give its own file as sys.stdout, and keep no other reference to it."""
+    monkeypatch.setattr(sys, "stdout", (tmp_path / "out").open("w"))
+    steady_streams()
+    gc.collect()
+    print("said")
+    sys.stdout.flush()
+    assert (tmp_path / "out").read_text() == "said\n"

@@ -84,6 +84,7 @@ def steady_streams() -> None:
         if isinstance(raw, io.FileIO):
             stream.flush()
             lines = stream.line_buffering or raw is stream.buffer
+            _replaced.append(stream)  # else it would close its file when nothing else refers to it
             buffer = io.BufferedWriter(_Steady(raw))
             setattr(
                 sys,
@@ -92,6 +93,7 @@ def steady_streams() -> None:
             )
 
 
+_replaced: list[TextIO] = []  # by `steady_streams`
 _hushed: list[TextIO] = []  # standard output and error, while they are
 
 

@@ -137,12 +137,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _silent_logs() -> Iterator[None]:
-    """Inside the block torchrun does not log failed processes: tunit reports them itself, in one sentence."""
-
-
 def silent_logs() -> Iterator[None]:
-    """What torchrun logs of a process that failed is said by us, in one sentence."""
+    """Inside the block torchrun does not log failed processes: tunit reports them itself, in one sentence."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
