@@ -128,8 +128,8 @@ def test_without_a_discriminator_it_converts_for_inference_and_warns(tmp_path, r
     torch.save(content, released)
     tunit_convert(released, "--out", tmp_path / "run")
     warnings = capsys.readouterr().err
-    assert "holds no D_state_dict: training on begins the discriminator afresh" in warnings
-    assert "holds no c_optimizer: training on begins it afresh" in warnings
+    assert "holds no D_state_dict: further training starts with a new discriminator" in warnings
+    assert "holds no c_optimizer: further training starts it from the beginning" in warnings
     assert "does not contain its epoch, so training will continue at step 0" in warnings
     notes = RunFolder(tmp_path / "run").read_about()["converted"]["notes"]
     assert len(notes) == warnings.count("\n") == 4

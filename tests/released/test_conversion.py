@@ -148,7 +148,7 @@ def test_for_inference_the_averages_are_enough(content):
         {k.replace("_average", ""): v for k, v in imported.tensors.items() if k.startswith("guide_average.")},
     )
     assert imported.epoch is None
-    assert any("training on begins the discriminator afresh" in w for w in imported.warnings)
+    assert any("further training starts with a new discriminator" in w for w in imported.warnings)
 
 
 def test_a_head_that_the_release_does_not_know_is_left_out(content):

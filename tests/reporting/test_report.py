@@ -49,7 +49,7 @@ def test_every_section_is_there(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
         "Figures",
-        "Beside answers that take no training",
+        "Compared with answers without training",
         "Domains",
         "Sources by references",
         *(["Domain to domain"] if "Domain to domain" in page else []),

@@ -119,7 +119,7 @@ def test_an_error_that_nobody_expected_is_a_sentence_and_its_detail_goes_to_the_
         answer = client.get("/runs/birds/explore", headers=AS_PAGE)
     assert answer.status_code == 500
     assert "the inside of it" not in answer.text
-    assert "did not work" in answer.text
+    assert "failed with an unexpected error" in answer.text
     assert "the inside of it" in caplog.text
 
 

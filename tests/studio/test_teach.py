@@ -141,7 +141,7 @@ def test_what_makes_no_sense_is_one_sentence(own, root, action, seen):
 def test_training_goes_on_with_the_labels(own, root, monkeypatch):
     monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
     fields = {"name": "birds taught", "steps": "9"}
-    assert "nothing has been said" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
+    assert "no labels were given yet" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     act(own, 0, do="merge", domains=[2], into=0)
     act(own, 1, do="give", pictures=[3], domain=1)
     (root / "birds" / "studio" / "labels.csv").unlink()  # as if the studio had died before it was written

@@ -1,1 +1,1 @@
-"""The checkpoints of the authors' release: found, read, brought into our terms and back."""
+"""Checkpoints of the authors' release: find them, read them, convert them to runs and back."""

@@ -1,6 +1,6 @@
 """A checkpoint of the authors' release as a file: found, read without running code from it, and written.
 
-Such a file is a pickle, which may name any Python function to call; `tunit.pickles` reads it without.
+Such a file is a pickle, which can call any Python function when it is loaded; `tunit.pickles` reads it without that.
 """
 
 import re
@@ -19,9 +19,9 @@ NEWEST = "checkpoint.txt"  # its last line names the newest file of a folder
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that `path` is or, for a folder, that its checkpoint.txt names last.
+    """`path` itself or, for a folder, the checkpoint that its checkpoint.txt names last.
 
-    Raises RunError where there is none.
+    Raises RunError if there is none.
     """
     if path.is_file():
         return path
@@ -39,7 +39,7 @@ def find_checkpoint(path: Path) -> Path:
     named = [line for line in lines if line]
     if not named:
         raise RunError(f"{path / NEWEST} names no file: give a model_*.ckpt file by name")
-    # The path, if it has one, is of the machine that trained.
+    # A path in it belongs to the machine that trained, so only the file name is used.
     newest = path / re.split(r"[/\\]", named[-1])[-1]
     if not newest.is_file():
         raise RunError(
@@ -51,7 +51,7 @@ def find_checkpoint(path: Path) -> Path:
 def read_published(path: Path) -> dict[str, Any]:
     """The content of a file of `torch.save`, its tensors on the CPU, mapped from the file where possible.
 
-    Raises RunError where the file is of another kind, truncated or damaged, or where reading it would run code.
+    Raises RunError if the file is of another kind, truncated or damaged, or if reading it would run code.
     """
     try:
         content = read_pickle(path)
@@ -65,10 +65,10 @@ def read_published(path: Path) -> dict[str, Any]:
 
 
 def write_published(path: Path, content: Mapping[str, Any]) -> None:
-    """`torch.save`, atomically: until the file is whole, `path` does not change."""
+    """`torch.save`, atomically: `path` does not change until the file is complete."""
     with writable(path), replacing(path) as partial:
         try:
             with partial.open("wb") as file:
                 torch.save(dict(content), file)
-        except RuntimeError as error:  # of PyTorch's writer, in which the system's own is lost
+        except RuntimeError as error:  # PyTorch's writer hides the system's own error
             raise OSError(str(error).partition("\n")[0]) from None

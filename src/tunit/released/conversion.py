@@ -1,7 +1,7 @@
-"""A checkpoint of the authors' release to and from the tensors of a run's checkpoint: names, order and shapes.
+"""Convert a checkpoint of the authors' release to the tensors of a run's checkpoint and back: names, order, shapes.
 
-Both are plain dicts here. A checkpoint of the release holds E, its average, G, its average and D, and the state
-of their three optimisers; it holds no key queue, and an Inception network that nothing here needs.
+Both are plain dicts here. A checkpoint of the release holds E and its EMA, G and its EMA, D, and the state of their
+three optimisers. It has no key queue; it also holds an Inception network, which is not needed here.
 """
 
 import re
@@ -31,7 +31,7 @@ from tunit.released.tensor_names import (
     published_shapes,
 )
 
-STEPS_PER_EPOCH = 1000  # the release counts epochs of so many steps, whatever the number of pictures
+STEPS_PER_EPOCH = 1000  # an epoch of the release has so many steps, for any number of pictures
 MOST_EPOCHS = 10**6
 # Our name of each network -> the release's key.
 NETWORKS = {
@@ -47,16 +47,16 @@ PARALLEL = "module."  # prefix of every name of a network that was trained on se
 
 @dataclass(frozen=True)
 class Imported:
-    """What a checkpoint of the release says, in our terms."""
+    """The content of a checkpoint of the release, in our terms."""
 
-    config: Config  # the paper's, with the sizes of the networks and the rates of the optimisers
-    tensors: Tensors  # named as in a checkpoint of a run; a network that is not there begins afresh
-    epoch: int | None  # None where the checkpoint does not say
+    config: Config  # the paper's, with the sizes of the networks and the learning rates from the checkpoint
+    tensors: Tensors  # named as in a checkpoint of a run; a missing network will be initialised again
+    epoch: int | None  # None if the checkpoint does not contain it
     warnings: list[str]
 
 
 def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
-    """The networks and optimisers of a checkpoint of the release; `name` is what errors call it.
+    """The networks and optimisers of a checkpoint of the release. name: its name in error messages.
 
     Raises RunError naming the first tensors that are missing, unexpected, or of another shape.
     """
@@ -85,7 +85,7 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
         if ours not in found:
             continue
         if saved is None or (isinstance(saved, Mapping) and not saved):
-            notes.append(f"{name} holds no {key}: training on begins it afresh")
+            notes.append(f"{name} holds no {key}: further training starts it from the beginning")
             continue
         moments, wrong = moments_of(saved, ours, meta[ours], key)
         tensors |= moments
@@ -104,7 +104,7 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
 
 
 def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str, Any], list[str]]:
-    """The checkpoint of the release with the tensors of a run's checkpoint, and what it does not say.
+    """The checkpoint of the release made from the tensors of a run's checkpoint, and notes on what it cannot hold.
 
     tensors: named as in a checkpoint of a run.
     """
@@ -144,7 +144,7 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
 def _networks_of(
     checkpoint: Mapping[str, Any], name: str
 ) -> tuple[dict[str, Mapping[str, Tensor]], list[str]]:
-    """The networks that are there, by our names, and a note for each that is not."""
+    """The networks in a checkpoint, by our names, and a note for each that is missing."""
     found: dict[str, Mapping[str, Tensor]] = {}
     for ours, key in NETWORKS.items():
         value = checkpoint.get(key)
@@ -168,20 +168,24 @@ def _networks_of(
     for kind in ("guide", "generator"):
         live, average = kind, f"{kind}_average"
         if live not in found:
-            notes.append(f"{name} holds no {NETWORKS[live]}: training on begins with {NETWORKS[average]}")
+            notes.append(
+                f"{name} holds no {NETWORKS[live]}: further training starts with {NETWORKS[average]}"
+            )
             found[live] = found[average]
         if average not in found:
-            notes.append(f"{name} holds no {NETWORKS[average]}: the average begins as {NETWORKS[live]}")
+            notes.append(f"{name} holds no {NETWORKS[average]}: the EMA starts as {NETWORKS[live]}")
             found[average] = found[live]
     if "discriminator" not in found:
         notes.append(
-            f"{name} holds no {NETWORKS['discriminator']}: training on begins the discriminator afresh"
+            f"{name} holds no {NETWORKS['discriminator']}: further training starts with a new discriminator"
         )
     return found, notes
 
 
 def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[NetworkConfig, int]:
-    """The settings and the image size that the shapes tell. The latter: each down-sampling doubles 16."""
+    """The settings and the image size, from the shapes of the weights. Each down-sampling of G doubles the image
+    size, starting from 16.
+    """
     generator = found["generator"]
     convolutions = [k for k in generator if re.fullmatch(r"cnt_encoder\.model\.\d+\.conv\.weight", k)]
     halvings = len(convolutions) - 1
@@ -192,7 +196,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
     image_size = CONTENT_SIZE * 2**halvings
 
     def width(network: str, tensor: str, axis: int = 0) -> int:
-        """The size of a tensor along `axis`. Raises RunError where it is missing or of another kind."""
+        """The size of a tensor along `axis`. Raises RunError if it is missing, or is not a tensor."""
 
         value = found[network].get(tensor)
         if value is None:
@@ -217,7 +221,9 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
 
 
 def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
-    """E, G and D with names and shapes but no values, so that a wrong file cannot ask for much memory."""
+    """E, G and D with names and shapes but without values, so that a wrong file cannot make us allocate much
+    memory.
+    """
     config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     with torch.device("meta"):
         return {

@@ -22,14 +22,14 @@ def few(items: list[str], separator: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name from a file of unknown origin: short, on one line, and nothing that a terminal would obey."""
+    """A name from an untrusted file: shortened, on one line, and without control characters for a terminal."""
     return shown(text)[1:-1]
 
 
 def fits(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether `value` is a dense tensor of that shape whose every value is in memory, of floats unless a scalar.
+    """Whether `value` is a dense tensor of that shape, of floats unless it is a scalar, with all values in memory.
 
-    Without the last check a file of a few bytes could stand for a tensor that fills the machine.
+    Without the check of memory, a file of a few bytes could declare a tensor that fills all memory.
     """
     if not isinstance(value, Tensor) or value.shape != shape or value.layout != torch.strided:
         return False
@@ -39,7 +39,7 @@ def fits(value: Any, shape: tuple[int, ...]) -> bool:
 
 
 def description_of(value: Any) -> str:
-    """What something is, for an error message."""
+    """A short description of a value, for an error message."""
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, Mapping):

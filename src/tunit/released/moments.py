@@ -1,6 +1,7 @@
-"""The optimisers of a checkpoint of the release to and from those of a run: torch numbers the parameters.
+"""Convert the optimisers of a checkpoint of the release to those of a run and back.
 
-The numbers follow the order of the release's parameters, which differs from ours in D.
+PyTorch stores moments under the number of their parameter. The order of parameters in the release differs from ours
+in D.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from tunit.released.tensor_names import published_names, published_order, publis
 
 Tensors = dict[str, Tensor]
 
-# Our name of the network that each optimiser trains -> the release's key, and what it keeps of each parameter.
+# The network that an optimiser trains, by our name -> the release's key, and what is kept for each parameter.
 OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
 MOMENTS = {
     "guide": ("step", "exp_avg", "exp_avg_sq"),
     "discriminator": ("step", "square_avg"),
     "generator": ("step", "square_avg"),
 }
-# Our settings that the release's optimisers record, by the name there.
+# The settings that the release's optimisers record: name there -> our setting.
 RECORDED = {
     "guide": {"lr": "guide_rate", "betas": "guide_betas", "weight_decay": "guide_weight_decay"},
     "discriminator": {"lr": "discriminator_rate"},
@@ -37,7 +38,7 @@ RECORDED = {
 
 
 def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Tensors, list[str]]:
-    """The optimiser's state, by the name of the parameter that has the same place in the release; what is wrong."""
+    """The optimiser's state by our names of the parameters, and what is wrong with it."""
     if not _is_state(saved):
         return {}, [f"{key} is not the state of an optimiser"]
     state = saved["state"]
@@ -52,13 +53,13 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
     tensors: Tensors = {}
     for name, place in zip(names, order, strict=True):
         if place not in state:
-            continue  # it has had no gradient yet
+            continue  # this parameter has had no gradient yet
         if not isinstance(state[place], Mapping) or state[place].keys() != set(MOMENTS[ours]):
             problems.append(f"{key} of {theirs[name]} holds {description_of(state[place])}")
             continue
         for moment, value in state[place].items():
             if isinstance(value, int):
-                value = torch.tensor(float(value))  # what the step was before PyTorch 1.12
+                value = torch.tensor(float(value))  # before PyTorch 1.12 the step was a number
             shape = () if moment == "step" else shapes[theirs[name]]
             if not fits(value, shape):
                 problems.append(
@@ -71,7 +72,7 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
 
 
 def _is_state(saved: Any) -> bool:
-    """Whether something is built as the state of one of PyTorch's optimisers."""
+    """Whether something has the structure of a PyTorch optimiser's state."""
     if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
         return False
     groups = saved.get("param_groups")
@@ -84,7 +85,7 @@ def _is_state(saved: Any) -> bool:
 def published_optimiser(
     tensors: Tensors, ours: str, network: nn.Module, settings: OptimiserConfig
 ) -> dict[str, Any]:
-    """The state of torch's optimiser, its parameters in the order and shapes of the release."""
+    """The state of a PyTorch optimiser, with parameters in the order and shapes of the release."""
     parameters = dict(network.named_parameters())
     names = [name for name in published_order(network) if name in parameters]
     theirs, shapes = published_names(network), published_shapes(network)

@@ -12,10 +12,10 @@ from tunit.networks.discriminator import Discriminator
 from tunit.networks.generator import RESIDUAL_BLOCKS, Generator
 from tunit.networks.guide import Guide
 
-# The order of the release inside a block of D, and inside an FRN.
+# The release's order of tensors inside a block of D, and inside an FRN.
 BLOCK_ORDER = ("norm1", "norm2", "conv1", "conv2", "conv1x1")
 FRN_ORDER = ("tau", "gamma", "beta")
-# The buffers of each AdaIN layer there, which come before its convolution.
+# The buffers of each AdaIN layer in the release; they come before its convolution.
 ADAIN_STATISTICS = ("norm.running_mean", "norm.running_var")
 
 
@@ -33,12 +33,12 @@ def published_names(network: nn.Module) -> dict[str, str]:
 
 
 def published_order(network: nn.Module) -> list[str]:
-    """Our names of the tensors of E, G or D in the order of the release, where it differs in D's blocks only."""
+    """Our names of the tensors of E, G or D, in the order of the release. It differs from ours only in D's blocks."""
     names = published_names(network)
     blocks = list(dict.fromkeys(_block_of(theirs) for theirs in names.values()))
 
     def place(ours: str) -> tuple[int, int, int]:
-        """Where the release has a tensor: its block, its part of the block, its place in that."""
+        """The place of a tensor in the release: its block, its part of the block, its place in that part."""
 
         block = _block_of(names[ours])
         part, _, leaf = names[ours].removeprefix(block).lstrip(".").partition(".")
@@ -78,7 +78,7 @@ def _block_of(theirs: str) -> str:
 
 
 def _rename(name: str, prefixes: dict[str, str]) -> str:
-    """The longest known prefix replaced, and the shortcut convolution by its name there."""
+    """Replace the longest known prefix, and give the shortcut convolution its name in the release."""
     head = max((p for p in prefixes if name == p or name.startswith(p + ".")), key=len)
     return (prefixes[head] + name[len(head) :]).replace(".shortcut.", ".conv1x1.")
 
@@ -86,7 +86,7 @@ def _rename(name: str, prefixes: dict[str, str]) -> str:
 def _discriminator_prefixes(network: Discriminator) -> dict[str, str]:
     blocks = len(network.blocks)
     prefixes = {f"blocks.{i}": f"main.{i + 1}" for i in range(blocks)}
-    # Behind the blocks the release counts its activations: LeakyReLU, conv, LeakyReLU, conv.
+    # After the blocks the release also numbers activations: LeakyReLU, conv, LeakyReLU, conv.
     return prefixes | {"stem": "main.0", "gather": f"main.{blocks + 2}", "head": f"main.{blocks + 4}"}
 
 

@@ -1,1 +1,1 @@
-"""The report of a run: one HTML page of what was found."""
+"""The report of a run (one HTML page), and the model folder for others with its card."""

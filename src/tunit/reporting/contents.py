@@ -1,4 +1,4 @@
-"""Gather the content of a report from a run folder: its pictures, the model's answers for them, translations."""
+"""Gather the content of a report from a run folder: its pictures, the model's output for them, translations."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,13 +30,13 @@ from tunit.training.watch import alarms_of, rows_of
 
 SHOWN_DOMAINS = 24  # the largest ones
 TYPICAL = 10  # pictures of a domain
-SOURCES = 8  # redrawn in every domain's average style, and in the matrix
+SOURCES = 8  # sources that are redrawn in every domain's average style, and in the matrix
 CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6
-# At most so many pictures are grouped by trivial answers: random features take a hundredth of a second each.
+# Trivial answers are computed on at most so many pictures: random features take a hundredth of a second for each.
 MOST_GROUPED = 1_000
 LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
-VIEWED = 512  # pictures in two views, for how steady domains are
+VIEWED = 512  # pictures that are seen in two views, to measure how steady domains are
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DomainShown:
 
 @dataclass(frozen=True)
 class Case:
-    """One translation, with the cosine of its style code to the reference's."""
+    """One translation, with the cosine between its style code and that of the reference."""
 
     source: Pictures
     reference: Pictures
@@ -70,7 +70,7 @@ class Contents:
     config: Config
     config_text: str
     pictures: int  # of the run
-    looked: int  # how many of these the report is based on
+    looked: int  # the report is based on so many of them
     step: int
     domains: list[DomainShown]
     hidden_domains: int
@@ -92,8 +92,8 @@ class Contents:
     metrics: list[dict[str, float]]
     alarms: list[Alarm]  # of the training
     evaluation: dict[str, Any] | None
-    beside: TrivialComparison  # the domains beside answers that take no training
-    choice: Choice | None  # of the number of domains, where it was found
+    beside: TrivialComparison  # the domains compared with answers without training
+    choice: Choice | None  # how the number of domains was found; None if it was given
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -257,13 +257,13 @@ def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None
         reason = str(error)
     if figures is not None:
         raise RunError(
-            f"{figures} is no result of tunit evaluate ({reason}): leave out --figures, or give another"
+            f"{figures} is not a result of tunit evaluate ({reason}): leave out --figures, or give another"
         )
     return None
 
 
 def _check_evaluation(found: Record) -> None:
-    """Raises UnreadableError if a result does not have the structure of those of `tunit evaluate`."""
+    """Raises UnreadableError if a result does not have the structure of a result of `tunit evaluate`."""
     _check_figures(found.record("figures"))
     for name in ("grouped_by", "features"):
         if name in found.values:
@@ -284,7 +284,7 @@ def _check_figures(figures: Record) -> None:
             figure = figures.record(name)
             figure.whole("number")
             for part in ("value", "low", "high"):
-                if not isinstance(figure.values.get(part), float):  # which may be NaN
+                if not isinstance(figure.values.get(part), float):  # a float may be NaN
                     figure.number(part)
         elif not isinstance(value, float):
             figures.number(name)

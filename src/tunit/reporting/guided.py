@@ -30,7 +30,7 @@ class GuidedPictures:
 
     images: Pictures  # (N, S, S, 3)
     names: list[str]
-    classes: list[str]  # of every picture; empty where none are known
+    classes: list[str]  # of every picture; empty if no classes are known
     domains: int
     found: Integers  # (N,): the likeliest domain
     confidences: NDArray[np.floating]  # (N,): its probability
@@ -58,7 +58,7 @@ class GuidedPictures:
 
     @property
     def class_numbers(self) -> Integers:
-        """(N,) from 0 in the order of the names, -1 where unknown."""
+        """The class of each picture: (N,) from 0 in the order of the names, -1 if unknown."""
         numbers = {name: i for i, name in enumerate(sorted(set(self.classes) - {""}))}
         return np.array([numbers.get(name, -1) for name in self.classes or [""] * len(self.names)], np.int64)
 
@@ -79,7 +79,7 @@ class GuidedPictures:
 
 
 def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
-    """Pass the pack's pictures, or an even spread of them if there are many, through the guiding network."""
+    """Run E on the pack's pictures or, if there are many, on evenly spread ones."""
     there = len(packed.names)
     rows = evenly_spread(there, number_looked_at(there, packed.images.shape[1]))
     images = np.asarray(packed.images[rows])
@@ -97,7 +97,9 @@ def number_looked_at(there: int, side: int) -> int:
 
 
 def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
-    """The class of every picture where classes are known: labels, or else the folders that pictures lie in."""
+    """The class of every picture, if classes are known: the labels or, without labels, the folders of the
+    pictures.
+    """
     if packed.classes:
         names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
     else:

@@ -11,7 +11,7 @@ from tunit.errors import ConfigError
 from tunit.pages.charts import number
 from tunit.printing import printable, shown
 
-UNKNOWN = "unknown"  # the licence, where none is given
+UNKNOWN = "unknown"  # the licence if none is given
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&!])")
 SHOWN_FIGURES = 12
@@ -24,25 +24,25 @@ class CardDomain:
     number: int
     name: str  # its label, or "domain 3"
     pictures: int
-    thumbnail: str  # path in the folder; "" where there is none
+    thumbnail: str  # path in the folder; "" if there is none
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that a card says."""
+    """All facts on a card."""
 
     name: str  # on the hub, "user/name"
     licence: str
-    trained_on: str  # in the words of its owner; may be empty
-    pictures: int | None  # of the training; None where that is not known
-    labels: int  # labels that the training was given; 0 for none
+    trained_on: str  # the owner's sentence about the training pictures; may be empty
+    pictures: int | None  # how many training pictures; None if unknown
+    labels: int  # how many labels it was trained with; 0 for none
     image_size: int
     method: str
     steps: int
     began: str  # date, or ""
     domains: Sequence[CardDomain]
     evaluation: dict[str, Any] | None  # what `tunit evaluate` wrote
-    alarms: Sequence[str]  # of the training, that were never over
+    alarms: Sequence[str]  # alarms of the training that never ended
 
 
 def check_licence(licence: str) -> str:
@@ -74,7 +74,7 @@ def card(facts: CardFacts) -> str:
 
 
 def plain(text: object) -> str:
-    """Text of unknown origin inside Markdown: in one line, and nothing in it is markup."""
+    """Untrusted text for use in Markdown: on one line, with all markup escaped."""
     return _MARKUP.sub(r"\\\1", printable(text))
 
 
@@ -104,11 +104,11 @@ def _training(facts: CardFacts) -> str:
 
 def _domains(facts: CardFacts) -> str:
     shows = any(domain.thumbnail for domain in facts.domains)
-    lead = "The number is what `domain=` takes."
+    lead = "Give the number as `domain=`."
     if shows:
         lead += (
-            " Upper row: typical pictures of the training. Lower row: other pictures of the training, redrawn in the "
-            "domain's average style."
+            " Upper row: typical training pictures. Lower row: other training pictures, redrawn in the domain's "
+            "average style."
         )
     rows = [
         "| domain | name | pictures |" + (" |" if shows else ""),
@@ -146,22 +146,20 @@ def _figures(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     lines = [
-        "It knows pictures like those of its training; of others, expect little.",
+        "It works for pictures like those of its training; expect little for others.",
         f"It sees and draws {facts.image_size} x {facts.image_size} pixels; larger results are enlarged.",
     ]
     if not facts.labels:
-        lines.append(
-            "Its domains are what it tells apart: they need not be the kinds that a person would name."
-        )
+        lines.append("It found its domains by itself: they need not be the kinds that a person would name.")
     empty = [str(domain.number) for domain in facts.domains if not domain.pictures]
     if empty:
-        lines.append(
-            f"No picture of the training fell into domain {', '.join(empty)}: it has no average style."
-        )
+        lines.append(f"Domain {', '.join(empty)} holds no training picture, and so has no average style.")
     if facts.evaluation is None:
-        lines.append("Nobody has measured how good its translations are.")
+        lines.append("The quality of its translations was not measured.")
     lines += [f"Alarm of its training: {plain(alarm)}." for alarm in facts.alarms]
-    lines.append("Faces and signatures can be forged with such models: say of a picture that it was redrawn.")
+    lines.append(
+        "Such models can forge faces and signatures: state that a picture was redrawn when you show it."
+    )
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
@@ -174,12 +172,12 @@ def _use(facts: CardFacts) -> str:
         f"translator = Translator.load({json.dumps(facts.name)})\n"
         'picture = translator.translate("me.jpg", reference="other.jpg")\n'
         f'picture = translator.translate("me.jpg", domain={filled})\n```\n\n'
-        "Without a hub, give `Translator.load` the folder in which `model.safetensors` lies. That file and JSON are "
-        "all that is read: loading runs no code of them."
+        "Without the hub, give `Translator.load` the folder with `model.safetensors`. Only that file and JSON files "
+        "are read, and no code in them is run."
     )
 
 
 def _licence(facts: CardFacts) -> str:
     if facts.licence == UNKNOWN:
-        return "## Licence\n\nNone was given: ask its owner before you use it. tunit itself is Apache-2.0."
-    return f"## Licence\n\n{facts.licence}, of the model. tunit itself is Apache-2.0."
+        return "## Licence\n\nNone was given: ask the owner before you use the model. tunit itself is Apache-2.0."
+    return f"## Licence\n\nOf the model: {facts.licence}. tunit itself is Apache-2.0."

@@ -1,4 +1,4 @@
-"""A model folder, to give away: the networks and what inference needs, thumbnails of its domains, and its card."""
+"""A model folder for others: the networks and what inference needs, thumbnails of the domains, and a card."""
 
 import json
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from tunit.translation.outputs import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"
-SHOWN = 4  # pictures of a domain, and pictures redrawn in its style
+SHOWN = 4  # in a thumbnail: so many pictures of a domain, and so many redrawn in its style
 
 
 def files_of_folder(model: Model, *, pictures: bool) -> list[str]:
-    """What `write_model_folder` may write, relative to the folder."""
+    """The files that `write_model_folder` may write, relative to the folder."""
     thumbnails = [thumbnail(k) for k in range(model.settings.domains)] if pictures else []
     return [TENSORS, ABOUT, DOMAINS, CARD, *thumbnails]
 
@@ -44,8 +44,8 @@ def write_model_folder(
     """Write the model of `run`, with its card, into `folder`; returns how many thumbnails there are.
 
     name: on the hub. licence: its identifier. trained_on: a sentence for the card. pictures: False leaves out the
-    thumbnails, which show pictures of the training. A run without its pictures has none of them either.
-    Raises RunError where there is no model.
+    thumbnails, which show training pictures; a run without its pictures has no thumbnails either.
+    Raises RunError if there is no model.
     """
     model = load_model(run)
     labels = label_names(run)
@@ -75,7 +75,7 @@ def _facts(
 ) -> CardFacts:
     try:
         number: int | None = len(read_picture_index(run.pictures))
-    except UnreadableError:  # a model folder, which has no pictures
+    except UnreadableError:  # a model folder has no pictures
         number = sum(domain.pictures for domain in domains) or None
     try:
         began = str(run.read_about().get("began", ""))[:10]
@@ -98,9 +98,9 @@ def _facts(
 
 
 def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
-    """Typical pictures of each domain above others in its average style; returns the file of each that has one.
+    """Write a thumbnail for each domain: typical pictures above, others in its average style below.
 
-    The same few pictures, evenly spread, are redrawn for all domains.
+    Returns the file of each domain that has one. The same few pictures, evenly spread, are redrawn for all domains.
     """
     try:
         packed = open_packed(RunFolder(run).data)

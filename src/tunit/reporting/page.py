@@ -1,4 +1,4 @@
-"""The page itself: contents to one self-contained HTML file."""
+"""Render the contents of a report as one self-contained HTML file."""
 
 from importlib.resources import files
 from typing import Any
@@ -50,7 +50,7 @@ def _summary(c: Contents) -> str:
         f'<li class="{"serious" if finding.serious else "mild"}">{escape(finding.text)}</li>'
         for finding in c.findings
     )
-    remarks = f'<ul class="findings">{remarks}</ul>' if remarks else '<p class="fine">Nothing to warn of.</p>'
+    remarks = f'<ul class="findings">{remarks}</ul>' if remarks else '<p class="fine">No warnings.</p>'
     return f"<header><h1>{escape(c.title)}</h1><div class='cards'>{cards}</div>{remarks}</header>"
 
 
@@ -106,7 +106,7 @@ def _beside(c: Contents) -> str:
         return ""
     found = table(("", "accuracy", "NMI", "NMI with the domains"), rows)
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
-    return section("beside", "Beside answers that take no training", c.beside.verdict, found + note)
+    return section("beside", "Compared with answers without training", c.beside.verdict, found + note)
 
 
 def _number(c: Contents) -> str:
@@ -180,7 +180,7 @@ def _matrix(c: Contents) -> str:
         )
         for i, row in enumerate(c.matrix)
     ]
-    lead = "Each source (left) redrawn in the style of each reference (top): its pose, the other's looks."
+    lead = "Each source (left) redrawn in the style of each reference (top): it keeps its pose and takes on the look."
     return section("matrix", "Sources by references", lead, _grid(heads, rows))
 
 
@@ -223,7 +223,7 @@ def _map(c: Contents) -> str:
             '<button type="button" data-by="classes" aria-pressed="false">class</button></div>'
         )
     alt = (
-        f"Map of {len(c.points)} pictures by style code: near points look alike. They fall into "
+        f"Map of {len(c.points)} pictures by style code: pictures near each other look alike. They fall into "
         f"{len(set(c.point_domains))} domains."
     )
     body = (
@@ -231,9 +231,7 @@ def _map(c: Contents) -> str:
         '<div id="tip" role="status" hidden><div class="thumb"></div><span></span></div></div>'
         f'<div class="legend" id="map-legend"></div>{data_script("map-data", data)}'
     )
-    lead = (
-        "Style codes laid out by t-SNE: pictures of like style lie near one another. Point at one to see it."
-    )
+    lead = "Style codes laid out by t-SNE: pictures of similar style are near each other. Point at one to see it."
     return section("styles", "Map of styles", lead, body)
 
 
@@ -245,7 +243,7 @@ def _cases(c: Contents) -> str:
         if len(c.worst) and c.worst[0] is not c.best[-1]
         else _case_row(c.best)
     )
-    lead = "Among random pairs, the translations whose style comes nearest to their reference's, and the farthest."
+    lead = "From random pairs: the translations whose styles are nearest to, and farthest from, their references'."
     return section("cases", "Best and worst cases", lead, body)
 
 
@@ -265,7 +263,7 @@ def _curves(c: Contents) -> str:
         part, line = name.split("/", 1)
         rows = [row for row in c.metrics if name in row]
         series = (line.replace("_", " "), [row["step"] for row in rows], [row[name] for row in rows])
-        # One chart for losses of one network; speeds and single figures differ too much in size to share one.
+        # Losses of a network share a chart; speeds and single figures differ too much in size for that.
         groups.setdefault(
             part if part in ("discriminator", "generator") else f"{part}: {series[0]}", []
         ).append(series)

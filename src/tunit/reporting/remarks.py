@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CROWDED = 0.6  # of all pictures in one domain
+CROWDED = 0.6  # share of all pictures in one domain
 ALIKE = 0.98  # with this cosine or more, the average styles of two domains look the same
 UNSTEADY = 0.85  # share of pictures that must keep their domain in another view
 UNSURE = 0.5  # mean confidence of a domain
-TINY = 0.1  # of the share that equal domains would have
+TINY = 0.1  # relative to the share that equal domains would have
 
 
 class Finding(NamedTuple):
@@ -31,7 +31,7 @@ def findings(
     """Warnings in plain words.
 
     sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty; average_styles: (K,
-        width);
+    width);
     steady: share of pictures whose domain stays the same in a changed view; cosine: the mean cosine between the style
     codes of translations and of their references. The last two are None if they were not measured.
     """
@@ -58,7 +58,7 @@ def _about_sizes(sizes: list[int]) -> list[Finding]:
         found.append(
             Finding(
                 False,
-                f"Dead domains: {some} {verb} empty. With more domains than kinds that is to be expected.",
+                f"Dead domains: {some} {verb} empty. This is normal if there are more domains than kinds.",
             )
         )
     if total and len(sizes) > 1 and max(sizes) > CROWDED * total:
@@ -67,7 +67,7 @@ def _about_sizes(sizes: list[int]) -> list[Finding]:
             Finding(
                 True,
                 f"Nearly a collapse: domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures. "
-                "Either they are much alike, or the model tells little apart yet.",
+                "Either they are very similar, or the model cannot tell them apart yet.",
             )
         )
     small = [k for k, size in enumerate(sizes) if 0 < size < TINY * total / len(sizes)]
@@ -103,7 +103,7 @@ def _about_views(steady: float | None) -> list[Finding]:
         Finding(
             True,
             f"Leaking augmentation: {1 - steady:.0%} of the pictures change their domain when they are turned, "
-            "cropped or recoloured as in training. Domains then follow place or light rather than kind; "
+            "cropped or recoloured as in training. So domains depend on place or light rather than on kind: "
             "train for longer, or augment less.",
         )
     ]
@@ -133,7 +133,7 @@ def _about_style(cosine: float | None) -> list[Finding]:
 
 
 def listed(items: list[str], most: int = 6) -> str:
-    """a, b and c; from `most` on, how many more there are."""
+    """The items as "a, b and c"; after `most` items only how many more there are."""
     if len(items) > most:
         return f"{', '.join(items[:most])} and {len(items) - most} more"
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
@@ -142,7 +142,7 @@ def listed(items: list[str], most: int = 6) -> str:
 def typical_rows(
     domains: NDArray[np.int64], styles: Tensor, average_styles: Tensor, k: int, number: int
 ) -> NDArray[np.int64]:
-    """The pictures of domain k whose style codes lie nearest to its average, the nearest first."""
+    """The pictures of domain k whose style codes are nearest to its average, the nearest first."""
     rows = np.flatnonzero(domains == k)
     distances = (styles[rows] - average_styles[k]).square().sum(1).numpy()
     return rows[np.argsort(distances, kind="stable")[:number]]

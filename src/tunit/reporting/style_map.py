@@ -1,4 +1,4 @@
-"""A map of pictures by their style codes: those of like style lie near one another."""
+"""A map of pictures by their style codes: pictures of similar style are near each other."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from torch import Tensor
 
 from tunit.methods.inference import evenly_spread
 
-MOST_LAID_OUT = 1_500  # pictures, which t-SNE takes seconds for
-PLACED_BY = 5  # nearest ones among those, for all others
+MOST_LAID_OUT = 1_500  # pictures for t-SNE, which takes seconds for so many
+PLACED_BY = 5  # each of the others is placed by its nearest ones among those
 CHUNK = 1024
 Points = NDArray[np.float64]
 
 
 def laid_out(styles: Tensor, seed: int) -> tuple[Points, NDArray[np.int64]]:
-    """t-SNE of style codes (N, width) in [0, 1] x [0, 1], (M, 2), and which M of the N are on it."""
+    """t-SNE of style codes (N, width): places (M, 2) in [0, 1] x [0, 1], and which M of the N they are."""
     rows = evenly_spread(len(styles), MOST_LAID_OUT)
     codes = torch.nn.functional.normalize(styles[rows], dim=1).numpy()
     if len(rows) < 5:
@@ -31,8 +31,8 @@ def laid_out(styles: Tensor, seed: int) -> tuple[Points, NDArray[np.int64]]:
 def placed(styles: Tensor, seed: int) -> Points:
     """A place (N, 2) in [0, 1] x [0, 1] for every style code (N, width).
 
-    Those that `laid_out` leaves out stand among the nearest ones that it lays out: at the mean of their places, each
-    weighted by how near it is.
+    A picture that `laid_out` leaves out is placed at the mean of the places of its nearest pictures on the map,
+    weighted by how near they are.
     """
     points, rows = laid_out(styles, seed)
     if len(rows) == len(styles):
@@ -42,7 +42,7 @@ def placed(styles: Tensor, seed: int) -> Points:
     parts = []
     for i in range(0, len(codes), CHUNK):
         nearest = torch.cdist(codes[i : i + CHUNK], landmarks).topk(PLACED_BY, dim=1, largest=False)
-        # By the farthest of them, so that the scale of the codes does not matter.
+        # Relative to the farthest of them, so that the scale of the codes does not matter.
         weights = (-4 * nearest.values / nearest.values[:, -1:].clamp_min(1e-9)).double().softmax(1)
         parts.append((weights[:, :, None] * places[nearest.indices]).sum(1))
     found: Points = torch.cat(parts).numpy()

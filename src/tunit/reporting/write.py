@@ -1,4 +1,4 @@
-"""From a run folder to its report."""
+"""Write the report of a run folder."""
 
 from pathlib import Path
 

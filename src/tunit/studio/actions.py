@@ -1,17 +1,17 @@
-"""What a person says of domains, as actions, and what a list of actions comes to.
+"""What people decide about domains, as actions, and the state that results from a list of actions.
 
 An action is a JSON object with `do`, one of:
 
-  name      {domain, name}            "" takes a name away
-  add       {name}                    a new domain, empty so far
+  name      {domain, name}            "" removes the name
+  add       {name}                    a new, empty domain
   merge     {domains, into}           `domains` become a part of `into`
   split     {domain, part}            the pictures of `part` become a new domain
-  give      {pictures, domain}        a person says that they belong there
-  leave_out {pictures}                a person says that they belong to no domain
-  forget    {pictures}                nobody has said anything of them
+  give      {pictures, domain}        a person assigns them to the domain
+  leave_out {pictures}                a person decides that they belong to no domain
+  forget    {pictures}                removes what a person decided about them
 
-and undo and redo, which take back the last action that holds, or do again the last one taken back. Pictures are rows
-of the run's pack. Domains keep their numbers for ever; new ones get the next free number.
+or undo, which takes back the last action in effect, or redo, which repeats the last action that was undone. Pictures
+are rows of the run's pack. A domain keeps its number for ever; a new domain gets the next free number.
 """
 
 import re
@@ -29,14 +29,14 @@ Action = dict[str, Any]
 
 @dataclass
 class Opinion:
-    """All that was said, after some actions."""
+    """The state after some actions."""
 
     pictures: int
-    found: Sequence[int]  # (pictures,) the domain that the model says
-    names: dict[int, str]  # of every domain that is there; "" where it has none
+    found: Sequence[int]  # (pictures,) the domain that the model assigns
+    names: dict[int, str]  # of every existing domain; "" if it has no name
     merged: dict[int, int] = field(
         default_factory=dict
-    )  # a domain that is no more, and the one it is a part of
+    )  # a merged domain -> the domain of which it is a part now
     moved: dict[int, int] = field(default_factory=dict)  # picture -> domain, by splits
     given: dict[int, int] = field(default_factory=dict)  # picture -> domain, by a person
     left_out: set[int] = field(default_factory=set)
@@ -58,22 +58,22 @@ class Opinion:
         return found
 
     def label(self, domain: int) -> str:
-        """Its name, or one of its number. Names of numbers sort as the numbers do."""
+        """The domain's name, or a name made from its number. Such names sort in the order of the numbers."""
         return self.names[domain] or unnamed(domain)
 
 
 def unnamed(domain: int) -> str:
-    """What a domain without a name is called."""
+    """The label of a domain without a name."""
     return f"domain {domain:03d}"
 
 
 def first_opinion(found: Sequence[int], domains: int) -> Opinion:
-    """What the model says, before anybody has said anything."""
+    """The state before any action: what the model found."""
     return Opinion(len(found), found, dict.fromkeys(range(domains), ""), next_domain=domains)
 
 
 def opinion_after(found: Sequence[int], domains: int, actions: Iterable[Action]) -> Opinion:
-    """What holds after actions that `check` has let pass."""
+    """The state after some actions, each of which `checked` has accepted."""
     opinion = first_opinion(found, domains)
     for action in standing(actions)[0]:
         _APPLY[action["do"]](opinion, action)
@@ -81,7 +81,7 @@ def opinion_after(found: Sequence[int], domains: int, actions: Iterable[Action])
 
 
 def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
-    """(those that hold, those that were taken back and may be done again, the next one last)."""
+    """(actions in effect, undone actions that may be redone; the next one to redo is the last)."""
     done: list[Action] = []
     undone: list[Action] = []
     for action in actions:
@@ -95,7 +95,7 @@ def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
     return done, undone
 
 
-# ---- what an action does ----
+# ---- applying an action ----
 
 
 def _name(opinion: Opinion, action: Action) -> None:
@@ -156,13 +156,13 @@ _APPLY = {
 }
 
 
-# ---- whether an action can be done ----
+# ---- checking an action ----
 
 
 def checked(action: Action, opinion: Opinion, done: int, undone: int) -> Action:
-    """The action with its values brought in order. Raises ConfigError where it cannot be done now.
+    """The action with its values normalised. Raises ConfigError if it is not possible now.
 
-    done, undone: how many actions can be taken back, and done again.
+    done, undone: how many actions can be undone, and redone.
     """
     what = action.get("do")
     if what == "undo" and not done:
@@ -191,13 +191,13 @@ def checked(action: Action, opinion: Opinion, done: int, undone: int) -> Action:
         return {"do": what, "pictures": pictures, "domain": _domain(action, "domain", opinion)}
     if what in ("leave_out", "forget"):
         return {"do": what, "pictures": _pictures(action, "pictures", opinion)}
-    raise ConfigError(f"{shown(what)} is no action: take one of {', '.join(_APPLY)}, undo, redo")
+    raise ConfigError(f"{shown(what)} is not an action: take one of {', '.join(_APPLY)}, undo, redo")
 
 
 def _checked_merge(action: Action, opinion: Opinion) -> Action:
     into, given = _domain(action, "into", opinion), action.get("domains")
     if not isinstance(given, list):
-        raise ConfigError("domains is no list: give the numbers of the domains to merge")
+        raise ConfigError("domains is not a list: give the numbers of the domains to merge")
     domains = sorted({_domain({"domain": one}, "domain", opinion) for one in given[:MOST_DOMAINS]} - {into})
     if not domains:
         raise ConfigError("one domain alone cannot be merged: choose two or more")
@@ -212,7 +212,7 @@ def _room(opinion: Opinion) -> None:
 def _domain(action: Action, field: str, opinion: Opinion) -> int:
     value = action.get(field)
     if type(value) is not int or value not in opinion.names:
-        raise ConfigError(f"domain {shown(value)} is not there: choose one of the domains shown")
+        raise ConfigError(f"there is no domain {shown(value)}: choose one of the domains shown")
     return value
 
 
@@ -235,9 +235,9 @@ def _new_name(action: Action, opinion: Opinion) -> str:
     if len(name) > LONGEST_NAME:
         raise ConfigError(f"the name has {len(name)} letters: give at most {LONGEST_NAME}")
     if printable(name) != name:
-        raise ConfigError(f"the name {shown(name)} holds what cannot be shown: leave it out")
+        raise ConfigError(f"the name {shown(name)} contains a character that cannot be shown: leave it out")
     if re.fullmatch(r"domain \d+", name, re.IGNORECASE):
-        raise ConfigError(f"{name!r} is how domains without a name are called: take another")
+        raise ConfigError(f"{name!r} is reserved for domains without a name: take another")
     own = action.get("domain") if action["do"] == "name" else None
     for domain in opinion.names:
         if domain != own and name and name.casefold() == opinion.names[domain].casefold():

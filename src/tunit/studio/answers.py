@@ -1,4 +1,4 @@
-"""Answers that say what was wrong, in one sentence: as a page, or as JSON for the studio's own scripts."""
+"""Error answers, in one sentence: as a page, or as JSON for the studio's own scripts."""
 
 import logging
 
@@ -14,9 +14,9 @@ from tunit.studio.frame import page
 LOG = logging.getLogger("tunit.studio")
 _SENTENCES = {
     404: "there is nothing at this address: begin at the front page",
-    405: "this address is not called in this way: begin at the front page",
+    405: "this address does not accept this kind of request: begin at the front page",
 }
-UNEXPECTED = "this did not work, for a reason that the studio did not expect: its log has the detail"
+UNEXPECTED = "this failed with an unexpected error: the studio's log has the details"
 
 
 def refusal(status: int, sentence: str, as_page: bool) -> Response:
@@ -28,19 +28,19 @@ def refusal(status: int, sentence: str, as_page: bool) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks for a page, rather than a script for data."""
+    """Whether the request is from a browser for a page, and not from a script for data."""
     return "text/html" in request.headers.get("accept", "")
 
 
 def on_known_error(request: Request, error: Exception) -> Response:
-    """The answer to a TunitError: what the user can mend."""
+    """The answer to a TunitError, which the user can correct."""
     assert isinstance(error, TunitError)
     LOG.warning("%s %s: %s", request.method, printable(request.url.path), error)
     return refusal(400, str(error), wants_page(request))
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
-    """The answer to an HTTPException, such as an address that is not there."""
+    """The answer to an HTTPException, such as for an unknown address."""
     assert isinstance(error, HTTPException)
     sentence = _SENTENCES.get(error.status_code, error.detail)
     LOG.warning("%s %s: %d, %s", request.method, printable(request.url.path), error.status_code, sentence)

@@ -1,4 +1,4 @@
-"""The studio as a web application: the parts' routes behind the guard."""
+"""The studio as a web application: the routes of all parts, behind the guard."""
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,12 +17,12 @@ from tunit.studio.library import Library
 from tunit.studio.requests import workspace_of
 from tunit.studio.workspace import Run, Workspace
 
-# Each part is a module with its ROUTES; `shown` has the pictures that several of them show.
+# Each part is a module with its ROUTES; `shown` serves pictures for several of them.
 PARTS = (shown, explore, translate, teach, train)
 
 
 def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
-    """The application. rules: what requests are held to; None is for this machine alone."""
+    """The application. rules: which requests are allowed; None allows only requests of this machine."""
     routes = [Route("/", front), Route("/static/{version}/{name}", static)]
     for part in PARTS:
         routes += part.ROUTES
@@ -41,7 +41,7 @@ def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
 
 
 def front(request: Request) -> Response:
-    """The first page: all runs, and how to begin where there are none."""
+    """The first page: all runs or, if there are none, how to begin."""
     workspace = workspace_of(request)
     runs = workspace.runs()
     if runs:
@@ -54,7 +54,7 @@ def front(request: Request) -> Response:
 
 
 def _card(run: Run) -> str:
-    state = "a trained model" if run.has_model else "no model yet: it has not trained for long enough"
+    state = "a trained model" if run.has_model else "no model yet: it must train for longer"
     return (
         f'<li><a class="card" href="{address("explore", run)}"><b>{escape(run.name)}</b>'
         f"<span>{state}</span></a></li>"

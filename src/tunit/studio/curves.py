@@ -1,4 +1,4 @@
-"""What a training shows of itself while it goes on: curves, samples and alarms, of one run or of several together."""
+"""What a training shows while it runs: curves, samples and alarms, of one run or of several side by side."""
 
 import re
 import threading
@@ -25,18 +25,18 @@ CHARTS = {
     "pictures per second": "speed/pictures_per_second",
 }
 _SAMPLE = re.compile(r"step_([0-9]{8,16})\.png")
-MOST_KEPT = 16  # logs
+MOST_KEPT = 16  # logs kept in memory
 
 
 class Logs:
-    """The lines of metrics.jsonl of the runs asked for last, read again only where they have changed."""
+    """The lines of metrics.jsonl of recently requested runs; a file is read again only if it has changed."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, tuple[tuple[int, int], list[dict[str, Any]]]] = {}
         self._lock = threading.Lock()
 
     def rows(self, run: Run) -> list[dict[str, Any]]:
-        """All lines that are whole; none where there are none yet."""
+        """All complete lines; empty if there are none yet."""
         path = run.path / "metrics.jsonl"
         try:
             status = path.stat()
@@ -47,14 +47,14 @@ class Logs:
             kept = self._kept.pop(path, None)
             if kept is None or kept[0] != stamp:
                 kept = stamp, rows_of(path)
-            self._kept[path] = kept  # the last asked for comes last
+            self._kept[path] = kept  # the most recently requested one is the last
             while len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             return kept[1]
 
 
 def charts_of(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> str:
-    """Charts as HTML. runs: (name, lines) of each; where there are several, every chart has a line for each."""
+    """Charts as HTML. runs: (name, lines) of each run; every chart has a curve for each run."""
     drawn = []
     for title, figure in CHARTS.items():
         series: list[Series] = []
@@ -70,13 +70,13 @@ def charts_of(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> str:
 
 
 def alarms_in(rows: list[dict[str, Any]]) -> list[Alarm]:
-    """The alarms of a run, the newest first, those that are over last."""
+    """The alarms of a run, newest first; alarms that have ended come last."""
     found = alarms_of(rows)
     return sorted(found, key=lambda alarm: (alarm.over is not None, -alarm.step))
 
 
 def samples_of(run: Run) -> list[int]:
-    """The steps of which there are sample grids."""
+    """The steps for which there are sample grids."""
     try:
         names = [path.name for path in run.folder.samples.iterdir()]
     except OSError:
@@ -85,7 +85,7 @@ def samples_of(run: Run) -> list[int]:
 
 
 def sample_path(run: Run, name: str, root: Path) -> Path | None:
-    """The file of a sample grid; None where there is none, or it lies elsewhere."""
+    """The file of a sample grid; None if there is none, or if it lies outside of the workspace."""
     path = run.folder.samples / name
     if not _SAMPLE.fullmatch(name) or not is_inside(path, root) or not path.is_file():
         return None

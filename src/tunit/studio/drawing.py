@@ -1,4 +1,4 @@
-"""Sources redrawn for the part Translate: single results, all domains, walks, and everything in one archive."""
+"""Redraw sources for the part Translate: single results, all domains, walks, and all results in one archive."""
 
 import base64
 import io
@@ -20,15 +20,15 @@ from tunit.translation.inputs import Picture
 from tunit.translation.translator import Translator
 from tunit.translation.walk import Walk, between
 
-MOST_DOMAINS = 64  # of a grid: the largest
-AT_ONCE = 12  # styles of a source before others have their turn
+MOST_DOMAINS = 64  # in a grid: the largest domains
+AT_ONCE = 12  # styles that are drawn before another request gets its turn
 RATE = 24.0  # frames per second of a walk
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is redrawn: a picture of the run, or an uploaded one."""
+    """The picture to redraw: one of the run, or an uploaded one."""
 
     library: Library
     run: Run
@@ -40,11 +40,11 @@ class Source:
         return self.library.translator(self.run)
 
     def prepare(self) -> Prepared | None:
-        """An uploaded picture as the networks see it; None for those of the run, which are squares already."""
+        """An uploaded picture as the networks see it; None for a picture of the run, which is a square already."""
         return None if isinstance(self.picture, int) else prepared(self.picture, self.translator)
 
     def redrawn(self, styles: Tensor, strength: float, *, own_size: bool = False) -> list[Image.Image]:
-        """In each of the styles (M, style width)."""
+        """The picture redrawn in each of the styles (M, style width)."""
         drawn: list[Image.Image] = []
         with decoding():
             for part in torch.split(styles, AT_ONCE):
@@ -61,12 +61,12 @@ class Source:
         return self.picture
 
     def own_style(self) -> Tensor:
-        """Its own style code (style width,)."""
+        """The picture's own style code (style width,)."""
         with decoding():
             return self.translator.guide(self._given).style[0]
 
     def everywhere(self, strength: float) -> list[tuple[int, Image.Image]]:
-        """In the average style of every domain that has one: (domain, result), in the order of the domains."""
+        """The picture in the average style of every domain that has one: (domain, result), in order."""
         sizes = self.translator.domain_sizes
         largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
         domains = sorted(largest[:MOST_DOMAINS])
@@ -76,13 +76,16 @@ class Source:
         return list(zip(domains, self.redrawn(styles, strength), strict=True))
 
     def walk(self, stops: Tensor, frames: int, kind: str) -> bytes:
-        """From style to style (M, style width), from its own where there is one; kind: .gif, .webp or .mp4."""
+        """An animation from style to style (M, style width); if only one is given, from the picture's own style to
+        it.
+        kind: .gif, .webp or .mp4.
+        """
         if len(stops) == 1:
             stops = torch.cat([self.own_style()[None], stops])
         return Walk(self.redrawn(between(stops, frames), 1.0)).encoded(kind, rate=RATE)
 
     def archive(self, mix: Tensor | None, strength: float) -> bytes:
-        """A zip of the results: in the style of the mix, and in that of every domain."""
+        """A zip of the results: in the style of the mix, and in the style of every domain."""
         names = domain_names(self.run)
         found = io.BytesIO()
         with zipfile.ZipFile(found, "w", zipfile.ZIP_STORED) as archive:
@@ -101,5 +104,5 @@ class Source:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as a PNG inside of JSON."""
+    """A picture as a data URI (PNG), for use in JSON."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")

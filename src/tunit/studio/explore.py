@@ -18,11 +18,11 @@ from tunit.studio.seen import Seen
 from tunit.studio.shown import example_rows
 
 NEIGHBOURS = 12
-TYPICAL = 6  # pictures of a domain's card
+TYPICAL = 6  # pictures on a domain's card
 
 
 def show(request: Request) -> Response:
-    """The page. All that it shows comes with `pictures`."""
+    """The page. Its content is loaded from `pictures`."""
     run, library = run_of(request), library_of(request)
     notice, body = why_not(run, "explore"), ""
     if not notice:
@@ -44,7 +44,7 @@ def show(request: Request) -> Response:
 
 
 def pictures(request: Request) -> Response:
-    """What E says of all pictures that it was shown; how far it is, while it still looks at them (202)."""
+    """E's output for the pictures; while E still looks at them, how far it is (status 202)."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     seen = look.seen
@@ -67,7 +67,7 @@ def pictures(request: Request) -> Response:
 
 
 def _domain(seen: Seen, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
-    """One domain as its card shows it."""
+    """One domain, for its card."""
     members = np.flatnonzero(seen.domains == k)
     typical: list[int] = []
     if len(members):
@@ -84,11 +84,11 @@ def _domain(seen: Seen, k: int, names: dict[int, str], *, with_style: bool) -> d
 
 
 def picture(request: Request) -> Response:
-    """One picture: its name, what E says of it, and its neighbours by style. `place` is which of `pictures` it is."""
+    """One picture: its name, E's output, and its neighbours by style. `place` is its index in `pictures`."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("the pictures are still being looked at: wait a little")
+        raise ConfigError("E still looks at the pictures: wait a little")
     place = whole_of(request.path_params["place"], "the number of the picture", 0, look.total - 1)
     row = int(look.seen.rows[place])
     packed = library.pictures(run)
@@ -129,7 +129,7 @@ _BODY = """
  aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L keeps its surroundings in
  the gallery, plus and minus zoom, Escape shows all."></canvas>
 <div id="tip" hidden><img alt="" id="tip-picture"><span id="tip-text"></span></div></div>
-<p class="fine">Near one another: of like style. Draw around some to see just these.</p></section>
+<p class="fine">Pictures near each other have similar styles. Draw around some to see only these.</p></section>
 <section class="gallery-side" aria-labelledby="gallery-title"><h2 id="gallery-title">Pictures</h2>
 <div class="tools"><span id="count" role="status"></span>
 <label>first <select id="order"><option value="confidence">the surest</option><option value="unsure">the least sure

@@ -1,4 +1,4 @@
-"""The folders whose pictures may be trained on: those that the studio was given, and what lies in them."""
+"""The folders whose pictures may be trained on: those that were given to the studio, and the folders in them."""
 
 import os
 import subprocess
@@ -12,14 +12,16 @@ from tunit.printing import printable, shown
 from tunit.studio.orders import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
-DEEPEST, MOST = 2, 300  # levels below a folder given, and folders, that are offered
-MOST_ENTRIES = 500_000  # that are looked at for links
-LOOK_WITHIN = 600  # seconds
-_TURN = threading.Lock()  # one look at a time: each decodes with all cores
+DEEPEST, MOST = 2, 300  # offered: so many levels below a given folder, and at most so many folders
+MOST_ENTRIES = 500_000  # files that are checked for links
+LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
+_TURN = threading.Lock()  # only one folder at a time is looked at: decoding uses all cores
 
 
 def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
-    """(address, name) of the folders offered. An address is the number of a folder given, and a path below it."""
+    """(address, name) of the folders to choose from. An address is the number of a given folder, and a path below
+    it.
+    """
     found: list[tuple[str, str]] = []
     for number, root in enumerate(workspace.pictures):
         level = [root]
@@ -36,7 +38,7 @@ def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def _plain_folders(folder: Path) -> list[Path]:
-    """Folders that may hold pictures, without links, hidden ones and what tunit itself has made."""
+    """Folders that may hold pictures, except links, hidden folders and results of tunit."""
     try:
         with os.scandir(folder) as entries:
             found = [
@@ -50,24 +52,24 @@ def _plain_folders(folder: Path) -> list[Path]:
 
 
 def folder_at(workspace: Workspace, address: str) -> Path:
-    """The folder of an address. Raises ConfigError where it is none, or lies elsewhere."""
+    """The folder of an address. Raises ConfigError if it does not exist, or lies outside of the given folders."""
     number, _, below = address.partition("/")
     roots = workspace.pictures
     if not number.isdecimal() or not number.isascii() or len(number) > 4 or int(number) >= len(roots):
-        raise ConfigError(f"{shown(address)} is no folder of this studio: choose one of the list")
+        raise ConfigError(f"{shown(address)} is not a folder of this studio: choose one of the list")
     root = roots[int(number)]
     folder = root / below
     if "\0" in below or Path(below).is_absolute() or not is_inside(folder, root):
         raise ConfigError(f"{shown(below)} does not lie in {root}: choose a folder of the list")
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: choose one of the list")
+        raise ConfigError(f"{folder} is not a folder: choose one of the list")
     return folder.resolve()
 
 
 def check_links(workspace: Workspace, folder: Path) -> None:
-    """Raises DataError where a link in a folder leads out of the folders that the studio was given.
+    """Raises DataError if a link in a folder leads out of the folders that were given to the studio.
 
-    Training would follow it; the studio is not to show what its owner has not given it.
+    Training would follow it, and the studio must not show pictures that its owner did not give it.
     """
     left = MOST_ENTRIES
     for parent, folders, files in os.walk(folder):
@@ -84,9 +86,11 @@ def check_links(workspace: Workspace, folder: Path) -> None:
 
 
 def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
-    """What `tunit prepare` says of a folder: (whether it can be trained on, its lines). Raises DataError."""
+    """Run `tunit prepare` on a folder. Returns whether it can be trained on, and the printed lines. Raises
+    DataError.
+    """
     if not _TURN.acquire(blocking=False):
-        raise DataError("another folder is being looked at: wait until that has ended")
+        raise DataError("another folder is being looked at: wait until this has ended")
     try:
         with tempfile.TemporaryDirectory(prefix="tunit-look-") as out:
             pack = Path(out) / "pack"
@@ -101,11 +105,13 @@ def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        return True, [f"looking at {folder} took longer than {LOOK_WITHIN} s: a training looks at it again"]
+        return True, [
+            f"looking at {folder} took longer than {LOOK_WITHIN} s: a training will look at it again"
+        ]
     except OSError as error:
-        raise DataError(f"{folder} cannot be looked at ({reason_of(error)}): try again") from None
+        raise DataError(f"{folder} cannot be read ({reason_of(error)}): try again") from None
     finally:
         _TURN.release()
     text = done.stdout.decode("utf-8", "replace").replace(f", packed: {pack}", "")
     lines = [printable(line.removeprefix("tunit: ")) for line in text.splitlines() if line.strip()]
-    return done.returncode == 0, lines or ["nothing was said of it"]
+    return done.returncode == 0, lines or ["tunit prepare printed nothing"]

@@ -1,4 +1,4 @@
-"""What all pages of the studio share: the frame with its navigation, and the files loaded beside a page."""
+"""What all pages of the studio share: the frame with the navigation, and the files that a page loads."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tunit.studio.workspace import Run
 # The parts of the studio: the last word of a page's address, and its title.
 PARTS = {"explore": "Explore", "translate": "Translate", "teach": "Teach", "train": "Train"}
 _KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
-NO_MODEL = "This run has no model yet: it has not trained for long enough. Its training is under Train."
+NO_MODEL = "This run has no model yet: it must train for longer. See its training under Train."
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -39,7 +39,7 @@ def static_files() -> dict[str, StaticFile]:
 
 @cache
 def static_version() -> str:
-    """A word that changes with any of the static files: browsers may keep what they have loaded."""
+    """A word that changes if any static file changes, so that browsers may cache these files for ever."""
     digest = hashlib.blake2b(digest_size=6)
     for name, file in sorted(static_files().items()):
         digest.update(name.encode() + file.content)
@@ -47,7 +47,7 @@ def static_version() -> str:
 
 
 def static_answer(name: str) -> Response | None:
-    """A static file as an answer; None where there is none of this name."""
+    """A static file as an answer; None if there is none of this name."""
     file = static_files().get(name)
     if file is None:
         return None
@@ -55,16 +55,16 @@ def static_answer(name: str) -> Response | None:
 
 
 def address(part: str, run: Run | None = None) -> str:
-    """Of a part's page; Train is of no run."""
+    """The address of a part's page. Train needs no run."""
     return f"/{part}" if run is None or part == "train" else f"/runs/{run.key}/{part}"
 
 
 def why_not(run: Run, use: str) -> str:
-    """Why a page has no pictures of a run to explore or to teach (`use`), in a sentence; "" if it has."""
+    """A sentence on why a run has no pictures to explore or to teach (`use`); "" if it has some."""
     if not run.has_model:
         return NO_MODEL
     if not run.has_pictures:
-        return f"This run has none of its own pictures beside its model, so there is nothing to {use} here."
+        return f"This run holds a model but no pictures, so there is nothing to {use} here."
     return ""
 
 
@@ -80,10 +80,10 @@ def page(
 ) -> HTMLResponse:
     """A page of the studio.
 
-    body: HTML. part: which of PARTS it belongs to. run: the run that it shows. script: the name of a module in
-    `static/` that makes it work. notice: a sentence above all else, on what went wrong.
+    body: HTML. part: which of PARTS it belongs to. run: the run that it shows. script: the name of its module in
+    `static/`. notice: a sentence at the top, about something that went wrong.
 
-    The browser takes no style attributes from it (see `guard.POLICY`): lengths are set by scripts, or as SVG.
+    The browser ignores style attributes (see `guard.POLICY`): lengths are set by scripts, or as SVG.
     """
     base = f"/static/{static_version()}"
     scripts = f'<script type="module" src="{base}/{script}"></script>' if script else ""
@@ -114,6 +114,6 @@ def _header(part: str, run: Run | None) -> str:
 
 def _part_link(name: str, title: str, part: str, run: Run | None) -> str:
     if run is None and name != "train":
-        return ""  # they are of a run, which is still to be chosen
+        return ""  # these parts need a run, and none is chosen yet
     current = ' aria-current="page"' if name == part else ""
     return f'<a href="{address(name, run)}"{current}>{title}</a>'

@@ -1,7 +1,8 @@
-"""Who may ask the studio for what: the gate that every request passes before any page sees it.
+"""Which requests are allowed: a gate that every request passes before it reaches a page.
 
-A page in the user's browser may send requests to this machine, too. So the studio answers only to its own names
-(against DNS rebinding), takes nothing from pages of other sites, and has the browser run nothing but its scripts.
+Pages of other sites in the user's browser can send requests to this machine, too. So the studio answers only to its
+own host names (against DNS rebinding), refuses requests from other sites, and lets the browser run only its own
+scripts.
 """
 
 import hashlib
@@ -46,16 +47,16 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Rules:
-    """What the gate holds requests to."""
+    """The rules by which the gate judges requests."""
 
-    names: frozenset[str] = frozenset(_LOCAL)  # by which the studio may be called, in the Host header
-    addresses: bool = False  # whether any IP address will do, too: it needs no name server
-    token: str = ""  # without which nothing is shown; "" asks for none
+    names: frozenset[str] = frozenset(_LOCAL)  # allowed host names in the Host header
+    addresses: bool = False  # allow any IP address as well: DNS rebinding needs a name
+    token: str = ""  # required to see anything; "" requires none
     most_bytes: int = 64_000_000  # of a request's body
-    port: int = 0  # cookies are of a host, whatever its port: two studios must not share one
+    port: int = 0  # part of the cookie's name: browsers share cookies between ports, but studios must not
 
     def knows(self, host: str) -> bool:
-        """Whether a Host header names the studio."""
+        """Whether a Host header holds an allowed name of the studio."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -70,17 +71,17 @@ class Rules:
 
     @property
     def cookie(self) -> str:
-        """Its name."""
+        """The cookie's name."""
         return f"tunit-studio-{self.port}"
 
     @property
     def proof(self) -> str:
-        """What the cookie holds: made from the token, which cannot be told from it."""
+        """The cookie's value: computed from the token, which cannot be computed from it."""
         return hashlib.blake2b(self.token.encode(), key=b"studio cookie", digest_size=32).hexdigest()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address can be reached only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -104,7 +105,7 @@ class Guard:
     rules: Rules = field(default_factory=Rules)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it with what was wrong."""
+        """Let a request pass, or answer it with an error."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -127,12 +128,12 @@ class Guard:
         await self.app(scope, _bounded(receive, self.rules.most_bytes), send_guarded)
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
-        """What keeps a request out, or lets its sender in; None where it may pass."""
+        """The answer that refuses a request, or that sets the cookie; None if the request may pass."""
         as_page = "text/html" in headers.get("accept", "")
         if not self.rules.knows(headers.get("host", "")):
             return refusal(
                 421,
-                "the studio does not go by this name: open the address that `tunit studio` printed",
+                "the studio does not answer to this name: open the address that `tunit studio` printed",
                 as_page,
             )
         if not _from_own_pages(scope["method"], headers):
@@ -148,7 +149,7 @@ class Guard:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] in SAFE and _equal(given, self.rules.token):
-            # A page and no redirect: after a link from elsewhere a browser keeps a strict cookie back until
+            # A page instead of a redirect: after a link from another site, browsers send a strict cookie only when
             # a page of the studio itself leads on.
             address = escape(scope["path"] if scope["path"].startswith("/") else "/")
             if address.startswith("//"):
@@ -159,7 +160,7 @@ class Guard:
             )
             page.set_cookie(self.rules.cookie, self.rules.proof, httponly=True, samesite="strict")
             return page
-        sentence = "this studio asks for its token: open the whole address that `tunit studio` printed"
+        sentence = "this studio requires its token: open the whole address that `tunit studio` printed"
         return refusal(401, sentence, as_page)
 
 
@@ -168,10 +169,10 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def _from_own_pages(method: str, headers: Headers) -> bool:
-    """Whether a request comes from a page of the studio, or from none; a link to a page may stand anywhere.
+    """Whether a request comes from a page of the studio, or from no page. Links to the studio may come from anywhere.
 
-    Browsers say it in Sec-Fetch-Site, and in Origin with everything that is no GET; programs that are no browsers
-    send neither, but have no user's cookies either.
+    Browsers send the origin in Sec-Fetch-Site and, except for GET, in Origin. Other programs send neither, but they
+    have no cookies of a user either.
     """
     site = headers.get("sec-fetch-site", "")
     if site not in ("", "same-origin", "none"):
@@ -191,7 +192,9 @@ def _too_large(most: int) -> str:
 
 
 def _bounded(receive: Receive, most: int) -> Receive:
-    """`receive`, which counts the body's bytes: a sender need not say beforehand how many they are."""
+    """`receive` with a limit on the body's bytes. They are counted, because a sender need not declare their
+    number.
+    """
     taken = 0
 
     async def receive_bounded() -> Message:

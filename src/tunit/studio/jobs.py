@@ -1,10 +1,10 @@
-"""Trainings that the studio starts: processes of their own, which outlive the page and the studio itself.
+"""Trainings that the studio starts: separate processes, which continue if the page or the studio is closed.
 
   RUN/studio/job.json     the process that was started last, and its command
-  RUN/studio/train.log    what it, and those before it, have said
+  RUN/studio/train.log    the output of this process and of earlier ones
 
-Nothing is kept in memory that these files, the run's lock, its checkpoints and its log do not say; so a studio that
-is started again, or another one, sees the same. A training that was started at a terminal is seen, too.
+The state of a training is read from these files, the run's lock, its checkpoints and its log, never from memory. So a
+restarted studio, or another one, sees the same. Trainings that were started at a terminal are seen, too.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from tunit.training.checkpoint import checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG = "job.json", "train.log"
-TAIL = 1 << 16  # bytes of a log that are looked at
-# States: STARTING has no lock yet, or still packs pictures.
+TAIL = 1 << 16  # bytes that are read from the end of a log
+# The states of a training. STARTING: it has no lock yet, or still packs pictures.
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
@@ -38,21 +38,21 @@ RUNNING = (STARTING, TRAINING, STOPPING)
 
 @dataclass(frozen=True)
 class State:
-    """How a training stands."""
+    """The state of a training."""
 
     state: str
     step: int  # of the last line of its log, or of its last checkpoint
-    steps: int  # that it is to take; 0 where that is not known yet
-    reason: str = ""  # of a training that has failed, in one sentence
+    steps: int  # its length; 0 if that is not known yet
+    reason: str = ""  # why it failed, in one sentence
 
     @property
     def runs(self) -> bool:
-        """Whether a process is at it."""
+        """Whether a process is training."""
         return self.state in RUNNING
 
 
 def start(command: list[str], run: Path) -> int:
-    """Start a command that trains in the folder `run`; gives the number of its process. Raises RunError."""
+    """Start a command that trains in the folder `run`. Returns the id of its process. Raises RunError."""
     folder = run / STUDIO
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def start(command: list[str], run: Path) -> int:
         log.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {json.dumps(command)}\n".encode())
         log.flush()
         try:
-            # A session of its own: no signal of the terminal that the studio is in reaches it.
+            # A session of its own, so that signals of the studio's terminal do not reach it.
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -74,7 +74,7 @@ def start(command: list[str], run: Path) -> int:
             )
         except OSError as error:
             raise RunError(f"the training cannot be started ({reason_of(error)}): try again") from None
-    # What has ended but was never waited for would seem to run on.
+    # A process that has ended seems to run on until it is waited for.
     threading.Thread(target=process.wait, daemon=True).start()
     job = {
         "process": process.pid,
@@ -89,7 +89,7 @@ def start(command: list[str], run: Path) -> int:
 
 
 def state_of(run: Path) -> State:
-    """How the training of a run stands. Raises nothing: what cannot be read is as if it were not there."""
+    """The state of a run's training. Raises nothing: a file that cannot be read counts as missing."""
     folder, job = RunFolder(run), _job(run)
     step, steps = step_of(folder), steps_of(folder)
     stop_asked = bool(job.get("stopped"))
@@ -109,7 +109,7 @@ def stop(run: Path) -> None:
     """Ask the process that trains a run to save everything and end (SIGTERM). Raises RunError."""
     owner, job = _owner(run), _job(run)
     if owner is None and _alive(job):
-        owner = job["host"], job["process"]  # it has not got so far as to lock the run
+        owner = job["host"], job["process"]  # it has not locked the run yet
     if owner is None:
         raise RunError(f"{run.name} is not in training: there is nothing to stop")
     host, process = owner
@@ -120,7 +120,7 @@ def stop(run: Path) -> None:
     try:
         os.kill(process, signal.SIGTERM)
     except ProcessLookupError:
-        return  # it has just ended by itself
+        return  # it has just ended
     except PermissionError:
         raise RunError(
             f"{run.name} is trained by another user of this machine: ask them to stop it"
@@ -132,9 +132,9 @@ def last_words(run: Path) -> str:
     lines = [line for line in log_tail(run).splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""
     if not last or last.startswith("--- "):
-        return "the training has ended without a word, as a process does that is killed: resume it"
+        return "the training ended without a message, so its process was probably killed: resume it"
     if _is_progress(last):
-        return f"the training was killed, or its machine went down, after it had said: {last}"
+        return f"the training was killed, or its machine went down, after it had printed: {last}"
     return printable(last.removeprefix("tunit: "))
 
 
@@ -143,7 +143,7 @@ def _is_progress(line: str) -> bool:
 
 
 def log_tail(run: Path) -> str:
-    """The end of the log of the last training that the studio has started."""
+    """The end of the output of the last training that the studio started."""
     path = run / STUDIO / LOG
     try:
         with path.open("rb") as file:
@@ -154,7 +154,7 @@ def log_tail(run: Path) -> str:
 
 
 def step_of(folder: RunFolder) -> int:
-    """The step of the last line of metrics.jsonl, or of the newest checkpoint if that is later; 0 before."""
+    """The step of the last line of metrics.jsonl, or of the newest checkpoint if it is later; 0 if there is none."""
     saved = checkpoints(folder.checkpoints)
     step = int(saved[-1].stem.removeprefix("step_")) if saved else 0
     path = folder.path / "metrics.jsonl"
@@ -169,15 +169,15 @@ def step_of(folder: RunFolder) -> int:
 
 
 def steps_of(folder: RunFolder) -> int:
-    """How many steps a run is to take; 0 where it does not say."""
+    """The length of a run in steps; 0 if it cannot be read."""
     try:
         return int(folder.read_config().schedule.steps)
-    except (TunitError, OSError):  # a config of a later version is no reason to show no runs at all
+    except (TunitError, OSError):  # a config of a later version must not hide all runs
         return 0
 
 
 def _job(run: Path) -> dict[str, Any]:
-    """What was started last; empty where nothing was."""
+    """The content of job.json; empty if there is none."""
     try:
         record = Record(read_json(run / STUDIO / JOB))
         record.whole("process", 1)
@@ -188,7 +188,7 @@ def _job(run: Path) -> dict[str, Any]:
 
 
 def _owner(run: Path) -> tuple[str, int] | None:
-    """(host, process) of who holds the lock of a run."""
+    """(host, process) of the process that holds the lock of a run."""
     if owner_of(run / LOCK) is None:
         return None
     try:
@@ -199,7 +199,7 @@ def _owner(run: Path) -> tuple[str, int] | None:
 
 
 def _alive(job: dict[str, Any]) -> bool:
-    """Whether the process of a job runs on this machine, and is not another one with its number."""
+    """Whether the process of a job still runs on this machine (and its id was not given to another process)."""
     if not job or job["host"] != socket.gethostname():
         return False
     now = born(job["process"])
@@ -207,7 +207,7 @@ def _alive(job: dict[str, Any]) -> bool:
 
 
 def born(process: int) -> str | None:
-    """When a process began, in a form that only this system reads; None where it has ended, or is not here."""
+    """The start time of a process, in the system's own form; None if it has ended or never existed."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     except FileNotFoundError:
@@ -221,7 +221,7 @@ def born(process: int) -> str | None:
 
 
 def _running_by_signal(process: int) -> str | None:
-    """As `born`, where the system has no /proc."""
+    """As `born`, for systems without /proc."""
     try:
         os.kill(process, 0)
     except OSError:

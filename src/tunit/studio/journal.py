@@ -1,8 +1,8 @@
-"""A journal: a file of JSON lines that is only ever added to, so that what was done once is never lost.
+"""A journal: a file of JSON lines to which lines are only appended, so that no action is ever lost.
 
-Every line is on the disk before `append` returns. A process that is killed, or a power cut, can leave its last line
-half written; such a line was never acknowledged, and it goes when the next one is written. Several threads and
-processes may share a journal: a lock of the system's (flock) lets them write one after the other.
+Every line is on the disk before `append` returns. A killed process, or a power cut, can leave a half-written last
+line. Such a line was never acknowledged, and it is removed when the next one is written. Several threads and
+processes may share a journal: a lock of the system (flock) lets them write one after the other.
 """
 
 import json
@@ -18,24 +18,24 @@ from tunit.errors import RunError
 from tunit.files import flush_folder, writable
 from tunit.reading import UnreadableError, parse_json
 
-LARGEST = 1 << 28  # bytes: some 100,000 actions on hundreds of pictures each
+LARGEST = 1 << 28  # bytes: about 100,000 actions on hundreds of pictures each
 
 Entry = dict[str, Any]
 
 
 class StaleError(RunError):
-    """An entry was made without having seen the newest ones."""
+    """The author of an entry had not seen the newest entries."""
 
     def __init__(self, seen: int, now: int) -> None:
         super().__init__(
-            f"the labels have changed in another tab or by somebody else (action {now}, and this page shows action "
-            f"{seen}): look at the page as it is now, and do it again"
+            f"the labels were changed in another tab or by somebody else (they are at action {now}, this page shows "
+            f"action {seen}): look at the page as it is now, and repeat what you did"
         )
         self.now = now
 
 
 class Journal:
-    """The entries of a file, in their order. Objects of several threads and processes may be of one file."""
+    """The entries of a file, in order. Several threads and processes may each have a Journal of the same file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def refresh(self) -> list[Entry]:
-        """Read what was added since; gives all entries. Raises RunError where the file is damaged."""
+        """Read what was added since the last call. Returns all entries. Raises RunError if the file is damaged."""
         with self._lock:
             if self.path.exists():
                 with writable(self.path), self.path.open("rb") as file:
@@ -52,9 +52,9 @@ class Journal:
             return self.entries
 
     def append(self, entry: Entry, seen: int) -> None:
-        """Add an entry at the end, on the disk. seen: how many entries its author knows.
+        """Append an entry and wait until it is on the disk. seen: how many entries its author knows.
 
-        Raises StaleError where there are more, UnwritableError where the disk refuses; then nothing was added.
+        Raises StaleError if there are more, UnwritableError if writing fails; in both cases nothing is added.
         """
         data = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         with self._lock, writable(self.path):
@@ -65,7 +65,7 @@ class Journal:
                     raise StaleError(seen, len(self.entries))
                 if self._read_to + len(data) > LARGEST:
                     raise RunError(f"{self.path} is full ({LARGEST:,} bytes): begin again in a new run")
-                file.truncate(self._read_to)  # the half line that a killed process has left
+                file.truncate(self._read_to)  # removes a half-written line of a killed process
                 try:
                     file.write(data)
                     file.flush()
@@ -79,7 +79,7 @@ class Journal:
             self.entries.append(entry)
 
     def _read_on(self, file: BinaryIO) -> None:
-        """Take in the whole lines after those known. The last one may be damaged: then it was never acknowledged."""
+        """Read the new complete lines. The last one may be damaged: then it was never acknowledged."""
         size = os.fstat(file.fileno()).st_size
         if size < self._read_to:
             raise RunError(f"{self.path} has become shorter: something else has written to it; restore it")
@@ -105,7 +105,7 @@ class Journal:
 
 @contextmanager
 def _alone(file: BinaryIO) -> Iterator[None]:
-    """Inside the block no other process is in its own; where the file system has no locks, nothing keeps them out."""
+    """Inside the block this process holds the file's lock. On a file system without locks there is no protection."""
     if sys.platform == "win32":
         yield
         return

@@ -1,4 +1,4 @@
-"""What was made of files and may be needed again: the last few, made anew when their files change."""
+"""A cache of values that are made from files: the last few are kept, and made anew if their files change."""
 
 import threading
 from collections import OrderedDict
@@ -20,7 +20,9 @@ class Kept(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key, made where it is not kept. Raises what `make` raises, and keeps nothing then."""
+        """The value of a key; if it is not kept, `make` makes it. Errors of `make` are raised, and nothing is
+        kept.
+        """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -42,13 +44,13 @@ class Kept(Generic[Value]):
             return value
 
     def forget(self, key: Hashable) -> None:
-        """Make it anew when it is asked for again."""
+        """Drop the value of a key, so that it is made anew next time."""
         with self._lock:
             self._values.pop(key, None)
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What changes when a file does; zeros where there is none."""
+    """A value that changes when a file changes; zeros if there is no file."""
     try:
         found = path.stat()
     except OSError:

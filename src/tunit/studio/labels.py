@@ -1,10 +1,10 @@
-"""The labels that people give to the pictures of a run: what they said, kept in a journal, and the table to train on.
+"""The labels that people give to the pictures of a run: a journal of their actions, and a table to train with.
 
-  RUN/studio/journal.jsonl    every action since the first one, with undo and redo: the truth
-  RUN/studio/labels.csv       what they come to now: picture, label, by; written anew after every action
+  RUN/studio/journal.jsonl    every action, including undo and redo; the labels follow from it
+  RUN/studio/labels.csv       the current labels: picture, label, by; written anew after every action
 
 The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that
-were left out have no row. `by` says whose label it is: a person's, or the model's (see `EXAMPLES`).
+were left out have no row. `by` tells who gave the label: a person, or the model (see `EXAMPLES`).
 """
 
 import csv
@@ -29,40 +29,42 @@ from tunit.studio.journal import Entry, Journal, StaleError
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
-# Of a domain of which a person has labelled no picture, those of which the model is surest are its examples, so many;
-# so domains that were merged, split, named or left as they are take part in the training, too.
+# If no person has given any picture to a domain, so many pictures of which the model is surest get its label; so
+# domains that were merged, split, named or left unchanged also take part in the training.
 EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What a model says of the N pictures of its run."""
+    """A model's output for the N pictures of its run."""
 
     names: Sequence[str]  # (N,)
     found: Sequence[int]  # (N,) the likeliest domain of each
     sure: Sequence[float]  # (N,) its probability
     domains: int  # how many the model knows
     step: int  # of the training
-    others: Sequence[str] = ()  # pictures that it was not asked about, which train without a label
+    others: Sequence[str] = ()  # pictures that the model has not looked at; they train without a label
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand after some actions."""
+    """The state of the labels after some actions."""
 
-    number: int  # of actions so far, undo and redo among them: what the next one must have seen
+    number: (
+        int  # of actions so far, including undo and redo; the author of the next one must have seen so many
+    )
     opinion: Opinion
     sure: Sequence[float]
     step: int  # of the model whose domains these are
-    done: list[Action]  # those that hold
+    done: list[Action]  # the actions in effect
     undone: list[Action]
 
 
 class Labels:
-    """The labels of one run. Threads may share it, and other processes may have another of the same run.
+    """The labels of one run. Threads may share this object; other processes may have their own for the same run.
 
-    looked: what the model says now; once there is a journal, what it said when that began holds.
-    paths: the file of each picture, where it has one of its own; asked for when the table is written.
+    looked: the output of the current model. If there is a journal, its own record of the output is used instead.
+    paths: returns the file of each picture that is a file of its own; called when the table is written.
     """
 
     def __init__(self, run: Path, looked: Looked, paths: Callable[[], Mapping[str, Path]] = dict) -> None:
@@ -74,14 +76,14 @@ class Labels:
         self._last: tuple[int, Standing] | None = None  # of so many entries
 
     def standing(self) -> Standing:
-        """How things stand now. Raises RunError where the journal is damaged, or of other pictures."""
+        """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""
         with self._lock:
             return self._standing(self._journal.refresh())
 
     def act(self, action: Action, seen: int) -> Standing:
-        """Carry out an action of somebody who knows `seen` actions; afterwards it is on the disk, and in the table.
+        """Carry out an action whose author has seen `seen` actions, and write it to the disk and into the table.
 
-        Raises StaleError where there are more, ConfigError where it cannot be done, UnwritableError.
+        Raises StaleError if there are more actions, ConfigError if it is not possible, UnwritableError.
         """
         with self._lock:
             now = self._standing(self._journal.refresh())
@@ -96,7 +98,7 @@ class Labels:
             return now
 
     def write_table(self) -> Standing:
-        """Write the table anew, as it must be before a training: a process may have died before it had."""
+        """Write the table again, before a training: a process may have died before it wrote the table."""
         with self._lock:
             now = self._standing(self._journal.refresh())
             if now.number:
@@ -104,7 +106,7 @@ class Labels:
             return now
 
     def _begin(self) -> None:
-        """The first entry of a journal: what the model says, to which all actions refer."""
+        """Write the first entry of a journal: the model's output, to which all actions refer."""
         if self._journal.entries:
             return
         looked = self._looked
@@ -125,7 +127,7 @@ class Labels:
 
     def _append(self, entry: Entry, seen: int) -> None:
         try:
-            self._journal.append(entry, seen + 1)  # the first entry is no action
+            self._journal.append(entry, seen + 1)  # the first entry is not an action
         except StaleError as error:
             raise StaleError(seen, error.now - 1) from None
 
@@ -140,7 +142,7 @@ class Labels:
             opinion = opinion_after(begin.found, begin.domains, actions)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RunError(
-                f"{self._journal.path} holds what this version of tunit does not understand: use the version that "
+                f"{self._journal.path} holds an entry that this version of tunit does not know: use the version that "
                 "wrote it, or move it away to begin again"
             ) from None
         self._last = len(entries), Standing(number, opinion, begin.sure, begin.step, done, undone)
@@ -158,9 +160,9 @@ class Labels:
 
 
 def rows_of(now: Standing, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:
-    """(picture, label, by) of all pictures but those left out, in their order.
+    """(picture, label, by) of all pictures except those left out, in order.
 
-    label and by are "" where a picture has no label. examples: as `EXAMPLES`.
+    label and by are "" if a picture has no label. examples: as `EXAMPLES`.
     """
     opinion, by_model = now.opinion, set[int]()
     for members in opinion.members().values():
@@ -178,7 +180,7 @@ def rows_of(now: Standing, names: Sequence[str], examples: int = EXAMPLES) -> li
 def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
     """Which rows of style codes (n, width) form the smaller one of two groups (k-means).
 
-    Raises ConfigError where there is nothing to part.
+    Raises ConfigError if there are no two different codes.
     """
     from tunit.clustering.partition import k_means
 
@@ -200,10 +202,10 @@ def _begin_of(entries: list[Entry], looked: Looked, path: Path) -> Looked:
         begin = Looked(looked.names, found, [float(p) for p in sure], domains, record.whole("step"))
     except (UnreadableError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path} does not begin as a journal does ({error}): move it away to begin again"
+            f"{path} does not begin like a journal ({error}): move it away to begin again"
         ) from None
     if digest != _digest(looked.names) or not len(begin.found) == len(begin.sure) == len(looked.names):
-        raise RunError(f"{path} is of other pictures than those of the run: move it away to begin again")
+        raise RunError(f"{path} belongs to other pictures than those of the run: move it away to begin again")
     return begin
 
 

@@ -1,6 +1,6 @@
-"""The runs of a workspace, opened: their models, their pictures and what E says of these. The last few are kept.
+"""Opens the runs of a workspace: their models, their pictures and E's output for them. The last few stay in memory.
 
-Nothing here would be missed after a crash: it is all made from the files of the runs.
+Everything here is made from the files of the runs, so a crash loses nothing.
 """
 
 import io
@@ -18,9 +18,9 @@ from tunit.studio.seen import Look
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
-MODELS, PACKS, LOOKS = 3, 4, 4  # that are kept
+MODELS, PACKS, LOOKS = 3, 4, 4  # how many of each are kept in memory
 THUMBNAIL = 96  # pixels
-QUALITY = 88  # of WebP
+QUALITY = 88  # of WebP files
 
 
 class Library:
@@ -33,7 +33,7 @@ class Library:
         self._looks: Kept[Look] = Kept(LOOKS)
 
     def translator(self, run: Run) -> Translator:
-        """The run's model as it is now. Raises RunError where there is none."""
+        """The run's current model. Raises RunError if there is none."""
         if not run.has_model:
             raise RunError(f"{run.name} has no model yet: let it train for longer")
         workspace = self.workspace
@@ -43,10 +43,10 @@ class Library:
         )
 
     def pictures(self, run: Run) -> PackedPictures:
-        """The run's own pictures. Raises RunError where there are none."""
+        """The run's own pictures. Raises RunError if there are none."""
 
         def open_pack() -> PackedPictures:
-            """Without comparing every picture with its hash, which takes long."""
+            """Open the pack without checking the hash of every picture, which takes long."""
             try:
                 return open_packed(run.folder.data, verify=False)
             except DataError as error:
@@ -55,7 +55,7 @@ class Library:
         return self._packs.get(self._pack_key(run), open_pack)
 
     def look(self, run: Run) -> Look:
-        """E's look at the run's pictures, begun where it was not. Raises RunError where it cannot be."""
+        """E's look at the run's pictures; it is started if necessary. Raises RunError if that is impossible."""
         translator, packed = self.translator(run), self.pictures(run)
         if packed.images.shape[1] != translator.image_size:
             raise RunError(
@@ -70,14 +70,14 @@ class Library:
         return look
 
     def pixels(self, run: Run, row: int) -> NDArray[np.uint8]:
-        """One of the run's pictures, (S, S, 3). Raises ConfigError where there is no such picture."""
+        """One of the run's pictures, (S, S, 3). Raises ConfigError if there is no such picture."""
         packed = self.pictures(run)
         if not 0 <= row < len(packed.names):
             raise ConfigError(f"there is no picture {row} in {run.name}: it has {len(packed.names):,}")
         return np.asarray(packed.images[row])
 
     def version(self, run: Run) -> str:
-        """A word that changes with the run's pictures and its model: browsers may keep what is of it."""
+        """A word that changes when the run's pictures or its model change, so that browsers may cache by it."""
         return "-".join(f"{part:x}" for stamp in self._stamps(run) for part in stamp[:2])
 
     def _stamps(self, run: Run) -> tuple[Stamp, Stamp]:
@@ -91,7 +91,7 @@ class Library:
 
 
 def webp(pixels: NDArray[np.uint8], most: int | None = None) -> bytes:
-    """(S, S, 3) as a WebP file; most: its longer side is reduced to so many pixels."""
+    """A picture (S, S, 3) as a WebP file. most: the largest side in pixels; larger pictures are reduced."""
     picture = Image.fromarray(pixels)
     if most and max(picture.size) > most:
         picture.thumbnail((most, most), Image.Resampling.BOX)

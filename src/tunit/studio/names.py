@@ -1,4 +1,4 @@
-"""What people call the domains of a run."""
+"""The names of a run's domains."""
 
 import logging
 
@@ -16,13 +16,13 @@ LOG = logging.getLogger("tunit.studio")
 
 
 def domain_names(run: Run) -> dict[int, str]:
-    """Names by the numbers of the domains: those that were given in Teach, or else the labels of the training."""
+    """Number of a domain -> its name: the names given in Teach or, if there are none, the labels of the training."""
     names = dict(enumerate(label_names(run.path)))
     return names | {k: name for k, name in _taught(run).items() if name}
 
 
 def _taught(run: Run) -> dict[int, str]:
-    """The names given in Teach, where the model is still the one whose domains these are."""
+    """The names given in Teach, if they belong to the domains of the current model."""
     path = run.path / STUDIO / JOURNAL
     if not path.is_file():
         return {}

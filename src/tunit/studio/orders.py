@@ -1,7 +1,7 @@
-"""What a person orders in the studio, as a command line: a list of words, of which none is read by a shell.
+"""The commands that the studio starts, as lists of words; no shell reads them.
 
-Only options that stand here are ever given, each with a value that was checked. Paths are absolute, so that none is
-taken for an option.
+Only the options in this file are ever given, each with a checked value. Paths are absolute, so that none is taken for
+an option.
 """
 
 import os
@@ -15,11 +15,11 @@ from tunit.config.presets import preset_names
 from tunit.errors import ConfigError
 from tunit.printing import shown
 
-PRESETS = ("small", "default", "paper")  # those for pictures of one's own
+PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
-# What labels change of a run's settings. Its E is trained already: it learns domains, and from neighbours, at once. A
-# part of the steps takes labelled pictures alone, which are few. Labels tie the domain head to classes, so that
-# further heads would win nothing.
+# The settings that change if a run is continued with labels. Its E is trained already, so it learns domains, and from
+# neighbours, from the start. A share of the steps draws only labelled pictures, because they are few. Labels tie the
+# domain head to classes, so further heads are of no use.
 WITH_LABELS = {
     "--labelled-ratio": "0.5",
     "--labelled-only-until": "0",
@@ -30,20 +30,20 @@ WITH_LABELS = {
     "--candidate-heads": "0",
 }
 _NAME = re.compile(r"\w[\w .-]{0,59}")
-# -P: nothing is imported from the folder in which the command runs.
+# -P: Python must not import from the folder in which the command runs.
 TUNIT = (sys.executable, "-P", "-m", "tunit")
 
 
 @dataclass(frozen=True)
 class Order:
-    """A training to begin. Raises ConfigError for a value that no training takes."""
+    """A new training. Raises ConfigError for a value that is not allowed."""
 
     source: Path  # a folder of pictures, or the table of labels
     out: Path
     preset: str = "small"  # or the config.toml of a run
-    steps: int = 0  # 0 is the preset's
-    domains: int = 0  # 0 finds their number
-    image_size: int = 0  # 0 is the preset's
+    steps: int = 0  # 0: as in the preset
+    domains: int = 0  # 0: their number is found
+    image_size: int = 0  # 0: as in the preset
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,13 +69,13 @@ class Order:
 
 @dataclass(frozen=True)
 class FewLabels:
-    """A training that goes on from a run with labels for some of its pictures (section 4.2 of the paper)."""
+    """A training that starts from a run, with labels for some of its pictures (section 4.2 of the paper)."""
 
     table: Path  # of labels
     start_from: Path  # the run
     out: Path
     steps: int
-    domains: int  # as many as labels, or more
+    domains: int  # at least as many as labels
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class FewLabels:
         _check_between("domains", self.domains, 1, 1000)
 
     def command(self) -> list[str]:
-        """The words of the command: everything is the first run's but what labels change."""
+        """The words of the command: all settings of the first run, except those that change with labels."""
         words = [*TUNIT, "train", str(self.table.absolute()), "--out", str(self.out.absolute())]
         first = self.start_from.absolute()
         words += ["--from", str(first), "--preset", str(first / "config.toml")]
@@ -95,28 +95,28 @@ class FewLabels:
 
 
 def resume_command(run: Path, steps: int = 0) -> list[str]:
-    """The words that let a run go on; steps: its new length, 0 for the one it has."""
+    """The command that resumes a run. steps: its new length; 0 keeps its length."""
     _check_between("steps", steps, 0, MOST_STEPS)
     words = [*TUNIT, "train", "--resume", str(run.absolute())]
     return [*words, "--steps", str(steps)] if steps else words
 
 
 def prepare_command(source: Path, out: Path, preset: str) -> list[str]:
-    """The words that look at the pictures of a folder."""
+    """The command that checks the pictures of a folder."""
     if preset not in preset_names():
         raise ConfigError(f"preset is {shown(preset)}: take one of {', '.join(PRESETS)}")
     return [*TUNIT, "prepare", str(source.absolute()), "--out", str(out.absolute()), "--preset", preset]
 
 
 def environment() -> dict[str, str]:
-    """For a process of tunit: our own, with the folder of this tunit first among those that Python looks in."""
+    """The environment of a new tunit process: our own, in which Python finds this tunit first."""
     folder = str(Path(tunit.__file__).absolute().parent.parent)
     others = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
 
 
 def check_name(name: str) -> str:
-    """The name of a new run, without spaces around it. Raises ConfigError where it is none."""
+    """The name of a new run, without spaces around it. Raises ConfigError if it cannot be a name."""
     name = name.strip()
     if not _NAME.fullmatch(name) or not name.isprintable() or name.endswith((".", " ")):
         raise ConfigError(

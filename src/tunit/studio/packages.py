@@ -1,4 +1,4 @@
-"""Whether the packages are there that only the studio needs."""
+"""Check that the packages that only the studio needs are installed."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ NEEDED = ("starlette", "uvicorn", "python_multipart")
 
 
 def check_packages() -> None:
-    """Raises ConfigError where a package is missing."""
+    """Raises ConfigError if a package is missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(

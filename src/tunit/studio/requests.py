@@ -1,4 +1,6 @@
-"""What a request asks for: its workspace, its run, its fields, each within bounds or one sentence."""
+"""Read a request: its workspace, its run and its fields. A value that is not allowed gives an error of one
+sentence.
+"""
 
 import io
 import math
@@ -18,7 +20,7 @@ LONGEST_FIELD = 1 << 20  # bytes
 
 
 def workspace_of(request: Request) -> Workspace:
-    """The folders that this studio was given."""
+    """The folders that were given to this studio."""
     return cast(Workspace, request.app.state.workspace)
 
 
@@ -28,18 +30,18 @@ def library_of(request: Request) -> Library:
 
 
 def run_of(request: Request) -> Run:
-    """The run that the address names, as {run}. Raises RunError where there is none."""
+    """The run that {run} in the address names. Raises RunError if there is none."""
     return workspace_of(request).run(request.path_params["run"])
 
 
 async def form_of(request: Request) -> FormData:
-    """The fields and files of a form, all in memory. Raises HTTPException where it is damaged or too large."""
+    """The fields and files of a form, all in memory. Raises HTTPException if it is damaged or too large."""
     fields = []
     async with request.form(
         max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD
     ) as form:
         for name, value in form.multi_items():
-            if isinstance(value, UploadFile):  # what is on the disk goes with the form
+            if isinstance(value, UploadFile):  # its file on the disk is removed together with the form
                 data = io.BytesIO(await value.read())
                 value = UploadFile(data, size=value.size, filename=value.filename, headers=value.headers)
             fields.append((name, value))
@@ -47,7 +49,7 @@ async def form_of(request: Request) -> FormData:
 
 
 def text_of(form: FormData, name: str, default: str = "") -> str:
-    """A field of text. Raises ConfigError where it is a file."""
+    """A field of text. Raises ConfigError if it is a file."""
     value = form.get(name, default)
     if isinstance(value, UploadFile):
         raise ConfigError(f"{name} is a file: give a text")

@@ -1,7 +1,6 @@
-"""What E says of a run's own pictures: computed once, in a thread of its own, and kept in RUN/studio/.
+"""E's output for a run's own pictures: computed once, in a separate thread, and kept in a file in RUN/studio/.
 
-The file says of which model and which pictures it is, and is made anew when either has changed. It can be removed at
-any time.
+The file records its model and its pictures, and is made anew if one of them changes. It can be removed at any time.
 """
 
 import hashlib
@@ -31,30 +30,30 @@ from tunit.studio.answers import UNEXPECTED
 from tunit.studio.workspace import Run
 
 NAME, FORMAT = "seen.safetensors", 1
-MOST_SEEN = 20_000  # pictures; of more, evenly spread ones
+MOST_SEEN = 20_000  # pictures at most; of a larger set, evenly spread ones
 BATCH = 64
 LOG = logging.getLogger("tunit.studio")
-_TURN = threading.Lock()  # one look at a time: each takes all cores
+_TURN = threading.Lock()  # one look at a time: each uses all cores
 
 
 @dataclass(frozen=True)
 class Seen:
     """N pictures of a run as E sees them."""
 
-    rows: NDArray[np.int64]  # (N,), of the pack
-    domains: NDArray[np.int64]  # (N,), the likeliest
+    rows: NDArray[np.int64]  # (N,), rows of the pack
+    domains: NDArray[np.int64]  # (N,), the likeliest domain
     confidences: NDArray[np.float32]  # (N,), its probability
     outliers: NDArray[np.float32]  # (N,), from 0 to 1
     styles: Tensor  # (N, style width)
     points: NDArray[np.float32]  # (N, 2), in [0, 1] x [0, 1]: the map
 
     def place_of(self, row: int) -> int | None:
-        """Which of the N a picture of the pack is; None where it was not looked at."""
+        """The index, among the N, of a picture of the pack; None if it was not looked at."""
         place = int(np.searchsorted(self.rows, row))
         return place if place < len(self.rows) and self.rows[place] == row else None
 
     def neighbours(self, place: int, number: int) -> list[tuple[int, float]]:
-        """The pictures nearest in style to one of the N: (which of the N, distance), the nearest first."""
+        """The pictures nearest in style to one of the N: (index among the N, distance), the nearest first."""
         apart = (self.styles - self.styles[place]).square().sum(1).sqrt()
         apart[place] = torch.inf
         nearest = apart.topk(min(number, len(apart) - 1), largest=False)
@@ -62,19 +61,19 @@ class Seen:
 
 
 class Look:
-    """E's look at a run's pictures, going on in a thread; `seen` is there when it has ended well."""
+    """E's look at a run's pictures, in a thread; `seen` is set after it has succeeded."""
 
     def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
         self.total = min(len(packed.names), MOST_SEEN)
         self.done = 0
         self.seen: Seen | None = None
-        self.error = ""  # a sentence
+        self.error = ""  # why it failed, in one sentence
         self._run, self._model, self._packed = run, model, packed
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
         self._thread.join()
 
     def _work(self) -> None:
@@ -103,7 +102,7 @@ class Look:
                 with writable(path):
                     path.parent.mkdir(exist_ok=True)
                 _write(path, seen, about)
-            except RunError as error:  # a run that cannot be written to is looked at all the same
+            except RunError as error:  # the run cannot be written to; the look is still useful
                 LOG.warning("%s", error)
         return seen
 
@@ -128,13 +127,13 @@ class Look:
 
 
 def checksum(path: Path) -> str:
-    """Of a file's content. Raises OSError."""
+    """A checksum of a file's content. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def digest_of(hashes: list[str]) -> str:
-    """One word for all the pictures of a pack."""
+    """One hash for all pictures of a pack."""
     return hashlib.blake2b("".join(hashes).encode(), digest_size=16).hexdigest()
 
 
@@ -145,16 +144,16 @@ def _write(path: Path, seen: Seen, about: dict[str, object]) -> None:
 
 
 def read_seen(path: Path, about: dict[str, object], number: int, width: int) -> Seen | None:
-    """What was kept; None where there is nothing, or it is of another model or other pictures, or damaged."""
+    """The content of the file; None if it is missing or damaged, or belongs to another model or other pictures."""
 
     def check(found: Record, kinds: Kinds) -> None:
-        """Raises UnreadableError where it is not what is looked for."""
+        """Raises UnreadableError if the file belongs to another model or other pictures."""
         whole = {"rows": torch.int64, "domains": torch.int64}
         one = whole | {"confidences": torch.float32, "outliers": torch.float32}
         expected: Kinds = {name: ((number,), kind) for name, kind in one.items()}
         expected |= {"styles": ((number, width), torch.float32), "points": ((number, 2), torch.float32)}
         if found.values != about or kinds != expected:
-            raise UnreadableError("it is of another model, or of other pictures")
+            raise UnreadableError("it belongs to another model, or to other pictures")
 
     if not path.is_file():
         return None

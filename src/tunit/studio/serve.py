@@ -1,4 +1,4 @@
-"""The studio at work: its socket, its address, its end."""
+"""Serve the studio: open its socket, print its address, answer until Ctrl-C."""
 
 import logging
 import secrets
@@ -14,14 +14,14 @@ from tunit.studio.app import create_app
 from tunit.studio.guard import is_loopback, rules_for
 from tunit.studio.workspace import Workspace
 
-END_WITHIN = 3  # seconds, for answers that are still on their way
+END_WITHIN = 3  # seconds for answers that are not finished at the end
 
 
 class _Remarks(logging.Handler):
-    """The log, as remarks on standard error."""
+    """Prints the log as remarks on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one entry; a traceback keeps its lines."""
+        """Print one entry; a traceback keeps its lines."""
         for line in self.format(record).splitlines():
             remark(line, name="studio: ")
 
@@ -29,7 +29,7 @@ class _Remarks(logging.Handler):
 def serve(
     workspace: Workspace, host: str, port: int, *, ask_for_token: bool = False, open_browser: bool = False
 ) -> None:
-    """Answer until Ctrl-C. Raises ConfigError where nothing can listen at this address."""
+    """Answer requests until Ctrl-C. Raises ConfigError if it is impossible to listen at this address."""
     listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24) if ask_for_token or not is_loopback(host) else ""
@@ -40,7 +40,7 @@ def serve(
     show(f"The studio of {workspace.root} is open at {address}", "Ctrl-C ends it.")
     if open_browser:
         webbrowser.open(address)
-    # Addresses hold the token, so requests are not logged; no proxy is believed.
+    # Requests are not logged, because addresses contain the token. Headers of proxies are not trusted.
     config = uvicorn.Config(
         create_app(workspace, rules),
         log_config=None,
@@ -52,17 +52,17 @@ def serve(
     )
     try:
         uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # how a studio ends
+    except KeyboardInterrupt:  # the normal end of a studio
         show("The studio has ended.")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes any that is free. Raises ConfigError where that cannot be."""
+    """A socket that listens at this address; port 0 takes any free port. Raises ConfigError if that is impossible."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "it is no name of a machine"
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not the name of a machine"
         raise ConfigError(
             f"the studio cannot listen at {host}, port {port} ({reason}): give another --port or --host"
         ) from None

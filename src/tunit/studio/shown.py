@@ -1,4 +1,4 @@
-"""The pictures that pages show: a run's own ones, by their number in its pack, and sources in a domain's style."""
+"""The pictures that pages show: those of a run, by their row in its pack, and sources in a domain's style."""
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -10,22 +10,22 @@ from tunit.studio.frame import FOR_EVER
 from tunit.studio.library import THUMBNAIL, webp
 from tunit.studio.requests import library_of, run_of, whole_of
 
-EXAMPLES = 4  # sources that each domain's average style redraws
+EXAMPLES = 4  # sources that are redrawn in each domain's average style
 _WEBP = FOR_EVER | {"content-type": "image/webp"}
 
 
 def picture_address(run_key: str, row: int, version: str, *, small: bool = True) -> str:
-    """Where a picture of a run is. The version only keeps browsers from showing an older one."""
+    """The address of a run's picture. The version keeps browsers from showing an outdated one."""
     return f"/runs/{run_key}/{'thumbnail' if small else 'picture'}/{row}?v={version}"
 
 
 def picture(request: Request) -> Response:
-    """A picture of a run, of the size that the networks see."""
+    """A picture of a run, in the size that the networks see."""
     return _picture(request, None)
 
 
 def thumbnail(request: Request) -> Response:
-    """A small one."""
+    """A small version of a picture of a run."""
     return _picture(request, THUMBNAIL)
 
 
@@ -52,7 +52,7 @@ def _average(request: Request) -> Response:
 
 
 def example_rows(number: int) -> list[int]:
-    """Which of so many pictures every domain's average style redraws: the same for all domains."""
+    """Which of `number` pictures are redrawn in every domain's average style: the same for all domains."""
     middle = (np.arange(EXAMPLES) + 0.5) * number / EXAMPLES
     return sorted({int(row) for row in middle})
 

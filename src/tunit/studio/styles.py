@@ -1,4 +1,4 @@
-"""The style that a page asks for: a mix of domains, pictures and style codes, each with its weight."""
+"""Read the style in a request: a mix of domains, pictures and style codes, each with a weight."""
 
 import math
 from typing import Any
@@ -12,16 +12,16 @@ from tunit.reading import UnreadableError, parse_json
 from tunit.studio.library import Library
 from tunit.studio.workspace import Run
 
-MOST_PARTS = 16  # of a mix
-LARGEST = 1e6  # of a weight, or of a number of a style code
+MOST_PARTS = 16  # in a mix
+LARGEST = 1e6  # for a weight, and for a number in a style code
 _KINDS = ("domain", "row", "code")
 
 
 def mix_of(library: Library, run: Run, text: str) -> Tensor:
     """The style code (style width,) of a mix, as JSON: [{"domain": 3, "weight": 0.5}, {"row": 17, "weight": 1}].
 
-    A part is a domain's average style, that of a picture of the run ("row"), or a code itself ("code", a list).
-    Raises ConfigError.
+    A part is a domain's average style, the style of a picture of the run ("row"), or a style code ("code", a list of
+    numbers). Raises ConfigError.
     """
     return _mixed(library, run, _parsed(text))
 
@@ -30,7 +30,7 @@ def stops_of(library: Library, run: Run, text: str, most: int) -> Tensor:
     """The style codes (M, style width) of a walk's stops, each a mix: [[{"domain": 3}], [{"domain": 1}]]."""
     stops = _parsed(text)
     if not isinstance(stops, list) or not 1 <= len(stops) <= most:
-        raise ConfigError(f"a walk has from 1 to {most} stops: choose so many styles")
+        raise ConfigError(f"a walk has from 1 to {most} stops: choose that many styles")
     return torch.stack([_mixed(library, run, stop) for stop in stops])
 
 
@@ -38,16 +38,16 @@ def _parsed(text: str) -> Any:
     try:
         return parse_json(text)
     except UnreadableError as error:
-        raise ConfigError(f"the style cannot be read ({error}): choose it anew") from None
+        raise ConfigError(f"the style cannot be read ({error}): choose it again") from None
 
 
 def _mixed(library: Library, run: Run, parts: Any) -> Tensor:
     if not isinstance(parts, list) or not 1 <= len(parts) <= MOST_PARTS:
-        raise ConfigError(f"a style is mixed from 1 to {MOST_PARTS} parts: choose so many")
+        raise ConfigError(f"a style is mixed from 1 to {MOST_PARTS} parts: choose that many")
     total, weights = torch.zeros(library.translator(run).model.settings.style_width, dtype=torch.float64), 0.0
     for part in parts:
         if not isinstance(part, dict) or sum(kind in part for kind in _KINDS) != 1:
-            raise ConfigError("a part of a style is a domain, a picture or a code: choose it anew")
+            raise ConfigError("a part of a style must be a domain, a picture or a code: choose it again")
         weight = _number(part.get("weight", 1), "a weight")
         if weight < 0:
             raise ConfigError(f"a weight is {weight:g}: give at least 0")
@@ -67,7 +67,7 @@ def _code_of(library: Library, run: Run, part: dict[str, Any]) -> Tensor:
         return translator.style(library.pixels(run, _whole(part["row"], "the number of a picture")))
     code = part["code"]
     if not isinstance(code, list) or len(code) != width:
-        raise ConfigError(f"a style code has {width} numbers in this run: choose the picture anew")
+        raise ConfigError(f"a style code has {width} numbers in this run: choose the picture again")
     return torch.tensor([_number(value, "a number of a style code") for value in code])
 
 

@@ -1,4 +1,4 @@
-"""The part Teach: people say what the domains are and which pictures are of them, and training goes on with that."""
+"""The part Teach: people define the domains and assign pictures to them, and a new training starts from that."""
 
 import threading
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ from tunit.studio.seen import Seen
 from tunit.studio.train import begin, free_place
 from tunit.studio.workspace import Run
 
-STEPS = 300  # offered for a training that goes on
+STEPS = 300  # the suggested length of the new training
 HISTORY = 30  # actions that the page lists
 _LABELS: Kept[Labels] = Kept(8)
 _STARTING = threading.Lock()
 
 
 def show(request: Request) -> Response:
-    """The page. All that it shows comes with `pictures`."""
+    """The page. Its content is loaded from `pictures`."""
     run, library = run_of(request), library_of(request)
     notice, body = why_not(run, "teach"), ""
     if not notice:
@@ -50,7 +50,7 @@ def show(request: Request) -> Response:
 
 
 def pictures(request: Request) -> Response:
-    """The pictures, and what holds of them; how far the look at them is, while it goes on (202)."""
+    """The pictures and the current state; while E still looks at the pictures, how far it is (status 202)."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     if look.seen is None:
@@ -69,20 +69,20 @@ def pictures(request: Request) -> Response:
 
 
 def state(request: Request) -> Response:
-    """What holds now, such as after somebody else has done something."""
+    """The current state, which other people may have changed."""
     run, library = run_of(request), library_of(request)
     return JSONResponse(_state(_ready(run, library).standing()))
 
 
 async def act(request: Request) -> Response:
-    """Do something. The form's `action` is JSON (see `actions`), `seen` the number of actions that the page shows."""
+    """Carry out an action. The form has `action` as JSON (see `actions`), and `seen`, the number of actions shown."""
     form = await form_of(request)
     try:
         action: Any = parse_json(text_of(form, "action"))
     except UnreadableError as error:
         raise ConfigError(f"the action cannot be read ({error}): load the page again") from None
     if not isinstance(action, dict):
-        raise ConfigError("the action is no object with names: load the page again")
+        raise ConfigError("the action is not a JSON object: load the page again")
     seen = whole_of(text_of(form, "seen"), "seen", 0, 10**9)
 
     def work() -> Standing:
@@ -99,7 +99,7 @@ async def act(request: Request) -> Response:
 
 
 async def go_on(request: Request) -> Response:
-    """Begin a training that goes on from this run with these labels."""
+    """Start a training from this run, with these labels."""
     form = await form_of(request)
     name = check_name(text_of(form, "name"))
     steps = whole_of(text_of(form, "steps", str(STEPS)), "steps", 2, 10_000_000)
@@ -110,7 +110,9 @@ async def go_on(request: Request) -> Response:
         out = free_place(workspace, name)
         now = labels.write_table()
         if not now.number:
-            raise ConfigError("nothing has been said of the pictures yet: name, merge or give some first")
+            raise ConfigError(
+                "no labels were given yet: name or merge domains, or give pictures a domain, first"
+            )
         if run.folder.read_config().data.layout != "none":
             raise ConfigError(
                 f"{run.name} was trained on a published set by --layout: train on {labels.table} at the command line"
@@ -118,8 +120,8 @@ async def go_on(request: Request) -> Response:
         missing = len(set(library.pictures(run).names) - labels.paths().keys())
         if missing:
             raise DataError(
-                f"{missing:,} pictures of {run.name} are not files of their own where they were when it was trained "
-                f"({run.folder.read_about().get('source')}): unpack them, or put them back"
+                f"{missing:,} pictures of {run.name} are no longer files at their place during the training "
+                f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
             )
         domains = sum(bool(members) for members in now.opinion.members().values())
         with _STARTING:
@@ -135,7 +137,7 @@ async def go_on(request: Request) -> Response:
 
 
 def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
-    """The labels of a run, of which E has looked at the pictures."""
+    """The labels of a run whose pictures E has looked at."""
 
     def make() -> Labels:
         packed, model = library.pictures(run), library.translator(run).model
@@ -163,12 +165,12 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
 def _ready(run: Run, library: Library) -> Labels:
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("the pictures are still being looked at: wait a little")
+        raise ConfigError("E still looks at the pictures: wait a little")
     return labels_of(run, library, look.seen)
 
 
 def _paths(run: Run) -> dict[str, Path]:
-    """The files of a run's pictures, as far as they are files of their own and still there."""
+    """The files of a run's pictures, for all pictures that are files of their own and still exist."""
     try:
         source = Path(str(run.folder.read_about().get("source")))
         found = find_pictures(source, picture_column=run.folder.read_config().data.picture_column).pictures
@@ -182,7 +184,7 @@ def _paths(run: Run) -> dict[str, Path]:
 
 
 def _with_part(action: Action, labels: Labels, library: Library, run: Run) -> Action:
-    """A split with the pictures that become a domain of their own, by the model's style codes of now."""
+    """Add to a split the pictures that become the new domain, found by the current model's style codes."""
     now, seen = labels.standing(), library.look(run).seen
     members = (
         now.opinion.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
@@ -193,7 +195,7 @@ def _with_part(action: Action, labels: Labels, library: Library, run: Run) -> Ac
     return action | {"part": [members[i] for i in part]}
 
 
-# ---- what the page is told ----
+# ---- what is sent to the page ----
 
 
 def _state(now: Standing) -> dict[str, Any]:
@@ -240,7 +242,7 @@ def _said(action: Action) -> str:
         return f"domain {action['domain']} split: {many} became a new domain"
     if what == "give":
         return f"{many} given domain {action['domain']}"
-    return f"{many} left out" if what == "leave_out" else f"{many} as the model says"
+    return f"{many} left out" if what == "leave_out" else f"{many} back to the model's choice"
 
 
 _BODY = """
@@ -253,8 +255,7 @@ _BODY = """
 <input id="add-name" maxlength="60" placeholder="a new domain" autocomplete="off"><button>Add</button></form>
 <details><summary>Keys</summary><p class="fine">In the pictures: arrow keys move, Space selects, Shift with an arrow
 key selects on the way, A selects all, Escape none. Digits give the selected pictures a domain, X leaves them out, F
-forgets what was said of them. N names the domain shown, S splits it, M merges it. U undoes, R does
-again.</p></details>
+forgets their labels. N names the domain shown, S splits it, M merges it. U undoes, R redoes.</p></details>
 </section>
 <section class="shown" aria-labelledby="shown-title"><h2 id="shown-title">Pictures</h2>
 <form id="rename" class="tools"><label for="name">Name</label>
@@ -273,8 +274,8 @@ again.</p></details>
 <div class="tools"><button type="button" id="undo">Undo</button><button type="button" id="redo">Redo</button></div>
 <p class="fine" id="saved" role="status"></p><ol id="history" class="fine"></ol>
 <h2>Go on training</h2>
-<p class="fine">With the labels that you gave, and in every domain with fewer than {examples} of them the pictures of
-which the model is surest. All others train without a label.</p>
+<p class="fine">With the labels that you gave. In a domain without any, the model labels the {examples}
+pictures of which it is surest. All other pictures train without a label.</p>
 <form id="go"><label>Name of the new run <input name="name" required maxlength="60" value="{name}"></label>
 <label>Steps <input name="steps" inputmode="numeric" value="{steps}"></label>
 <button class="primary">Go on training with these labels</button></form></section></div>

@@ -1,4 +1,4 @@
-"""The part Train: begin a training, watch it, stop it, let it go on; several side by side."""
+"""The part Train: start, watch, stop and resume trainings; several side by side."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from tunit.studio.orders import PRESETS, Order, check_name, resume_command
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
 from tunit.studio.workspace import Run, Workspace
 
-MOST_COMPARED = 8  # runs, as there are colours of lines
-MOST_AT_ONCE = 4  # trainings that this studio lets go on at the same time
-MOST_SAMPLES = 200  # grids of a run that can be leafed through
+MOST_COMPARED = 8  # runs in one chart: there are so many line colours
+MOST_AT_ONCE = 4  # trainings that may run at the same time
+MOST_SAMPLES = 200  # sample grids of a run that can be looked through
 _LOGS = Logs()
 _MEANING = {
     "small": "small: 32 pixels, for a CPU",
@@ -44,7 +44,7 @@ def show(request: Request) -> Response:
 
 
 async def look(request: Request) -> Response:
-    """What `tunit prepare` says of a folder."""
+    """Check a folder by `tunit prepare`, and return what it printed."""
     form, workspace = await form_of(request), workspace_of(request)
     folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
 
@@ -87,7 +87,7 @@ async def start(request: Request) -> Response:
 
 
 def free_place(workspace: Workspace, name: str) -> Path:
-    """The folder of a new run. Raises RunError where it is taken, or where there is no place for runs."""
+    """The folder for a new run. Raises RunError if it exists already, or if the studio shows a single run."""
     if any(run.path == workspace.root for run in workspace.runs()):
         raise RunError(
             f"this studio shows the single run {workspace.root.name}, and has no folder for others: end it, and open "
@@ -100,10 +100,10 @@ def free_place(workspace: Workspace, name: str) -> Path:
 
 
 def begin(workspace: Workspace, command: list[str], out: Path) -> None:
-    """Start a command that trains. Raises RunError where too many trainings go on already."""
+    """Start a command that trains. Raises RunError if too many trainings are running already."""
     going = sum(jobs.state_of(run.path).runs for run in workspace.runs())
     if going >= MOST_AT_ONCE:
-        raise RunError(f"{going} trainings go on already, and share this machine: wait for one, or stop one")
+        raise RunError(f"{going} trainings run already, and share this machine: wait for one, or stop one")
     jobs.start(command, out)
 
 
@@ -112,14 +112,14 @@ def _run_in(workspace: Workspace, path: Path) -> Run:
 
 
 async def stop(request: Request) -> Response:
-    """Stop a training with everything saved."""
+    """Let a training save everything and stop."""
     run = await run_in_threadpool(run_of, request)
     await run_in_threadpool(jobs.stop, run.path)
     return JSONResponse({})
 
 
 async def resume(request: Request) -> Response:
-    """Let a training go on, to its end or to a new one."""
+    """Resume a training, up to its length or to a new one."""
     form, run = await form_of(request), await run_in_threadpool(run_of, request)
     text = text_of(form, "steps").strip()
     steps = whole_of(text, "steps", 1, 10_000_000) if text else 0
@@ -141,12 +141,12 @@ async def resume(request: Request) -> Response:
 
 
 def runs(request: Request) -> Response:
-    """All runs with how they stand; of those chosen their curves, alarms, newest samples and the end of the log."""
+    """All runs with their states; for the chosen runs also curves, alarms, newest samples and the end of the log."""
     workspace = workspace_of(request)
     found = workspace.runs()
     chosen = set(request.query_params.getlist("run"))
     shown = [run for run in found if run.key in chosen][:MOST_COMPARED]
-    shown = [workspace.run(run.key) for run in shown]  # none of whose parts lies elsewhere
+    shown = [workspace.run(run.key) for run in shown]  # checks that none of their files lies elsewhere
     rows = {run.key: _LOGS.rows(run) for run in shown}
     return JSONResponse(
         {
@@ -211,7 +211,7 @@ _BODY = """<h1>Train</h1>
 <div class="tools"><button class="primary" id="start">Start training</button></div>
 </form></details>
 <section aria-labelledby="runs-title"><h2 id="runs-title">Runs</h2>
-<p class="fine">A training goes on when this page, or the studio, is closed. Choose several to compare them.</p>
+<p class="fine">A training continues if this page, or the studio, is closed. Choose several to compare them.</p>
 <p id="none" hidden>There is no run yet.</p>
 <div id="runs" class="run-list"></div></section>
 <section aria-labelledby="curves-title" id="watch" hidden><h2 id="curves-title">Curves</h2>

@@ -1,6 +1,6 @@
 """The part Translate: a source in the style of references, of domains, or of a mix of them.
 
-The page keeps what was chosen; every request holds all that it needs, so that people do not get in each other's way.
+The page keeps what was chosen, and every request contains all that it needs, so users do not disturb each other.
 """
 
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ from tunit.studio.workspace import Run
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8
 KINDS = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4"}
-PICKED = 2_000  # pictures of the run to pick from
+PICKED = 2_000  # at most so many pictures of the run are offered
 
 
 def show(request: Request) -> Response:
@@ -57,7 +57,7 @@ def _page_data(library: Library, run: Run) -> dict[str, Any]:
 
 
 async def prepare(request: Request) -> Response:
-    """A picture as the networks see it, with its style code and its domain: what the page keeps of it."""
+    """An uploaded picture as the networks see it, with its style code and its domain, for the page to keep."""
     run, library = run_of(request), library_of(request)
     source = await _source_of(request, library, run, await form_of(request))
     return JSONResponse(await run_in_threadpool(_prepared, source))
@@ -114,7 +114,7 @@ async def grid(request: Request) -> Response:
 
 
 async def walk(request: Request) -> Response:
-    """The source on its way from style to style, as an animation or a video."""
+    """The source moving from style to style, as an animation or a video."""
     run, library = run_of(request), library_of(request)
     form = await form_of(request)
     source = await _source_of(request, library, run, form)
@@ -145,8 +145,8 @@ async def archive(request: Request) -> Response:
 
 
 async def _source_of(request: Request, library: Library, run: Run, form: FormData) -> Source:
-    """The source of a form: a file, `source`, or the number of one of the run's pictures, `row`."""
-    await run_in_threadpool(library.translator, run)  # which raises where there is no model
+    """The source in a form: a file, `source`, or the number of one of the run's pictures, `row`."""
+    await run_in_threadpool(library.translator, run)  # raises if there is no model
     picture = await picture_of(form, "source")
     if picture is not None:
         return Source(library, run, picture)
@@ -154,7 +154,7 @@ async def _source_of(request: Request, library: Library, run: Run, form: FormDat
     if not row:
         raise ConfigError("there is no source: give a picture")
     found = whole_of(row, "the number of the picture", 0, 2**40)
-    await run_in_threadpool(library.pixels, run, found)  # which raises where there is none
+    await run_in_threadpool(library.pixels, run, found)  # raises if there is no such picture
     return Source(library, run, found)
 
 

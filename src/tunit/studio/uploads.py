@@ -1,4 +1,4 @@
-"""Pictures that people send: within bounds before they are decoded, and decoded in a process of their own."""
+"""Uploaded pictures: their size is checked before they are decoded, and they are decoded in a separate process."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tunit.translation.inputs import Square, from_square, to_square
 from tunit.translation.translator import Translator
 
 LONGEST_NAME = 80
-_DECODING = threading.BoundedSemaphore(2)  # each may take some bytes for every pixel that is allowed
+_DECODING = threading.BoundedSemaphore(2)  # at a time, because each may take several bytes per allowed pixel
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Prepared:
 
     @property
     def shown(self) -> Image.Image:
-        """Without padding."""
+        """The picture without padding."""
         return from_square(self.pixels, self.square, None)
 
 
 async def picture_of(form: FormData, name: str) -> PictureSource | None:
-    """A file of a form; None where there is none. Raises ConfigError where the field is a text."""
+    """A file in a form; None if there is none. Raises ConfigError if the field is text."""
     value = form.get(name)
     if value is None:
         return None
@@ -62,13 +62,13 @@ async def picture_of(form: FormData, name: str) -> PictureSource | None:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """A block that decodes what was uploaded: a few at a time, as memory is bounded for each."""
+    """A block that decodes an uploaded picture; only a few may do so at a time, to limit the memory."""
     with _DECODING:
         yield
 
 
 def prepared(source: PictureSource, translator: Translator) -> Prepared:
-    """An uploaded picture as a square. Raises DataError where it cannot be used."""
+    """An uploaded picture as a square. Raises DataError if it cannot be used."""
     model = translator.model
     how = Squaring(model.image_size, model.fit, model.background, max_pixels=translator.max_pixels)
     try:
@@ -80,5 +80,5 @@ def prepared(source: PictureSource, translator: Translator) -> Prepared:
 
 
 def unusable(name: str, error: PictureError) -> DataError:
-    """What is said of a picture that cannot be decoded."""
+    """The error for a picture that cannot be decoded."""
     return DataError(f"{name} cannot be used ({error}): take another picture")

@@ -1,4 +1,4 @@
-"""The folders that a studio was given, and the runs in them. Nothing outside of these folders is read."""
+"""The folders that were given to the studio, and the runs in them. Nothing outside of these folders is read."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from tunit.methods.model_file import TENSORS
 from tunit.paths import expand_home
 from tunit.training.run_folder import RunFolder
 
-DEEPEST = 3  # folders below the one that was given, in which runs are looked for
+DEEPEST = 3  # runs are looked for at most so many folders below the given one
 MOST_RUNS = 500
-MOST_FOLDERS = 5_000  # that are looked into
+MOST_FOLDERS = 5_000  # searched at most
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
-# What the studio, and what it calls, reads in a run; where one of these is a link, it must not lead out.
+# What the studio, and the code that it calls, reads in a run; if one of these is a link, it must not lead out of it.
 _READ = (
     "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
@@ -32,29 +32,29 @@ _READ = (
 class Run:
     """One run of the workspace."""
 
-    key: str  # of its pages' addresses: letters, digits, dots, hyphens and underscores
+    key: str  # used in addresses of pages: letters, digits, dots, hyphens and underscores
     name: str  # its path below the workspace's folder, or the name of that folder
     path: Path
 
     @property
     def folder(self) -> RunFolder:
-        """Its files."""
+        """The files of the run."""
         return RunFolder(self.path)
 
     @property
     def has_model(self) -> bool:
-        """Whether it has trained so far that there is a model."""
+        """Whether there is a model yet."""
         return (self.path / TENSORS).is_file()
 
     @property
     def has_pictures(self) -> bool:
-        """Whether its packed pictures are there; a model folder has none."""
+        """Whether the run holds its packed pictures; a model folder does not."""
         return (self.folder.data / INDEX).is_file()
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a studio may read, and within which bounds. It holds no state: runs come and go as their folders do."""
+    """What a studio may read, and its limits. It keeps no state: runs appear and disappear with their folders."""
 
     root: Path  # of a run, or of runs
     pictures: tuple[Path, ...] = ()  # folders whose pictures may be trained on
@@ -63,7 +63,7 @@ class Workspace:
     max_upload: int = 64_000_000  # bytes of a request
 
     def __post_init__(self) -> None:
-        """Raises ConfigError or RunError where a folder does not exist, or a device is not there."""
+        """Raises ConfigError or RunError if a folder or the device does not exist."""
         object.__setattr__(self, "root", _folder(self.root, "give the folder of a run, or of runs"))
         folders = tuple(_folder(path, "give another --pictures") for path in self.pictures)
         object.__setattr__(self, "pictures", folders)
@@ -78,7 +78,7 @@ class Workspace:
         return [_named(path, self.root) for path in paths]
 
     def run(self, key: str) -> Run:
-        """The run of this key. Raises RunError where there is none, or a part of it lies outside of the folder."""
+        """The run of this key. Raises RunError if there is none, or if a part of it lies outside of the folder."""
         found = next((run for run in self.runs() if run.key == key), None)
         if found is None:
             raise RunError(f"there is no run {key!r} here: choose one of the list")
@@ -89,7 +89,7 @@ class Workspace:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path, all links followed, lies in a folder that is resolved already."""
+    """Whether a path lies in a folder after all links were followed. The folder must be resolved already."""
     try:
         return path.resolve().is_relative_to(folder)
     except (OSError, ValueError, RuntimeError):  # links in a circle; a null character
@@ -109,11 +109,11 @@ def _folder(path: Path, remedy: str) -> Path:
 def _is_run(folder: Path) -> bool:
     if (folder / TENSORS).is_file() or all((folder / name).is_file() for name in SIGNS_OF_A_RUN):
         return True
-    return (folder / JOB).is_file()  # it has not got so far yet, or has died before its first step
+    return (folder / JOB).is_file()  # a training that is starting, or has died before its first step
 
 
 def _runs_below(root: Path) -> Iterator[Path]:
-    """Folders of runs at most DEEPEST below `root`, no links followed; at most MOST_RUNS."""
+    """The folders of at most MOST_RUNS runs, at most DEEPEST levels below `root`. Links are not followed."""
     looked, found, level = 0, 0, [root]
     for _ in range(DEEPEST):
         below = []

@@ -2,7 +2,7 @@ import { colourOf, dot, onScheme } from "./colours.js";
 import { StyleMap, smallMap } from "./map.js";
 import { call, element, json, pageData } from "./studio.js";
 
-const AT_ONCE = 60; // pictures of the gallery
+const AT_ONCE = 60; // pictures that are added to the gallery at a time
 const at = (id) => document.getElementById(id);
 
 async function start() {
@@ -18,7 +18,7 @@ async function start() {
   new Explorer(page, base, found);
 }
 
-/** What the studio says of all pictures, once it has looked at them. */
+/** E's output for all pictures, as soon as the studio has looked at them. */
 async function looked(address) {
   for (;;) {
     const answer = await call(address);
@@ -29,7 +29,7 @@ async function looked(address) {
     at("state").textContent =
       found.done < found.total
         ? `Looking at the pictures: ${found.done.toLocaleString("en")} of ${all}.`
-        : `All ${all} pictures are looked at; drawing the map.`;
+        : `Looked at all ${all} pictures; drawing the map.`;
     await new Promise((done) => setTimeout(done, 400));
   }
 }
@@ -175,7 +175,7 @@ class Explorer {
     this.gallery();
   }
 
-  /** Add to the gallery what it lacks up to its limit. */
+  /** Fill the gallery up to its limit. */
   gallery() {
     const there = at("gallery").children.length;
     at("gallery").append(...this.order.slice(there, this.limit).map((place) => this.button(place)));

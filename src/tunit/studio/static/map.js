@@ -1,7 +1,7 @@
 // The map of styles on a canvas: points to look at, to draw a lasso around, and to walk between by keys.
-// A frame of 10,000 points takes some milliseconds, and is drawn only where something has changed.
+// Drawing 10,000 points takes a few milliseconds, and is done only if something has changed.
 
-const NEAR = 14; // pixels from which a point is pointed at
+const NEAR = 14; // pixels within which the pointer selects a point
 const AROUND = 48; // points that the key L keeps
 
 export class StyleMap {
@@ -233,7 +233,7 @@ export class StyleMap {
     this.clear();
   }
 
-  /** Take the lasso away. */
+  /** Remove the lasso. */
   clear() {
     this.drawn = [];
     this.draw();
@@ -256,7 +256,7 @@ export class StyleMap {
     event.preventDefault();
   }
 
-  /** To the nearest point that lies in a direction. */
+  /** Move to the nearest point in a direction. */
   #step([dx, dy]) {
     if (this.cursor < 0) {
       const middle = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2];

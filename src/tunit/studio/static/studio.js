@@ -1,8 +1,8 @@
-// What the scripts of all pages share: calls to the studio, its notice, and elements.
+// What the scripts of all pages share: requests to the studio, the notice, and creating elements.
 
 const NOTICE = document.getElementById("notice");
 
-/** Show a sentence above the page, or take it away. */
+/** Show a sentence at the top of the page, or remove it. */
 export function notice(sentence) {
   NOTICE.textContent = sentence || "";
   NOTICE.hidden = !sentence;
@@ -20,22 +20,22 @@ export async function call(address, options = {}) {
     answer = await fetch(address, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw said("The studio does not answer: see whether `tunit studio` still runs.");
+    throw said("The studio does not answer: check that `tunit studio` is still running.");
   }
   if (answer.ok) return answer;
   let sentence = `The studio answered ${answer.status}.`;
   try {
     sentence = (await answer.json()).error || sentence;
   } catch {
-    // no JSON: the number has to do
+    // The answer is not JSON: show its status number.
   }
   throw said(sentence);
 }
 
-/** Call the studio for JSON. */
+/** Request JSON from the studio. */
 export const json = async (address, options) => (await call(address, options)).json();
 
-/** Post the fields of an object, or a FormData, and give the JSON that comes back. */
+/** Post the fields of an object, or a FormData, and return the JSON of the answer. */
 export function post(address, fields) {
   let body = fields;
   if (!(fields instanceof FormData)) {

@@ -1,9 +1,9 @@
-// Teach: name, merge and split domains, say where pictures belong, and go on training with that.
+// Teach: name, merge and split domains, assign pictures to them, and train with these labels.
 import { colourOf, dot } from "./colours.js";
 import { call, element, json, notice, pageData, post } from "./studio.js";
 
-const AT_ONCE = 120; // pictures of the gallery
-const EVERY = 4000; // milliseconds between looks at what others have done
+const AT_ONCE = 120; // pictures that are added to the gallery at a time
+const EVERY = 4000; // milliseconds between requests for what other people have done
 const ALL = -2;
 const LEFT_OUT = -1;
 const GIVEN = -3;
@@ -32,18 +32,18 @@ class Teacher {
   constructor(page, base, found) {
     Object.assign(this, { page, base, found, now: found.now });
     this.view = ALL;
-    this.order = []; // places in the order shown
+    this.order = []; // indices of pictures, in the order shown
     this.limit = AT_ONCE;
-    this.selected = new Set(); // places
-    this.focus = 0; // which of the order has the keyboard
+    this.selected = new Set(); // indices of pictures
+    this.focus = 0; // the position in `order` that has the keyboard focus
     this.anchor = 0; // where a selection with Shift began
-    this.tiles = new Map(); // place -> element
-    this.busy = Promise.resolve(); // actions go one after the other
+    this.tiles = new Map(); // index of a picture -> element
+    this.busy = Promise.resolve(); // actions are sent one after the other
     const domains = this.now.domains.filter((one) => one.size);
     this.view = domains.length ? domains[0].number : ALL;
     at("state").textContent = found.older
-      ? `The model has learnt since: these are the domains that it knew at step ${many(found.older)}.`
-      : "Say what the domains are. Every action is saved at once.";
+      ? `The model was trained further since: these are its domains at step ${many(found.older)}.`
+      : "Define the domains. Every action is saved at once.";
     this.listen();
     this.show();
     setInterval(() => this.look(), EVERY);
@@ -51,7 +51,7 @@ class Teacher {
 
   // ---- what the studio knows ----
 
-  /** Do something: after what was asked for before, so that keys may be pressed quickly. */
+  /** Carry out an action after all earlier ones, so that keys may be pressed quickly. */
   act(action) {
     this.busy = this.busy.then(() => this.send(action)).catch(() => undefined);
     return this.busy;
@@ -62,7 +62,7 @@ class Teacher {
     try {
       this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: this.now.number }));
     } catch (error) {
-      this.take(await json(`${this.base}/teach/state`)); // somebody else may have done something
+      this.take(await json(`${this.base}/teach/state`)); // somebody else may have changed something
       throw error;
     }
   }
@@ -88,7 +88,7 @@ class Teacher {
     return this.now.domains.find((one) => one.number === number)?.name || `Domain ${number}`;
   }
 
-  /** The domain that a digit gives: the first ten by 1 to 9 and 0. */
+  /** The domain for a digit key: 1 to 9 and 0 stand for the first ten domains. */
   byDigit(digit) {
     return this.now.domains[(digit + 9) % 10];
   }
@@ -226,9 +226,9 @@ class Teacher {
     return [...this.selected].sort((a, b) => a - b);
   }
 
-  /** Carry out something on the pictures selected; then the keyboard is where it was, and nothing is selected. */
+  /** Apply an action to the selected pictures; afterwards nothing is selected, and the focus is where it was. */
   onSelected(action) {
-    if (!this.selected.size) return notice("Select pictures first: click them, or Space.");
+    if (!this.selected.size) return notice("Select pictures first: click them, or press Space.");
     const pictures = this.places();
     this.selected.clear();
     return this.act({ ...action, pictures });
@@ -264,7 +264,7 @@ class Teacher {
     this.tools();
   }
 
-  /** Pictures in a row of the gallery. */
+  /** How many pictures are in a row of the gallery. */
   columns() {
     const tiles = at("gallery").children;
     let number = 1;

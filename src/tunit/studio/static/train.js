@@ -1,20 +1,20 @@
-// Train: begin a training, watch it, stop it, let it go on; several side by side.
+// Train: start, watch, stop and resume trainings; several side by side.
 import { element, json, notice, pageData, post } from "./studio.js";
 
 const at = (id) => document.getElementById(id);
-const EVERY = 2000; // milliseconds between looks at what goes on
+const EVERY = 2000; // milliseconds between requests for the state of trainings
 const WORDS = {
   starting: "starting",
   training: "in training",
-  stopping: "stopping, saves everything",
+  stopping: "stopping and saving everything",
   finished: "finished",
-  stopped: "stopped, can go on",
+  stopped: "stopped, can be resumed",
   failed: "failed",
 };
 const { most } = pageData("page-data");
 const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
 const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
-let drawn = ""; // what the lists were made of: they are made anew only when that changes
+let drawn = ""; // the data from which the lists were made; they are made anew only if it changes
 
 function remember() {
   const query = new URLSearchParams([...chosen].map((key) => ["run", key])).toString();
@@ -108,11 +108,11 @@ function samples(run) {
 }
 
 function log(run) {
-  const text = run.log.join("\n") || "The studio has started no training of it.";
+  const text = run.log.join("\n") || "The studio has not started a training of this run.";
   return element("details", { open: true }, element("summary", { text: run.name }), element("pre", { text }));
 }
 
-/** Put in place of a part's content, unless somebody is typing in it or nothing has changed. */
+/** Replace the content of a part, unless somebody is typing in it or nothing has changed. */
 function fill(part, key, make) {
   if (part.dataset.key === key || part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")) return;
   const held = document.activeElement?.closest?.("[data-run]");
@@ -138,7 +138,7 @@ async function refresh() {
     drawn = found.charts;
   }
   const going = found.runs.some((run) => ["starting", "training", "stopping"].includes(run.state));
-  at("live").textContent = going ? "Live: looked at every two seconds." : "Nothing is in training now.";
+  at("live").textContent = going ? "Live: updated every two seconds." : "Nothing is in training now.";
   fill(at("alarms"), JSON.stringify(found.chosen.map((run) => run.alarms)), () =>
     found.chosen.flatMap((run) => run.alarms.map((one) => alarm(run, one))),
   );
@@ -172,7 +172,7 @@ at("order").onsubmit = async (event) => {
     at("new").open = false;
     await refresh();
   } catch {
-    // the notice says it
+    // The notice shows the error.
   } finally {
     at("start").disabled = false;
   }

@@ -4,18 +4,18 @@ import { call, element, notice, pageData, post } from "./studio.js";
 const at = (id) => document.getElementById(id);
 const page = pageData("page-data");
 const base = `/runs/${page.run}`;
-const AT_ONCE = 60; // pictures of the picker
+const AT_ONCE = 60; // pictures that are added to the picker at a time
 
-// All that was chosen is here, in the page: two people, or two tabs, do not meet.
+// Everything that was chosen is kept in this page, so two people, or two tabs, do not disturb each other.
 let source = null; // {name, url, blob, file or row, code, aspect}
 let parts = []; // of the style: {name, url, weight, and domain, row or code}
 let result = null; // a Blob
-let pending = null; // AbortController of the drawing that is on its way
+let pending = null; // AbortController of the request that is not finished yet
 
 const nameOf = (k) => page.domains.find((domain) => domain.number === k)?.name || `Domain ${k}`;
 const thumbnail = (row) => `${base}/thumbnail/${row}?v=${page.version}`;
 
-/** The part of a mix as the studio takes it. */
+/** A part of a mix in the form that the studio expects. */
 function told({ domain, row, code, weight }) {
   if (domain !== undefined) return { domain, weight };
   return row !== undefined ? { row, weight } : { code, weight };
@@ -40,7 +40,7 @@ async function prepared(given) {
   return { ...about, ...own, blob, url: about.square };
 }
 
-/** Do what a person asked for; a sentence on what went wrong is in the notice already. */
+/** Do what the user asked for; if it fails, the notice already says why. */
 async function tried(button, work) {
   notice("");
   if (button) button.disabled = true;
@@ -124,7 +124,7 @@ function showParts() {
   draw();
 }
 
-/** Redraw, once what was asked for last has settled; what is on its way is given up. */
+/** Redraw after a short wait without further changes; an unfinished request is cancelled. */
 let timer = 0;
 function draw() {
   clearTimeout(timer);
@@ -241,7 +241,7 @@ async function drawWalk() {
     throw error;
   }
   const src = URL.createObjectURL(blob);
-  const text = `${source.name} on its way from style to style`;
+  const text = `${source.name} moving from style to style`;
   const shown =
     kind === "mp4"
       ? element("video", { src, controls: true, loop: true, autoplay: true, "aria-label": text })
@@ -256,7 +256,7 @@ async function drawWalk() {
   at("walk-shown").replaceChildren(shown, element("div", { class: "tools" }, button));
 }
 
-/** Let a person pick one of the run's pictures. */
+/** Let the user pick one of the run's pictures. */
 function pick(chosen) {
   const every = Math.max(1, Math.ceil(page.pictures / page.most));
   const rows = Array.from({ length: Math.floor(page.pictures / every) }, (_, i) => i * every);
