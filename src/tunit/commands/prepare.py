@@ -5,7 +5,7 @@
   tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
 
 Nothing in FOLDER is changed. Training does the same by itself; use this command to see what would be left out. A pack
-is reused as long as neither pictures nor settings change.
+is reused as long as neither pictures nor settings change. If the command is stopped, the same command goes on where it stopped.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             workers=config.run.workers or None,
             strict=args.strict,
             progress=move,
+            resume=True,
         )
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"

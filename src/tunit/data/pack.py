@@ -7,7 +7,7 @@
     batch     batches.py   drawn step by step from that file, as two views (augment.py)
 
 The pixels of each picture are written to their place in the file as soon as they are ready, so the memory does not
-grow with the number of pictures.
+grow with the number of pictures; unfinished.py keeps what is done when a job is killed.
 """
 
 import contextlib
@@ -15,7 +15,10 @@ import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tunit.data import packed as packs
 from tunit.data.archives import DUPLICATE, close_archives
@@ -28,9 +31,11 @@ from tunit.data.pack_settings import PackSettings
 from tunit.data.packed import Index, PackedPictures
 from tunit.data.search import Search
 from tunit.data.squares import fitted
+from tunit.data.unfinished import JOURNAL, Outcome, UnfinishedPack
 from tunit.data.workers import usable_cores
 from tunit.errors import DataError
 from tunit.paths import expand_home
+from tunit.printing import remark
 
 _AHEAD = 4  # pictures handed out for each process: enough to keep all busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
@@ -45,6 +50,7 @@ def pack_pictures(
     workers: int | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
 ) -> PackedPictures:
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
@@ -54,6 +60,7 @@ def pack_pictures(
     workers: processes that decode; None takes as many as there are cores and enough work.
     strict: the first bad picture raises DataError; a repetition is not bad.
     progress: called with (pictures done, pictures in all).
+    resume: leave what is done in `cache` if this call ends early, and go on with what an earlier call has left.
 
     Raises DataError if no picture is left, or the source or the cache cannot be used.
     """
@@ -66,17 +73,19 @@ def pack_pictures(
     source, cache = expand_home(source).absolute(), expand_home(cache).absolute()
     search = Search(source, settings)
     packed = _reuse(cache, search)
-    if packed is None:
+    if packed is None or (resume and (cache / JOURNAL).exists()):
         if cache.resolve() == source.resolve():
             raise DataError(f"{cache} holds the pictures themselves: choose another folder for the cache")
         packs.claim(cache)
-        with packs.locked(cache):
+        with packs.locked(cache) as alone:
             packed = _reuse(cache, search)  # another process may have made it meanwhile
             if packed is None:
-                _build(search, cache, workers, strict, progress)
+                _build(search, cache, workers, strict, progress, resume=resume and alone)
                 return packs.open_packed(cache, reused=False, verify=False)
+            if resume and alone:  # it was killed before it could remove this
+                (cache / JOURNAL).unlink(missing_ok=True)
     if strict:
-        _refuse_bad(source, packed.left_out)
+        refuse_bad(source, packed.left_out)
     return packed
 
 
@@ -100,34 +109,54 @@ def _build(
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
+    *,
+    resume: bool,
 ) -> None:
     """Make a pack in the folder `cache`, which this process holds."""
     source, settings, found = search.source, search.settings, search.found
     if strict:
-        _refuse_bad(source, found.left_out)
-    count = len(found.pictures)
-    needed, free = count * packs.record_bytes(settings.size), shutil.disk_usage(cache).free
-    if needed > free:
-        raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
-    pixels = None
+        refuse_bad(source, found.left_out)
+    order = reading_order(found.pictures)
     try:
-        pixels = packs.new_pixels(cache, count, settings.size)
-        hashes, left_out = _fill(pixels, search, workers, strict, progress)
-        keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
-        left_out = sorted(found.left_out + left_out + repeated, key=lambda item: (item.name, item.reason))
-        if not keep:
-            summary = summarise_left_out(left_out)
-            raise DataError(f"{source} holds no picture that can be used ({summary}): add some")
-        packs.keep_records(pixels, keep, settings.size)
-        packs.install(cache, pixels, _index(found, keep, hashes, left_out, settings))
+        with UnfinishedPack(cache, order, found.pictures, settings.size, search.about, resume) as unfinished:
+            _check_space(cache, len(order) - len(unfinished.outcomes), settings.size)
+            fill(search, order, unfinished, workers, strict, progress)
+            hashes, left_out = unfinished.by_slot()
+            keep, index = index_of(search, hashes, left_out)
+            unfinished.install(keep, index)
+            return
     except OSError as error:  # of the cache, because reading a picture raises PictureError
-        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from error
+        remedy = "choose another folder"
+        if resume:
+            remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): {remedy}") from error
+    except packs.LostRecordError:
+        unfinished.discard()
     finally:
         close_archives()
         close_databases()
-        if pixels is not None:
-            with contextlib.suppress(OSError):
-                pixels.unlink(missing_ok=True)
+    _build(search, cache, workers, strict, progress, resume=resume)
+
+
+def _check_space(cache: Path, pictures: int, size: int) -> None:
+    needed, free = pictures * packs.record_bytes(size), shutil.disk_usage(cache).free
+    if needed > free:
+        raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
+
+
+def index_of(search: Search, hashes: list[str | None], left_out: list[LeftOut]) -> tuple[list[int], Index]:
+    """The slots of the pictures to keep, ascending, and the index of these.
+
+    hashes: the digest of every slot, None where it is empty; left_out: why these are. Raises DataError if none is
+    kept.
+    """
+    found, settings = search.found, search.settings
+    keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
+    left_out = sorted(found.left_out + left_out + repeated, key=lambda item: (item.name, item.reason))
+    if not keep:
+        summary = summarise_left_out(left_out)
+        raise DataError(f"{search.source} holds no picture that can be used ({summary}): add some")
+    return keep, _index(found, keep, hashes, left_out, settings)
 
 
 def _index(
@@ -169,57 +198,54 @@ def _unique(
     return keep, repeated
 
 
-# A slot with the digest of its pixels, or with the reason why it stays empty.
-_Outcome = tuple[int, str | LeftOut]
+class Unfinished(Protocol):
+    """What is being made of the pictures: a pack on this disk, or shards somewhere."""
+
+    outcomes: list[Outcome]
+
+    def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
+        """What became of the next picture, and its square unless it is left out."""
 
 
-def _fill(
-    pixels: Path,
+def fill(
     search: Search,
+    order: list[int],
+    unfinished: Unfinished,
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[str | None], list[LeftOut]]:
-    """Decode and fit every picture, and write it to its slot of `pixels`.
-
-    Returns the digest of every slot, None for those left out, and what was left out.
-    """
+) -> None:
+    """Decode and fit the pictures in the given order, without those that are done, and add each."""
     pictures, how = search.found.pictures, search.settings.squaring()
-    count = len(pictures)
+    count, done = len(order), len(unfinished.outcomes)
+    if done:
+        remark(f"going on after {done:,} of {count:,} pictures")
+    if strict:
+        refuse_bad(search.source, [item for item in unfinished.outcomes if isinstance(item, LeftOut)])
     if workers is None:
-        workers = min(usable_cores(), max(1, count // _WORTH_A_PROCESS))
+        workers = min(usable_cores(), max(1, (count - done) // _WORTH_A_PROCESS))
 
-    def pack_one(slot: int) -> _Outcome:
-        """Decode, fit and write one picture, on a thread that waits for its worker process."""
+    def square_of(slot: int) -> tuple[Outcome, NDArray[np.uint8] | None]:
+        """Decode and fit one picture, on a thread that waits for its worker process."""
 
-        picture = pictures[slot]
         try:
-            square = fitted(picture, how).pixels
+            square = fitted(pictures[slot], how).pixels
         except PictureError as error:
-            return slot, LeftOut(picture.name, error.reason, error.detail)
-        packs.write_record(pixels, slot, square)
-        return slot, packs.hash_of(square)
+            return LeftOut(pictures[slot].name, error.reason, error.detail), None
+        return packs.hash_of(square), square
 
-    hashes: list[str | None] = [None] * count
-    left_out: list[LeftOut] = []
-    # In the order in which reading the source is fastest.
-    slots = reading_order(pictures)
     with contextlib.closing(
-        map_in_threads(pack_one, slots, ahead=_AHEAD * workers, threads=workers)
-    ) as outcomes:
-        for done, (slot, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, LeftOut):
-                left_out.append(outcome)
-                if strict:
-                    _refuse_bad(search.source, [outcome])
-            else:
-                hashes[slot] = outcome
-            if progress is not None and (done % _TELL_EVERY == 0 or done == count):
-                progress(done, count)
-    return hashes, left_out
+        map_in_threads(square_of, order[done:], ahead=_AHEAD * workers, threads=workers)
+    ) as squares:
+        for number, (outcome, square) in enumerate(squares, start=done + 1):
+            unfinished.add(outcome, square)
+            if strict and isinstance(outcome, LeftOut):
+                refuse_bad(search.source, [outcome])
+            if progress is not None and (number % _TELL_EVERY == 0 or number == count):
+                progress(number, count)
 
 
-def _refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
+def refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
     """For strict: raise DataError if a picture cannot be used."""
     bad = [item for item in left_out if item.reason != DUPLICATE]
     if bad:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,12 @@ def dark_set(pictures: PackedPictures) -> str | None:
 
 def hash_of(pixels: NDArray[np.uint8]) -> str:
     """The hash of one picture's bytes, 32 hexadecimal digits."""
-    return hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).hexdigest()
+    return digest_of_bytes(np.ascontiguousarray(pixels).tobytes())
+
+
+def digest_of_bytes(record: bytes) -> str:
+    """As `hash_of`, of the bytes themselves."""
+    return hashlib.blake2b(record, digest_size=16).hexdigest()
 
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
@@ -192,29 +197,31 @@ def _is_ours(cache: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(cache: Path) -> Iterator[None]:
+def locked(cache: Path) -> Iterator[bool]:
     """Let only one process at a time build in a claimed folder, and remove what killed jobs have left there.
 
-    The system releases the lock of a killed process. Without such locks two processes may build at the same time;
-    each then installs a complete cache.
+    The system releases the lock of a killed process. Gives False where the file system has no locks: two processes
+    may then build at the same time, and each installs a complete cache.
     """
     if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
         raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
     with (cache / MARKER).open("rb") as marker:
+        alone = False
         if sys.platform != "win32":
             import fcntl
 
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(marker, fcntl.LOCK_EX)
+                alone = True
                 for stale in cache.glob(f"{PIXELS}.*.part"):
                     stale.unlink(missing_ok=True)
                 clear_leftovers(cache)
-        yield
+        yield alone
 
 
-def new_pixels(cache: Path, count: int, size: int) -> Path:
+def new_pixels(cache: Path, count: int, size: int, path: Path | None = None) -> Path:
     """A file for `count` pictures, all black, beside the present one, which stays valid until `install`."""
-    path = cache / f"{PIXELS}.{os.getpid()}.part"
+    path = path or cache / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
         file.write(_npy_header(count, size))
         file.truncate(HEADER_BYTES + count * record_bytes(size))
@@ -233,16 +240,35 @@ def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
         file.write(pixels.tobytes())
 
 
-def keep_records(path: Path, slots: Iterable[int], size: int) -> None:
-    """Keep only the pictures of `slots` (ascending) by moving each forward in the file."""
+def read_record(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
+    """The bytes of picture number `slot`, and their digest."""
+    file.seek(HEADER_BYTES + slot * record_bytes(size))
+    record = file.read(record_bytes(size))
+    return record, digest_of_bytes(record)
+
+
+class LostRecordError(Exception):
+    """A picture is not where it was written."""
+
+
+def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:
+    """Keep only the pictures of `slots` (ascending) by moving each forward in the file.
+
+    expected: the digest of each, where another process may have begun to move them. Raises LostRecordError if a
+    picture is then neither at its slot nor where it goes.
+    """
     step, kept = record_bytes(size), 0
     with path.open("r+b") as file:
         for slot in slots:
-            if slot != kept:
-                file.seek(HEADER_BYTES + slot * step)
-                record = file.read(step)
+            there = expected is not None and read_record(file, kept, size)[1] == expected[kept]
+            if slot != kept and not there:
+                record, digest = read_record(file, slot, size)
+                if expected is not None and digest != expected[kept]:
+                    raise LostRecordError(slot)
                 file.seek(HEADER_BYTES + kept * step)
                 file.write(record)
+            elif expected is not None and not there:
+                raise LostRecordError(slot)
             kept += 1
         file.truncate(HEADER_BYTES + kept * step)
         file.seek(0)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tunit.data.find import LabelMode, find_pictures
 from tunit.data.found import Found
@@ -23,6 +23,11 @@ class Search:
     def fingerprint(self) -> str:
         """It changes when the source does. An archive or a database is not opened for it."""
         return quick_fingerprint(self.source) or self.found.fingerprint
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a pack depends on."""
+        return {"settings": self.settings.as_json(), "fingerprint": self.fingerprint}
 
     @cached_property
     def found(self) -> Found:

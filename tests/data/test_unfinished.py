@@ -1,0 +1,191 @@
+"""Packing that was stopped anywhere goes on where it stopped, and ends in the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tunit.cli import main
+from tunit.data import pack, unfinished
+from tunit.data import packed as packs
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
+from tunit.errors import DataError
+
+SMALL = PackSettings(size=8)
+PICTURES = 20
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Pictures, of which two cannot be used and one is there twice."""
+    root = tmp_path_factory.mktemp("source")
+    for number in range(PICTURES):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+    (root / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (root / "11.png").write_bytes(b"")
+    (root / "07.png").write_bytes((root / "02.png").read_bytes())
+    return root
+
+
+def content(cache):
+    return {path.name: path.read_bytes() for path in cache.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("whole") / "c"
+    packed = pack_pictures(source, cache, SMALL, workers=1)
+    assert [item.name for item in packed.left_out] == ["03.png", "07.png", "11.png"]
+    return content(cache)
+
+
+def stopping(function, after):
+    """`function`, but its call number `after` is the end of the process."""
+    calls = iter(range(10_000))
+
+    def stop(*arguments, **named):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        return function(*arguments, **named)
+
+    return stop
+
+
+def interrupted(monkeypatch, source, cache, where, name, after):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(where, name, stopping(getattr(where, name), after))
+        pack_pictures(source, cache, SMALL, workers=1, resume=True)
+
+
+def resumed(monkeypatch, source, cache):
+    """Pack again; how many pictures were decoded for it."""
+    decoded = []
+    with monkeypatch.context() as patch:
+        fitted = pack.fitted
+        patch.setattr(pack, "fitted", lambda *task: decoded.append(task) or fitted(*task))
+        pack_pictures(source, cache, SMALL, workers=1, resume=True)
+    return len(decoded)
+
+
+@pytest.mark.parametrize("after", [1, 10, 19])
+def test_it_goes_on_behind_the_last_picture(tmp_path, monkeypatch, source, whole, after):
+    interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "add", after)
+    with pytest.raises(DataError):
+        packs.open_packed(tmp_path / "c")
+    found = len(os.listdir(source)) - after  # noqa: PTH208
+    assert resumed(monkeypatch, source, tmp_path / "c") == found
+    assert content(tmp_path / "c") == whole
+
+
+@pytest.mark.parametrize("moved", [0, 1, 7])
+def test_squares_that_are_being_moved_together(tmp_path, monkeypatch, source, whole, moved):
+    interrupted(monkeypatch, source, tmp_path / "c", packs, "read_record", moved)
+    assert resumed(monkeypatch, source, tmp_path / "c") == 0
+    assert content(tmp_path / "c") == whole
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_between_the_last_steps(tmp_path, monkeypatch, source, whole, renamed):
+    interrupted(monkeypatch, source, tmp_path / "c", Path, "replace", renamed)
+    assert resumed(monkeypatch, source, tmp_path / "c") == 0
+    assert content(tmp_path / "c") == whole
+
+
+def test_all_but_the_journal_was_done(tmp_path, monkeypatch, source, whole):
+    interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "discard", 1)
+    assert (tmp_path / "c" / unfinished.JOURNAL).exists()
+    assert resumed(monkeypatch, source, tmp_path / "c") == 0
+    assert content(tmp_path / "c") == whole
+
+
+def tear(journal, pixels):
+    journal.write_bytes(journal.read_bytes()[:-7])
+
+
+def add_nonsense(journal, pixels):
+    journal.write_bytes(journal.read_bytes() + b'{"a": 1}\n\xff')
+
+
+def lose_the_last(journal, pixels):  # as a power cut may
+    data = bytearray(pixels.read_bytes())
+    data[128 + 8 * packs.record_bytes(8) :] = bytes(len(data) - 128 - 8 * packs.record_bytes(8))
+    pixels.write_bytes(data)
+
+
+def lose_all(journal, pixels):
+    pixels.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "again"), [(tear, 1), (add_nonsense, 0), (lose_the_last, 2), (lose_all, 10)]
+)
+def test_what_the_disk_has_lost_is_made_again(tmp_path, monkeypatch, source, whole, damage, again):
+    cache = tmp_path / "c"
+    interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
+    damage(cache / unfinished.JOURNAL, cache / "pictures.npy.part")
+    assert resumed(monkeypatch, source, cache) == PICTURES - 10 + again
+    assert content(cache) == whole
+
+
+def test_squares_lost_while_they_were_moved_are_made_again(tmp_path, monkeypatch, source, whole):
+    cache = tmp_path / "c"
+    interrupted(monkeypatch, source, cache, packs, "read_record", 4)
+    data = (cache / "pictures.npy.part").read_bytes()
+    (cache / "pictures.npy.part").write_bytes(data[:-200] + bytes(200))
+    assert resumed(monkeypatch, source, cache) == PICTURES
+    assert content(cache) == whole
+
+
+def test_other_settings_begin_anew(tmp_path, monkeypatch, source):
+    cache = tmp_path / "c"
+    interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
+    packed = pack_pictures(source, cache, PackSettings(size=16), workers=1, resume=True)
+    assert packed.images.shape == (PICTURES - 3, 16, 16, 3)
+    assert sorted(content(cache)) == [".tunit-cache", "index.json", "pictures.npy"]
+
+
+def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, source, whole):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    cache = tmp_path / "c"
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="goes on where it stopped"):
+        write, calls = packs.write_record, iter(range(99))
+        patch.setattr(packs, "write_record", lambda *a: (write if next(calls) < 6 else full)(*a))
+        pack_pictures(source, cache, SMALL, workers=1, resume=True)
+    assert resumed(monkeypatch, source, cache) < PICTURES - 5
+    assert content(cache) == whole
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tunit.data import packed
+write, calls = packed.write_record, iter(range(99))
+def die(*arguments):
+    write(*arguments)
+    if next(calls) == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+packed.write_record = die
+from tunit.cli import main
+main(["prepare", sys.argv[1], "--out", sys.argv[2], "--image-size", "32", "--workers", "1"])
+"""
+
+
+def test_the_command_goes_on_after_kill_9(tmp_path, source, capsys):
+    command = [sys.executable, "-c", KILLED, str(source), str(tmp_path / "c")]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    words = ["prepare", str(source), "--image-size", "32", "--workers", "1", "--out"]
+    assert main([*words, str(tmp_path / "c")]) == 0
+    said = capsys.readouterr()
+    assert f"going on after 10 of {PICTURES} pictures" in said.err
+    assert "3 left out" in said.out
+    assert main([*words, str(tmp_path / "whole")]) == 0
+    assert content(tmp_path / "c") == content(tmp_path / "whole")
