@@ -6,6 +6,7 @@ may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders
   tunit translate runs/mine cat.jpg --reference tiger.jpg --out translated
   tunit translate runs/mine photos/ --reference tiger1.jpg tiger2.jpg --out translated --size original
   tunit translate runs/mine photos/ --domain all --out translated
+  tunit translate runs/mine clip.mp4 --reference tiger.jpg --out as-tiger.mp4
   tunit translate runs/mine faces/ --from-label plain --to-label smiling --strength 0.8 --out translated
 """
 
@@ -25,6 +26,7 @@ from tunit.commands.picture_arguments import (
     reading_order,
     say,
 )
+from tunit.commands.translate_video import translate_video, wants_video
 from tunit.printing import show
 
 if TYPE_CHECKING:
@@ -77,7 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="how far each source's style moves: 0 keeps it, 1 reaches the target, more exaggerates [1]",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results; for a video, a file, too",
+    )
     parser.add_argument(
         "--fit",
         choices=("stretch", "crop", "pad"),
@@ -114,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
     from tunit.translation.model_place import model_folder
     from tunit.translation.outputs import claim_names, marked, plan_names
 
+    if wants_video(args):
+        return translate_video(args, _style_of_video)
     resize = check_resize(restored(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
@@ -124,10 +134,7 @@ def run(args: argparse.Namespace) -> int:
     translator = load_translator(args)
     if args.from_label and not args.to_label:
         raise ConfigError("--from-label chooses sources, but no target is given: give --to-label, too")
-    if args.to_label:
-        domains = [_number_of(args.to_label, args.model, translator)]
-    else:
-        domains = [] if args.domain is None else _domains(args.domain, translator)
+    domains = _target_domains(args, translator)
     if args.from_label:
         sources = _of_domain(translator, sources, _number_of(args.from_label, args.model, translator), report)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
@@ -156,6 +163,22 @@ def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
     from tunit.destination import staged
 
     return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
+
+
+def _target_domains(args: argparse.Namespace, translator: "Translator") -> list[int]:
+    """The domains that --domain or --to-label ask for; none where references say the style."""
+    if args.to_label:
+        return [_number_of(args.to_label, args.model, translator)]
+    return [] if args.domain is None else _domains(args.domain, translator)
+
+
+def _style_of_video(
+    args: argparse.Namespace,
+    translator: "Translator",
+    references: "list[PictureSource]",
+    report: "Report | None",
+) -> "Tensor":
+    return _styles(translator, _target_domains(args, translator), references, report)
 
 
 def _domains(written: str, translator: "Translator") -> list[int]:

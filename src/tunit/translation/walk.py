@@ -7,13 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from tunit.errors import ConfigError
 from tunit.paths import expand_home
+from tunit.translation.frames import on_canvas, pyav
 from tunit.translation.outputs import write_bytes
 
 MOST_FRAMES = 2_000  # all are in memory: 100 MB at 128 px
@@ -76,21 +76,14 @@ class Walk:
         return encoded.getvalue()
 
     def _video(self, rate: float) -> bytes:
-        try:
-            import av
-        except ImportError:
-            raise ConfigError(
-                'a video needs PyAV: pip install "tunit[video]", or give a name that ends in .gif or .webp'
-            ) from None
+        av = pyav("give a name that ends in .gif or .webp")
         encoded = io.BytesIO()
         with av.open(encoded, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
-            # The video stores colours at half the resolution, so its sides must be even.
-            stream.width, stream.height = (side + side % 2 for side in self.frames[0].size)
+            height, width, _ = on_canvas(self.frames[0]).shape
+            stream.width, stream.height = width, height
             stream.pix_fmt = "yuv420p"
             for image in self.frames:
-                canvas = Image.new("RGB", (stream.width, stream.height), "white")
-                canvas.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(canvas), format="rgb24")))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(on_canvas(image), format="rgb24")))
             container.mux(stream.encode())
         return encoded.getvalue()

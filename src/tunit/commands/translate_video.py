@@ -1,0 +1,87 @@
+"""`tunit translate` of a video: one style for all of its pictures, and the sound as it was."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunit.commands.picture_arguments import files_of, find_sources, load_translator, progress
+from tunit.printing import remark, show
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tunit.data.found import PictureSource
+    from tunit.translation.inputs import Report
+    from tunit.translation.translator import Translator
+
+    StyleOf = Callable[[argparse.Namespace, Translator, list[PictureSource], Report | None], Tensor]
+
+
+def wants_video(args: argparse.Namespace) -> bool:
+    """Whether `tunit translate` was given a video, or is to write one."""
+    from tunit.translation.video import WRITTEN, is_video
+
+    return any(is_video(path) and not path.is_dir() for path in args.sources) or (
+        args.out.suffix.lower() in WRITTEN and not args.out.is_dir()
+    )
+
+
+def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
+    """Carry out `tunit translate` of a video. style_of: gives the style code (1, style width) that is asked for."""
+    from tunit.translation.frames import pyav
+    from tunit.translation.inputs import check_resize, restored
+    from tunit.translation.model_place import model_folder
+    from tunit.translation.outputs import claim_names
+    from tunit.translation.video import MOST_BATCH, redraw_video
+
+    source, target = _checked(args)
+    pyav("translate pictures")
+    resize = check_resize(restored(args.size, args.restore_size))
+    references = find_sources(args.reference or [], out=None, report=None, picture_column=args.picture_column)
+    args.model, args.batch = model_folder(args.model), min(args.batch, MOST_BATCH)
+    translator = load_translator(args)
+    keep = [source, *files_of(references)]
+    claim_names(target.parent, [target.name], overwrite=args.overwrite, keep=keep)
+    (style,) = style_of(args, translator, references, None)
+    with progress(0, "translating") as advance:
+        done = redraw_video(
+            translator,
+            source,
+            target,
+            style,
+            strength=args.strength,
+            fit=args.fit,
+            resize=resize,
+            advance=advance,
+        )
+    if done.sound is False:
+        remark(
+            f"{target} has no sound: this format cannot hold that of {source}, .mkv and .mp4 hold more kinds"
+        )
+    sound = ", with its sound" if done.sound else ""
+    show(f"translated {done.pictures:,} pictures of {source}{sound}: {target}")
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
+    """The video and where its result goes. Raises ConfigError or DataError."""
+    from tunit.errors import ConfigError, DataError
+    from tunit.translation.video import READ, WRITTEN
+
+    if len(args.sources) > 1:
+        raise ConfigError(f"{len(args.sources)} sources were given with a video: give one video by itself")
+    if args.domain == "all" or args.from_label:
+        raise ConfigError(
+            "a video is redrawn in one style: give --reference, one --domain or --to-label alone"
+        )
+    (source,) = args.sources
+    if not source.exists():
+        raise DataError(f"{source} does not exist: give the path of a video")
+    if source.suffix.lower() not in READ | {".gif"} or source.is_dir():
+        raise DataError(
+            f"{source} is no video, and --out {args.out} is to be one: give a video, or a folder as --out"
+        )
+    written = args.out.suffix.lower() in WRITTEN and not args.out.is_dir()
+    suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mp4"
+    return source, args.out if written else args.out / (source.stem + suffix)

@@ -1,0 +1,215 @@
+"""A video redrawn picture by picture in one style, in bounded memory; its sound is copied if the result can hold it.
+
+PyAV (FFmpeg) reads and writes. A video is read through an open file and as one of a few formats: a file that is a
+playlist cannot make FFmpeg open other files or addresses.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from tunit.data.naming import suffix_of
+from tunit.errors import DataError
+from tunit.files import reason_of, replacing, writable
+from tunit.translation.frames import on_canvas, pyav
+from tunit.translation.inputs import Resize
+from tunit.translation.translator import Translator
+
+READ = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
+# What can be written: FFmpeg's name of the format, the encoder, its options for few visible losses.
+WRITTEN: dict[str, tuple[str, str, dict[str, str]]] = {
+    **dict.fromkeys((".mp4", ".m4v"), ("mp4", "libx264", {"crf": "18"})),
+    ".mov": ("mov", "libx264", {"crf": "18"}),
+    ".mkv": ("matroska", "libx264", {"crf": "18"}),
+    ".webm": ("webm", "libvpx-vp9", {"crf": "24", "b": "0"}),
+}
+MOST_BATCH = 8  # pictures of a video in memory at a time, which may be large
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,gif"
+_TURNED = {
+    90: Image.Transpose.ROTATE_90,
+    -90: Image.Transpose.ROTATE_270,
+    180: Image.Transpose.ROTATE_180,
+    -180: Image.Transpose.ROTATE_180,
+}
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What became of a video."""
+
+    pictures: int
+    size: tuple[int, int]  # width and height of the result
+    sound: bool | None  # whether it was copied; None where the video has none
+
+
+def is_video(path: Path) -> bool:
+    """Whether a name is that of a video."""
+    return suffix_of(path.name) in READ
+
+
+def redraw_video(
+    translator: Translator,
+    source: Path,
+    target: Path,
+    style: Tensor,
+    *,
+    strength: float = 1.0,
+    fit: str | None = None,
+    resize: Resize = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Redrawn:
+    """Write `target`: each picture of `source` at its own time, in the style (style width,).
+
+    target: with a suffix of WRITTEN; an older file stays until the new one is whole.
+    strength, fit, resize: as in `Translator.redraw`. advance: called for each picture.
+
+    Raises DataError where the video cannot be read or written.
+    """
+    av = pyav("translate pictures")
+    written = 0
+    try:
+        with source.open("rb") as file, _opened(av, file, source) as container:
+            clip = _Clip(container, source, translator.max_pixels)
+            drawn = translator.redraw(clip.pictures(), style[None], strength=strength, fit=fit, resize=resize)
+            with writable(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                replacing(target, durable=False) as partial,
+                _Writer(av, partial, target, clip) as writer,
+            ):
+                for _, (image,) in drawn:
+                    writer.add(image)
+                    written += 1
+                    advance()
+    except av.error.FFmpegError as error:
+        raise DataError(f"{source} cannot be read to its end as a video ({_said(error)}): mend it") from None
+    except OSError as error:
+        raise DataError(f"{source} cannot be read ({reason_of(error)}): give another video") from None
+    return Redrawn(written, writer.size, None if clip.sound is None else writer.copies_sound)
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "strerror", "") or error)
+
+
+def _opened(av: Any, file: Any, source: Path) -> Any:
+    try:
+        return av.open(file, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read as a video ({_said(error)}): give another one") from None
+
+
+class _Clip:
+    """A video that is read: its pictures one after the other, and the packets of sound that lie between them."""
+
+    def __init__(self, container: Any, source: Path, max_pixels: int) -> None:
+        if not container.streams.video:
+            raise DataError(f"{source} holds sound alone: give a video")
+        self.source, self.container = source, container
+        self.video = container.streams.video[0]
+        self.sound = container.streams.audio[0] if container.streams.audio else None
+        self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        self.times: deque[int | None] = deque()  # of the pictures that were handed out
+        self.packets: deque[Any] = deque()  # of sound
+        width, height = self.video.codec_context.width, self.video.codec_context.height
+        if width * height > max_pixels:
+            raise DataError(
+                f"{source} has {width} x {height} pixels, more than {max_pixels:,}: raise --max-pixels to let it in"
+            )
+
+    def pictures(self) -> Iterator[Image.Image]:
+        """Each picture, upright. Raises DataError where there is none."""
+        number = 0
+        for packet in self.container.demux([stream for stream in (self.video, self.sound) if stream]):
+            if self.sound is not None and packet.stream.index == self.sound.index:
+                if packet.dts is not None:  # not the empty packet of the end
+                    self.packets.append(packet)
+                continue
+            for frame in packet.decode():
+                number += 1
+                self.times.append(frame.pts)
+                image: Image.Image = frame.to_image()
+                turn = _TURNED.get(round(frame.rotation))
+                yield image if turn is None else image.transpose(turn)
+        if not number:
+            raise DataError(f"{self.source} holds no picture that can be read: give another video")
+
+
+class _Writer:
+    """The result: opened with the first picture, which says its size."""
+
+    def __init__(self, av: Any, partial: Path, target: Path, clip: _Clip) -> None:
+        self.av, self.clip, self.target = av, clip, target
+        kind, self.encoder, self.options = WRITTEN[suffix_of(target.name)]
+        with _writing(av, target):
+            self.container = av.open(str(partial), "w", format=kind)
+        self.stream: Any = None
+        self.sound: Any = None
+        self.size = (0, 0)
+
+    @property
+    def copies_sound(self) -> bool:
+        """Whether the sound of the video goes into the result."""
+        return self.sound is not None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def add(self, image: Image.Image) -> None:
+        """The next picture, at the time of its source."""
+        with _writing(self.av, self.target):
+            if self.stream is None:
+                self._start(image)
+            if image.size != self.size:
+                image = image.resize(self.size, Image.Resampling.LANCZOS)
+            frame = self.av.VideoFrame.from_ndarray(on_canvas(image), format="rgb24")
+            time = self.clip.times.popleft()
+            if time is not None:
+                frame.pts, frame.time_base = time, self.clip.video.time_base
+            self.container.mux(self.stream.encode(frame))
+            self._copy_sound()
+
+    def _start(self, image: Image.Image) -> None:
+        self.size = image.size
+        self.stream = self.container.add_stream(self.encoder, rate=self.clip.rate, options=self.options)
+        self.stream.width, self.stream.height = (side + side % 2 for side in image.size)
+        self.stream.pix_fmt = "yuv420p"
+        if self.clip.video.time_base:
+            self.stream.codec_context.time_base = self.clip.video.time_base
+        sound = self.clip.sound
+        if sound is not None and sound.codec_context.name in self.container.supported_codecs:
+            self.sound = self.container.add_stream_from_template(sound)
+
+    def _copy_sound(self) -> None:
+        while self.clip.packets:
+            packet = self.clip.packets.popleft()
+            if self.sound is not None:
+                packet.stream = self.sound
+                self.container.mux(packet)
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is not None:  # the result is thrown away
+            with suppress(self.av.error.FFmpegError, OSError):
+                self.container.close()
+            return
+        with _writing(self.av, self.target):
+            if self.stream is not None:
+                self.container.mux(self.stream.encode())
+                self._copy_sound()
+            self.container.close()
+
+
+@contextmanager
+def _writing(av: Any, target: Path) -> Iterator[None]:
+    """Turn what FFmpeg says while it writes into a DataError."""
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise DataError(f"{target} cannot be written ({_said(error)}): give another --out") from None

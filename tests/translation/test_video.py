@@ -1,0 +1,179 @@
+"""Videos in and out: each picture against the translator's, read back by PyAV."""
+
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny_model import SIZE, noise, save_tiny, write
+from tunit.cli import main
+from tunit.translation.translator import Translator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FRAMES, RATE, SIDES = 11, Fraction(25, 2), (50, 38)  # more pictures than are computed at a time
+LOSS = (
+    5  # grey levels on average that blocks of 2 x 2 pixels, of which a video stores one colour, may differ by
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return filmed(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+def filmed(path, encoder="libx264", sound="aac", gap=0):
+    """A video of noise whose last picture comes `gap` pictures late, with a second of a tone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = *SIDES, "yuv420p"
+        tone = container.add_stream(sound, rate=48000) if sound else None
+        for number in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(noise(number, SIDES[1], SIDES[0]), format="rgb24")
+            frame.pts = number + (gap if number == FRAMES - 1 else 0)
+            frame.time_base = 1 / RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if tone is not None:
+            wave = np.sin(np.arange(48000) / 20).astype(np.float32)[None]
+            samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            samples.sample_rate = 48000
+            container.mux(tone.encode(samples))
+            container.mux(tone.encode())
+    return path
+
+
+def seen(path):
+    """The pictures (height, width, 3), their times in seconds, the rate, and the packets of sound."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        pictures, times = [], []
+        for frame in container.decode(stream):
+            pictures.append(frame.to_ndarray(format="rgb24").astype(int))
+            times.append(float(frame.time))
+    sound = []
+    with av.open(str(path)) as container:
+        if container.streams.audio:
+            sound = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+    return pictures, times, stream.average_rate, sound
+
+
+def apart(result, expected):
+    """The mean difference from a picture that has lost half of its colours' resolution, as any video's have."""
+    frame = av.VideoFrame.from_ndarray(np.asarray(expected), format="rgb24").reformat(format="yuv420p")
+    return np.abs(result - frame.to_ndarray(format="rgb24")).mean()
+
+
+def translate(*words):
+    return main(["translate", *map(str, words)])
+
+
+def test_each_picture_is_redrawn_in_one_style_at_its_time_and_the_sound_stays(run, clip, tmp_path, capsys):
+    reference, out = write(tmp_path / "r.png", 99), tmp_path / "new" / "out.mp4"
+    assert translate(run, clip, "--reference", reference, "--strength", 0.7, "--out", out) == 0
+    assert f"translated {FRAMES} pictures of {clip}, with its sound" in capsys.readouterr().out
+    sources, times, rate, sound = seen(clip)
+    results, at, result_rate, kept = seen(out)
+    assert result_rate == rate == RATE
+    assert at == pytest.approx(times, abs=1e-3)
+    assert kept == sound
+    assert len(sound) > 10
+    translator = Translator.load(run, device="cpu")
+    arrays = [source.astype(np.uint8) for source in sources]
+    expected = [np.asarray(image) for image in translator.translate(arrays, reference, strength=0.7)]
+    for result, own, other in zip(results, expected, expected[1:] + expected[:1], strict=True):
+        assert result.shape == (SIZE, SIZE, 3)
+        assert apart(result, own) <= LOSS < apart(result, other)
+    assert [path.name for path in out.parent.iterdir()] == ["out.mp4"]
+
+
+def test_a_folder_takes_it_at_its_own_size_and_uneven_times_stay(run, tmp_path):
+    clip = filmed(tmp_path / "late.mp4", sound=None, gap=3)
+    assert translate(run, clip, "--domain", 2, "--restore-size", "--out", tmp_path / "out") == 0
+    pictures, times, *_ = seen(tmp_path / "out" / "late.mp4")
+    assert [picture.shape for picture in pictures] == [(SIDES[1], SIDES[0], 3)] * FRAMES
+    assert times == pytest.approx(seen(clip)[1], abs=1e-3)
+    assert times[-1] - times[-2] == pytest.approx(4 / float(RATE), abs=1e-3)
+
+
+def test_a_film_that_a_telephone_turned_is_upright(run, clip, tmp_path):
+    data = bytearray(clip.read_bytes())
+    place = data.index(struct.pack(">3i", 1 << 16, 0, 0), data.index(b"tkhd"))
+    data[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, SIDES[1] << 16, 0, 1 << 30)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    words = ("--domain", 2, "--restore-size", "--out", tmp_path / "out.mp4")
+    assert translate(run, tmp_path / "turned.mp4", *words) == 0
+    result = seen(tmp_path / "out.mp4")[0][0]
+    upright = np.rot90(seen(clip)[0][0], -1).astype(np.uint8)  # clockwise, as players show it
+    expected = Translator.load(run, device="cpu").translate(upright, domain=2, restore_size=True)
+    assert result.shape == (SIDES[0], SIDES[1], 3)
+    assert apart(result, expected) <= LOSS
+
+
+def test_sound_that_the_format_cannot_hold_is_left_out_and_said(run, clip, tmp_path, capsys):
+    out = tmp_path / "out.webm"
+    assert translate(run, clip, "--domain", 0, "--out", out) == 0
+    assert "out.webm has no sound: this format cannot hold that of" in capsys.readouterr().err
+    pictures, *_, sound = seen(out)
+    assert (len(pictures), sound) == (FRAMES, [])
+
+
+def test_an_animated_gif_becomes_a_video(run, tmp_path):
+    frames = [Image.fromarray(noise(seed)) for seed in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=80)
+    assert translate(run, tmp_path / "a.gif", "--domain", 0, "--out", tmp_path / "out.mp4") == 0
+    assert len(seen(tmp_path / "out.mp4")[0]) == 4
+
+
+def test_a_bad_video_is_one_sentence_and_leaves_nothing(run, clip, tmp_path, capsys):
+    (tmp_path / "text.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:3000])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        tone = container.add_stream("aac", rate=48000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 48000
+        container.mux(tone.encode(samples))
+        container.mux(tone.encode())
+    there = sorted(tmp_path.iterdir())
+    for name, words in {
+        "text": "text.mp4 cannot be read as a video",
+        "empty": "empty.mp4 cannot be read as a video",
+        "cut": "cut.mp4 cannot be read as a video",
+        "sound": "sound.mp4 holds sound alone: give a video",
+        "nowhere": "nowhere.mp4 does not exist",
+    }.items():
+        assert translate(run, tmp_path / f"{name}.mp4", "--domain", 0, "--out", tmp_path / "out.mp4") == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert len(said.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_what_a_video_cannot_be_asked_for(run, clip, tmp_path, capsys):
+    picture, out = write(tmp_path / "a.png"), tmp_path / "out.mp4"
+    for words, message in {
+        (clip, "--domain", "all"): "a video is redrawn in one style",
+        (clip, picture, "--domain", 0): "give one video by itself",
+        (picture, "--domain", 0): "a.png is no video",
+        (clip, "--domain", 0, "--max-pixels", 100): "50 x 38 pixels, more than 100: raise --max-pixels",
+        (clip, "--domain", 7): "domain 7 does not exist",
+    }.items():
+        assert translate(run, *words, "--out", out) == 2
+        assert message in capsys.readouterr().err
+    assert not out.exists()
+    out.write_bytes(b"mine")
+    assert translate(run, clip, "--domain", 0, "--out", out) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert translate(run, clip, "--domain", 0, "--out", clip, "--overwrite") == 2
+    assert "is itself a source" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
