@@ -1,10 +1,10 @@
-# make demo: the main job, end to end, on CPU.   make test: every check and test.   make bench: all measurements of speed.
+# make demo: the main job, end to end, on CPU.   make test: every check and test.   make docs: the documentation site.   make bench: all measurements of speed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
@@ -15,10 +15,14 @@ test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-test
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs/site docs/first-steps.ipynb
+	$(BIN)/ruff check src tests benchmarks docs/site docs/first-steps.ipynb
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site with search, in build/docs/site; broken links and pages in no menu are errors.
+docs: $(VENV)/.installed-test
+	$(BIN)/python docs/site/build_site.py
 
 # Half an hour on an idle machine, and hours for domains.py where its pictures are (TUNIT_TEST_DATA); results in benchmarks/results/. ARGS=--quick tries whether they run.
 bench: $(VENV)/.installed-test

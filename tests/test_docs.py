@@ -1,49 +1,131 @@
-"""The examples of the documentation run, from top to bottom, as they stand there."""
+"""The examples of the documentation run, from top to bottom, as they stand there; its commands are understood."""
 
+import json
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import github_markdown
 import tunit
 from tiny_model import save_tiny, write
 from tiny_run import TINY, write_pictures
-from tunit.cli import main
+from tunit.cli import COMMANDS, build_parser, main
 from tunit.config import Config
+from tunit.errors import TunitError
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "EXPERIMENTS.md"])
+RUN_ELSEWHERE = {"methods.md"}  # tests/methods/test_registry.py
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def examples_of(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (path,) = (path for path in PAGES if path.name == page)
+    return re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The present folder, with what the examples name."""
     save_tiny(tmp_path / "runs" / "cats")
-    for seed, name in enumerate(("me.jpg", "tiger.jpg", "a.jpg", "b.jpg")):
+    for seed, name in enumerate(("me.jpg", "tiger.jpg", "a.jpg", "b.jpg", "c.jpg")):
         write(tmp_path / name, seed, 40, 50)
     write_pictures(tmp_path / "photos", 14)
+    write_pictures(tmp_path / "new_pictures", 12, seed=2)
     write_pictures(tmp_path / "held_back", 8, seed=1)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_examples_of_the_api(folder, monkeypatch, capsys):
+def test_the_examples(folder, monkeypatch, capsys):
+    """Those of the API first, which train runs/mine, then those of all other pages."""
     changed = Config.with_overrides
     monkeypatch.setattr(Config, "with_overrides", lambda self, given: changed(self, given | TINY))
-    examples = examples_of("api.md")
-    for example in examples:
-        exec(compile(example, "docs/api.md", "exec"), {})
+    pages = [page for page in PAGES if page.name not in {"api.md", "export.md", *RUN_ELSEWHERE}]
+    for page in (DOCS / "api.md", *pages):
+        for example in examples_of(page.name):
+            exec(compile(example, page.name, "exec"), {})
     assert (folder / "runs" / "mine" / "report.html").is_file()
+    assert (folder / "walk.gif").is_file()
+    assert (folder / "runs" / "tuned" / "model.safetensors").is_file()
     assert "says: nowhere" in capsys.readouterr().out
-    text = "\n".join(examples)
+
+
+def test_every_public_name_has_an_example():
+    text = "\n".join(examples_of("api.md"))
     assert [name for name in tunit.__all__ if not re.search(rf"\b{name}\b", text)] == []
+    methods = [name for name in vars(tunit.Translator) if not name.startswith("_")]
+    assert [name for name in methods if not re.search(rf"\.{name}\b", text)] == []
+
+
+def test_the_notebook(tmp_path, monkeypatch):
+    """Its cells run from top to bottom; nothing that they showed is kept in the file."""
+    cells = json.loads((DOCS / "first-steps.ipynb").read_text("utf-8"))["cells"]
+    programs = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in programs)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    text = "\n".join("".join(cell["source"]) for cell in programs)
+    shorter, times = re.subn(r"^STEPS = \d+", "STEPS = 9", text, flags=re.MULTILINE)
+    assert times == 1
+    known: dict[str, object] = {}
+    exec(compile(shorter, "first-steps.ipynb", "exec"), known)
+    assert (tmp_path / "walk.gif").is_file()
+    assert len(known["rows"]) == 150
+    assert 0 < known["accuracy"] <= 1
+
+
+def commands_of(page: Path) -> list[str]:
+    """The calls of tunit in a page's blocks, each on one line."""
+    found = []
+    for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
+        if prose or lines[0].strip("` ") not in ("", "bash", "console", "sh"):
+            continue
+        text = "\n".join(lines[1:-1]).replace("\\\n", " ")
+        found += re.findall(r"^\$? ?(?:\w+=\S+ )*(?:torchrun .* -m )?(tunit .*)$", text, re.MULTILINE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return build_parser()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_in_blocks_are_understood(page, parser, capsys):
+    for command in commands_of(page):
+        try:
+            parser.parse_args(shlex.split(command, comments=True)[1:])
+        except (SystemExit, TunitError) as error:
+            pytest.fail(f"{command}: {capsys.readouterr().err or error}")
+
+
+def test_the_flags_of_commands_within_sentences_exist(parser):
+    (subparsers,) = (action for action in parser._actions if isinstance(action.choices, dict))
+    unknown = []
+    for page in PAGES:
+        for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
+            text = " ".join(lines) if prose else ""
+            for name, rest in re.findall(r"`tunit (\w+)((?: [^`]*)?)`", text):
+                flags = subparsers.choices[name]._option_string_actions if name in COMMANDS else {}
+                given = re.findall(r" (--[a-z][\w-]*)", rest)
+                unknown += [(page.name, name, flag) for flag in given if flag not in flags]
+                unknown += [(page.name, name)] * (name not in COMMANDS)
+    assert unknown == []
+
+
+def test_commands_of_every_form_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```\ntunit train A \\\n    --out B  # more\nA=b tunit demo\npip install x\n```\n"
+        "```bash\ntorchrun --x 8 -m tunit train C\n```\n```python\ntunit = 1\n```\n"
+    )
+    assert commands_of(page) == ["tunit train A      --out B  # more", "tunit demo", "tunit train C"]
 
 
 def test_no_public_name_is_that_of_a_module_which_would_hide_it():
