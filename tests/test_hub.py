@@ -142,7 +142,7 @@ def test_what_the_hub_has_not_or_refuses_is_one_sentence(run, hub, capsys):
     translate = ("translate", "me/none", "a.png", "--domain", "0", "--out", "out")
     Image.fromarray(noise(3)).save("a.png")
     assert "there is no folder me/none here, and on the hub" in (said := sentence(*translate))
-    assert "none of this name that you may read" in said
+    assert "none of this name, or you may not read it" in said
     hub.repositories["me/none"], hub.private["me/none"] = {"README.md": b"text"}, False
     assert "me/none on the hub holds no model.safetensors" in sentence(*translate)
     damaged = {"model.safetensors": b"\x08" + bytes(7) + b'{"a":1} '}
@@ -173,7 +173,7 @@ def test_no_network_is_one_sentence(run, hub, monkeypatch, capsys):
 def test_without_the_package_or_a_login_one_sentence_says_what_to_do(run, hub, monkeypatch, capsys):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(ConfigError, match="nobody is logged in"):
+    with pytest.raises(ConfigError, match="you are not logged in"):
         our_hub.check_upload("me/kinds")
     monkeypatch.setattr(our_hub, "is_installed", lambda: False)
     with pytest.raises(ConfigError, match=r"no folder me/kinds here.*pip install \"tunit\[hub\]\""):
@@ -197,7 +197,7 @@ def test_a_path_that_is_here_is_never_looked_for_on_the_hub(hub, tmp_path):
 def test_what_is_no_name_on_a_hub_is_not_asked_for(run, hub, name, capsys):
     assert not our_hub.is_on_hub(name)
     assert main(["push", str(run), name]) == 2
-    assert "is no name on the hub: take user/name" in capsys.readouterr().err
+    assert "cannot be a name on the hub: take user/name" in capsys.readouterr().err
     assert hub.asked == []
 
 

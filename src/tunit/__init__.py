@@ -7,7 +7,7 @@ picture = Translator.load("runs/mine").translate("a.jpg", reference="b.jpg")
 
 from tunit._version import __version__
 
-TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all that follows
+TYPE_CHECKING = False  # as in `typing`, whose import would take longer than everything below
 if TYPE_CHECKING:
     from typing import Any
 
@@ -33,7 +33,7 @@ __all__ = [
     "train",
 ]
 
-# Where each name is; imported when it is first used, so that the command line starts, and can be stopped, quickly.
+# The module of each public name. It is imported at the first use, so that the command line starts and stops quickly.
 _HOMES = {
     "Config": ("tunit.config", "Config"),
     "read_config": ("tunit.config", "read_config"),

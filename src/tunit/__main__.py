@@ -10,25 +10,27 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     before = signal.getsignal(signal.SIGINT)
     try:
-        if before is signal.default_int_handler:  # else Ctrl-C is not for us, as in jobs of the background
+        if (
+            before is signal.default_int_handler
+        ):  # otherwise Ctrl-C is not meant for us, as in background jobs
             signal.signal(signal.SIGINT, _end)
         from tunit.cli import main as run
 
         signal.signal(signal.SIGINT, before)
         return run()
-    except KeyboardInterrupt:  # before the command line could take it
+    except KeyboardInterrupt:  # before the command line handles it
         _say()
         return 130
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Nothing is begun yet. An exception would be swallowed, or taken for another, by many an import."""
+    """End at once, as nothing has started yet. Some modules swallow an exception that is raised while they load."""
     _say()
     os._exit(128 + number)
 
 
 def _say() -> None:
-    if os.environ.get("RANK", "0") == "0":  # of several processes that train together, the first speaks
+    if os.environ.get("RANK", "0") == "0":  # if several processes train together, only rank 0 prints
         print("tunit: interrupted", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,6 @@
-"""The command line's words: errors in one sentence that names the nearest right word, and `~` in every path."""
+"""Parse the command line: an error is one sentence that suggests the nearest valid word, and `~` works in all
+paths.
+"""
 
 import argparse
 import re
@@ -15,12 +17,12 @@ _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
 )
-# As numbers.py says it.
+# The form of the messages in commands/numbers.py.
 _NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence and exit code 2, without pages of usage."""
+    """A parser whose errors are one sentence with exit code 2, without a long usage text."""
 
     def parse_known_args(  # type: ignore[override] # argparse's own signature is an overload
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -39,12 +41,14 @@ class Parser(argparse.ArgumentParser):
             if " " in word or not _FLAG.fullmatch(given) or given in flags:
                 continue
             if given.startswith("--") and any(flag.startswith(given) for flag in flags):
-                continue  # the beginning of a flag stands for it
+                continue  # the beginning of a flag is accepted for the flag
             close = nearest("--" + given.lstrip("-").replace("_", "-"), flags)
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:
-        """One sentence on standard error; exit code 2. Raises ConfigError where a number is out of its range."""
+        """Print one sentence on standard error and end with exit code 2. For a number that is out of its range, raise
+        ConfigError.
+        """
         number = _NUMBER.fullmatch(message)
         if number:
             raise ConfigError(f"{number['name']} {number['what']}")
@@ -58,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def expand_paths(args: argparse.Namespace) -> argparse.Namespace:
-    """`~` at the start of every path of the command line becomes the home folder."""
+    """Replace `~` at the start of every path on the command line by the home folder."""
     for name, value in vars(args).items():
         setattr(args, name, _expanded(value))
     return args

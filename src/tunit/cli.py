@@ -1,4 +1,4 @@
-"""The command line: `tunit COMMAND`. Errors that the user can mend are one sentence and exit code 2."""
+"""The command line: `tunit COMMAND`. An error that the user can correct is one sentence with exit code 2."""
 
 import argparse
 import importlib
@@ -29,7 +29,7 @@ COMMANDS = (
     "push",
     "config",
 )
-FATAL_SIGNAL = 128  # and the signal's number: the shell's exit code, 130 for Ctrl-C
+FATAL_SIGNAL = 128  # plus the signal's number is the exit code, as in shells: 130 for Ctrl-C
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
         return _run(argv)
-    except KeyboardInterrupt as stop:  # while the program is being loaded too
+    except KeyboardInterrupt as stop:  # also while modules are loaded
         remark("interrupted")
         return FATAL_SIGNAL + getattr(stop, "number", signal.SIGINT)
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     steady_streams()
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
-        hush()  # of a training by several processes
+        hush()  # other ranks print nothing
     try:
         args = expand_paths(build_parser().parse_args(argv))
         args.words = list(sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""The demo: the whole main job on drawn pictures, where the truth is known, in minutes on two CPU cores."""
+"""The demo: the whole main job in minutes on two CPU cores, on drawn pictures whose truth is known."""
 
 import json
 import statistics
@@ -39,16 +39,16 @@ from tunit.training.schedule import batch_size_at, phase_at
 
 PICTURES = 1800
 TEST_PAIRS = 300
-TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures are others
+TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures differ from them
 MINUTES = 8.0
-# The share of the time that is planned for, as machines slow down; drawing, measuring and the report take
-# OTHER_SECONDS of it, training the rest.
+# The share of the given time that is planned, because machines may slow down. Of it, drawing, measuring and the report
+# take OTHER_SECONDS, and training takes the rest.
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
-# Steps; with averages of 25 steps the contrastive loss and with it E's domains collapse.
+# In steps. With EMAs over 25 steps, the contrastive loss collapses, and E's domains with it.
 SHORTEST_LOOK_BACK = 100
-LONGEST_LOOK_BACK = 200  # steps of the averages; the guide's keys must not lag behind for longer
+LONGEST_LOOK_BACK = 200  # steps of the EMAs; with longer ones E's keys would lag behind too far
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
 Say = Callable[[str], None]
@@ -59,11 +59,11 @@ Pictures = NDArray[np.uint8]
 class Summary:
     """What the demo measured; saved as summary.json."""
 
-    accuracy: float  # Hungarian, of the domains found, over all training pictures
-    translation_error_ratio: float  # over the better naive answer's, on the creature's own pixels
-    translation_error: float  # grey levels
-    source_error: float  # of giving back the source
-    reference_error: float  # of giving back the reference
+    accuracy: float  # of the domains found, over all training pictures, by Hungarian matching
+    translation_error_ratio: float  # relative to the better naive answer, on the creature's own pixels
+    translation_error: float  # in grey levels
+    source_error: float  # the error of returning the source
+    reference_error: float  # the error of returning the reference
     steps: int
     seed: int
     seconds: float  # everything, from drawing to measuring
@@ -74,9 +74,9 @@ def run_demo(
 ) -> Summary:
     """Draw creatures, find their domains, train, translate and measure, within about `minutes`.
 
-    Leaves in `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json, and
+    Writes into `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json, and
     report.html, the page of `tunit report`.
-    Raises RunError where `out` exists and `overwrite` does not allow to replace an earlier demo.
+    Raises RunError if `out` exists, unless it holds an earlier demo and `overwrite` is True.
     """
     began = time.perf_counter()
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
@@ -110,8 +110,8 @@ def run_demo(
 
 
 def _leave_figures(run: Path, summary: Summary) -> None:
-    """What was measured, where the report looks for figures."""
-    found = Evaluation(features="none is needed, for drawn pictures have an exact truth")
+    """Write the measured figures to where the report looks for them."""
+    found = Evaluation(features="not needed, because drawn pictures have an exact truth")
     found.figures["accuracy"] = summary.accuracy
     found.figures["error against the exact truth (grey levels)"] = summary.translation_error
     found.figures["the same over the better naive answer"] = summary.translation_error_ratio
@@ -121,14 +121,14 @@ def _leave_figures(run: Path, summary: Summary) -> None:
 
 
 def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Path) -> list[str]:
-    """What was found, where to look, what to try next."""
+    """Lines for the terminal: what was found, where to look, what to try next."""
     found = ", ".join(f"{k} {name}" for k, name in names.items())
     return [
         "",
         f"domains found without labels: {found}",
         f"accuracy {summary.accuracy:.3f} (share of creatures whose domain is their species)",
-        f"translation error ratio {summary.translation_error_ratio:.3f}: {result.translation:.1f} grey levels off "
-        f"the exact truth, where giving back the source is {result.source:.1f} off, the reference "
+        f"translation error ratio {summary.translation_error_ratio:.3f}: translations are {result.translation:.1f} "
+        f"grey levels off the exact truth, the source itself is {result.source:.1f} off, the reference "
         f"{result.reference:.1f}",
         f"time {summary.seconds / 60:.1f} min, {summary.steps} steps",
         "",
@@ -140,10 +140,10 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
 
 
 def fitting_schedule(config: Config, seconds: float) -> Config:
-    """The config with as many steps as take about `seconds` here, measured on a throw-away state.
+    """The config with as many steps as fit into about `seconds` on this machine, measured on a temporary state.
 
-    The averages then look back over a quarter of the joint steps (100 to 200): a short run cannot wait for longer
-    ones, a long run gains from them.
+    The EMAs then cover a quarter of the joint steps, but 100 to 200 steps: long runs gain from longer EMAs, short
+    runs cannot wait for them.
     """
     guide_only = config.schedule.guide_only_until
     if not isinstance(guide_only, int):
@@ -156,7 +156,9 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
 
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
-    """Median wall time of the steps from `step` on, the first two left out: a disturbed moment must not count."""
+    """The median time of a step from `step` on, without the first two. A median, so that disturbances do not
+    count.
+    """
     device = prepare_machine(config)
     state = new_state(config, device)
     size, generator = batch_size_at(step, config), torch.Generator().manual_seed(0)
@@ -174,7 +176,7 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
 
 
 def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say) -> Config:
-    """Draw the creatures and plan the schedule; an earlier demo in `out` goes when both have been done."""
+    """Draw the creatures and plan the schedule; only then remove an earlier demo in `out`."""
     _check_room(out, overwrite)
     say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
     demo = RunFolder(out)
@@ -187,7 +189,7 @@ def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say)
 
 
 def _check_room(out: Path, overwrite: bool) -> None:
-    """Raises RunError where something is in the way, or where the earlier demo is still trained."""
+    """Raises RunError if something else is at `out`, or if an earlier demo there is still training."""
     if not RunFolder(out).exists():
         return
     ours = (out / "creatures" / "factors.csv").is_file()
@@ -202,7 +204,7 @@ def _check_room(out: Path, overwrite: bool) -> None:
 
 
 def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], Pictures]:
-    """Of every training picture: the domain that E gives it, its true species, and itself."""
+    """For every training picture: its domain by E, its true species, and its pixels."""
     packed = open_packed(out / "run" / "data")
     creatures = read_creatures(out / "creatures" / "factors.csv")
     species_of = {f"{i + 1:05d}.png": c.style.species for i, c in enumerate(creatures)}

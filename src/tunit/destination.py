@@ -1,6 +1,6 @@
-"""Where results go: tried before the work, so that no work is lost to a place that cannot be written.
+"""Check, before the work begins, that results can be written, so that no work is lost.
 
-A command calls `check_file` or `check_folder` first. `staged` holds results back until all of them are whole.
+A command calls `check_file` or `check_folder` first. `staged` holds results back until all of them are complete.
 """
 
 import errno
@@ -22,47 +22,47 @@ OF_A_RUN = {
     *SIGNS_OF_A_RUN, "pictures.csv", "metrics.jsonl", "model.json", "model.safetensors", "data", "checkpoints",
     "samples", "tensorboard", "best", ".new", ".lock",
 }  # fmt: skip
-# In a run's folder, what the studio keeps: the log of a training that it has started, the labels that people gave.
+# The folder in a run for files of the studio: the log of a training that it started, the labels that people gave.
 STUDIO = "studio"
-LONGEST_NAME = 255  # bytes of one part of a path, where the system does not say
-PROBE = bytes(4096)  # what is written to see whether there is space
+LONGEST_NAME = 255  # bytes of one part of a path, if the system does not tell its limit
+PROBE = bytes(4096)  # written to check that there is space
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
 
 
 def check_apart(path: Path, flag: str = "--out") -> None:
-    """Raises RunError where `path` is, or lies in, one of the files and folders that a run is made of.
+    """Raises RunError if `path` is, or lies in, one of the files and folders of which a run consists.
 
-    What commands leave in a run (evaluation/, domains/, report.html) may be written there.
+    Results of commands in a run (evaluation/, domains/, report.html) may be written there.
     """
-    with suppress(OSError, ValueError, RuntimeError):  # a path that cannot be: the other checks say so
+    with suppress(OSError, ValueError, RuntimeError):  # an impossible path is reported by the other checks
         place = path.resolve()
         for folder in place.parents:
             if place.relative_to(folder).parts[0] in OF_A_RUN and all(
                 (folder / name).is_file() for name in SIGNS_OF_A_RUN
             ):
                 raise RunError(
-                    f"{path} is a part of the run {folder}, which stays as it is: give another {flag}"
+                    f"{path} is a part of the run {folder}, which must not be changed: give another {flag}"
                 )
 
 
 def check_file(path: Path, flag: str = "--out") -> None:
-    """Make sure, as far as can be, that a file can be written at `path`, perhaps in place of an older one.
+    """Make sure, as far as possible, that a file can be written at `path`, where an older one may be.
 
-    Nothing is left behind; missing folders are not made. Raises RunError with the reason.
+    Leaves nothing behind, and does not make missing folders. Raises RunError with the reason.
     """
     check_apart(path, flag)
     there = _status(path, flag)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} is a folder: give the name of a file as {flag}")
     if there is not None and not stat.S_ISREG(there.st_mode):
-        raise RunError(f"{path} is not an ordinary file, and is not replaced by one: give another {flag}")
+        raise RunError(f"{path} is not an ordinary file, so it is not replaced: give another {flag}")
     _check_place(path, path.parent, flag)
 
 
 def check_folder(path: Path, flag: str = "--out") -> None:
-    """Make sure, as far as can be, that files can be written into the folder `path`, which need not exist.
+    """Make sure, as far as possible, that files can be written into the folder `path`, which need not exist.
 
-    Nothing is left behind. Raises RunError with the reason.
+    Leaves nothing behind. Raises RunError with the reason.
     """
     check_apart(path, flag)
     there = _status(path, flag)
@@ -72,7 +72,7 @@ def check_folder(path: Path, flag: str = "--out") -> None:
 
 
 def _status(path: Path, flag: str) -> os.stat_result | None:
-    """What is at `path`, links followed; None where nothing is."""
+    """The status of what is at `path`, after links were followed; None if there is nothing."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -94,13 +94,13 @@ def _check_place(path: Path, folder: Path, flag: str) -> None:
     if not stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} cannot be written ({above} is a file, not a folder): give another {flag}")
     longest = LONGEST_NAME
-    with suppress(OSError, ValueError, AttributeError):  # where the system does not say
+    with suppress(OSError, ValueError, AttributeError):  # some systems do not tell
         longest = os.pathconf(above, "PC_NAME_MAX")
     for part in path.parts:
         if len(os.fsencode(part)) > longest:
             raise _refused(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), flag)
     try:
-        # Tried rather than looked up: permissions say nothing of root, nor of a full disk.
+        # Try it instead of looking at permissions, which tell nothing about root or a full disk.
         with tempfile.TemporaryFile(dir=above) as probe:
             probe.write(PROBE)
             probe.flush()
@@ -115,7 +115,7 @@ def _refused(path: Path, error: OSError | ValueError, flag: str) -> RunError:
 
 @contextmanager
 def workplace(folder: Path) -> Iterator[Path]:
-    """`folder`, made where it is missing; a temporary one where it cannot be written, such as in a read-only run."""
+    """`folder`, made if it is missing; a temporary folder if it cannot be written, such as in a read-only run."""
     try:
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def staged(folder: Path) -> Iterator[Path]:
     """A hidden folder inside `folder` to write results to; they move to `folder` if the block ends without an error.
 
     Until then the content of `folder` does not change; then only files of the same names are replaced. Hidden folders
-    that killed jobs have left are removed. Raises RunError where `folder` cannot be written.
+    of killed jobs are removed. Raises RunError if `folder` cannot be written.
     """
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}"
@@ -145,13 +145,15 @@ def staged(folder: Path) -> Iterator[Path]:
             _move(stage, folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        for made in missing:  # those that are still empty, innermost first; others cannot be removed
+        for made in missing:  # innermost first; only those that are still empty can be removed
             with suppress(OSError):
                 made.rmdir()
 
 
 def _move(stage: Path, folder: Path) -> None:
-    """Move what is in `stage` to `folder`, folders before files: a table appears after the files that it lists."""
+    """Move the content of `stage` to `folder`, folders before files, so that a table comes after the files it
+    lists.
+    """
     for path in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
         target = folder / path.name
         if path.is_dir() and target.is_dir():
@@ -161,7 +163,7 @@ def _move(stage: Path, folder: Path) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what `staged` of killed jobs of this machine has left in `folder`."""
+    """Remove what killed jobs of this machine have left in `folder` by `staged`."""
     for path in list(folder.iterdir()):
         found = _UNFINISHED.fullmatch(path.name)
         if found and found["host"] == socket.gethostname() and not is_running(found["process"]):
@@ -169,5 +171,5 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether a folder holds anything but what killed jobs have left unfinished."""
+    """Whether a folder holds anything except unfinished results of killed jobs."""
     return any(not _UNFINISHED.fullmatch(path.name) for path in folder.iterdir())

@@ -1,10 +1,9 @@
-"""The process group: what the processes that train together exchange, and what each does with its part of a batch.
+"""Communication between the processes of a process group, which share every batch.
 
-A step of n processes computes what one process would with the whole batch. Logits, styles and statistics are gathered
-or summed here, so every process computes the whole loss; its graph holds only its own pictures, so the gradients
-summed over all processes are those of the whole batch. With one process, every function here returns its input.
-
-process_group.py forms the group.
+A step of n processes computes the same as one process with the whole batch. Logits, styles and statistics are
+gathered or summed here, so every process computes the loss of the whole batch. The graph of a process holds only its
+own pictures, so the sum of the gradients over all processes is the gradient of the whole batch. With one process,
+every function here returns its input. The group is formed in process_group.py.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,7 @@ def world_size() -> int:
 def without_process_group() -> Iterator[None]:
     """Inside the block this process acts as if it were the only one.
 
-    For work that only some ranks do: a collective operation in it would wait for the other ranks for ever.
+    For work that only some ranks do: a collective operation would wait for the other ranks for ever.
     """
     global _without_group
     before, _without_group = _without_group, True
@@ -55,7 +54,7 @@ def rows_of_rank(size: int) -> slice:
     return slice(rank() * each, (rank() + 1) * each)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it as it is
+@torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it without compiling it
 def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
     """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks. Differentiable.
 
@@ -107,7 +106,7 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def tensor_from_rank_zero(x: Tensor) -> Tensor:
-    """The values that rank 0 has, in a tensor of the same shape, type and device on every rank."""
+    """The values of rank 0, in a tensor of the same shape, type and device on every rank."""
     if world_size() == 1:
         return x
     value = x.detach().clone(memory_format=torch.contiguous_format)
@@ -125,7 +124,7 @@ def largest_of_ranks(number: int) -> int:
 
 
 def broadcast_from_rank_zero(number: int) -> int:
-    """The number that rank 0 has."""
+    """The number of rank 0, on every rank."""
     if world_size() == 1:
         return number
     value = torch.tensor([number])  # on the CPU, so that no GPU has to be waited for

@@ -1,4 +1,4 @@
-"""The errors that tunit raises for what a user can mend.
+"""The errors that tunit raises for problems that a user can correct.
 
 Each message is one sentence: the thing, its value, the remedy. The command line prints it and exits with 2.
 """
@@ -7,7 +7,7 @@ from tunit.printing import printable
 
 
 class StopNow(KeyboardInterrupt):
-    """The user asked to stop at once: by a second signal, or a first one where nothing has to be saved."""
+    """The user asked to stop at once: by a second signal, or by a first one while there is nothing to save."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -15,7 +15,7 @@ class StopNow(KeyboardInterrupt):
 
 
 class TunitError(Exception):
-    """Anything that the user can mend; the base of all errors below. Names in its message are made printable."""
+    """Any problem that the user can correct; the base of all errors below. Names in messages are made printable."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(printable(part) if isinstance(part, str) else part for part in args))
@@ -34,11 +34,11 @@ class RunError(TunitError):
 
 
 class TrainingError(TunitError):
-    """Training cannot go on, such as at a non-finite loss."""
+    """Training cannot continue, for example because of a non-finite loss."""
 
 
 class NonFiniteError(TrainingError):
-    """A loss, a gradient, a weight or a picture is not a number, or not finite, at `step` (the first is 1)."""
+    """A value of a loss, gradient, weight or picture is infinite or NaN, at `step` (the first is 1)."""
 
     def __init__(self, what: str, step: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -47,10 +47,10 @@ class NonFiniteError(TrainingError):
 
 
 class SaidElsewhere(TunitError):
-    """Another process has said all that there is to say; this one ends with `exit_code`, without a word."""
+    """Another process has already printed the reason; this one ends with `exit_code` without a message."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(
-            f"the processes that train together ended with exit code {exit_code}; one of them said why"
+            f"the processes that train together ended with exit code {exit_code}; one of them printed why"
         )
         self.exit_code = exit_code

@@ -1,12 +1,12 @@
-"""Errors of the operating system and of memory as one sentence, for every command.
+"""Turn errors of the operating system, and lack of memory, into one sentence, for every command.
 
-Bugs in tunit keep their traceback. With TUNIT_TRACEBACK=1 every error does.
+Bugs in tunit keep their traceback. With TUNIT_TRACEBACK=1 every error has one.
 """
 
 import errno
 import os
 
-TRACEBACK = "TUNIT_TRACEBACK"  # of the environment
+TRACEBACK = "TUNIT_TRACEBACK"  # environment variable
 _REMEDIES = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -34,7 +34,7 @@ _WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too l
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """One sentence on an error that is of the machine or the disk; None for what may be a fault of tunit."""
+    """One sentence for an error of the machine or the disk; None for an error that may be a bug in tunit."""
     if os.environ.get(TRACEBACK):
         return None
     if isinstance(error, MemoryError):

@@ -1,7 +1,7 @@
-"""Files that are whole or not there at all, and locks that end with their owner.
+"""Atomic file writes, and locks that are released when their owner ends.
 
-A file is written beside its place, flushed to the disk and then moved: whenever a job is killed, its place holds the
-whole of what was there before or the whole of what is new. `clear_leftovers` removes what is left beside it.
+A file is written under another name in the same folder, flushed to the disk and then renamed. So if a job is killed,
+the path holds either the complete old file or the complete new one. `clear_leftovers` removes unfinished files.
 """
 
 import json
@@ -17,20 +17,22 @@ from pathlib import Path
 
 from tunit.errors import RunError
 
-# `replacing` names its files .PROCESS.THREAD.partial; versions before wrote NAME.partial, and safetensors .tmpXXXXXX.
+# Unfinished files: `replacing` names them .PROCESS.THREAD.partial, earlier versions NAME.partial, safetensors
+# .tmpXXXXXX.
 _LEFTOVER = re.compile(r"(?:\.(?P<process>\d+)\.\d+|.+)\.partial|\.tmp\w{6}")
-# An empty file that marks a folder of results, so that they are not taken for pictures.
+# An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"
-_LONGEST_OWNER = 1000  # bytes of a lock's file that are read
+_LONGEST_OWNER = 1000  # bytes that are read from a lock file
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A file to write beside `path`; it takes the place of `path` where the block ends well, else it goes.
+    """A temporary file to write, beside `path`. It replaces `path` if the block succeeds, and is removed if not.
 
-    durable: on the disk before it takes its place; of use where it would be hard to make again. Raises OSError.
+    durable: flush it to the disk before it replaces `path`; for files that would be hard to make again. Raises
+    OSError.
     """
-    # Not the file's own name, which may be as long as can be; one for each thread that writes.
+    # A name of its own, because the file's name may already have the maximal length; different for each thread.
     partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
     try:
         yield partial
@@ -47,7 +49,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Let a new name in a folder outlive a power cut, where the system can."""
+    """Make a new name in a folder survive a power cut, if the system can do that."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -57,13 +59,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all. Raises UnwritableError."""
+    """Write a file atomically. Raises UnwritableError."""
     with writable(path), replacing(path, durable=durable) as partial:
         partial.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, whole or not at all; bytes that `surrogateescape` let in go out as they were.
+    """Write a text as UTF-8, atomically; bytes that were read with `surrogateescape` are written unchanged.
 
     Raises UnwritableError.
     """
@@ -71,7 +73,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 class UnwritableError(RunError):
-    """A file cannot be written; `what` says which and why, without a remedy."""
+    """A file cannot be written; `what` names the file and the reason, without a remedy."""
 
     def __init__(self, path: Path, error: OSError, remedy: str) -> None:
         self.what = f"{path} cannot be written ({reason_of(error)})"
@@ -80,7 +82,7 @@ class UnwritableError(RunError):
 
 @contextmanager
 def writable(path: Path, remedy: str = "check its folder and the space on its disk") -> Iterator[None]:
-    """Turn an OSError of the block, in which `path` is written, into a sentence. Raises UnwritableError."""
+    """A block that writes `path`: an OSError in it becomes an UnwritableError of one sentence."""
     try:
         yield
     except OSError as error:
@@ -88,14 +90,14 @@ def writable(path: Path, remedy: str = "check its folder and the space on its di
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says of an error, without numbers and names."""
+    """The system's own text for an error, without numbers and file names."""
     return error.strerror or str(error) or type(error).__name__
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed jobs have left half-written in `folder`, but nothing that another process here writes now.
+    """Remove half-written files of killed jobs from `folder`, except those that a process here is still writing.
 
-    To be called by the process that owns the folder, before it writes there itself.
+    Call it in the process that owns the folder, before it writes there itself.
     """
     if not folder.is_dir():
         return
@@ -108,7 +110,7 @@ def clear_leftovers(folder: Path) -> None:
 def is_running(process: str | None) -> bool:
     """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # our own ID was a dead process's before, as happens in containers
+        return False  # a dead process had our own ID before us, as happens in containers
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):
@@ -119,7 +121,7 @@ def is_running(process: str | None) -> bool:
 
 
 class LockedError(RunError):
-    """Something has a lock; `owner` says who, as far as is known."""
+    """Another process has a lock; `owner` describes it, as far as it is known."""
 
     def __init__(self, path: Path, owner: str) -> None:
         super().__init__(f"{path.parent} is in use by {owner}: wait until it has ended, or end it")
@@ -130,8 +132,8 @@ class LockedError(RunError):
 def lock(path: Path) -> Iterator[str]:
     """Hold an exclusive lock on the file `path` inside the block; the system frees it when this process ends.
 
-    Gives "" or, where the file system has no locks, the reason: then nothing keeps other processes out.
-    Raises LockedError where another process holds it, OSError where the file cannot be made.
+    Yields "" or, if the file system has no locks, the reason; then nothing keeps other processes out. Raises
+    LockedError if another process holds the lock, OSError if the file cannot be made.
     """
     if sys.platform == "win32":
         yield "Windows"
@@ -146,18 +148,18 @@ def lock(path: Path) -> Iterator[str]:
             with file:
                 file.seek(0)
                 raise LockedError(path, _owner(file.read(_LONGEST_OWNER))) from None
-        except OSError as error:  # such as of a network file system whose server keeps no locks
+        except OSError as error:  # for example on a network file system without locks
             file.close()
             yield reason_of(error)
             return
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 break
-        file.close()  # its owner has removed it meanwhile: another may lock what is there now
+        file.close()  # its owner has just removed it; the file that is there now may have another lock
     with file:
         about = {"host": socket.gethostname(), "process": os.getpid()}
         file.truncate(0)
-        with suppress(OSError):  # on a full disk the lock holds, but does not say who holds it
+        with suppress(OSError):  # on a full disk the lock works, but its owner cannot be written into it
             file.write(json.dumps(about | {"since": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
             file.flush()
         try:
@@ -168,7 +170,7 @@ def lock(path: Path) -> Iterator[str]:
 
 
 def owner_of(path: Path) -> str | None:
-    """Who has the lock of `path` now; None where nobody has, or where that cannot be told."""
+    """The process that holds the lock of `path` now; None if no process does, or if that is unknown."""
     if sys.platform == "win32":
         return None
     import fcntl

@@ -1,7 +1,7 @@
-"""Model folders on a hub of huggingface_hub: download one, upload one. Files are only moved; nothing in them is run.
+"""Download and upload model folders, by huggingface_hub. Files are only copied; no code in them is run.
 
-A model is named as there, `user/name`. The environment says which hub (HF_ENDPOINT), who asks (HF_TOKEN) and whether
-the network may be used (HF_HUB_OFFLINE).
+A model has its name on the hub, `user/name`. Environment variables choose the hub (HF_ENDPOINT), the user (HF_TOKEN)
+and whether the network may be used (HF_HUB_OFFLINE).
 """
 
 import logging
@@ -18,8 +18,9 @@ from tunit.reading import exists, is_file
 
 INSTALL = 'pip install "tunit[hub]"'
 _PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?", re.ASCII)
-REMEDIES = {"401": "call `hf auth login`", "403": "take a token that may do this"}  # of a hub's answer
-LONGEST_REASON = 200  # characters of what a hub said
+# Remedies by the status of a hub's answer.
+REMEDIES = {"401": "call `hf auth login`", "403": "take a token that may do this"}
+LONGEST_REASON = 200  # characters of a hub's message
 
 
 def is_hub_name(text: str) -> bool:
@@ -34,23 +35,23 @@ def is_hub_name(text: str) -> bool:
 
 
 def is_on_hub(run: str | Path) -> bool:
-    """Whether `run` is to be looked for on the hub: it has the form of a name there, and is no local path.
+    """Whether to look for `run` on the hub: it has the form of a name there, and is not a local path.
 
-    Where the part before the slash is a folder here, such as `runs` of `runs/cats`, a local path was meant.
+    If the part before the slash is a local folder, such as `runs` in `runs/cats`, a local path was meant.
     """
     name = str(run)
     return is_hub_name(name) and not exists(Path(name)) and not exists(Path(name).parent)
 
 
 def download(name: str, files: Sequence[str]) -> Path:
-    """A folder with those of `files` that the repository has, all of one commit; from the hub's cache where it can.
+    """A folder with those of `files` that the repository has, all of one commit; from the local cache if possible.
 
-    The first of `files` must be there. Raises ConfigError without huggingface_hub, RunError where there is no such
-    repository or no way to it.
+    The first of `files` must exist. Raises ConfigError without huggingface_hub, RunError if there is no such
+    repository or if it cannot be reached.
     """
     if not is_installed():
         raise ConfigError(
-            f"there is no folder {name} here, and to look for it on the hub takes huggingface_hub: check the path, "
+            f"there is no folder {name} here, and looking for it on the hub needs huggingface_hub: check the path, "
             f"or {INSTALL}"
         )
     from huggingface_hub import snapshot_download
@@ -60,16 +61,16 @@ def download(name: str, files: Sequence[str]) -> Path:
         folder = Path(snapshot_download(name, allow_patterns=list(files), max_workers=1))
     if not is_file(folder / files[0]):
         raise RunError(
-            f"{name} on the hub holds no {files[0]}: it is no model of tunit, so give another name"
+            f"{name} on the hub holds no {files[0]}, so it is not a model of tunit: give another name"
         )
     return folder
 
 
 def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
-    """Make the repository where it is missing, and upload the files of `folder`; returns its address.
+    """Make the repository if it is missing, and upload the files of `folder`; returns its address.
 
-    Files there of other names stay. Raises RunError where the hub refuses, or where `private` is asked for and the
-    repository is there already for everybody to read: nothing is uploaded then.
+    Files of other names in the repository stay. Raises RunError if the hub refuses, or if `private` is True and the
+    repository exists and is public; then nothing is uploaded.
     """
     check_upload(name)
     from huggingface_hub import HfApi
@@ -80,7 +81,7 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
         address = str(api.create_repo(name, private=private or None, exist_ok=True))
         if private and not api.model_info(name).private:
             raise RunError(
-                f"{name} is there already and public, so nothing was uploaded: make it private on {address}, or "
+                f"{name} exists already and is public, so nothing was uploaded: make it private on {address}, or "
                 "leave out --private"
             )
         api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
@@ -88,35 +89,37 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
 
 
 def check_upload(name: str) -> None:
-    """Raises ConfigError where an upload cannot succeed: a wrong name, no package, nobody logged in."""
+    """Raises ConfigError if an upload cannot succeed: a wrong name, a missing package, no login."""
     check_name(name)
     if not is_installed():
-        raise ConfigError(f"an upload takes huggingface_hub, which is not installed: {INSTALL}")
+        raise ConfigError(f"an upload needs huggingface_hub, which is not installed: {INSTALL}")
     from huggingface_hub import get_token
 
     if not get_token():
         raise ConfigError(
-            "nobody is logged in to the hub: call `hf auth login`, or set HF_TOKEN to a token that may write"
+            "you are not logged in to the hub: call `hf auth login`, or set HF_TOKEN to a token that may write"
         )
 
 
 def check_name(name: str) -> None:
-    """Raises ConfigError where `name` cannot be that of a repository."""
+    """Raises ConfigError if `name` cannot be the name of a repository."""
     if not is_hub_name(name):
         raise ConfigError(
-            f"{shown(name)} is no name on the hub: take user/name, each of letters, digits, dots, hyphens and "
+            f"{shown(name)} cannot be a name on the hub: take user/name, each of letters, digits, dots, hyphens and "
             "underscores"
         )
 
 
 def is_installed() -> bool:
-    """Whether huggingface_hub is there."""
+    """Whether huggingface_hub is installed."""
     return find_spec("huggingface_hub") is not None
 
 
 @contextmanager
 def _in_one_sentence(begins: str, offline: str = ": check the network") -> Iterator[None]:
-    """Turn what huggingface_hub raises into one sentence that begins with `begins`; offline: how it ends then.
+    """Turn errors of huggingface_hub into one sentence that begins with `begins`; offline: its end if there is no
+    network.
+
 
     Raises RunError.
     """
@@ -131,7 +134,7 @@ def _in_one_sentence(begins: str, offline: str = ": check the network") -> Itera
         if isinstance(cause, errors.GatedRepoError):
             why = "its owner must let you in: ask for access on its page there"
         elif isinstance(cause, errors.RepositoryNotFoundError):
-            why = "there is none of this name that you may read: check it, or call `hf auth login` for a private one"
+            why = "there is none of this name, or you may not read it: check it, or call `hf auth login`"
         elif isinstance(cause, errors.HfHubHTTPError):
             status = str(cause.response.status_code)
             why = f"answered {status} ({_first_line(cause)}): {REMEDIES.get(status, 'try again later')}"
@@ -144,7 +147,7 @@ def _in_one_sentence(begins: str, offline: str = ": check the network") -> Itera
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without progress where there is no terminal, and without warnings of what the sentence will say."""
+    """A block without progress bars if there is no terminal, and without the warnings of huggingface_hub."""
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -165,7 +168,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _transport() -> type[Exception]:
-    """The error of the HTTP library that huggingface_hub uses, which is another one in other releases."""
+    """The error class of the HTTP library that huggingface_hub uses; it differs between releases."""
     from huggingface_hub import errors
 
     base: type[Exception] = errors.HfHubHTTPError.__bases__[0]
@@ -173,12 +176,12 @@ def _transport() -> type[Exception]:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises, besides what would be a fault of ours."""
+    """The errors of huggingface_hub that are not bugs of ours."""
     return _transport(), OSError, ValueError, RuntimeError
 
 
 def _cause_of(error: BaseException) -> BaseException:
-    """What the hub or the network said: uploads, and looks into the cache after it, raise errors on top of that."""
+    """The original error of the hub or the network, which huggingface_hub may wrap in others."""
     from huggingface_hub import errors
 
     while isinstance(error.__cause__, _failures()) and not isinstance(error, errors.HfHubHTTPError):

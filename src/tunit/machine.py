@@ -16,16 +16,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # The dtypes of convolutions and matrix products, by name.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-UNKNOWN = 2**32  # bytes of free memory assumed where the system does not report it
+UNKNOWN = 2**32  # bytes of free memory that are assumed if the system does not report it
 # Share of the free memory that pictures may use; networks and activations need the rest.
 PICTURES_SHARE = 0.25
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda`, `cuda:N`, or another kind that PyTorch knows, as `mps` and `xpu`.
+    """The torch device of `auto`, `cpu`, `cuda`, `cuda:N`, or of another kind that PyTorch knows, such as `mps`,
+    `xpu`.
 
-    Raises ConfigError where it is not there. Devices other than cpu and cuda are checked by a small step when
-    training starts.
+    Raises ConfigError if it does not exist. Devices other than cpu and cuda are checked by a small step when training
+    starts.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,7 +50,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`auto` resolved: bfloat16 where the hardware multiplies matrices in it, else float32."""
+    """Resolve `auto`: bfloat16 if the hardware multiplies matrices in it, otherwise float32."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -58,9 +59,9 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def check_threads(number: int) -> None:
-    """Start as many threads and end them again: a library that gets fewer than it asks for aborts the process.
+    """Try to start so many threads, and end them again. Otherwise a library that gets fewer would abort the process.
 
-    Raises ConfigError where the system refuses some.
+    Raises ConfigError if the system refuses some.
     """
     started: list[threading.Thread] = []
     done = threading.Event()
@@ -84,7 +85,7 @@ def keep_freed_memory() -> None:
 
     A step on a CPU takes about 5 % less time. Does nothing with another C library.
     """
-    if platform.system() != "Linux":  # elsewhere there is no glibc
+    if platform.system() != "Linux":  # other systems have no glibc
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -93,9 +94,9 @@ def keep_freed_memory() -> None:
 
 
 def available_bytes(system: Path = Path("/")) -> int:
-    """The bytes of memory that this process may still take; UNKNOWN where the system does not report it.
+    """The bytes of memory that this process may still take; UNKNOWN if the system does not report it.
 
-    That is what the machine has free or, in a container or a job that has less, what its cgroups leave.
+    This is the free memory of the machine or, in a container or job with a lower limit, what its cgroups leave.
     system: the root of the file system.
     """
     left = cgroup_bytes(system)
@@ -108,9 +109,10 @@ def available_bytes(system: Path = Path("/")) -> int:
 
 
 def cgroup_bytes(system: Path = Path("/")) -> list[int]:
-    """What each cgroup around this process that has a limit leaves of it: version 2, version 1, or both.
+    """The bytes that are left in each cgroup of this process that has a limit (cgroups version 2, version 1, or
+    both).
 
-    Files that the system keeps in memory count as free, for they go when memory is wanted.
+    Files that the system caches in memory count as free, because it drops them if memory is needed.
     """
     try:
         lines = (system / "proc/self/cgroup").read_text().splitlines()
@@ -128,7 +130,7 @@ def cgroup_bytes(system: Path = Path("/")) -> list[int]:
             continue
         root = system / "sys/fs/cgroup" / top
         inner = root / place.strip("/")
-        # Within a container the place may be that of the host, which is not to be seen: then only the root is.
+        # In a container this may be a path of the host, which does not exist here; then only the root is read.
         for folder in (inner, *inner.parents):
             if folder.is_relative_to(root):
                 left += _left_of(folder / limit, folder / used, folder / "memory.stat", kept)
@@ -136,7 +138,7 @@ def cgroup_bytes(system: Path = Path("/")) -> list[int]:
 
 
 def _left_of(limit: Path, used: Path, stat: Path, kept: tuple[str, str]) -> list[int]:
-    """The bytes that one cgroup leaves; none where it has no limit, or does not say."""
+    """The bytes that are left in one cgroup; an empty list if it has no limit, or cannot be read."""
     try:
         most, taken = int(limit.read_text()), int(used.read_text())
         counts = dict(line.split() for line in stat.read_text().splitlines())
@@ -146,9 +148,9 @@ def _left_of(limit: Path, used: Path, stat: Path, kept: tuple[str, str]) -> list
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """x, a tensor on the host, on `device`, without waiting for what a GPU still has to do.
+    """Copy x, a tensor of the CPU, to `device`, without waiting until a GPU has finished its work.
 
-    From ordinary memory PyTorch waits for the GPU to come to the copy, and then the GPU for the host.
+    A copy from ordinary (not pinned) memory would make the CPU wait for the GPU, and then the GPU for the CPU.
     """
     if device.type == "cuda":
         x = x.pin_memory()
@@ -157,13 +159,13 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 
 @cache
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The values (n,) on `device`, copied there once. Not to be changed."""
-    with torch.inference_mode(False):  # so that autograd may keep it
+    """The values (n,) as a tensor on `device`, which is copied there only once. Do not change it."""
+    with torch.inference_mode(False):  # so that autograd can save it
         return to_device(torch.tensor(values, dtype=dtype), device)
 
 
 def room_for_pictures(device: torch.device) -> int:
-    """The bytes of pictures that may be kept on `device`."""
+    """How many bytes of pictures may be kept on `device`."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     return int(PICTURES_SHARE * free)
 
@@ -179,7 +181,7 @@ def check_compiler(device: torch.device) -> None:
     """Compile a tiny function, to learn early whether torch.compile works. Raises ConfigError if it does not."""
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # a missing compiler shows up as many kinds of error
+    except Exception as error:  # a missing compiler can raise many kinds of errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"torch.compile does not work here ({reason}): install a C++ compiler, or leave out --compile"

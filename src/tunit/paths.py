@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def expand_home(path: str | Path) -> Path:
-    """The path with a leading `~` or `~user` replaced by that home folder; unchanged where there is no such user.
+    """The path with a leading `~` or `~user` replaced by that home folder; unchanged if there is no such user.
 
-    A shell does this for a separate word, but not for --out=~/x, nor in a list, a setting or Python. To name a file
-    that is really called `~`, write ./~.
+    A shell does this only at the start of a word: not in --out=~/x, a list, a setting or Python. For a file that is
+    really called `~`, write ./~.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)

@@ -1,9 +1,9 @@
-"""The one place where a pickle is read: files of torch.save that hold tensors, numbers and texts, of unknown origin.
+"""The only place where pickles are read: untrusted files of torch.save that hold tensors, numbers and texts.
 
-A pickle is a program. PyTorch's restricted unpickler (`weights_only=True`) runs no foreign code, but a file may
-still have it compute or allocate without end: texts packed a thousand times, keys whose hash takes years, numbers of
-a million digits, storages larger than the file. So the program is looked through first, an instruction at a time,
-and only what a file of tensors needs is let in, in a size that follows from the file's own.
+A pickle is a program. PyTorch's restricted unpickler (`weights_only=True`) runs no foreign code, but a file can still
+make it compute or allocate without end: texts compressed a thousand times, keys whose hash takes years, numbers of a
+million digits, storages larger than the file. So the program is checked first, instruction by instruction. Only what
+a file of tensors needs is allowed, and its size is limited by the size of the file.
 """
 
 import io
@@ -22,15 +22,15 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-ZIP, LEGACY = b"PK", b"\x80"  # how files of torch.save begin, from PyTorch 1.6 on and before
+ZIP, LEGACY = b"PK", b"\x80"  # the first bytes of files of torch.save: since PyTorch 1.6, and before
 MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
-MOST_PARTS = 1_000_000  # of one value with all that it holds, what it holds twice counted twice
+MOST_PARTS = 1_000_000  # values inside one value; a value that is contained twice counts twice
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
-LARGEST_DIRECTORY = 64 << 20  # bytes that a zip says of its parts
+LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, order of the storages
 
-# What tensors of torch.save are made of, module and name.
+# The classes and functions, as module and name, from which torch.save builds tensors.
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
 KNOWN = {
     "collections OrderedDict",
@@ -55,7 +55,7 @@ _LEAVES = {
     ),
     *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
 }
-# Instruction -> how many values it takes off the stack for the one that it leaves there.
+# Instruction -> how many values it takes off the stack before it puts one there.
 _JOINS = {
     **{
         "TUPLE1": 1,
@@ -69,22 +69,22 @@ _JOINS = {
     },
     "BINPERSID": 1,
 }
-_JOINS_TO_MARK = {"TUPLE": 0, "APPENDS": 1, "SETITEMS": 1}  # beside what lies above the mark
+_JOINS_TO_MARK = {"TUPLE": 0, "APPENDS": 1, "SETITEMS": 1}  # in addition to all values above the mark
 
 
 class PickleError(Exception):
-    """A file that is not read; the message says why, for a sentence that names the file."""
+    """A file cannot be read. The message is the reason, for a sentence that names the file."""
 
 
 class RefusedPickle(PickleError):
-    """A file that may be whole but asks for what tensors do not need, such as to run code."""
+    """A file may be undamaged, but contains something that tensors do not need, such as a call of a function."""
 
 
 def read_pickle(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors (mapped from the file where it is a zip) in plain containers.
+    """What `torch.save` wrote, on the CPU: tensors (memory-mapped, if the file is a zip) in plain containers.
 
-    No code of the file is run, and time and memory are within bounds that follow from the file's size.
-    Raises RefusedPickle or PickleError, and OSError where the file cannot be opened.
+    No code of the file is run, and the file's size limits time and memory. Raises RefusedPickle or PickleError, and
+    OSError if the file cannot be opened.
     """
     with path.open("rb") as file:
         start = file.read(2)
@@ -99,7 +99,9 @@ def read_pickle(path: Path) -> Any:
             else:
                 _look_through_legacy(file)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles that torch.save has not written: they fail below
+                warnings.simplefilter(
+                    "ignore"
+                )  # warnings for pickles not written by torch.save, which fail below
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
             return _Plain(path.stat().st_size).of(content)
         except PickleError:
@@ -111,7 +113,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def _program_of(file: IO[bytes]) -> bytes:
-    """The pickle of a zip whose parts are stored as they are, as torch.save does, each with its checksum."""
+    """The pickle in a zip. As in files of torch.save, parts must be uncompressed, and their checksums right."""
     _check_directory(file)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -121,7 +123,7 @@ def _program_of(file: IO[bytes]) -> bytes:
             size = file.seek(0, io.SEEK_END)
             if sum(part.file_size for part in parts) > size:
                 raise RefusedPickle("its parts overlap, which torch.save never does")
-            damaged = archive.testzip()  # torch.load does not look at the checksums
+            damaged = archive.testzip()  # torch.load does not check the checksums
             if damaged is not None:
                 raise PickleError(f"the checksum of its part {damaged} differs")
             programs = [part for part in parts if part.filename.endswith("/data.pkl")]
@@ -133,13 +135,13 @@ def _program_of(file: IO[bytes]) -> bytes:
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """Refuse a zip whose list of parts alone would fill the memory: Python keeps twenty bytes for each of its own."""
+    """Refuse a zip whose list of parts would fill the memory: Python needs twenty bytes for each byte of it."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     end = file.read()
     at = end.rfind(b"PK\x05\x06")
     if at >= 0 and len(end) >= at + 16:
-        # The 64-bit record stands right before; where this one says 0xFFFFFFFF, that one says the size.
+        # The 64-bit record comes right before. If the size here is 0xFFFFFFFF, it is in that record.
         (listed,) = struct.unpack("<I", end[at + 12 : at + 16])
         wide = end.rfind(b"PK\x06\x06", 0, at)
         if listed == 0xFFFFFFFF and wide >= 0 and len(end) >= wide + 48:
@@ -162,9 +164,9 @@ def _look_through_legacy(file: IO[bytes]) -> None:
 
 
 def _look_through(program: IO[bytes]) -> None:
-    """Follow one pickle without building anything: how many parts each value has, and how deep they lie.
+    """Follow one pickle without building anything: count the values inside each value, and how deep they are nested.
 
-    Raises RefusedPickle for what a file of tensors does not hold.
+    Raises RefusedPickle for anything that a file of tensors does not contain.
     """
     stack: list[tuple[int, int]] = []  # (parts, depth) of each value
     marks: list[int] = []
@@ -194,11 +196,11 @@ def _look_through(program: IO[bytes]) -> None:
                 "SETITEM",
                 "SETITEMS",
                 "BUILD",
-            )  # the first holds the others
+            )  # the first value contains the others
             if grows:
                 parts, depth = parts - 1, max(held[0][1], 1 + max((d for _, d in held[1:]), default=0))
             if parts > MOST_PARTS or depth > DEEPEST:
-                raise RefusedPickle("it holds values within values without end")
+                raise RefusedPickle("its values are nested too deep, or are too many")
             stack[first:] = [(parts, depth)]
         elif name not in ("PROTO", "STOP"):
             raise RefusedPickle(f"it uses {name}, which a file of tensors does not need")
@@ -214,7 +216,7 @@ def _check_argument(name: str, argument: Any) -> None:
 
 
 class _Plain:
-    """Copies containers into plain ones: what a file may attach to an OrderedDict, such as an `items`, is gone."""
+    """Copies containers into plain ones. This removes attributes that a file may attach to an OrderedDict."""
 
     def __init__(self, most_bytes: int) -> None:
         self._left = most_bytes
@@ -234,7 +236,7 @@ class _Plain:
         if not isinstance(value, dict | list | tuple):
             return value
         if id(value) not in self._made:
-            self._made[id(value)] = None  # of a container that holds itself
+            self._made[id(value)] = None  # for a container that contains itself
             if isinstance(value, dict):
                 made: Any = {key: self.of(item) for key, item in dict.items(value)}
             else:

@@ -1,7 +1,8 @@
-"""The one way to the terminal, and to a page: text that came from files, folders, tables or people made printable.
+"""Make text from files, folders, tables or people printable. All output to the terminal and to pages goes through
+here.
 
-Names and labels hold anything: control characters, escape sequences that a terminal obeys, marks that turn the
-direction of writing, bytes that are no UTF-8 (Python keeps those as lone surrogates), brackets that look like markup.
+Names and labels can contain anything: control characters, escape sequences for terminals, marks that change the
+direction of writing, bytes that are not UTF-8 (Python keeps them as lone surrogates), brackets that look like markup.
 """
 
 import html
@@ -15,15 +16,15 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Beside what Python calls printable: kinds of space, and the joiners that Persian, Hindi and some emoji need.
+# Also kept, although Python does not call them printable: the joiners that Persian, Hindi and some emoji need.
 _KEPT = frozenset("\u200c\u200d")
 LONGEST_SHOWN = 120  # characters of a value in a sentence
 
 
 def printable(text: object) -> str:
-    r"""The text in one line, without what a terminal cannot show or would obey: that is written as \n, \x1b, \u202e.
+    r"""The text on one line. Characters that are invisible or control a terminal are written as \n, \x1b, \u202e.
 
-    A byte that is no UTF-8 is written as \xe9. Text that is printable already stays as it is.
+    A byte that is not UTF-8 is written as \xe9. Text that is already printable does not change.
     """
     plain = str(text)
     if plain.isprintable():
@@ -34,7 +35,7 @@ def printable(text: object) -> str:
 def _shown(char: str) -> str:
     if char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs":
         return char
-    if "\udc80" <= char <= "\udcff":  # a byte of a name, as Python keeps it
+    if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
@@ -45,20 +46,20 @@ def escape(text: object, quote: bool = True) -> str:
 
 
 def show(*lines: object) -> None:
-    """Lines of a result, each printable."""
+    """Print lines of a result on standard output, each made printable."""
     for line in lines:
         print(printable(line), flush=True)
 
 
 def remark(text: object, *, name: str = "tunit: ") -> None:
-    """A remark or an error on the way, apart from the results."""
+    """Print a remark or an error on standard error, separate from the results."""
     print(name + printable(text), file=sys.stderr, flush=True)
 
 
 def show_table(
     head: Sequence[object], rows: Iterable[Sequence[object]], *, title: str | None = None, left: int = 1
 ) -> None:
-    """A table on the terminal; its first `left` columns are text, the others figures. Nothing in it is markup."""
+    """Print a table. The first `left` columns are text, the others figures. Nothing in it is read as markup."""
     from rich.console import Console
     from rich.table import Table
 
@@ -71,9 +72,10 @@ def show_table(
 
 
 def steady_streams() -> None:
-    """Let no print fail: what the encoding of standard output or error lacks is written as an escape.
+    """Make sure that no print fails: characters that the terminal's encoding lacks are written as escapes.
 
-    Where the reader has gone (`tunit ... | head`), the rest goes nowhere and the work goes on: its results are files.
+    If the reader is gone (`tunit ... | head`), further output is dropped and the work continues; its results are
+    files.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -94,24 +96,24 @@ def steady_streams() -> None:
 
 
 _replaced: list[TextIO] = []  # by `steady_streams`
-_hushed: list[TextIO] = []  # standard output and error, while they are
+_hushed: list[TextIO] = []  # standard output and error, while they are hushed
 
 
 def hush() -> None:
-    """Let this process print nothing until `speak_up`: of those that train together, rank 0 speaks for all."""
+    """Let this process print nothing until `speak_up`. If several processes train together, only rank 0 prints."""
     _hushed[:] = [sys.stdout, sys.stderr]
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def speak_up() -> None:
-    """Undo `hush`, for what only this process knows."""
+    """Undo `hush`, to print something that only this process knows."""
     if _hushed:
         sys.stdout, sys.stderr = _hushed
         _hushed.clear()
 
 
 class _Steady(io.RawIOBase):
-    """A stream that drops what is written after its reader has gone, or after it failed once."""
+    """A stream that drops all further output after its reader is gone, or after a write has failed once."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -130,7 +132,7 @@ class _Steady(io.RawIOBase):
         return self._raw.fileno()
 
     def write(self, data: "ReadableBuffer") -> int | None:
-        """Write, or drop. Raises OSError, once, for any other reason than a reader that has gone."""
+        """Write or drop the data. Raises OSError once, unless the reason is that the reader is gone."""
         if not self._gone:
             try:
                 return self._raw.write(data)
@@ -143,9 +145,10 @@ class _Steady(io.RawIOBase):
 
 
 def shown(value: object, most: int = LONGEST_SHOWN) -> str:
-    """A value of unknown origin as a part of a sentence: of bounded length, and nothing that a terminal would obey.
+    """An untrusted value for use in a sentence: shortened, and without control characters.
 
-    Texts and numbers are shown as Python writes them, all else by its type: its own text might never end.
+    Texts and numbers are shown as Python writes them. Anything else is shown by its type, because its text might be
+    endless.
     """
     if isinstance(value, str):
         text = repr(value if len(value) <= most else value[:most] + "...")

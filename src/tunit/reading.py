@@ -1,7 +1,7 @@
-"""Small files of tunit's own and of its users, read within bounds: JSON, lines of JSON, CSV, TOML.
+"""Read small files of tunit and of its users safely: JSON, lines of JSON, CSV, TOML.
 
-Whatever stands in such a file, reading it ends in values of the kinds that were asked for or in an UnreadableError,
-whose message is the reason, for a sentence that names the file and the remedy.
+Whatever such a file contains, reading it either returns values of the requested kinds or raises an UnreadableError.
+Its message is the reason, for a sentence that names the file and the remedy.
 """
 
 import csv
@@ -17,14 +17,14 @@ from typing import Any
 from tunit.printing import shown
 
 MEBIBYTE = 1 << 20
-DEEPEST = 32  # values within values
+DEEPEST = 32  # levels of nested values
 LONGEST_LINE = MEBIBYTE  # bytes of a line of JSON
-LONGEST_LINES = 1 << 30  # of all lines; 200,000 steps, each logged, have 100 MB
-LARGEST_WHOLE = 2**63 - 1  # what PyTorch and NumPy take
+LONGEST_LINES = 1 << 30  # bytes of all lines; a log of 200,000 steps has 100 MB
+LARGEST_WHOLE = 2**63 - 1  # the largest that PyTorch and NumPy accept
 
 
 class UnreadableError(ValueError):
-    """A file that is not what it should be; the message is the reason."""
+    """A file does not have the expected content; the message is the reason."""
 
 
 class MissingError(UnreadableError):
@@ -32,7 +32,7 @@ class MissingError(UnreadableError):
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file of this name; a name that no file system takes, as too long a one, has none."""
+    """Whether there is a file of this name; False for an impossible name, such as one that is too long."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -40,7 +40,7 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything of this name; a name that no file system takes, as too long a one, has nothing."""
+    """Whether there is anything of this name; False for an impossible name, such as one that is too long."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -48,10 +48,10 @@ def exists(path: Path) -> bool:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The content of a file of at most `most` bytes. Raises UnreadableError, MissingError where there is none."""
+    """The content of a file of at most `most` bytes. Raises UnreadableError, or MissingError if there is none."""
     try:
         _check_regular(path)
-        if path.stat().st_size > most:  # before memory is taken for it
+        if path.stat().st_size > most:  # before memory is allocated for it
             raise UnreadableError(f"it has more than {most:,} bytes")
         with path.open("rb") as file:
             data = file.read(most + 1)
@@ -107,9 +107,9 @@ def _inner(value: Any) -> Sequence[Any]:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file with one on each line; lines that are none, such as one cut off by a crash, are left out.
+    """The objects of a file with one on each line. Other lines, such as one cut off by a crash, are left out.
 
-    Raises UnreadableError where the file cannot be read at all, or has more than LONGEST_LINES bytes.
+    Raises UnreadableError if the file cannot be read, or has more than LONGEST_LINES bytes.
     """
     try:
         _check_regular(path)
@@ -130,9 +130,9 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_table(path: Path, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:
-    """The cells of a CSV file with a header, of each row those under `columns`.
+    """The cells under `columns`, for each row of a CSV file with a header.
 
-    Bytes that are not UTF-8 are kept as Python keeps them in file names. Raises UnreadableError.
+    Bytes that are not UTF-8 are kept in the way of Python's file names (surrogateescape). Raises UnreadableError.
     """
     text = read_text(path, most, "surrogateescape")
     try:
@@ -161,9 +161,9 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 class Record:
-    """A JSON object, whose values are asked for by name and kind; each method raises UnreadableError.
+    """A JSON object whose values are read by name and kind; each method raises UnreadableError.
 
-    values: what was read, of any kind. name: what the sentence calls it.
+    values: what was read, of any kind. name: how messages call it.
     """
 
     def __init__(self, values: Any, name: str = "it") -> None:

@@ -1,9 +1,9 @@
-"""Compiled code for the CPU: whether it is there, and calls of it with every argument checked.
+"""C code for the CPU: find the compiled library, and call its functions with every argument checked.
 
-It is compiled when tunit is installed (see pyproject.toml) from the files in C beside this one. Each function belongs
-to an operator of PyTorch (`torch.library`) in networks/winograd.py or networks/filter_response.py, where the
-reference in PyTorch beside it specifies what it computes. The references do all the work where nothing is compiled,
-where the CPU cannot run it, and where the environment says TUNIT_NATIVE=0.
+It is compiled from the C files in this folder when tunit is installed (see pyproject.toml). Each function belongs to
+an operator of PyTorch (`torch.library`) in networks/winograd.py or networks/filter_response.py; the reference beside
+the operator, written in PyTorch, specifies what it computes. The references are used if nothing is compiled, if the
+CPU cannot run the library, and if the environment variable TUNIT_NATIVE is 0.
 """
 
 import ctypes
@@ -14,13 +14,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-SWITCH = "TUNIT_NATIVE"  # 0 turns compiled code off
-# As in interface.c. Both change with any function's arguments, because an old library may still be installed.
+SWITCH = "TUNIT_NATIVE"  # environment variable: 0 turns the C code off
+# The same number is in interface.c. Change both if any function's arguments change: an old library may be installed.
 INTERFACE = 9
-LANES = 16  # channels come in multiples of these; as in lanes.h
+LANES = 16  # the number of channels must be a multiple of this; as in lanes.h
 
-# The arguments of each function: p is a pointer, n one that may be null, l an integer, f a float. The number of
-# threads comes last.
+# The arguments of each function: p is a pointer, n a pointer that may be null, l an integer, f a float. The number of
+# threads is the last argument.
 _FUNCTIONS = {
     "winograd_convolve": "ppnppllllll",
     "winograd_backward": "npnnnnpllllll",
@@ -30,13 +30,13 @@ _FUNCTIONS = {
     "filter_response_backward_twice": "ppppppppplll",
 }
 _KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float}
-# A number; or a tensor with the shape that it must have, which becomes a pointer (None becomes a null pointer).
+# A number; or a tensor and the shape that it must have, which is passed as a pointer (None as a null pointer).
 Argument = tuple[Tensor | None, tuple[int, ...]] | float
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The compiled code, or None where there is none that this CPU can run."""
+    """The compiled library, or None if there is none that this CPU can run."""
     found = importlib.util.find_spec("tunit.native._compiled")
     if found is None or found.origin is None:
         return None
@@ -44,7 +44,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def load(path: str) -> ctypes.CDLL | None:
-    """The compiled code at `path`, its functions declared; None where it is of another version or another CPU."""
+    """The library at `path`, with its functions declared; None if it is of another version, or for another CPU."""
     try:
         library = ctypes.CDLL(path)
         if library.tunit_interface() != INTERFACE or not library.tunit_vectors():
@@ -59,22 +59,22 @@ def load(path: str) -> ctypes.CDLL | None:
 
 
 def is_off() -> bool:
-    """Whether the environment turns compiled code off."""
+    """Whether TUNIT_NATIVE turns the C code off."""
     return os.environ.get(SWITCH, "").strip() == "0"
 
 
 def is_available() -> bool:
-    """Whether compiled code is there and not turned off."""
+    """Whether the C code is compiled and not turned off."""
     return not is_off() and _library() is not None
 
 
 def is_missing() -> bool:
-    """Whether there is no compiled code although it is not turned off."""
+    """Whether the C code is missing although it is not turned off."""
     return not is_off() and _library() is None
 
 
 def describe() -> str:
-    """Which code computes on the CPU, in words, for the record of a run."""
+    """Which code is used on the CPU, in words, for run.json."""
     if is_off():
         return f"off ({SWITCH}=0)"
     library = _library()
@@ -82,7 +82,7 @@ def describe() -> str:
 
 
 def supports(x: Tensor) -> bool:
-    """Whether compiled code can take x (B, C, H, W): float32, on a CPU, channels in multiples of LANES."""
+    """Whether the C code accepts x (B, C, H, W): float32, on a CPU, with a multiple of LANES channels."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
@@ -99,7 +99,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def pictures_of(x: Tensor) -> tuple[int, int, int]:
-    """The numbers of pictures, pixels and channels of x (B, C, H, W), as functions in C take them."""
+    """The numbers of pictures, pixels and channels of x (B, C, H, W), as arguments for C functions."""
     batch, channels, height, width = x.shape
     if channels % LANES:
         raise ValueError(f"x has {channels} channels, not a multiple of {LANES}")
@@ -107,9 +107,10 @@ def pictures_of(x: Tensor) -> tuple[int, int, int]:
 
 
 def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
-    """The result of the function `tunit_<name>`, with as many threads as PyTorch has unless `threads` says otherwise.
+    """Call the C function `tunit_<name>` and return its result. threads: None uses as many as PyTorch.
 
-    Raises ValueError for an argument of another type or shape than C expects, MemoryError if memory runs out in C.
+    Raises ValueError if an argument does not have the type or shape that C expects, MemoryError if memory runs out in
+    C.
     """
     library, kinds = _library(), _FUNCTIONS[name]
     if library is None:
@@ -127,7 +128,7 @@ def call(name: str, *arguments: Argument, threads: int | None = None) -> int:
 
 
 def _checked(what: str, kind: str, argument: Argument) -> int | float | None:
-    """An argument as C takes it: a number, or the address of a tensor."""
+    """An argument in the form for C: a number, or the address of a tensor."""
     if kind in "lf":
         if isinstance(argument, int) or (kind == "f" and isinstance(argument, float)):
             return argument
