@@ -41,8 +41,8 @@ PICTURES = 1800
 TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures differ from them
 MINUTES = 8.0
-# The share of the given time that is planned, because machines may slow down. Of it, drawing, measuring and the report
-# take OTHER_SECONDS, and training takes the rest.
+# The share of the given time that is planned, because machines may slow down. Of it, drawing, measuring and the
+# report take OTHER_SECONDS, and training takes the rest.
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100

@@ -1,8 +1,8 @@
-"""The processes that train together: how they find each other, wait for rank 0, and end.
+"""Form the process group: how the processes that train together find each other, wait for rank 0, and end.
 
-torchrun starts them (or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) and ends the others when one
-has failed. They meet at its store, which outlives each of them. While rank 0 works alone the others wait there, for
-as long as it takes; all other waiting has a limit.
+torchrun, or another launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, starts the processes; if one
+fails, it ends the others. They meet at the launcher's store, which exists longer than each of them. While rank 0 works
+alone, the others wait at the store without a time limit; all other waiting has a limit.
 """
 
 import ctypes
@@ -31,20 +31,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# For a step's collective operations: the slowest step of a rank, with the compiling of networks, takes less.
+# For collective operations in a step: even the slowest step, with compiling of the networks, takes less time.
 COLLECTIVE_TIMEOUT = timedelta(minutes=20)
-# Seconds that other ranks leave rank 0 to say what all have met.
+# If all ranks have the same error, other ranks wait so many seconds, so that rank 0 prints it.
 RANK_ZERO_FIRST = 3
-# Seconds in which the launcher ends this process once another has died, before it ends by itself.
+# After another process has died, this one waits so many seconds to be ended by the launcher, then ends by itself.
 ENDED_WITHIN = 10
-LAUNCHED = (
-    "TUNIT_LAUNCHED"  # of the environment, where `tunit train --processes` is the launcher and says what died
-)
-# Seconds between two looks at whether rank 0 is done.
+LAUNCHED = "TUNIT_LAUNCHED"  # environment variable: set if `tunit train --processes` is the launcher and prints what died
+# Seconds between two checks whether rank 0 is done.
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 1.0
 _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
 _SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
-# What gloo and NCCL say when another process is gone, or does not answer.
+# Words in the errors of gloo and NCCL if another process is gone, or does not answer.
 _LOST = ("gloo", "closed by peer", "Connection reset", "NCCL", "Timed out", "timed out", "Broken pipe")
 
 _store: "Store | None" = None
@@ -52,7 +50,7 @@ _turns = 0  # how often rank 0 has worked alone
 
 
 def ranks_of_environment() -> int:
-    """The number of processes that a launcher started with this one; 1 without one. Raises ConfigError."""
+    """The number of processes that a launcher started, including this one; 1 without a launcher. Raises ConfigError."""
     size = os.environ.get("WORLD_SIZE", "1")
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         if not os.environ.get(name, "0").isdecimal():
@@ -63,7 +61,7 @@ def ranks_of_environment() -> int:
 
 
 def local_rank() -> int:
-    """The rank of this process among those of its machine."""
+    """The rank of this process among the processes of its machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
 
 
@@ -85,18 +83,18 @@ def restarts() -> int:
 
 
 def job() -> str:
-    """A name of the launcher's job, the same after a restart; empty without one."""
+    """The name of the launcher's job, which stays the same after a restart; "" without a launcher."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    # torchrun's own default is no name; its process is then always the one that starts rank 0.
+    # torchrun's default name is "none"; then the id of the launcher's process identifies the job.
     return f"{name}/{os.getppid()}" if name == "none" else name
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Inside the block this process is a member of the group that the environment describes, if it does.
+    """Inside the block this process is a member of the process group, if the environment describes one.
 
-    device: of type cpu, or cuda for a GPU per rank. Where several ranks fail, one of them raises what happened, rank
-    0 if it is among them, and the others SaidElsewhere.
+    device: of type cpu, or cuda for a GPU per rank. If several ranks fail, only one of them (rank 0, if it is among
+    them) raises its error; the others raise SaidElsewhere.
     """
     global _store, _turns
     if ranks_of_environment() == 1 or dist.is_initialized():
@@ -114,7 +112,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     except BaseException as error:
         failed = _as_one_voice(error)
-        if not cuda:  # NCCL would wait for those that are gone
+        if not cuda:  # NCCL would wait for processes that are gone
             dist.destroy_process_group()
         raise failed from error
     else:
@@ -130,7 +128,7 @@ def _meet(cuda: bool) -> "Store":
 
     try:
         met, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
-        # What processes said before a restart still stands there: addresses that nobody listens at, turns long over.
+        # A prefix for each restart, because the store still holds entries from before: old addresses, finished turns.
         store = PrefixStore(f"tunit/{restarts()}/{size}", met)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
@@ -143,25 +141,25 @@ def _meet(cuda: bool) -> "Store":
         first = str(error).strip().partition("\n")[0]
         raise TrainingError(
             f"the processes that train together did not find each other ({first}): check the address and port given "
-            "to torchrun, and that the machines reach each other"
+            "to torchrun, and that the machines can reach each other"
         ) from error
     return store
 
 
 def _as_one_voice(error: BaseException) -> BaseException:
-    """What this rank raises in the place of `error`, so that one rank speaks."""
+    """The error that this rank raises instead of `error`, so that only one rank prints it."""
     if isinstance(error, SaidElsewhere):
         return error
     if isinstance(error, KeyboardInterrupt):
         return error if is_rank_zero() else SaidElsewhere(128 + getattr(error, "number", signal.SIGINT))
     stopped = getattr(error, "exit_code", None)
-    if stopped is not None:  # by a signal, all of them
+    if stopped is not None:  # a signal has stopped all ranks
         return error if is_rank_zero() else SaidElsewhere(int(stopped))
     if _is_lost_peer(error):
         return _after_a_death()
     mendable = isinstance(error, TunitError)
     if not mendable and (not isinstance(error, Exception) or sentence_of(error) is None):
-        return error  # a fault of tunit: every traceback counts
+        return error  # a bug in tunit: show every traceback
     if not _may_speak():
         return SaidElsewhere(2)
     if is_rank_zero():
@@ -179,26 +177,26 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _after_a_death() -> SaidElsewhere:
-    """Say that another process is gone, unless the launcher will; then wait to be ended by it."""
+    """Print that another process is gone, unless the launcher will print it; then wait to be ended by the launcher."""
     if LAUNCHED not in os.environ and _may_speak():
         speak_up()
         remark(
-            "another of the processes that train together has ended or does not answer: torchrun says which; with "
-            "--max-restarts it goes on by itself from the last checkpoint, else `tunit train --resume RUN` does"
+            "another of the processes that train together has ended or does not answer: torchrun prints which; with "
+            "--max-restarts it resumes from the last checkpoint by itself, otherwise call `tunit train --resume RUN`"
         )
     time.sleep(ENDED_WITHIN)
     return SaidElsewhere(2)
 
 
 def _may_speak() -> bool:
-    """Whether no other rank has spoken yet; rank 0 is asked first."""
+    """Whether this rank is the first one that reports an error; other ranks wait a little, so that rank 0 can be."""
     try:
         assert _store is not None
         end = time.monotonic() + (0 if is_rank_zero() else RANK_ZERO_FIRST)
         while time.monotonic() < end and not _store.check(["spoken"]):
             time.sleep(0.1)
         return bool(_store.add("spoken", 1) == 1)
-    except RuntimeError:  # the store is gone with its machine
+    except RuntimeError:  # the store's machine is gone
         return local_rank() == 0
 
 
@@ -209,7 +207,7 @@ def _end_with_launcher() -> None:
 
 
 def _choose_interface() -> None:
-    """Let gloo take the network interface that reaches the first machine: the host's own name may not resolve."""
+    """Let gloo use the network interface that reaches the first machine; the host's own name may not resolve."""
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return
     address = (os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "1")))
@@ -221,7 +219,7 @@ def _choose_interface() -> None:
                 request = struct.pack("256s", name.encode()[:15])
                 try:
                     found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                except OSError:  # it has no such address
+                except OSError:  # this interface has no IPv4 address
                     continue
                 if socket.inet_ntoa(found[20:24]) == own or (own.startswith("127.") and name == "lo"):
                     os.environ["GLOO_SOCKET_IFNAME"] = name
@@ -232,7 +230,7 @@ def _choose_interface() -> None:
 
 @contextmanager
 def rank_zero_alone() -> Iterator[None]:
-    """Inside the block rank 0 does what the others await with `wait_for_rank_zero`, as if there was no group."""
+    """A block in which rank 0 works alone, as if there was no group; the others call `wait_for_rank_zero`."""
     global _turns
     if world_size() == 1 or _store is None:
         yield
@@ -248,13 +246,13 @@ def rank_zero_alone() -> Iterator[None]:
 
 
 def wait_for_rank_zero() -> None:
-    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere where it failed."""
+    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere if the block failed."""
     global _turns
     if world_size() == 1 or _store is None:
         return
     _turns += 1
     key, seconds = f"turn/{_turns}", SHORTEST_LOOK
-    while not _store.check([key]):  # between two looks Python sees signals
+    while not _store.check([key]):  # not a blocking wait, so that Python can handle signals
         time.sleep(seconds)
         seconds = min(1.1 * seconds, LONGEST_LOOK)
     if _store.get(key) != b"done":
@@ -262,7 +260,10 @@ def wait_for_rank_zero() -> None:
 
 
 def on_rank_zero(work: Callable[[], T]) -> T | None:
-    """What `work` returns, called by rank 0 while the others wait; None there, or SaidElsewhere where it failed."""
+    """Call `work` on rank 0 while the others wait. Returns its result on rank 0, None on the others.
+
+    If it fails, the others raise SaidElsewhere.
+    """
     if not is_rank_zero():
         wait_for_rank_zero()
         return None

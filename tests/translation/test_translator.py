@@ -289,7 +289,7 @@ def test_fits_and_sizes_that_do_not_exist(translator):
     with pytest.raises(ConfigError, match="fit 'zoom' is unknown"):
         translator.translate(noise(1), domain=0, fit="zoom")
     for resize, message in (
-        ("large", "size 'large' is no size"),
+        ("large", "size 'large' is not a size"),
         (0, "size 0 is out of range"),
         (10**6, "range"),
     ):
@@ -313,7 +313,7 @@ def test_fits_and_sizes_that_do_not_exist(translator):
         (torch.full((3, 32, 32), 200.0), r"values from 200 to 200: scale pictures to \[-1, 1\]"),
         (torch.full((3, 32, 32), float("nan")), "values from nan"),
         (Image.new("I;16", (4, 4)), "mode I;16 does not say its range"),
-        ([], "no picture can be used"),
+        ([], "none of the given pictures can be used"),
         ("nowhere.png", "nowhere.png does not exist"),
     ],
 )
@@ -334,7 +334,9 @@ def broken(folder: Path) -> Path:
 
 def test_a_bad_picture_is_an_error_or_is_reported_and_skipped(model, translator, tmp_path):
     folder = broken(tmp_path / "p")
-    with pytest.raises(DataError, match=r"b\.jpg cannot be used \(truncated: .*\): mend it or leave it out"):
+    with pytest.raises(
+        DataError, match=r"b\.jpg cannot be used \(truncated: .*\): repair it or leave it out"
+    ):
         translator.translate(folder, domain=0)
     reported = []
     results = translator.translate(folder, domain=0, report=reported.append)
@@ -353,7 +355,7 @@ def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
             call(bad, report=lambda item: None)
     with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
         translator.translate(bad, domain=0, report=lambda item: None)
-    with pytest.raises(DataError, match="no reference can be used"):
+    with pytest.raises(DataError, match="none of the given references can be used"):
         translator.style([bad, bad], report=lambda item: None)
     path = tmp_path / "short.png"
     path.write_bytes(write(tmp_path / "whole.png", 1).read_bytes()[:300])

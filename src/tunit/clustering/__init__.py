@@ -1,1 +1,1 @@
-"""From pictures and E's answers to domains: cues, neighbours, the choice of K."""
+"""Find domains from pictures and E's output: cues, neighbours, the choice of K."""

@@ -20,7 +20,7 @@ class Candidate:
     """A number of domains, and the evidence for it."""
 
     domains: int
-    score: float  # 0 to 1, by which candidates are ranked
+    score: float  # 0 to 1; candidates are ranked by it
     votes: dict[str, float]  # the measures behind the score, by name
 
 
@@ -35,13 +35,13 @@ class Choice:
     step: int = 0  # of the training, when the number was chosen
 
     def record(self) -> dict[str, Any]:
-        """As JSON values, which `read_choice` takes."""
+        """The choice as JSON values, for `read_choice`."""
         values = asdict(self)
         return values | {"candidates": list(values["candidates"]), "reasons": list(self.reasons)}
 
     @property
     def headline(self) -> str:
-        """One sentence: the number, and what came next."""
+        """One sentence: the number and its runners-up."""
         others = [f"{c.domains} ({c.score:.2f})" for c in self.candidates if c.domains != self.domains][
             :SHOWN
         ]
@@ -52,7 +52,7 @@ class Choice:
 
 
 def read_choice(record: Record) -> Choice:
-    """From JSON values. Raises UnreadableError where they are not what `Choice.record` made."""
+    """The choice in JSON values of `Choice.record`. Raises UnreadableError if they are something else."""
     candidates = []
     for item in record.records("candidates"):
         votes = item.record("votes")
@@ -73,12 +73,12 @@ def read_choice(record: Record) -> Choice:
 
 
 def write_choice_file(folder: Path, choice: Choice) -> None:
-    """Write it into a run's folder, atomically."""
+    """Write a choice into a run's folder, atomically."""
     write_text(folder / NAME, json.dumps(choice.record(), indent=2, sort_keys=True) + "\n")
 
 
 def read_choice_file(folder: Path) -> Choice | None:
-    """The choice that a run's folder holds; None where it holds none, because the number was given.
+    """The choice in a run's folder; None if there is none, because the number was given.
 
     Raises RunError for a damaged file.
     """
@@ -88,5 +88,5 @@ def read_choice_file(folder: Path) -> Choice | None:
         return read_choice(Record(parse_json(read_text(folder / NAME, LARGEST)), NAME))
     except UnreadableError as error:
         raise RunError(
-            f"{folder / NAME} is damaged ({error}): `tunit train --resume {folder}` writes it anew"
+            f"{folder / NAME} is damaged ({error}): `tunit train --resume {folder}` writes it again"
         ) from None

@@ -1,7 +1,7 @@
 """Cues: simple descriptors of pictures (colours, outlines, textures) that need no training.
 
-A training is compared with clusterings of them, the trivial answers. They also help to find neighbours while E's
-style codes are still poor.
+Clusterings of cues are the trivial answers with which a training is compared. Cues also help to find neighbours while
+E's style codes are still poor.
 
 References:
     [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone
@@ -116,9 +116,9 @@ def in_chunks(images: Pictures, rows: Integers | None = None) -> dict[str, Tenso
 def by_chunks(
     function: Callable[[Pictures], NDArray[T]], images: Pictures, rows: Integers | None = None
 ) -> NDArray[T]:
-    """What `function` gives for N pictures, one row each, computed a few pictures at a time to bound the memory.
+    """The result of `function` for N pictures, one row each, computed a few pictures at a time to limit the memory.
 
-    rows: take only these pictures; of a memory-mapped file nothing else is read then.
+    rows: use only these pictures; of a memory-mapped file, nothing else is read.
     """
     number = len(images) if rows is None else len(rows)
     parts = [slice(i, i + CHUNK) for i in range(0, number, CHUNK)]

@@ -26,7 +26,7 @@ REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most so many pictures
 GRAPH_NEIGHBOURS = 10  # of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most so many pictures
-# The product of two measures is taken although it is worse than the better one alone by up to a tenth, or by
+# The product of two measures is preferred even if it is worse than the better one alone by up to a tenth, or by
 # rounding.
 TIE, LEAST_TIE = 0.1, 1e-9
 
@@ -58,8 +58,8 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
 def modularity(neighbours: Tensor, groups: Tensor) -> float:
     """Modularity [3]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
 
-    It is the share of edges within groups, less the share expected if the same number of edges per picture were
-    placed at random. neighbours: (N, k) int64, those of each picture.
+    It is the share of edges within groups, minus the share that is expected if every picture has as many edges as now
+    but to random pictures. neighbours: (N, k) int64, the neighbours of each picture.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()
@@ -69,9 +69,9 @@ def modularity(neighbours: Tensor, groups: Tensor) -> float:
 
 
 def edges_between_groups(neighbours: Tensor, groups: int) -> float:
-    """How far the graph of N pictures is from `groups` separate parts: from 0, separate, to about `groups`.
+    """How far the graph of N pictures is from having `groups` separate parts: from 0 (separate) to about `groups`.
 
-    neighbours: (N, k) int64, those of each picture; an edge counts once, even if both have each other.
+    neighbours: (N, k) int64, the neighbours of each picture; an edge counts once, even if both have each other.
     """
     number = len(neighbours)
     groups = min(groups, number - 2)
@@ -88,19 +88,19 @@ def edges_between_groups(neighbours: Tensor, groups: int) -> float:
 def choose_measures(
     codes: Tensor, cues: Mapping[str, Tensor], groups: int
 ) -> tuple[list[str], dict[str, float]]:
-    """Choose between style codes, the best cue, and both together: what separates so many groups of pictures best.
+    """Choose which separates `groups` groups of pictures best: style codes, the best cue, or both together.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
     the result of `edges_between_groups` for every measure and for "codes and" the best cue. If both together are
-    about as good as the better one alone, both are chosen, because each adds something that the other lacks. Of a
-    large set only every second or third picture is compared.
+    about as good as the better one alone, both are chosen, because each contains information that the other lacks. In
+    a large set only every second or third picture is compared.
     """
     step = -(-len(codes) // MOST_COMPARED)
     measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
     k = min(GRAPH_NEIGHBOURS, len(measures["codes"]) - 1)
 
     def score(names: Sequence[str]) -> float:
-        """How far the graph that these measures give is from separate groups."""
+        """How far the graph by these measures is from separate groups."""
         return edges_between_groups(find_neighbours([measures[name] for name in names], k), groups)
 
     scores = {name: score([name]) for name in measures}

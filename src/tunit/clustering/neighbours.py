@@ -1,10 +1,11 @@
-"""Which pictures probably are of one kind: nearest neighbours by E's style codes and by what the eye sees first.
+"""Find pictures that are probably of one kind: nearest neighbours by E's style codes and by simple cues.
 
-Two views of one picture teach E to recognise that picture, not its kind: style codes then bring together photographs
-that were taken at one place and time. SCAN's remedy [1] is to use a neighbour in place of the second view, but
-finding neighbours needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) tell
-more; tunit.clustering.measures chooses between them. Where several measures are given, two pictures are near if they
-are near by all of them: affinities are multiplied, each scaled by the distances around both pictures [2].
+Two views of one picture teach E to recognise that picture, not its kind; so photographs taken at one place and time
+get similar style codes. SCAN's remedy [1] is to use a neighbour instead of the second view, but finding neighbours
+needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) are more reliable;
+tunit.clustering.measures chooses between them. With several measures, two pictures are near if they are near by all
+of
+them: affinities are multiplied, each scaled by the distances around both pictures [2].
 
 References:
     [1] Van Gansbeke et al. SCAN: learning to classify images without labels, ECCV 2020.
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 512  # pictures compared with all others at a time
-LEAST_SCALE = 1e-6  # copies of one picture have no distance at all
+LEAST_SCALE = 1e-6  # because the distance between copies of a picture is 0
 
 
 def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
@@ -41,10 +42,10 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
 
 
 def nearest(distance: Callable[[slice], Tensor], own: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Each picture's distances from its k nearest among M others, (N, k), and which these are, (N, k) int64.
+    """For each of N pictures the k nearest of M others: distances (N, k), and indices (N, k) int64.
 
-    distance: of a slice of the N pictures from all M, (b, M). own: (N,), which of the M a picture itself is, -1 for
-    none; it is never among its own nearest.
+    distance: computes the distances of a slice of the N pictures from all M, (b, M). own: (N,), the index of each
+    picture among the M, or -1; a picture is never among its own nearest ones.
     """
     values, indices = [], []
     for start in range(0, len(own), CHUNK):

@@ -1,4 +1,4 @@
-"""How many domains a set of pictures has, and which picture is in which, from E's style codes alone.
+"""Find how many domains a set of pictures has, and which picture is in which, from E's style codes alone.
 
 The pictures are clustered into far too many groups. These are then merged pair by pair, the nearest pair first [1].
 Before each merge, the pictures of both groups are projected onto the direction that separates the groups best [2]. If
@@ -32,7 +32,10 @@ Points = NDArray[np.float64]
 CELLS = 50  # groups before merging
 CELL_RESTARTS = 2  # of the k-means that finds them
 FEWEST = 5  # pictures in a cell, on average
-VARIANCE, MOST_AXES = 0.95, 20  # kept by the principal components
+VARIANCE, MOST_AXES = (
+    0.95,
+    20,
+)  # the share of variance that principal components keep, and their number at most
 RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
 COMPARED = 300  # a dip is computed of at most so many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
@@ -49,12 +52,12 @@ SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed of at most so many pictures
-CANDIDATES = 6  # that are reported
+CANDIDATES = 6  # numbers that are reported
 
 
 @dataclass(frozen=True)
 class Level:
-    """One stage of merging: k groups, and how separate the two are that will be merged next."""
+    """One stage of merging: k groups, and how separate the two groups are that are merged next."""
 
     groups: Integers  # (N,): from 0 to k - 1
     apart: float  # the dip of the two that are merged next, over its critical value; 0 for a single group
@@ -164,7 +167,7 @@ def split_evidence(run: dict[int, Level], most: int) -> Points:
 
 
 def refined(points: Points, groups: Integers) -> Integers:
-    """The groups after k-means, started from their centres, has moved pictures between them."""
+    """Improve groups by k-means that starts from their centres."""
     number = int(groups.max()) + 1
     if number == 1:
         return groups
@@ -174,11 +177,11 @@ def refined(points: Points, groups: Integers) -> Integers:
 
 
 def united(points: Points, groups: Integers, usual: float) -> Integers:
-    """The groups (N,), with any two merged that are not clearly apart, and numbered anew from 0.
+    """Merge any two groups that are not clearly apart; returns the groups (N,), numbered from 0.
 
-    Ward's order can cut two long clusters that lie side by side across before it separates them: it does so where
-    pictures of one kind differ in shade as much as two kinds do. So here all pairs are compared. usual: how far apart
-    groups are on this set, measured as `separation` does.
+    If pictures of one kind differ in shade as much as two kinds do, clusters are long and lie side by side. Ward's
+    order can then cut both in halves before it separates them. Therefore all pairs are compared here. usual: how far
+    apart groups of this set typically are, as measured by `separation`.
     """
     rows = [np.flatnonzero(groups == i) for i in np.unique(groups)]
     apart = {
@@ -216,7 +219,7 @@ def _cells(points: Points, seed: int) -> list[Integers]:
 
 
 def _nearest(points: Points, groups: list[Integers]) -> tuple[int, int]:
-    """The two groups whose merging adds least to the squared distances within groups [1]: their numbers, rising."""
+    """The two groups whose merging adds least to the squared distances within groups [1], in ascending order."""
     centres = np.stack([points[rows].mean(0) for rows in groups])
     sizes = np.array([len(rows) for rows in groups], np.float64)
     cost = np.square(centres[:, None] - centres[None]).sum(2)
@@ -267,12 +270,12 @@ def _reasons(
         if k > 1 and k in whole:
             which = "even the two nearest" if k == chosen else "the two nearest"
             said.append(
-                f"of {k} groups {which} are apart by {whole[k].apart:.1f} times what chance gives "
-                f"({needed(k):.1f} speaks for them)"
+                f"with {k} groups, {which} are apart by {whole[k].apart:.1f} times what chance gives "
+                f"({needed(k):.1f} or more is evidence for {k})"
             )
     if chosen == 1:
         said.append(
-            "if there are several kinds, E does not tell them apart yet: let it train alone for longer, "
+            "if there are several kinds, E cannot tell them apart yet: let it train alone for longer, "
             "or give --domains"
         )
     silhouettes = {k: vote["silhouette"] for k, vote in votes.items() if k > 1}
@@ -282,10 +285,10 @@ def _reasons(
         said.append(f"the silhouette is best with {best} ({silhouettes[best]:.2f}{own})")
     if len(sizes) < chosen:
         said.append(
-            f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another: merged"
+            f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another one, and were merged"
         )
     if chosen > 1:
         agreement = votes[chosen]["stability"]
-        said.append(f"clusterings of parts of the pictures agree to {agreement:.2f} (adjusted Rand index)")
+        said.append(f"clusterings of parts of the pictures agree by {agreement:.2f} (adjusted Rand index)")
         said.append(f"the largest domain has {sizes.max():,} pictures, the smallest {sizes.min():,}")
     return said

@@ -1,4 +1,4 @@
-"""How far off-topic each picture is, by style codes: its code lies alone, while those around it do not.
+"""How far off-topic each picture is: its style code has larger distances to its neighbours than these have to theirs.
 
 References:
     [1] Breunig, Kriegel, Ng, Sander. LOF: identifying density-based local outliers, SIGMOD 2000 (the comparison with
@@ -14,7 +14,7 @@ from tunit.clustering.neighbours import nearest
 Scores = NDArray[np.float64]
 
 NEIGHBOURS = 10
-MOST_COMPARED = 5_000  # all pictures are compared with these; where there are more, with evenly spread ones
+MOST_COMPARED = 5_000  # pictures are compared with at most so many others, evenly spread
 DEVIATION = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 CERTAIN = 8.0  # so many robust deviations above the median get a score of 1
 LEAST = 1e-9
@@ -23,9 +23,9 @@ LEAST = 1e-9
 def outlier_scores(styles: NDArray[np.floating]) -> Scores:
     """A score from 0 to 1 for each of N style codes (N, width): half of them are 0; 0.5 or more means off-topic.
 
-    Each code's mean distance from its nearest codes is divided by the mean distance that these have from theirs [1].
-    The score is how many robust deviations the logarithm of that ratio lies above its median [2]. Fewer than 12
-    pictures are too few to tell: all have 0.
+    Each code's mean distance from its nearest codes is divided by the mean distance of these from their own nearest
+    codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]. With
+    fewer than 12 pictures, all scores are 0.
     """
     codes = torch.from_numpy(np.asarray(styles, np.float32))
     number = len(codes)

@@ -22,7 +22,7 @@ from torch import Tensor
 from tunit.clustering.cues import Integers
 from tunit.clustering.measures import modularity
 
-RESTARTS = 4  # of k-means, of which the best by its own measure is kept
+RESTARTS = 4  # of k-means; the best one by its own measure is kept
 
 
 def best_partition(

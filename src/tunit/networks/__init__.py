@@ -1,1 +1,1 @@
-"""The networks of the method, their averages, and their files."""
+"""The networks of all methods, their EMAs, and files of tensors."""

@@ -11,7 +11,7 @@ from tunit.distributed import all_gather, world_size
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's batch norm [1], except that in training its statistics are those of the pictures of all processes."""
+    """PyTorch's batch norm [1], except that in training its statistics are over the pictures of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same, each channel normalised over all pixels of the whole batch."""

@@ -7,10 +7,10 @@ from torch import Tensor
 from tunit.networks.padding import padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
-# With so few pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a product of
-# matrices.
+# With at most so many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a matrix
+# product.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # of an output; a CPU computes many more at once
+FEW_CHANNELS = 4  # output channels; a CPU can compute many more at once
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -31,8 +31,8 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
 def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of x (B, C, H, W), with reflection padding, to few channels: (B, O, H, W).
 
-    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row
-    of the kernels becomes a kernel of its own there, and the results of the rows are added up.
+    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row of
+    the kernels becomes a separate kernel with its own output channels, and the results of the rows are added up.
     """
     side, height = weight.shape[-1], x.shape[2]
     around = padded(x, side // 2, side // 2, "reflect")
@@ -57,9 +57,10 @@ def _is_small(x: Tensor) -> bool:
 
 
 def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Pictures of 2 x 2 pixels with zeros around: each output sees four pixels, so 16 products suffice instead of 36.
+    """The convolution of pictures of 2 x 2 pixels with zero padding, as a matrix product.
 
-    The nine weights of a kernel become a matrix of 16, which pays if there are many pictures.
+    Each of four outputs sees four pixels, so 16 products suffice instead of 36. The nine weights of a kernel become a
+    matrix of 16, which is worth it if there are many pictures.
     """
     batch, channels = x.shape[:2]
     kernels = weight.permute(0, 2, 3, 1)

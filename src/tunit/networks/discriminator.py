@@ -1,6 +1,6 @@
 """The multi-task discriminator D: one real-or-fake logit per domain.
 
-Source: TUNIT's appendix; the idea is that of Mescheder et al. 2018 and FUNIT, the norm is FRN (see layers).
+Source: TUNIT's appendix; the idea is from Mescheder et al. 2018 and FUNIT; the norm is FRN (filter_response.py).
 """
 
 import math
@@ -57,7 +57,7 @@ class ActivationFirstBlock(nn.Module):
 
 def _as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """A convolution whose window is all of x (B, C, H, W): (B, out, 1, 1)."""
-    # Channels last, as both lie in memory.
+    # Channels last, as both are in memory already.
     pixels, kernels = (t.permute(0, 2, 3, 1).flatten(1) for t in (x, convolution.weight))
     return F.linear(pixels, kernels, convolution.bias)[:, :, None, None]
 
@@ -105,7 +105,7 @@ class Discriminator(DomainDiscriminator):
     def forward(self, x: Tensor) -> Tensor:
         """All domains' logits, (B, domains)."""
         h = self.blocks(self.stem(x))
-        # Their kernels cover the whole picture, so they are products of matrices, which PyTorch computes faster.
+        # The kernels cover the whole picture, so these are matrix products, which PyTorch computes faster.
         h = _as_matrix(self.gather, F.leaky_relu(h, LEAKY_SLOPE))
         return _as_matrix(self.head, F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
 

@@ -12,7 +12,7 @@ from tunit.networks.guide import GuidingNetwork
 def average_styles(
     guide: GuidingNetwork, batches: Iterable[Tensor], labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mean style code of the pictures of each domain, and how many those are.
+    """The mean style code of the pictures of each domain, and the number of these pictures.
 
     As in training, a labelled picture belongs to the domain of its label, any other to the domain that E assigns.
     guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 for

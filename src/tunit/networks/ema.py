@@ -10,9 +10,9 @@ N = TypeVar("N", bound=nn.Module)
 
 @torch.no_grad()
 def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
-    """EMA update: average <- decay * average + (1 - decay) * live, for parameters; buffers are copied.
+    """EMA update of parameters: average <- decay * average + (1 - decay) * live. Buffers are copied.
 
-    Buffers are batch-norm statistics, themselves running averages. With decay 0 it is a copy.
+    Buffers are statistics of batch norm, which are running averages already. With decay 0 everything is copied.
     """
     averages = [p.detach() for p in average.parameters()]
     torch._foreach_lerp_(averages, [p.detach() for p in live.parameters()], 1 - decay)

@@ -1,8 +1,8 @@
 """Filter response normalisation (FRN), which D uses instead of other norms and activations.
 
-Every pass over the picture reads and writes memory, so on a CPU FRN costs as much as some convolutions. There
-native/filter_response.c takes two passes forward, two backward, and two for the gradient of the gradient (which R1
-needs), where PyTorch takes six or more for each.
+Every pass over the picture reads and writes memory, so on a CPU FRN can cost as much as a convolution. For each of
+the forward pass, the backward pass and the gradient of the gradient (for R1), native/filter_response.c takes two
+passes over the picture; PyTorch takes six or more.
 
 References:
     [1] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
@@ -47,8 +47,8 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     high = torch.promote_types(x.dtype, torch.float32)
     nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True, dtype=high) + EPS)
-    # In x's type: with a float32 factor every picture of a bfloat16 step would be read and written as float32, and
-    # that traffic is what a GPU waits for.
+    # In x's dtype: with a float32 factor, a bfloat16 step would read and write pictures as float32, and memory
+    # traffic is what limits a GPU here.
     scale, shift, tau = (value.to(x.dtype) for value in (gamma * nu, shift, tau))
     return F.relu(torch.addcmul(shift, scale, x)) + tau
 

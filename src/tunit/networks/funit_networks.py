@@ -2,8 +2,8 @@
 
 Source: method section 10, after FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019).
 
-They are made for 128 px. For smaller pictures G has fewer down-samplings and D fewer poolings, so that the content
-code stays 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
+They are designed for 128 px. For smaller pictures G has fewer down-samplings and D fewer poolings, so that the
+content code is still 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
 """
 
 from itertools import pairwise
@@ -17,19 +17,19 @@ from tunit.networks.generator import CONTENT_SIZE, Generator
 from tunit.networks.guide import Guidance, GuidingNetwork
 from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, initialise_fan_in
 
-WIDTH = 64  # of all three networks, whatever the image size
+WIDTH = 64  # base width of all three networks, for any image size
 CODE_WIDTH = 64
 DOWN_SAMPLINGS = 3  # of the content encoder
 # The class encoder's stride-2 convolutions: how many double the width, and how many keep it.
 DOUBLINGS, KEEPINGS = 2, 2
-PAIRS = 5  # of D's residual blocks, with a pooling between two pairs
+PAIRS = 5  # pairs of residual blocks in D, with a pooling between them
 PATCHES = 8  # side of D's map of patches at 128 px and below
 
 
 class ClassEncoder(GuidingNetwork):
     """Pictures (B, 3, S, S) in [-1, 1], S at least 32, to style codes (B, style width); it replaces E.
 
-    It learns no domains, because the baseline is given them: all its domain logits are 0.
+    It learns no domains, because the baseline gets them as labels: all its domain logits are 0.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:

@@ -18,10 +18,10 @@ STYLE_WIDTH = 128
 STYLE_HEAD_STD = 0.01
 TYPICAL_CONTRAST = 0.5  # standard deviation of a photograph whose values go from -1 to 1
 LEAST_CONTRAST = (
-    0.05  # added to a picture's own, so that noise on a plain surface is not blown up into a picture
+    0.05  # added to a picture's standard deviation, so that noise on a plain surface is not amplified
 )
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
-STAGES = 4  # whose features a perceptual distance compares
+STAGES = 4  # of the trunk, whose features the perceptual distance compares
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
@@ -49,13 +49,13 @@ class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
     overclusters: size of an auxiliary over-complete clustering head [2]; the paper has none (0).
-    candidate_heads: further domain heads with other initial weights, as the sub-heads of [2]; the best may replace
-    the domain head (see methods.candidates). The paper has none (0).
+    candidate_heads: further domain heads with other initial weights, like the sub-heads of [2]; the best one may
+    replace the domain head (see methods.candidates). The paper has none (0).
     head_std: standard deviation of the clustering heads' initial weights. With the paper's 0.01 all pictures start
-    with almost the same soft assignment, and small runs stay at two clusters for long; 0.3 starts from a random
-    partition.
-    standardise: see `standardised`. normalise_style: style codes get the norm sqrt(style_width), so that they cannot
-    grow without limit and each of their numbers is about 1 for G. The paper has neither.
+    with almost the same soft assignment, and small runs have only two clusters for a long time; 0.3 starts from a
+    random partition.
+    standardise: see `standardised`. normalise_style: style codes are scaled to the norm sqrt(style_width), so that
+    they cannot grow without limit, and G still sees numbers of about 1. The paper has neither.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Guide(GuidingNetwork):
         return F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)
 
     def forward(self, x: Tensor) -> Guidance:
-        """One trunk pass; all heads read the same features (float32 heads under autocast)."""
+        """One pass of the trunk; all heads read the same features. Under autocast, heads compute in float32."""
         features = self.see(x)
         with torch.autocast(x.device.type, enabled=False):
             features = features.to(self.style_head.weight.dtype)
@@ -148,8 +148,8 @@ class Guide(GuidingNetwork):
 def standardised(x: Tensor) -> Tensor:
     """Pictures (B, 3, S, S), each scaled to mean 0 and the same contrast over all its pixels and colours.
 
-    Photographs of one kind differ most in exposure: k-means on the pixels of traffic signs finds the right class for
-    0.18 of them, and for 0.39 after standardising.
+    Photographs of one kind differ mostly in exposure: k-means on the pixels of traffic signs finds the right class
+    for a share of 0.18 of them, and for 0.39 after standardising.
     """
     std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     return (x - mean) * (TYPICAL_CONTRAST / (std + LEAST_CONTRAST))

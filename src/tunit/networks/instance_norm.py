@@ -12,7 +12,7 @@ EPS = 1e-5
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Each channel of each picture to mean 0 and variance 1, without affine parameters. x: (B, C, H, W)."""
+    """Scale each channel of each picture to mean 0 and variance 1. x: (B, C, H, W)."""
     return _normalised(x, None, None)
 
 
@@ -27,12 +27,12 @@ def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 def _normalised(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
     """One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
 
-    Pixels are one axis: for a single picture (1, C, H, W) with the channels last, the gradient of PyTorch's batch
-    norm and instance norm is wrong where x and the gradient of y are laid out differently.
+    All pixels are put on one axis. Otherwise, for a single picture (1, C, H, W) with the channels last, the gradient
+    of PyTorch's batch norm and instance norm is wrong if x and the gradient of y have different memory layouts.
     """
     rows = x.reshape(1, x.shape[0] * x.shape[1], -1)
     y = F.batch_norm(rows, None, None, scale, shift, training=True, eps=EPS).view(x.shape)
-    # The next convolution is faster when its channels are last in memory, as those of x are.
+    # The next convolution is faster if its channels are last in memory, as those of x are.
     if torch.compiler.is_compiling() or not x.is_contiguous(memory_format=torch.channels_last):
         return y
     return y.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """Reflection and replication padding whose gradients are reproducible bit for bit on a GPU.
 
-On a GPU PyTorch's padding adds up gradients in an order that varies, so a resumed run would differ; it also gives up
-the channels-last layout. On a CPU PyTorch's own is used.
+On a GPU PyTorch's padding adds up gradients in a varying order, so a resumed run would differ; it also loses the
+channels-last layout. On a CPU PyTorch's own padding is used.
 """
 
 from typing import Any, Literal
@@ -20,9 +20,9 @@ def by_pytorch(x: Tensor) -> bool:
 
 
 def padded(x: Tensor, rows: int, columns: int, edge: Repeated) -> Tensor:
-    """x (B, C, H, W) with `rows` more above and below, `columns` more left and right: (B, C, H + 2 rows, ...).
+    """x (B, C, H, W) with `rows` more rows above and below, and `columns` more columns left and right.
 
-    Or x (B, C, W), with rows 0.
+    x may also be (B, C, W), with rows 0.
     """
     is_line = x.dim() == 3
     if by_pytorch(x):
@@ -39,7 +39,7 @@ class Padded(Function):
         """Copy the picture, then its rows outwards, then columns."""
         ctx.sizes, ctx.edge = (rows, columns), edge
         height, width = x.shape[2:]
-        # Also for x of a single row the layout is that of the picture's other channels.
+        # Keep the memory layout of x. The strides tell it even if x is a single row.
         last = x.stride(1) == 1 and x.shape[1] > 1
         y = torch.empty(
             (*x.shape[:2], height + 2 * rows, width + 2 * columns),

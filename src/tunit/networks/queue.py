@@ -6,8 +6,8 @@ from torch import Tensor
 
 @torch.no_grad()
 def push(queue: Tensor, keys: Tensor) -> Tensor:
-    """The queue (length, width) after `keys` (n, width) join at its end: first in, first out.
+    """The queue (length, width) after `keys` (n, width) were appended and the oldest ones removed.
 
-    The whole queue is copied at each step (half a megabyte in the paper): that costs little and needs no position.
+    The whole queue is copied in each step (half a megabyte in the paper): that costs little, and needs no pointer.
     """
     return torch.cat([queue, keys.to(queue.dtype)])[-len(queue) :]

@@ -4,7 +4,7 @@ References:
     [1] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
     [2] Chen et al. Drop an octave, ICCV 2019 (octave convolution).
 
-D is FUNIT's. What had to be decided where [1] leaves room is in docs/baselines.md.
+D is FUNIT's. docs/baselines.md lists what we decided where [1] leaves it open.
 """
 
 import math
@@ -34,7 +34,7 @@ from tunit.networks.layers import (
 SHARE = 0.5  # of the channels at the low frequency, alpha of [2]
 CLASSIFIER_HIDDEN = 256
 
-# Features of two frequencies: (B, high, H, W), and (B, low, H / 2, W / 2) or None where there are none.
+# Features of two frequencies: (B, high, H, W), and (B, low, H / 2, W / 2) or None if there are no low ones.
 Octaves = tuple[Tensor, Tensor | None]
 
 
@@ -59,7 +59,7 @@ class SemitEncoder(ClassEncoder):
 
 
 def split_width(width: int, share: float) -> tuple[int, int]:
-    """How many of `width` channels have high and low frequency: `share` of them low, but never all."""
+    """How many of `width` channels have high and how many low frequency: a share of them low, but never all."""
     low = min(round(share * width), width - 1)
     return width - low, low
 
@@ -126,7 +126,9 @@ class OctaveConv2d(nn.Module):
 
     @torch.no_grad()
     def share_fan_in(self) -> None:
-        """Scale the two paths of each output, each initialised by its own fan-in, as if they shared one fan-in."""
+        """Scale the weights of both paths to each output, which were initialised separately, to their common
+        fan-in.
+        """
         paths = (self.high_to_high, self.low_to_high, self.high_to_low, self.low_to_low)
         for conv in paths:
             if conv is not None:

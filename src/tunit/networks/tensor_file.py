@@ -23,7 +23,7 @@ from tunit.printing import shown
 from tunit.reading import MissingError, Record, UnreadableError, parse_json
 
 LARGEST_HEADER = 8 << 20  # bytes; a thousand tensors take 0.1 MiB
-# Of safetensors, as PyTorch calls them.
+# PyTorch's dtypes by their names in safetensors.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool}
 
@@ -38,7 +38,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     header = {"about": text, "crc32": str(_checksum(plain, text))}
     with writable(path), replacing(path) as partial:
         partial.touch()
-        # The permissions that the user wants for new files; safetensors' own files are closed to all others.
+        # The user's default permissions for new files; safetensors would make the file readable only by its owner.
         mode = partial.stat().st_mode
         try:
             save_file(plain, partial, metadata=header)
@@ -47,7 +47,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         partial.chmod(mode)
 
 
-# Name -> shape and dtype, where None is a dtype that tunit never writes.
+# Name -> shape and dtype; None stands for a dtype that tunit never writes.
 Kinds = dict[str, tuple[tuple[int, ...], dtype | None]]
 Check = Callable[[Record, Kinds], None]
 
@@ -111,12 +111,12 @@ def _words(shape: tuple[int, ...], kind: dtype | None) -> str:
 
 
 def _kind_of(part: Any) -> tuple[tuple[int, ...], dtype | None]:
-    """What safetensors says of a tensor that is not read yet."""
+    """The shape and dtype that safetensors reports for a tensor before it is read."""
     return tuple(part.get_shape()), DTYPES.get(part.get_dtype())
 
 
 def _check_header(path: Path) -> None:
-    """Raise if the header is too long: safetensors would parse it in one go, whatever its length says."""
+    """Raise UnreadableError if the header is too long: safetensors would parse a header of any length."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("it is not a file")
@@ -130,7 +130,7 @@ def _check_header(path: Path) -> None:
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """The path, or a temporary link to it where it is not UTF-8, which safetensors cannot open."""
+    """The path; if it is not UTF-8, which safetensors cannot open, a temporary link to it."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -32,8 +32,7 @@ class UpsamplingConv2d(ReflectConv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, KERNEL)
-        # A buffer, so that it is on the device: with a copy from the host in every pass the host would wait for the
-        # GPU.
+        # A buffer, so that it is on the device already; copying it in every pass would make the CPU wait for the GPU.
         self.register_buffer("taps", torch.tensor(_TAPS, dtype=self.weight.dtype), persistent=False)
         self.taps: Tensor
 
@@ -54,16 +53,16 @@ def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:
 
 
 def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Change y, computed from x with replication padding, in place to what reflection padding would give.
+    """Turn y, which was computed from x with replication padding, into the result with reflection padding, in place.
 
     y: (B, out, 2 h, 2 w). x: (B, in, h, w). weight: (out, in, 5, 5). The two differ only in the outermost rows and
-    columns of y, where the outermost of the five weights meets the neighbour of the edge instead of the edge.
+    columns of y. There the outermost of the five weights meets the neighbour of the edge pixel instead of this pixel.
     """
     h, w = x.shape[2:]
-    # Autograd would create and add up a picture of zeros for each of the eight lines; torch.compile merges these.
+    # Without this, autograd would add up a picture of zeros for each of the eight lines. torch.compile avoids that.
     differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
     rows, columns = differences(x)
-    # Columns are those of rows that repeat their edge: the change of corners is already contained in the rows.
+    # The corners are changed with the rows, so the columns are padded by repeating their ends.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows

@@ -9,8 +9,8 @@ where x are the 6 x 6 pixels under the tile, w is a kernel, and * multiplies pos
 input channels, these are 36 products of matrices. The code is in C (native/winograd.c); where it is not compiled,
 PyTorch convolves. `reference` specifies what is computed. Rounding errors are about 1e-5 of the largest output.
 
-The convolution is linear in the picture and in the kernel, so its gradients are made of the same parts, and so are
-the gradients of these, which R1 needs.
+The convolution is linear in the picture and in the kernel, so its gradients consist of the same operations. The same
+holds for their own gradients, which R1 needs.
 
 References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
@@ -29,7 +29,7 @@ from tunit.networks.padding import by_pytorch, padded
 
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
-SIDE, TILE = 3, 4  # of a kernel, and of the outputs of a tile
+SIDE, TILE = 3, 4  # the sides of a kernel, and of a tile's outputs
 
 FEWEST_CHANNELS = 32  # of input and of output; with fewer, the transforms cost more than they save
 FEWEST_TILES = 8  # in a batch; with fewer, transforming the kernels costs more than it saves
@@ -54,7 +54,7 @@ def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
-    """What `convolve` computes, by PyTorch, for any sizes."""
+    """The specification of `convolve`, in PyTorch, for any sizes."""
     if edge == "zeros":
         return F.conv2d(x, weight, bias, padding=1)
     return F.conv2d(with_edge(x, edge), weight, bias)
@@ -65,7 +65,7 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
     if edge == "zeros":
         return F.pad(x, (1, 1, 1, 1))
     if edge == "replicate" and by_pytorch(x):
-        # As F.pad does; but torch.compile gets the memory layout of F.pad's backward pass wrong.
+        # The same as F.pad, whose backward pass gets a wrong memory layout under torch.compile.
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
         return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
     return padded(x, 1, 1, edge)
@@ -79,7 +79,7 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
     """The convolution of x with one pixel of padding: (B, O, H, W). Can be differentiated twice.
 
-    edge: what lies outside x. Sizes must be as `is_worth_it` asks, except for its lower bounds.
+    edge: what lies outside x. Sizes must be as `is_worth_it` requires, except for its lower bounds.
     """
     sizes = _Sizes.of(x, weight, edge)
     y = x.new_empty(sizes.y)
@@ -99,7 +99,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tenso
 def convolution_gradients(
     x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
 ) -> list[Tensor]:
-    """dx, dw and db, as far as they are asked for, in one pass; they cannot be differentiated."""
+    """Those of dx, dw and db that are wanted, in one pass. They cannot be differentiated."""
     sizes = _Sizes.of(x, weight, edge)
     return _gradients(sizes, x, dy, weight, of_x, of_weight, of_bias)
 
@@ -127,7 +127,7 @@ def _gradients(
     of_weight: bool,
     of_bias: bool,
 ) -> list[Tensor]:
-    """dx (which needs weight), dw (which needs x) and db, as far as they are asked for."""
+    """Those of dx (which needs weight), dw (which needs x) and db that are wanted."""
     dx = dy.new_empty(sizes.x) if of_x else None
     dw = dy.new_empty(sizes.weight) if of_weight else None
     db = dy.new_empty(sizes.kernels) if of_bias else None
@@ -169,19 +169,20 @@ class _Sizes:
 
     @classmethod
     def of(cls, x: Tensor, weight: Tensor, edge: str) -> "_Sizes":
-        """From a picture and kernels."""
+        """The sizes for a picture and kernels."""
         batch, channels, height, width = x.shape
         return cls((batch, height, width), channels, len(weight), tuple(weight.shape[2:]), edge)
 
     @classmethod
     def of_gradient(cls, dy: Tensor, channels: int, sides: tuple[int, ...], edge: str) -> "_Sizes":
-        """From the gradient of the convolution's result."""
+        """The sizes for the gradient of a convolution's result."""
         batch, kernels, height, width = dy.shape
         return cls((batch, height, width), channels, kernels, sides, edge)
 
     def workspace_and_numbers(self) -> tuple[tuple[Tensor, tuple[int]], *tuple[int, ...]]:
-        """The last arguments in C: the workspace, and sizes. The thread keeps its workspace, since allocating it anew
-        would take longer than the transforms."""
+        """The last arguments of the C functions: the workspace, and sizes. Each thread keeps its workspace, because
+        allocating it again would take longer than the transforms.
+        """
         numbers = (*self.y[:3], self.x[3], self.kernels, _EDGES.index(self.edge))
         needed = call("winograd_workspace", *numbers, threads=self.threads)
         kept: Tensor | None = getattr(_kept, "workspace", None)
@@ -192,7 +193,7 @@ class _Sizes:
 
 
 def _empty_last(like: Tensor, *shape: int) -> Tensor:
-    """An empty (B, C, H, W) with the channels last."""
+    """An empty tensor (B, C, H, W) with the channels last."""
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
@@ -221,7 +222,7 @@ def _(x: Tensor, dy: Tensor, edge: str) -> Tensor:
 
 
 def _keep_two(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """What a backward pass needs: the first two inputs, and the edge, which is the last."""
+    """Save what the backward pass needs: the first two inputs, and the last one, the edge."""
     ctx.save_for_backward(*inputs[:2])
     ctx.edge = inputs[-1]
 

@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def line_chart(title: str, series: Sequence[Series]) -> str:
-    """One chart of several lines over the training steps, with its legend; values not finite are left out."""
+    """One chart of several lines over the training steps, with a legend. Values that are not finite are left out."""
     kept = [(name, *_thinned(steps, values)) for name, steps, values in series]
     kept = [(name, x, y) for name, x, y in kept if len(x)]
     if not kept:
@@ -77,10 +77,10 @@ def bar_chart(
     written: Callable[[float], str] = number,
     colour: int = 0,
 ) -> str:
-    """Bars from 0 to the mean of each row's values, with a line from the least to the largest if there are several.
+    """Bars from 0 to the mean of each row's values; a line from the smallest to the largest if there are several.
 
-    Each chart has its own scale. rows: name, values; rows without values are left out, and without any row there is
-    no chart. written: a value as text. colour: the number of a colour of the page.
+    Each chart has its own scale. rows: name, values; rows without values are left out, and without any row the result
+    is empty. written: formats a value. colour: the number of a colour of the page.
     """
     known = [(name, values) for name, values in rows if values]
     top = max((max(values) for _, values in known), default=0.0)

@@ -1,4 +1,4 @@
-"""A page as one self-contained HTML file: its frame, and its parts other than pictures and charts."""
+"""A page as one self-contained HTML file: the frame, sections, lists, tables and data for scripts."""
 
 import json
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def document(title: str, body: str, *, style: str = "", script: str = "") -> str
 
 
 def section(identity: str, title: str, lead: str, body: str) -> str:
-    """A section with its heading and a sentence before the body, which is HTML; nothing where the body is empty."""
+    """A section with a heading and a sentence before the body, which is HTML. Empty if the body is empty."""
     if not body:
         return ""
     return (
@@ -41,7 +41,7 @@ def bullets(items: Iterable[str], kind: str = "") -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of text, its first column naming the rows; one too wide for the page scrolls."""
+    """A table of text, whose first column names the rows. A table that is too wide for the page can be scrolled."""
     return table_of_cells(
         [f"<th scope='col'>{escape(cell)}</th>" for cell in head],
         ((escape(first), [f"<td>{escape(cell)}</td>" for cell in cells]) for first, *cells in rows),
@@ -51,7 +51,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def table_of_cells(head: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]], kind: str = "") -> str:
     """A table of cells that are HTML.
 
-    head: whole cells, `<th>...</th>`. rows: what names a row, and its other cells, whole, `<td>...</td>`.
+    head: complete cells, `<th>...</th>`. rows: the name of a row, and its other cells, complete, `<td>...</td>`.
     """
     lines = "".join(f"<tr><th scope='row'>{first}</th>{''.join(cells)}</tr>" for first, cells in rows)
     return (

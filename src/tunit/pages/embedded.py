@@ -1,4 +1,4 @@
-"""Pictures inside a page: encoded as WebP, or PNG files as they are, with their alternative texts."""
+"""Pictures inside a page: encoded as WebP, or PNG files unchanged, with alternative texts."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 from tunit.printing import escape
 
 QUALITY = 82
-LARGEST = 128  # pixels: larger pictures are reduced to it, to keep the page small
+LARGEST = 128  # pixels; larger pictures are reduced, to keep the page small
 THUMBNAIL = 40  # pixels of a picture on the map
 Pictures = NDArray[np.uint8]
 
@@ -26,7 +26,7 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def png_uri(path: Path) -> str:
-    """data:image/png;base64,... of a PNG file as it is."""
+    """data:image/png;base64,... of an unchanged PNG file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
@@ -49,7 +49,7 @@ def img(pixels: Pictures, alt: str, kind: str = "") -> str:
 
 
 def sprite_sheet(pictures: Sequence[Pictures], side: int = THUMBNAIL) -> tuple[str, int]:
-    """All pictures as small ones in one image, row by row; its data URI, and the number of columns."""
+    """All pictures, reduced, in one image, row by row. Returns its data URI and the number of columns."""
     columns = max(1, math.ceil(math.sqrt(len(pictures))))
     rows = max(1, math.ceil(len(pictures) / columns))
     sheet = Image.new("RGB", (columns * side, rows * side))

@@ -1,1 +1,1 @@
-"""Inference: a trained model translates pictures; the results become files."""
+"""Inference: translate pictures by a trained model, write the results, export the model."""

@@ -1,4 +1,4 @@
-"""What the guiding network answers about pictures, as the tables of the inference API."""
+"""E's output for pictures, in the form of the inference API."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from tunit.translation.inputs import Picture
 
 
 class Classified(NamedTuple):
-    """The domains of N pictures by the guiding network."""
+    """E's domains of N pictures."""
 
     domains: Tensor  # (N,) int64
     confidences: Tensor  # (N,) the probability of that domain, 1 / domains to 1
@@ -30,7 +30,7 @@ class DomainRow(NamedTuple):
 
 
 def joined(parts: Sequence[Guidance]) -> Guidance:
-    """The guidance of several batches as that of one."""
+    """The guidance of several batches joined into one."""
     return Guidance(torch.cat([part.logits for part in parts]), torch.cat([part.style for part in parts]))
 
 
@@ -41,7 +41,7 @@ def classified(guidance: Guidance) -> Classified:
 
 
 def name_of(picture: Picture, number: int) -> str:
-    """The name of a picture in the table: that of its file, or its number among pictures given in memory."""
+    """The name of a picture in the table: the name of its file or, for a picture in memory, its number."""
     return picture.name if isinstance(picture, PictureSource) else f"picture {number}"
 
 

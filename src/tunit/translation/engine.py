@@ -18,7 +18,7 @@ from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
 
-BATCH = 32  # pictures through the networks at a time, and in memory
+BATCH = 32  # pictures in memory and through the networks at a time
 
 Squares: TypeAlias = list[tuple[Picture, Square]]
 # A picture, its square, and the (S, S, 3) pixels of its results.
@@ -27,7 +27,8 @@ Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 class Engine:
     """E and G of one model. Inference mode is on only while they compute, not in the caller's code between
-    batches."""
+    batches.
+    """
 
     def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
         if precision not in PRECISIONS:
@@ -37,13 +38,13 @@ class Engine:
         self.batch = batch
         self._low = precision == "bfloat16"
         self._device = model.domain_styles.device
-        # Threads take turns: one computation uses all cores or the whole GPU, and the memory suffices for one.
+        # Threads take turns, because one computation uses all cores or the whole GPU, and memory may suffice for one.
         self._turn = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
 
     @torch.inference_mode()
     def guided(self, batches: Iterable[Squares]) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
-        """For each batch: the pictures, their squares x (B, 3, S, S), and the guidance that E gives; on the CPU."""
+        """For each batch: the pictures, their squares x (B, 3, S, S), and E's output; on the CPU."""
         for batch in batches:
             x = torch.stack([square.x for _, square in batch])
             with self._computing():

@@ -1,6 +1,6 @@
-"""A trained model as files that other programs run: ONNX, or torch.export. Each is checked against PyTorch first.
+"""Export a trained model as files for other programs: ONNX or torch.export. Each file is compared with PyTorch first.
 
-Compiled code of tunit's own plays no part in them: the networks take it only where they are not being traced.
+The files contain none of tunit's own C code: networks do not use it while they are traced.
 """
 
 import importlib
@@ -25,7 +25,7 @@ ABOUT = "export.json"
 FORMAT = 1
 PACKAGES = "onnx", "onnxscript", "onnxruntime"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-TOLERANCE = 1e-3  # of the largest number of an output, or of 1 where all are smaller
+TOLERANCE = 1e-3  # relative to the largest number in an output, or to 1 if all are smaller
 MOST_BATCH = 1 << 16
 RANDOM_BATCHES = (1, 3)  # pictures; the networks are traced with 2
 Run = Callable[[Sequence[Tensor]], Tensor]
@@ -85,7 +85,7 @@ class ReferenceTranslator(nn.Module):
 
 @dataclass(frozen=True)
 class _Part:
-    """One file: its network, and what goes in and comes out."""
+    """One file: its network, its inputs and its output."""
 
     name: str
     network: Callable[[Model], nn.Module]
@@ -102,7 +102,7 @@ PARTS = (
 
 
 def names_of_files(kind: str, only: Sequence[str] = ()) -> list[str]:
-    """What `export_model` writes."""
+    """The names of the files that `export_model` writes."""
     return [part.name + SUFFIXES[kind] for part in _parts(only)] + [ABOUT]
 
 
@@ -111,7 +111,7 @@ def _parts(only: Sequence[str]) -> list[_Part]:
 
 
 def check_packages(kind: str) -> None:
-    """Raises ConfigError where what an export needs is not installed."""
+    """Raises ConfigError if a package that an export needs is not installed."""
     if kind != "onnx":
         return
     try:
@@ -119,7 +119,7 @@ def check_packages(kind: str) -> None:
             importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f'ONNX files need a package that is not there ({error.name}): pip install "tunit[onnx]", or take '
+            f'ONNX files need a package that is not installed ({error.name}): pip install "tunit[onnx]", or take '
             "--format torch"
         ) from None
 
@@ -132,12 +132,12 @@ def export_model(
     names: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Write the files of `kind` ("onnx" or "torch") into `folder`, with export.json, which says how to use them.
+    """Write the files of `kind` ("onnx" or "torch") into `folder`, with export.json, which describes how to use them.
 
-    model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N 0 or more, to compare outputs on, beside random ones.
-    names: of domains; those that have none are "domain K". only: names of the parts to write; () for all.
-    Returns the largest difference from PyTorch of each file. Raises RunError for one that differs by more than
-    TOLERANCE: the caller keeps nothing then.
+    model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N >= 0; outputs are compared on them and on random pictures.
+    names: of domains; a domain without a name is called "domain K". only: names of the parts to write; () for all.
+    Returns the largest difference from PyTorch for each file. Raises RunError if one differs by more than TOLERANCE;
+    then the caller should keep no file.
     """
     check_packages(kind)
     samples = _samples(model, pictures)
@@ -154,7 +154,7 @@ def export_model(
 
 @torch.no_grad()
 def _samples(model: Model, pictures: Tensor) -> list[dict[str, Tensor]]:
-    """Batches of inputs by their names: random ones, and the pictures, each in the style of the one before."""
+    """Batches of inputs by name: random ones, and the pictures, each with the previous one as its reference."""
     draw = torch.Generator().manual_seed(0)
     side = model.image_size
     batches = [torch.rand(size, 3, side, side, generator=draw) * 2 - 1 for size in RANDOM_BATCHES]
@@ -205,14 +205,14 @@ def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path
 
 
 def _dynamic(example: tuple[Tensor, ...]) -> Any:
-    """Any number of pictures, the same for all inputs."""
+    """The dynamic shapes: any number of pictures, equal for all inputs."""
     batch = torch.export.Dim("batch", min=1, max=MOST_BATCH)
     return tuple({0: batch} for _ in example)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on itself, such as that torchvision, which is not used, is not there."""
+    """A block without the exporter's own messages, such as that torchvision (which is not needed) is missing."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -228,13 +228,15 @@ def _quiet() -> Iterator[None]:
 def _difference(
     name: str, network: nn.Module, run: Run, part: _Part, samples: list[dict[str, Tensor]]
 ) -> float:
-    """The largest difference from PyTorch, of the largest number or of 1. Raises RunError beyond TOLERANCE."""
+    """The largest difference from PyTorch, relative as described at TOLERANCE. Raises RunError if it is larger."""
     largest = 0.0
     for sample in samples:
         inputs = [sample[key] for key in part.inputs]
         ours, theirs = network(*inputs), run(inputs)
         if ours.shape != theirs.shape:
-            raise RunError(f"{name} gives {tuple(theirs.shape)} for {tuple(ours.shape)}: nothing was kept")
+            raise RunError(
+                f"{name} gives shape {tuple(theirs.shape)} instead of {tuple(ours.shape)}: nothing was kept"
+            )
         apart = float(((ours - theirs).abs().max() / ours.abs().max().clamp_min(1)).item())
         if not apart <= TOLERANCE:  # true for NaN, too
             raise RunError(
@@ -246,7 +248,7 @@ def _difference(
 
 
 def _about(model: Model, kind: str, names: Sequence[str], differences: dict[str, float]) -> dict[str, Any]:
-    """All that a program needs to use the files."""
+    """Everything that a program must know to use the files."""
     side, width = model.image_size, model.settings.style_width
     square: dict[str, Any] = {"shape": ["batch", 3, side, side], "range": [-1, 1]}
     values: dict[str, dict[str, Any]] = {

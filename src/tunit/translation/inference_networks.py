@@ -1,4 +1,4 @@
-"""The networks as a translator runs them: how a device computes them, and how many pictures at a time."""
+"""E and G prepared for inference on a device, and how many pictures they compute at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tunit.machine import check_compiler
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 
-# Pictures that a CPU computes together: enough to make up for transforming the kernels (networks.winograd).
+# Pictures that a CPU computes together: enough that transforming the kernels is worth it (networks.winograd).
 CPU_PART = 16
 Items = TypeVar("Items", Tensor, Sequence[Any])
 
@@ -26,7 +26,7 @@ class InferenceNetworks:
     part: int | None  # how many pictures are computed together; None for any number
 
     def split(self, batch: Items) -> Iterator[Items]:
-        """A batch in the parts that are computed together."""
+        """Split a batch into the parts that are computed together."""
         part = self.part or len(batch)
         return (batch[i : i + part] for i in range(0, len(batch), part))
 
@@ -34,8 +34,8 @@ class InferenceNetworks:
 def networks_for(model: Model, device: torch.device, *, compiled: bool) -> InferenceNetworks:
     """The networks of `model`, prepared for the device where they run.
 
-    Convolutions are fastest in the channels-last memory format, and those of networks.winograd need it on a CPU, so
-    `model` itself is converted to it. Raises ConfigError if they should be compiled and cannot be.
+    Convolutions are fastest in the channels-last memory format, and networks.winograd needs it on a CPU; so `model`
+    itself is converted to it. Raises ConfigError if the networks should be compiled but cannot be.
     """
     part = CPU_PART if device.type == "cpu" else None
     for network in (model.guide, model.generator):

@@ -1,4 +1,4 @@
-"""From whatever the translator accepts as a picture to the square that the networks see, and back to the result.
+"""From any picture that the translator accepts to the square that the networks see, and back to the result.
 
 A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3, S, S) in [-1, 1], or an item of
 `find_pictures`. A path may also name a folder, an archive or a list, and then stands for all its pictures.
@@ -36,10 +36,8 @@ Report: TypeAlias = Callable[[LeftOut], None]
 Resize: TypeAlias = str | int | None
 
 ORIGINAL = "original"
-MAX_SIDE = 16_384  # pixels of a result, where it is asked for by number
-_TOLERANCE = (
-    1e-3  # rounding may exceed [-1, 1] by this much; a picture of another range exceeds it by far more
-)
+MAX_SIDE = 16_384  # the largest size, in pixels, that can be requested for a result
+_TOLERANCE = 1e-3  # rounding may exceed [-1, 1] by this; a picture of another range exceeds it by far more
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Square:
 
     x: Tensor  # (3, S, S) float32 in [-1, 1], on the CPU
     inner: tuple[int, int, int, int]  # left, upper, right, lower: the part of the square that is not padding
-    shown: tuple[int, int]  # width and height, in the picture's own pixels, of what the square shows
+    shown: tuple[int, int]  # width and height of what the square shows, in the picture's own pixels
     opacity: Opacity | None = (
         None  # of the whole picture, if it was asked for and the picture is not all opaque
     )
@@ -87,12 +85,14 @@ def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
 
 
 def leave_out(item: LeftOut, report: Report | None) -> None:
-    """Tell `report` what cannot be used. Without a `report` raise DataError, unless it only repeats a picture."""
+    """Pass a file that cannot be used to `report`. Without `report`, raise DataError, except for repeated
+    pictures.
+    """
     if report is not None:
         report(item)
     elif item.reason != DUPLICATE:
         name, why = printable(item.name), printable(f"{item.reason}: {item.detail}")
-        raise DataError(f"{name} cannot be used ({why}): mend it or leave it out")
+        raise DataError(f"{name} cannot be used ({why}): repair it or leave it out")
 
 
 def squares(
@@ -116,7 +116,7 @@ def squares(
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
 
     def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
-        """The square of one picture, or why it has none."""
+        """The square of one picture, or the reason why there is none."""
 
         name, picture = item
         try:
@@ -162,9 +162,9 @@ def to_square(picture: Picture, how: Squaring) -> Square:
 
 
 def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Image.Image:
-    """The result as a picture: what the networks made of `square`, in the proportions that it shows.
+    """The result for `square` as a picture with the proportions of its source.
 
-    pixels: (S, S, 3). Padding is cut off again.
+    pixels: (S, S, 3), the result of the networks. Padding is removed.
     resize: None leaves S as the longer side; "original" restores the size of the picture (of its central square
         after "crop"); a number is the length of the longer side, with the same proportions.
     """
@@ -181,14 +181,14 @@ def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Im
 
 
 def check_fit(fit: str) -> str:
-    """`fit`, if it is one. Raises ConfigError."""
+    """`fit`, if it is valid. Raises ConfigError."""
     if fit not in FIT_MODES:
         raise ConfigError(f"fit {fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
     return fit
 
 
 def restored(resize: Resize, restore_size: bool) -> Resize:
-    """`resize`, or "original" where `restore_size` asks for the source's size. Raises ConfigError for both."""
+    """`resize`, or "original" if `restore_size` is True. Raises ConfigError if both are given."""
     if not restore_size:
         return resize
     if resize not in (None, ORIGINAL):
@@ -203,7 +203,7 @@ def check_resize(resize: Resize) -> Resize:
     try:
         side = int(resize)
     except ValueError:
-        raise ConfigError(f"size {resize!r} is no size: use {ORIGINAL} or a number of pixels") from None
+        raise ConfigError(f"size {resize!r} is not a size: use {ORIGINAL} or a number of pixels") from None
     if not 1 <= side <= MAX_SIDE:
         raise ConfigError(f"size {side} is out of range: use from 1 to {MAX_SIDE} pixels")
     return side
@@ -212,7 +212,7 @@ def check_resize(resize: Resize) -> Resize:
 def _layers_of(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, Opacity | None]:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         raise DataError(
-            f"a Pillow image of mode {image.mode} does not say its range: give its path, or mode RGB"
+            f"the range of values of a Pillow image of mode {image.mode} is unknown: give its path, or mode RGB"
         )
     return layers_of(image, background)
 
@@ -226,7 +226,9 @@ def _check_array(picture: object) -> NDArray[np.uint8]:
     ):
         raise DataError(_no_picture(picture))
     if picture.dtype != np.uint8:
-        raise DataError(f"an array of {picture.dtype} does not say its range: give uint8 (H, W, 3), 0 to 255")
+        raise DataError(
+            f"the range of values of an array of {picture.dtype} is unknown: give uint8 (H, W, 3), 0 to 255"
+        )
     return np.ascontiguousarray(picture)
 
 
@@ -246,6 +248,6 @@ def _no_picture(value: object) -> str:
     shape = getattr(value, "shape", None)
     what = type(value).__name__ if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
     return (
-        f"a {what} is no picture: give a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor "
+        f"a {what} is not a picture: give a path, a Pillow image, a uint8 array (H, W, 3), or a float tensor "
         "(3, S, S) in [-1, 1]"
     )

@@ -1,4 +1,4 @@
-"""Where a model is: a folder here, its model.safetensors, or a name on a hub."""
+"""Find a model: a local folder, its model.safetensors, or a name on a hub."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from tunit.paths import expand_home
 
 
 def model_folder(run: str | Path) -> Path:
-    """The folder of a model, as a path, as the path of its model.safetensors, or as "user/name" on the hub.
+    """The folder of a model. run: its path, the path of its model.safetensors, or "user/name" on the hub.
 
-    From the hub, safetensors and JSON alone are asked for. Raises RunError or ConfigError where it cannot be had from
-    there; whether a folder holds a model is for `load_model` to say.
+    Only safetensors and JSON files are downloaded from the hub. Raises RunError or ConfigError if that fails. Whether
+    the folder really holds a model is checked by `load_model`.
     """
     if is_on_hub(run):
         return download(str(run), MODEL_FILES)
@@ -21,10 +21,12 @@ def model_folder(run: str | Path) -> Path:
 
 
 def results_of(run: Path, out: Path | None, name: str) -> Path:
-    """Where a command's results go: `out`, or else `name` in the folder of the model.
+    """The folder for a command's results: `out` or, if it is None, `name` in the folder of the model.
 
-    Raises ConfigError where neither is here.
+    Raises ConfigError if `out` is None and the model is not a local folder.
     """
     if out is None and is_on_hub(run):
-        raise ConfigError(f"{run} is no folder here to leave results in: give --out, too")
+        raise ConfigError(
+            f"{run} is not a local folder, so results cannot be written into it: give --out, too"
+        )
     return out or (run.parent if run.name == TENSORS else run) / name

@@ -1,4 +1,4 @@
-"""Where results go: names in one folder that do not collide, checked before the first file is written."""
+"""Names for results in one folder that do not collide, checked before the first file is written."""
 
 import io
 import os
@@ -29,13 +29,13 @@ UNWRITABLE = "unwritable"
 
 
 def plan_names(names: Sequence[str], kind: str) -> list[str]:
-    """A name for the result of each picture; all differ, also on disks that ignore upper and lower case.
+    """A name for the result of each picture; all differ, even on disks that ignore upper and lower case.
 
-    names: POSIX, relative. Sub-folders and stems stay; where names would collide, later ones get a number: a~2.png.
+    names: POSIX, relative. Sub-folders and stems stay; if names would collide, later ones get a number: a~2.png.
     kind: "png", "jpg", "webp", or "keep" for the picture's own format (PNG if that cannot be written).
     """
     wanted = [_with_suffix(tidy(name), kind) for name in names]
-    # A name that is a folder for one picture cannot be the file of another.
+    # A name cannot be a folder for one picture and the file of another.
     taken = {str(folder).casefold() for name in wanted for folder in PurePosixPath(name).parents}
     planned = []
     for name in wanted:
@@ -48,8 +48,8 @@ def plan_names(names: Sequence[str], kind: str) -> list[str]:
 def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
     """Make sure that `names` can be written into `folder`, before any work.
 
-    keep: files that are never overwritten, such as the sources themselves.
-    Raises DataError where a file exists already (unless `overwrite`), is to be kept, or would lie outside.
+    keep: files that are never overwritten, such as the sources. Raises DataError if a file exists already (unless
+    `overwrite`), must be kept, or would lie outside of the folder.
     """
     check_folder(folder)
     names = list(names)
@@ -72,10 +72,10 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
 
 @contextmanager
 def marked(folder: Path) -> Iterator[None]:
-    """Mark a new or empty folder as one of results, once the block has written into it.
+    """Mark a new or empty folder as a folder of results, after the block has written into it.
 
-    When a training later searches the folder above it, the marked folder is left out. A folder that holds other
-    files may hold the user's pictures, and is not marked.
+    If a training later searches the folder above it, the marked folder is skipped. A folder that holds other files
+    may hold the user's pictures, and is not marked.
     """
     new = not folder.is_dir() or not any(folder.iterdir())
     try:
@@ -89,7 +89,7 @@ def marked(folder: Path) -> Iterator[None]:
 def write_picture(folder: Path, name: str, image: Image.Image) -> None:
     """Write one result atomically, in the format of its suffix.
 
-    Raises PictureError where the format cannot hold the picture, DataError where the folder cannot be written.
+    Raises PictureError if the format cannot hold the picture, DataError if the folder cannot be written.
     """
     kind, options = _WRITERS[suffix_of(name)]
     if image.mode == "RGBA" and not holds_transparency(name):
@@ -103,7 +103,7 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
 
 
 def holds_transparency(name: str) -> bool:
-    """Whether the format of a result of this name can be transparent."""
+    """Whether the format of a result with this name supports transparency."""
     return _WRITERS[suffix_of(name)][0] in ("PNG", "WEBP", "TIFF")
 
 
@@ -111,7 +111,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not flushed to the disk one by one: with thousands of results that takes longer than making them.
+        # Not flushed to the disk one by one: for thousands of results that would take longer than making them.
         with replacing(path, durable=False) as partial:
             partial.write_bytes(data)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From the squares that G draws to pictures with the size, the proportions and the transparency of their sources."""
+"""Turn the squares that G draws into pictures with the size, proportions and transparency of their sources."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def finished(
 
     if resize is None:
         yield from map(finish, drawn)
-    else:  # enlarging takes long enough to be worth threads
+    else:  # enlarging takes so long that threads are worth it
         yield from map_in_threads(finish, drawn, ahead=ahead)
 
 

@@ -44,10 +44,10 @@ class Translator:
     with S = `image_size`. Where several pictures are accepted, they may be an iterable of these, or the path of a
     folder, an archive or a list; they are read `batch` at a time.
 
-    Several threads may share one translator: they read and decode in parallel, and compute one after the other.
+    Several threads may share a translator: they read and decode in parallel, and compute one after the other.
 
-    A picture that cannot be read raises DataError. If `report` is given, this function is called with a `LeftOut`
-    instead, and the picture is skipped; but a single picture that was given alone still raises.
+    A picture that cannot be read raises DataError. If `report` is given, it is called with a `LeftOut` instead, and
+    the picture is skipped; but a single picture that was given alone still raises.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Translator:
     ) -> "Translator":
         """The model of a run folder, of any folder that holds a model.safetensors, or of a hub.
 
-        run: a path; or the name of a model on the hub of huggingface_hub, "user/name". What is a path here is never
-        looked for there, nor is anything in a folder that is here, such as "runs/cats" where there is a folder runs.
+        run: a path, or the name of a model on the hub of huggingface_hub, "user/name". An existing path is never
+        looked for on the hub, nor is a name in an existing folder, such as "runs/cats" if there is a folder runs.
 
-        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and
-        matrix products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the
-        first result. max_pixels: a file that declares more pixels is refused before decoding.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and matrix
+        products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the first
+        result. max_pixels: a file that declares more pixels is refused before decoding.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
@@ -94,7 +94,7 @@ class Translator:
 
     @property
     def number_of_domains(self) -> int:
-        """K."""
+        """K, the number of domains."""
         return self.model.settings.domains
 
     @property
@@ -111,7 +111,7 @@ class Translator:
         """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
         parts = [guidance for _, _, guidance in self.guided(pictures, report=report)]
         if not parts:
-            raise DataError("no picture can be used of those given: give at least one that can be read")
+            raise DataError("none of the given pictures can be used: give at least one that can be read")
         return joined(parts)
 
     def guided(
@@ -123,31 +123,31 @@ class Translator:
         return self._engine.guided(self._batches(opened, self.model.fit, None if is_single else report))
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
-        """The style code (style width,) of a picture, or the mean of those of several."""
+        """The style code (style width,) of a picture; for several pictures, the mean of their codes."""
         total = torch.zeros(self.model.settings.style_width, dtype=torch.float64)
         number = 0
         for _, _, guidance in self.guided(reference, report=report):
             total += guidance.style.double().sum(0)
             number += len(guidance.style)
         if not number:
-            raise DataError("no reference can be used of those given: give at least one that can be read")
+            raise DataError("none of the given references can be used: give at least one that can be read")
         return (total / number).float()
 
     def domain_style(self, k: int) -> Tensor:
         """The average style code (style width,) of domain k over the training pictures.
 
-        Raises ConfigError where k is out of range or the domain is empty.
+        Raises ConfigError if k is out of range or the domain is empty.
         """
         sizes = self.domain_sizes
         if not 0 <= k < self.number_of_domains:
             raise ConfigError(
-                f"domain {k} does not exist: this model knows domains 0 to {self.number_of_domains - 1}"
+                f"domain {k} does not exist: this model has domains 0 to {self.number_of_domains - 1}"
             )
         if not any(sizes):
             raise ConfigError("this model holds no average style of any domain: give a reference picture")
         if not sizes[k]:
             filled = ", ".join(str(i) for i, size in enumerate(sizes) if size)
-            raise ConfigError(f"domain {k} is empty, it has no average style: take one of {filled}")
+            raise ConfigError(f"domain {k} is empty, so it has no average style: take one of {filled}")
         return self.model.domain_styles[k].float().cpu()
 
     def translate(
@@ -201,15 +201,16 @@ class Translator:
         """Each source with its results, one per style code, lazily and in bounded memory.
 
         styles: (M, style width).
-        strength: how far to go from the source's own style code towards these: 0 keeps the source's, 1 takes these,
-            more than 1 exaggerates the difference.
+        strength: how far to move from the source's own style code to the given ones: 0 keeps the source's, 1 takes
+        the
+            given ones, more than 1 exaggerates the difference.
         fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad" (the padding is cut off
             the result); None is the fit that the model was trained with, which references always get.
         resize: None gives results of the model's size (after "pad" that is the longer side); "original" gives the
             source's own size (of its central square after "crop"); a number is the length of the longer side, with
             the source's proportions.
 
-        Where a source is transparent its results are too; their mode is RGBA then.
+        If a source is transparent, its results are, too; their mode is RGBA then.
         """
         width = self.model.settings.style_width
         if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
@@ -259,7 +260,7 @@ class Translator:
             raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")
         opened, is_single = open_pictures(source, None)
         if not is_single:
-            raise DataError("interpolate redraws one picture, and was given several: give one")
+            raise DataError("interpolate redraws one picture, but several were given: give one")
         picture = next(opened)[1]
         styles = self.guide(references).style
         if len(styles) == 1:

@@ -1,4 +1,4 @@
-"""A walk from style to style: pictures one after the other, saved as an animation."""
+"""A walk from style to style: a sequence of pictures, saved as an animation or video."""
 
 import io
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ ENCODED = (".gif", ".webp", ".mp4")
 def between(styles: Tensor, frames: int) -> Tensor:
     """Style codes (frames, width) on the straight lines from each of `styles` (M, width), M >= 2, to the next.
 
-    There are equally many steps between any two neighbours; the first and last codes are those of `styles`.
+    All lines have the same number of steps; the first and last codes are those of `styles`.
     """
     place = torch.linspace(0, len(styles) - 1, frames, dtype=torch.float64)
     left = place.floor().long().clamp_max(len(styles) - 2)
@@ -35,7 +35,7 @@ def between(styles: Tensor, frames: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Walk:
-    """The frames of a walk, of one size and mode."""
+    """The frames of a walk, all of the same size and mode."""
 
     frames: Sequence[Image.Image]
 
