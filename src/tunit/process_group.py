@@ -1,8 +1,8 @@
 """Form the process group: how the processes that train together find each other, wait for rank 0, and end.
 
 torchrun, or another launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, starts the processes; if one
-fails, it ends the others. They meet at the launcher's store, which exists longer than each of them. While rank 0 works
-alone, the others wait at the store without a time limit; all other waiting has a limit.
+fails, it ends the others. They meet at the launcher's store, which exists longer than each of them. While rank 0
+works alone, the others wait at the store without a time limit; all other waiting has a limit.
 """
 
 import ctypes
@@ -37,7 +37,8 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=20)
 RANK_ZERO_FIRST = 3
 # After another process has died, this one waits so many seconds to be ended by the launcher, then ends by itself.
 ENDED_WITHIN = 10
-LAUNCHED = "TUNIT_LAUNCHED"  # environment variable: set if `tunit train --processes` is the launcher and prints what died
+# Environment variable that is set if `tunit train --processes` is the launcher, which then prints what died.
+LAUNCHED = "TUNIT_LAUNCHED"
 # Seconds between two checks whether rank 0 is done.
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 1.0
 _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
@@ -50,7 +51,9 @@ _turns = 0  # how often rank 0 has worked alone
 
 
 def ranks_of_environment() -> int:
-    """The number of processes that a launcher started, including this one; 1 without a launcher. Raises ConfigError."""
+    """The number of processes that a launcher started, including this one; 1 without a launcher. Raises
+    ConfigError.
+    """
     size = os.environ.get("WORLD_SIZE", "1")
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         if not os.environ.get(name, "0").isdecimal():
@@ -177,7 +180,9 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _after_a_death() -> SaidElsewhere:
-    """Print that another process is gone, unless the launcher will print it; then wait to be ended by the launcher."""
+    """Print that another process is gone, unless the launcher will print it; then wait to be ended by the
+    launcher.
+    """
     if LAUNCHED not in os.environ and _may_speak():
         speak_up()
         remark(

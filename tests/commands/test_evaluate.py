@@ -81,7 +81,7 @@ def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeyp
         (("RUN", "nowhere"), "nowhere"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),
         (("RUN", "PICTURES", "--features", "vgg99"), "'vgg99' is neither a file nor a known name"),
-        (("RUN", "PICTURES", "--max-pixels", "9"), "raise --max-pixels to let it in"),
+        (("RUN", "PICTURES", "--max-pixels", "9"), "raise --max-pixels to allow it"),
         (("--real", "PICTURES/even", "--fake", "PICTURES/odd", "--max-pixels", "0"), "is 0: take at least 1"),
         (("RUN", "PICTURES", "--sources", "-1"), "--sources is -1: take at least 0"),
         (

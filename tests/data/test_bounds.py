@@ -100,7 +100,7 @@ def test_without_worker_processes_that_is_said_once(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert (
-        "no worker process can be started (Resource temporarily unavailable): pictures are decoded"
+        "no worker process can be started (Resource temporarily unavailable), so pictures are decoded"
         in lines[0]
     )
 
@@ -119,7 +119,9 @@ def test_without_worker_processes_large_pictures_are_left_out(
     with pytest.raises(PictureError, match="45 x 45 pixels, at most 2,000"):
         fitted(wide, how)
     for use in (lambda: fitted(long, how), lambda: file_size(long)):
-        with pytest.raises(PictureError, match="at most 10,000 where no worker process can be started"):
+        with pytest.raises(
+            PictureError, match="at most 10,000 are allowed if no worker process can be started"
+        ):
             use()
 
 

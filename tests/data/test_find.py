@@ -151,7 +151,7 @@ def test_a_folder_of_links_alone_is_read(tmp_path: Path) -> None:
 
 def test_a_link_to_nowhere_says_links(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(".git/annex/objects/gone")
-    with pytest.raises(DataError, match="a link that leads nowhere: fetch what it stands for"):
+    with pytest.raises(DataError, match="a link to a missing file: download its target"):
         find_pictures(tmp_path)
 
 
@@ -759,8 +759,8 @@ def test_classes_are_the_first_level_that_differs(paths: str, classes: str) -> N
 
 def test_folders_inside_classes_are_told_of() -> None:
     assert class_labels(["a/young/1", "b/young/1", "b/old/1"])[1] == [
-        "classes are the folders a, b; those inside them (old, young) play no part: "
-        "for others give a table with labels"
+        "classes are the folders a, b; those inside them (old, young) are ignored: "
+        "for other classes give a table with labels"
     ]
     assert class_labels(["a/images/1", "b/photos/1", "b/x/1"])[1] == []
     assert class_labels(["train/1", "val/1"])[1] == [

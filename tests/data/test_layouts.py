@@ -453,7 +453,7 @@ def test_the_named_classes_themselves_go_to_the_run_s_config(tmp_path: Path) -> 
         ({"split": "validation"}, "split is 'validation', but no --layout is given"),
         ({"classes": "a,b"}, "classes is 'a,b', but no --layout is given"),
         ({"held_out": "3"}, "held_out is 3, but no --layout is given"),
-        ({"layout": "afhq-cat", "held_out": "3"}, "held_out 3 is of no use to afhq-cat"),
+        ({"layout": "afhq-cat", "held_out": "3"}, "held_out 3 has no effect for afhq-cat"),
         (
             {"layout": "afhq-cat", "classes": "a"},
             "classes are given, but afhq-cat has its own: leave out --classes",

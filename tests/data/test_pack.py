@@ -306,7 +306,7 @@ def test_a_folder_of_bad_pictures_only_is_an_error(tmp_path: Path) -> None:
         ({"size": 0}, "size 0 is too small"),
         ({"fit": "zoom"}, "fit 'zoom' is unknown"),
         ({"labels": "x"}, "labels 'x' is unknown"),
-        ({"background": (0, 0, 256)}, "is no colour"),
+        ({"background": (0, 0, 256)}, "is not a colour"),
         ({"min_side": 0}, "min_side 0 is too small"),
     ],
 )

@@ -150,7 +150,7 @@ def test_every_row_that_names_no_picture_is_reported(folder):
     assert labels(found) == {"p/1.png": "cat"}
     assert details(found) == {
         "line 3 of t.csv": "it names no picture",
-        "http:/x.org/a.png": "an address, not a file: fetch it first",
+        "http:/x.org/a.png": "an address, not a file: download it first",
         "p": "not a regular file",
     }
 

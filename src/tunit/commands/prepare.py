@@ -5,8 +5,8 @@
   tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
 
 Nothing in FOLDER is changed. Training does the same by itself; use this command to see what would be left out. A pack
-is reused as long as neither pictures nor settings change. If the command is stopped,
-give it again: it goes on where it stopped.
+is reused as long as neither pictures nor settings change. If the command is stopped, give it again: it goes on where
+it stopped.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""Pictures: find, decode, check, pack, augment, batch; and the procedural creatures."""
+"""Pictures: find, decode, check, pack, augment and batch them; draw the creatures."""

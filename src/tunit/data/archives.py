@@ -34,7 +34,7 @@ from tunit.data.unpacking import OutOfTimeError
 from tunit.data.zips import LongDirectoryError, open_member, open_zip
 from tunit.errors import DataError
 
-MAX_BYTES = 1 << 30  # of one picture's file; beyond it no decoder is tried
+MAX_BYTES = 1 << 30  # of one picture's file; larger files are not decoded
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
 _MOST_ALIKE = 16  # members of a zip that may share their data; some packers store equal files only once
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
@@ -73,7 +73,7 @@ class ZipMember:
                 file = _opened(self.archive, "zip")
                 return open_member(file, self.position, self.method, self.packed).read(16) or b""
             except (zipfile.BadZipFile, *DAMAGE):
-                return b""  # of no known kind and unreadable: not taken for a picture
+                return b""  # unreadable, and no known kind: not a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class TarMember:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture in an archive's list of members: where it is, or why it is left out."""
+    """One picture in an archive's list of members: how to read it, or why it is left out."""
 
     name: str
     member: ZipMember | TarMember | None
@@ -177,7 +177,7 @@ def _list_zip(path: Path) -> Iterator[Entry]:
     except LongDirectoryError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     except (zipfile.BadZipFile, *DAMAGE) as error:
-        raise DataError(f"{path} is damaged ({error}): fetch or pack the archive anew") from None
+        raise DataError(f"{path} is damaged ({error}): download or pack the archive again") from None
 
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
@@ -197,7 +197,7 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
             continue
         places[member.position] += 1
         if entry.member and places[member.position] > _MOST_ALIKE:
-            detail = f"more than {_MOST_ALIKE} members lie at one place, as in a decompression bomb"
+            detail = f"more than {_MOST_ALIKE} members share the same bytes, as in a decompression bomb"
             entry = Entry(entry.name, None, BOMB, detail)
         if entry.member and left < 0:
             detail = f"the archive unpacks to more than {most_unpacked(path):,} bytes, as a decompression bomb does"
@@ -207,7 +207,7 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
             head = member.head()
             spent += thread_time() - began
             if spent > seconds:
-                detail = f"the archive is not read beyond {entry.name}: {time_detail(seconds, 'unpacking')}"
+                detail = f"the archive is not read after {entry.name}: {time_detail(seconds, 'unpacking')}"
                 yield Entry(path.name, None, TOO_SLOW, detail)
                 return
             if not looks_like_picture(head):
@@ -242,7 +242,7 @@ def _list_tar(path: Path) -> Iterator[Entry]:
     except (tarfile.TarError, *DAMAGE) as error:
         slow = TOO_SLOW if isinstance(error, OutOfTimeError) else TRUNCATED
         reason = BOMB if isinstance(error, TarBoundError) else slow
-        yield Entry(path.name, None, reason, f"the archive cannot be read beyond {last} ({error})")
+        yield Entry(path.name, None, reason, f"the archive cannot be read after {last} ({error})")
 
 
 def _nested(raw: str) -> Iterator[Entry]:
@@ -280,7 +280,7 @@ atexit.register(close_archives)
 
 def _opened(path: Path, kind: str) -> IO[bytes]:
     status = path.stat()
-    # With the process, for a forked one would share the position in the file with its parent.
+    # The key includes the process, because a forked process would share the position in the file with its parent.
     key = (os.getpid(), path, status.st_size, status.st_mtime_ns)
     if key not in _open_files:
         close_archives()

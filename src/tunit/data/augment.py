@@ -1,8 +1,8 @@
 """The two views of a batch: x (perhaps flipped) and x+ (a random transform), batched, on the device.
 
-Geometry is one affine map per picture, so that a picture is resampled once; colour jitter follows, and for food
-randomly chosen operations. Parts that come from outside the picture are mirrored, since black corners would tell the
-views from real pictures.
+All geometric changes of a picture are one affine map, so that it is resampled only once. Then come colour jitter and,
+for food, randomly chosen operations. Areas outside of the picture are filled by mirroring it, because black corners
+would distinguish views from real pictures.
 """
 
 import math
@@ -41,10 +41,10 @@ def two_views(
 ) -> tuple[Tensor, Tensor]:
     """(x, x+) of section 6 of the method, both (B, 3, S, S) in [-1, 1], on x's device.
 
-    generator: on the CPU; with it everything random is determined. partners: (B, 3, S, S), the pictures that x+ are
-    views of; None takes x. both: x is transformed at random as x+ is, not only flipped. share: which pictures of
-    their batch these are; None means all. The numbers are drawn for all of the batch, so that the views of a picture
-    do not depend on which others are at hand.
+    generator: on the CPU; it determines everything random. partners: (B, 3, S, S), the pictures of which x+ are
+    views; None takes x. both: transform x at random like x+, instead of only flipping it. share: which pictures of
+    the batch these are; None means all. Random numbers are drawn for the whole batch, so that the views of a picture
+    do not depend on which other pictures this process has.
     """
     share = share or Share(len(x))
     mirror = share.of(torch.rand(share.batch, generator=generator) < settings.flip)
@@ -56,7 +56,7 @@ def two_views(
 def random_view(
     x: Tensor, settings: AugmentConfig, generator: torch.Generator, share: Share | None = None
 ) -> Tensor:
-    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped, jittered, at random. share: as above."""
+    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped and jittered at random. share: as above."""
     share = share or Share(len(x))
     theta = to_device(share.of(random_affine(share.batch, settings, generator)).contiguous(), x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
@@ -100,7 +100,10 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
 def jitter(
     x: Tensor, settings: AugmentConfig, generator: torch.Generator, share: Share | None = None
 ) -> Tensor:
-    """Colour jitter, factors per picture, in an order drawn for the batch. x: (B, 3, S, S) in [-1, 1]."""
+    """Colour jitter: factors differ per picture, the order of the changes is random for the batch.
+
+    x: (B, 3, S, S) in [-1, 1].
+    """
     share = share or Share(len(x))
 
     def factor(limit: float) -> Tensor:
@@ -135,9 +138,9 @@ def _blend(image: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def turn_hue(image: Tensor, turn: Tensor) -> Tensor:
-    """HSV hue turned by `turn` (B,), in full circles. image: (B, 3, S, S) in [0, 1].
+    """Turn the HSV hue by `turn` (B,), in full circles. image: (B, 3, S, S) in [0, 1].
 
-    Value and chroma stay, so only the hue's sector formula is needed: channel n of a colour with hue h in
+    Value and chroma do not change, so only the hue's sector formula is needed: channel n of a colour with hue h in
     [0, 6), value v and chroma c is v - c * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6, n = 5, 3, 1.
     """
     value, low = image.amax(1, keepdim=True), image.amin(1, keepdim=True)

@@ -1,8 +1,8 @@
-"""Endless, seeded, resumable batches: where a picture becomes a batch.
+"""Batches of packed pictures: endless, seeded and resumable.
 
-A stream (all pictures, the labelled ones, the unlabelled ones) is an endless row of epochs, each a permutation
-drawn from (seed, stream, epoch). A cursor, the number of pictures drawn so far, says where one stands; it is
-kept in the training state, so that a resumed run reads on exactly.
+A stream (all pictures, the labelled ones, or the unlabelled ones) is an endless sequence of epochs, each a
+permutation drawn from (seed, stream, epoch). The position in a stream is a cursor, the number of pictures drawn so
+far. It is part of the training state, so that a resumed run continues exactly there.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,29 +25,29 @@ STREAMS = ("all", "labelled", "unlabelled")
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from."""
+    """The pictures and labels for one step."""
 
-    # (b, 3, S, S) in [-1, 1]; b is B, or where several processes train together the share of this one.
+    # (b, 3, S, S) in [-1, 1]; b is B or, if several processes train together, this process's share of it.
     x: Tensor
     x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
     # Known on the CPU, so that a step can leave out a loss that has no pictures without waiting for the GPU.
     any_labelled: bool
     any_unlabelled: bool
-    index: Tensor | None = None  # (B,) int64: which pictures of the set these are; None where of no set
+    index: Tensor | None = None  # (B,) int64: the pictures' rows in the pack; None if they come from no pack
 
 
 def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
-    """A batch of x, x_plus: (B, 3, S, S), with labels y and indices: (B,) on the host, which move to x's device.
+    """A batch of x, x_plus (B, 3, S, S), with labels y and indices (B,) on the CPU, which are copied to x's device.
 
-    Where several processes train together, each keeps its share of the pictures.
+    If several processes train together, each keeps its share of the pictures.
     """
     own = rows_of_rank(len(x))
     return _batch_of_share(x[own], x_plus[own], y, index)
 
 
 def _batch_of_share(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None) -> Batch:
-    """A batch of this process's pictures, and the labels and indices of all."""
+    """A batch of this process's pictures, with the labels and indices of the whole batch."""
     index = None if index is None else to_device(index, x.device)
     return Batch(x, x_plus, to_device(y, x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
 
@@ -55,9 +55,9 @@ def _batch_of_share(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None) 
 class Batches:
     """Batches of packed pictures.
 
-    images: (N, S, S, 3) uint8, an array or memory map; they move to the device once when they take no more than
-    `resident_bytes` (None: a share of what the device has free). Else every batch is read when it is wanted,
-    and meanwhile a thread reads the one that probably comes next. labels: (N,) int64, -1 where unlabelled.
+    images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
+    device's free memory), they are copied to the device once. Otherwise each batch is read when it is needed, while a
+    thread already reads the batch that probably comes next. labels: (N,) int64, -1 if unlabelled.
     """
 
     def __init__(
@@ -96,11 +96,12 @@ class Batches:
         neighbours: Tensor | None = None,
         both: bool = False,
     ) -> Batch:
-        """The batch of `size` pictures at `step`, from the stream's cursor on, which moves ahead.
+        """The batch of `size` pictures for `step`, from the stream's cursor on; the cursor is moved.
 
-        Where several processes train together, each reads and transforms its share of the pictures alone.
-        neighbours: (N, k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k, chosen at
-        random. both: x is transformed at random too (`two_views`).
+
+        If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
+        k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random.
+        both: transform x at random, too (`two_views`).
         """
         cursor, share = cursors.get(stream, 0), Share(size, rows_of_rank(size))
         rows = self.rows(stream, cursor, size)
@@ -139,7 +140,7 @@ class Batches:
     def _chosen(
         self, neighbours: Tensor, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """One of each row's neighbours, or the row itself where it has a label."""
+        """One neighbour of each row; the row itself if it has a label."""
         places = rng.integers(neighbours.shape[1], size=len(rows))
         return np.where(self._labels[rows] < 0, neighbours[rows, places].numpy(), rows)
 
@@ -158,9 +159,9 @@ class Batches:
         return known[1]
 
     def _streamed(self, stream: str, cursor: int, size: int) -> Tensor:
-        """This process's pictures of a batch, read ahead if the last one told what comes; then it reads on ahead.
+        """This process's pictures of a batch, which may have been read in advance; then start to read the next ones.
 
-        A wrong guess costs time only: what is returned depends on the cursor, never on what was read ahead.
+        A wrong guess only costs time: the result depends on the cursor, never on what was read in advance.
         """
         own = rows_of_rank(size)
         guess, self._guess = self._guess, None
@@ -175,12 +176,12 @@ class Batches:
         return chosen.to(self._device, non_blocking=True)
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:
-        """(B, S, S, 3) uint8 on the host, read in the order of the file."""
+        """(B, S, S, 3) uint8 on the CPU, read in the order of the file."""
         chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.sort(rows)]))
         chosen = chosen[torch.from_numpy(np.argsort(np.argsort(rows)))]
         return chosen.pin_memory() if self._device.type == "cuda" else chosen
 
 
 def batch_permutation(seed: int, step: int, size: int) -> Tensor:
-    """The step's one random permutation, which makes references of sources: (size,) int64, on the CPU."""
+    """The permutation of a step, by which the references are chosen from the sources: (size,) int64, on the CPU."""
     return torch.randperm(size, generator=torch_generator(seed, "permutation", step))

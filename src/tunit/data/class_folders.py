@@ -30,7 +30,7 @@ def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
 
 def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
     kept = {folder: folder for folder in folders}  # without the levels that divide the set into parts
-    rest = dict(kept)  # what lies below the levels that were looked at
+    rest = dict(kept)  # the levels that were not looked at yet
     while True:
         heads = {part[0] for part in rest.values() if part}
         if not heads:
@@ -83,8 +83,8 @@ def _notes(rest: dict[Folders, Folders]) -> list[str]:
         return []
     classes = {part[0] for part in rest.values() if part}
     return [
-        f"classes are the folders {_listed(classes)}; those inside them ({_listed(inner)}) play no part: "
-        "for others give a table with labels"
+        f"classes are the folders {_listed(classes)}; those inside them ({_listed(inner)}) are ignored: "
+        "for other classes give a table with labels"
     ]
 
 

@@ -1,4 +1,4 @@
-"""From the modes and colour profiles of files to the colours that viewers show: 8-bit sRGB on a background."""
+"""Convert the modes and colour profiles of files to the colours that viewers show: 8-bit sRGB on a background."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 _STRIP = 1 << 22  # pixels that are converted at a time
 _MAX_PROFILE = 8 << 20  # bytes; the largest profiles of printers have about two mebibytes
 _SAME = 2  # grey levels; a profile that changes no colour by more counts as sRGB
-_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # modes and what profiles call them
+_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # Pillow's mode -> its name in profiles
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Colours:
 
     mode: str  # of the colours without their opacity: RGB, L, CMYK or LAB
     levels: Levels | None
-    transform: Any  # an ImageCmsTransform, or None where nothing changes
-    curve: tuple[int, ...] | None  # of 256 levels, for a PNG that says its gamma
+    transform: Any  # an ImageCmsTransform, or None if nothing changes
+    curve: tuple[int, ...] | None  # a table of 256 levels, for a PNG with its own gamma
 
     @classmethod
     def of(cls, image: Image.Image) -> "Colours":

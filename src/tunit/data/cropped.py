@@ -11,7 +11,7 @@ from tunit.data.worker_process import bounded
 
 @dataclass(frozen=True)
 class Cropped:
-    """The part of a picture inside a box; it reads as the file of a picture of this part alone.
+    """The part of a picture inside a box. Reading it gives a picture file of only this part.
 
     box: left, top, right, bottom (right and bottom excluded), in pixels of the picture as it is stored, because files
         of coordinates ignore orientation tags. What is outside the picture is cut off.

@@ -19,7 +19,7 @@ from tunit.errors import DataError
 if TYPE_CHECKING:
     import lmdb
 
-DATA = "data.mdb"  # of a database's two files the one that holds the values
+DATA = "data.mdb"  # the file of a database that holds the values
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -29,7 +29,7 @@ class DatabaseEntry:
 
     folder: Path
     key: bytes
-    position: int  # of its key in the order of keys, in which values are read fastest
+    position: int  # of its key in the order of keys; values are read fastest in this order
 
     def read(self) -> bytes:
         """The value. Raises PictureError."""
@@ -67,7 +67,9 @@ def list_database(folder: Path) -> Iterator[tuple[str, DatabaseEntry]]:
             for position, key in enumerate(cursor.iternext(keys=True, values=False)):
                 yield _name_of(key), DatabaseEntry(folder, key, position)
     except (lmdb.Error, OSError) as error:
-        raise DataError(f"{folder} is a damaged LMDB database ({error}): fetch or unpack it again") from None
+        raise DataError(
+            f"{folder} is a damaged LMDB database ({error}): download or unpack it again"
+        ) from None
 
 
 def close_databases() -> None:

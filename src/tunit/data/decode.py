@@ -1,4 +1,4 @@
-"""From the bytes of a picture to an upright RGB image, whatever its format and mode.
+"""Decode the bytes of a picture to an upright RGB image, whatever its format and mode.
 
 The content decides the format, not the suffix. The header is checked before any pixel is decoded, so a small file
 that declares a huge picture costs nothing. Every failure becomes a `PictureError` with a plain reason.
@@ -36,7 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# How an orientation moves the corner where the stored pixels begin.
+# Where each orientation moves the corner at which the stored pixels begin.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Bytes of memory per pixel for those decoders that need far more than the picture itself.
 _MEMORY = {"WEBP": 17}
@@ -143,7 +143,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
 
 
 def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
-    """info: what Pillow no longer finds in `data`, from which metadata was removed."""
+    """info: what Pillow can no longer find in `data`, because metadata was removed from it."""
     with contextlib.ExitStack() as stack:
         with quiet_pillow(wanted.max_pixels):
             image = stack.enter_context(open_picture(data))
@@ -153,7 +153,7 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
             drafted = wanted.at_least and image.draft(image.mode, (2 * wanted.at_least,) * 2)
             if image.format not in LOAD_QUIETLY:
                 image.load()
-        image.load()  # where threads decode at the same time
+        image.load()  # outside of the lock, so that threads can decode at the same time
         with quiet_pillow(wanted.max_pixels):
             orientation = orientation_of(image) if wanted.upright else 1
         shown = drafted[1][2:] if drafted else size

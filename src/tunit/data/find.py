@@ -1,8 +1,8 @@
 """Find pictures in a folder, an archive, a database, a list of paths, a table, or a single file.
 
-Nothing is decoded here: every picture gets a unique name, perhaps a label, and a way to its bytes. What
-cannot be used is listed with its reason. All names are POSIX paths relative to the source, in the order of
-their characters.
+Nothing is decoded here: every picture gets a unique name, perhaps a label, and a way to read its bytes. Files that
+cannot be used are listed with the reason. All names are POSIX paths relative to the source, sorted by their
+characters.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def find_pictures(
         `label_column` of a table, where an empty cell is no label.
     picture_column: of a table, by name or by number from 1; "" finds it.
 
-    Raises DataError where the source does not exist, is of no known kind, or holds no picture.
+    Raises DataError if the source does not exist, is of an unknown kind, or holds no picture.
     """
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")

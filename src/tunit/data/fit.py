@@ -1,4 +1,4 @@
-"""A picture of any size and shape to a square of S x S pixels."""
+"""Turn a picture of any size and shape into a square of S x S pixels."""
 
 from typing import TypeAlias
 
@@ -10,8 +10,8 @@ from tunit.errors import ConfigError
 
 Box: TypeAlias = tuple[float, float, float, float]
 FIT_MODES = ("stretch", "crop", "pad")
-# Pillow first shrinks by whole steps while three times the target remains, then resamples with antialiasing:
-# several times faster on large pictures, and on photographs within a grey level of the one-step result.
+# Pillow first shrinks by a whole factor to at least three times the target, then resamples with antialiasing. This is
+# several times faster for large pictures, and on photographs within one grey level of resampling in one step.
 _REDUCING_GAP = 3.0
 
 
@@ -39,7 +39,7 @@ def fit_picture(
 
 
 def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, int]:
-    """Where "pad" puts a picture of this width and height inside its square: left, top, right, bottom."""
+    """The place of a picture of this width and height inside its square with "pad": left, top, right, bottom."""
     scale = size / max(shape)
     width, height = (max(1, round(side * scale)) for side in shape)
     left, top = (size - width) // 2, (size - height) // 2

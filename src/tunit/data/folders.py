@@ -14,7 +14,7 @@ from tunit.data.packed import INDEX, MARKER, PIXELS
 from tunit.errors import DataError
 from tunit.files import RESULTS
 
-# What a folder of results holds: all names of one line.
+# A folder that contains all names of one line is a folder of results.
 _RESULTS = (
     {RESULTS},
     {MARKER},
@@ -30,7 +30,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
     """The pictures below `root`; notes for the user are added to `notes`.
 
     Links are followed, even out of the root, because some sets keep their pictures elsewhere; but not to a folder
-    that was walked already or that contains the root. Archives are only read if no pictures are beside them, since
+    that was walked already or that contains the root. Archives are only read if there are no pictures beside them;
     otherwise the pictures were most likely unpacked from them. Folders of tunit's own results are skipped.
     """
     walk = _Walk(root)
@@ -68,7 +68,7 @@ def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
 
 
 def _note_of_nested(names: list[str]) -> list[str]:
-    """What to say of archives inside an archive."""
+    """The note about archives inside an archive."""
     return (
         [f"{_some('archive', names)} inside the archive not read: unpack it into a folder"] if names else []
     )
@@ -80,7 +80,7 @@ def stamp_of(name: str, status: os.stat_result) -> str:
 
 
 def looks_like_picture_file(path: Path) -> bool:
-    """Whether a file begins as a picture does. Raises OSError."""
+    """Whether a file begins like a picture. Raises OSError."""
     with path.open("rb") as file:
         return looks_like_picture(file.read(16))
 
@@ -145,7 +145,7 @@ class _Walk:
         try:
             target = Path(os.path.realpath(entry.path, strict=True))
         except OSError:
-            broken = (UNREADABLE, "a link that leads nowhere: fetch what it stands for")
+            broken = (UNREADABLE, "a link to a missing file: download its target")
             return (broken if is_picture else None), "nothing"
         inside = target.is_relative_to(real_root)
         if not target.is_dir():
@@ -153,15 +153,16 @@ class _Walk:
                 self.outside.append(name)
             return None, "file"
         if inside or str(target) in self._seen:
-            return None, "nothing"  # what it leads to is found anyway; following it might never end
+            return None, "nothing"  # its target is found anyway, and following the link might never end
         if real_root.is_relative_to(target):
             return (OUTSIDE, "a link to a folder around this one"), "nothing"
         self.outside.append(name)
         return None, "folder"
 
     def _file(self, entry: os.DirEntry[str], name: str) -> Item | None:
-        """The picture or unusable file that an entry is; None if neither its suffix nor its content is a
-        picture's."""
+        """The picture or unusable file of an entry; None if neither its suffix nor its content is that of a
+        picture.
+        """
         suffix = suffix_of(name)
         path = Path(entry.path)
         try:

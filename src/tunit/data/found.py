@@ -13,7 +13,7 @@ TOO_LARGE = "too large"
 
 
 class ByteSource(Protocol):
-    """What a picture is read from: a file, or a member of an archive or database. Picklable."""
+    """A way to read the bytes of a picture: from a file, or from a member of an archive or database. Picklable."""
 
     @property
     def position(self) -> int:
@@ -25,7 +25,7 @@ class ByteSource(Protocol):
 
 @dataclass(frozen=True)
 class DiskFile:
-    """A file of its own."""
+    """A single file."""
 
     path: Path
     position: int = 0
@@ -51,7 +51,7 @@ class PictureSource:
     content: ByteSource
 
     def read(self) -> bytes:
-        """The whole file. Raises PictureError where it cannot be read."""
+        """The whole file. Raises PictureError if it cannot be read."""
         return self.content.read()
 
 

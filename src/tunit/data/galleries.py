@@ -13,7 +13,7 @@ GAP = 2  # pixels between pictures
 CAPTION = 18  # height of a caption strip
 BACKGROUND, INK = (255, 255, 255), (0, 0, 0)
 SMALL = 64  # pixels: up to here single pixels are kept visible when a picture is enlarged
-VISIBLE = 128  # the side that small pictures are enlarged to
+VISIBLE = 128  # small pictures are enlarged to about this side
 
 
 def enlargement(side: int) -> int:
@@ -22,7 +22,7 @@ def enlargement(side: int) -> int:
 
 
 def enlarged(image: Image.Image, times: int) -> Image.Image:
-    """The image `times` as large: up to 64 px by repeating pixels, larger ones by interpolation."""
+    """The image enlarged by a factor: up to 64 px by repeating pixels, larger ones by interpolation."""
     if times < 1:
         raise ConfigError(f"enlarge is {times}: take a whole number from 1")
     if times == 1:
@@ -34,7 +34,7 @@ def enlarged(image: Image.Image, times: int) -> Image.Image:
 def grid(images: Sequence[Image.Image], columns: int, *, enlarge: int = 1, gap: int = GAP) -> Image.Image:
     """The images row by row, `columns` in a row (fewer if there are not that many)."""
     if not images:
-        raise DataError("a grid needs pictures and got none: give at least one")
+        raise DataError("a grid needs pictures, but none were given: give at least one")
     if columns < 1:
         raise ConfigError(f"a grid of {columns} columns cannot be drawn: take at least 1")
     return _lay_out([enlarged(image, enlarge) for image in images], min(columns, len(images)), gap)
@@ -56,7 +56,9 @@ def matrix(
     enlarge: int = 1,
     gap: int = GAP,
 ) -> Image.Image:
-    """References in the first row, sources in the first column, results[i][j] is source i as reference j."""
+    """References in the first row, sources in the first column; results[i][j] is source i in the style of reference
+    j.
+    """
     shape = {len(row) for row in results}
     if not sources or not references or len(results) != len(sources) or shape != {len(references)}:
         raise DataError(
@@ -70,7 +72,7 @@ def matrix(
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
-    """The image under a strip with one line of text; wider where the text needs it."""
+    """The image under a strip with one line of text; it becomes wider if the text needs more space."""
     font = ImageFont.load_default()
     margin = 4
     width = max(image.width, round(font.getlength(text)) + 2 * margin)
@@ -83,7 +85,7 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
 def stack(images: Sequence[Image.Image], *, gap: int = 4 * GAP) -> Image.Image:
     """The images one below the other, at the left."""
     if not images:
-        raise DataError("a stack needs pictures and got none: give at least one")
+        raise DataError("a stack needs pictures, but none were given: give at least one")
     height = sum(image.height for image in images) + gap * (len(images) - 1)
     canvas = Image.new("RGB", (max(image.width for image in images), height), BACKGROUND)
     top = 0

@@ -12,7 +12,7 @@ _LONGEST = 200  # characters of a name or a detail that are shown
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that was taken for a picture but cannot be used, and why."""
+    """A file that seems to be a picture but cannot be used, and the reason."""
 
     name: str
     reason: str  # a few plain words, such as "truncated" or "too small"

@@ -1,6 +1,6 @@
-"""Grey of more than 8 bits, signed or floating-point, as the 256 levels that viewers show.
+"""Convert grey pictures of more than 8 bits, signed or floating-point, to the 256 levels that viewers show.
 
-Not all such files say which value is white. If they do (by their type, or by tags of PNG and TIFF), that is used.
+Not all such files tell which value is white. If they do (by their type, or by tags of PNG and TIFF), that is used.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from PIL import Image
 
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
-# Possible values of white if a file does not say it: those of 8, 12 and 16 bits, and 1 for floating-point values.
+# Possible values of white if a file does not tell it: those of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
 _OVERSHOOT = 0.25  # times white: sharpening and resampling may exceed black and white by so much
-_DARKEST = 1 / 16  # times white: a picture in which nothing is brighter must have another range
+_DARKEST = 1 / 16  # times white: if nothing in a picture is brighter than this, its range must be another one
 
 
 class NoLevelsError(ValueError):
@@ -39,7 +39,7 @@ class Levels:
         return shown.round().astype(np.uint8)
 
     def alpha(self, stored: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """(H, W) opacity, or None where all is opaque."""
+        """(H, W) opacity, or None if everything is opaque."""
         if self.transparent is None:
             return None
         return np.where(_as(stored, self.kind) == self.transparent, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Text files of paths, in the encodings and spellings that programs write, and where the named files are."""
+"""Read text files of paths, in the encodings and spellings that programs write, and find the named files."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
     """
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes: part the list, or give a folder")
+            raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes: split the list, or give a folder")
         with path.open("rb") as file:
             data = file.read(most)
     except OSError as error:
@@ -93,7 +93,7 @@ class Places:
     def why_not(self, written: str) -> str:
         """Why `find` finds nothing, for the list's owner."""
         if _ADDRESS.match(written):
-            return "an address, not a file: fetch it first"
+            return "an address, not a file: download it first"
         if "\n" in written:
             return "a quotation mark that is never closed"
         for folder in self.folders:

@@ -1,6 +1,6 @@
 """Remove the metadata of pictures (EXIF, XMP, comments) if it is damaged or larger than a reader accepts.
 
-Everything that decides how the picture looks stays: pixels, palette, transparency, gamma, orientation, colour
+Everything that influences how the picture looks is kept: pixels, palette, transparency, gamma, orientation, colour
 profile.
 """
 
@@ -37,7 +37,7 @@ def without_metadata(data: bytes) -> Bare | None:
         if data.startswith(magic):
             try:
                 bare = strip(data)
-            except (struct.error, IndexError, ValueError):  # too damaged to be parted
+            except (struct.error, IndexError, ValueError):  # too damaged to be split into its parts
                 return None
             return bare if bare.data != data else None
     return None

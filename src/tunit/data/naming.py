@@ -1,4 +1,4 @@
-"""Which files are pictures by their names, and which names would lead out of their folder."""
+"""Tell by names which files are pictures, and which names would lead out of their folder."""
 
 import re
 from pathlib import PurePosixPath

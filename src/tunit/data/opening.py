@@ -1,4 +1,4 @@
-"""How pictures are opened with Pillow: only some formats, and without Pillow's own limits and warnings."""
+"""Open pictures with Pillow: only some formats, and without Pillow's own limits and warnings."""
 
 import contextlib
 import io
@@ -70,7 +70,7 @@ def open_picture(data: bytes) -> Image.Image:
         for key in _GREY_TIFFS:
             del TiffImagePlugin.OPEN_INFO[key]  # type: ignore[arg-type]
     if image.format == "TIFF" and sys.byteorder == "little":
-        # libtiff returns values in this machine's byte order, which Pillow misses for unsigned 32 bits.
+        # libtiff returns values in this machine's byte order; Pillow overlooks that for unsigned 32 bits.
         image.tile = [
             tile._replace(args=(tile.args[0].replace("BS", "S").replace("BF", "F"), *tile.args[1:]))
             if tile.codec_name == "libtiff" and str(tile.args[0]).endswith(("BS", "BF"))

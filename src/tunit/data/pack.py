@@ -37,7 +37,7 @@ from tunit.errors import DataError
 from tunit.paths import expand_home
 from tunit.printing import remark
 
-_AHEAD = 4  # pictures handed out for each process: enough to keep all busy
+_AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
 
@@ -54,12 +54,12 @@ def pack_pictures(
 ) -> PackedPictures:
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
-    The source is only read. Pictures that cannot be used are left out and listed with the reason; so are repetitions
-    of a picture, unless `settings.keep_duplicates`.
+    The source is only read. Pictures that cannot be used are left out and listed with the reason; so are copies of a
+    picture, unless `settings.keep_duplicates`.
 
     workers: processes that decode; None takes as many as there are cores and enough work.
-    strict: the first bad picture raises DataError; a repetition is not bad.
-    progress: called with (pictures done, pictures in all).
+    strict: the first bad picture raises DataError; a copy is not bad.
+    progress: called with (pictures done, all pictures).
     resume: leave what is done in `cache` if this call ends early, and go on with what an earlier call has left.
 
     Raises DataError if no picture is left, or the source or the cache cannot be used.
@@ -90,7 +90,7 @@ def pack_pictures(
 
 
 def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
-    """The pack that `pack_pictures` would reuse; None if it would pack anew. Raises DataError as it does."""
+    """The pack that `pack_pictures` would reuse; None if it would make a new one. Raises the same DataErrors."""
     return _reuse(Path(cache).absolute(), Search(Path(source).absolute(), settings))
 
 
@@ -112,7 +112,7 @@ def _build(
     *,
     resume: bool,
 ) -> None:
-    """Make a pack in the folder `cache`, which this process holds."""
+    """Make a pack in the folder `cache`, whose lock this process has."""
     source, settings, found = search.source, search.settings, search.found
     if strict:
         refuse_bad(source, found.left_out)
@@ -181,7 +181,7 @@ def _index(
 def _unique(
     pictures: list[PictureSource], hashes: list[str | None], keep_duplicates: bool
 ) -> tuple[list[int], list[LeftOut]]:
-    """The slots to keep, ascending, and the repetitions among the rest."""
+    """The slots to keep, ascending, and the copies of pictures among the rest."""
     first: dict[str, PictureSource] = {}
     keep, repeated = [], []
     for slot, (picture, digest) in enumerate(zip(pictures, hashes, strict=True)):
@@ -249,4 +249,4 @@ def refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
     """For strict: raise DataError if a picture cannot be used."""
     bad = [item for item in left_out if item.reason != DUPLICATE]
     if bad:
-        raise DataError(f"{source}: {summarise_left_out(bad)}: mend or remove them, or leave strict off")
+        raise DataError(f"{source}: {summarise_left_out(bad)}: repair or remove them, or leave out --strict")

@@ -12,8 +12,8 @@ from tunit.data.layouts import Part, part_of
 from tunit.data.squares import Squaring
 from tunit.errors import ConfigError
 
-# Raised whenever the same settings begin to give other pixels. An older pack is made again when the pictures are
-# prepared, but a run that already has one goes on with it.
+# Increase it whenever the same settings give other pixels than before. An older pack is made again when the pictures
+# are prepared, but a run that already has one continues to use it.
 DECODING = 3
 
 
@@ -41,7 +41,9 @@ class PackSettings:
         if self.labels not in LABEL_MODES:
             raise ConfigError(f"labels {self.labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
-            raise ConfigError(f"background {self.background} is no colour: use three numbers from 0 to 255")
+            raise ConfigError(
+                f"background {self.background} is not a colour: use three numbers from 0 to 255"
+            )
 
     def squaring(self) -> Squaring:
         """How each picture becomes its square."""

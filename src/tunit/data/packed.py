@@ -25,11 +25,11 @@ from tunit.reading import MissingError, Record, UnreadableError, read_json
 
 PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
 _FORMAT, _VERSION = "tunit pictures", 1
-LARGEST_INDEX = 1 << 30  # bytes; of eight million pictures
+LARGEST_INDEX = 1 << 30  # bytes of index.json; about eight million pictures
 LARGEST_SIDE = 1 << 16  # pixels
-_LOOK_AT = 256  # pictures, spread over a pack, by which it is judged whether the set is dark
-_DARK = 72  # grey levels; 14 bits of 16 are below 64
-HEADER_BYTES = 128  # of pictures.npy, however many pictures there are
+_LOOK_AT = 256  # pictures, spread over a pack, that are checked for being dark
+_DARK = 72  # grey levels; values of 14 bits stored in 16 are below 64
+HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class PackedPictures:
     classes: list[str]  # in ascending order
     left_out: list[LeftOut]
     hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
-    reused: bool  # whether the pack was there already
-    notes: tuple[str, ...] = ()  # of how the source was read, where that is not obvious
+    reused: bool  # whether the pack existed already
+    notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
 
 
 @dataclass(frozen=True)
 class Index:
-    """Everything that a cache knows of its pictures, except the pixels."""
+    """Everything that a cache stores about its pictures, except the pixels."""
 
     size: int
     settings: Mapping[str, Any]  # as in JSON
@@ -77,7 +77,7 @@ def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tupl
         with path.open("rb") as file:
             whole = file.read(HEADER_BYTES) == _npy_header(count, size)
         if not whole:
-            raise DataError(f"{path} does not begin as its {INDEX} says: prepare the pictures again")
+            raise DataError(f"{path} does not agree with its {INDEX}: prepare the pictures again")
         images = np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
@@ -103,7 +103,7 @@ def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> Pac
 
 
 def dark_set(pictures: PackedPictures) -> str | None:
-    """A warning if most pictures are almost black (or white), like 10 or 12 bits stored in files of 16; else ""."""
+    """A warning if most pictures are almost black or white, as if 10 or 12 bits were stored in 16; otherwise None."""
     step = max(1, len(pictures.images) // _LOOK_AT)
     looked_at = pictures.images[::step]
     ends = [(int(image.min()), int(image.max())) for image in looked_at]
@@ -114,8 +114,8 @@ def dark_set(pictures: PackedPictures) -> str | None:
         return None
     limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
     return (
-        f"{most} of {len(ends)} pictures looked at are very {what}, with {limit} of 255: where they hold 10 or 12 "
-        "bits in files of 16, write them with the whole range of 16 bits"
+        f"{most} of {len(ends)} checked pictures are very {what}, with {limit} of 255: if they hold 10 or 12 bits in "
+        "files of 16 bits, write them with the whole range of 16 bits"
     )
 
 
@@ -169,15 +169,15 @@ def _read_index(cache: Path) -> Index:
 def _left_out_of(found: Record) -> list[LeftOut]:
     items = found.values.get("left_out")
     if not isinstance(items, list):
-        raise UnreadableError("it does not say what was left out")
+        raise UnreadableError("it does not list what was left out")
     for item in items:
         if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
-            raise UnreadableError("what was left out is not three texts each")
+            raise UnreadableError("its list of what was left out is damaged")
     return [LeftOut(*item) for item in items]
 
 
 def claim(cache: Path) -> None:
-    """Create the folder and mark it as ours. Raises DataError if it holds files with our names from someone else."""
+    """Create the folder and mark it as ours. Raises DataError if it holds files of these names that are not ours."""
     marker = cache / MARKER
     foreign = not marker.exists() and not _is_ours(cache)
     if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
@@ -198,7 +198,7 @@ def _is_ours(cache: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(cache: Path) -> Iterator[bool]:
-    """Let only one process at a time build in a claimed folder, and remove what killed jobs have left there.
+    """Let only one process at a time build in a claimed folder, and remove leftovers of killed jobs.
 
     The system releases the lock of a killed process. Gives False where the file system has no locks: two processes
     may then build at the same time, and each installs a complete cache.
@@ -234,7 +234,7 @@ def record_bytes(size: int) -> int:
 
 
 def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
-    """Write picture number `slot`. Not through a memory map, where a full disk would kill the process."""
+    """Write picture number `slot`. Not through a memory map: there a full disk would kill the process."""
     with path.open("r+b") as file:
         file.seek(HEADER_BYTES + slot * pixels.nbytes)
         file.write(pixels.tobytes())
@@ -278,7 +278,7 @@ def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str
 
 
 def install(cache: Path, pixels: Path, index: Index) -> None:
-    """Make finished pixels and their index the content of the cache; until the last step the cache has no index."""
+    """Replace the content of the cache by finished pixels and their index, which is written last."""
     content = {"format": _FORMAT, "version": _VERSION, **vars(index)}
     content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
     with replacing(cache / INDEX) as part:
@@ -288,7 +288,7 @@ def install(cache: Path, pixels: Path, index: Index) -> None:
 
 
 def _npy_header(count: int, size: int) -> bytes:
-    """The header of a version 1.0 .npy file, of one length for every count, to be rewritten in place."""
+    """The header of a version 1.0 .npy file. Its length is the same for every count, so that it can be replaced."""
     shape = f"({count}, {size}, {size}, 3)"
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     body = text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"

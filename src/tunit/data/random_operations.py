@@ -1,7 +1,7 @@
-"""The stronger policy of x+ for food: a few randomly chosen operations of one magnitude, as in RandAugment.
+"""The stronger policy of x+ for food: a few randomly chosen operations of the same magnitude, as in RandAugment.
 
-They run in batches, but each picture gets its own operations. Operations are those of 8-bit pictures, so pictures are
-rounded to 256 values before and after each; colour operations agree with Pillow's to the last bit.
+They run on a batch, but each picture gets its own operations. Operations are defined for 8-bit pictures, so pictures
+are rounded to 256 values before and after each; colour operations agree with Pillow's to the last bit.
 
 References:
     [1] Cubuk et al. RandAugment: practical automated data augmentation with a reduced search space, 2020 (the 14
@@ -20,14 +20,14 @@ from tunit.data.randomness import Share
 from tunit.machine import constant, to_device
 
 LARGEST = 10.0  # magnitude
-# What a magnitude of 10 reaches [2].
+# The largest change by each operation, at a magnitude of 10 [2].
 ROTATION = 30.0  # degrees
 SHEAR = 0.3  # shift over height
 TRANSLATION = 150 / 331  # of the side
 BITS_LOST = 4  # of 8
 ENHANCEMENT = 0.9  # factors from 1 - 0.9 to 1 + 0.9
 VALUES = 256
-SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur that sharpness moves away from, over 13
+SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur from which sharpness moves away; divided by 13
 
 # An operation takes pictures (n, 3, S, S) of whole values from 0 to 255 and an amount (n,) from -1 to 1, and returns
 # such pictures. Colour operations without a direction ignore the sign of the amount.
@@ -46,7 +46,7 @@ def random_operations(
     image = whole((x + 1) * 127.5)
     operations = list(OPERATIONS.values())
     for _ in range(number):
-        # Drawn on the host, which then knows the pictures of each operation without waiting for the device.
+        # Drawn on the CPU, which then knows the pictures of each operation without waiting for the device.
         kinds = share.of(torch.randint(len(operations), (share.batch,), generator=generator))
         signs = share.of(2 * torch.randint(2, (share.batch,), generator=generator) - 1)
         amounts = signs * (magnitude / LARGEST)

@@ -1,6 +1,6 @@
-"""Randomness without state: all random numbers follow from the run's seed, a purpose and a counter.
+"""Random numbers without state: all are determined by the run's seed, a purpose and a counter.
 
-So resuming is exact: there is no generator whose state could be lost.
+So resuming is exact, because there is no generator whose state could be lost.
 """
 
 import zlib
@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 class CounterStart(IntEnum):
-    """The first counters of batches that serve another purpose than a training step.
+    """The first counters for batches that are not for a training step.
 
     The counter of a training step is its number. These counters are larger than the steps of any schedule and far
-    from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
+    apart from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
@@ -27,16 +27,16 @@ class CounterStart(IntEnum):
 
 @dataclass(frozen=True)
 class Share:
-    """Which pictures of a batch this process has: random numbers are drawn for the whole batch, then these are taken.
+    """Which pictures of a batch this process has. Random numbers are drawn for the whole batch, then these are taken.
 
-    A draw costs little beside the pictures, and so a picture's numbers do not depend on how many processes there are.
+    Drawing costs little, and so a picture's random numbers do not depend on the number of processes.
     """
 
     batch: int
     rows: slice = field(default_factory=lambda: slice(None))
 
     def of(self, drawn: Tensor) -> Tensor:
-        """The numbers of the pictures at hand, of those (batch, ...) of the whole batch."""
+        """The random numbers of this process's pictures, from those of the whole batch, (batch, ...)."""
         return drawn[self.rows]
 
 

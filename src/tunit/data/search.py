@@ -1,4 +1,4 @@
-"""The pictures of a source that settings ask for, searched for only once, when they are first needed."""
+"""Find the pictures of a source, as the settings say: only once, when they are first needed."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ class Search:
 
     @cached_property
     def fingerprint(self) -> str:
-        """It changes when the source does. An archive or a database is not opened for it."""
+        """A digest that changes if the source changes. Archives and databases are not opened for it."""
         return quick_fingerprint(self.source) or self.found.fingerprint
 
     @property

@@ -1,4 +1,4 @@
-"""From a picture that was found to its square: it is read, decoded and fitted in a worker process, within limits."""
+"""Turn a found picture into a square: it is read, decoded and fitted in a worker process, within limits."""
 
 from dataclasses import dataclass, replace
 
@@ -31,11 +31,11 @@ class Squaring:
     fit: str = "stretch"  # "stretch", "crop" or "pad"
     background: tuple[int, int, int] = (255, 255, 255)  # behind transparency, and around padded pictures
     min_side: int = 1  # a picture with a shorter side is refused
-    # A picture that declares more is refused before decoding; the limits of memory and time follow from it.
+    # A picture that declares more is refused before decoding; the limits of memory and time depend on it, too.
     max_pixels: int = MAX_PIXELS
     opacity: bool = False  # whether to return the file's opacity, too
-    seconds: float | None = None  # of CPU time for each; None is what max_pixels allow
-    memory: int | None = None  # bytes, likewise
+    seconds: float | None = None  # of CPU time for a picture; None: from max_pixels
+    memory: int | None = None  # bytes for a picture; None: from max_pixels
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Fitted:
 
 
 def fitted(source: PictureSource, how: Squaring) -> Fitted:
-    """The square of one picture. Raises PictureError where it cannot be used."""
+    """The square of one picture. Raises PictureError if it cannot be used."""
     try:
         return in_worker(_fitted, (source, how))
     except WorkerLostError as error:
@@ -98,7 +98,7 @@ def _file_size(source: PictureSource) -> tuple[int, int]:
 
 def _read(source: PictureSource, max_pixels: int) -> bytes:
     content = source.content
-    if isinstance(content, Cropped):  # which decodes to read
+    if isinstance(content, Cropped):  # its read() already decodes the picture
         content = replace(content, max_pixels=max_pixels)
     return content.read()
 
@@ -106,7 +106,9 @@ def _read(source: PictureSource, max_pixels: int) -> bytes:
 def _check_alone(data: bytes) -> None:
     """Limit the size of the file if nothing else limits decoding. Raises PictureError."""
     if not is_worker() and len(data) > ALONE_BYTES:
-        detail = f"{len(data):,} bytes, at most {ALONE_BYTES:,} where no worker process can be started"
+        detail = (
+            f"{len(data):,} bytes, at most {ALONE_BYTES:,} are allowed if no worker process can be started"
+        )
         raise PictureError(TOO_LARGE, detail)
 
 

@@ -1,6 +1,6 @@
-"""Tables of pictures: find their delimiter, their header, and the column that names the pictures.
+"""Read tables of pictures: find the delimiter, the header, and the column that holds the pictures' paths.
 
-A CSV file says none of this, so it is decided by which cells are paths of existing files.
+A CSV file does not tell these, so they are found by checking which cells are paths of existing files.
 """
 
 import csv
@@ -15,7 +15,7 @@ from tunit.data.lists import Listing, Places, Row, as_text, read_list_text
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
 
-DELIMITERS = ",;\t|"  # and a space in files that are not called tables
+DELIMITERS = ",;\t|"  # and a space, in files without the suffix of a table
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 _SAMPLE = 100  # rows, spread over the table, whose cells are searched for on the disk
 _HEAD_BYTES = 1 << 16  # of a text file, to see whether it is a table
@@ -188,22 +188,22 @@ def _column(path: Path, header: list[str], width: int, wanted: str) -> int:
         return folded.index(name)
     if name.isascii() and name.isdigit() and 1 <= int(name[:9]) <= width:
         return int(name) - 1
-    known = ", ".join(map(repr, folded)) if header else "none, for it has no header line"
+    known = ", ".join(map(repr, folded)) if header else "none, because it has no header line"
     raise DataError(
         f"{path} has no column {wanted!r}: name one of its columns ({known}), or give its number from 1 to {width}"
     )
 
 
 def _notes(path: Path, grid: _Grid, header: list[str], picture: int, *, given: bool) -> tuple[str, ...]:
-    """Say which column was taken, if that is not obvious."""
+    """A note on which column was used, if that is not obvious."""
     if given or (grid.width() == 1 and not header):
         return ()
     if not header:
-        return (f"{path.name} has no header line: pictures are named by its column {picture + 1}",)
+        return (f"{path.name} has no header line: its column {picture + 1} is used for the pictures' paths",)
     if sum(map(_is_usual_name, header)) == 1 and picture < len(header) and _is_usual_name(header[picture]):
         return ()
     name = repr(header[picture]) if picture < len(header) else str(picture + 1)
-    return (f"{path.name}: pictures are named by column {name} (--picture-column takes another)",)
+    return (f"{path.name}: column {name} is used for the pictures' paths (--picture-column chooses another)",)
 
 
 def _rank_of_name(cell: str) -> int:

@@ -1,4 +1,4 @@
-"""Walk through tar archives, compressed or not, within limits: reading a hostile one ends early instead of never.
+"""Read tar archives, compressed or not, within limits, so that reading a hostile one stops early.
 
 Python's own reader trusts the headers: a negative size makes it loop for ever (CVE-2025-8194), long runs of digits
 keep it busy (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from tunit.data.unpacking import UnpackedFile, bzip2_stream, gzip_stream, xz_stream
 
-MAX_MEMBERS = 500_000  # of one archive; the list of more would fill the memory
+MAX_MEMBERS = 500_000  # in one archive; a longer list would fill the memory
 _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
@@ -29,9 +29,9 @@ class TarBoundError(tarfile.TarError):
 
 
 def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Every member's header, with the unpacked archive, in which the caller may seek forward to its data.
+    """Every member's header, with the unpacked archive, in which the caller may seek forward to the member's data.
 
-    Raises TarBoundError, or tarfile.TarError and others where the archive is damaged.
+    Raises TarBoundError; tarfile.TarError and other errors if the archive is damaged.
     """
     most = most_unpacked(path)
     with unpacked(path) as file:
@@ -67,7 +67,7 @@ def most_unpacked(path: Path) -> int:
 
 
 def unpacked(path: Path) -> IO[bytes]:
-    """The content of a tar file, opened through the decompressor that its first bytes ask for."""
+    """The content of a tar file, opened with the decompressor for its first bytes."""
     file = path.open("rb")
     try:
         magic = file.read(6)
@@ -82,7 +82,7 @@ def unpacked(path: Path) -> IO[bytes]:
 
 
 class _Headers:
-    """A file for tarfile that refuses to read headers that are larger or stranger than honest ones."""
+    """A file for tarfile that refuses headers that are larger or stranger than in any honest archive."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

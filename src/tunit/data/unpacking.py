@@ -1,7 +1,7 @@
 """Unpack bytes while they are read, within limits of memory and CPU time, for archives and members of zips.
 
-Python's own readers have no such limits: with bzip2, zipfile unpacks four kilobytes to gigabytes at once; gzip goes
-through millions of empty streams in one call; lzma takes as much memory as a file asks for; and a seek unpacks
+Python's own readers have no such limits: with bzip2, zipfile unpacks four kilobytes to gigabytes in one go; gzip
+reads millions of empty streams in one call; lzma takes as much memory as a file requests; and a seek unpacks
 everything before its target.
 """
 
@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, cast
 
 from tunit.data.bounds import seconds_to_unpack, time_detail
 
-MAX_DICTIONARY = 1 << 27  # bytes that LZMA may take to unpack; xz -9 asks for half of this
+MAX_DICTIONARY = 1 << 27  # bytes of memory for unpacking LZMA; xz -9 needs half of this
 _CHUNK = 1 << 16  # packed bytes read at a time
 
 
@@ -32,7 +32,7 @@ class Decompressor(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """Whether it can only go on with more packed bytes."""
+        """Whether it needs more packed bytes to continue."""
 
     @property
     def unused_data(self) -> bytes:
@@ -55,7 +55,7 @@ class Inflater:
 
     @property
     def needs_input(self) -> bool:
-        """Whether it can only go on with more packed bytes."""
+        """Whether it needs more packed bytes to continue."""
         return not self._stream.unconsumed_tail
 
     @property
@@ -91,11 +91,11 @@ def lzma_stream(properties: bytes) -> Decompressor:
 
 
 class Unpacking(io.RawIOBase):
-    """A file to read and seek in: the bytes of `packed` from `begin` on, unpacked stream after stream.
+    """A file for reading and seeking: the bytes of `packed` from `begin` on, unpacked stream after stream.
 
-    new: makes a decompressor for a stream. length: of the packed bytes, if they end before the file does.
-    Reading and seeking raise OutOfTimeError, EOFError if the data ends early, and what damaged data makes the
-    decompressor raise. Each later call raises the same error again, because the position is unknown then.
+    new: makes a decompressor for a stream. length: of the packed bytes, if they end before the file does. Reading and
+    seeking raise OutOfTimeError, EOFError if the data ends early, and the decompressor's errors for damaged data.
+    Each later call raises the same error again, because the position is then unknown.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Unpacking(io.RawIOBase):
             self._failure = (
                 type(error),
                 error.args,
-            )  # not the error, whose frames would keep the data in memory
+            )  # not the error itself, whose frames would keep the data in memory
             raise
         finally:
             self._spent += thread_time() - began

@@ -1,4 +1,4 @@
-"""Inside a worker process: it answers the requests of workers.py, within limits of time and memory."""
+"""The code of a worker process: it answers the requests of workers.py, within limits of time and memory."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from typing import IO, Any
 _IDLE_SECONDS = 30.0
 IDLE, LOST, SLOW = 3, 4, 5  # exit codes: nothing to do, an unreadable request, out of time
 
-# The current folder, a function, and what it is called with.
+# The current folder, a function, and its argument.
 _Request = tuple[str | None, Callable[[Any], Any], Any]
 _base_memory: int | None = None  # bytes that the process takes before any work; None in any other process
 
@@ -23,7 +23,7 @@ _base_memory: int | None = None  # bytes that the process takes before any work;
 def bounded(seconds: float, memory: int) -> Iterator[None]:
     """Limit the CPU time (seconds) and the memory (bytes) of the block, if this is a worker process.
 
-    When the time is over the process ends; when the memory is exceeded MemoryError is raised (on Linux). In any other
+    If the time is over, the process ends; if the memory is exceeded, MemoryError is raised (on Linux). In any other
     process there are no limits.
     """
     if _base_memory is None:
@@ -39,7 +39,7 @@ def is_worker() -> bool:
 
 
 def current_folder() -> str | None:
-    """The current folder, where relative paths begin; None where it has been removed."""
+    """The current folder, where relative paths begin; None if it was removed."""
     try:
         return os.getcwd()  # noqa: PTH109 (as text)
     except OSError:
@@ -47,7 +47,7 @@ def current_folder() -> str | None:
 
 
 def receive(pipe: IO[bytes]) -> Any:
-    """The next object from the process at the other end. That is ours, too: no pickle from a file comes here."""
+    """The next object from the process at the other end, which is our own: no pickle of a file is read here."""
     return pickle.load(pipe)  # noqa: S301
 
 
@@ -71,7 +71,7 @@ def serve() -> None:
         try:
             answer = True, function(item)
         except Exception as error:  # it is raised again in the process that asked
-            # Its frames would keep the data, perhaps half a gigabyte, while the next picture is read.
+            # Its traceback is dropped, which would keep the data (perhaps half a gigabyte) during the next picture.
             error.__traceback__ = error.__context__ = None
             answer = False, error
         pickle.dump(answer, answers)

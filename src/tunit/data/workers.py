@@ -1,5 +1,5 @@
-"""Worker processes that decode pictures: a file that crashes a decoder, blocks it or uses too much memory costs only
-itself, not the training.
+"""Worker processes that decode pictures, so that a file that crashes or blocks a decoder, or fills the memory, does
+not harm the training.
 
 The processes are started as programs. They are not forked, because a fork of a process that runs threads or holds a
 GPU may hang, and not spawned by multiprocessing, because that imports the caller's script again. Each ends by itself
@@ -62,7 +62,7 @@ def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
         try:
             done, answer = worker.call(function, item)
         except WorkerLostError:
-            if worker.ended() == IDLE:  # it ended for lack of work, just when it was taken
+            if worker.ended() == IDLE:  # it had just ended by itself, because it had no work
                 continue
             raise
         with _lock:
@@ -101,7 +101,7 @@ class _Worker:
             code = self.ended()
             slow = code == SLOW or (sys.platform != "win32" and code == -signal.SIGPROF)
             raise WorkerLostError(slow=slow) from None
-        except BaseException:  # after Ctrl-C the worker's late answer would be taken for the next one
+        except BaseException:  # after Ctrl-C, the worker's late answer must not be taken for the next one
             self._process.kill()
             self.ended()
             raise
@@ -134,21 +134,21 @@ def _take() -> _Worker | None:
             worker.ended()
     if not _startable:
         return None
-    why = "this Python is no program of its own"
+    why = "this Python has no executable"
     try:
         if sys.executable and not getattr(sys, "frozen", False):
             return _Worker()
     except OSError as error:
         why = error.strerror or str(error)
     except WorkerLostError:
-        why = "it ends at once"
+        why = "it ends immediately"
     with _lock:
         first, _startable = _startable, False
     if first:
         remark(
-            f"no worker process can be started ({why}): pictures are decoded in this one, where nothing else "
-            "bounds the time and memory of a damaged one, but none of more than "
-            f"{ALONE_PIXELS:,} pixels or {ALONE_BYTES:,} bytes"
+            f"no worker process can be started ({why}), so pictures are decoded in this process without limits of "
+            f"time and memory; therefore pictures of more than {ALONE_PIXELS:,} pixels or {ALONE_BYTES:,} bytes are "
+            "left out"
         )
     return None
 

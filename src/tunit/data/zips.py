@@ -22,7 +22,9 @@ class LongDirectoryError(zipfile.BadZipFile):
 
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip archive with its list of members. Raises LongDirectoryError, or what zipfile raises of damaged ones."""
+    """A zip archive with its list of members. Raises LongDirectoryError, and zipfile's errors for damaged
+    archives.
+    """
     with _Bounded(path) as file, zipfile.ZipFile(cast(IO[bytes], file)) as archive:
         yield archive
 
@@ -35,7 +37,7 @@ def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[
     file.seek(position)
     magic, name, extra = struct.unpack("<4s22xHH", file.read(30))
     if magic != b"PK\x03\x04":
-        raise zipfile.BadZipFile("no member begins where the list says")
+        raise zipfile.BadZipFile("a member is not at the place that the list gives")
     begin = file.seek(name + extra, io.SEEK_CUR)
     if method == zipfile.ZIP_STORED:
         return file
@@ -48,7 +50,7 @@ def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[
         stream = partial(lzma_stream, file.read(number))
         return Unpacking(file, stream, begin + 4 + number, max(0, packed - 4 - number))
     names: dict[int, str] = vars(zipfile).get("compressor_names", {})
-    raise NotImplementedError(f"packed by {names.get(method, f'method {method}')}, which is not read")
+    raise NotImplementedError(f"packed by {names.get(method, f'method {method}')}, which is not supported")
 
 
 class _Bounded(io.FileIO):
@@ -60,7 +62,5 @@ class _Bounded(io.FileIO):
     def read(self, size: int | None = -1) -> bytes:
         """As a file's `read`. Raises LongDirectoryError for a piece that only an endless list of members has."""
         if size is not None and size > _MAX_DIRECTORY:
-            raise LongDirectoryError(
-                "it has more members than are read of one archive: unpack it into a folder"
-            )
+            raise LongDirectoryError("it has too many members for one archive: unpack it into a folder")
         return cast(bytes, super().read(-1 if size is None else size))

@@ -121,7 +121,7 @@ class _Clip:
         width, height = self.video.codec_context.width, self.video.codec_context.height
         if width * height > max_pixels:
             raise DataError(
-                f"{source} has {width} x {height} pixels, more than {max_pixels:,}: raise --max-pixels to let it in"
+                f"{source} has {width} x {height} pixels, more than {max_pixels:,}: raise --max-pixels to allow it"
             )
 
     def pictures(self) -> Iterator[Image.Image]:

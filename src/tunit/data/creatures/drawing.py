@@ -1,4 +1,4 @@
-"""How a creature is put together: one skeleton of head, body, eyes, mouth, arms and feet for every species.
+"""Draw a creature: every species has the same skeleton of head, body, eyes, mouth, arms and feet.
 
 Lengths are in units of half the skeleton's height: it reaches from -1 (the ears) to 1 (the feet), y down.
 """
@@ -35,7 +35,7 @@ Lch = tuple[float, float, float]  # OKLCH: lightness 0 .. 1, chroma 0 .. 0.3, hu
 
 @dataclass(frozen=True)
 class Look:
-    """What sets one species apart: its colours, its proportions and its own parts."""
+    """What distinguishes one species: its colours, its proportions and its own parts."""
 
     base: Lch
     second: Lch  # belly and muzzle
@@ -114,7 +114,7 @@ class Pen:
         soft: float = 0.0,
         shade: float = 0.0,
     ) -> Stencil | None:
-        """Something painted onto a piece: no outline, and cut to `inside`."""
+        """Paint something onto a piece, without an outline and cut to `inside`."""
         for stencil in self.canvas.stencils(frame, shape, (0.0,), inside, soft):
             self.canvas.fill(stencil, colour, shade, opacity)
             return stencil
@@ -127,7 +127,7 @@ def mixed(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def _ground(canvas: Canvas, style: Style, habitat: float) -> Colour:
-    """Paint the background, a cream that leans towards the habitat's hue; the colour of shadows on it."""
+    """Paint the background, cream with a tint of the habitat's hue; returns the colour of shadows on it."""
     cream, leaf = oklch(0.955, 0.022, 85), oklch(0.94, 0.04, habitat + style.tint_hue)
     tint = mixed(cream, leaf, 0.1 + 0.3 * style.tint)
     canvas.background(tint, 0.05)

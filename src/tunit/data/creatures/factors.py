@@ -1,4 +1,4 @@
-"""What a creature is made from: content (where and how it stands), style (which species and individual)."""
+"""The factors of a creature: content (where and how it stands) and style (which species and individual)."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Style:
     tint: float  # strength of the background's tint: 0 (nearly cream) .. 1 (pastel)
 
 
-# Of every factor above, ends included: drawn from here, and what a table may say.
+# The range of every factor, ends included: creatures are drawn from it, and tables must stay in it.
 RANGES = {
     "x": (-0.1, 0.1), "y": (-0.1, 0.1), "size": (0.78, 1), "tilt": (-18, 18), "turn": (-1, 1), "gaze_x": (-1, 1),
     "gaze_y": (-1, 1), "openness": (0.4, 1), "smile": (-0.7, 1), "mouth": (0, 1), "left_arm": (0, 1),
@@ -102,9 +102,9 @@ def _sample_style(rng: np.random.Generator, species: int) -> Style:
 
 
 def sample_creatures(number: int, seed: int) -> list[Creature]:
-    """`number` creatures; each run of six in a row holds every species once, in a random order.
+    """`number` creatures. Every six successive creatures contain each species once, in a random order.
 
-    Creature i depends on (seed, i) alone, so a shorter list is the beginning of a longer one.
+    Creature i depends only on (seed, i), so a shorter list is the beginning of a longer one.
     """
     creatures: list[Creature] = []
     for i in range(number):
@@ -116,5 +116,5 @@ def sample_creatures(number: int, seed: int) -> list[Creature]:
 
 
 def exact_translation(source: Creature, reference: Creature) -> Creature:
-    """The truth that a translator is measured against: the source's content in the reference's style."""
+    """The truth with which a translation is compared: the source's content in the reference's style."""
     return Creature(source.content, reference.style)

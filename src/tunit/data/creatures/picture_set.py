@@ -1,8 +1,8 @@
 """`creatures`: a procedural picture set whose translations are known exactly.
 
-Six species (the domains), individuals within them (the style), poses and expressions (the content). Every
-picture is drawn from its factors, so the picture "this content, as that individual" can be drawn as well, and
-the error of a translation is measured against it rather than guessed.
+Six species (the domains), individuals within them (the style), poses and expressions (the content). Every picture is
+drawn from its factors, so the picture of this content as that individual can be drawn, too, and the error of a
+translation can be measured exactly.
 """
 
 import csv
@@ -55,8 +55,10 @@ _STYLE = tuple(f.name for f in fields(Style))
 _COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
 TABLE = "factors.csv"
 LARGEST_TABLE = 1 << 30  # bytes; a million creatures have 500 MB
-_POOL_PAYS = 2000 * 64 * 64  # pixels of all pictures: some ten seconds' drawing, or two of starting processes
-_BATCH = 1024  # drawings that processes may have ready ahead of their use: a bound on memory
+_POOL_PAYS = (
+    2000 * 64 * 64
+)  # pixels of all pictures from which on processes are used: about ten seconds of drawing
+_BATCH = 1024  # drawings that processes may prepare in advance; limits the memory
 
 
 def _check_size(size: int) -> None:
@@ -75,12 +77,12 @@ def draw(creature: Creature, size: int) -> Drawing:
 
 
 def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> Iterator[Drawing]:
-    """The drawings in order, from `workers` processes where these save time."""
+    """The drawings in order, by `workers` processes if these save time."""
     if workers is None:
         workers = usable_cores() if len(creatures) * size * size >= _POOL_PAYS else 1
     done = 0
     if workers > 1 and len(creatures) > 1:
-        # Processes start afresh: a fork of a process that runs torch's threads may hang.
+        # New processes are started with "spawn": a fork of a process with torch's threads may hang.
         try:
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
                 for start in range(0, len(creatures), _BATCH):
@@ -89,7 +91,7 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
                         yield drawing
                         done += 1
         except BrokenProcessPool:
-            pass  # such as in a script without a __main__ guard; the rest is drawn here, with the same bytes
+            pass  # for example in a script without a __main__ guard; the rest is drawn here, with the same bytes
     for creature in creatures[done:]:
         yield draw(creature, size)
 
@@ -97,8 +99,8 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
 def draw_all(creatures: Sequence[Creature], size: int, workers: int | None = None) -> Drawing:
     """All pictures (N, size, size, 3) and masks (N, size, size), in the order of `creatures`.
 
-    workers: processes; 1 draws in this one, None takes all cores when there is enough to draw. As always with
-    processes, a script that may use several keeps its own work under `if __name__ == "__main__":`.
+    workers: how many processes; 1 draws in this process, None takes all cores if there is enough to draw. A script
+    that may use several must have its own work under `if __name__ == "__main__":`.
     """
     _check_size(size)
     if workers is not None and workers < 1:
@@ -111,12 +113,12 @@ def draw_all(creatures: Sequence[Creature], size: int, workers: int | None = Non
 
 
 def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
-    """Write folder/pictures/00001.png ... and folder/factors.csv; the path of the latter.
+    """Write folder/pictures/00001.png ... and folder/factors.csv; returns the path of the table.
 
-    factors.csv holds one row per picture: its path relative to the folder, the name of its species, and every
-    factor, so that `read_creatures` gives the creatures back. Everything is drawn in a hidden place inside the folder
-    and moved when it is complete. Raises DataError when the folder holds something already, or for a size or number
-    out of range, RunError where it cannot be written.
+    factors.csv has one row per picture: its path relative to the folder, the name of its species, and every factor,
+    so that `read_creatures` returns the same creatures. Everything is drawn in a hidden folder inside the folder and
+    moved when it is complete. Raises DataError if the folder is not empty, or if size or number are out of range,
+    RunError if it cannot be written.
     """
     _check_size(size)
     if number < 1:
@@ -147,7 +149,7 @@ def _write_factors(table: Path, names: Sequence[str], creatures: Sequence[Creatu
 def read_creatures(table: Path) -> list[Creature]:
     """The creatures of a factors.csv, in its order and exactly as written: `draw` gives identical pixels.
 
-    Raises DataError when the table is missing, lacks a column, is empty, or holds a value that is no factor.
+    Raises DataError if the table is missing, lacks a column, is empty, or holds a value that cannot be a factor.
     """
     try:
         rows = read_table(table, _COLUMNS, LARGEST_TABLE)
@@ -167,6 +169,8 @@ def _creature(row: dict[str, str], where: str) -> Creature:
         if wrong or not 0 <= species < len(SPECIES) or row["label"] != SPECIES[species]:
             raise ValueError
     except ValueError:
-        raise DataError(f"{where} holds a value that is no factor: write it with `tunit creatures`") from None
+        raise DataError(
+            f"{where} holds a value that cannot be a factor: write it with `tunit creatures`"
+        ) from None
     content = Content(**{name: factors[name] for name in _CONTENT})
     return Creature(content, Style(species=species, **{n: factors[n] for n in _STYLE if n != "species"}))

@@ -1,8 +1,8 @@
-"""Signed-distance shapes and the canvas they are painted on: all that the creatures are made of.
+"""The shapes of which creatures consist, given by signed distances, and the canvas on which they are painted.
 
-A shape answers, for every point of its frame, how far that point lies outside its edge (negative inside).
-The canvas turns distances into coverage, paints only the window that a shape can touch, and averages its
-sub-pixels at the end, so that edges are smooth at every size.
+For every point of its frame, a shape tells how far the point is outside of its edge (negative inside). The canvas
+turns distances into coverage, paints only the window that a shape can touch, and averages its sub-pixels at the end,
+so that edges are smooth at every size.
 """
 
 from collections.abc import Callable, Sequence
@@ -153,7 +153,7 @@ def crescent(x: float, y: float, half: float, bend: float, gap: float, thickness
 
 
 def _clip(values: Array, low: float, high: float) -> Array:
-    """np.clip without its overhead, which is most of its cost on windows this small."""
+    """np.clip without its overhead, which is large for small windows."""
     return np.minimum(np.maximum(values, np.float32(low)), np.float32(high))
 
 

@@ -1,7 +1,7 @@
-"""The six species: the colours and proportions that set each apart from the others, in one table.
+"""The six species: the colours and proportions that distinguish them, in one table.
 
-Base colours lie at least 50 degrees of hue apart, or far apart in chroma and lightness (the zebra's), so that
-no individual's shade is nearer to another species than to its own.
+Base colours differ by at least 50 degrees of hue or, for the zebra, strongly in chroma and lightness, so that no
+individual's shade is nearer to another species than to its own.
 """
 
 from tunit.data.creatures import body_parts as parts

@@ -1,4 +1,4 @@
-"""AFHQ (Choi et al., "StarGAN v2", 2020): cats, dogs and wild animals, each a set of its own without labels.
+"""AFHQ (Choi et al., "StarGAN v2", 2020): cats, dogs and wild animals, each a separate set without labels.
 
 The first edition calls its held-back pictures val, the second test.
 """

@@ -30,11 +30,11 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(source: Path, part: Part, *, labels: bool) -> Found:
-    """The pictures of a part of a published set, by name, with their classes as labels where `labels` asks.
+    """The pictures of a part of a published set, by name; with `labels`, their classes are their labels.
 
-    source: a folder or an archive; for LSUN Car also a database. part: as `make_part` makes it.
+    source: a folder or an archive; for LSUN Car also a database. part: from `make_part`.
 
-    Raises DataError where the source is not laid out as the set is published, or holds no picture of the part.
+    Raises DataError if the source does not have the layout of the published set, or holds no picture of the part.
     """
     layout = LAYOUTS[part.layout]
     if labels and not layout.has_classes:

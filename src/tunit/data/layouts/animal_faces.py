@@ -36,7 +36,7 @@ def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) ->
     names = sorted(classes)
     if len(names) == CLASSES:
         names = [names[index] for index in chosen]
-    elif len(names) != len(chosen):  # exactly the ten class folders of AnimalFaces-10 will do as well
+    elif len(names) != len(chosen):  # exactly the ten class folders of AnimalFaces-10 are accepted, too
         named = "" if coordinates is None else f" that {coordinates.name} names"
         raise NotLaidOutError(f"{len(names)} class folders{named}")
     pictures = [
@@ -48,7 +48,7 @@ def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) ->
 
 
 def _class_folders(found: Found) -> dict[str, list[PictureSource]]:
-    """The pictures of each class folder, named class/file: the sub-folders of the folder that has most."""
+    """The pictures of each class folder, named class/file. Class folders are in the folder with most sub-folders."""
     folders: dict[PurePosixPath, list[PictureSource]] = {}
     for picture in found.pictures:
         folders.setdefault(PurePosixPath(picture.name).parent, []).append(picture)

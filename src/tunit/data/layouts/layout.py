@@ -17,7 +17,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Part:
-    """The pictures that are wanted of a published set."""
+    """Which pictures of a published set are wanted."""
 
     layout: str  # a name in LAYOUTS
     split: str = "train"  # "train" or "validation"
@@ -35,8 +35,8 @@ class NotLaidOutError(Exception):
     """A source is not as a layout expects it; the message, if any, says what was found instead."""
 
 
-# From everything that a source holds to the pictures of one part, with their classes as labels where there are
-# any. Raises NotLaidOutError.
+# Selects the pictures of one part from everything in a source; their classes, if any, become labels. Raises
+# NotLaidOutError.
 Read = Callable[[Found, Path, Part], Found]
 
 
@@ -53,9 +53,9 @@ class Layout:
 
 
 def anchor(found: Found, inner: str) -> str | None:
-    """The folder, as a prefix of names, that holds the folders `inner` (such as "train/cat/"); None without any.
+    """The folder, as a prefix of names, that holds the folders `inner` (such as "train/cat/"); None if there is none.
 
-    Publishers' archives, and folders that people unpack them to, have one or two more folders around the set.
+    Publishers' archives, and folders into which they were unpacked, have one or two more folders around the set.
     """
     places = {picture.name[:at] for picture in found.pictures if (at := _find(picture.name, inner)) >= 0}
     return min(places, key=lambda place: (place.count("/"), place), default=None)
@@ -95,7 +95,7 @@ def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> 
 
 
 def read_text_of_set(source: Path, name: str) -> str:
-    """A text file of the set, in its folder or its archive. Raises NotLaidOutError where it is not there."""
+    """A text file of the set, in its folder or its archive. Raises NotLaidOutError if it is missing."""
     if source.is_dir():
         try:
             data = (source / name).read_bytes()
@@ -127,5 +127,5 @@ def contents(found: Found) -> str:
 
 
 def missing(name: str, listed_in: str) -> LeftOut:
-    """A picture that a list of the publisher names and that is not there."""
+    """A missing picture that a list of the publisher names."""
     return LeftOut(name, "missing", f"named in {listed_in}, no such file")

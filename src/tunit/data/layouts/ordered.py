@@ -10,8 +10,8 @@ from tunit.data.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, split_held_out
 
 _DEFAULTS = {"image_size": 128, "domains": 10}
-# A face's name is a number, in whatever folder and perhaps in a folder of a thousand faces, whose name is a number
-# too: FOLDER/images1024x1024/00000/00000.png
+# A face's name is a number. It may be in any folder and, inside this, in a folder of a thousand faces whose name is a
+# number, too: FOLDER/images1024x1024/00000/00000.png
 _FACE = re.compile(r"(?P<home>(?:[^/]+/)*?)(?:\d{5}/)?\d{5}\.\w+")
 _HOMES = ("images1024x1024/", "thumbnails128x128/")
 
@@ -21,7 +21,7 @@ def _read_ffhq(found: Found, source: Path, part: Part) -> Found:
     homes = Counter(faces.values())
     if not homes:
         raise NotLaidOutError
-    # The full pictures where they are there, else their thumbnails, else others, such as the uncropped photographs.
+    # The full pictures if they exist; otherwise thumbnails; otherwise others, such as the uncropped photographs.
     known = [home for end in _HOMES for home in sorted(homes) if home.endswith(end)]
     home = known[0] if known else homes.most_common(1)[0][0]
     inside = below(found, home)

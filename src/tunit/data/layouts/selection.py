@@ -1,4 +1,4 @@
-"""From a user's settings to the part of a published data set, and to a config with that data set's defaults."""
+"""Find, from a user's settings, the part of a published data set, and a config with the defaults of that data set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -46,13 +46,13 @@ def part_of(data: DataConfig) -> Part | None:
 
 
 def make_part(layout: str, split: str = "train", classes: str = "", held_out: int = 0) -> Part | None:
-    """A part of a published data set; None where `layout` is "none".
+    """A part of a published data set; None if `layout` is "none".
 
     split: "train", or "validation" ("test" means the same). classes: names with commas between them, or a text file
     with one on a line; only for layouts whose classes the user chooses. held_out: how many pictures at the end are
     validation instead of the paper's number (0).
 
-    Raises ConfigError where they contradict each other.
+    Raises ConfigError if they contradict each other.
     """
     if layout == NONE:
         for name, value, unset in (
@@ -73,7 +73,9 @@ def make_part(layout: str, split: str = "train", classes: str = "", held_out: in
     known = LAYOUTS[layout]
     if held_out < 0 or (held_out and not known.held_out):
         why = (
-            "is less than 0" if held_out < 0 else f"is of no use to {layout}, whose split its publisher made"
+            "is less than 0"
+            if held_out < 0
+            else f"has no effect for {layout}, whose publisher made the split"
         )
         raise ConfigError(f"held_out {held_out} {why}: leave it out")
     names = _class_names(classes)
