@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
-from tunit.clustering.number import choose_number, levels, reduced, separation
+from tunit.clustering.dip import critical_dip, dip
+from tunit.clustering.merging import merge_pairs, merge_unconfirmed
+from tunit.clustering.number import choose_number, levels, reduced
+from tunit.clustering.separation import held_out_separation, separation
 from tunit.errors import RunError
 from tunit.reading import Record, UnreadableError
 
@@ -62,6 +66,69 @@ def test_the_same_for_the_same_seed():
     codes, _ = heaps([60] * 4)
     (one, first), (other, second) = (choose_number(codes, MOST, seed=3) for _ in range(2))
     assert one == other and (first == second).all()
+
+
+def shades(kinds=4, each=80, seed=0):
+    """Codes that cut every kind in two by a shade, and two cues: in one kinds are heaps beside an even shade."""
+    rng = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(kinds), each)
+    shade = rng.uniform(size=len(classes))
+    halves = 2 * classes + (shade > 0.5)
+    codes = 7 * np.eye(2 * kinds)[halves] / np.sqrt(2) + rng.normal(size=(len(classes), 2 * kinds))
+    colours = np.column_stack([8 * np.eye(kinds)[classes], 4 * shade]) + rng.normal(
+        size=(len(classes), kinds + 1)
+    )
+    noise = rng.normal(size=(len(classes), 15))
+    return codes, classes, halves, colours, noise
+
+
+def test_halves_that_differ_by_a_continuous_shade_are_one_kind():
+    codes, classes, halves, colours, noise = shades()
+    without, found = choose_number(codes, MOST, seed=0)
+    assert without.domains == 8 and adjusted_rand_score(halves, found) > 0.95
+    choice, found = choose_number(codes, MOST, seed=0, cues=[noise, colours])
+    assert choice.domains == 4 and adjusted_rand_score(classes, found) > 0.95
+    assert choice.candidates[0].domains == 4 and any("4 of 8 groups" in reason for reason in choice.reasons)
+    assert len(np.unique(found)) == 4 and sorted(np.bincount(found)) == [80] * 4
+
+
+def test_cues_that_separate_nothing_are_not_asked():
+    codes, _, _, _, noise = shades()
+    assert choose_number(codes, MOST, seed=0, cues=[noise])[0].domains == 8
+
+
+def test_a_kind_that_only_one_cue_knows_stays():
+    _, _, halves, colours, noise = shades()
+    halved = np.column_stack([9.0 * (halves % 2), noise])  # this cue knows the halves and nothing else
+    assert (merge_unconfirmed([colours, halved], halves, seed=0) == halves).all()
+
+
+def test_a_separation_of_held_out_pictures_is_not_deceived_by_many_axes():
+    """Random halves of one round heap: in 30 axes some line separates the pictures that it was found with."""
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(2, 40, 30))
+    assert held_out_separation(one, other, seed=0) < 1 < held_out_separation(one, other + 1.5, seed=0)
+    assert held_out_separation(one[:9], other, seed=0) == np.inf
+
+
+def test_held_out_separation_agrees_with_scikit_learn():
+    """Many pictures on few axes: the direction found without a picture is that of scikit-learn's discriminant."""
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(size=(2, 400, 3))
+    other += [4, 2, 0]
+    fitted = LinearDiscriminantAnalysis().fit(np.concatenate([one, other]), np.repeat([0, 1], 400))
+    values = [np.sort(fitted.decision_function(group)) for group in (one, other)]
+    both = np.concatenate([value[np.linspace(0, 399, 300).round().astype(int)] for value in values])
+    assert held_out_separation(one, other, seed=0) == pytest.approx(dip(both) / critical_dip(600), rel=0.05)
+
+
+def test_pairs_are_merged_until_all_are_apart():
+    """Numbers on a line: those nearer than 2 are joined, the nearest first, and the mean of a group moves on."""
+    values = np.array([0.0, 1.0, 1.9, 10.0, 11.5, 20.0])
+    merged = merge_pairs(
+        np.arange(6), lambda one, other: abs(values[one].mean() - values[other].mean()), lambda *_: 2.0
+    )
+    assert merged.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_long_heaps_side_by_side_are_as_many_as_there_are():

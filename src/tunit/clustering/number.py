@@ -14,20 +14,18 @@ References:
     2012. [5] Rousseeuw. Silhouettes, 1987.
 """
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.dip import critical_dip, dip
+from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
 from tunit.clustering.partition import k_means
-
-Points = NDArray[np.float64]
+from tunit.clustering.separation import Points, separation
 
 CELLS = 50  # groups before merging
 CELL_RESTARTS = 2  # of the k-means that finds them
@@ -35,20 +33,12 @@ FEWEST = 5  # pictures in a cell, on average
 VARIANCE, MOST_AXES = (
     0.95,
     20,
-)  # the share of variance that principal components keep, and their number at most
+)  # principal components keep this share of the variance, and are at most so many
 RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
-COMPARED = 300  # a dip is computed of at most so many pictures of each group
-# The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
-# pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
-LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
 # A split into k groups counts as evidence for k domains if the dip of its two parts is at least so many times its
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
 # between photographs of two shelves in one shop, are more than chance.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
-# Two of the chosen groups are merged where their separation is below this share of the median separation, but never
-# where it is above SURELY_APART. Few pictures are never far beyond chance: a pair of fewer than ENOUGH needs less, in
-# proportion.
-SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed of at most so many pictures
@@ -63,10 +53,14 @@ class Level:
     apart: float  # the dip of the two that are merged next, over its critical value; 0 for a single group
 
 
-def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Integers]:
+def choose_number(
+    styles: Vectors, most: int, seed: int, cues: Sequence[Vectors] = ()
+) -> tuple[Choice, Integers]:
     """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
-    styles: (N, width), one code per picture. most: the largest number that may be chosen.
+    styles: (N, width), one code per picture. most: the largest number that may be chosen. cues: (N, any width) each,
+    descriptors of the pictures that were not learnt; where they separate most groups, groups that none of them
+    separates are merged.
     """
     points = reduced(styles)
     rng = np.random.default_rng(seed)
@@ -91,12 +85,14 @@ def choose_number(styles: Vectors, most: int, seed: int) -> tuple[Choice, Intege
     chosen = max(ks, key=lambda k: total[k])
     split = refined(points, whole[chosen].groups)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
-    assignment = _by_size(united(points, split, usual))
+    separated = merge_unseparated(points, split, usual, needed)
+    confirmed = merge_unconfirmed([reduced(cue) for cue in cues], separated, seed) if cues else separated
+    assignment = _by_size(confirmed)
     number = int(assignment.max()) + 1
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks} | {number: 1.0}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
-    reasons = _reasons(chosen, whole, votes, assignment)
+    reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
@@ -129,30 +125,6 @@ def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
         groups[first] = np.concatenate([groups[first], groups.pop(second)])
 
 
-def separation(one: Points, other: Points) -> float:
-    """The dip of two groups along Fisher's direction, over its critical value: beyond 1 they are likely two clusters.
-
-    From the larger group only as many values are taken, evenly spread, as the smaller one has: otherwise the smaller
-    one would hardly influence the dip.
-    """
-    within = sum((group - group.mean(0)).T @ (group - group.mean(0)) for group in (one, other)) / (
-        len(one) + len(other)
-    )
-    axes = len(within)
-    even = np.trace(within) / axes
-    between = other.mean(0) - one.mean(0)
-    if not between.any():
-        return 0.0
-    share = max(LEAST_SHRINKAGE, min(1.0, PER_AXIS * axes / (len(one) + len(other))))
-    spread = (1 - share) * within + (share * even + 1e-12) * np.eye(axes)
-    direction = np.linalg.solve(spread, between)
-    both = [np.sort(group @ direction) for group in (one, other)]
-    number = min(len(both[0]), len(both[1]), COMPARED)
-    thinned = [some[np.linspace(0, len(some) - 1, number).round().astype(int)] for some in both]
-    values = np.concatenate(thinned)
-    return dip(values) / critical_dip(len(values))
-
-
 def needed(k: int) -> float:
     """How far apart the two parts of a split into k groups must be to count as evidence for k."""
     return min(AT_LEAST + PER_GROUP * k, AT_MOST)
@@ -174,42 +146,6 @@ def refined(points: Points, groups: Integers) -> Integers:
     centres = np.stack([points[groups == i].mean(0) for i in range(number)])
     moved: Integers = k_means(points, number, 0, centres=centres).labels_.astype(np.int64)
     return moved if len(np.unique(moved)) == number else groups
-
-
-def united(points: Points, groups: Integers, usual: float) -> Integers:
-    """Merge any two groups that are not clearly apart; returns the groups (N,), numbered from 0.
-
-    If pictures of one kind differ in shade as much as two kinds do, clusters are long and lie side by side. Ward's
-    order can then cut both in halves before it separates them. Therefore all pairs are compared here. usual: how far
-    apart groups of this set typically are, as measured by `separation`.
-    """
-    rows = [np.flatnonzero(groups == i) for i in np.unique(groups)]
-    apart = {
-        (i, j): separation(points[rows[i]], points[rows[j]])
-        for i, j in itertools.combinations(range(len(rows)), 2)
-    }
-    left = len(rows)
-
-    def enough(pair: tuple[int, int]) -> float:
-        """How far apart a pair must be to stay two."""
-        compared = 2 * min(len(rows[pair[0]]), len(rows[pair[1]]))
-        return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
-
-    while apart:
-        i, j = min(apart, key=lambda pair: apart[pair] / enough(pair))
-        if apart[i, j] >= enough((i, j)):
-            break
-        rows[i] = np.concatenate([rows[i], rows[j]])
-        apart = {pair: value for pair, value in apart.items() if j not in pair}
-        for one, other in apart:
-            if i in (one, other):
-                apart[one, other] = separation(points[rows[one]], points[rows[other]])
-        rows[j] = rows[j][:0]
-        left -= 1
-    merged = np.empty(len(points), np.int64)
-    for number, some in enumerate(some for some in rows if len(some)):
-        merged[some] = number
-    return merged
 
 
 def _cells(points: Points, seed: int) -> list[Integers]:
@@ -261,9 +197,13 @@ def _by_size(groups: Integers) -> Integers:
 
 
 def _reasons(
-    chosen: int, whole: dict[int, Level], votes: dict[int, dict[str, float]], assignment: Integers
+    chosen: int,
+    whole: dict[int, Level],
+    votes: dict[int, dict[str, float]],
+    assignment: Integers,
+    separated: int,
 ) -> list[str]:
-    """Plain sentences, the most important first."""
+    """Plain sentences, the most important first. separated: the groups left after the style codes' comparison."""
     sizes = np.bincount(assignment)
     said = []
     for k in (chosen, chosen + 1):
@@ -283,9 +223,14 @@ def _reasons(
         best = max(silhouettes, key=lambda k: silhouettes[k])
         own = f", that of {chosen} {silhouettes[chosen]:.2f}" if chosen > 1 and chosen != best else ""
         said.append(f"the silhouette is best with {best} ({silhouettes[best]:.2f}{own})")
-    if len(sizes) < chosen:
+    if separated < chosen:
         said.append(
-            f"{chosen - len(sizes)} of the {chosen} groups were not clearly apart from another one, and were merged"
+            f"{chosen - separated} of the {chosen} groups were not clearly apart from another one, and were merged"
+        )
+    if len(sizes) < separated:
+        said.append(
+            f"{separated - len(sizes)} of {separated} groups differ from another by a continuous shade alone "
+            "(neither colours nor shapes, outlines or textures separate them), and were merged"
         )
     if chosen > 1:
         agreement = votes[chosen]["stability"]

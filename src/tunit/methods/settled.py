@@ -44,12 +44,13 @@ PENALTY = 1.0  # on the fitted head's weights (scikit-learn's C): keeps it from 
 
 @dataclass(frozen=True)
 class Seen:
-    """The output of E's EMA for N pictures, on the CPU."""
+    """The output of E's EMA for N pictures, and their cues, on the CPU."""
 
     rows: Integers  # (N,): which pictures these are
     styles: Tensor  # (N, style width), of length 1
     features: Tensor  # (N, features), the input of all heads
     heads: Tensor  # (1 + candidates, N, domains): logits
+    cues: dict[str, Tensor]  # by name, (N, at most 64): descriptors that need no training
 
 
 def find_number(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
@@ -61,7 +62,8 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
     def found() -> tuple[Choice, tuple[Tensor, Tensor]]:
         seen = look(state, pictures)
-        choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed)
+        simple = [cue.numpy() for cue in seen.cues.values()]
+        choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed, simple)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             heads = F.one_hot(torch.from_numpy(groups), choice.domains)[None]
@@ -106,8 +108,7 @@ def partition(
         graph = cast(Neighbourhood, state.own).table
     else:
         graph = find_neighbours([seen.styles], min(GRAPH_NEIGHBOURS, len(seen.rows) - 1))
-    vectors = {"codes": seen.styles, "features": seen.features}
-    vectors |= {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images, seen.rows).items()}
+    vectors = {"codes": seen.styles, "features": seen.features, **seen.cues}
     return best_partition(graph, heads, vectors, seed)[1]
 
 
@@ -134,7 +135,8 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
         styles = F.normalize(guide.style_head(features), dim=1)
         heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
-    return Seen(rows, styles, features, heads)
+    simple = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images, rows).items()}
+    return Seen(rows, styles, features, heads, simple)
 
 
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:

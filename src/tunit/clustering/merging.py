@@ -1,0 +1,84 @@
+"""Chosen groups compared pair by pair once more: those that are not clearly two kinds are merged.
+
+There are two reasons for too many groups. Where two long clusters lie side by side, Ward's order can cut both across
+before it separates them. And where the pictures of one kind differ by a continuous shade, training E for many domains
+by mutual information cuts that kind in two; in E's codes the halves end as far apart as two kinds. Simple cues such
+as colours and outlines are not trained, so in them a continuous shade stays one cluster.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tunit.clustering.cues import Integers
+from tunit.clustering.separation import Points, held_out_separation, separation
+
+# Two groups are merged where their separation is below this share of the median separation, but never where it is
+# above SURELY_APART. Few pictures are never far above chance: a pair of fewer than ENOUGH needs less, in proportion.
+SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
+# A cue confirms two groups if it separates them by more than chance. Cues are used only on sets where the median over
+# all pairs of groups is at least KNOWLEDGEABLE; on other sets they tell nothing about kinds.
+CONFIRMED, KNOWLEDGEABLE = 1.0, 2.5
+
+Rows = Integers  # (n,): the pictures of one group
+
+
+def merge_unseparated(
+    points: Points, groups: Integers, usual: float, needed: Callable[[int], float]
+) -> Integers:
+    """The groups (N,), with any two merged that `points` (N, axes) do not separate, renumbered from 0.
+
+    usual: the median separation of groups on this set. needed: the separation that k groups need.
+    """
+
+    def enough(one: Rows, other: Rows, left: int) -> float:
+        compared = 2 * min(len(one), len(other))
+        return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+
+    return merge_pairs(groups, lambda one, other: separation(points[one], points[other]), enough)
+
+
+def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> Integers:
+    """The groups (N,), with any two merged that none of the cues separates, renumbered from 0.
+
+    cues: (N, axes) each. On a set where the cues do not separate most groups, all groups stay.
+    """
+
+    def apart(one: Rows, other: Rows) -> float:
+        return max(held_out_separation(cue[one], cue[other], seed) for cue in cues)
+
+    rows = _rows_of(groups)
+    pairs = [apart(one, other) for one, other in itertools.combinations(rows, 2)]
+    if not pairs or np.median(pairs) < KNOWLEDGEABLE:
+        return groups
+    return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED)
+
+
+def merge_pairs(
+    groups: Integers, apart: Callable[[Rows, Rows], float], enough: Callable[[Rows, Rows, int], float]
+) -> Integers:
+    """Merge the pair with the least `apart` relative to `enough` until every pair has enough, and renumber from 0.
+
+    groups: (N,). apart and enough are given the pictures of both groups, and enough also how many groups are left.
+    """
+    rows = dict(enumerate(_rows_of(groups)))
+    found = {(i, j): apart(rows[i], rows[j]) for i, j in itertools.combinations(rows, 2)}
+    while found:
+        share = {(i, j): value / enough(rows[i], rows[j], len(rows)) for (i, j), value in found.items()}
+        i, j = min(share, key=lambda pair: share[pair])
+        if share[i, j] >= 1:
+            break
+        rows[i] = np.concatenate([rows[i], rows.pop(j)])
+        found = {pair: value for pair, value in found.items() if j not in pair}
+        for one, other in found:
+            if i in (one, other):
+                found[one, other] = apart(rows[one], rows[other])
+    merged = np.empty(len(groups), np.int64)
+    for number, some in enumerate(rows.values()):
+        merged[some] = number
+    return merged
+
+
+def _rows_of(groups: Integers) -> list[Rows]:
+    return [np.flatnonzero(groups == i) for i in np.unique(groups)]

@@ -1,0 +1,87 @@
+"""How clearly two groups of pictures are two clusters: the dip along the line that separates them best.
+
+References:
+    [1] Fisher. The use of multiple measurements in taxonomic problems, 1936. [2] Hartigan, Hartigan. The dip test of
+    unimodality, 1985. [3] Stone. Cross-validatory choice and assessment of statistical predictions, 1974.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.clustering.dip import critical_dip, dip
+
+Points = NDArray[np.float64]
+
+COMPARED = 300  # a dip is computed of at most so many pictures of each group
+# The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
+# pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
+LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
+FOLDS, REPEATS = 5, 3  # of the cross-validation
+
+
+def separation(one: Points, other: Points) -> float:
+    """The dip [2] of two groups along Fisher's direction [1], over its critical value: above 1 they are likely two
+    clusters.
+
+    one, other: (n, axes) and (m, axes). 0 if both have the same mean.
+    """
+    found = _fisher(one, other)
+    return 0.0 if found is None else _dip_of(one @ found[0], other @ found[0])
+
+
+def held_out_separation(one: Points, other: Points, seed: int) -> float:
+    """As `separation`, but every picture is projected onto a direction found without it [3].
+
+    So it stays at or below 1 where the groups were cut out of one cluster by something that these points do not know,
+    however many axes there are. Infinite for fewer than two pictures of a group in each fold: nothing can be said.
+    The mean over `REPEATS` random foldings.
+    """
+    if min(len(one), len(other)) < 2 * FOLDS:
+        return float("inf")
+    rng = np.random.default_rng(seed)
+    return float(np.mean([_dip_of(*_held_out_projections(one, other, rng)) for _ in range(REPEATS)]))
+
+
+def _held_out_projections(one: Points, other: Points, rng: np.random.Generator) -> tuple[Points, Points]:
+    """Both groups on a line, (n,) and (m,): 0 lies between their means, and 1 is the spread within them."""
+    folds = [rng.permutation(len(group)) % FOLDS for group in (one, other)]
+    values = [np.zeros(len(group)) for group in (one, other)]
+    for fold in range(FOLDS):
+        kept = [group[of != fold] for group, of in zip((one, other), folds, strict=True)]
+        found = _fisher(*kept)
+        if found is None:
+            continue
+        direction, spread = found
+        middle = (kept[0].mean(0) + kept[1].mean(0)) / 2
+        for group, of, value in zip((one, other), folds, values, strict=True):
+            value[of == fold] = (group[of == fold] - middle) @ direction / spread
+    return values[0], values[1]
+
+
+def _fisher(one: Points, other: Points) -> tuple[Points, float] | None:
+    """Fisher's direction, (axes,), and the standard deviation along it within groups; None for equal means."""
+    between = other.mean(0) - one.mean(0)
+    if not between.any():
+        return None
+    within = sum((group - group.mean(0)).T @ (group - group.mean(0)) for group in (one, other)) / (
+        len(one) + len(other)
+    )
+    axes = len(within)
+    share = max(LEAST_SHRINKAGE, min(1.0, PER_AXIS * axes / (len(one) + len(other))))
+    covariance = (1 - share) * within + (share * np.trace(within) / axes + 1e-12) * np.eye(axes)
+    direction = np.linalg.solve(covariance, between)
+    return direction, float(np.sqrt(direction @ covariance @ direction))
+
+
+def _dip_of(one: Points, other: Points) -> float:
+    """The dip of two groups of numbers, over its critical value.
+
+    From the larger group only as many values are taken, evenly spread, as the smaller one has: otherwise the smaller
+    one would hardly influence the dip.
+    """
+    number = min(len(one), len(other), COMPARED)
+    thinned = [
+        np.sort(some)[np.linspace(0, len(some) - 1, number).round().astype(int)] for some in (one, other)
+    ]
+    values = np.concatenate(thinned)
+    return dip(values) / critical_dip(len(values))
