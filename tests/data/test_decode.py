@@ -9,12 +9,13 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
 from tunit.data.decode import MAX_PIXELS, PictureError, decode_picture, decode_scaled, looks_like_picture
@@ -86,6 +87,66 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         data = encode(red, kind, save_all=True, append_images=[blue])
         assert np.abs(decoded(data).astype(int) - (255, 0, 0)).max() <= 3, kind
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read_with_its_transparency_upright_and_its_first_frame() -> None:
+    whole = np.dstack([smooth(40, 60), np.tile(np.uint8([0] * 30 + [255] * 30), (40, 1))])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a turn to the right makes it upright
+    data = encode(Image.fromarray(whole), "AVIF", quality=95, subsampling="4:4:4", exif=exif)
+    result = decode_scaled(data, 8, background=(9, 99, 0), opacity=True)
+    assert result.size == result.image.size == (40, 60)
+    upright = np.rot90(whole, -1)
+    assert np.abs(np.asarray(result.image)[31:].astype(int) - upright[31:, :, :3]).mean() < 3
+    assert np.abs(np.asarray(result.image)[:29].astype(int) - (9, 99, 0)).max() <= 2
+    assert result.opacity is not None
+    assert (np.asarray(result.opacity.image())[31:] == 255).all()
+    assert not result.animated
+    red, blue = (Image.new("RGB", (20, 18), colour) for colour in ("red", "blue"))
+    animation = encode(red, "AVIF", save_all=True, append_images=[blue])
+    assert np.abs(decoded(animation).astype(int) - (255, 0, 0)).max() <= 5
+    assert looks_like_picture(data[:16]) and looks_like_picture(animation[:16])
+    assert reason_of(data[:-100]) in ("truncated", "unreadable")
+    assert reason_of(data, max_pixels=40 * 60 - 1) == "decompression bomb"
+
+
+@pytest.mark.parametrize(("kind", "number"), [("GIF", 2), ("PNG", 2), ("WEBP", 2), ("TIFF", 1), ("MPO", 1)])
+def test_what_is_an_animation_is_known(kind: str, number: int) -> None:
+    """The pages of a TIFF and the second picture of a telephone's JPEG are none."""
+    pages = [Image.fromarray(noise(20, 18, seed)) for seed in range(2)]
+    data = encode(pages[0], kind, save_all=True, append_images=pages[1:])
+    assert decode_scaled(data, 8).animated == (number > 1)
+    assert not decode_scaled(encode(pages[0], "JPEG" if kind == "MPO" else kind), 8).animated
+
+
+HEIC = struct.pack(">I", 28) + b"ftypheic" + bytes(4) + b"mif1heicmiaf" + bytes(500)
+
+
+def test_heic_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for data in (HEIC, HEIC.replace(b"ftypheic", b"ftypmif1")):
+        assert looks_like_picture(data[:16])
+        with pytest.raises(PictureError, match=r"unreadable: a HEIC picture, .*: pip install pillow-heif$"):
+            decode_picture(data)
+
+
+def test_heic_with_its_package_is_a_picture_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package registers the format with Pillow, and is loaded where a HEIC picture is met, not before."""
+    package, asked = ModuleType("pillow_heif"), []
+
+    def register_heif_opener(**options: object) -> None:
+        asked.append(options)
+        Image.register_open("HEIF", lambda file, name: Image.fromarray(smooth(30, 40)))
+
+    package.register_heif_opener = register_heif_opener  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", package)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    decoded(encode(Image.fromarray(smooth(30, 40)), "PNG"))
+    assert asked == []
+    assert (decoded(HEIC) == smooth(30, 40)).all()
+    assert len(asked) == 1
 
 
 def test_a_jpeg_with_a_second_picture_behind_it_is_read() -> None:

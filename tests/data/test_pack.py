@@ -751,6 +751,6 @@ def test_names_are_kept_as_they_are_in_the_index(tmp_path: Path) -> None:
     packed = open_packed(tmp_path / "c")
     assert packed.names == ["\udcff\n.png"]
     assert packed.left_out == [
-        LeftOut("bad\udcfe.png", "unreadable", "not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM picture")
+        LeftOut("bad\udcfe.png", "unreadable", "not a JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF or PPM picture")
     ]
     assert pack_pictures(root, tmp_path / "c", SMALL).reused

@@ -26,6 +26,7 @@ from tunit.commands.picture_arguments import (
     reading_order,
     say,
 )
+from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
 from tunit.printing import show
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from tunit.translation.translator import Translator
 
 HELP = "redraw pictures in the style of others, or of a domain"
-ALL = "all"
 SAVED_BEHIND = 16  # the results of at most so many sources may wait in memory to be saved
 
 
@@ -104,6 +104,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give results the source's own size and proportions; the same as --size original",
     )
     parser.add_argument(
+        "--restore-grey", action="store_true", help="results of sources without colours are grey, too"
+    )
+    parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "keep"),
         default="png",
@@ -134,16 +137,23 @@ def run(args: argparse.Namespace) -> int:
     translator = load_translator(args)
     if args.from_label and not args.to_label:
         raise ConfigError("--from-label chooses sources, but no target is given: give --to-label, too")
-    domains = _target_domains(args, translator)
+    domains = target_domains(args, translator)
     if args.from_label:
-        sources = _of_domain(translator, sources, _number_of(args.from_label, args.model, translator), report)
+        sources = of_domain(translator, sources, number_of(args.from_label, args.model, translator), report)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format)
     targets = [folder + name for folder in folders for name in names]
     claim_names(args.out, targets, overwrite=args.overwrite, keep=files_of([*sources, *references]))
     styles = _styles(translator, domains, references, report)
     named = dict(zip(sources, names, strict=True))
-    drawn = partial(translator.redraw, styles=styles, strength=args.strength, fit=args.fit, resize=resize)
+    drawn = partial(
+        translator.redraw,
+        styles=styles,
+        strength=args.strength,
+        fit=args.fit,
+        resize=resize,
+        restore_grey=args.restore_grey,
+    )
     with marked(args.out), _place(args.out, targets) as place:
         written = _translate(drawn, named, place, folders, report)
         if not written:
@@ -165,38 +175,13 @@ def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
     return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
 
 
-def _target_domains(args: argparse.Namespace, translator: "Translator") -> list[int]:
-    """The domains that --domain or --to-label ask for; none where references say the style."""
-    if args.to_label:
-        return [_number_of(args.to_label, args.model, translator)]
-    return [] if args.domain is None else _domains(args.domain, translator)
-
-
 def _style_of_video(
     args: argparse.Namespace,
     translator: "Translator",
     references: "list[PictureSource]",
     report: "Report | None",
 ) -> "Tensor":
-    return _styles(translator, _target_domains(args, translator), references, report)
-
-
-def _domains(written: str, translator: "Translator") -> list[int]:
-    """The domains that --domain asks for."""
-    from tunit.errors import ConfigError
-
-    if written != ALL:
-        try:
-            return [int(written)]
-        except ValueError:
-            last = translator.number_of_domains - 1
-            raise ConfigError(f"--domain is {written!r}: take a number from 0 to {last}, or {ALL}") from None
-    sizes = translator.domain_sizes
-    filled = [k for k, size in enumerate(sizes) if size]
-    if filled and len(filled) < len(sizes):
-        empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
-        say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
-    return filled or [0]  # if all are empty, translating into domain 0 raises an error that says what to do
+    return _styles(translator, target_domains(args, translator), references, report)
 
 
 def _styles(
@@ -213,37 +198,6 @@ def _styles(
         return translator.style(counted(reading_order(references), advance), report=report)[None]
 
 
-def _number_of(label: str, run: Path, translator: "Translator") -> int:
-    """The domain of a label: labels are numbered in the order of their names, as in training."""
-    from tunit.errors import ConfigError
-    from tunit.training.run_folder import label_names
-
-    names = label_names(run)
-    if not names:
-        raise ConfigError(
-            f"{run} was trained without labels, so it has no label {label!r}: use --domain or --reference"
-        )
-    if label not in names or names.index(label) >= translator.number_of_domains:
-        raise ConfigError(f"label {label!r} is not among those of {run}: take one of {', '.join(names)}")
-    return names.index(label)
-
-
-def _of_domain(
-    translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
-) -> "list[PictureSource]":
-    """The sources that the model assigns to one domain, in their order."""
-    from tunit.errors import DataError
-
-    kept = set()
-    for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
-        kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
-    if not kept:
-        raise DataError("the model assigns the label of --from-label to none of the sources: leave it out")
-    if len(kept) < len(sources):
-        say(f"{len(sources) - len(kept)} of {len(sources)} sources have other labels and are not translated")
-    return [source for source in sources if source in kept]
-
-
 def _translate(
     redraw: "Callable[..., Iterator[tuple[Picture, list[Image]]]]",
     names: "dict[PictureSource, str]",
@@ -258,6 +212,7 @@ def _translate(
     from tunit.data.overlap import map_in_threads
     from tunit.translation.inputs import leave_out
     from tunit.translation.outputs import holds_transparency, write_picture
+    from tunit.translation.results import ANIMATED
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
         """Write the results of one source. Returns the reason if they cannot be written."""
@@ -265,14 +220,17 @@ def _translate(
         found = cast(PictureSource, result[0])  # all sources here are of this type
         try:
             for folder, image in zip(folders, result[1], strict=True):
-                if image.mode == "RGBA" and not holds_transparency(names[found]):
+                if image.mode in ("RGBA", "LA") and not holds_transparency(names[found]):
                     lost.add(found.name)
+                if image.info.get(ANIMATED):
+                    animated.add(found.name)
                 write_picture(out, folder + names[found], image)
         except PictureError as error:
             return LeftOut(found.name, error.reason, error.detail)
         return None
 
     written = 0
+    animated = set[str]()  # sources that are animations
     lost = set[str]()  # transparent sources whose results have a format without transparency
     with progress(len(names), "translating") as advance:
         sources = counted(reading_order(list(names)), advance)
@@ -286,5 +244,10 @@ def _translate(
     if lost:
         say(
             f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
+        )
+    if animated:
+        say(
+            f"{len(animated):,} sources are animations, of which only the first picture was redrawn: give a GIF by "
+            "itself and a name such as out.mp4 as --out for a video"
         )
     return written

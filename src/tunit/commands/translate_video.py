@@ -53,6 +53,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
             strength=args.strength,
             fit=args.fit,
             resize=resize,
+            restore_grey=args.restore_grey,
             advance=advance,
         )
     if done.sound is False:

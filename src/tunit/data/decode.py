@@ -15,7 +15,17 @@ from tunit.data.colours import Colour, Colours, strips
 from tunit.data.levels import NoLevelsError
 from tunit.data.metadata import significant_bits, without_metadata
 from tunit.data.opacity import Opacity
-from tunit.data.opening import FORMATS, LOAD_QUIETLY, READABLE, looks_like_picture, open_picture, quiet_pillow
+from tunit.data.opening import (
+    FORMATS,
+    LOAD_QUIETLY,
+    READABLE,
+    NoReaderError,
+    is_animated,
+    looks_like_picture,
+    open_picture,
+    quiet_pillow,
+)
+from tunit.data.orientation import orientation_of, upright
 from tunit.errors import TunitError
 
 EMPTY = "empty"
@@ -26,20 +36,10 @@ TOO_LARGE = "too large"
 TOO_SLOW = "too slow"
 BOMB = "decompression bomb"
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Where each orientation moves the corner at which the stored pixels begin.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Bytes of memory per pixel for those decoders that need far more than the picture itself.
-_MEMORY = {"WEBP": 17}
+_MEMORY = {"WEBP": 17, "AVIF": 17, "HEIF": 17}
 # Pixels; larger pictures are reduced part by part before anything else is done with them.
 _LARGE = 1 << 24
 
@@ -66,6 +66,7 @@ class Decoded:
     box: tuple[float, float, float, float]
     size: tuple[int, int]  # width and height of the file, upright
     opacity: Opacity | None = None  # if it was asked for, and the picture is not all opaque
+    animated: bool = False  # whether the file holds more pictures, of which this is the first
 
 
 def decode_picture(
@@ -150,6 +151,7 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
             image.info.update(info)
             size = image.size
             _check_size(image, wanted.max_pixels, wanted.min_side)
+            animated = is_animated(image)
             drafted = wanted.at_least and image.draft(image.mode, (2 * wanted.at_least,) * 2)
             if image.format not in LOAD_QUIETLY:
                 image.load()
@@ -160,10 +162,10 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
         if image.format == "PNG" and image.mode.startswith("I"):
             image.info["significant bits"] = significant_bits(data)
         picture, alpha, factor = _layers(image, wanted)
-        picture = _upright(picture, orientation)
-        opacity = Opacity.of(_upright(alpha, orientation)) if wanted.opacity and alpha else None
+        picture = upright(picture, orientation)
+        opacity = Opacity.of(upright(alpha, orientation)) if wanted.opacity and alpha else None
     decoded = _decoded(picture, (shown[0] / factor, shown[1] / factor), size, orientation)
-    return replace(decoded, opacity=opacity)
+    return replace(decoded, opacity=opacity, animated=animated)
 
 
 def _layers(image: Image.Image, wanted: _Wanted) -> tuple[Image.Image, Image.Image | None, int]:
@@ -199,7 +201,7 @@ def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opac
         image.load()
         shown, alpha = Colours.of(image).layers(image, background)
         orientation = orientation_of(image)
-        return _upright(shown, orientation), Opacity.of(alpha and _upright(alpha, orientation))
+        return upright(shown, orientation), Opacity.of(alpha and upright(alpha, orientation))
     except Exception as error:  # as above: a lazily opened file is decoded just now
         raise PictureError(UNREADABLE, str(error) or type(error).__name__) from None
 
@@ -244,7 +246,7 @@ def _check_size(image: Image.Image, max_pixels: int, min_side: int) -> None:
 
 def _explain(error: Exception, data: bytes, max_pixels: int) -> PictureError:
     """The PictureError for what a decoder raised."""
-    if isinstance(error, NoLevelsError):
+    if isinstance(error, NoLevelsError | NoReaderError):
         return PictureError(UNREADABLE, str(error))
     if "out of memory" in str(error).lower():
         return PictureError(TOO_LARGE, memory_detail(max_pixels))
@@ -268,19 +270,6 @@ def _is_cut_short(data: bytes) -> bool:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return False
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; a damaged EXIF block counts as upright."""
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a picture with damaged metadata is still a picture
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
 
 
 __all__ = [

@@ -21,7 +21,11 @@ from PIL import (  # a reader that is named in FORMATS must have been imported
 # The formats that Pillow may try: a short list keeps rarely used parsers away from untrusted files. JPEG includes
 # MPO, a JPEG with a second picture after the first, which many phones write.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
+READABLE = "JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF or PPM"
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")  # not MPO and TIFF, whose other pictures are no animation
+# Brands of files that begin with a box "ftyp" (ISO/IEC 14496-12); mif1 and msf1 may hold either kind.
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # their decoders neither check Pillow's limit nor warn
 _pillow = threading.RLock()
 
@@ -61,11 +65,19 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
+class NoReaderError(Exception):
+    """A format that could be read if a package were there; the message says which."""
+
+
 def open_picture(data: bytes) -> Image.Image:
-    """The picture with its header read. Under the lock, because all threads share Pillow's table."""
+    """The picture with its header read. Under the lock, because all threads share Pillow's table.
+
+    Raises NoReaderError where a package is missing, and what Pillow raises.
+    """
+    formats = _formats_for(data)
     TiffImagePlugin.OPEN_INFO.update(_GREY_TIFFS)  # type: ignore[arg-type]
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     finally:
         for key in _GREY_TIFFS:
             del TiffImagePlugin.OPEN_INFO[key]  # type: ignore[arg-type]
@@ -80,15 +92,68 @@ def open_picture(data: bytes) -> Image.Image:
     return image
 
 
+def _formats_for(data: bytes) -> tuple[str, ...]:
+    """The formats to try. AVIF takes Pillow 11.3 and HEIC a package of its own, each loaded where it is met."""
+    if data[4:8] != b"ftyp":
+        return FORMATS
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
+    if not brands.isdisjoint(_AVIF_BRANDS):
+        return _avif()
+    return FORMATS if brands.isdisjoint(_HEIC_BRANDS) else _heif()
+
+
+def _avif() -> tuple[str, ...]:
+    try:
+        from PIL import AvifImagePlugin
+    except ImportError:
+        AvifImagePlugin = None  # type: ignore[assignment]
+    if AvifImagePlugin is None or not AvifImagePlugin.SUPPORTED:
+        raise NoReaderError("an AVIF picture, which this Pillow cannot read: pip install --upgrade pillow")
+    AvifImagePlugin.DEFAULT_MAX_THREADS = (
+        1  # each would take memory of its own; pictures are decoded side by side
+    )
+    return ("AVIF",)
+
+
+def _heif() -> tuple[str, ...]:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise NoReaderError(
+            "a HEIC picture, which takes a package to read: pip install pillow-heif"
+        ) from None
+    register_heif_opener(thumbnails=False, decode_threads=1)
+    return ("HEIF",)
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Whether an opened picture is the first of an animation."""
+    try:
+        return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    except Exception:  # damaged behind its first picture, which can still be used
+        return False
+
+
 def looks_like_picture(head: bytes) -> bool:
     """Whether the first bytes (16 are enough) are those of a format that can be read."""
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+        or (head[4:8] == b"ftyp" and head[8:12] in (*_AVIF_BRANDS, *_HEIC_BRANDS))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or (head[:2] == b"BM" and head[6:10] == bytes(4))
         or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in (b" ", b"\t", b"\r", b"\n"))
     )
 
 
-__all__ = ["FORMATS", "LOAD_QUIETLY", "READABLE", "looks_like_picture", "open_picture", "quiet_pillow"]
+__all__ = [
+    "FORMATS",
+    "LOAD_QUIETLY",
+    "READABLE",
+    "NoReaderError",
+    "is_animated",
+    "looks_like_picture",
+    "open_picture",
+    "quiet_pillow",
+]

@@ -45,6 +45,7 @@ class Fitted:
     pixels: NDArray[np.uint8]  # (size, size, 3)
     own: tuple[int, int]  # width and height of the file, upright
     opacity: Opacity | None = None
+    animated: bool = False  # whether it is the first picture of an animation
 
 
 def fitted(source: PictureSource, how: Squaring) -> Fitted:
@@ -83,7 +84,7 @@ def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
             pixels = fit_picture(decoded.image, how.size, how.fit, how.background, decoded.box)
     except MemoryError:
         raise PictureError(TOO_LARGE, memory_detail(how.max_pixels)) from None
-    return Fitted(pixels, decoded.size, decoded.opacity)
+    return Fitted(pixels, decoded.size, decoded.opacity, decoded.animated)
 
 
 def _file_size(source: PictureSource) -> tuple[int, int]:

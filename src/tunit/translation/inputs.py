@@ -50,6 +50,7 @@ class Square:
     opacity: Opacity | None = (
         None  # of the whole picture, if it was asked for and the picture is not all opaque
     )
+    animated: bool = False  # whether it is the first picture of an animation
 
 
 def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
@@ -140,7 +141,7 @@ def to_square(picture: Picture, how: Squaring) -> Square:
 
     Raises PictureError if a file cannot be decoded, DataError if the value is not a picture.
     """
-    size, opacity = how.size, None
+    size, opacity, animated = how.size, None, False
     if isinstance(picture, Tensor):
         whole = (0, 0, size, size)
         return Square(_check_tensor(picture, size), whole, (size, size))
@@ -148,7 +149,7 @@ def to_square(picture: Picture, how: Squaring) -> Square:
         picture = PictureSource(str(picture), None, DiskFile(expand_home(picture)))
     if isinstance(picture, PictureSource):
         square = fitted(picture, how)
-        pixels, own, opacity = square.pixels, square.own, square.opacity
+        pixels, own, opacity, animated = square.pixels, square.own, square.opacity, square.animated
     else:
         if isinstance(picture, Image.Image):
             image, opacity = _layers_of(picture, how.background)
@@ -158,7 +159,7 @@ def to_square(picture: Picture, how: Squaring) -> Square:
     x = to_float(torch.from_numpy(pixels)[None])[0]
     shown = (min(own), min(own)) if how.fit == "crop" else own
     inner = padded_box(own, size) if how.fit == "pad" else (0, 0, size, size)
-    return Square(x, inner, shown, opacity)
+    return Square(x, inner, shown, opacity, animated)
 
 
 def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Image.Image:

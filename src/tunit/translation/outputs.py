@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
+from PIL import Image, features
 
 from tunit.data.decode import PictureError
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
@@ -22,6 +22,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".webp": ("WEBP", _LOSSY),
     ".bmp": ("BMP", {}),
+    **({".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"})} if features.check("avif") else {}),
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), ("JPEG", {**_LOSSY, "subsampling": 0})),
     **dict.fromkeys((".tif", ".tiff"), ("TIFF", {"compression": "tiff_lzw"})),
 }
@@ -92,8 +93,8 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
     Raises PictureError if the format cannot hold the picture, DataError if the folder cannot be written.
     """
     kind, options = _WRITERS[suffix_of(name)]
-    if image.mode == "RGBA" and not holds_transparency(name):
-        image = image.convert("RGB")  # as the networks drew it, on the background colour
+    if image.mode in ("RGBA", "LA") and not holds_transparency(name):
+        image = image.convert(image.mode[:-1])  # as the networks drew it, on the background colour
     encoded = io.BytesIO()
     try:
         image.save(encoded, kind, **options)
@@ -104,7 +105,7 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
 
 def holds_transparency(name: str) -> bool:
     """Whether the format of a result with this name supports transparency."""
-    return _WRITERS[suffix_of(name)][0] in ("PNG", "WEBP", "TIFF")
+    return _WRITERS[suffix_of(name)][0] in ("PNG", "WEBP", "AVIF", "TIFF")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,25 +1,40 @@
-"""Turn the squares that G draws into pictures with the size, proportions and transparency of their sources."""
+"""Turn the squares that G draws into pictures of the size, proportions, transparency, greyness of their sources."""
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
 from PIL import Image
 
 from tunit.data.overlap import map_in_threads
 from tunit.translation.engine import Drawn
-from tunit.translation.inputs import Picture, Resize, from_square
+from tunit.translation.inputs import Picture, Resize, Square, from_square
+
+ANIMATED = "animated"  # in the info of results whose source is the first picture of an animation
+_GREY = (
+    2 / 127.5
+)  # what channels of a grey picture may differ by: two levels of 255, which a profile may bring
 
 
 def finished(
-    drawn: Iterator[Drawn], resize: Resize, fit: str, *, ahead: int
+    drawn: Iterator[Drawn], resize: Resize, fit: str, *, restore_grey: bool = False, ahead: int
 ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-    """Each source with its results, lazily; they are enlarged in threads, up to `ahead` sources in advance."""
+    """Each source with its results, lazily; they are enlarged in threads, up to `ahead` sources in advance.
+
+    restore_grey: results of grey sources are grey, of mode L.
+    """
 
     def finish(item: Drawn) -> tuple[Picture, list[Image.Image]]:
         picture, square, pixels_of_results = item
         results = [from_square(pixels, square, resize) for pixels in pixels_of_results]
+        if restore_grey and is_grey(square, fit):
+            results = [result.convert("L") for result in results]
         if square.opacity is not None:
             alpha = square.opacity.image()
             results = [with_transparency(result, alpha, fit) for result in results]
+        if square.animated:
+            for result in results:
+                result.info[ANIMATED] = True
         return picture, results
 
     if resize is None:
@@ -28,13 +43,28 @@ def finished(
         yield from map_in_threads(finish, drawn, ahead=ahead)
 
 
+def is_grey(square: Square, fit: str) -> bool:
+    """Whether a picture, as the networks see it, has no colours; what lies behind transparency does not count."""
+    left, upper, right, lower = square.inner
+    seen = square.x[:, upper:lower, left:right]
+    if square.opacity is not None:
+        alpha = _resized(square.opacity.image(), (right - left, lower - upper), fit)
+        seen = seen[:, torch.from_numpy(np.asarray(alpha) == 255)]
+    return seen.numel() > 0 and bool((seen - seen[:1]).abs().max() <= _GREY)
+
+
 def with_transparency(result: Image.Image, alpha: Image.Image, fit: str) -> Image.Image:
-    """A result (RGB) with the transparency of its source: RGBA. After `fit` "crop" it shows the central square."""
+    """A result (RGB or L) with the transparency of its source. After `fit` "crop" it shows the central square."""
+    result = result.copy()
+    result.putalpha(_resized(alpha, result.size, fit))
+    return result
+
+
+def _resized(alpha: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
+    """The opacity of what the networks saw of a picture, at another size."""
     box = (0.0, 0.0, float(alpha.width), float(alpha.height))
     if fit == "crop":
         side = min(alpha.size)
         left, top = (alpha.width - side) / 2, (alpha.height - side) / 2
         box = left, top, left + side, top + side
-    result = result.copy()
-    result.putalpha(alpha.resize(result.size, Image.Resampling.BILINEAR, box=box))
-    return result
+    return alpha.resize(size, Image.Resampling.BILINEAR, box=box)

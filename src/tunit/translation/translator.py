@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -161,13 +162,14 @@ class Translator:
         fit: str | None = None,
         resize: Resize = None,
         restore_size: bool = False,
+        restore_grey: bool = False,
         report: Report | None = None,
     ) -> Image.Image | list[Image.Image]:
         """`source` redrawn in one style: an image for one picture, a list for several (all in memory at once).
 
         reference, domain, style: give exactly one of them: one or several pictures (whose styles are averaged), the
             number of a domain, or a style code (style width,).
-        strength, fit, resize: as in `redraw`, which takes any number of sources and styles.
+        strength, fit, resize, restore_grey: as in `redraw`, which takes any number of sources and styles.
         restore_size: results get the size and the proportions of their sources; the same as resize="original".
         """
         resize = restored(resize, restore_size)
@@ -184,8 +186,8 @@ class Translator:
         opened, is_single = open_pictures(source, report)
         pictures = (picture for _, picture in opened)
         report = None if is_single else report
-        drawn = self.redraw(pictures, style[None], strength=strength, fit=fit, resize=resize, report=report)
-        results = [images[0] for _, images in drawn]
+        drawn = partial(self.redraw, pictures, style[None], strength=strength, fit=fit, resize=resize)
+        results = [images[0] for _, images in drawn(restore_grey=restore_grey, report=report)]
         return results[0] if is_single else results
 
     def redraw(
@@ -196,6 +198,7 @@ class Translator:
         strength: float = 1.0,
         fit: str | None = None,
         resize: Resize = None,
+        restore_grey: bool = False,
         report: Report | None = None,
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
         """Each source with its results, one per style code, lazily and in bounded memory.
@@ -209,8 +212,9 @@ class Translator:
         resize: None gives results of the model's size (after "pad" that is the longer side); "original" gives the
             source's own size (of its central square after "crop"); a number is the length of the longer side, with
             the source's proportions.
+        restore_grey: results of sources without colours are grey (mode L).
 
-        If a source is transparent, its results are, too; their mode is RGBA then.
+        If a source is transparent, its results are, too; their mode is RGBA then, or LA.
         """
         width = self.model.settings.style_width
         if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
@@ -223,7 +227,7 @@ class Translator:
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)
         drawn = self._engine.redrawn(batches, styles, strength)
-        return finished(drawn, resize, fit, ahead=self.batch - 1)
+        return finished(drawn, resize, fit, restore_grey=restore_grey, ahead=self.batch - 1)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
@@ -250,11 +254,12 @@ class Translator:
         fit: str | None = None,
         resize: Resize = None,
         restore_size: bool = False,
+        restore_grey: bool = False,
     ) -> Walk:
         """`source` in styles that change in equal steps from the first reference's through those of all others.
 
         With a single reference the walk starts from the source's own style. frames: 2 to 2,000; the first and last
-        frames have the first and last styles. fit, resize, restore_size: as in `translate`.
+        frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.
         """
         if not 2 <= frames <= MOST_FRAMES:
             raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")
@@ -266,7 +271,8 @@ class Translator:
         if len(styles) == 1:
             styles = torch.cat([self.guide(picture).style, styles])
         codes = between(styles, frames)
-        drawn = self.redraw(picture, codes, fit=fit, resize=restored(resize, restore_size))
+        resize = restored(resize, restore_size)
+        drawn = self.redraw(picture, codes, fit=fit, resize=resize, restore_grey=restore_grey)
         return Walk(next(images for _, images in drawn))
 
     def _batches(

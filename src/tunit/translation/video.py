@@ -63,12 +63,13 @@ def redraw_video(
     strength: float = 1.0,
     fit: str | None = None,
     resize: Resize = None,
+    restore_grey: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Redrawn:
     """Write `target`: each picture of `source` at its own time, in the style (style width,).
 
     target: with a suffix of WRITTEN; an older file stays until the new one is whole.
-    strength, fit, resize: as in `Translator.redraw`. advance: called for each picture.
+    strength, fit, resize, restore_grey: as in `Translator.redraw`. advance: called for each picture.
 
     Raises DataError where the video cannot be read or written.
     """
@@ -77,7 +78,14 @@ def redraw_video(
     try:
         with source.open("rb") as file, _opened(av, file, source) as container:
             clip = _Clip(container, source, translator.max_pixels)
-            drawn = translator.redraw(clip.pictures(), style[None], strength=strength, fit=fit, resize=resize)
+            drawn = translator.redraw(
+                clip.pictures(),
+                style[None],
+                strength=strength,
+                fit=fit,
+                resize=resize,
+                restore_grey=restore_grey,
+            )
             with writable(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
             with (

@@ -1,0 +1,70 @@
+"""Which domains `tunit translate` is to redraw into, and which sources it takes, by number or by label."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunit.commands.picture_arguments import reading_order, say
+
+if TYPE_CHECKING:
+    from tunit.data.found import PictureSource
+    from tunit.translation.inputs import Report
+    from tunit.translation.translator import Translator
+
+ALL = "all"
+
+
+def target_domains(args: argparse.Namespace, translator: "Translator") -> list[int]:
+    """The domains that --domain or --to-label ask for; none where references say the style."""
+    if args.to_label:
+        return [number_of(args.to_label, args.model, translator)]
+    return [] if args.domain is None else _domains(args.domain, translator)
+
+
+def _domains(written: str, translator: "Translator") -> list[int]:
+    """The domains that --domain asks for."""
+    from tunit.errors import ConfigError
+
+    if written != ALL:
+        try:
+            return [int(written)]
+        except ValueError:
+            last = translator.number_of_domains - 1
+            raise ConfigError(f"--domain is {written!r}: take a number from 0 to {last}, or {ALL}") from None
+    sizes = translator.domain_sizes
+    filled = [k for k, size in enumerate(sizes) if size]
+    if filled and len(filled) < len(sizes):
+        empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
+        say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
+    return filled or [0]  # if all are empty, translating into domain 0 raises an error that says what to do
+
+
+def number_of(label: str, run: Path, translator: "Translator") -> int:
+    """The domain of a label: labels are numbered in the order of their names, as in training."""
+    from tunit.errors import ConfigError
+    from tunit.training.run_folder import label_names
+
+    names = label_names(run)
+    if not names:
+        raise ConfigError(
+            f"{run} was trained without labels, so it has no label {label!r}: use --domain or --reference"
+        )
+    if label not in names or names.index(label) >= translator.number_of_domains:
+        raise ConfigError(f"label {label!r} is not among those of {run}: take one of {', '.join(names)}")
+    return names.index(label)
+
+
+def of_domain(
+    translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
+) -> "list[PictureSource]":
+    """The sources that the model assigns to one domain, in their order."""
+    from tunit.errors import DataError
+
+    kept = set()
+    for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
+        kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
+    if not kept:
+        raise DataError("the model assigns the label of --from-label to none of the sources: leave it out")
+    if len(kept) < len(sources):
+        say(f"{len(sources) - len(kept)} of {len(sources)} sources have other labels and are not translated")
+    return [source for source in sources if source in kept]
