@@ -1,10 +1,11 @@
 # make demo: the main job, end to end, on CPU.   make test: every check and test.   make docs: the documentation site.   make bench: all measurements of speed.
+# make soak: kills, full disks, damage, bad input and many steps, for hours.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
@@ -31,6 +32,12 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/step.py --growth $(ARGS)
 	$(BIN)/python benchmarks/domains.py $(ARGS)
 	$(BIN)/python benchmarks/chart.py
+
+# What make test tries for a minute, for hours: a line for each promise of docs/reliability.md, and their figures.
+# ARGS="--scale 0.1" takes a tenth. Where atheris has no wheel for this Python, bad input is made without it.
+soak: $(VENV)/.installed-test
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
+	OMP_NUM_THREADS=1 PYTHONPATH=tests:src $(BIN)/python -m soak --out benchmarks/results/soak.json $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12), (3, 13)) else "tunit needs Python 3.11, 3.12 or 3.13, this is %d.%d: call make PYTHON=python3.11" % v)'

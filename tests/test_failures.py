@@ -55,6 +55,7 @@ def test_what_libraries_raise_of_their_own(tmp_path):
     with pytest.raises(RuntimeError) as memory:
         torch.empty(2**62, dtype=torch.uint8)
     assert "the memory does not suffice" in sentence_of(memory.value)
+    assert "free some memory" in sentence_of(RuntimeError("can't start new thread"))
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert "free some space" in sentence_of(full)
     assert sentence_of(SafetensorError("invalid header")) is None

@@ -12,6 +12,7 @@ import pytest
 
 import tunit
 from tiny_run import flags, write_pictures
+from tunit import printing
 from tunit.cli import main
 from tunit.errors import DataError
 from tunit.printing import escape, printable, show_table, steady_streams
@@ -118,9 +119,11 @@ def test_a_run_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
 
 def test_a_stream_that_nobody_else_holds_stays_open(tmp_path, monkeypatch):
     """A program may give its own file as sys.stdout, and keep no other reference to it."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # which stays as it is
     monkeypatch.setattr(sys, "stdout", (tmp_path / "out").open("w"))
     steady_streams()
     gc.collect()
     print("said")
     sys.stdout.flush()
     assert (tmp_path / "out").read_text() == "said\n"
+    printing._replaced.pop().close()

@@ -5,6 +5,8 @@ Each message is one sentence: the thing, its value, the remedy. The command line
 
 from tunit.printing import printable
 
+LONGEST = 3000  # characters of a message: what it says of a file may be as long as the file
+
 
 class StopNow(KeyboardInterrupt):
     """The user asked to stop at once: by a second signal, or by a first one while there is nothing to save."""
@@ -15,10 +17,15 @@ class StopNow(KeyboardInterrupt):
 
 
 class TunitError(Exception):
-    """Any problem that the user can correct; the base of all errors below. Names in messages are made printable."""
+    """Any problem that the user can correct; the base of all errors below. Messages are made printable, and bounded."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(printable(part) if isinstance(part, str) else part for part in args))
+        super().__init__(*(_bounded(printable(part)) if isinstance(part, str) else part for part in args))
+
+
+def _bounded(text: str) -> str:
+    """The text, without the middle of a very long one: the thing is named in front, the remedy at the end."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1000]} ... {text[-900:]}"
 
 
 class ConfigError(TunitError):

@@ -30,6 +30,7 @@ _REMEDIES = {
     errno.EBUSY: "wait until nobody uses it",
 }
 _MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad_alloc")
+_NO_THREAD = "can't start new thread"  # of Python, where memory or a limit does not let it
 _WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too large", "Disk quota exceeded")
 
 
@@ -44,6 +45,8 @@ def sentence_of(error: BaseException) -> str | None:
     text = str(error)
     # PyTorch and safetensors say what the system said, in errors of their own.
     if type(error).__module__.partition(".")[0] in ("builtins", "torch", "safetensors"):
+        if isinstance(error, RuntimeError) and text == _NO_THREAD:
+            return f"{text}: free some memory, or raise the limit of processes (ulimit -u)"
         if isinstance(error, RuntimeError) and any(part in text.lower() for part in _MEMORY):
             return f"the memory does not suffice ({_first_line(text)}): take smaller settings, or free some memory"
         if any(part in text for part in _WRITING):

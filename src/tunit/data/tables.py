@@ -14,10 +14,12 @@ from pathlib import Path
 from tunit.data.lists import Listing, Places, Row, as_text, read_list_text
 from tunit.data.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
+from tunit.printing import shown
 
 DELIMITERS = ",;\t|"  # and a space, in files without the suffix of a table
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 _SAMPLE = 100  # rows, spread over the table, whose cells are searched for on the disk
+MOST_SHOWN = 20  # columns that a sentence names
 _HEAD_BYTES = 1 << 16  # of a text file, to see whether it is a table
 _DECLARED = re.compile(r'"?sep=(.)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _NAMES = """
@@ -186,11 +188,13 @@ def _column(path: Path, header: list[str], width: int, wanted: str) -> int:
     folded = [cell.casefold() for cell in header]
     if name in folded:
         return folded.index(name)
-    if name.isascii() and name.isdigit() and 1 <= int(name[:9]) <= width:
+    if name.isascii() and name.isdigit() and len(name) < 10 and 1 <= int(name) <= width:
         return int(name) - 1
-    known = ", ".join(map(repr, folded)) if header else "none, because it has no header line"
+    known = ", ".join(map(shown, folded[:MOST_SHOWN])) if header else "none, because it has no header line"
+    if len(folded) > MOST_SHOWN:
+        known += f" and {len(folded) - MOST_SHOWN} more"
     raise DataError(
-        f"{path} has no column {wanted!r}: name one of its columns ({known}), or give its number from 1 to {width}"
+        f"{path} has no column {shown(wanted)}: name one of its columns ({known}), or give its number from 1 to {width}"
     )
 
 
@@ -202,8 +206,8 @@ def _notes(path: Path, grid: _Grid, header: list[str], picture: int, *, given: b
         return (f"{path.name} has no header line: its column {picture + 1} is used for the pictures' paths",)
     if sum(map(_is_usual_name, header)) == 1 and picture < len(header) and _is_usual_name(header[picture]):
         return ()
-    name = repr(header[picture]) if picture < len(header) else str(picture + 1)
-    return (f"{path.name}: column {name} is used for the pictures' paths (--picture-column chooses another)",)
+    name = shown(header[picture]) if picture < len(header) else str(picture + 1)
+    return (f"{path.name}: pictures are named by column {name} (--picture-column takes another)",)
 
 
 def _rank_of_name(cell: str) -> int:

@@ -1,0 +1,55 @@
+"""The promises of docs/reliability.md, tried for long: `make soak`, or `python -m soak` with PYTHONPATH=tests:src.
+
+Prints a line for each promise, and writes all figures as JSON. --scale 0.1 takes a tenth of kills, files and steps.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from soak.ledger import Ledger, machine
+from soak.promises import PARTS
+from soak.setting import Setting
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
+    parser.add_argument("--out", type=Path, help="file for the figures (JSON)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all counts [1]")
+    parser.add_argument("--seed", type=int, default=None, help="of random moments and files [the time]")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to try [all]")
+    args = parser.parse_args()
+    seed = int(time.time()) if args.seed is None else args.seed
+    torch.set_num_threads(1)
+    ledger = Ledger()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tunit-soak-") as scratch:
+        setting = Setting(Path(scratch), args.scale, random.Random(seed))
+        try:
+            for name in args.only:
+                PARTS[name](setting, ledger)
+        finally:
+            setting.close()
+    content = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m soak --scale {args.scale:g} --seed {seed} --only {' '.join(args.only)}",
+        "machine": machine(),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "promises": ledger.rows,
+    }
+    if args.out:
+        args.out.write_text(json.dumps(content, indent=1) + "\n")
+    failed = sum(not row["holds"] for row in ledger.rows)
+    print(f"{len(ledger.rows) - failed} of {len(ledger.rows)} promises held (seed {seed})")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

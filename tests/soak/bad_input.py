@@ -1,0 +1,71 @@
+"""Bad input by the thousand: damage by seed, hypothesis, and atheris where it is installed."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from soak.children import finish
+from soak.hostile import Hostile
+
+TESTS = Path(__file__).parents[1]
+
+
+def damaged(name: str, folder: Path, first: int, seconds: float) -> dict[str, object]:
+    """Examples of one kind of file damaged at random, with the seeds from `first` on."""
+    record = folder.with_suffix(".tried")
+
+    def work() -> int:
+        hostile = Hostile(name, folder)
+        hostile.whole()
+        record.write_text(str(hostile.run(first, seconds)))
+        return 0
+
+    child = finish(work, folder.with_suffix(".log"))  # in a process of its own: a decoder may crash it
+    assert child.code == 0, f"seeds from {first}: exit code {child.code}: {child.said[-3000:]}"
+    return {"inputs": int(record.read_text()), "first seed": first}
+
+
+def by_coverage(name: str, folder: Path, seconds: float) -> dict[str, object]:
+    """Inputs that atheris finds by the code that they reach."""
+    words = [sys.executable, str(TESTS / "soak" / "coverage_guided.py"), name, str(folder)]
+    words += [f"-max_total_time={seconds:.0f}"]
+    job = subprocess.run(words, capture_output=True, text=True, env=_environment())
+    assert job.returncode == 0, job.stderr[-3000:]
+    done = re.search(r"Done (\d+) runs", job.stderr)
+    cover = re.findall(r"cov: (\d+)", job.stderr)
+    return {
+        "inputs": int(done[1]) if done else 0,
+        "places of the code reached": int(cover[-1]) if cover else 0,
+    }
+
+
+def has_atheris() -> bool:
+    return importlib.util.find_spec("atheris") is not None
+
+
+def by_hypothesis(file: str, inputs: int) -> dict[str, object]:
+    """The tests of a file that hypothesis drives, with more inputs."""
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS / file),
+        "-k",
+        "any",
+    ]
+    environment = _environment() | {"TUNIT_HOSTILE_INPUTS": str(inputs)}
+    job = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=TESTS.parent)
+    assert job.returncode == 0, job.stdout[-3000:]
+    return {"inputs": inputs, "of each kind": re.search(r"(\d+) passed", job.stdout)[1]}
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(TESTS), str(TESTS.parent / "src"), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

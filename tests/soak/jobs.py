@@ -1,0 +1,276 @@
+"""The work that must survive: each knows how to begin or go on, what must be whole at any time, and how it ends."""
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.packed import open_packed
+from tunit.errors import TunitError
+from tunit.methods.model_file import load_model
+from tunit.networks.tensor_file import read_tensors
+from tunit.studio.labels import Labels, Looked, rows_of
+from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint
+from tunit.training.initial_state import new_state
+
+STEPS = 12
+SETTINGS = {
+    "checkpoint_every": 3,
+    "sample_every": 6,
+    "log_every": 1,
+}  # a line after a resume is of the steps since
+ACTIONS = 40
+SAVES = 25
+LEFT_BY_THE_KILLED = re.compile(r".*\.partial|\.tmp\w{6}|.*\.part|\.new|\.lock|\.unfinished\..*")
+
+
+@dataclass(frozen=True)
+class Field:
+    """What all jobs start from: pictures, and what each of them gives where nothing happens."""
+
+    folder: Path
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def whole(self) -> Path:
+        return self.folder / "whole"
+
+    def expected(self, job: "Job") -> Path:
+        return self.folder / "expected" / job.name
+
+
+@dataclass(frozen=True)
+class Job:
+    """work: begins, or goes on with what is there, in a folder. look: what must hold whenever it was stopped.
+
+    check: what must hold at its end. Both raise AssertionError; they get the field, the folder, and the job's
+    folder of an undisturbed end.
+    """
+
+    name: str
+    work: Callable[[Field, Path], int]
+    look: Callable[[Field, Path, Path], None]
+    check: Callable[[Field, Path, Path], None]
+
+
+def train(field: Field, folder: Path) -> int:
+    run = folder / "run"
+    if (run / "config.toml").is_file():
+        return main(["train", "--resume", str(run), "--quiet"])
+    words = ["train", str(field.pictures), "--out", str(run), "--preset", "paper", "--quiet"]
+    return main([*words, *flags(steps=STEPS, **SETTINGS)])
+
+
+def look_at_run(field: Field, folder: Path, expected: Path) -> None:
+    run = folder / "run"
+    for path in checkpoints(run / "checkpoints"):
+        read_tensors(path)  # raises where it is damaged
+    for name in ("model.json", "run.json"):
+        if (run / name).exists():
+            json.loads((run / name).read_text())
+    if (run / "model.json").exists() and (run / "model.safetensors").exists():
+        load_model(run)
+
+
+def check_run(field: Field, folder: Path, expected: Path) -> None:
+    check_weights(folder, expected)
+    assert metrics(folder / "run") == metrics(expected / "run"), "other metrics"
+
+
+def check_weights(folder: Path, expected: Path) -> None:
+    run, whole = folder / "run", expected / "run"
+    ours, theirs = (read_tensors(checkpoints(each / "checkpoints")[-1]) for each in (run, whole))
+    assert ours[1] == theirs[1], "another step, or other pictures drawn"
+    different = [name for name, value in theirs[0].items() if not torch.equal(ours[0][name], value)]
+    assert different == [], f"{len(different)} tensors differ, {different[:3]}"
+    assert len(checkpoints(run / "checkpoints")) <= 3
+    assert load_model(run).step == STEPS, "another model"
+    assert leftovers(folder) == [], "something is left half-written"
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """Those that do not depend on the machine."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [str(path) for path in folder.rglob("*") if LEFT_BY_THE_KILLED.fullmatch(path.name)]
+
+
+def state_to_save(step: int):
+    state = new_state(
+        tiny_config(guide_width=8, generator_width=8, discriminator_width=8), torch.device("cpu")
+    )
+    state.step, state.cursors = step, {"all": 4 * step}
+    return state
+
+
+def write_checkpoints(field: Field, folder: Path) -> int:
+    """Save checkpoints and acknowledge each; a full disk is one sentence, as of the command line."""
+    state = state_to_save(0)
+    acknowledged = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+    for step in range(1, SAVES + 1):
+        state.step = step
+        try:
+            save_checkpoint(folder / "checkpoints", state, keep=3)
+        except TunitError as error:
+            print(f"tunit: {error}", flush=True)
+            return 2
+        os.write(acknowledged, b".")
+    return 0
+
+
+def look_at_checkpoints(field: Field, folder: Path, expected: Path) -> None:
+    for path in checkpoints(folder / "checkpoints"):
+        read_tensors(path)
+    record = folder / "acknowledged"
+    done = record.stat().st_size if record.exists() else 0
+    if done:
+        path, warnings = load_newest(folder / "checkpoints", state_to_save(0))
+        assert warnings == []
+        assert int(path.stem.removeprefix("step_")) >= min(done, SAVES)
+
+
+def check_checkpoints(field: Field, folder: Path, expected: Path) -> None:
+    assert [int(p.stem[5:]) for p in checkpoints(folder / "checkpoints")] == [SAVES - 2, SAVES - 1, SAVES]
+
+
+def pack(field: Field, folder: Path) -> int:
+    words = ["prepare", str(field.pictures), "--out", str(folder / "pack"), "--image-size", "32"]
+    return main([*words, "--workers", "1"])
+
+
+def look_at_pack(field: Field, folder: Path, expected: Path) -> None:
+    try:
+        open_packed(folder / "pack")
+    except TunitError:
+        return
+    assert same_file(folder / "pack" / "pictures.npy", expected / "pack" / "pictures.npy")
+
+
+def check_pack(field: Field, folder: Path, expected: Path) -> None:
+    for name in ("pictures.npy", "index.json"):
+        assert same_file(folder / "pack" / name, expected / "pack" / name), name
+    assert leftovers(folder) == []
+
+
+def translate(field: Field, folder: Path) -> int:
+    words = [
+        "translate",
+        str(field.whole),
+        str(field.pictures),
+        "--reference",
+        str(field.pictures / "000.png"),
+    ]
+    # Killed while results were being moved to their place, some are there: those the user has replaced.
+    again = [] if not (folder / "out").exists() else ["--overwrite"]
+    return main([*words, "--out", str(folder / "out"), "--device", "cpu", *again])
+
+
+def look_at_results(field: Field, folder: Path, expected: Path) -> None:
+    """What has its name is what it should be."""
+    out = folder / "out"
+    for path in out.rglob("*") if out.is_dir() else ():
+        hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
+        if path.is_file() and not hidden and path.suffix == ".png":
+            assert same_file(path, expected / path.relative_to(folder)), path
+
+
+def check_results(field: Field, folder: Path, expected: Path) -> None:
+    names = [{p.relative_to(base).as_posix() for p in base.rglob("*")} for base in (folder, expected)]
+    assert names[0] == names[1]
+    look_at_results(field, folder, expected)
+
+
+def report(field: Field, folder: Path) -> int:
+    page = folder / "page.html"
+    if not page.exists():
+        page.write_text("an older page, whole: </html>\n")
+    return main(["report", str(field.whole), "--out", str(page), "--device", "cpu"])
+
+
+def look_at_page(field: Field, folder: Path, expected: Path) -> None:
+    page = folder / "page.html"
+    if page.exists() and page.stat().st_size:
+        assert page.read_text("utf-8").rstrip().endswith("</html>")
+
+
+def check_page(field: Field, folder: Path, expected: Path) -> None:
+    assert same_file(folder / "page.html", expected / "page.html"), "another page"
+
+
+def labels_of(folder: Path) -> Labels:
+    names = [f"{i:03d}.png" for i in range(30)]
+    return Labels(folder, Looked(names, [i % 3 for i in range(30)], [0.9] * 30, 3, 7))
+
+
+def teach(field: Field, folder: Path) -> int:
+    """Label pictures as the studio does, and acknowledge each action that it has answered."""
+    labels = labels_of(folder)
+    acknowledged = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+    try:
+        for i in range(labels.standing().number, ACTIONS):
+            labels.act({"do": "give", "pictures": [i % 30], "domain": i % 3}, i)
+            os.write(acknowledged, b".")
+        labels.write_table()
+    except TunitError as error:
+        print(f"tunit: {error}", flush=True)
+        return 2
+    return 0
+
+
+def look_at_labels(field: Field, folder: Path, expected: Path) -> None:
+    record, labels = folder / "acknowledged", labels_of(folder)
+    done = record.stat().st_size if record.exists() else 0
+    assert labels.standing().number >= done, "an action that was answered is lost"
+    if labels.table.exists():
+        rows = list(csv.reader(labels.table.open(newline="")))
+        assert rows[0] == ["picture", "label", "by"]
+        assert len(rows) == 31, "a part of the table"
+
+
+def check_labels(field: Field, folder: Path, expected: Path) -> None:
+    labels = labels_of(folder)
+    now = labels.standing()
+    assert now.number == ACTIONS
+    rows = [tuple(row) for row in csv.reader(labels.table.open(newline=""))][1:]
+    assert rows == rows_of(now, [f"{i:03d}.png" for i in range(30)])
+
+
+def same_file(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("training", train, look_at_run, check_run),
+        Job("checkpoint writing", write_checkpoints, look_at_checkpoints, check_checkpoints),
+        Job("packing", pack, look_at_pack, check_pack),
+        Job("translating", translate, look_at_results, check_results),
+        Job("reporting", report, look_at_page, check_page),
+        Job("studio saving", teach, look_at_labels, check_labels),
+    )
+}
+
+
+def prepare_field(folder: Path) -> Field:
+    """Pictures, and the run that translations and reports are of."""
+    field = Field(folder)
+    write_pictures(field.pictures, 10)
+    words = ["train", str(field.pictures), "--out", str(field.whole), "--preset", "paper", "--quiet"]
+    assert main([*words, *flags(steps=STEPS, **SETTINGS)]) == 0
+    shutil.rmtree(field.whole / "tensorboard")
+    return field

@@ -1,0 +1,144 @@
+"""Every promise that is tried, in parts; each part adds its rows to the ledger."""
+
+from collections.abc import Callable
+
+from soak.bad_input import by_coverage, by_hypothesis, damaged, has_atheris
+from soak.hostile import TARGETS
+from soak.interruptions import full_disks, kills, kills_at_operations, signals
+from soak.ledger import Ledger
+from soak.misfortunes import (
+    clocks,
+    closed_folders,
+    damage,
+    little_memory,
+    pictures_that_go,
+    rivals,
+    strange_names,
+)
+from soak.setting import Setting
+from soak.steady import steady
+
+
+def of_kills(setting: Setting, ledger: Ledger) -> None:
+    for name, trials in setting.trials.items():
+        if not setting.short:
+            ledger.hold(
+                f"kill -9: {name}",
+                "killed at random moments it loses nothing but what was begun since, and ends as if it had not been",
+                lambda trials=trials: kills(trials, setting.times(50), setting.rng),
+            )
+        ledger.hold(
+            f"kill -9 before a change of a file: {name}",
+            "killed just before any change of a file, no half file is taken for a whole one",
+            lambda trials=trials: kills_at_operations(trials, setting.times(100), setting.rng),
+        )
+
+
+def of_signals(setting: Setting, ledger: Ledger) -> None:
+    for name, trials in setting.trials.items():
+        if setting.short and name not in ("packing", "translating"):
+            continue  # those of trainings are in tests/training/test_resume.py
+        ledger.hold(
+            f"SIGTERM, SIGINT: {name}",
+            "stopped by a signal it ends within a step's time with 143 or 130, and goes on as if it had not been",
+            lambda trials=trials: signals(trials, setting.times(50), setting.rng),
+        )
+
+
+def of_disks(setting: Setting, ledger: Ledger) -> None:
+    for name, trials in setting.trials.items():
+        if setting.short and name == "training":
+            continue  # tests/training/test_full_disk.py
+        ledger.hold(
+            f"full disk: {name}",
+            "a full disk is one sentence and exit code 2; with room it goes on as if there had always been",
+            lambda trials=trials: full_disks(trials, setting.times(50), setting.rng, setting.disk),
+        )
+
+
+def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
+    field, rng = setting.field, setting.rng
+    trials = setting.trials["training"]
+    expected = trials.expected
+    if not expected.exists():
+        trials.undisturbed()
+
+    ledger.hold(
+        "damage to every file of a run",
+        "a flipped byte, a missing part, a missing file: the right weights after all, or one sentence",
+        lambda: damage(field, expected, setting.folder("damage"), setting.times(5, 0), rng, setting.short),
+    )
+    ledger.hold(
+        "out of memory",
+        "training without enough memory ends in one sentence, and goes on with more",
+        lambda: little_memory(field, expected, setting.folder("memory"), setting.times(50, 1), rng),
+    )
+    ledger.hold(
+        "pictures that go",
+        "pictures deleted, changed or unreadable while training do not change it; while packing they are left out",
+        lambda: pictures_that_go(field, expected, setting.folder("pictures-go")),
+    )
+    ledger.hold(
+        "two trainings, one folder",
+        "one trains and the other says so",
+        lambda: rivals(field, setting.folder("rivals"), setting.times(50, 1)),
+    )
+    ledger.hold(
+        "closed folders",
+        "folders of other users and read-only mounts are one sentence for every command, and stay as they are",
+        lambda: closed_folders(field, expected, setting.folder("closed-folders")),
+    )
+    ledger.hold(
+        "clocks",
+        "a clock that goes back, and files of the far future, change nothing",
+        lambda: clocks(field, expected, setting.folder("clocks")),
+    )
+    ledger.hold(
+        "strange names",
+        "names with line ends, dashes, lone bytes, escapes, and of 240 bytes pass through every command",
+        lambda: strange_names(field, setting.folder("strange"), rng),
+    )
+
+
+def of_many_steps(setting: Setting, ledger: Ledger) -> None:
+    ledger.hold(
+        "many steps",
+        "memory and speed stay as they are",
+        lambda: steady(setting.field, setting.folder("many-steps"), setting.times(10_000, 400)),
+    )
+
+
+def of_bad_input(setting: Setting, ledger: Ledger) -> None:
+    promise = "values or one sentence: no traceback, hang, write elsewhere, unbounded memory or code run"
+    folder = setting.folder("bad-input")
+    for name in TARGETS:
+        place = setting.folder(f"bad-input/{name.replace(' ', '-')}")
+        first = setting.rng.randrange(2**31)
+        ledger.hold(
+            f"damaged at random: {name}",
+            promise,
+            lambda name=name, place=place, first=first: damaged(name, place, first, setting.times(120)),
+        )
+        if has_atheris():
+            ledger.hold(
+                f"by coverage: {name}",
+                promise,
+                lambda name=name: by_coverage(name, folder / f"atheris-{name}", setting.times(120)),
+            )
+    for name, file in (
+        ("tables, command lines", "test_hostile.py"),
+        ("requests", "studio/test_hostile_requests.py"),
+    ):
+        ledger.hold(
+            f"by hypothesis: {name}", promise, lambda file=file: by_hypothesis(file, setting.times(3000, 20))
+        )
+
+
+PARTS: dict[str, Callable[[Setting, Ledger], None]] = {
+    "kills": of_kills,
+    "signals": of_signals,
+    "disks": of_disks,
+    "misfortunes": of_misfortunes,
+    "bad-input": of_bad_input,
+    "steps": of_many_steps,
+}

@@ -1,0 +1,49 @@
+"""What all parts share: a place, how much is tried, random moments, the field that jobs start from."""
+
+import random
+from functools import cached_property
+from pathlib import Path
+
+from soak.children import finish
+from soak.interruptions import Trials, of_all_jobs, small_disk, unmount
+from soak.jobs import Field, prepare_field
+
+
+class Setting:
+    """scale: of all counts; 1 is the long form, 0 the short one of `make test`.
+
+    What all start from is made when it is first asked for, in a child.
+    """
+
+    def __init__(self, scratch: Path, scale: float, rng: random.Random) -> None:
+        self.scratch, self.scale, self.rng = scratch, scale, rng
+        self.short = scale == 0
+
+    def times(self, long: int, least: int = 1) -> int:
+        """So many, by the scale."""
+        return max(least, round(long * self.scale))
+
+    def folder(self, name: str) -> Path:
+        """A new folder."""
+        folder = self.scratch / name
+        folder.mkdir(parents=True)
+        return folder
+
+    @cached_property
+    def field(self) -> Field:
+        folder = self.folder("field")
+        child = finish(lambda: prepare_field(folder) and 0, self.scratch / "field.log")
+        assert child.code == 0, child.said
+        return Field(folder)
+
+    @cached_property
+    def trials(self) -> dict[str, Trials]:
+        return of_all_jobs(self.field, self.folder("trials"))
+
+    @cached_property
+    def disk(self) -> Path | None:
+        return small_disk(self.scratch / "disk")
+
+    def close(self) -> None:
+        if self.__dict__.get("disk"):
+            unmount(self.disk)

@@ -1,0 +1,136 @@
+"""Bad input, a little of what `make soak` tries for long: damage by seed, tables and command lines by hypothesis.
+
+What was found that way is kept here, each as a test of its own.
+"""
+
+import csv
+import io
+import os
+import shlex
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from soak.guarded import BreachError, guarded, in_time
+from soak.hostile import TARGETS, Hostile
+from tiny_run import flags
+from tunit.arguments import expand_paths
+from tunit.cli import COMMANDS, build_parser
+from tunit.commands.setting_arguments import settings_of
+from tunit.config import read_config
+from tunit.data.find import find_pictures
+from tunit.errors import LONGEST, DataError, TunitError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SECONDS = 1.2  # for each kind of file
+INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "50"))
+FEW = settings(
+    max_examples=INPUTS,
+    deadline=None,
+    derandomize=INPUTS < 1000,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_files_end_in_values_or_a_sentence(name, tmp_path, capfd):
+    (tmp_path / "work").mkdir()
+    hostile = Hostile(name, tmp_path / "work")
+    hostile.whole()
+    assert hostile.run(0, SECONDS, 400) > 3
+
+
+def test_the_guard_sees_what_must_not_be(tmp_path):
+    (tmp_path / "work").mkdir()
+    for forbidden in (
+        lambda: (tmp_path / "outside").write_text("x"),
+        lambda: (tmp_path / "work").rename(tmp_path / "elsewhere"),
+        lambda: __import__("os").system("true"),
+        lambda: __import__("subprocess").run(["true"]),
+    ):
+        with pytest.raises(BreachError), guarded(tmp_path / "work"):
+            forbidden()
+    with guarded(tmp_path / "work"):
+        (tmp_path / "work" / "inside").write_text("x")
+    with pytest.raises(BreachError, match="it had not ended"), in_time(0.05):
+        while True:
+            pass
+
+
+CELLS = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
+    ["1.png", "../1.png", "/etc/passwd", "label", "picture", "", "~", "a" * 300, "=1+1", "\0", "\ud800"]
+)
+
+
+@FEW
+@given(
+    st.lists(st.lists(CELLS, max_size=5), max_size=8),
+    st.sampled_from(",;\t| "),
+    st.sampled_from([".csv", ".txt"]),
+)
+def test_any_table_is_pictures_or_a_sentence(tmp_path, rows, delimiter, suffix):
+    (tmp_path / "1.png").touch()
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows(rows)
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(text.getvalue().encode("utf-8", "surrogatepass"))
+    for labels in ("none", "csv"):
+        try:
+            found = find_pictures(path, labels=labels)
+        except TunitError as error:
+            assert str(error).isprintable()
+        else:
+            assert len({picture.name for picture in found.pictures}) == len(found.pictures)
+
+
+WORDS = (
+    *COMMANDS, *shlex.split("--out --steps --domains --preset --resume --seed --fit --size --device --help"),
+    "--", "-", "", "0", "-1", "9" * 400, "nan", "1e400", "auto", "\udcff", "a\nb", "=", "--steps=", "--no", "x" * 300,
+    "--mutual-information-weight", "--config", "paper", "/nowhere", "~nobody", "--threads", "3.5", "[1]", "--labels",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return build_parser()
+
+
+@FEW
+@given(
+    st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=6),
+    st.sampled_from(["train", "prepare", *COMMANDS]),
+)
+def test_any_command_line_is_read_or_refused_in_a_sentence(parser, capsys, words, command):
+    known = flags() if command == "train" and len(words) % 2 else []
+    try:
+        args = expand_paths(parser.parse_args([command, *known, *words]))
+        if hasattr(args, "preset"):
+            read_config(args.preset or "default").with_overrides(settings_of(args))
+    except SystemExit as ended:
+        assert ended.code in (0, 2)
+    except TunitError as error:
+        assert str(error).isprintable()
+
+
+def test_a_column_that_is_not_there_is_told_without_all_of_a_long_header(tmp_path):
+    (tmp_path / "1.png").touch()
+    (tmp_path / "a.csv").write_text("picture," + ",".join(["x" * 5000] * 50) + "\n1.png" + "," * 50 + "\n")
+    with pytest.raises(DataError, match=r"has no column 'label'.* and 31 more\)") as refused:
+        find_pictures(tmp_path / "a.csv", labels="csv")
+    assert len(str(refused.value)) < LONGEST
+
+
+def test_a_number_of_a_column_is_not_cut_short(tmp_path):
+    (tmp_path / "1.png").touch()
+    (tmp_path / "a.csv").write_text("picture,label\n1.png,a\n")
+    with pytest.raises(DataError, match="has no column '0000000015'"):
+        find_pictures(tmp_path / "a.csv", picture_column="0000000015")
+
+
+def test_a_sentence_has_an_end_whatever_it_names():
+    text = str(DataError(f"{'x' * 10**6} is too long: take a shorter one"))
+    assert len(text) < LONGEST
+    assert text.startswith("xxx")
+    assert text.endswith(": take a shorter one")

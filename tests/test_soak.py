@@ -1,0 +1,45 @@
+"""The short form of `make soak`: each misfortune once, and all must be as if it had not been."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHORT = ("kills", "signals", "disks", "misfortunes")
+
+
+@pytest.fixture(scope="module")
+def promises(tmp_path_factory):
+    """The rows of what was tried, by name: in one process, from which all others are forked."""
+    out = tmp_path_factory.mktemp("soak") / "soak.json"
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    words = [sys.executable, "-m", "soak", "--scale", "0", "--seed", "3", "--out", str(out), "--only", *SHORT]
+    job = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+    )
+    assert out.exists(), job.stdout + job.stderr
+    return json.loads(out.read_text())["promises"]
+
+
+def test_every_promise_holds(promises):
+    broken = [f"{row['name']}: {row['why']}" for row in promises if not row["holds"]]
+    assert broken == []
+
+
+def test_every_kind_was_tried(promises):
+    names = [row["name"] for row in promises]
+    for kind, number in (("kill -9 before", 6), ("SIGTERM", 2), ("full disk", 5)):
+        assert len([name for name in names if name.startswith(kind)]) == number
+    assert {
+        "damage to every file of a run",
+        "out of memory",
+        "two trainings, one folder",
+        "closed folders",
+    } < set(names)
+    assert sum(row["figures"].get("refused", 0) for row in promises) >= 2
