@@ -17,7 +17,7 @@ class StopNow(KeyboardInterrupt):
 
 
 class TunitError(Exception):
-    """Any problem that the user can correct; the base of all errors below. Messages are made printable, and bounded."""
+    """Any problem that the user can correct; the base of all errors below. Messages are printable, and bounded."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(_bounded(printable(part)) if isinstance(part, str) else part for part in args))

@@ -194,7 +194,8 @@ def _column(path: Path, header: list[str], width: int, wanted: str) -> int:
     if len(folded) > MOST_SHOWN:
         known += f" and {len(folded) - MOST_SHOWN} more"
     raise DataError(
-        f"{path} has no column {shown(wanted)}: name one of its columns ({known}), or give its number from 1 to {width}"
+        f"{path} has no column {shown(wanted)}: name one of its columns ({known}), or give its number from 1 to "
+        f"{width}"
     )
 
 
