@@ -1,6 +1,7 @@
 """Paths as people write them."""
 
 import os
+import re
 from pathlib import Path
 
 
@@ -11,3 +12,31 @@ def expand_home(path: str | Path) -> Path:
     really called `~`, write ./~.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+", re.S)
+
+
+def is_url(text: str | Path) -> bool:
+    """Whether this is the URL of a place for fsspec, such as s3://bucket/pictures."""
+    return isinstance(text, str) and _URL.fullmatch(text) is not None
+
+
+def path_or_url(text: str | Path) -> Path | str:
+    """A URL as it is, and everything else (file:// too) as a path with its home folder."""
+    if isinstance(text, str) and is_url(text):
+        scheme, _, path = text.partition("://")
+        return Path(path) if scheme.lower() == "file" else text
+    return expand_home(text)
+
+
+def absolute(place: Path | str) -> str:
+    """A place as it is written down: a URL as it is, a path from the root."""
+    return place if isinstance(place, str) else str(place.resolve())
+
+
+def cache_folder() -> Path:
+    """Where files are kept that can be made or downloaded again: TUNIT_CACHE, or the user's cache folder."""
+    given = os.environ.get("TUNIT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tunit"

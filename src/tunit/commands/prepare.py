@@ -2,6 +2,7 @@
 
   tunit prepare FOLDER                        list what can be used and what cannot, and why
   tunit prepare FOLDER --out packed --image-size 128
+  tunit prepare FOLDER --shards --out s3://bucket/set                   packed for many machines, without a copy here
   tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
 
 Nothing in FOLDER is changed. Training does the same by itself; use this command to see what would be left out. A pack
@@ -11,11 +12,20 @@ it stopped.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import whole
 from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
+from tunit.paths import is_url, path_or_url
 from tunit.printing import show
 
+if TYPE_CHECKING:
+    from tunit.config import Config
+    from tunit.data.packed import PackedPictures
+
+SHARD = 4096  # pictures in a shard: 200 MB at 128 pixels
+MOST_IN_SHARD = 1_000_000
 HELP = "check and pack a folder of pictures, and print what is left out and why"
 
 
@@ -23,7 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit prepare`."""
     parser.usage = "tunit prepare FOLDER [options] [settings]"
     parser.add_argument("source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or CSV")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pack [packed/NAME]")
+    parser.add_argument("--out", type=path_or_url, metavar="DIR", help="folder for the pack [packed/NAME]")
+    parser.add_argument(
+        "--shards",
+        type=whole(1, MOST_IN_SHARD),
+        nargs="?",
+        const=SHARD,
+        metavar="N",
+        help=f"pack as tar files of N pictures [{SHARD}], into a folder or, with --out s3://bucket/set, into a store",
+    )
     parser.add_argument(
         "--preset", default="default", metavar="NAME", help="a preset or a TOML file [default]"
     )
@@ -37,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.image_size import choose_image_size
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.left_out import summarise_left_out
-    from tunit.data.pack import pack_pictures
-    from tunit.data.pack_settings import pack_settings
     from tunit.data.packed import dark_set
     from tunit.destination import check_folder
+    from tunit.errors import ConfigError
 
-    if args.out:
+    if is_url(args.out or "") and not args.shards:
+        raise ConfigError(f"--out is {args.out}, where only shards can be written: give --shards, too")
+    if isinstance(args.out, Path):
         check_folder(args.out)
     config = layout_config(args.preset, settings_of(args))
     if config.data.image_size == 0:
@@ -51,17 +70,7 @@ def run(args: argparse.Namespace) -> int:
     part = part_of(config.data)
     name = f"{part.layout}-{part.split}" if part else args.source.resolve().name or "pictures"
     out = args.out or Path("packed") / name
-    bar, move = packing_progress()
-    with bar:
-        pictures = pack_pictures(
-            args.source,
-            out,
-            pack_settings(config),
-            workers=config.run.workers or None,
-            strict=args.strict,
-            progress=move,
-            resume=True,
-        )
+    pictures = _pack(args, config, out)
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"
     show(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
@@ -77,3 +86,21 @@ def run(args: argparse.Namespace) -> int:
     if remark := dark_set(pictures):
         say(remark)
     return 0
+
+
+def _pack(args: argparse.Namespace, config: "Config", out: Path | str) -> "PackedPictures":
+    """Pack the pictures, as one file or as shards."""
+    from tunit.data.pack import pack_pictures
+    from tunit.data.pack_settings import pack_settings
+    from tunit.data.search import Search
+    from tunit.data.shards import pack_shards
+
+    settings, workers = pack_settings(config), config.run.workers or None
+    bar, move = packing_progress()
+    with bar:
+        if args.shards:
+            search = Search(args.source.absolute(), settings)
+            return pack_shards(search, out, args.shards, workers=workers, strict=args.strict, progress=move)
+        return pack_pictures(
+            args.source, Path(out), settings, workers=workers, strict=args.strict, progress=move, resume=True
+        )

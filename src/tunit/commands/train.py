@@ -22,6 +22,7 @@ from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
+from tunit.paths import path_or_url
 from tunit.printing import show
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "tunit train FOLDER --out RUN [options] [settings]\n       tunit train --resume RUN [settings]"
     )
-    parser.add_argument("source", nargs="?", type=Path, metavar="FOLDER", help="the pictures")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=path_or_url,
+        metavar="FOLDER",
+        help="the pictures; of shards, a folder or URL",
+    )
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument(

@@ -6,27 +6,24 @@ killed.
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.data.digests import digest_of_bytes, hash_of
+from tunit.data.index import INDEX, Index, index_bytes, is_index, read_index
 from tunit.data.left_out import LeftOut
+from tunit.data.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import clear_leftovers, replacing
-from tunit.reading import MissingError, Record, UnreadableError, read_json
 
-PIXELS, INDEX, MARKER = "pictures.npy", "index.json", ".tunit-cache"
-_FORMAT, _VERSION = "tunit pictures", 1
-LARGEST_INDEX = 1 << 30  # bytes of index.json; about eight million pictures
-LARGEST_SIDE = 1 << 16  # pixels
+PIXELS, MARKER = "pictures.npy", ".tunit-cache"
 _LOOK_AT = 256  # pictures, spread over a pack, that are checked for being dark
 _DARK = 72  # grey levels; values of 14 bits stored in 16 are below 64
 HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
@@ -36,7 +33,8 @@ HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 class PackedPictures:
     """Pictures of one size, ready to train on."""
 
-    images: NDArray[np.uint8]  # (N, S, S, 3), 0..255, a read-only memory map
+    # (N, S, S, 3), 0..255: a read-only memory map, or ShardedImages, of which rows are read when they are asked for.
+    images: NDArray[np.uint8]
     names: list[str]  # unique POSIX paths, in ascending order
     labels: NDArray[np.int64]  # (N,), indices into classes, -1 = unlabelled
     classes: list[str]  # in ascending order
@@ -46,28 +44,37 @@ class PackedPictures:
     notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
 
 
-@dataclass(frozen=True)
-class Index:
-    """Everything that a cache stores about its pictures, except the pixels."""
-
-    size: int
-    settings: Mapping[str, Any]  # as in JSON
-    fingerprint: str
-    names: list[str]
-    labels: list[int]
-    classes: list[str]
-    hashes: list[str]
-    left_out: list[LeftOut]
-    notes: list[str] = field(default_factory=list)
-
-
 def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tuple[Index, PackedPictures]:
     """Open the pack in a folder; with `verify` every picture is compared with its hash.
 
     Raises DataError if the folder is not a cache, or is damaged.
     """
-    index = _read_index(cache)
-    path = cache / PIXELS
+    index = read_index(cache)
+    if index.shards is not None:
+        return index, pictures_of(
+            index, cast(NDArray[np.uint8], ShardedImages.of(index, cache)), reused=reused
+        )
+    images = _mapped(cache / PIXELS, index)
+    if verify:
+        _check_pixels(cache / PIXELS, images, index)
+    return index, pictures_of(index, images, reused=reused)
+
+
+def pictures_of(index: Index, images: NDArray[np.uint8], *, reused: bool = True) -> PackedPictures:
+    """The pictures of an index, with their pixels."""
+    return PackedPictures(
+        images,
+        index.names,
+        np.array(index.labels, dtype=np.int64),
+        index.classes,
+        index.left_out,
+        index.hashes,
+        reused=reused,
+        notes=tuple(index.notes),
+    )
+
+
+def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
     count, size = len(index.names), index.size
     expected = HEADER_BYTES + count * record_bytes(size)
     try:
@@ -78,23 +85,9 @@ def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tupl
             whole = file.read(HEADER_BYTES) == _npy_header(count, size)
         if not whole:
             raise DataError(f"{path} does not agree with its {INDEX}: prepare the pictures again")
-        images = np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
+        return np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
-    if verify:
-        _check_pixels(path, images, index)
-    labels = np.array(index.labels, dtype=np.int64)
-    packed = PackedPictures(
-        images,
-        index.names,
-        labels,
-        index.classes,
-        index.left_out,
-        index.hashes,
-        reused=reused,
-        notes=tuple(index.notes),
-    )
-    return index, packed
 
 
 def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
@@ -119,16 +112,6 @@ def dark_set(pictures: PackedPictures) -> str | None:
     )
 
 
-def hash_of(pixels: NDArray[np.uint8]) -> str:
-    """The hash of one picture's bytes, 32 hexadecimal digits."""
-    return digest_of_bytes(np.ascontiguousarray(pixels).tobytes())
-
-
-def digest_of_bytes(record: bytes) -> str:
-    """As `hash_of`, of the bytes themselves."""
-    return hashlib.blake2b(record, digest_size=16).hexdigest()
-
-
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
     """Raises DataError if pictures do not match the hashes in the index."""
     damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
@@ -139,47 +122,10 @@ def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
         )
 
 
-def _read_index(cache: Path) -> Index:
-    path = cache / INDEX
-    try:
-        found = Record(read_json(path, LARGEST_INDEX))
-        if (found.values.get("format"), found.values.get("version")) != (_FORMAT, _VERSION):
-            raise DataError(f"{path} is of another version: prepare the pictures again")
-        classes, names = found.texts("classes"), found.texts("names")
-        index = Index(
-            size=found.whole("size", 1, LARGEST_SIDE),
-            settings=found.record("settings").values,
-            fingerprint=found.text("fingerprint"),
-            names=names,
-            labels=found.wholes("labels", -1, len(classes) - 1),
-            classes=classes,
-            hashes=found.texts("hashes"),
-            left_out=_left_out_of(found),
-            notes=found.texts("notes") if "notes" in found.values else [],
-        )
-    except MissingError:
-        raise DataError(f"{cache} holds no {INDEX}: prepare the pictures first") from None
-    except UnreadableError as error:
-        raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
-    if not names or len(set(names)) != len(names) or {len(index.labels), len(index.hashes)} != {len(names)}:
-        raise DataError(f"{path} contradicts itself: prepare the pictures again")
-    return index
-
-
-def _left_out_of(found: Record) -> list[LeftOut]:
-    items = found.values.get("left_out")
-    if not isinstance(items, list):
-        raise UnreadableError("it does not list what was left out")
-    for item in items:
-        if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
-            raise UnreadableError("its list of what was left out is damaged")
-    return [LeftOut(*item) for item in items]
-
-
 def claim(cache: Path) -> None:
     """Create the folder and mark it as ours. Raises DataError if it holds files of these names that are not ours."""
     marker = cache / MARKER
-    foreign = not marker.exists() and not _is_ours(cache)
+    foreign = not marker.exists() and not is_index(cache)
     if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
         raise DataError(f"{cache} holds a {PIXELS} or {INDEX} not written by tunit: choose another folder")
     try:
@@ -187,13 +133,6 @@ def claim(cache: Path) -> None:
         marker.touch()
     except OSError as error:
         raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
-
-
-def _is_ours(cache: Path) -> bool:
-    try:
-        return Record(read_json(cache / INDEX, LARGEST_INDEX)).text("format") == _FORMAT
-    except UnreadableError:
-        return False
 
 
 @contextlib.contextmanager
@@ -279,10 +218,8 @@ def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str
 
 def install(cache: Path, pixels: Path, index: Index) -> None:
     """Replace the content of the cache by finished pixels and their index, which is written last."""
-    content = {"format": _FORMAT, "version": _VERSION, **vars(index)}
-    content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
     with replacing(cache / INDEX) as part:
-        part.write_text(json.dumps(content), encoding="utf-8")
+        part.write_bytes(index_bytes(index))
         (cache / INDEX).unlink(missing_ok=True)
         pixels.replace(cache / PIXELS)
 
@@ -293,3 +230,27 @@ def _npy_header(count: int, size: int) -> bytes:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     body = text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
     return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+__all__ = [
+    "HEADER_BYTES",
+    "INDEX",
+    "MARKER",
+    "PIXELS",
+    "Index",
+    "LostRecordError",
+    "PackedPictures",
+    "claim",
+    "dark_set",
+    "hash_of",
+    "install",
+    "keep_records",
+    "locked",
+    "new_pixels",
+    "open_cache",
+    "open_packed",
+    "pictures_of",
+    "read_record",
+    "record_bytes",
+    "write_record",
+]

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from tunit.errors import ConfigError
+from tunit.paths import cache_folder
 
 TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20
@@ -14,13 +15,6 @@ CHUNK = 1 << 20
 
 class UnreachableError(ConfigError):
     """A file cannot be downloaded; whatever does not need it can continue."""
-
-
-def cache_folder() -> Path:
-    """Where downloaded files and features are kept: TUNIT_CACHE, or the user's cache folder."""
-    given = os.environ.get("TUNIT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tunit"
 
 
 def fetched(address: str, sha256: str, instead: str) -> Path:

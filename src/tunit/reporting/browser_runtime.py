@@ -13,8 +13,9 @@ import zlib
 from pathlib import Path
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import cache_folder, sha256_of
+from tunit.evaluation.download import sha256_of
 from tunit.files import UnwritableError, write_bytes
+from tunit.paths import cache_folder
 from tunit.reading import is_file
 
 VERSION = "1.30.0"

@@ -13,7 +13,7 @@ from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import ConfigError, RunError, SaidElsewhere, TunitError
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
-from tunit.paths import expand_home
+from tunit.paths import expand_home, path_or_url
 from tunit.process_group import process_group, rank_zero_alone
 from tunit.training.checkpoint import checkpoints
 from tunit.training.course import Course, begun_by_this_job, follow_rank_zero
@@ -56,7 +56,8 @@ def start_run(
     words: Sequence[str] | None = None,
     max_restarts: int = 0,
 ) -> TrainingState:
-    """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads).
+    """Train a new run in `out` on the pictures of `source` (anything that `find_pictures` reads, or
+    shards: a folder, or a URL such as s3://bucket/set).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
     fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
@@ -69,7 +70,7 @@ def start_run(
     If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it.
     """
     check_tracker(log_to)
-    source, out = expand_home(source), expand_home(out)
+    source, out = path_or_url(source), expand_home(out)
     start_from = None if start_from is None else expand_home(start_from)
     run = RunFolder(out)
     config = with_ranks(resolve_machine(config))
@@ -99,9 +100,10 @@ def start_run(
         return course.follow(config, run, pictures, ready, resume=start_from is not None)
 
 
-def _check_folders(source: Path, out: Path, start_from: Path | None, config: Config) -> None:
+def _check_folders(source: Path | str, out: Path, start_from: Path | None, config: Config) -> None:
     """Refuse folders that contradict each other or the config, before any work. Raises RunError or ConfigError."""
-    if out.resolve() == source.resolve() or out.resolve() in source.resolve().parents:
+    inside = isinstance(source, Path) and source.resolve().is_relative_to(out.resolve())
+    if inside:
         raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
     if start_from is not None:
         if config.method.guide_from:
@@ -121,7 +123,7 @@ def _take_folder(run: RunFolder, lock: ExitStack, overwrite: bool) -> None:
 
 def _prepare(
     run: RunFolder,
-    source: Path,
+    source: Path | str,
     config: Config,
     start_from: Path | None,
     fit_batch: bool,
@@ -169,7 +171,7 @@ def _launch_from_python(
 def resume_run(
     out: Path,
     *,
-    source: Path | None = None,
+    source: Path | str | None = None,
     overrides: dict[str, str] | None = None,
     progress: Progress | None = None,
     announce: Announce | None = None,
@@ -187,7 +189,7 @@ def resume_run(
     """
     check_tracker(log_to)
     run = RunFolder(expand_home(out))
-    source = expand_home(source) if source else None
+    source = path_or_url(source) if source else None
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with process_group(_device_of(run, overrides or {})), ExitStack() as lock:
@@ -216,7 +218,7 @@ def resume_run(
 
 
 def _words_of(
-    source: Path, out: Path, flags: dict[str, bool], start_from: Path | None, log_to: str
+    source: Path | str, out: Path, flags: dict[str, bool], start_from: Path | None, log_to: str
 ) -> list[str]:
     """The command line of `tunit train` for a new run; flags: those without a value, and whether they are given."""
     words = ["train", str(source), "--out", str(out), "--preset", "PRESET"]

@@ -8,15 +8,18 @@ from typing import Any
 from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.image_size import choose_image_size
+from tunit.data.index import Index
 from tunit.data.pack import pack_pictures, still_packed
 from tunit.data.pack_settings import pack_settings
 from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.shards import is_sharded, open_shards, refer
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
-from tunit.paths import expand_home
+from tunit.paths import absolute, expand_home, path_or_url
+from tunit.printing import shown
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.launcher import check_processes, with_ranks
@@ -30,10 +33,14 @@ Progress = Callable[[int, int], None]
 Announce = Callable[[PackedPictures], None]
 
 
-def resolved(config: Config, source: Path, fit_batch: bool) -> Config:
+def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
     """The config with image size, schedule and, with `fit_batch`, batch size chosen."""
     if config.data.image_size == 0:
-        config = config.with_overrides({"image_size": choose_image_size(source, config.data.picture_column)})
+        if is_sharded(source):
+            size = open_shards(source).size
+        else:
+            size = choose_image_size(Path(source), config.data.picture_column)
+        config = config.with_overrides({"image_size": size})
     config = config.resolved_schedule()
     check_config(config)
     check_processes(config)
@@ -57,13 +64,32 @@ def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
 
 
 def pack(
-    source: Path, cache: Path, config: Config, strict: bool, progress: Progress | None
+    source: Path | str, cache: Path, config: Config, strict: bool, progress: Progress | None
 ) -> PackedPictures:
-    """Pack the pictures of a source as the config asks."""
+    """Pack the pictures of a source as the config asks; those of shards stay where they are."""
+    if is_sharded(source):
+        index = open_shards(source)
+        _check_shards(source, index, config)
+        return refer(index, cache, labels=config.data.labels != "none")
     workers = config.run.workers or None
     return pack_pictures(
-        source, cache, pack_settings(config), workers=workers, strict=strict, progress=progress
+        Path(source), cache, pack_settings(config), workers=workers, strict=strict, progress=progress
     )
+
+
+def _check_shards(source: Path | str, index: Index, config: Config) -> None:
+    """Raises ConfigError if the config asks for squares that are made otherwise than those of the shards."""
+    wanted = pack_settings(config).as_json()
+    of_labels = [] if config.data.labels == "none" else ["labels"]
+    for name in ("size", "fit", "background", *of_labels):
+        has = index.settings.get(name)
+        if has != wanted[name]:
+            flag = "image-size" if name == "size" else name
+            value = " ".join(map(str, has)) if isinstance(has, list) else has
+            raise ConfigError(
+                f"{source} was prepared with --{flag} {value}, and --{flag} is {shown(wanted[name])} now: give "
+                f"--{flag} {value}, or prepare the pictures again"
+            )
 
 
 def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
@@ -95,7 +121,7 @@ def resumed(
     run: RunFolder,
     config: Config,
     about: dict[str, Any],
-    source: Path | None,
+    source: Path | str | None,
     started: bool,
     progress: Progress | None,
     announce: Announce | None,
@@ -110,7 +136,7 @@ def resumed(
         ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
         if packed:
             if source is not None:
-                write_text(run.about, json.dumps(about | {"source": str(source.resolve())}, indent=2) + "\n")
+                write_text(run.about, json.dumps(about | {"source": absolute(source)}, indent=2) + "\n")
             with writable(run.data):
                 remove(run.data)
                 new.data.rename(run.data)
@@ -139,7 +165,7 @@ def pictures_of(
     run: RunFolder,
     new: Path,
     config: Config,
-    source: Path | None,
+    source: Path | str | None,
     recorded: str | None,
     progress: Progress | None,
 ) -> tuple[PackedPictures, bool]:
@@ -156,8 +182,9 @@ def pictures_of(
                     f"{run.path} holds no pictures: give their folder too, as in `tunit train FOLDER --resume "
                     f"{run.path}`"
                 ) from None
-    source = source or Path(str(recorded))
-    packed = still_packed(source, run.data, pack_settings(config))
-    if packed is not None:
-        return packed, False
+    source = source or path_or_url(str(recorded))
+    if not is_sharded(source):
+        packed = still_packed(Path(source), run.data, pack_settings(config))
+        if packed is not None:
+            return packed, False
     return pack(source, new, config, False, progress), True

@@ -25,6 +25,7 @@ from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.methods.model_file import DOMAINS
+from tunit.paths import absolute
 from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
@@ -101,7 +102,7 @@ class RunFolder:
 def begin_run(
     run: RunFolder,
     config: Config,
-    source: Path,
+    source: Path | str,
     pictures: PackedPictures,
     device: torch.device,
     start_from: dict[str, object] | None = None,
@@ -122,7 +123,7 @@ def begin_run(
         "threads": torch.get_num_threads(),
         "native": native.describe() if device.type == "cpu" else "not used",
         "seed": config.run.seed,
-        "source": str(source.resolve()),
+        "source": absolute(source),
         "pictures": len(pictures.names),
         "left_out": len(pictures.left_out),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,210 @@
+"""Where shards are: a folder of this machine (also a mounted one), or a store that fsspec knows by a URL."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunit.errors import ConfigError, DataError
+from tunit.files import replacing
+from tunit.paths import cache_folder, path_or_url
+from tunit.printing import shown
+
+Span = tuple[str, int, int]  # a file, and the first byte and the one behind the last
+
+
+class Place(Protocol):
+    """A flat folder of files. All methods raise DataError if the place cannot be read or written."""
+
+    where: str
+    far: bool  # whether reading is slow enough to keep what was read
+
+    def names(self) -> set[str]:
+        """The names of the files there; none if there is no such place."""
+
+    def read(self, name: str) -> bytes | None:
+        """A whole file; None if it is not there."""
+
+    def spans(self, wanted: Sequence[Span]) -> list[bytes]:
+        """Parts of files."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+
+    def scratch(self) -> Path:
+        """A folder of this machine for files that `take` will take."""
+
+    def take(self, name: str, path: Path) -> None:
+        """Move a finished file of this machine there, whole or not at all."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+
+def place_of(where: Path | str) -> Place:
+    """The place of a path or a URL. Raises ConfigError if a package is missing for it."""
+    where = path_or_url(where)
+    return UrlPlace(where) if isinstance(where, str) else FolderPlace(where)
+
+
+class FolderPlace:
+    """A folder."""
+
+    far = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.where = folder, str(folder)
+
+    def names(self) -> set[str]:
+        """As Place has it."""
+        with _sentences(self.where):
+            return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+
+    def read(self, name: str) -> bytes | None:
+        """As Place has it."""
+        with _sentences(self.where):
+            path = self._folder / name
+            return path.read_bytes() if path.is_file() else None
+
+    def spans(self, wanted: Sequence[Span]) -> list[bytes]:
+        """As Place has it."""
+        found: list[bytes] = [b""] * len(wanted)
+        for name in dict.fromkeys(name for name, _, _ in wanted):
+            with _sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
+                for i, (of, begin, end) in enumerate(wanted):
+                    if of == name:
+                        found[i] = os.pread(file.fileno(), end - begin, begin)
+        return found
+
+    def write(self, name: str, data: bytes) -> None:
+        """As Place has it."""
+        with _sentences(self.where), replacing(self._folder / name) as partial:
+            partial.write_bytes(data)
+
+    def scratch(self) -> Path:
+        """As Place has it."""
+        return self._folder
+
+    def take(self, name: str, path: Path) -> None:
+        """As Place has it."""
+        with _sentences(self.where):
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            path.replace(self._folder / name)
+
+    def remove(self, name: str) -> None:
+        """As Place has it."""
+        with _sentences(self.where):
+            (self._folder / name).unlink(missing_ok=True)
+
+
+class UrlPlace:
+    """A folder of a store that fsspec knows, such as s3://bucket/pictures."""
+
+    far = True
+
+    def __init__(self, url: str) -> None:
+        self.where = url.rstrip("/")
+        try:
+            from fsspec.core import url_to_fs
+
+            self._store, self._root = url_to_fs(self.where)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(
+                f'{self.where} cannot be opened ({shown(str(error), 200)}): pip install "tunit[cloud]" for s3://, or '
+                "the package of fsspec for this kind of store"
+            ) from None
+        except Exception as error:
+            raise _unusable(self.where, error) from None
+
+    def names(self) -> set[str]:
+        """As Place has it."""
+        with _sentences(self.where):
+            self._store.invalidate_cache()
+            try:
+                found: list[Any] = self._store.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return set()
+        return {str(name).rstrip("/").rsplit("/", 1)[-1] for name in found}
+
+    def read(self, name: str) -> bytes | None:
+        """As Place has it."""
+        with _sentences(f"{self.where}/{name}"):
+            try:
+                return bytes(self._store.cat_file(f"{self._root}/{name}"))
+            except FileNotFoundError:
+                return None
+
+    def spans(self, wanted: Sequence[Span]) -> list[bytes]:
+        """As Place has it; a store such as S3 is asked for all parts at the same time."""
+        paths = [f"{self._root}/{name}" for name, _, _ in wanted]
+        begins, ends = [begin for _, begin, _ in wanted], [end for _, _, end in wanted]
+        with _sentences(self.where):
+            return [bytes(part) for part in self._store.cat_ranges(paths, begins, ends, on_error="raise")]
+
+    def write(self, name: str, data: bytes) -> None:
+        """As Place has it: an object appears when all of it is there."""
+        with _sentences(f"{self.where}/{name}"):
+            self._store.pipe_file(f"{self._root}/{name}", data)
+
+    def scratch(self) -> Path:
+        """As Place has it."""
+        return local_scratch()
+
+    def take(self, name: str, path: Path) -> None:
+        """As Place has it."""
+        with _sentences(f"{self.where}/{name}"):
+            self._store.put_file(str(path), f"{self._root}/{name}")
+            path.unlink()
+
+    def remove(self, name: str) -> None:
+        """As Place has it."""
+        with _sentences(f"{self.where}/{name}"):
+            try:
+                self._store.rm_file(f"{self._root}/{name}")
+            except FileNotFoundError:
+                pass
+
+
+def local_scratch() -> Path:
+    """A folder on a disk of this machine: TUNIT_CACHE, or the user's cache folder, or the system's temporary one."""
+    folder = cache_folder() / "shards"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.gettempdir())
+
+
+def free_bytes(folder: Path) -> int:
+    """The space left on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+@contextmanager
+def _sentences(what: str) -> Iterator[None]:
+    """Turn any error of a store, each of which has classes of its own, into a sentence."""
+    try:
+        yield
+    except (DataError, ConfigError):
+        raise
+    except Exception as error:
+        raise _unusable(what, error) from error
+
+
+def _unusable(what: str, error: Exception) -> DataError:
+    number = getattr(error, "errno", None)
+    why = (
+        os.strerror(number)
+        if isinstance(number, int) and number in errno.errorcode
+        else shown(str(error) or type(error).__name__, 200)
+    )
+    return DataError(
+        f"{what} cannot be used ({why}): check the address, the keys and the connection, then give the same command"
+    )

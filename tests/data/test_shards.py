@@ -1,0 +1,250 @@
+"""Sets packed as shards: plain tars, the same pictures from every kind of place, the same training as from a pack."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data import batches, pack, sharded, unfinished_shards
+from tunit.data.pack import pack_pictures
+from tunit.data.pack_settings import PackSettings
+from tunit.data.packed import open_packed
+from tunit.data.places import place_of
+from tunit.data.search import Search
+from tunit.data.shards import is_sharded, open_shards, pack_shards, refer
+from tunit.errors import ConfigError, DataError
+from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import checkpoints
+from tunit.training.launch import resume_run, start_run
+
+fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
+SETTINGS = PackSettings(size=32, labels="folders")
+EACH = 7
+PICTURES = 26
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Pictures of two classes; one cannot be used, and one is there twice."""
+    root = tmp_path_factory.mktemp("source")
+    write_pictures(root / "b", 13, seed=1)
+    write_pictures(root / "a", 13, seed=2)
+    (root / "a" / "005.png").write_bytes(b"")
+    (root / "b" / "003.png").write_bytes((root / "a" / "002.png").read_bytes())
+    return root
+
+
+@pytest.fixture(scope="module")
+def packed(source, tmp_path_factory):
+    return pack_pictures(source, tmp_path_factory.mktemp("pack") / "c", SETTINGS, workers=1)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """The address of a bucket of a real server of S3's protocol on this machine."""
+    moto = pytest.importorskip("moto.server", reason="needs moto[server], a server of S3's protocol")
+    pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("s3://pictures")
+        yield "s3://pictures"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "file", "memory", "s3"])
+def where(request, tmp_path):
+    if request.param == "s3":
+        return request.getfixturevalue("s3") + f"/{tmp_path.name}"
+    return {
+        "folder": tmp_path / "set",
+        "file": f"file://{tmp_path}/set",
+        "memory": f"memory://{tmp_path.name}",
+    }[request.param]
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return f"memory://{tmp_path.name}"
+
+
+def shards_of(source, where, **named):
+    return pack_shards(Search(source, SETTINGS), where, EACH, workers=1, **named)
+
+
+def content(where):
+    place = place_of(where)
+    return {name: place.read(name) for name in place.names() if name != ".tunit-cache"}
+
+
+def test_every_place_holds_the_pictures_of_the_pack(source, packed, where):
+    made = shards_of(source, where)
+    assert not made.reused
+    assert is_sharded(where)
+    assert sorted(content(where)) == ["index.json", *(f"shard-00000{n}.tar" for n in range(4))]
+    for field in ("names", "classes", "left_out", "hashes", "notes"):
+        assert getattr(made, field) == getattr(packed, field)
+    assert made.labels.tolist() == packed.labels.tolist()
+    images = made.images
+    assert (images.shape, images.nbytes, len(images)) == (packed.images.shape, packed.images.nbytes, 24)
+    assert np.array_equal(np.array(images), packed.images)
+    for rows in (5, -1, slice(3, 20, 4), np.array([9, 1, 9, 23]), [0], slice(None, None, 100)):
+        assert np.array_equal(images[rows], packed.images[rows])
+        assert images[rows].shape == packed.images[rows].shape
+    with pytest.raises(IndexError):
+        images[24]
+    assert shards_of(source, where).reused
+
+
+def test_a_shard_is_a_tar_of_arrays(source, packed, tmp_path):
+    shards_of(source, tmp_path / "set")
+    found = []
+    for shard in sorted((tmp_path / "set").glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                found.append(np.load(io.BytesIO(tar.extractfile(member).read())))
+                assert member.name == f"{len(found) - 1:09d}.npy"
+    # Folders are read in the order of names, in which no place is taken twice.
+    assert np.array_equal(np.stack(found), packed.images)
+
+
+@pytest.mark.parametrize("after", [1, 8, 20, 25])
+def test_writing_goes_on_behind_the_last_whole_shard(source, tmp_path, monkeypatch, memory, after):
+    shards_of(source, tmp_path / "whole")
+    add, calls = unfinished_shards.UnfinishedShards.add, iter(range(99))
+
+    def die(*arguments):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        add(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(unfinished_shards.UnfinishedShards, "add", die)
+        shards_of(source, memory)
+    fitted, decoded = pack.fitted, []
+    monkeypatch.setattr(pack, "fitted", lambda *task: decoded.append(task) or fitted(*task))
+    shards_of(source, memory)
+    assert PICTURES - after <= len(decoded) <= PICTURES - after + EACH + 2
+    assert content(memory) == content(tmp_path / "whole")
+
+
+def test_a_part_that_is_half_or_of_another_set_is_written_again(source, tmp_path, memory):
+    shards_of(source, tmp_path / "whole")
+    place = place_of(memory)
+    for number, part in enumerate([b'{"about": {}, "begin": 0, "outcomes": []}', b"{"]):
+        place.write(f"shard-00000{number}.tar", b"old")
+        place.write(f"shard-00000{number}.json", part)
+    place.write("shard-000009.tar", b"old")
+    shards_of(source, memory)
+    assert content(memory) == content(tmp_path / "whole")
+
+
+def reading(monkeypatch, images):
+    """The numbers of pictures that are asked of the store from now on."""
+    spans, asked = images._place.spans, []
+    monkeypatch.setattr(images._place, "spans", lambda wanted: asked.append(len(wanted)) or spans(wanted))
+    return asked
+
+
+@pytest.mark.parametrize(("room", "again"), [(0, 24), (10, 14), (24, 0)])
+def test_what_was_read_is_kept_up_to_the_limit(source, packed, memory, monkeypatch, room, again):
+    shards_of(source, memory)
+    index = open_shards(memory)
+    images = sharded.ShardedImages(place_of(memory), index, index.shards, room * 32 * 32 * 3 + 5)
+    asked = reading(monkeypatch, images)
+    rows = np.random.default_rng(0).permutation(24)
+    assert np.array_equal(images[rows], packed.images[rows])
+    assert sum(asked) == 24
+    assert np.array_equal(images[rows[::-1]], packed.images[rows[::-1]])
+    assert sum(asked) == 24 + again
+
+
+def test_the_limit_is_the_machines(monkeypatch):
+    monkeypatch.setenv(sharded.CACHE_GB, "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert sharded.keep_limit() == 1_500_000_000
+    monkeypatch.setenv(sharded.CACHE_GB, "many")
+    with pytest.raises(ConfigError, match="give gigabytes"):
+        sharded.keep_limit()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_training_from_a_store_equals_training_from_a_pack(source, s3, tmp_path, monkeypatch):
+    """Stopped in the middle and resumed, with a cache for some pictures only, and every batch read when it is due."""
+    config = tiny_config(labels="none")
+    start_run(source, tmp_path / "local", config, quiet=True)
+    url = f"{s3}/training"
+    pack_shards(Search(source, PackSettings(size=32, labels="folders")), url, EACH, workers=1)
+    monkeypatch.setenv(sharded.CACHE_GB, str(9 * 32 * 32 * 3 / 1e9))
+    monkeypatch.setattr(batches, "room_for_pictures", lambda device: 0)
+    start_run(url, tmp_path / "far", config.with_overrides({"steps": 6}), quiet=True)
+    assert sorted(p.name for p in (tmp_path / "far" / "data").iterdir()) == [".tunit-cache", "index.json"]
+    resume_run(tmp_path / "far", overrides={"steps": "12"}, quiet=True)
+    ours, theirs = (
+        read_tensors(checkpoints(tmp_path / run / "checkpoints")[-1])[0] for run in ("far", "local")
+    )
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_the_commands_take_shards(source, tmp_path, memory, capsys):
+    words = ["prepare", str(source), "--out", memory, "--image-size", "32"]
+    assert main(words) == 2
+    assert "give --shards" in capsys.readouterr().err
+    assert main([*words, "--shards", "9", "--workers", "1"]) == 0
+    assert f"24 pictures at 32 x 32, packed: {memory}" in capsys.readouterr().out
+    assert sorted(content(memory)) == ["index.json", *(f"shard-00000{n}.tar" for n in range(3))]
+    assert main(["prepare", str(source), "--shards", "0"]) == 2
+    assert "--shards is 0" in capsys.readouterr().err
+    train = ["train", memory, "--out", str(tmp_path / "run"), "--preset", "small"]
+    assert main([*train, "--image-size", "64"]) == 2
+    said = capsys.readouterr().err
+    assert "was prepared with --image-size 32, and --image-size is 64 now" in said
+    assert main([*train, "--labels", "folders"]) == 2
+    assert "prepared with --labels none" in capsys.readouterr().err
+
+
+def test_shards_that_are_damaged_or_not_there_are_a_sentence(source, tmp_path, memory):
+    shards_of(source, memory)
+    store = fsspec.filesystem("memory")
+    name = memory.removeprefix("memory:/") + "/shard-000001.tar"
+    data = bytearray(store.cat_file(name))
+    data[1000:1010] = bytes(10)
+    store.pipe_file(name, bytes(data))
+    packed = refer(open_shards(memory), tmp_path / "run" / "data", labels=True)
+    packed.images[0]
+    with pytest.raises(DataError, match="does not hold 'a/008\\.png'"):
+        packed.images[7]
+    store.rm_file(name)
+    with pytest.raises(DataError, match="cannot be used"):
+        open_packed(tmp_path / "run" / "data").images[7]
+    with pytest.raises(DataError, match="holds no index\\.json of shards"):
+        open_shards(memory + "/nowhere")
+    with pytest.raises(ConfigError, match=r"tunit\[cloud\]"):
+        place_of("nosuchstore://a/b")
+
+
+def test_an_index_of_someone_else_stays(source, memory):
+    place_of(memory).write("index.json", json.dumps({"format": "theirs"}).encode())
+    with pytest.raises(DataError, match="not written by tunit"):
+        shards_of(source, memory)
+    assert content(memory) == {"index.json": b'{"format": "theirs"}'}
+
+
+def test_all_equal_pictures_may_be_kept(source, memory):
+    settings = PackSettings(size=32, keep_duplicates=True)
+    made = pack_shards(Search(source, settings), memory, EACH, workers=1)
+    assert len(made.names) == 25
+    assert np.array_equal(made.images[made.names.index("b/003.png")], made.images[2])
+    assert Image.fromarray(made.images[0]).size == (32, 32)
