@@ -14,7 +14,7 @@ from tunit.cli import main
 from tunit.data.find import find_pictures
 from tunit.errors import DataError
 from tunit.files import RESULTS
-from tunit.translation.outputs import claim_names, plan_names
+from tunit.translation.outputs import claim_names, marked, plan_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -373,3 +373,26 @@ def test_translations_inside_a_folder_do_not_join_a_training(run, model, tmp_pat
     found = find_pictures(tmp_path / "in")
     assert [picture.name for picture in found.pictures] == ["a.png", "mine/a.png", "mine/b.png"]
     assert "(new) of tunit's own results" in found.notes[0]
+
+
+def test_results_are_marked_before_the_first_so_that_a_killed_translation_has_the_mark(tmp_path):
+    class KilledError(BaseException):
+        pass
+
+    out = tmp_path / "a" / "out"
+    seen = []
+    with pytest.raises(KilledError), marked(out):
+        seen.append((out / RESULTS).exists())
+        (out / "x.png").write_bytes(b"half of the work")
+        raise KilledError
+    assert seen == [True]
+    assert (out / RESULTS).exists()
+    assert files(out) == ["x.png"]
+    with pytest.raises(KilledError), marked(tmp_path / "b" / "out"):
+        raise KilledError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]  # nothing was written, so nothing is left
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "y.png").touch()
+    with marked(tmp_path / "mine"):
+        (tmp_path / "mine" / "z.png").touch()
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["y.png", "z.png"]

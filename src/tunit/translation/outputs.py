@@ -73,18 +73,26 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
 
 @contextmanager
 def marked(folder: Path) -> Iterator[None]:
-    """Mark a new or empty folder as a folder of results, after the block has written into it.
+    """Mark a new or empty folder as a folder of results, before the block writes into it.
 
-    If a training later searches the folder above it, the marked folder is skipped. A folder that holds other files
-    may hold the user's pictures, and is not marked.
+    If a training later searches the folder above it, the marked folder is skipped, even if the block was killed. A
+    folder that holds other files may hold the user's pictures, and is not marked. If the block writes nothing, the
+    mark is removed, and so are folders that were made for it.
     """
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
     new = not folder.is_dir() or not any(folder.iterdir())
+    with suppress(OSError):  # the block says why it cannot write
+        if new:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / RESULTS).touch()
     try:
         yield
     finally:
         with suppress(OSError):
-            if new and any(folder.iterdir()):
-                (folder / RESULTS).touch()
+            if new and [path.name for path in folder.iterdir()] == [RESULTS]:
+                (folder / RESULTS).unlink()
+                for made in missing:
+                    made.rmdir()
 
 
 def write_picture(folder: Path, name: str, image: Image.Image) -> None:
