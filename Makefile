@@ -10,8 +10,8 @@ ARGS ?=
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
 
-# Two workers of one thread each: on tiny networks threads only wait for each other. A file's tests stay together, and
-# share what they trained.
+# Two workers with one thread each, because threads do not help with tiny networks. The tests of a file run in the same
+# worker, because they share trained models.
 test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
@@ -25,7 +25,8 @@ lint: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	$(BIN)/python docs/site/build_site.py
 
-# Half an hour on an idle machine, and hours for domains.py where its pictures are (TUNIT_TEST_DATA); results in benchmarks/results/. ARGS=--quick tries whether they run.
+# Takes half an hour on an idle machine, and hours for domains.py if its pictures are available (TUNIT_TEST_DATA). Results are
+# written to benchmarks/results/. ARGS=--quick only tests that everything runs.
 bench: $(VENV)/.installed-test
 	for name in step packing feeding translation startup studio; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/step.py --memory $(ARGS)
@@ -43,7 +44,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12), (3, 13)) else "tunit needs Python 3.11, 3.12 or 3.13, this is %d.%d: call make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and by itself: with it in place nothing else draws in another build.
+# torch first and separately, so that no other package installs another build of it.
 $(VENV)/.installed: pyproject.toml $(wildcard src/tunit/native/*.[ch]) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[studio]"
