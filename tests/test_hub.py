@@ -106,7 +106,10 @@ def test_commands_take_a_name_on_the_hub(run, hub, tmp_path, capsys):
     assert main(["translate", "me/kinds", "a.png", "--to-label", "dogs", *out]) == 0
     assert (tmp_path / "out" / "a.png").is_file()
     assert main(["domains", "me/kinds", "a.png"]) == 2
-    assert "me/kinds is no folder here to leave results in: give --out" in capsys.readouterr().err
+    assert (
+        "me/kinds is not a local folder, so results cannot be written into it: give --out"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_upload_can_be_repeated_but_not_in_public_by_mistake(run, hub, capsys):
@@ -115,7 +118,7 @@ def test_an_upload_can_be_repeated_but_not_in_public_by_mistake(run, hub, capsys
     assert main(["push", str(run), "me/kinds"]) == 0
     hub.repositories["me/kinds"] = {}
     assert main(["push", str(run), "me/kinds", "--private"]) == 2
-    assert "me/kinds is there already and public, so nothing was uploaded" in capsys.readouterr().err
+    assert "me/kinds exists already and is public, so nothing was uploaded" in capsys.readouterr().err
     assert hub.repositories["me/kinds"] == {}
 
 
@@ -253,7 +256,7 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "license: unknown" in card
     assert "It was not evaluated" in card
-    assert "No picture of the training fell into domain 1" in card
+    assert "Domain 1 holds no training picture" in card
     assert "![" not in card
 
 

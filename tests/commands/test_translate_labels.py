@@ -65,7 +65,7 @@ def test_only_sources_of_the_label_are_taken(run, sources, tmp_path, capsys):
     words = ("--from-label", "cold", "--to-label", "warm", "--out", tmp_path)
     assert translate(run, sources, *words) == 0
     assert {path.name for path in tmp_path.iterdir()} == taken | {RESULTS}
-    assert f"{20 - len(taken)} of 20 sources are of other labels" in capsys.readouterr().err
+    assert f"{20 - len(taken)} of 20 sources have other labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

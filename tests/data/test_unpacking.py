@@ -200,7 +200,7 @@ def test_an_unknown_method_is_named(tmp_path: Path) -> None:
         data[at : at + 2] = (9).to_bytes(2, "little")
     (tmp_path / "a.zip").write_bytes(data)
     (picture,) = find_pictures(tmp_path / "a.zip").pictures
-    with pytest.raises(PictureError, match="packed by deflate64, which is not read: unpack the archive"):
+    with pytest.raises(PictureError, match="packed by deflate64, which is not supported: unpack the archive"):
         picture.read()
     close_archives()
 

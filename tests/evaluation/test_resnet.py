@@ -205,6 +205,6 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
 
 def test_its_name_alone_says_where_to_fetch_it():
     with pytest.raises(
-        ConfigError, match=r"is not fetched.*moco_v2_800ep_pretrain\.pth\.tar.*--features FILE"
+        ConfigError, match=r"is not downloaded.*moco_v2_800ep_pretrain\.pth\.tar.*--features FILE"
     ):
         load_feature_network("moco-v2")

@@ -54,7 +54,7 @@ def test_a_damaged_outcome_is_one_sentence(tmp_path, damage):
     path.write_text(json.dumps(outcome("A", FID=3, accuracy=float("nan"))))
     assert _read_outcome(path)["row"] == "A"
     path.write_text(json.dumps(outcome("A", FID=3) | damage))
-    with pytest.raises(RunError, match=r"is damaged .*: remove it, and its row is measured again"):
+    with pytest.raises(RunError, match=r"is damaged .*: remove it to have its row measured again"):
         _read_outcome(path)
 
 
@@ -205,7 +205,7 @@ def test_the_page_and_the_markdown_say_the_same(tmp_path):
         assert cell in text
         assert cell in html
     assert "- not found: TUNIT beats clustering beforehand (mFID 15.5 (G), 11.5 (C); in 0 of 2 seeds)" in text
-    assert "not tried: 1 of 4, as rows" in text
+    assert "not tried: 1 of 4, because they need rows" in text
     assert html.count("<svg") == 3  # ours and two sets of the paper's
     assert "prefers-color-scheme:dark" in html
     assert 'name="viewport"' in html

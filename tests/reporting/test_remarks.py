@@ -42,7 +42,7 @@ def test_each_warning_comes_alone(words, case):
 def test_an_empty_domain_is_neither_alike_nor_unsure():
     styles = torch.cat([APART[:1], APART[:1], APART[2:]])
     assert texts(sizes=(5, 0, 6, 5), confidences=(0.9, 0, 0.9, 0.9), styles=styles) == [
-        "Dead domains: domain 1 is empty. With more domains than kinds that is to be expected."
+        "Dead domains: domain 1 is empty. This is normal if there are more domains than kinds."
     ]
 
 

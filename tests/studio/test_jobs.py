@@ -68,7 +68,7 @@ def test_a_training_starts_stops_with_all_saved_and_goes_on(tmp_path):
             "print('E alone: step 3/9  MI 0.1  0:12 left', flush=True); import os; os.kill(os.getpid(), 9)",
             "was killed",
         ),
-        ("import os; os.kill(os.getpid(), 9)", "without a word"),
+        ("import os; os.kill(os.getpid(), 9)", "without a message"),
     ],
 )
 def test_a_training_that_died_says_why_in_one_sentence(tmp_path, program, reason):

@@ -171,7 +171,7 @@ def test_two_domains_cannot_have_one_name(labels):
 def test_a_stale_action_is_refused_and_others_see_it(labels, tmp_path):
     other = Labels(tmp_path, LOOKED)
     do(labels, "give", pictures=[0], domain=1)
-    with pytest.raises(StaleError, match="action 1, and this page shows action 0"):
+    with pytest.raises(StaleError, match="they are at action 1, this page shows action 0"):
         other.act({"do": "give", "pictures": [1], "domain": 1}, 0)
     assert other.standing().opinion.given == {0: 1}
     do(other, "undo")

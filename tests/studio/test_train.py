@@ -85,7 +85,7 @@ def test_only_so_many_trainings_at_once(own, fake):
     fields = {"folder": "0/crows", "preset": "small"}
     answers = [own.post("/train/start", data=fields | {"name": f"n{i}"}) for i in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [400]
-    assert "4 trainings go on already" in answers[4].json()["error"]
+    assert "4 trainings run already" in answers[4].json()["error"]
 
 
 def test_a_finished_run_is_shown_with_curves_samples_and_goes_on_only_for_more(own, fake, root):

@@ -42,7 +42,7 @@ def test_a_config_of_the_version_before_is_read_whole_and_refused_cut(config_fil
     assert read_run_config(config_file) == tiny_config(seed=5)
     for section in ("[schedule]", "[run]", "[optimisers]", "[networks]"):
         config_file.write_text(text[: text.index(section)])
-        with pytest.raises(RunError, match=r"it does not say .*, so it was cut short"):
+        with pytest.raises(RunError, match=r"it has no .*, so it was cut short"):
             read_run_config(config_file)
 
 

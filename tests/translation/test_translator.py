@@ -277,9 +277,9 @@ def test_exactly_one_style_is_wanted(translator):
 
 def test_domains_that_do_not_exist_or_are_empty(translator):
     for k in (-1, 3):
-        with pytest.raises(ConfigError, match=f"domain {k} does not exist: this model knows domains 0 to 2"):
+        with pytest.raises(ConfigError, match=f"domain {k} does not exist: this model has domains 0 to 2"):
             translator.domain_style(k)
-    with pytest.raises(ConfigError, match="domain 1 is empty, it has no average style: take one of 0, 2"):
+    with pytest.raises(ConfigError, match="domain 1 is empty, so it has no average style: take one of 0, 2"):
         translator.domain_style(1)
     with pytest.raises(ConfigError, match="no average style of any domain: give a reference"):
         Translator(tiny_model(sizes=(0, 0, 0))).domain_style(0)
@@ -300,11 +300,11 @@ def test_fits_and_sizes_that_do_not_exist(translator):
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (7, "a int is no picture: give a path"),
-        (None, "a NoneType is no picture"),
-        (np.zeros((4, 4), np.uint8), r"a ndarray of shape \(4, 4\) is no picture"),
-        (np.zeros((4, 4, 4), np.uint8), r"a ndarray of shape \(4, 4, 4\) is no picture"),
-        (np.zeros((4, 4, 3), np.float32), "an array of float32 does not say its range"),
+        (7, "a int is not a picture: give a path"),
+        (None, "a NoneType is not a picture"),
+        (np.zeros((4, 4), np.uint8), r"a ndarray of shape \(4, 4\) is not a picture"),
+        (np.zeros((4, 4, 4), np.uint8), r"a ndarray of shape \(4, 4, 4\) is not a picture"),
+        (np.zeros((4, 4, 3), np.float32), "an array of float32 is unknown"),
         (torch.zeros(3, 16, 16), r"shape \(3, 16, 16\) does not fit: a float tensor must be \(3, 32, 32\)"),
         (
             torch.zeros(3, 32, 32, dtype=torch.uint8),
@@ -312,7 +312,7 @@ def test_fits_and_sizes_that_do_not_exist(translator):
         ),
         (torch.full((3, 32, 32), 200.0), r"values from 200 to 200: scale pictures to \[-1, 1\]"),
         (torch.full((3, 32, 32), float("nan")), "values from nan"),
-        (Image.new("I;16", (4, 4)), "mode I;16 does not say its range"),
+        (Image.new("I;16", (4, 4)), "mode I;16 is unknown"),
         ([], "none of the given pictures can be used"),
         ("nowhere.png", "nowhere.png does not exist"),
     ],
