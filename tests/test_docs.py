@@ -119,6 +119,22 @@ def test_the_flags_of_commands_within_sentences_exist(parser):
     assert unknown == []
 
 
+OF_OTHER_PROGRAMS = {"--local-addr", "--nnodes", "--rdzv-conf", "--shutdown-timeout", "--tiny"}
+
+
+def test_flags_named_by_themselves_exist(parser):
+    (subparsers,) = (action for action in parser._actions if isinstance(action.choices, dict))
+    known = {flag for command in subparsers.choices.values() for flag in command._option_string_actions}
+    unknown = set()
+    for page in PAGES:
+        for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
+            spans = re.findall(r"`(--[^`]+)`", " ".join(lines)) if prose else []
+            unknown |= {
+                flag for span in spans for flag in re.findall(r"(?:^| )(--[a-z][\w-]*)", span)
+            } - known
+    assert unknown - OF_OTHER_PROGRAMS == set()
+
+
 def test_commands_of_every_form_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
