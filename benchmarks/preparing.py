@@ -1,6 +1,6 @@
 """How fast `tunit prepare` packs very many pictures, and how much memory it takes meanwhile.
 
-    python benchmarks/preparing.py [--pictures 200000] [--shards 4096] [--folder SCRATCH] [--quick]
+    python benchmarks/preparing.py [--pictures 100000] [--shards 4096] [--folder SCRATCH] [--quick]
 
 The pictures are drawn: ellipses on a coloured ground, as JPEG of 160 x 160, all different; packed at 128 px. Every
 two seconds the pictures done and the resident memory of the process and of its workers are written down. CPU time is
@@ -128,7 +128,7 @@ def decoder_alone(root: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=200_000)
+    parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--shards", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--quick", action="store_true")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from tunit.commands.numbers import share, whole
 from tunit.commands.picture_arguments import (
+    add_engine,
     add_model_arguments,
     counted,
     find_sources,
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="also write kept.txt, a list for `tunit train` of all pictures whose outlier score is lower than this",
     )
+    add_engine(parser)
     add_model_arguments(parser)
 
 
@@ -118,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
     from tunit.translation.model_place import results_of
     from tunit.translation.outputs import claim_names
 
+    if args.engine == "ray":  # whose workers are in other folders
+        args.source = args.source.absolute()
     out = results_of(args.model, args.out, "domains")
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append

@@ -49,6 +49,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--engine, of the commands whose work a cluster can do."""
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where pictures are decoded and computed: here, or on a Ray cluster that finds all files under the same "
+        "names [local]",
+    )
+
+
 def add_max_pixels(
     parser: argparse.ArgumentParser,
     said: str = "a picture that declares more pixels is left out undecoded",
@@ -75,6 +86,7 @@ def load_translator(args: argparse.Namespace) -> "Translator":
         batch=args.batch,
         compiled=args.compile,
         max_pixels=args.max_pixels,
+        engine=getattr(args, "engine", "local"),
     )
 
 

@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
     parser.add_argument("--list", action="store_true", help="name every picture that is left out")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where pictures are decoded: here, or on a Ray cluster that finds FOLDER under this name [local]",
+    )
     add_settings(parser)
 
 
@@ -100,7 +106,22 @@ def _pack(args: argparse.Namespace, config: "Config", out: Path | str) -> "Packe
     with bar:
         if args.shards:
             search = Search(args.source.absolute(), settings)
-            return pack_shards(search, out, args.shards, workers=workers, strict=args.strict, progress=move)
+            return pack_shards(
+                search,
+                out,
+                args.shards,
+                workers=workers,
+                strict=args.strict,
+                progress=move,
+                engine=args.engine,
+            )
         return pack_pictures(
-            args.source, Path(out), settings, workers=workers, strict=args.strict, progress=move, resume=True
+            args.source,
+            Path(out),
+            settings,
+            workers=workers,
+            strict=args.strict,
+            progress=move,
+            resume=True,
+            engine=args.engine,
         )

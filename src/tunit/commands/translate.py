@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tunit.commands.picture_arguments import (
+    add_engine,
     add_model_arguments,
     counted,
     files_of,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tunit.data.found import PictureSource
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.translator import Translator
+    from tunit.translation.unfinished import UnfinishedTranslation
 
 HELP = "redraw pictures in the style of others, or of a domain"
 SAVED_BEHIND = 16  # the results of at most so many sources may wait in memory to be saved
@@ -113,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="format of the results; keep: that of each source, or PNG if it cannot be written. Results of "
         "transparent sources are transparent, except as JPEG and BMP [png]",
     )
+    add_engine(parser)
     add_model_arguments(parser)
 
 
@@ -127,6 +130,9 @@ def run(args: argparse.Namespace) -> int:
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
+    if args.engine == "ray":  # whose workers are in other folders
+        args.sources = [path.absolute() for path in args.sources]
+        args.reference = args.reference and [path.absolute() for path in args.reference]
     resize = check_resize(restored(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
@@ -143,7 +149,10 @@ def run(args: argparse.Namespace) -> int:
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format)
     targets = [folder + name for folder in folders for name in names]
-    claim_names(args.out, targets, overwrite=args.overwrite, keep=files_of([*sources, *references]))
+    order = reading_order(sources)
+    unfinished = _unfinished(args, targets, order)
+    again = args.overwrite or (unfinished is not None and unfinished.goes_on)
+    claim_names(args.out, targets, overwrite=again, keep=files_of([*sources, *references]))
     styles = _styles(translator, domains, references, report)
     named = dict(zip(sources, names, strict=True))
     drawn = partial(
@@ -154,16 +163,35 @@ def run(args: argparse.Namespace) -> int:
         resize=resize,
         restore_grey=args.restore_grey,
     )
-    with marked(args.out), _place(args.out, targets) as place:
-        written = _translate(drawn, named, place, folders, report)
+    into = nullcontext(args.out) if unfinished else _place(args.out, targets)
+    with marked(args.out), into as place, unfinished or nullcontext() as journal:
+        written = _translate(drawn, named, order, place, folders, report, journal)
         if not written:
             summary = summarise_left_out(left_out)
             raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
     summary = summarise_left_out(left_out)
     noun = "picture" if written == 1 else "pictures"
-    into = f" into {len(domains)} domains" if args.domain == ALL else ""
-    show(f"translated {written:,} {noun}{into}: {args.out}; {summary}")
+    of_all = f" into {len(domains)} domains" if args.domain == ALL else ""
+    show(f"translated {written:,} {noun}{of_all}: {args.out}; {summary}")
     return 0
+
+
+def _unfinished(
+    args: argparse.Namespace, targets: list[str], order: "list[PictureSource]"
+) -> "UnfinishedTranslation | None":
+    """The journal by which a job on a cluster goes on; None on this machine alone, where results are replaced, and
+    where sources of several folders have the same name.
+    """
+    from tunit.translation.unfinished import UnfinishedTranslation
+
+    if args.engine != "ray" or len({source.name for source in order}) < len(order):
+        return None
+    names = ("domain", "to_label", "from_label", "strength", "fit", "size", "restore_size", "restore_grey")
+    about = [str(getattr(args, name)) for name in (*names, "precision", "max_pixels")]
+    about += [str(path.resolve()) for path in (args.model, *(args.reference or []))]
+    unfinished = UnfinishedTranslation(args.out, [*about, *targets], order, args.batch)
+    replaces = not unfinished.goes_on and any((args.out / name).exists() for name in targets)
+    return None if replaces else unfinished
 
 
 def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
@@ -201,9 +229,11 @@ def _styles(
 def _translate(
     redraw: "Callable[..., Iterator[tuple[Picture, list[Image]]]]",
     names: "dict[PictureSource, str]",
+    order: "list[PictureSource]",
     out: Path,
     folders: list[str],
     report: "Report | None",
+    unfinished: "UnfinishedTranslation | None",
 ) -> int:
     """Write every result as soon as it is ready; returns how many sources were translated."""
     from tunit.data.decode import PictureError
@@ -214,8 +244,8 @@ def _translate(
     from tunit.translation.outputs import holds_transparency, write_picture
     from tunit.translation.results import ANIMATED
 
-    def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
-        """Write the results of one source. Returns the reason if they cannot be written."""
+    def write(result: "tuple[Picture, list[Image]]") -> tuple[str, LeftOut | None]:
+        """Write the results of one source. Returns its name, and the reason if they cannot be written."""
 
         found = cast(PictureSource, result[0])  # all sources here are of this type
         try:
@@ -226,21 +256,36 @@ def _translate(
                     animated.add(found.name)
                 write_picture(out, folder + names[found], image)
         except PictureError as error:
-            return LeftOut(found.name, error.reason, error.detail)
-        return None
+            return found.name, LeftOut(found.name, error.reason, error.detail)
+        return found.name, None
 
-    written = 0
+    def leave(item: LeftOut) -> None:
+        """Tell of a source that cannot be used, and write it down."""
+
+        if unfinished:
+            unfinished.note(item.name, item)
+        leave_out(item, report)
+
+    written = unfinished.written if unfinished else 0
+    if unfinished and unfinished.done:
+        say(f"going on after {unfinished.done:,} of {len(order):,} sources")
+        for item in unfinished.left_out:
+            leave_out(item, report)
+        order = order[unfinished.done :]
     animated = set[str]()  # sources that are animations
     lost = set[str]()  # transparent sources whose results have a format without transparency
-    with progress(len(names), "translating") as advance:
-        sources = counted(reading_order(list(names)), advance)
+    with progress(len(order), "translating") as advance:
+        sources = counted(order, advance)
         # Saving runs in threads, so that the networks need not wait for it.
-        with closing(map_in_threads(write, redraw(sources, report=report), ahead=SAVED_BEHIND)) as outcomes:
-            for problem in outcomes:
-                if problem is None:
-                    written += 1
-                else:
-                    leave_out(problem, report)
+        drawn = redraw(sources, report=leave)
+        with closing(map_in_threads(write, drawn, ahead=SAVED_BEHIND)) as outcomes:
+            for name, problem in outcomes:
+                if problem is not None:
+                    leave(problem)
+                    continue
+                written += 1
+                if unfinished:
+                    unfinished.note(name, None)
     if lost:
         say(
             f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"

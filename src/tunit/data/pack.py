@@ -13,9 +13,10 @@ grow with the number of pictures; unfinished.py keeps what is done when a job is
 import contextlib
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,12 @@ from tunit.data.databases import close_databases
 from tunit.data.decode import PictureError
 from tunit.data.found import Found, PictureSource, reading_order
 from tunit.data.left_out import LeftOut, summarise_left_out
+from tunit.data.on_ray import ray_map
 from tunit.data.overlap import map_in_threads
 from tunit.data.pack_settings import PackSettings
 from tunit.data.packed import Index, PackedPictures
 from tunit.data.search import Search
-from tunit.data.squares import fitted
+from tunit.data.squares import Squaring, fitted
 from tunit.data.unfinished import JOURNAL, Outcome, UnfinishedPack
 from tunit.data.workers import usable_cores
 from tunit.errors import DataError
@@ -39,6 +41,7 @@ from tunit.printing import remark
 
 _AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
+_CHUNK = 32  # pictures in a task of a cluster
 _WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
 
 
@@ -51,6 +54,7 @@ def pack_pictures(
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
+    engine: str = "local",
 ) -> PackedPictures:
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
@@ -61,6 +65,7 @@ def pack_pictures(
     strict: the first bad picture raises DataError; a copy is not bad.
     progress: called with (pictures done, all pictures).
     resume: leave what is done in `cache` if this call ends early, and go on with what an earlier call has left.
+    engine: "local", or "ray" to decode on a cluster whose machines find the source under the same name.
 
     Raises DataError if no picture is left, or the source or the cache cannot be used.
     """
@@ -80,7 +85,7 @@ def pack_pictures(
         with packs.locked(cache) as alone:
             packed = _reuse(cache, search)  # another process may have made it meanwhile
             if packed is None:
-                _build(search, cache, workers, strict, progress, resume=resume and alone)
+                _build(search, cache, workers, strict, progress, resume=resume and alone, engine=engine)
                 return packs.open_packed(cache, reused=False, verify=False)
             if resume and alone:  # it was killed before it could remove this
                 (cache / JOURNAL).unlink(missing_ok=True)
@@ -111,6 +116,7 @@ def _build(
     progress: Callable[[int, int], None] | None,
     *,
     resume: bool,
+    engine: str,
 ) -> None:
     """Make a pack in the folder `cache`, whose lock this process has."""
     source, settings, found = search.source, search.settings, search.found
@@ -120,7 +126,7 @@ def _build(
     try:
         with UnfinishedPack(cache, order, found.pictures, settings.size, search.about, resume) as unfinished:
             _check_space(cache, len(order) - len(unfinished.outcomes), settings.size)
-            fill(search, order, unfinished, workers, strict, progress)
+            fill(search, order, unfinished, workers, strict, progress, engine)
             hashes, left_out = unfinished.by_slot()
             keep, index = index_of(search, hashes, left_out)
             unfinished.install(keep, index)
@@ -135,7 +141,7 @@ def _build(
     finally:
         close_archives()
         close_databases()
-    _build(search, cache, workers, strict, progress, resume=resume)
+    _build(search, cache, workers, strict, progress, resume=resume, engine=engine)
 
 
 def _check_space(cache: Path, pictures: int, size: int) -> None:
@@ -214,35 +220,58 @@ def fill(
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
+    engine: str = "local",
 ) -> None:
     """Decode and fit the pictures in the given order, without those that are done, and add each."""
-    pictures, how = search.found.pictures, search.settings.squaring()
+    pictures = search.found.pictures
     count, done = len(order), len(unfinished.outcomes)
     if done:
         remark(f"going on after {done:,} of {count:,} pictures")
     if strict:
         refuse_bad(search.source, [item for item in unfinished.outcomes if isinstance(item, LeftOut)])
-    if workers is None:
-        workers = min(usable_cores(), max(1, (count - done) // _WORTH_A_PROCESS))
-
-    def square_of(slot: int) -> tuple[Outcome, NDArray[np.uint8] | None]:
-        """Decode and fit one picture, on a thread that waits for its worker process."""
-
-        try:
-            square = fitted(pictures[slot], how).pixels
-        except PictureError as error:
-            return LeftOut(pictures[slot].name, error.reason, error.detail), None
-        return packs.hash_of(square), square
-
-    with contextlib.closing(
-        map_in_threads(square_of, order[done:], ahead=_AHEAD * workers, threads=workers)
-    ) as squares:
+    left = [pictures[slot] for slot in order[done:]]
+    with contextlib.closing(_squares(left, search.settings.squaring(), workers, engine)) as squares:
         for number, (outcome, square) in enumerate(squares, start=done + 1):
             unfinished.add(outcome, square)
             if strict and isinstance(outcome, LeftOut):
                 refuse_bad(search.source, [outcome])
             if progress is not None and (number % _TELL_EVERY == 0 or number == count):
                 progress(number, count)
+
+
+_Done: TypeAlias = tuple[Outcome, NDArray[np.uint8] | None]
+
+
+def _squares(
+    pictures: list[PictureSource], how: Squaring, workers: int | None, engine: str
+) -> Generator[_Done, None, None]:
+    """What becomes of each picture, in their order: in processes of this machine, or on a cluster."""
+    square_of = partial(_square_of, how)
+    if engine == "ray":
+        chunks = (pictures[i : i + _CHUNK] for i in range(0, len(pictures), _CHUNK))
+        with contextlib.closing(ray_map(partial(_each, square_of), chunks)) as results:
+            for squares in results:
+                yield from squares
+        return
+    if workers is None:
+        workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))
+    with contextlib.closing(
+        map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
+    ) as results:
+        yield from results
+
+
+def _square_of(how: Squaring, picture: PictureSource) -> _Done:
+    """Decode and fit one picture, on a thread that waits for its worker process."""
+    try:
+        square = fitted(picture, how).pixels
+    except PictureError as error:
+        return LeftOut(picture.name, error.reason, error.detail), None
+    return packs.hash_of(square), square
+
+
+def _each(square_of: Callable[[PictureSource], _Done], pictures: list[PictureSource]) -> list[_Done]:
+    return [square_of(picture) for picture in pictures]
 
 
 def refuse_bad(source: Path, left_out: list[LeftOut]) -> None:

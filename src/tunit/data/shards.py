@@ -35,6 +35,7 @@ def pack_shards(
     workers: int | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    engine: str = "local",
 ) -> PackedPictures:
     """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse what is there.
 
@@ -52,7 +53,7 @@ def pack_shards(
             if index is None or not _same(index, search, each):
                 if strict:
                     refuse_bad(search.source, search.found.left_out)
-                index, reused = _write(search, place, each, workers, strict, progress), False
+                index, reused = _write(search, place, each, workers, strict, progress, engine), False
             else:
                 reused = True
     finally:
@@ -133,12 +134,13 @@ def _write(
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
+    engine: str,
 ) -> Index:
     pictures = search.found.pictures
     order = reading_order(pictures)
     keep_all = search.settings.keep_duplicates
     with UnfinishedShards(place, order, pictures, each, search.about, keep_all) as unfinished:
-        fill(search, order, unfinished, workers, strict, progress)
+        fill(search, order, unfinished, workers, strict, progress, engine)
         unfinished.close()
         keep, index = index_of(search, *unfinished.by_slot())
         index = replace(index, shards=Shards(each, [unfinished.place_of[slot] for slot in keep]))

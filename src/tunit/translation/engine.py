@@ -25,16 +25,21 @@ Squares: TypeAlias = list[tuple[Picture, Square]]
 Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 
+def check_computing(precision: str, batch: int) -> None:
+    """Raises ConfigError for a precision that is none, or an empty batch."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}: take at least 1")
+
+
 class Engine:
     """E and G of one model. Inference mode is on only while they compute, not in the caller's code between
     batches.
     """
 
     def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
-        if batch < 1:
-            raise ConfigError(f"batch is {batch}: take at least 1")
+        check_computing(precision, batch)
         self.batch = batch
         self._low = precision == "bfloat16"
         self._device = model.domain_styles.device

@@ -5,8 +5,10 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3,
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -23,6 +25,7 @@ from tunit.data.find import find_pictures
 from tunit.data.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.found import DiskFile, PictureSource, reading_order
 from tunit.data.left_out import LeftOut
+from tunit.data.on_ray import ray_map
 from tunit.data.opacity import Opacity
 from tunit.data.overlap import map_in_threads
 from tunit.data.squares import Squaring, fitted
@@ -36,6 +39,7 @@ Report: TypeAlias = Callable[[LeftOut], None]
 Resize: TypeAlias = str | int | None
 
 ORIGINAL = "original"
+_CHUNK = 16  # pictures in a task of a cluster
 MAX_SIDE = 16_384  # the largest size, in pixels, that can be requested for a result
 _TOLERANCE = 1e-3  # rounding may exceed [-1, 1] by this; a picture of another range exceeds it by far more
 
@@ -106,34 +110,61 @@ def squares(
     ahead: int = 1,
     max_pixels: int = MAX_PIXELS,
     opacity: bool = False,
+    engine: str = "local",
 ) -> Iterator[tuple[Picture, Square]]:
     """Every picture with its square, in order; those that cannot be decoded go to `report`.
 
     ahead: how many files may be read and decoded in advance, in threads. The caller's own images and arrays are
         taken one at a time, when they are needed.
     max_pixels: a file with more pixels is refused before decoding. opacity: also return the opacity.
+    engine: "ray" decodes files on a cluster.
     """
 
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
 
-    def square_of(item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
-        """The square of one picture, or the reason why there is none."""
-
-        name, picture = item
-        try:
-            return picture, to_square(picture, how)
-        except PictureError as error:
-            return picture, LeftOut(name, error.reason, error.detail)
-        except MemoryError:
-            return picture, LeftOut(name, UNREADABLE, "too large for the memory")
-
+    square_of = partial(_square_of, how)
     for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
-        found = map_in_threads(square_of, items, ahead=ahead) if are_files else map(square_of, items)  # noqa: B031 (one of the two)
+        found: Iterator[tuple[Picture, Square | LeftOut]]
+        if are_files and engine == "ray":
+            found = _on_cluster(square_of, items)
+        elif are_files:
+            found = map_in_threads(square_of, items, ahead=ahead)
+        else:
+            found = map(square_of, items)
         for picture, square in found:
             if isinstance(square, LeftOut):
                 leave_out(square, report)
             else:
                 yield picture, square
+
+
+def _square_of(how: Squaring, item: tuple[str, Picture]) -> tuple[Picture, Square | LeftOut]:
+    """The square of one picture, or the reason why there is none."""
+    name, picture = item
+    try:
+        return picture, to_square(picture, how)
+    except PictureError as error:
+        return picture, LeftOut(name, error.reason, error.detail)
+    except MemoryError:
+        return picture, LeftOut(name, UNREADABLE, "too large for the memory")
+
+
+def _on_cluster(
+    square_of: Callable[[tuple[str, Picture]], tuple[Picture, Square | LeftOut]],
+    items: Iterable[tuple[str, Picture]],
+) -> Iterator[tuple[Picture, Square | LeftOut]]:
+    iterator = iter(items)
+    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
+    with closing(ray_map(partial(_all, square_of), chunks)) as results:
+        for found in results:
+            yield from found
+
+
+def _all(
+    square_of: Callable[[tuple[str, Picture]], tuple[Picture, Square | LeftOut]],
+    items: list[tuple[str, Picture]],
+) -> list[tuple[Picture, Square | LeftOut]]:
+    return [square_of(item) for item in items]
 
 
 def to_square(picture: Picture, how: Squaring) -> Square:

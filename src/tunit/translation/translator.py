@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.data.decode import MAX_PIXELS
+from tunit.data.on_ray import ENGINES
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.translation.answers import Classified, DomainRow, classified, domain_rows, joined, name_of
-from tunit.translation.engine import BATCH, Engine
+from tunit.translation.engine import BATCH, Engine, check_computing
 from tunit.translation.inputs import (
     Picture,
     Pictures,
@@ -34,6 +35,7 @@ from tunit.translation.inputs import (
     squares,
 )
 from tunit.translation.model_place import model_folder
+from tunit.translation.ray_engine import ModelOnDisk, RayEngine
 from tunit.translation.results import finished
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
@@ -59,13 +61,15 @@ class Translator:
         batch: int = BATCH,
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
+        on_cluster: RayEngine | None = None,
     ) -> None:
         if max_pixels < 1:
             raise ConfigError(f"max_pixels is {max_pixels}: take at least 1")
         self.model = model
         self.device, self.precision = model.domain_styles.device, precision
         self.batch, self.max_pixels = batch, max_pixels
-        self._engine = Engine(model, precision=precision, batch=batch, compiled=compiled)
+        self._decode = "local" if on_cluster is None else "ray"
+        self._engine = on_cluster or Engine(model, precision=precision, batch=batch, compiled=compiled)
 
     @classmethod
     def load(
@@ -77,6 +81,7 @@ class Translator:
         batch: int = BATCH,
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
+        engine: str = "local",
     ) -> "Translator":
         """The model of a run folder, of any folder that holds a model.safetensors, or of a hub.
 
@@ -85,13 +90,29 @@ class Translator:
 
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and matrix
         products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the first
-        result. max_pixels: a file that declares more pixels is refused before decoding.
+        result. max_pixels: a file that declares more pixels is refused before decoding. engine: "ray" decodes and
+        computes on a Ray cluster, whose machines find the model and the pictures under the same absolute paths.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
-        chosen = choose_device(device)
-        model = load_model(model_folder(run), chosen)
-        return cls(model, precision=precision, batch=batch, compiled=compiled, max_pixels=max_pixels)
+        if engine not in ENGINES:
+            raise ConfigError(f"engine is {engine!r}: take one of {', '.join(ENGINES)}")
+        folder = model_folder(run)
+        on_cluster = None
+        if engine == "ray":
+            check_computing(precision, batch)
+            threads = torch.get_num_threads()
+            on_disk = ModelOnDisk(folder.resolve(), device, precision, batch, compiled, threads)
+            on_cluster = RayEngine(on_disk)
+        model = load_model(folder, choose_device("cpu" if on_cluster else device))
+        return cls(
+            model,
+            precision=precision,
+            batch=batch,
+            compiled=compiled,
+            max_pixels=max_pixels,
+            on_cluster=on_cluster,
+        )
 
     @property
     def number_of_domains(self) -> int:
@@ -292,6 +313,7 @@ class Translator:
             ahead=self.batch,
             max_pixels=self.max_pixels,
             opacity=opacity,
+            engine=self._decode,
         )
         while batch := list(islice(stream, self.batch)):
             yield batch

@@ -1,0 +1,79 @@
+"""Work on a Ray cluster, in order and in bounded memory: what `map_in_threads` is on one machine.
+
+Ray's tasks are used, not Ray Data: results must come back in the order of the pictures, a few at a time. What is done
+can then be written down before the rest, and a job that was killed goes on behind it with the same bytes. Ray runs a
+task again if its worker has died.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
+
+from tunit.errors import ConfigError, TunitError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+ENGINES = ("local", "ray")
+_RETRIES = 5  # of a task whose worker has died
+
+
+def ray_map(
+    work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int | None = None
+) -> Generator[Result, None, None]:
+    """`work` of every item, in the order of the items, computed by a cluster up to `ahead` items in advance.
+
+    work and items are pickled. The cluster is that of RAY_ADDRESS or of `ray start` on this machine; if none runs,
+    one of this machine's cores is started, and ends with this process. ahead: None is two items for each core.
+
+    Raises what `work` raises, and TunitError if the cluster fails. If the caller stops early, the rest is cancelled.
+    """
+    ray = connected()
+    if ahead is None:
+        ahead = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+    task = ray.remote(_call).options(max_retries=_RETRIES, num_cpus=1)
+    shared = ray.put(work)
+    pending: deque[Any] = deque()
+    try:
+        for item in items:
+            pending.append(task.remote(shared, item))
+            if len(pending) > ahead:
+                yield _answer(ray, pending.popleft())
+        while pending:
+            yield _answer(ray, pending.popleft())
+    finally:
+        for left in pending:
+            ray.cancel(left, force=True)
+
+
+def connected() -> Any:
+    """Ray, connected to a cluster. Raises ConfigError if it is not installed, TunitError if there is no cluster."""
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            '--engine ray needs Ray: pip install "tunit[ray]", or leave the engine out'
+        ) from None
+    if not ray.is_initialized():
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = str(error).strip().split("\n", 1)[0]
+            raise TunitError(
+                f"no Ray cluster can be used ({first}): check RAY_ADDRESS, or `ray start`"
+            ) from None
+    return ray
+
+
+def _call(work: Callable[[Any], Any], item: Any) -> Any:
+    return work(item)
+
+
+def _answer(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise TunitError(f"the Ray cluster has failed ({first}): give the same command again") from None

@@ -1,0 +1,169 @@
+"""`--engine ray` on a real cluster of several processes: the same files, also when workers and whole jobs are killed.
+
+Skipped where Ray is not installed, which is large and not among the packages of the tests: pip install "tunit[ray]".
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tiny_model import save_tiny
+from tiny_run import write_pictures
+from tunit.cli import main
+from tunit.data.on_ray import ray_map
+from tunit.data.unfinished import UnfinishedPack
+from tunit.errors import TunitError
+from tunit.translation.unfinished import UnfinishedTranslation
+
+ray = pytest.importorskip("ray", reason='needs Ray, which is large: pip install "tunit[ray]"')
+pytestmark = pytest.mark.filterwarnings("ignore")
+PICTURES = 90
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory):
+    """Ray's own processes (store, scheduler, two workers) on this machine."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Pictures, one of which cannot be used."""
+    root = write_pictures(tmp_path_factory.mktemp("source"), PICTURES)
+    (root / "017.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_tiny(folder)
+    return folder
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def workers():
+    """The processes of Ray that run, or wait for, our tasks."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and b"ray::_call" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@contextlib.contextmanager
+def killing():
+    """Kill a worker in the middle of a task, twice."""
+    killed, over = [], threading.Event()
+
+    def kill():
+        while len(killed) < 2 and not over.is_set():
+            for worker in workers()[:1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                    killed.append(worker)
+            time.sleep(0.3)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+    assert killed
+
+
+def prepare(source, out, *more):
+    return main(["prepare", str(source), "--out", str(out), "--image-size", "32", "--workers", "1", *more])
+
+
+@pytest.mark.parametrize("form", [[], ["--shards", "20"]])
+def test_prepare_gives_the_same_files_although_workers_are_killed(source, tmp_path, form):
+    assert prepare(source, tmp_path / "local", *form) == 0
+    with killing():
+        assert prepare(source, tmp_path / "ray", *form, "--engine", "ray") == 0
+    assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+def test_prepare_goes_on_after_it_was_killed(source, tmp_path, monkeypatch, capsys):
+    assert prepare(source, tmp_path / "local") == 0
+    add, calls = UnfinishedPack.add, iter(range(999))
+
+    def die(*arguments):
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        add(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedPack, "add", die)
+        assert prepare(source, tmp_path / "ray", "--engine", "ray") == 130
+    assert prepare(source, tmp_path / "ray", "--engine", "ray") == 0
+    assert f"going on after 40 of {PICTURES} pictures" in capsys.readouterr().err
+    assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+def redraw(model, source, out, *more):
+    words = ["translate", str(model), str(source), "--domain", "0", "--out", str(out), "--device", "cpu"]
+    return main([*words, "--batch", "8", *more])
+
+
+def test_translate_gives_the_same_files_goes_on_and_survives(source, model, tmp_path, monkeypatch, capsys):
+    assert redraw(model, source, tmp_path / "local") == 0
+    with killing():
+        assert redraw(model, source, tmp_path / "ray", "--engine", "ray") == 0
+    assert "1 unreadable (017.png" in capsys.readouterr().out
+    assert content(tmp_path / "ray") == content(tmp_path / "local")
+    # Killed in the middle of writing, and given again.
+    calls, noted = iter(range(999)), UnfinishedTranslation.note
+
+    def die(*arguments):
+        if next(calls) == 45:
+            raise KeyboardInterrupt
+        noted(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedTranslation, "note", die)
+        assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 130
+    assert (tmp_path / "again" / ".tunit-unfinished").is_file()
+    assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 0
+    said = capsys.readouterr()
+    assert f"of {PICTURES} sources" in said.err
+    assert "1 unreadable (017.png" in said.out
+    assert content(tmp_path / "again") == content(tmp_path / "local")
+
+
+def test_domains_gives_the_same_files_although_workers_are_killed(source, model, tmp_path):
+    words = ["domains", str(model), str(source), "--device", "cpu", "--batch", "8", "--out"]
+    assert main([*words, str(tmp_path / "local")]) == 0
+    with killing():
+        assert main([*words, str(tmp_path / "ray"), "--engine", "ray"]) == 0
+    assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+def test_other_words_do_not_go_on_with_the_journal_of_a_job(source, model, tmp_path):
+    assert redraw(model, source, tmp_path / "out", "--engine", "ray") == 0
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    (tmp_path / "other" / ".tunit-unfinished").write_text('{"job": "another"}\n')
+    assert redraw(model, source, tmp_path / "other", "--engine", "ray") == 2
+
+
+def refuse(item):
+    raise TunitError(f"not {item}")
+
+
+def test_an_error_of_a_task_is_the_error_itself():
+    with pytest.raises(TunitError, match=r"^not 3$"):
+        list(ray_map(refuse, [3]))
