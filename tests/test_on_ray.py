@@ -124,7 +124,7 @@ def test_translate_gives_the_same_files_goes_on_and_survives(source, model, tmp_
     assert redraw(model, source, tmp_path / "local") == 0
     with killing():
         assert redraw(model, source, tmp_path / "ray", "--engine", "ray") == 0
-    assert "1 unreadable (017.png" in capsys.readouterr().out
+    assert "1 truncated (017.png" in capsys.readouterr().out
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     # Killed in the middle of writing, and given again.
     calls, noted = iter(range(999)), UnfinishedTranslation.note
@@ -141,7 +141,7 @@ def test_translate_gives_the_same_files_goes_on_and_survives(source, model, tmp_
     assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 0
     said = capsys.readouterr()
     assert f"of {PICTURES} sources" in said.err
-    assert "1 unreadable (017.png" in said.out
+    assert "1 truncated (017.png" in said.out
     assert content(tmp_path / "again") == content(tmp_path / "local")
 
 
