@@ -17,8 +17,9 @@ from tiny_model import save_tiny
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.data.on_ray import ray_map
+from tunit.data.places import place_of
 from tunit.data.unfinished import UnfinishedPack
-from tunit.errors import TunitError
+from tunit.errors import ConfigError, TunitError
 from tunit.translation.unfinished import UnfinishedTranslation
 
 ray = pytest.importorskip("ray", reason='needs Ray, which is large: pip install "tunit[ray]"')
@@ -29,6 +30,9 @@ PICTURES = 90
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory):
     """Ray's own processes (store, scheduler, two workers) on this machine."""
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # else each worker gives way to all other work of the machine
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
@@ -160,10 +164,15 @@ def test_other_words_do_not_go_on_with_the_journal_of_a_job(source, model, tmp_p
     assert redraw(model, source, tmp_path / "other", "--engine", "ray") == 2
 
 
-def refuse(item):
-    raise TunitError(f"not {item}")
-
-
 def test_an_error_of_a_task_is_the_error_itself():
-    with pytest.raises(TunitError, match=r"^not 3$"):
-        list(ray_map(refuse, [3]))
+    with pytest.raises(ConfigError, match=r"^nosuchstore://a cannot be opened"):
+        list(ray_map(place_of, ["nosuchstore://a"]))
+
+
+def unknown_to_workers(item):
+    return item
+
+
+def test_a_worker_that_lacks_a_module_is_a_sentence():
+    with pytest.raises(TunitError, match=r"^the Ray cluster has failed \(.*No module named .*check it"):
+        list(ray_map(unknown_to_workers, [3]))

@@ -73,7 +73,13 @@ def _answer(ray: Any, reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ray.exceptions.RayError):  # a worker cannot import tunit, say
+            raise _failed(error.cause) from None
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        first = str(error).strip().split("\n", 1)[0]
-        raise TunitError(f"the Ray cluster has failed ({first}): give the same command again") from None
+        raise _failed(error) from None
+
+
+def _failed(error: Exception) -> TunitError:
+    first = str(error).strip().split("\n", 1)[0]
+    return TunitError(f"the Ray cluster has failed ({first}): check it, and give the same command again")
