@@ -12,7 +12,7 @@ from PIL import Image
 
 from tunit.cli import main
 from tunit.config import Config
-from tunit.config.sections import LAYOUT_NAMES
+from tunit.config.picture_sections import LAYOUT_NAMES
 from tunit.data.cropped import Cropped
 from tunit.data.databases import close_databases
 from tunit.data.decode import PictureError, decode_picture

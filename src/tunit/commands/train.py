@@ -78,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --processes: if one dies, restart all from the last checkpoint, at most so often [0]",
     )
+    _add_measuring(parser)
+    add_features(parser)
+    add_settings(parser)
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Add the options for measuring and logging during training."""
     parser.add_argument(
         "--evaluate-every",
         type=whole(0, MOST),
@@ -97,8 +104,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="log to this tracker, too [only to metrics.jsonl and TensorBoard]",
     )
-    add_features(parser)
-    add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:

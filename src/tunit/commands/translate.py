@@ -88,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the results; for a video, a file, too",
     )
+    _add_shape(parser)
+    add_engine(parser)
+    add_model_arguments(parser)
+
+
+def _add_shape(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the size, the colours and the format of results."""
     parser.add_argument(
         "--fit",
         choices=("stretch", "crop", "pad"),
@@ -115,8 +122,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="format of the results; keep: that of each source, or PNG if it cannot be written. Results of "
         "transparent sources are transparent, except as JPEG and BMP [png]",
     )
-    add_engine(parser)
-    add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,12 +4,11 @@ from tunit.config.adversarial import AUTO_WEIGHT, AdversarialConfig
 from tunit.config.config import Config, all_fields, find_field
 from tunit.config.fields import nearest, setting
 from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
+from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.presets import file_settings, preset_differences, preset_names, read_config
 from tunit.config.sections import (
     AUTO,
-    AugmentConfig,
     ClusteringConfig,
-    DataConfig,
     LossConfig,
     NetworkConfig,
     OptimiserConfig,

@@ -14,10 +14,9 @@ from typing import Any
 from tunit.config.adversarial import AdversarialConfig
 from tunit.config.fields import check_range, nearest, read_value, toml_value
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
+from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
-    AugmentConfig,
     ClusteringConfig,
-    DataConfig,
     LossConfig,
     NetworkConfig,
     OptimiserConfig,

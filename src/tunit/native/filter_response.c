@@ -1,4 +1,4 @@
-/* Filter response normalisation and its gradients; filter_response.py says what they are.
+/* Filter response normalisation and its gradients; filter_response.py defines them.
 
    Pictures are (n, pixels, c), scales and sums (n, c), parameters (c); all float32 and contiguous, c a multiple of
    LANES. A thread takes LANES channels of a picture, sums over its pixels, and goes over them once more while they
@@ -64,8 +64,8 @@ static void backward(
     }
 }
 
-/* dx = gamma nu m - gamma nu^3 / pixels (sum of m x) x. sums (3, n, c): what each picture gives to the gradients of
-   gamma, shift and tau. */
+/* dx = gamma nu m - gamma nu^3 / pixels (sum of m x) x. sums (3, n, c): each picture's contribution to the gradients
+   of gamma, shift and tau. */
 long tunit_filter_response_backward(
     float *x, float *dy, float *nu, float *gamma, float *shift, float *dx, float *sums, long n, long pixels, long c,
     long threads) {
@@ -104,7 +104,7 @@ static void backward_twice(
     }
 }
 
-/* The gradients of (sum of ddx dx), for h = ddx; of_gamma (n, c) is what each picture gives to that of gamma. */
+/* The gradients of (sum of ddx dx), for h = ddx; of_gamma (n, c): each picture's contribution to that of gamma. */
 long tunit_filter_response_backward_twice(
     float *x, float *dy, float *ddx, float *nu, float *gamma, float *shift, float *of_x, float *of_dy, float *of_gamma,
     long n, long pixels, long c, long threads) {

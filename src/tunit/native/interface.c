@@ -6,8 +6,7 @@ long tunit_interface(void) {
     return 9;
 }
 
-/* The floats in a vector of the matrix products, as this CPU and the compilation allow; 0 where this CPU supports none
-   of the widths that were compiled. */
+/* How many floats a vector of the matrix products has on this CPU; 0 if the CPU supports none of the compiled widths. */
 long tunit_vectors(void) {
 #if !TUNIT_X86
     return 4;

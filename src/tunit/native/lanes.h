@@ -1,6 +1,6 @@
-/* Arithmetic on the channels of a pixel, several at once. Channels come in multiples of LANES, a cache line of floats,
-   which is PARTS vectors of WIDTH. Vectors are no wider than the registers of every CPU of a kind: compilers pass wider
-   ones through memory. */
+/* Arithmetic on several channels of a pixel at once. The number of channels is a multiple of LANES, a cache line of
+   floats, which is PARTS vectors of WIDTH. Vectors are not wider than the registers of the CPU: compilers would put
+   wider ones into memory between operations. */
 
 #ifndef TUNIT_LANES_H
 #define TUNIT_LANES_H
@@ -35,17 +35,17 @@ INLINE lanes where_positive(lanes u, lanes v) {
     return (lanes)(~(masks)(u <= 0) & (masks)v);
 }
 
-/* One library for every CPU of a kind: the loader takes the version that this one can run. */
+/* Functions are compiled for several kinds of CPUs, and the loader chooses the version for this one. */
 #if TUNIT_X86 && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(TUNIT_NO_CLONES)
 #define FOR_EACH_CPU __attribute__((target_clones("fma", "default")))
 #else
 #define FOR_EACH_CPU
 #endif
 
-/* Ask for what is soon read (0) or written (1): pixels lie too far apart for the CPU to guess. */
+/* Prefetch what is soon read (0) or written (1): pixels are too far apart for the CPU to do this by itself. */
 #define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
-/* Rows in memory, one more of an even number: lines at multiples of a page would fall into one set of the cache. */
+/* The number of rows in memory, made odd: lines at multiples of a page would compete for one set of the cache. */
 INLINE long odd(long count) {
     return count | 1;
 }
@@ -62,7 +62,7 @@ INLINE void transpose_block(float *from, long step, float *to) {
         s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
     UNROLL for (int i = 0; i < 8; i++) {
-        int a = (i & 4) | (i >> 1 & 1); /* of a pair, and of the next */
+        int a = (i & 4) | (i >> 1 & 1); /* index in a pair of rows, and in the next pair */
         r[i] = i & 1 ? SHUFFLE(s[a], s[a + 2], 2, 3, 10, 11, 6, 7, 14, 15)
                      : SHUFFLE(s[a], s[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
     }
@@ -77,15 +77,15 @@ INLINE void transpose_block(float *from, long step, float *to) {
         for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
-/* One weight of LANES channels of LANES kernels, `size` from each to the next: that of channel q to row q of `to`. */
+/* Transpose one weight of LANES channels of LANES kernels, which are `size` apart: channel q becomes row q of `to`. */
 INLINE void transpose_weights(float *w, long size, float *to) {
     for (long o = 0; o < LANES; o++) PREFETCH(w + o * size + LANES, 0);
     for (long o = 0; o < LANES; o += WIDTH)
         for (long q = 0; q < LANES; q += WIDTH) transpose_block(w + o * size + q, size, to + q * LANES + o);
 }
 
-/* Loops over pictures (n, pixels, c): over the pixels; over the terms of a sum over pixels, for sums of sums round
-   less; and over LANES channels of a picture at a time, which threads share. */
+/* Loops over pictures (n, pixels, c): over pixels; over partial sums of a sum over pixels, which reduce rounding
+   errors; and over LANES channels of a picture at a time, which are divided among threads. */
 #define TERM 64
 #define FOR_PIXELS(i) for (long i = 0; i < pixels; i++)
 #define FOR_TERMS(first, last)                                                 \

@@ -1,5 +1,5 @@
-/* Products of matrices; products.h says which. A few rows of the result are held in registers while the depth goes by;
-   what they are made of must come from a near cache, for which the caller sees. */
+/* Products of matrices; products.h says which. A few rows of the result are kept in registers while the loop runs over
+   the depth. The caller must take care that the factors are in a near cache. */
 
 #include "products.h"
 
@@ -12,9 +12,9 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #else
 #define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
-#define MOST_ROWS 8 /* whose sums any CPU's registers hold */
+#define MOST_ROWS 8 /* so many rows of sums fit into the registers of any CPU */
 
-/* Some rows of a product. Element (r, d) of a stands at a[row * r + step * (d % block) + jump * (d / block)]. */
+/* Some rows of a product. Element (r, d) of a is a[row * r + step * (d % block) + jump * (d / block)]. */
 #define ROWS_OF(name, vector)                                                                             \
     INLINE void name(                                                                                     \
         const int rows, float *a, const long row, const long step, const long block, long jump, float *b, \
@@ -33,7 +33,7 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
             *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                          \
     }
 
-/* Both products for one kind of CPU, whose registers hold the sums of `most` rows. Rows are shared out evenly. */
+/* Both products for one kind of CPU, whose registers hold the sums of `most` rows. Rows are divided evenly. */
 #define PRODUCTS(kind, target, vector, most)                                                                       \
     ROWS_OF(rows_##kind, vector)                                                                                   \
     target static void multiply_##kind(                                                                            \
@@ -55,7 +55,7 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
         }                                                                                                          \
     }
 
-/* f for a number of rows that is not known before, each compiled for itself. */
+/* Call f for a number of rows that is only known at run time; each number is compiled separately. */
 #define SOME_ROWS(rows, f, ...)           \
     switch (rows) {                       \
         case 1: f(1, __VA_ARGS__); break; \

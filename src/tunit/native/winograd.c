@@ -9,7 +9,7 @@
 #include "products.h"
 #include "winograd_tiles.h"
 
-/* What a thread works on at a time: so many tiles; some such groups of them; so many channels that are summed over. */
+/* What a thread works on at a time: the tiles of a group, the groups, and the channels that are summed over. */
 #define TILES_AT_ONCE 32
 #define GROUPS 4
 #define DEPTH 128
@@ -18,22 +18,22 @@ struct work {
 };
 
 #define OUT_OF_MEMORY 1
-#define TILES_PER_KERNELS 256  /* that kernels are transformed for at least, where there are so many */
-#define FLOATS_AT_ONCE 1048576 /* in the tiles of some pictures, which stay in the cache that threads share */
+#define TILES_PER_KERNELS 256  /* transformed kernels are used for at least so many tiles, if there are so many */
+#define FLOATS_AT_ONCE 1048576 /* of tiles at a time, so that they stay in the cache that threads share */
 
 /* The numbers in all panels of tiles. */
 INLINE long floats_of_tiles(struct grid g) {
     return g.c / LANES * panel(g.count);
 }
 
-/* How many of n pictures, with h x w outputs and tiles of c channels, are taken together. */
+/* How many of n pictures, with h x w outputs and tiles of c channels, are processed together. */
 INLINE long pictures_at_once(long n, long h, long w, long c) {
     long some = FLOATS_AT_ONCE / (PLACES * (h / 4) * (w / 4) * c);
     return some < 1 ? 1 : some < n ? some : n;
 }
 
-/* Memory: of each thread, and twice the tiles of some x, or dy, or both, for the next are read while the last are
-   worked on. */
+/* The workspace: memory of each thread, and the tiles of x, of dy, or of both. These exist twice, because the next
+   tiles are read while the last ones are still in use. */
 struct memory {
     struct work *works;
     float *of_x, *of_dy;
@@ -55,21 +55,21 @@ long tunit_winograd_workspace(long n, long h, long w, long c, long o, long edge,
     return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
-/* Over the groups of tiles from `first` to `last`, each from a to b. */
+/* A loop over the groups of tiles from `first` to `last`; each group goes from a to b. */
 #define FOR_GROUPS(group, a, b)                                                                  \
     for (long group = 0, groups = (last - first + TILES_AT_ONCE - 1) / TILES_AT_ONCE, a = first, \
               b = first + (last - first) / groups;                                               \
          group < groups; group++, a = b, b = first + (last - first) * (group + 1) / groups)
 
-/* Kernels and their transform: some channels of them, `from` one on, to a panel. */
+/* Kernels and the function that transforms some of their channels, from channel `from` on, into a panel. */
 struct kernels {
     void (*transform)(float *w, float *panel, long c, long from, long some);
     float *w;
-    long c; /* of all kernels */
+    long c; /* channels of all kernels */
 };
 
-/* Products, with a panel of kernels, of tiles from first to last, GROUPS * TILES_AT_ONCE at most, summed over all their
-   channels. `again`: these are the kernels of last time. `to` (out) is where the result goes. */
+/* Multiply tiles from first to last (at most GROUPS * TILES_AT_ONCE) by a panel of kernels, summed over all channels.
+   `again`: the kernels are the same as in the last call. `to` (out): where the result will be written. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
@@ -86,7 +86,7 @@ INLINE void multiply_tiles(
     }
 }
 
-/* Tiles (x) with kernels w to pictures y (out), by the threads that come here. */
+/* Compute pictures y (out) from tiles (x) and kernels w. All threads of a parallel region call it. */
 static void write_pictures(
     float *tiles, float *w, float *bias, float *y, struct work *works, struct grid x, struct grid out) {
     long ranges = (x.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
@@ -108,7 +108,7 @@ static void write_pictures(
         }
 }
 
-/* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o); 1 where memory runs out, else 0. */
+/* The convolution of x with o kernels, plus a bias (or NULL), to y (n, h, w, o). Returns 1 if memory runs out, or 0. */
 long tunit_winograd_convolve(
     float *x, float *kernels, float *bias, float *y, float *memory, long n, long h, long w, long c, long o, long edge,
     long threads) {
@@ -128,8 +128,8 @@ long tunit_winograd_convolve(
     return 0;
 }
 
-/* Gradients of products (dy) with kernels w to those of pictures dx (in), by the threads that come here. Tiles overlap,
-   so that a thread has whole pictures. */
+/* Compute gradients of pictures, dx (in), from gradients of products (dy) and kernels w. All threads of a parallel
+   region call it. Tiles overlap, so each thread takes whole pictures. */
 static void write_picture_gradients(
     float *d_products, float *w, float *dx, struct work *works, struct grid dy, struct grid in, long n) {
     long one = in.count / n, ranges = (in.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
@@ -155,15 +155,15 @@ static void write_picture_gradients(
         }
 }
 
-/* Over a few panels of gradients and of tiles, and what a thread has for the product of two. */
+/* Loops over a few panels of gradients and of tiles, and a thread's memory for the product of two panels. */
 #define PANELS_AT_ONCE 2
 #define FOR_PANELS(a, b)                              \
     for (long a = i; a < down && a < i + PANELS_AT_ONCE; a++) \
         for (long b = j; b < right && b < j + PANELS_AT_ONCE; b++)
 #define PRODUCT(a, b) (products + ((a - i) * PANELS_AT_ONCE + b - j) * PLACES * LANES * LANES)
 
-/* Gradients of products (dy) with tiles (x), summed over all of them, to dw, or added to it, by the threads that come
-   here. */
+/* Compute dw, or add to it, from gradients of products (dy) and tiles (x), summed over all tiles. All threads of a
+   parallel region call it. */
 static void write_kernel_gradients(
     float *tiles, float *d_products, float *dw, struct work *works, int add, struct grid x, struct grid dy) {
     long down = dy.c / LANES, right = x.c / LANES, count = x.count;
@@ -184,8 +184,8 @@ static void write_kernel_gradients(
         }
 }
 
-/* The gradient of biases, of so many panels of products' gradients, or added to it: the products of the place (1, 1)
-   of a tile count once in each of its pixels, so that their gradient is the sum of the pixels'. */
+/* The gradient of biases, or add to it, from panels of products' gradients. The product at the position (1, 1) of a
+   tile counts once in each pixel of the tile, so its gradient is the sum over these pixels. */
 static void write_bias_gradients(float *d_products, float *db, int add, struct grid dy) {
 #pragma omp for nowait
     for (long o = 0; o < dy.c; o += LANES) {
@@ -197,8 +197,8 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
     }
 }
 
-/* From the gradient dy of the convolution those of its pictures, dx (or NULL), for given kernels, of its kernels, dw
-   (or NULL), for given pictures x, and of its biases, db (or NULL); 1 where memory runs out, else 0. */
+/* From the gradient dy of the convolution, compute the gradients of its pictures, dx (needs kernels), of its kernels,
+   dw (needs pictures x), and of its biases, db. Each may be NULL. Returns 1 if memory runs out, else 0. */
 long tunit_winograd_backward(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c,
     long o, long edge, long threads) {

@@ -1,10 +1,10 @@
-/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): pictures, kernels and products to tiles and back.
+/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): from pictures, kernels and products to tiles and back.
 
    Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles,
-   counted over pictures, rows and columns, and kernels in tiles lie in panels of LANES channels: (panels, PLACES,
-   odd(count), LANES). `odd` adds a row where their number is even, because otherwise all lines of a tile would fall into
-   one set of the cache. Every transform is applied to the lines of a tile, first along the columns and then along the
-   rows, WIDTH channels at once. */
+   counted over pictures, rows and columns, and transformed kernels are stored in panels of LANES channels: (panels,
+   PLACES, odd(count), LANES). `odd` adds a row where their number is even, because otherwise all lines of a tile
+   would fall into one set of the cache. Every transform is applied to the lines of a tile, first along the columns
+   and then along the rows, WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -13,7 +13,7 @@
 
 enum edge { ZEROS, REPLICATE, REFLECT };
 
-#define SIDE 3           /* of a kernel */
+#define SIDE 3           /* the side of a kernel */
 #define OUT 4            /* the side of a tile's outputs */
 #define TILE (OUT + SIDE - 1)
 #define PLACES (TILE * TILE)
@@ -66,7 +66,7 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
         for (int q = 0; q < m; q++) TO;        \
     } while (0)
 
-/* The row or column of a picture that stands at i, which may lie one outside; -1: none, but zeros. */
+/* The row or column of a picture to use at position i, which may be one outside of it; -1 means zeros. */
 INLINE long position_at_edge(long i, long size, enum edge edge) {
     if (i >= 0 && i < size) return i;
     if (edge == ZEROS) return -1;
@@ -74,7 +74,7 @@ INLINE long position_at_edge(long i, long size, enum edge edge) {
     return i < 0 ? shift : size - 1 - shift;
 }
 
-/* Where the tiles of some pictures stand: `count` of them, counted over pictures, rows and columns. */
+/* The positions of the tiles of some pictures: `count` tiles, numbered over pictures, rows and columns. */
 struct grid {
     long h, w, c, count; /* of the pictures; c is also the distance from one pixel to the next */
     enum edge edge;
@@ -107,13 +107,13 @@ INLINE float *first_pixel(float *y, struct grid g, long t) {
     return y + picture + (i * g.w + j) * g.c;
 }
 
-/* Tile t is soon written. */
+/* Prefetch tile t, which is soon written. */
 INLINE void prefetch_outputs(float *y, struct grid g, long t) {
     float *to = first_pixel(y, g, t);
     for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
 }
 
-/* From a position in the tile to the next one, of so many rows; and from a panel to the next. */
+/* The distance from a position in the tile to the next one, and from a panel to the next one, for `count` rows. */
 INLINE long plane(long count) {
     return odd(count) * LANES;
 }
@@ -170,7 +170,7 @@ static void transform_output(float *product, float *y, float *bias, struct grid 
     }
 }
 
-/* Zeros in the rows, of a panel of pixels x, that the row of tiles from t on is the first to add to. */
+/* Set to zero those rows of a panel of pixels x to which the row of tiles from t on is the first to add. */
 FOR_EACH_CPU
 static void clear_rows(float *x, struct grid g, long t) {
     PLACE(g, t);
@@ -183,7 +183,8 @@ static void clear_rows(float *x, struct grid g, long t) {
     (void)j;
 }
 
-/* The adjoint of transform_input, of a panel: added to the pixels x; what falls outside is lost in `outside`. */
+/* The adjoint of transform_input, of a panel: added to the pixels x; values outside of the picture go to `outside` and
+   are dropped. */
 FOR_EACH_CPU
 static void add_input_gradient(float *product, float *x, struct grid g, long plane, long t, float *outside) {
     float *p[PLACES];
@@ -197,7 +198,7 @@ static void add_input_gradient(float *product, float *x, struct grid g, long pla
     }
 }
 
-/* LANES channels of a kernel, whose weights lie `down` and `right` from each other, to a row of a panel. */
+/* LANES channels of a kernel, whose weights are `down` and `right` apart, to a row of a panel. */
 INLINE void transform_kernel(float *w, long down, long right, float *row, long plane) {
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[SIDE * TILE];
@@ -233,8 +234,8 @@ static void transform_kernels_by_output(float *w, float *panel, long c, long fro
     }
 }
 
-/* The adjoint of transform_kernel: gradients of products (PLACES, LANES, LANES) at a kernel's row to w, or added to
-   it. */
+/* The adjoint of transform_kernel: from gradients of products (PLACES, LANES, LANES) at a kernel's row to w, added
+   to it if `keep`. */
 FOR_EACH_CPU
 static void add_kernel_gradient(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {

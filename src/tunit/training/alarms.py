@@ -25,11 +25,9 @@ ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
 # A loss that does not move: as shares of the largest possible mutual information, and of the style loss by chance.
 NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
-# Style codes that grow: the style loss as a multiple of its smallest value, and as a multiple of its value a tenth of
-# E's time before.
+# Style codes that grow: the style loss over its smallest value, and over its value a tenth of E's time before.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
-# D over-fits: the mean sign of its logits of real pictures over a tenth of the joint steps, if it has seen each
-# picture at least so often.
+# D over-fits: mean sign of its logits of real pictures over a tenth of the joint steps; how often it saw each.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
 LEARNT = 0.5  # from this share of the largest mutual information on, growing style codes do no harm
 

@@ -64,10 +64,10 @@ def start_run(
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
     words: a command line that does the same as this call. If several processes must be launched, they run it, and
-    SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again.
-    Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What `out`
-    holds is replaced only after pictures, labels, batch size, memory and settings have been checked.
-    If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it.
+    SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again. Raises RunError
+    if `out` is not empty and `overwrite` is False, or if another process trains there. What `out` holds is replaced
+    only after pictures, labels, batch, memory and settings have been checked. If torchrun has started several
+    processes, each of them calls this; rank 0 prepares the run, and all train it.
     """
     check_tracker(log_to)
     source, out = path_or_url(source), expand_home(out)
@@ -81,8 +81,7 @@ def start_run(
             launch(words, config.run.processes, out, max_restarts)
             raise SaidElsewhere(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
-        words = _words_of(source, out, flags, start_from, log_to)
-        return _launch_from_python(words, config, run, evaluate)
+        return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
     course = Course(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):

@@ -1,0 +1,95 @@
+"""The sections on pictures: how they become squares, and how views are augmented."""
+
+from dataclasses import dataclass
+
+from tunit.config.fields import setting
+from tunit.config.sections import LARGEST_SIDE, MOST
+
+# The published data sets that `tunit.data.layouts` reads.
+LAYOUT_NAMES = (
+    "animal-faces-10",
+    "animal-faces-149",
+    "food-10",
+    "food-101",
+    "afhq-cat",
+    "afhq-dog",
+    "afhq-wild",
+    "ffhq",
+    "lsun-car",
+    "two-domains",
+)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How pictures become squares."""
+
+    image_size: int = setting(
+        128,
+        "side of the training pictures, a power of two from 32; 0 chooses it from the data",
+        low=0,
+        high=LARGEST_SIDE,
+    )
+    fit: str = setting("stretch", "how a picture becomes a square", of=("stretch", "crop", "pad"))
+    background: tuple[int, int, int] = setting(
+        (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
+    )
+    min_side: int = setting(16, "a picture with a shorter side is left out", low=1, high=LARGEST_SIDE)
+    max_pixels: int = setting(
+        178_956_970,
+        "a picture that declares more pixels is left out undecoded; decoding takes up to 6 bytes of memory per pixel",
+        low=1,
+        high=2**32,
+    )
+    labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
+    label_column: str = setting("label", "the CSV column that holds labels, by name or number")
+    picture_column: str = setting(
+        "", "the CSV column that holds the pictures' paths, by name or number; if empty, it is found"
+    )
+    layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
+    split: str = setting(
+        "train",
+        "part of the published set; test is another word for validation",
+        of=("train", "validation", "test"),
+    )
+    classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
+    held_out: int = setting(
+        0, "number of last pictures that the published set holds back; 0: as in the paper", low=0, high=MOST
+    )
+    labelled_ratio: float = setting(
+        0.0, "few-label training: share of the steps that draw labelled pictures", low=0, high=1
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car).
+
+    For food, the layouts `food-10` and `food-101` use randomly chosen operations instead of the affine transform and
+    the colour jitter.
+    """
+
+    flip: float = setting(0.5, "probability of a horizontal flip, in both views", low=0, high=1)
+    rotation: float = setting(20.0, "largest rotation, degrees", low=0, high=180)
+    translation: float = setting(0.1, "largest shift, share of the side", low=0, high=1)
+    shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
+    crop_area: tuple[float, float] = setting(
+        (0.9, 1.1), "area of the random crop, share of the picture", low=0.01, high=4
+    )
+    crop_aspect: tuple[float, float] = setting(
+        (0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10
+    )
+    brightness: float = setting(0.4, "colour jitter: factor from 1 - b to 1 + b", low=0, high=1)
+    contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
+    saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
+    hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
+    random_operations: int = setting(
+        0,
+        "number of operations on x+, after all others, drawn at random as in RandAugment (in the paper, for food)",
+        low=0,
+        high=100,
+    )
+    random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
+    both_views: bool = setting(
+        False, "while E trains alone, transform x at random, too, as in SimCLR; the paper only flips it"
+    )
