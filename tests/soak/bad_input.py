@@ -63,7 +63,7 @@ def by_hypothesis(file: str, inputs: int) -> dict[str, object]:
     environment = _environment() | {"TUNIT_HOSTILE_INPUTS": str(inputs)}
     job = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=TESTS.parent)
     assert job.returncode == 0, job.stdout[-3000:]
-    return {"inputs": inputs, "of each kind": re.search(r"(\d+) passed", job.stdout)[1]}
+    return {"inputs": inputs}
 
 
 def _environment() -> dict[str, str]:

@@ -43,7 +43,9 @@ class Trials:
         return folder
 
     def begin(self, folder: Path, before: Callable[[], None] | None = None) -> Child:
-        return start(lambda: self.job.work(self.field, folder), folder.with_suffix(".log"), before)
+        # Not beside the folder, whose disk may be full.
+        log = self.scratch / f"{self.job.name.replace(' ', '-')}-{self.number}.log"
+        return start(lambda: self.job.work(self.field, folder), log, before)
 
     def undisturbed(self) -> None:
         """What the job gives, how long it takes, and how often it changes files."""

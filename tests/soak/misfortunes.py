@@ -46,9 +46,7 @@ def damaged(path: Path, how: str, rng: random.Random) -> None:
 HOW = ("flipped", "cut", "emptied", "gone", "a folder")
 
 
-def damage(
-    field: Field, expected: Path, scratch: Path, each: int, rng: random.Random, short: bool = False
-) -> Figures:
+def damage(field: Field, expected: Path, scratch: Path, each: int, rng: random.Random) -> Figures:
     """Damage to every file of a run: resuming ends with the right weights or in one sentence, and so do readers."""
     run = stopped_run(field, scratch)
     files = sorted(p.relative_to(run) for p in run.rglob("*") if p.is_file())
@@ -56,8 +54,6 @@ def damage(
     cases = [(name, how) for name in files for how in HOW for _ in range(each if how in HOW[:2] else 1)]
     if each == 0:
         cases = [(name, rng.choice(HOW)) for name in files]
-    if short:
-        cases = rng.sample(cases, 3)
     for number, (name, how) in enumerate(cases):
         folder = scratch / f"copy-{number}"
         shutil.copytree(run, folder / "run")

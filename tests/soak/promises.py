@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from soak.bad_input import by_coverage, by_hypothesis, damaged, has_atheris
 from soak.hostile import TARGETS
-from soak.interruptions import full_disks, kills, kills_at_operations, signals
+from soak.interruptions import Trials, full_disks, kills, kills_at_operations, signals
 from soak.ledger import Ledger
 from soak.misfortunes import (
     clocks,
@@ -18,9 +18,20 @@ from soak.misfortunes import (
 from soak.setting import Setting
 from soak.steady import steady
 
+BAD_INPUT = "values or one sentence: no traceback, hang, write elsewhere, unbounded memory or code run"
+
+
+# In the short form those that take long are left out: tests/training/ and tests/reporting/ have tests of them.
+SHORT = ("checkpoint writing", "packing", "translating", "studio saving")
+
+
+def jobs(setting: Setting) -> list[tuple[str, Trials]]:
+    """Those to try, by name."""
+    return [(name, trials) for name, trials in setting.trials.items() if name in SHORT or not setting.short]
+
 
 def of_kills(setting: Setting, ledger: Ledger) -> None:
-    for name, trials in setting.trials.items():
+    for name, trials in jobs(setting):
         if not setting.short:
             ledger.hold(
                 f"kill -9: {name}",
@@ -35,9 +46,7 @@ def of_kills(setting: Setting, ledger: Ledger) -> None:
 
 
 def of_signals(setting: Setting, ledger: Ledger) -> None:
-    for name, trials in setting.trials.items():
-        if setting.short and name not in ("packing", "translating"):
-            continue  # those of trainings are in tests/training/test_resume.py
+    for name, trials in jobs(setting):
         ledger.hold(
             f"SIGTERM, SIGINT: {name}",
             "stopped by a signal it ends within a step's time with 143 or 130, and goes on as if it had not been",
@@ -46,9 +55,7 @@ def of_signals(setting: Setting, ledger: Ledger) -> None:
 
 
 def of_disks(setting: Setting, ledger: Ledger) -> None:
-    for name, trials in setting.trials.items():
-        if setting.short and name == "training":
-            continue  # tests/training/test_full_disk.py
+    for name, trials in jobs(setting):
         ledger.hold(
             f"full disk: {name}",
             "a full disk is one sentence and exit code 2; with room it goes on as if there had always been",
@@ -58,30 +65,31 @@ def of_disks(setting: Setting, ledger: Ledger) -> None:
 
 def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
     field, rng = setting.field, setting.rng
+    ledger.hold(
+        "two trainings, one folder",
+        "one trains and the other says so",
+        lambda: rivals(field, setting.folder("rivals"), setting.times(50)),
+    )
+    if setting.short:
+        return
     trials = setting.trials["training"]
     expected = trials.expected
     if not expected.exists():
         trials.undisturbed()
-
-    ledger.hold(
-        "damage to every file of a run",
-        "a flipped byte, a missing part, a missing file: the right weights after all, or one sentence",
-        lambda: damage(field, expected, setting.folder("damage"), setting.times(5, 0), rng, setting.short),
-    )
     ledger.hold(
         "out of memory",
         "training without enough memory ends in one sentence, and goes on with more",
-        lambda: little_memory(field, expected, setting.folder("memory"), setting.times(50, 1), rng),
+        lambda: little_memory(field, expected, setting.folder("memory"), setting.times(50), rng),
+    )
+    ledger.hold(
+        "damage to every file of a run",
+        "a flipped byte, a missing part, a missing file: the right weights after all, or one sentence",
+        lambda: damage(field, expected, setting.folder("damage"), setting.times(5, 0), rng),
     )
     ledger.hold(
         "pictures that go",
         "pictures deleted, changed or unreadable while training do not change it; while packing they are left out",
         lambda: pictures_that_go(field, expected, setting.folder("pictures-go")),
-    )
-    ledger.hold(
-        "two trainings, one folder",
-        "one trains and the other says so",
-        lambda: rivals(field, setting.folder("rivals"), setting.times(50, 1)),
     )
     ledger.hold(
         "closed folders",
@@ -109,28 +117,32 @@ def of_many_steps(setting: Setting, ledger: Ledger) -> None:
 
 
 def of_bad_input(setting: Setting, ledger: Ledger) -> None:
-    promise = "values or one sentence: no traceback, hang, write elsewhere, unbounded memory or code run"
     folder = setting.folder("bad-input")
     for name in TARGETS:
         place = setting.folder(f"bad-input/{name.replace(' ', '-')}")
         first = setting.rng.randrange(2**31)
         ledger.hold(
             f"damaged at random: {name}",
-            promise,
+            BAD_INPUT,
             lambda name=name, place=place, first=first: damaged(name, place, first, setting.times(120)),
         )
         if has_atheris():
             ledger.hold(
                 f"by coverage: {name}",
-                promise,
+                BAD_INPUT,
                 lambda name=name: by_coverage(name, folder / f"atheris-{name}", setting.times(120)),
             )
+
+
+def of_hypothesis(setting: Setting, ledger: Ledger) -> None:
     for name, file in (
         ("tables, command lines", "test_hostile.py"),
         ("requests", "studio/test_hostile_requests.py"),
     ):
         ledger.hold(
-            f"by hypothesis: {name}", promise, lambda file=file: by_hypothesis(file, setting.times(3000, 20))
+            f"by hypothesis: {name}",
+            BAD_INPUT,
+            lambda file=file: by_hypothesis(file, setting.times(3000, 20)),
         )
 
 
@@ -140,5 +152,6 @@ PARTS: dict[str, Callable[[Setting, Ledger], None]] = {
     "disks": of_disks,
     "misfortunes": of_misfortunes,
     "bad-input": of_bad_input,
+    "hypothesis": of_hypothesis,
     "steps": of_many_steps,
 }
