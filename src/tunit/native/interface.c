@@ -6,7 +6,7 @@ long tunit_interface(void) {
     return 9;
 }
 
-/* How many floats a vector of the matrix products has on this CPU; 0 if the CPU supports none of the compiled widths. */
+/* How many floats a vector of the matrix products has on this CPU; 0 if it supports none of the compiled widths. */
 long tunit_vectors(void) {
 #if !TUNIT_X86
     return 4;
