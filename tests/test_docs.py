@@ -119,9 +119,16 @@ def test_the_flags_of_commands_within_sentences_exist(parser):
     assert unknown == []
 
 
-OF_OTHER_PROGRAMS = set(
-    "--build-arg --gpus --local-addr --nnodes --rdzv-conf --shutdown-timeout --tiny --user".split()
-)
+OF_OTHER_PROGRAMS = {
+    "--build-arg",
+    "--gpus",
+    "--local-addr",
+    "--nnodes",
+    "--rdzv-conf",
+    "--shutdown-timeout",
+    "--tiny",
+    "--user",
+}
 
 
 def test_flags_named_by_themselves_exist(parser):
