@@ -1,4 +1,4 @@
-"""Two ways of the same work, timed in turns: a busy moment of the machine then meets both."""
+"""Two ways to do the same work, timed alternately, so that a busy moment of the machine affects both."""
 
 import statistics
 import time

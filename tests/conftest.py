@@ -18,7 +18,7 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """One CPU thread for torch: on tiny networks threads only wait for each other, on a busy machine for long."""
+    """One CPU thread for torch: on tiny networks threads only wait for each other."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Where results go: tried before the work, replaced only by what is whole."""
+"""Places for results are checked before the work; old results are replaced only by complete ones."""
 
 import errno
 import os

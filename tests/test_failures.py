@@ -1,4 +1,4 @@
-"""The last net: what the machine refuses is a sentence, a fault of tunit keeps its traceback."""
+"""Errors of the machine become one sentence; a bug in tunit keeps its traceback."""
 
 import errno
 import os

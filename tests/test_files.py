@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and locks that end with their owner."""
+"""Atomic files, and locks that are released when their owner ends."""
 
 import os
 import socket

@@ -61,7 +61,7 @@ def run(tmp_path_factory):
 
 
 def changed(data, rng):
-    """The bytes with one to four of: bytes replaced, a cut, a piece repeated, removed or put elsewhere."""
+    """The bytes after one to four random changes: bytes replaced, cut off, a piece repeated, removed or moved."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(min(len(data), rng.choice((20, 400, 10**9))) or 1)
@@ -114,7 +114,7 @@ def with_header(data, rng):
 
 
 def read_all(path, state):
-    """What resuming, reporting and translating read of a run."""
+    """Read everything that resuming, reporting and translating read from a run."""
     run = RunFolder(path)
     parts = (
         run.read_about,

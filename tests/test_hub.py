@@ -1,4 +1,4 @@
-"""A model that is given away: its folder and card, and to a hub on this machine and back."""
+"""A shared model: its folder and card; upload to a hub on this machine, and download."""
 
 import json
 import os

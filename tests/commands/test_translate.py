@@ -1,4 +1,4 @@
-"""`tunit translate`: what is written, under which names, and what is said where it cannot be."""
+"""`tunit translate`: the files written, their names, and the errors."""
 
 import os
 import zipfile
@@ -29,7 +29,7 @@ def translate(*words: object) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    """All but the mark that the folder is one of results."""
+    """All files except the mark of a folder of results."""
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
     return sorted(name for name in found if not name.endswith(RESULTS))
 

@@ -113,7 +113,7 @@ def test_avif_is_read_with_its_transparency_upright_and_its_first_frame() -> Non
 
 @pytest.mark.parametrize(("kind", "number"), [("GIF", 2), ("PNG", 2), ("WEBP", 2), ("TIFF", 1), ("MPO", 1)])
 def test_what_is_an_animation_is_known(kind: str, number: int) -> None:
-    """The pages of a TIFF and the second picture of a telephone's JPEG are none."""
+    """Further pages of a TIFF, and the second picture in a phone's JPEG, are ignored."""
     pages = [Image.fromarray(noise(20, 18, seed)) for seed in range(2)]
     data = encode(pages[0], kind, save_all=True, append_images=pages[1:])
     assert decode_scaled(data, 8).animated == (number > 1)

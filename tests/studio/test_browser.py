@@ -70,7 +70,7 @@ class Page:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
 
     def errors(self):
-        """What the console has said but information; each refused request is an entry of its own."""
+        """The entries of the console, except information; each refused request is one entry."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
     def sticks_out(self, width):

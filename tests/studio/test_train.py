@@ -35,7 +35,7 @@ def own(root, runs):
 
 @pytest.fixture
 def fake(monkeypatch, root):
-    """No training is started, but something that waits."""
+    """Instead of a training, a program that only waits is started."""
     monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
     yield
     for path in root.glob("*/studio/job.json"):

@@ -1,4 +1,4 @@
-"""A disk that is full while training: a sentence, the last checkpoint whole, and with room the run goes on."""
+"""A full disk during training: one sentence, an undamaged checkpoint, and the run resumes if there is space."""
 
 import errno
 import os

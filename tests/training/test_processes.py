@@ -48,12 +48,12 @@ def free_port():
 
 @pytest.fixture(scope="module", params=[2, 3])
 def shared(request, tmp_path_factory):
-    """What each of several processes has at the end of each case."""
+    """The final state of each of several processes, for each case."""
     folder, number = tmp_path_factory.mktemp("shared"), request.param
     write_pictures(folder / "pictures")
     spawn(
         share_the_steps, (number, free_port(), str(folder)), number, daemon=True
-    )  # raises what one of them does
+    )  # raises the error of any of them
     return [torch.load(folder / f"{rank}.pt") | {"folder": str(folder)} for rank in range(number)]
 
 

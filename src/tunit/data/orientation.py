@@ -23,6 +23,6 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """The picture, whose pixels are stored as `orientation` says, as it is to be seen."""
+    """The picture turned upright; orientation: how its pixels are stored."""
     method = _METHODS.get(orientation)
     return image if method is None else image.transpose(method)
