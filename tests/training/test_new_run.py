@@ -1,4 +1,4 @@
-"""Nothing is destroyed before everything was checked; one run has one writer; a start that was killed does not block the next one."""
+"""Nothing is destroyed before all checks; one run has one writer; a killed start does not block the next one."""
 
 import os
 import shutil
