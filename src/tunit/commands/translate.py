@@ -187,13 +187,14 @@ def _unfinished(
     """The journal by which a job on a cluster goes on; None on this machine alone, where results are replaced, and
     where sources of several folders have the same name.
     """
-    from tunit.translation.unfinished import UnfinishedTranslation
+    from tunit.translation.unfinished import UnfinishedTranslation, stamp_of
 
     if args.engine != "ray" or len({source.name for source in order}) < len(order):
         return None
     names = ("domain", "to_label", "from_label", "strength", "fit", "size", "restore_size", "restore_grey")
     about = [str(getattr(args, name)) for name in (*names, "precision", "max_pixels")]
     about += [str(path.resolve()) for path in (args.model, *(args.reference or []))]
+    about.append(stamp_of(args.model))
     unfinished = UnfinishedTranslation(args.out, [*about, *targets], order, args.batch)
     replaces = not unfinished.goes_on and any((args.out / name).exists() for name in targets)
     return None if replaces else unfinished
@@ -291,6 +292,12 @@ def _translate(
                 written += 1
                 if unfinished:
                     unfinished.note(name, None)
+    _tell(lost, animated)
+    return written
+
+
+def _tell(lost: set[str], animated: set[str]) -> None:
+    """Say what the results lack that their sources have."""
     if lost:
         say(
             f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
@@ -300,4 +307,3 @@ def _translate(
             f"{len(animated):,} sources are animations, of which only the first picture was redrawn: give a GIF by "
             "itself and a name such as out.mp4 as --out for a video"
         )
-    return written

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.data.on_ray import ray_map
+from tunit.data.on_ray import ENGINES, ray_map
+from tunit.errors import ConfigError
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 from tunit.networks.guide import Guidance
-from tunit.translation.engine import Drawn, Engine, Squares
+from tunit.translation.engine import Drawn, Engine, Squares, check_computing
 from tunit.translation.inputs import Picture
 
 Guided = tuple[list[Picture], Tensor, Guidance]
@@ -50,6 +51,19 @@ class RayEngine:
         """As `Engine.redrawn`."""
         work = partial(_redrawn, self._model, styles.cpu(), strength)
         return _one_by_one(ray_map(work, batches))
+
+
+def engine_on(
+    engine: str, folder: Path, device: str, precision: str, batch: int, compiled: bool
+) -> RayEngine | None:
+    """The engine on a cluster of the model in `folder`; None for "local". Raises ConfigError for what is neither."""
+    if engine not in ENGINES:
+        raise ConfigError(f"engine is {engine!r}: take one of {', '.join(ENGINES)}")
+    if engine == "local":
+        return None
+    check_computing(precision, batch)
+    threads = torch.get_num_threads()
+    return RayEngine(ModelOnDisk(folder.resolve(), device, precision, batch, compiled, threads))
 
 
 def _one_by_one(results: Generator[list[Drawn], None, None]) -> Iterator[Drawn]:

@@ -15,13 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.data.decode import MAX_PIXELS
-from tunit.data.on_ray import ENGINES
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
 from tunit.translation.answers import Classified, DomainRow, classified, domain_rows, joined, name_of
-from tunit.translation.engine import BATCH, Engine, check_computing
+from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
     Picture,
     Pictures,
@@ -35,7 +34,7 @@ from tunit.translation.inputs import (
     squares,
 )
 from tunit.translation.model_place import model_folder
-from tunit.translation.ray_engine import ModelOnDisk, RayEngine
+from tunit.translation.ray_engine import RayEngine, engine_on
 from tunit.translation.results import finished
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
@@ -95,24 +94,11 @@ class Translator:
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
-        if engine not in ENGINES:
-            raise ConfigError(f"engine is {engine!r}: take one of {', '.join(ENGINES)}")
         folder = model_folder(run)
-        on_cluster = None
-        if engine == "ray":
-            check_computing(precision, batch)
-            threads = torch.get_num_threads()
-            on_disk = ModelOnDisk(folder.resolve(), device, precision, batch, compiled, threads)
-            on_cluster = RayEngine(on_disk)
-        model = load_model(folder, choose_device("cpu" if on_cluster else device))
-        return cls(
-            model,
-            precision=precision,
-            batch=batch,
-            compiled=compiled,
-            max_pixels=max_pixels,
-            on_cluster=on_cluster,
-        )
+        ray = engine_on(engine, folder, device, precision, batch, compiled)
+        model = load_model(folder, choose_device("cpu" if ray else device))
+        given = partial(cls, model, precision=precision, compiled=compiled, on_cluster=ray)
+        return given(batch=batch, max_pixels=max_pixels)
 
     @property
     def number_of_domains(self) -> int:

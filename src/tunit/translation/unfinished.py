@@ -15,7 +15,16 @@ from tunit.data.found import PictureSource
 from tunit.data.left_out import LeftOut
 from tunit.files import clear_leftovers
 
-JOURNAL = ".tunit-unfinished"
+JOURNAL, WEIGHTS = ".tunit-unfinished", "model.safetensors"
+
+
+def stamp_of(model: Path) -> str:
+    """It changes when the model of a folder does."""
+    try:
+        status = (model / WEIGHTS).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 class UnfinishedTranslation:
