@@ -111,7 +111,7 @@ def run_of(folder: Path, pictures: int) -> Path:
     source.mkdir()
     rng = np.random.default_rng(0)
     for i in range(pictures):
-        Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).save(source / f"{i:05d}.png")
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(source / f"{i:05d}.png")
     pack_pictures(source, RunFolder(run).data, pack_settings(Config().with_overrides({"image_size": 32})))
     return run
 

@@ -56,7 +56,7 @@ def seen(path):
     """The pictures (height, width, 3), their times in seconds, the rate, and the packets of sound."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        pictures, times = [], []
+        rate, pictures, times = stream.average_rate, [], []
         for frame in container.decode(stream):
             pictures.append(frame.to_ndarray(format="rgb24").astype(int))
             times.append(float(frame.time))
@@ -64,7 +64,7 @@ def seen(path):
     with av.open(str(path)) as container:
         if container.streams.audio:
             sound = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
-    return pictures, times, stream.average_rate, sound
+    return pictures, times, rate, sound
 
 
 def apart(result, expected):
