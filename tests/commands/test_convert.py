@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from release_checkpoint import all_shapes, checkpoint, style_of, tensors_of, translate
+from tiny_run import tiny_config, write_pictures
 from tunit.arguments import Parser
 from tunit.commands import convert
 from tunit.config import Config
@@ -15,6 +16,7 @@ from tunit.methods.model_file import load_model
 from tunit.methods.tunit import tunit_step
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
 from tunit.training.initial_state import new_state
+from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import phase_at
 
@@ -208,3 +210,21 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, rel
     printed = capsys.readouterr()
     assert "step_00080000.safetensors is damaged" in printed.err
     assert "step_00070000.safetensors as a checkpoint of the release, epoch 70" in printed.out
+
+
+def test_a_run_of_ones_own_pictures_with_its_number_found_becomes_a_released_checkpoint(tmp_path, capsys):
+    """The preset keeps neighbours of every picture, and finds the number of domains."""
+    settings = {"domains": "auto", "most_domains": 6, "neighbours": 3, "steps": 5, "overclusters": 8}
+    config = tiny_config("small", **settings)
+    start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
+    capsys.readouterr()
+    file = tmp_path / "x.ckpt"
+    assert tunit_convert(tmp_path / "run", "--to", "published", "--out", file) == 0
+    remarks = capsys.readouterr().err
+    assert (
+        "--standardise" in remarks and "--normalise-style" in remarks and "8 clusters is left out" in remarks
+    )
+    content, model = torch.load(file, weights_only=True), load_model(tmp_path / "run")
+    found = model.guide.domain_head.weight
+    assert len(found) == model.config.networks.domains
+    assert any(torch.equal(tensor, found) for tensor in content["C_EMA_state_dict"].values())

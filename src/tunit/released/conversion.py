@@ -43,6 +43,11 @@ NETWORKS = {
 }
 INCEPTION = "inceptionNet_state_dict"
 PARALLEL = "module."  # prefix of every name of a network that was trained on several GPUs
+# Settings that change what E computes from the same weights, and which the release does not know.
+BEYOND_THE_RELEASE = {
+    "standardise": "E standardises its pictures (--standardise)",
+    "normalise_style": "style codes have one length (--normalise-style)",
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,11 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
         notes.append(
             f"the {config.networks.candidate_heads} candidate domain heads are left out: the release has none"
         )
+    notes += [
+        f"the release cannot be told that {what}: its E gives other domains and styles than this run's"
+        for setting, what in BEYOND_THE_RELEASE.items()
+        if getattr(config.networks, setting)
+    ]
     if step % STEPS_PER_EPOCH:
         notes.append(
             f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the release counts whole epochs "
