@@ -7,8 +7,8 @@ import torch
 
 from literal import LiteralStep
 from tunit.config import Config
-from tunit.data.augment import to_float, two_views
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batching.augment import to_float, two_views
+from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from tunit.config import Config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT
 from tunit.training.initial_state import new_state

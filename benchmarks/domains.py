@@ -24,8 +24,8 @@ import torch
 
 from machine import write
 from tunit.config import Config, read_config
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.inference import guidance_over, in_batches

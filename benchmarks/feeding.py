@@ -17,9 +17,9 @@ import torch
 from machine import write
 from paired import seconds_of, spread
 from tunit.config import AugmentConfig
-from tunit.data.augment import two_views
-from tunit.data.batches import Batches
-from tunit.data.randomness import torch_generator
+from tunit.data.batching.augment import two_views
+from tunit.data.batching.batches import Batches
+from tunit.data.batching.randomness import torch_generator
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gpu_memory import batch_auto, out_of_memory
 from gpu_report import Report, Setting, attempt
 from tunit.config import Config
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT

@@ -15,7 +15,7 @@ import torch
 from gpu_report import NARROW, Report, Setting, attempt
 from tunit.config import read_config
 from tunit.data.creatures.picture_set import write_creatures
-from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import StopNow
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.methods.inference import guidance_over, in_batches

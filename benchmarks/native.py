@@ -23,8 +23,8 @@ from machine import write
 from paired import spread
 from tunit import native
 from tunit.config import read_config
-from tunit.data.augment import to_float, two_views
-from tunit.data.batches import make_batch
+from tunit.data.batching.augment import to_float, two_views
+from tunit.data.batching.batches import make_batch
 from tunit.machine import keep_freed_memory
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of

@@ -26,12 +26,12 @@ from sklearn.datasets import load_sample_images
 from machine import write
 from paired import compare, seconds_of, spread
 from tunit.config import AugmentConfig
-from tunit.data import packed as packs
-from tunit.data.decode import decode_scaled
-from tunit.data.fit import fit_picture
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import Index, open_cache
+from tunit.data.decoding.decode import decode_scaled
+from tunit.data.packing import packed as packs
+from tunit.data.packing.fit import fit_picture
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import Index, open_cache
 
 SIZE = 128
 GRAIN = 4.0  # standard deviation, grey levels
@@ -134,7 +134,7 @@ def index_of(entries: int, repeats: int) -> dict[str, Any]:
     """Opening a pack of so many pictures (8 px, for the pixels are mapped, not read), and drawing from it."""
     import torch
 
-    from tunit.data.batches import Batches
+    from tunit.data.batching.batches import Batches
 
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch)

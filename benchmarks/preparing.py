@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from machine import write
-from tunit.data.decode import decode_scaled
-from tunit.data.fit import fit_picture
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.search import Search
-from tunit.data.shards import pack_shards
+from tunit.data.decoding.decode import decode_scaled
+from tunit.data.packing.fit import fit_picture
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.search import Search
+from tunit.data.packing.shards import pack_shards
 
 SIDE, SIZE = 160, 128
 IN_FOLDER = 1000
@@ -100,7 +100,7 @@ def pack(root: Path, out: Path, shards: int) -> dict[str, Any]:
     packing = [row for row in series if row[1]]
     own = resource.getrusage(resource.RUSAGE_SELF)
     cpu = own.ru_utime + own.ru_stime
-    from tunit.data.workers import close_workers
+    from tunit.data.decoding.workers import close_workers
 
     close_workers()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)

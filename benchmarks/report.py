@@ -15,8 +15,8 @@ import torch
 from machine import write
 from tunit.config import read_config
 from tunit.data.creatures.picture_set import write_creatures
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import pack_settings
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import pack_settings
 from tunit.methods.model_file import save_model
 from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state

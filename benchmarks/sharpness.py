@@ -27,9 +27,9 @@ from domains import domains_of, training_of
 from machine import write
 from tunit.config import Config, read_config
 from tunit.data.creatures.picture_set import draw_all, sample_creatures
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import PackedPictures
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import PackedPictures
 from tunit.demo import LONGEST_LOOK_BACK, PICTURES, SHORTEST_LOOK_BACK, TEST_PAIRS, TEST_SEED
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model

@@ -29,9 +29,9 @@ from starlette.testclient import TestClient
 from machine import write
 from translation import untrained
 from tunit.config import Config
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import pack_settings
-from tunit.data.workers import usable_cores
+from tunit.data.decoding.workers import usable_cores
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import pack_settings
 from tunit.studio import serve
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace

@@ -15,7 +15,7 @@ import torch
 
 from machine import write
 from tunit.config import Config
-from tunit.data.batches import Batches, batch_permutation
+from tunit.data.batching.batches import Batches, batch_permutation
 from tunit.errors import ConfigError
 from tunit.experiments.experiment import NONE
 from tunit.experiments.paper_tables import TABLES

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from machine import write
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.model_file import load_model

@@ -24,7 +24,7 @@ from machine import write
 from paired import compare
 from tunit.cli import main as tunit
 from tunit.config import Config
-from tunit.data.workers import usable_cores
+from tunit.data.decoding.workers import usable_cores
 from tunit.methods.model_file import Model, load_model, save_model
 from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import Generator

@@ -25,7 +25,7 @@ from tiny_step import (
     random_state,
 )
 from tunit.config import read_config
-from tunit.data.batches import Batches
+from tunit.data.batching.batches import Batches
 from tunit.distributed import rank
 from tunit.errors import TrainingError
 from tunit.methods import candidates

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tiny_step import LiteralNetworks, config_of, random_batch, random_state
 from tunit.config import Config
-from tunit.data.batches import Batch
+from tunit.data.batching.batches import Batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import tunit_step

@@ -5,7 +5,7 @@ Each is called with a MonkeyPatch; of several processes those that call it have 
 
 import torch
 
-from tunit.data.batches import Batches
+from tunit.data.batching.batches import Batches
 from tunit.methods import tunit as step_module
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ import tunit.__main__ as program
 from tunit import RunError, Translator, __version__
 from tunit.cli import COMMANDS, build_parser, main
 from tunit.config import all_fields
-from tunit.data.find import find_pictures
+from tunit.data.finding.find import find_pictures
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,7 +14,7 @@ import torch
 
 from tiny_run import tiny_config, write_pictures
 from tunit.config import read_config
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
 from tunit.reporting.contents import evaluation_of, read_metrics

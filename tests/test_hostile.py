@@ -19,7 +19,7 @@ from tunit.arguments import expand_paths
 from tunit.cli import COMMANDS, build_parser
 from tunit.commands.setting_arguments import settings_of
 from tunit.config import read_config
-from tunit.data.find import find_pictures
+from tunit.data.finding.find import find_pictures
 from tunit.errors import LONGEST, DataError, TunitError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

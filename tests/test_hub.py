@@ -17,8 +17,8 @@ from tiny_model import noise, save_tiny
 from tiny_run import tiny_config, write_pictures
 from tunit import hub as our_hub
 from tunit.cli import main
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import pack_settings
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import pack_settings
 from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.reporting.model_card import plain

@@ -2,8 +2,8 @@
 
 - A pickle is read by `tunit.pickles` alone, by `torch.load` with `weights_only=True` written out.
 - A program (TorchScript, .pt2) is loaded by `tunit.evaluation.feature_networks` alone, where the user trusts it.
-- Between tunit and its own worker processes, over pipes and never from a file, `data/worker_process.py` receives
-  pickles as Python's multiprocessing does.
+- `data/decoding/worker_process.py` receives pickles from tunit's own processes, over pipes and never from a file, as
+  Python's multiprocessing does.
 - NumPy loads with `allow_pickle=False` written out; a hub's model comes as safetensors.
 - Nothing else that turns a file into code or objects is called anywhere.
 """
@@ -18,7 +18,7 @@ import tunit
 SOURCE = Path(tunit.__file__).parent
 # Dotted name of the call -> the one file where it may stand, and what must be written out there.
 ALLOWED = {
-    "pickle.load": ("data/worker_process.py", {}),
+    "pickle.load": ("data/decoding/worker_process.py", {}),
     "torch.load": ("pickles.py", {"weights_only": True}),
     "torch.jit.load": ("evaluation/feature_networks.py", {}),
     "torch.export.load": ("evaluation/feature_networks.py", {}),
@@ -109,7 +109,7 @@ def test_no_loader_of_the_source_runs_foreign_code():
         "import numpy as np\nnp.load(p)",
         "from numpy import load\nload(p, allow_pickle=True)",
         "import pickle as p\np.loads(b)",
-        "import pickle\npickle.load(file)",  # anywhere but in data/worker_process.py
+        "import pickle\npickle.load(file)",  # anywhere but in data/decoding/worker_process.py
         "eval(text)",
         "Model.from_pretrained(name)",
     ],

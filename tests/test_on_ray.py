@@ -16,9 +16,9 @@ import pytest
 from tiny_model import save_tiny
 from tiny_run import write_pictures
 from tunit.cli import main
-from tunit.data.on_ray import ray_map
-from tunit.data.places import place_of
-from tunit.data.unfinished import UnfinishedPack
+from tunit.data.packing.on_ray import ray_map
+from tunit.data.packing.places import place_of
+from tunit.data.packing.unfinished import UnfinishedPack
 from tunit.errors import ConfigError, TunitError
 from tunit.translation.unfinished import UnfinishedTranslation
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods.losses import Terms
 from tunit.methods.state import TrainingState
 from tunit.training.initial_state import new_state

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config, setting
-from tunit.data.batches import Batch
+from tunit.data.batching.batches import Batch
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, mixed_precision
 from tunit.methods.losses import Terms

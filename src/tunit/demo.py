@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.config import Config, read_config
-from tunit.data.batches import batch_permutation, make_batch
+from tunit.data.batching.batches import batch_permutation, make_batch
 from tunit.data.creatures.picture_set import SPECIES, draw, exact_translation, read_creatures, write_creatures
 from tunit.data.galleries import captioned, gallery, matrix, stack
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, RunError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.of_run import FOLDER, RESULT

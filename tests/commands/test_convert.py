@@ -10,7 +10,7 @@ from tiny_run import tiny_config, write_pictures
 from tunit.arguments import Parser
 from tunit.commands import convert
 from tunit.config import Config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import tunit_step

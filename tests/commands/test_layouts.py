@@ -12,8 +12,8 @@ from tiny_run import flags
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.layouts import layout_config
-from tunit.data.pack import pack_pictures
-from tunit.data.packed import open_packed
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.packed import open_packed
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.labelled import square_settings

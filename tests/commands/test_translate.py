@@ -11,7 +11,7 @@ from PIL import Image
 
 from tiny_model import SIZE, noise, save_tiny, to_input, to_pixels, write
 from tunit.cli import main
-from tunit.data.find import find_pictures
+from tunit.data.finding.find import find_pictures
 from tunit.errors import DataError
 from tunit.files import RESULTS
 from tunit.translation.outputs import claim_names, marked, plan_names

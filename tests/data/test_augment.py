@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import AugmentConfig
-from tunit.data.augment import jitter, random_affine, to_float, to_uint8, turn_hue, two_views
+from tunit.data.batching.augment import jitter, random_affine, to_float, to_uint8, turn_hue, two_views
 
 NOTHING: dict[str, Any] = {
     "flip": 0.0,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tunit import machine
 from tunit.config import AugmentConfig
-from tunit.data.augment import to_float
-from tunit.data.batches import Batch, Batches, batch_permutation, make_batch
-from tunit.data.randomness import numpy_generator, seed_of, torch_generator
+from tunit.data.batching.augment import to_float
+from tunit.data.batching.batches import Batch, Batches, batch_permutation, make_batch
+from tunit.data.batching.randomness import numpy_generator, seed_of, torch_generator
 from tunit.errors import DataError
 
 CPU = torch.device("cpu")

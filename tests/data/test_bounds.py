@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.data import members, squares, tars, workers, zips
-from tunit.data.decode import PictureError, decode_scaled
-from tunit.data.find import find_pictures
-from tunit.data.found import DiskFile, PictureSource
-from tunit.data.squares import Squaring, file_size, fitted
-from tunit.data.workers import close_workers, in_worker
+from tunit.data.decoding import workers
+from tunit.data.decoding.decode import PictureError, decode_scaled
+from tunit.data.decoding.workers import close_workers, in_worker
+from tunit.data.finding import members, tars, zips
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile, PictureSource
+from tunit.data.packing import squares
+from tunit.data.packing.squares import Squaring, file_size, fitted
 from tunit.errors import DataError, TunitError
 
 SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "12"))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
 
-from tunit.data.decode import PictureError, decode_picture, decode_scaled
+from tunit.data.decoding.decode import PictureError, decode_picture, decode_scaled
 
 RAMP = np.tile(np.linspace(0, 1, 64), (16, 1))  # grey from 0 to 1, left to right
 
@@ -163,8 +163,8 @@ def test_a_large_picture_is_made_small_part_by_part(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (203, 150, 4), dtype=np.uint8)
     data = encode(Image.fromarray(pixels), "PNG")
-    monkeypatch.setattr("tunit.data.decode._LARGE", 1000)
-    monkeypatch.setattr("tunit.data.colours._STRIP", 150 * 20)
+    monkeypatch.setattr("tunit.data.decoding.decode._LARGE", 1000)
+    monkeypatch.setattr("tunit.data.decoding.colours._STRIP", 150 * 20)
     small = decode_scaled(data, 8, background=(9, 99, 199))
     assert small.image.size == (38, 51)  # a quarter, the last row and column of less than a block
     assert small.size == (150, 203)

@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
-from tunit.data.decode import MAX_PIXELS, PictureError, decode_picture, decode_scaled, looks_like_picture
-from tunit.data.fit import fit_picture
+from tunit.data.decoding.decode import (
+    MAX_PIXELS,
+    PictureError,
+    decode_picture,
+    decode_scaled,
+    looks_like_picture,
+)
+from tunit.data.packing.fit import fit_picture
 
 Pixels = NDArray[np.uint8]
 
@@ -498,5 +504,5 @@ def test_signatures_are_known() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    program = "import sys, tunit.data.pack; sys.exit('torch' in sys.modules)"
+    program = "import sys, tunit.data.packing.pack; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.data.archives import MAX_BYTES, close_archives
-from tunit.data.class_folders import class_labels
-from tunit.data.decode import PictureError
-from tunit.data.find import find_pictures
-from tunit.data.found import Found
-from tunit.data.left_out import LeftOut, summarise_left_out
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding.archives import MAX_BYTES, close_archives
+from tunit.data.finding.class_folders import class_labels
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import Found
+from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.errors import DataError
 
 
@@ -265,7 +265,7 @@ def test_a_file_that_is_gone_or_too_large_is_a_picture_error(
     (tmp_path / "a.png").unlink()
     with pytest.raises(PictureError, match="unreadable: No such file"):
         found.pictures[0].read()
-    monkeypatch.setattr("tunit.data.found.MAX_BYTES", 10)
+    monkeypatch.setattr("tunit.data.finding.found.MAX_BYTES", 10)
     with pytest.raises(PictureError, match="too large: more than 10 bytes"):
         found.pictures[1].read()
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.packing.fit import FIT_MODES, fit_picture
 from tunit.errors import ConfigError
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,7 @@
 import pytest
 
 from tiny_run import write_pictures
-from tunit.data.image_size import choose_image_size
+from tunit.data.packing.image_size import choose_image_size
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from PIL import Image
 from tunit.cli import main
 from tunit.config import Config
 from tunit.config.picture_sections import LAYOUT_NAMES
-from tunit.data.cropped import Cropped
-from tunit.data.databases import close_databases
-from tunit.data.decode import PictureError, decode_picture
-from tunit.data.find import find_pictures
-from tunit.data.found import DiskFile, Found, PictureSource
+from tunit.data.decoding.decode import PictureError, decode_picture
+from tunit.data.finding.cropped import Cropped
+from tunit.data.finding.databases import close_databases
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile, Found, PictureSource
 from tunit.data.layouts import LAYOUTS, find_layout, layout_config, make_part, part_of
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import pack_settings
-from tunit.data.squares import Squaring, fitted
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import pack_settings
+from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 
 

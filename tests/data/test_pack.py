@@ -21,17 +21,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunit.data import archives, squares
-from tunit.data import packed as packs
-from tunit.data.decode import decode_picture
-from tunit.data.find import find_pictures
-from tunit.data.fit import fit_picture
-from tunit.data.left_out import LeftOut
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import PackedPictures, dark_set, open_packed
-from tunit.data.worker_process import bounded
-from tunit.data.workers import WorkerLostError, close_workers, in_worker
+from tunit.data.decoding.decode import decode_picture
+from tunit.data.decoding.worker_process import bounded
+from tunit.data.decoding.workers import WorkerLostError, close_workers, in_worker
+from tunit.data.finding import archives
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.packing import packed as packs
+from tunit.data.packing import squares
+from tunit.data.packing.fit import fit_picture
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import PackedPictures, dark_set, open_packed
 from tunit.errors import ConfigError, DataError
 
 SMALL = PackSettings(size=16)
@@ -541,8 +542,8 @@ def test_dropped_records_leave_a_plain_array(tmp_path: Path) -> None:
 PROGRAM = """
     import os, signal, sys
     from pathlib import Path
-    from tunit.data.pack import pack_pictures
-    from tunit.data.pack_settings import PackSettings
+    from tunit.data.packing.pack import pack_pictures
+    from tunit.data.packing.pack_settings import PackSettings
 
     def progress(done, total):
         {action}
@@ -643,7 +644,7 @@ def test_a_script_without_a_main_guard_still_gets_its_pictures(tmp_path: Path) -
 
 TASKS = """
     import os, signal, time
-    from tunit.data.worker_process import bounded
+    from tunit.data.decoding.worker_process import bounded
 
     def double_or_die(number):
         if number == 7:

@@ -9,11 +9,10 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from tunit.config import AugmentConfig
-from tunit.data import random_operations as module
-from tunit.data.augment import to_float, two_views
-from tunit.data.batches import Batches
-from tunit.data.layouts import layout_config
-from tunit.data.random_operations import (
+from tunit.data.batching import random_operations as module
+from tunit.data.batching.augment import to_float, two_views
+from tunit.data.batching.batches import Batches
+from tunit.data.batching.random_operations import (
     OPERATIONS,
     autocontrast,
     brightness,
@@ -28,6 +27,7 @@ from tunit.data.random_operations import (
     shifted,
     solarise,
 )
+from tunit.data.layouts import layout_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FACTORS = (0.1, 0.37, 1.0, 1.43, 1.9)

@@ -3,10 +3,10 @@
 import zipfile
 
 from tiny_run import write_pictures
-from tunit.data import search as module
-from tunit.data.find import find_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.search import Search
+from tunit.data.finding.find import find_pictures
+from tunit.data.packing import search as module
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.search import Search
 
 SETTINGS = PackSettings(size=32)
 

@@ -11,13 +11,14 @@ from PIL import Image
 
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
-from tunit.data import batches, pack, sharded, unfinished_shards
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import open_packed
-from tunit.data.places import place_of
-from tunit.data.search import Search
-from tunit.data.shards import is_sharded, open_shards, pack_shards, refer
+from tunit.data.batching import batches
+from tunit.data.packing import pack, sharded, unfinished_shards
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import open_packed
+from tunit.data.packing.places import place_of
+from tunit.data.packing.search import Search
+from tunit.data.packing.shards import is_sharded, open_shards, pack_shards, refer
 from tunit.errors import ConfigError, DataError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints

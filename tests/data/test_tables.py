@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from tunit.cli import main
-from tunit.data.find import find_pictures
-from tunit.data.found import Found
-from tunit.data.source_kind import kind_of
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import Found
+from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, TunitError
 
 FUZZ = int(os.environ.get("TUNIT_FUZZ", "1"))  # how many times as long as in the suite

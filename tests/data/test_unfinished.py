@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tunit.cli import main
-from tunit.data import pack, unfinished
-from tunit.data import packed as packs
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
+from tunit.data.packing import pack, unfinished
+from tunit.data.packing import packed as packs
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
 from tunit.errors import DataError
 
 SMALL = PackSettings(size=8)
@@ -167,7 +167,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, source, whole):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tunit.data import packed
+from tunit.data.packing import packed
 write, calls = packed.write_record, iter(range(99))
 def die(*arguments):
     write(*arguments)

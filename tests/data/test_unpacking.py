@@ -17,12 +17,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tunit.data import archives, members, unpacking
-from tunit.data.archives import close_archives, list_archive
-from tunit.data.bounds import SECONDS
-from tunit.data.decode import PictureError
-from tunit.data.find import find_pictures
-from tunit.data.unpacking import Inflater, OutOfTimeError, Unpacking, bzip2_stream, gzip_stream, xz_stream
+from tunit.data.decoding.bounds import SECONDS
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding import archives, members, unpacking
+from tunit.data.finding.archives import close_archives, list_archive
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.unpacking import (
+    Inflater,
+    OutOfTimeError,
+    Unpacking,
+    bzip2_stream,
+    gzip_stream,
+    xz_stream,
+)
 
 CONTENT = random.Random(0).randbytes(70_000) + bytes(300_000) + b"end" * 50_000
 STREAMS = {

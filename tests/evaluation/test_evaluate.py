@@ -9,7 +9,7 @@ from prdc import compute_prdc
 from scipy import linalg
 
 from tiny_model import DOMAINS, noise, tiny_model, to_input
-from tunit.data.augment import to_uint8
+from tunit.data.batching.augment import to_uint8
 from tunit.errors import DataError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import compare_sets, evaluate_model, mean_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tiny_model import SIZE, noise, tiny_model, to_input
-from tunit.data.augment import to_uint8
+from tunit.data.batching.augment import to_uint8
 from tunit.evaluation.protocol import (
     Pairing,
     class_pairings,

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tiny_model import tiny_model
-from tunit.data.augment import to_float
+from tunit.data.batching.augment import to_float
 from tunit.data.creatures.picture_set import draw, exact_translation
 from tunit.evaluation.truth import make_truth_test, masked_error, translation_error
 

@@ -183,7 +183,7 @@ def test_labels_are_those_of_their_source(done):
 def _pixels(path):
     from PIL import Image
 
-    from tunit.data.fit import fit_picture
+    from tunit.data.packing.fit import fit_picture
 
     with Image.open(path) as picture:
         return fit_picture(picture.convert("RGB"), 32, "stretch").reshape(-1) / np.float32(255)

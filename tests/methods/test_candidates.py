@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
-from tunit.data.batches import Batches
+from tunit.data.batching.batches import Batches
 from tunit.methods import tunit
 from tunit.methods.candidates import choose_domain_head
 from tunit.training.initial_state import new_state

@@ -18,8 +18,8 @@ from tiny_step import (
     random_second_views,
 )
 from tunit.config import Config, FunitConfig, read_config
-from tunit.data.augment import random_affine, two_views
-from tunit.data.batches import Batch
+from tunit.data.batching.augment import random_affine, two_views
+from tunit.data.batching.batches import Batch
 from tunit.errors import ConfigError, DataError
 from tunit.methods import losses
 from tunit.methods.funit import funit_step

@@ -12,7 +12,7 @@ from torch import Tensor
 from slow_step import MIXED, UNLABELLED_6, Case, SlowTraining, assert_equals_slow_steps
 from tiny_step import config_of, random_batch, random_state
 from tunit.config import Config, read_config
-from tunit.data.randomness import torch_generator
+from tunit.data.batching.randomness import torch_generator
 from tunit.errors import ConfigError
 from tunit.methods.adversary import Adversary, new_adversary
 from tunit.methods.checks import check_config

@@ -8,7 +8,7 @@ import torch
 
 from golden import GOLDEN, golden_weights, images, rng_of, shapes
 from tunit.config import Config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.tunit import tunit_step
 from tunit.networks.discriminator import Discriminator

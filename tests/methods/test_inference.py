@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tiny_model import tiny_model
-from tunit.data.augment import to_float, to_uint8
+from tunit.data.batching.augment import to_float, to_uint8
 from tunit.methods.inference import guidance_over, in_batches, redraw
 
 CPU = torch.device("cpu")

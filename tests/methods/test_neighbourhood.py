@@ -12,7 +12,7 @@ from tiny_step import config_of, random_batch, random_state
 from tunit.clustering import cues
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
-from tunit.data.augment import to_float
+from tunit.data.batching.augment import to_float
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at

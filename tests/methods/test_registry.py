@@ -179,7 +179,7 @@ def test_activations_computed_again_need_less_and_give_the_same(method, preset):
 
 def one_step(method, state, config):
     """The weights after a joint step with R1."""
-    from tunit.data.batches import make_batch
+    from tunit.data.batching.batches import make_batch
     from tunit.methods.method import Phase
 
     x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -21,7 +21,7 @@ from tiny_step import (
 )
 from tunit.cli import main
 from tunit.config import Config, FunitConfig, SemitConfig, read_config
-from tunit.data.batches import Batch
+from tunit.data.batching.batches import Batch
 from tunit.errors import ConfigError, DataError
 from tunit.methods.funit import funit_step
 from tunit.methods.losses import Terms

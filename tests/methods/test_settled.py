@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
-from tunit.data.augment import to_float
+from tunit.data.batching.augment import to_float
 from tunit.methods.settled import fitted_head, look, partition, settle_domains
 from tunit.training.initial_state import new_state
 

@@ -9,7 +9,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from tunit.config import SemitConfig
-from tunit.data.batches import Batch, make_batch
+from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods import losses
 from tunit.methods.soft_labels import SoftLabels, mean_of_same, new_soft_labels
 

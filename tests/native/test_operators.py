@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tunit import native
 from tunit.config import Config, preset_names, read_config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import Optimisers
 from tunit.methods.tunit import tunit_step

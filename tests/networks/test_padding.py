@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiny_run import tiny_config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.networks.padding import Padded

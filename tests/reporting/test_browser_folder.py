@@ -18,7 +18,7 @@ from PIL import Image
 from browser import headless_chromium
 from tiny_model import SIZE, noise, save_tiny, to_input
 from tunit.cli import main
-from tunit.data.fit import FIT_MODES, fit_picture
+from tunit.data.packing.fit import FIT_MODES, fit_picture
 from tunit.errors import ConfigError
 from tunit.reporting import browser_runtime
 from tunit.reporting.browser_runtime import RUNTIME_FILES, find_runtime

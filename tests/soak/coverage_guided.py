@@ -12,9 +12,9 @@ import atheris
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 with atheris.instrument_imports(include=["tunit", "zipfile", "tarfile", "tomllib", "csv"]):
-    import tunit.data.archives
-    import tunit.data.decode
-    import tunit.data.tables
+    import tunit.data.decoding.decode
+    import tunit.data.finding.archives
+    import tunit.data.finding.tables
     import tunit.pickles
     import tunit.reading
     from soak.guarded import guarded

@@ -20,8 +20,8 @@ from soak.guarded import BreachError, guarded, in_time
 from soak.mutations import changed, png_mended, spliced, with_header
 from tiny_run import tiny_config
 from tunit.config import read_config
-from tunit.data.decode import decode_picture, decode_scaled
-from tunit.data.find import find_pictures
+from tunit.data.decoding.decode import decode_picture, decode_scaled
+from tunit.data.finding.find import find_pictures
 from tunit.errors import TunitError
 from tunit.networks.tensor_file import read_about, read_tensors, write_tensors
 from tunit.released.checkpoint_file import read_published

@@ -13,7 +13,7 @@ import torch
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors

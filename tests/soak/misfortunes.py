@@ -152,8 +152,8 @@ def pictures_that_go(field: Field, expected: Path, scratch: Path) -> Figures:
     pictures = write_pictures(folder / "pictures", 40, side=24)
 
     def packing() -> int:
-        from tunit.data.pack import pack_pictures
-        from tunit.data.pack_settings import PackSettings
+        from tunit.data.packing.pack import pack_pictures
+        from tunit.data.packing.pack_settings import PackSettings
 
         def spoil(done: int, total: int) -> None:
             for path in sorted(pictures.glob("*.png"))[-8:]:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tiny_model import noise
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.translation.translator import Translator
 
 WIDTHS = (360, 800, 1400)

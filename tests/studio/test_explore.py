@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tunit.clustering.outliers import outlier_scores
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import MOST_LAID_OUT, placed
 from tunit.studio import explore, seen
 from tunit.studio.workspace import Workspace

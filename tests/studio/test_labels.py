@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunit.data.find import find_pictures
+from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
 from tunit.studio.journal import StaleError

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tiny_model import noise
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator

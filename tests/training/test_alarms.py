@@ -10,7 +10,7 @@ from PIL import Image
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.reporting.page import _alarms
 from tunit.reporting.write import write_report
 from tunit.training import watch as watching

@@ -5,7 +5,7 @@ import torch
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step

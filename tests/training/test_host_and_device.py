@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiny_run import tiny_config
-from tunit.data.batches import Batches, batch_permutation
+from tunit.data.batching.batches import Batches, batch_permutation
 from tunit.machine import constant, to_device
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of

@@ -8,7 +8,7 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import read_config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.machine import is_out_of_memory
 from tunit.methods import registry
 from tunit.methods.method import Phase

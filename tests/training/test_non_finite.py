@@ -9,7 +9,7 @@ import torch
 from spoilt import NAN, PLACES, in_a_loss
 from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.data.batches import Batches
+from tunit.data.batching.batches import Batches
 from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
 from tunit.methods.descent import backward, descent, watching_gradients

@@ -25,9 +25,9 @@ from shared_steps import (
 )
 from spoilt import PLACES
 from tiny_run import STEPS, tiny_config, write_pictures
-from tunit.data import augment
-from tunit.data.augment import jitter
-from tunit.data.batches import Batches
+from tunit.data.batching import augment
+from tunit.data.batching.augment import jitter
+from tunit.data.batching.batches import Batches
 from tunit.errors import ConfigError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints

@@ -4,9 +4,9 @@ import pytest
 
 from tiny_run import tiny_config, write_pictures
 from tunit.config.run_file import CHECKSUM, SEALED, read_run_config, write_run_config
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import open_packed
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
 from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
 

@@ -23,7 +23,7 @@ from tiny_model import (
     write,
 )
 from tunit.clustering.outliers import outlier_scores
-from tunit.data.fit import fit_picture
+from tunit.data.packing.fit import fit_picture
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.translation.translator import Translator
 

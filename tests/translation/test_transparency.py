@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tiny_model import noise, tiny_model
-from tunit.data.decode import decode_scaled
+from tunit.data.decoding.decode import decode_scaled
 from tunit.translation.outputs import write_picture
 from tunit.translation.translator import Translator
 
@@ -51,8 +51,8 @@ def test_transparency_is_turned_upright_and_kept_of_large_pictures(monkeypatch):
     cut_out(120, 80).save(file, "PNG", exif=exif)
     expected = np.asarray(cut_out(120, 80).rotate(-90, expand=True).getchannel("A"))
     for large in (1 << 24, 1):  # whole, and part by part
-        monkeypatch.setattr("tunit.data.decode._LARGE", large)
-        monkeypatch.setattr("tunit.data.colours._STRIP", 120 * 20)
+        monkeypatch.setattr("tunit.data.decoding.decode._LARGE", large)
+        monkeypatch.setattr("tunit.data.decoding.colours._STRIP", 120 * 20)
         opacity = decode_scaled(file.getvalue(), 8, opacity=True).opacity
         assert (np.asarray(opacity.image()) == expected).all()
     assert decode_scaled(file.getvalue(), 8).opacity is None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from tunit.data.found import PictureSource
+    from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
@@ -114,7 +114,7 @@ class Tally:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
-    from tunit.data.left_out import LeftOut, summarise_left_out
+    from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.destination import staged
     from tunit.errors import ConfigError, DataError
     from tunit.translation.model_place import results_of
@@ -186,8 +186,8 @@ def _look(
     """Run E on every picture, a batch at a time."""
     import torch.nn.functional as F
 
-    from tunit.data.augment import to_uint8
-    from tunit.data.found import PictureSource
+    from tunit.data.batching.augment import to_uint8
+    from tunit.data.finding.found import PictureSource
 
     tally = Tally(translator.number_of_domains, per_domain)
     with progress(len(pictures), "looking") as advance:

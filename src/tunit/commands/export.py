@@ -95,7 +95,7 @@ def _pictures_of(folder: Path, side: int) -> "Tensor":
     """The first few pictures of a run, (N, 3, S, S); none if it has none of the model's size."""
     import torch
 
-    from tunit.data.packed import open_packed
+    from tunit.data.packing.packed import open_packed
     from tunit.errors import DataError
     from tunit.methods.inference import in_batches
     from tunit.training.run_folder import RunFolder

@@ -10,7 +10,7 @@ from tunit.commands.numbers import whole
 from tunit.printing import remark
 
 if TYPE_CHECKING:
-    from tunit.data.found import PictureSource
+    from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 
@@ -99,8 +99,8 @@ def find_sources(
     picture_column: the column of tables with the pictures' paths; "" finds it.
     report: called for each file that cannot be used; if None, such a file raises DataError, as a missing path does.
     """
-    from tunit.data.find import find_pictures
-    from tunit.data.left_out import LeftOut
+    from tunit.data.finding.find import find_pictures
+    from tunit.data.finding.left_out import LeftOut
     from tunit.errors import DataError
     from tunit.translation.inputs import leave_out
 
@@ -140,7 +140,7 @@ def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) ->
 
 def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
     """The order in which reading archives is fastest; other files stay in their order."""
-    from tunit.data.found import reading_order as order
+    from tunit.data.finding.found import reading_order as order
 
     return [pictures[i] for i in order(pictures)]
 

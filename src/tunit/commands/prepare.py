@@ -22,7 +22,7 @@ from tunit.printing import show
 
 if TYPE_CHECKING:
     from tunit.config import Config
-    from tunit.data.packed import PackedPictures
+    from tunit.data.packing.packed import PackedPictures
 
 SHARD = 4096  # pictures in a shard: 200 MB at 128 pixels
 MOST_IN_SHARD = 1_000_000
@@ -58,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
-    from tunit.data.image_size import choose_image_size
+    from tunit.data.finding.left_out import summarise_left_out
     from tunit.data.layouts import layout_config, part_of
-    from tunit.data.left_out import summarise_left_out
-    from tunit.data.packed import dark_set
+    from tunit.data.packing.image_size import choose_image_size
+    from tunit.data.packing.packed import dark_set
     from tunit.destination import check_folder
     from tunit.errors import ConfigError
 
@@ -96,10 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _pack(args: argparse.Namespace, config: "Config", out: Path | str) -> "PackedPictures":
     """Pack the pictures, as one file or as shards."""
-    from tunit.data.pack import pack_pictures
-    from tunit.data.pack_settings import pack_settings
-    from tunit.data.search import Search
-    from tunit.data.shards import pack_shards
+    from tunit.data.packing.pack import pack_pictures
+    from tunit.data.packing.pack_settings import pack_settings
+    from tunit.data.packing.search import Search
+    from tunit.data.packing.shards import pack_shards
 
     settings, workers = pack_settings(config), config.run.workers or None
     bar, move = packing_progress()

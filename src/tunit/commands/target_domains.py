@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tunit.commands.picture_arguments import reading_order, say
 
 if TYPE_CHECKING:
-    from tunit.data.found import PictureSource
+    from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 

@@ -28,7 +28,7 @@ from tunit.printing import show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tunit.data.packed import PackedPictures
+    from tunit.data.packing.packed import PackedPictures
     from tunit.methods.state import TrainingState
     from tunit.training.trainer import Evaluate
 
@@ -179,8 +179,8 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
     """A function to call after the pictures are packed: it ends the progress bar and prints what was found."""
-    from tunit.data.left_out import summarise_left_out
-    from tunit.data.packed import dark_set
+    from tunit.data.finding.left_out import summarise_left_out
+    from tunit.data.packing.packed import dark_set
 
     def announce(pictures: "PackedPictures") -> None:
         """End the bar, and print what was packed."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from tunit.data.found import PictureSource
+    from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.translator import Translator
     from tunit.translation.unfinished import UnfinishedTranslation
@@ -126,8 +126,8 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit translate`."""
-    from tunit.data.decode import READABLE
-    from tunit.data.left_out import LeftOut, summarise_left_out
+    from tunit.data.decoding.decode import READABLE
+    from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
@@ -242,10 +242,10 @@ def _translate(
     unfinished: "UnfinishedTranslation | None",
 ) -> int:
     """Write every result as soon as it is ready; returns how many sources were translated."""
-    from tunit.data.decode import PictureError
-    from tunit.data.found import PictureSource
-    from tunit.data.left_out import LeftOut
-    from tunit.data.overlap import map_in_threads
+    from tunit.data.decoding.decode import PictureError
+    from tunit.data.finding.found import PictureSource
+    from tunit.data.finding.left_out import LeftOut
+    from tunit.data.packing.overlap import map_in_threads
     from tunit.translation.inputs import leave_out
     from tunit.translation.outputs import holds_transparency, write_picture
     from tunit.translation.results import ANIMATED

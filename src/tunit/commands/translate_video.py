@@ -11,7 +11,7 @@ from tunit.printing import remark, show
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tunit.data.found import PictureSource
+    from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunit.data.find import find_pictures
+from tunit.data.finding.find import find_pictures
 from tunit.data.layouts import part_of
-from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
 from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import evaluate_model

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.bounds import MAX_PIXELS
-from tunit.data.class_folders import class_labels
-from tunit.data.find import LABEL_MODES, LabelMode, find_pictures
+from tunit.data.decoding.bounds import MAX_PIXELS
+from tunit.data.finding.class_folders import class_labels
+from tunit.data.finding.find import LABEL_MODES, LabelMode, find_pictures
+from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import LAYOUTS, Part
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
-from tunit.data.packed import PackedPictures, open_packed
-from tunit.data.source_kind import kind_of
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.result import Labelled
 from tunit.methods.model_file import Model

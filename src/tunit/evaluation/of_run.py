@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunit.data.bounds import MAX_PIXELS
+from tunit.data.decoding.bounds import MAX_PIXELS
 from tunit.data.layouts import Part
-from tunit.data.pack_settings import PackSettings
+from tunit.data.packing.pack_settings import PackSettings
 from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.augment import to_uint8
+from tunit.data.batching.augment import to_uint8
+from tunit.data.finding.left_out import LeftOut
 from tunit.data.galleries import captioned, enlargement, grid
-from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.experiments.paper_tables import CONTENT, TARGET
 from tunit.experiments.split import Split

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tunit.clustering.partition import k_means
-from tunit.data.pack import pack_pictures
-from tunit.data.pack_settings import PackSettings
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import PackSettings
 from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of

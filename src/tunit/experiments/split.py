@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tunit.config import nearest
-from tunit.data.find import find_pictures
-from tunit.data.found import DiskFile
-from tunit.data.source_kind import kind_of
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile
+from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, RunError
 from tunit.files import writable, write_text
 from tunit.reading import UnreadableError, read_table

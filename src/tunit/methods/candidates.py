@@ -8,8 +8,8 @@ information is found without labels.
 import torch
 from torch import Tensor
 
-from tunit.data.batches import Batches
-from tunit.data.randomness import CounterStart
+from tunit.data.batching.batches import Batches
+from tunit.data.batching.randomness import CounterStart
 from tunit.distributed import broadcast_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.inference import evaluating

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.augment import GREY
-from tunit.data.randomness import torch_generator
+from tunit.data.batching.augment import GREY
+from tunit.data.batching.randomness import torch_generator
 from tunit.machine import constant, to_device
 from tunit.methods.losses import full_precision
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import all_gather, rows_of_rank
 from tunit.errors import DataError
 from tunit.methods import losses

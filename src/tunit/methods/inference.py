@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tunit.data.augment import to_float, to_uint8
+from tunit.data.batching.augment import to_float, to_uint8
 from tunit.networks.guide import Guidance
 
 BATCH = 64  # pictures through a network at a time

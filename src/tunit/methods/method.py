@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tunit.config import Config
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.methods.losses import Terms
 from tunit.methods.state import Networks, Optimisers, OwnState, TrainingState
 from tunit.networks.discriminator import DomainDiscriminator

@@ -13,7 +13,7 @@ from torch import Tensor
 from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
-from tunit.data.packed import PackedPictures
+from tunit.data.packing.packed import PackedPictures
 from tunit.methods.inference import evaluating, guidance_over, in_batches
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance

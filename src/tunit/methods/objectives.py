@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import AUTO_WEIGHT, Config, LossConfig
-from tunit.data.batches import Batch
+from tunit.data.batching.batches import Batch
 from tunit.methods import losses
 from tunit.methods.adversary import FAKE_ANSWER, REAL_ANSWER, SIGN, Adversary
 from tunit.methods.differentiable_augment import Seen

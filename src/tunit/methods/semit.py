@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision

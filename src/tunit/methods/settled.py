@@ -26,8 +26,8 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import best_partition
 from tunit.config import Config
-from tunit.data.packed import PackedPictures
-from tunit.data.randomness import seed_of
+from tunit.data.batching.randomness import seed_of
+from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.neighbourhood import Neighbourhood

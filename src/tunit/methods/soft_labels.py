@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import SemitConfig
-from tunit.data.batches import Batch
+from tunit.data.batching.batches import Batch
 from tunit.methods.losses import full_precision
 
 

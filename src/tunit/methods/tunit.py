@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from tunit.config import AUTO, Config
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
-from tunit.data.randomness import CounterStart
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.batching.randomness import CounterStart
+from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head
 from tunit.methods.descent import backward, descent, frozen, mixed_precision

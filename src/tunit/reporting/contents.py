@@ -12,9 +12,9 @@ from torch import Tensor
 from tunit.clustering.choice import Choice, read_choice_file
 from tunit.config import Config
 from tunit.config.presets import KEPT, LARGEST_FILE
-from tunit.data.batches import Batches
-from tunit.data.packed import open_packed
-from tunit.data.randomness import CounterStart, numpy_generator
+from tunit.data.batching.batches import Batches
+from tunit.data.batching.randomness import CounterStart, numpy_generator
+from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated

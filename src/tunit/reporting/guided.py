@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunit.data.class_folders import class_labels
-from tunit.data.packed import PackedPictures
+from tunit.data.finding.class_folders import class_labels
+from tunit.data.packing.packed import PackedPictures
 from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_sizes
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.methods.inference import evenly_spread

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunit.data.decode import PictureError
+from tunit.data.decoding.decode import PictureError
 from tunit.data.galleries import grid, stack
-from tunit.data.packed import open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
 from tunit.files import write_text
 from tunit.methods.inference import evenly_spread, in_batches, redraw

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.found import PictureSource
+from tunit.data.finding.found import PictureSource
 from tunit.studio.library import Library, png
 from tunit.studio.names import domain_names
 from tunit.studio.uploads import Prepared, decoding, prepared

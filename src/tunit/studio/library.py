@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunit.data.packed import INDEX, PackedPictures, open_packed
+from tunit.data.finding.naming import INDEX
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
 from tunit.studio.kept import Kept, Stamp, stamp_of

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.clustering.outliers import outlier_scores
-from tunit.data.packed import PackedPictures
+from tunit.data.packing.packed import PackedPictures
 from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.failures import sentence_of

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tunit.data.find import find_pictures
-from tunit.data.found import DiskFile
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable

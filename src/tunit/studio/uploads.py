@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
-from tunit.data.augment import to_uint8
-from tunit.data.decode import PictureError
-from tunit.data.found import PictureSource
-from tunit.data.squares import Squaring
+from tunit.data.batching.augment import to_uint8
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding.found import PictureSource
+from tunit.data.packing.squares import Squaring
 from tunit.errors import ConfigError, DataError
 from tunit.printing import printable
 from tunit.translation.inputs import Square, from_square, to_square

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunit.data.packed import INDEX
+from tunit.data.finding.naming import INDEX
 from tunit.destination import SIGNS_OF_A_RUN
 from tunit.errors import ConfigError, RunError
 from tunit.machine import choose_device

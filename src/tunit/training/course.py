@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tunit.config import Config
-from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import RunError
 from tunit.methods.state import TrainingState

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tunit.clustering.choice import Choice, write_choice_file
 from tunit.config import Config
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero
 from tunit.errors import TrainingError, TunitError
 from tunit.files import UnwritableError

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import Config
-from tunit.data.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.destination import check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import ConfigError, RunError, SaidElsewhere, TunitError

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tunit.config import Config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.distributed import without_process_group
 from tunit.errors import TrainingError
 from tunit.machine import available_bytes, is_out_of_memory

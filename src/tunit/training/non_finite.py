@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tunit.data.batches import Batch, batch_permutation
-from tunit.data.randomness import CounterStart
+from tunit.data.batching.batches import Batch, batch_permutation
+from tunit.data.batching.randomness import CounterStart
 from tunit.distributed import all_gather, is_rank_zero, largest_of_ranks, without_process_group
 from tunit.errors import NonFiniteError, TrainingError
 from tunit.files import writable, write_text

@@ -7,12 +7,12 @@ from typing import Any
 
 from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
-from tunit.data.image_size import choose_image_size
-from tunit.data.index import Index
-from tunit.data.pack import pack_pictures, still_packed
-from tunit.data.pack_settings import pack_settings
-from tunit.data.packed import PackedPictures, open_packed
-from tunit.data.shards import is_sharded, open_shards, refer
+from tunit.data.packing.image_size import choose_image_size
+from tunit.data.packing.index import Index
+from tunit.data.packing.pack import pack_pictures, still_packed
+from tunit.data.packing.pack_settings import pack_settings
+from tunit.data.packing.packed import PackedPictures, open_packed
+from tunit.data.packing.shards import is_sharded, open_shards, refer
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device

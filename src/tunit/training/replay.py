@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from tunit.data.batches import make_batch
-from tunit.data.packed import open_packed
+from tunit.data.batching.batches import make_batch
+from tunit.data.packing.packed import open_packed
 from tunit.errors import NonFiniteError, RunError
 from tunit.machine import to_device
 from tunit.networks.tensor_file import read_tensors

@@ -3,7 +3,7 @@
 import torch
 
 from tunit.config import Config
-from tunit.data.workers import usable_cores
+from tunit.data.decoding.workers import usable_cores
 from tunit.machine import check_threads, choose_device, choose_precision, keep_freed_memory
 from tunit.process_group import local_rank, ranks_of_machine
 

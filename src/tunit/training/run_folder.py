@@ -19,7 +19,7 @@ from tunit import native
 from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
-from tunit.data.packed import PackedPictures
+from tunit.data.packing.packed import PackedPictures
 from tunit.destination import STUDIO
 from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError

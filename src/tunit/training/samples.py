@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from tunit.config import Config
+from tunit.data.batching.randomness import numpy_generator
 from tunit.data.galleries import matrix
-from tunit.data.packed import PackedPictures
-from tunit.data.randomness import numpy_generator
+from tunit.data.packing.packed import PackedPictures
 from tunit.files import writable, write_bytes
 from tunit.methods.inference import evenly_spread, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model

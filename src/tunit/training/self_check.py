@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.batches import make_batch
+from tunit.data.batching.batches import make_batch
 from tunit.distributed import without_process_group
 from tunit.errors import ConfigError
 from tunit.methods.method import Phase

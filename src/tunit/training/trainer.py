@@ -12,8 +12,8 @@ from torch.profiler import record_function
 from tunit import native
 from tunit.clustering.choice import write_choice_file
 from tunit.config import AUTO, Config
-from tunit.data.batches import Batch, Batches
-from tunit.data.packed import PackedPictures
+from tunit.data.batching.batches import Batch, Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero, largest_of_ranks
 from tunit.errors import NonFiniteError, RunError
 from tunit.files import UnwritableError

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tunit.config import Config
-from tunit.data.packed import PackedPictures
+from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
 from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState

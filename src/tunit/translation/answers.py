@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tunit.clustering.outliers import outlier_scores
-from tunit.data.found import PictureSource
+from tunit.data.finding.found import PictureSource
 from tunit.networks.guide import Guidance
 from tunit.translation.inputs import Picture
 

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.archives import DUPLICATE
-from tunit.data.augment import to_float
-from tunit.data.decode import MAX_PIXELS, UNREADABLE, PictureError, layers_of
-from tunit.data.find import find_pictures
-from tunit.data.fit import FIT_MODES, fit_picture, padded_box
-from tunit.data.found import DiskFile, PictureSource, reading_order
-from tunit.data.left_out import LeftOut
-from tunit.data.on_ray import ray_map
-from tunit.data.opacity import Opacity
-from tunit.data.overlap import map_in_threads
-from tunit.data.squares import Squaring, fitted
+from tunit.data.batching.augment import to_float
+from tunit.data.decoding.decode import MAX_PIXELS, UNREADABLE, PictureError, layers_of
+from tunit.data.decoding.opacity import Opacity
+from tunit.data.finding.archives import DUPLICATE
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile, PictureSource, reading_order
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.packing.fit import FIT_MODES, fit_picture, padded_box
+from tunit.data.packing.on_ray import ray_map
+from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 from tunit.paths import expand_home
 from tunit.printing import printable

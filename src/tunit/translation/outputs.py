@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image, features
 
-from tunit.data.decode import PictureError
-from tunit.data.naming import PICTURE_SUFFIXES, suffix_of, tidy
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.destination import check_folder
 from tunit.errors import DataError
 from tunit.files import RESULTS, reason_of, replacing

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.data.on_ray import ENGINES, ray_map
+from tunit.data.packing.on_ray import ENGINES, ray_map
 from tunit.errors import ConfigError
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.decode import MAX_PIXELS
+from tunit.data.decoding.decode import MAX_PIXELS
 from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model

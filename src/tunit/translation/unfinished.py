@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tunit.data.found import PictureSource
-from tunit.data.left_out import LeftOut
+from tunit.data.finding.found import PictureSource
+from tunit.data.finding.left_out import LeftOut
 from tunit.files import clear_leftovers
 
 JOURNAL, WEIGHTS = ".tunit-unfinished", "model.safetensors"

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from tunit.data.naming import suffix_of
+from tunit.data.finding.naming import suffix_of
 from tunit.errors import DataError
 from tunit.files import reason_of, replacing, writable
 from tunit.translation.frames import on_canvas, pyav

@@ -29,7 +29,7 @@ from tunit.data.creatures.factors import (
     sample_creatures,
 )
 from tunit.data.creatures.species import LOOKS
-from tunit.data.workers import usable_cores
+from tunit.data.decoding.workers import usable_cores
 from tunit.destination import check_folder, holds_results, staged
 from tunit.errors import DataError
 from tunit.files import writable

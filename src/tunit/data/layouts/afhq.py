@@ -6,7 +6,7 @@ The first edition calls its held-back pictures val, the second test.
 from functools import partial
 from pathlib import Path
 
-from tunit.data.found import Found
+from tunit.data.finding.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, anchor, below
 
 

@@ -3,15 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tunit.data.find import find_pictures
-from tunit.data.found import Found
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import Found
+from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts.afhq import AFHQ_CAT, AFHQ_DOG, AFHQ_WILD
 from tunit.data.layouts.animal_faces import ANIMAL_FACES_10, ANIMAL_FACES_149
 from tunit.data.layouts.food import FOOD_10, FOOD_101
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, contents
 from tunit.data.layouts.ordered import FFHQ, LSUN_CAR
 from tunit.data.layouts.two_domains import TWO_DOMAINS
-from tunit.data.left_out import summarise_left_out
 from tunit.errors import DataError
 
 # The names are the choices of the setting `layout`, in the same order.

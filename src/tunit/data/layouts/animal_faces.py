@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tunit.data.cropped import Cropped
-from tunit.data.found import Found, PictureSource
+from tunit.data.finding.cropped import Cropped
+from tunit.data.finding.found import Found, PictureSource
+from tunit.data.finding.left_out import LeftOut
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, missing, split_held_out, stamped
-from tunit.data.left_out import LeftOut
 from tunit.errors import DataError
 from tunit.reading import UnreadableError, read_text
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tunit.config import nearest
-from tunit.data.found import Found
+from tunit.data.finding.found import Found
 from tunit.data.layouts.layout import (
     Layout,
     NotLaidOutError,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunit.data.archives import archive_kind, read_member
-from tunit.data.found import Found, PictureSource
-from tunit.data.left_out import LeftOut
-from tunit.data.source_kind import quick_fingerprint
+from tunit.data.finding.archives import archive_kind, read_member
+from tunit.data.finding.found import Found, PictureSource
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.source_kind import quick_fingerprint
 from tunit.errors import DataError
 
 _NAMES_SHOWN = 3

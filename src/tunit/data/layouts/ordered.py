@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tunit.data.found import Found
+from tunit.data.finding.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, split_held_out
 
 _DEFAULTS = {"image_size": 128, "domains": 10}

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from tunit.data.found import Found, PictureSource
+from tunit.data.finding.found import Found, PictureSource
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part
 
 _PICTURE = re.compile(

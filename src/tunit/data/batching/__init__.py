@@ -1,0 +1,1 @@
+"""Draw batches from packed pictures: seeded, augmented and resumable."""

@@ -1,0 +1,187 @@
+"""Batches of packed pictures: endless, seeded and resumable.
+
+A stream (all pictures, the labelled ones, or the unlabelled ones) is an endless sequence of epochs, each a
+permutation drawn from (seed, stream, epoch). The position in a stream is a cursor, the number of pictures drawn so
+far. It is part of the training state, so that a resumed run continues exactly there.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.config import AugmentConfig
+from tunit.data.batching.augment import to_float, two_views
+from tunit.data.batching.randomness import Share, numpy_generator, torch_generator
+from tunit.distributed import rows_of_rank
+from tunit.errors import DataError
+from tunit.machine import room_for_pictures, to_device
+
+STREAMS = ("all", "labelled", "unlabelled")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures and labels for one step."""
+
+    # (b, 3, S, S) in [-1, 1]; b is B or, if several processes train together, this process's share of it.
+    x: Tensor
+    x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
+    y: Tensor  # (B,) int64 labels; -1 is unlabelled
+    # Known on the CPU, so that a step can leave out a loss that has no pictures without waiting for the GPU.
+    any_labelled: bool
+    any_unlabelled: bool
+    index: Tensor | None = None  # (B,) int64: the pictures' rows in the pack; None if they come from no pack
+
+
+def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None) -> Batch:
+    """A batch of x, x_plus (B, 3, S, S), with labels y and indices (B,) on the CPU, which are copied to x's device.
+
+    If several processes train together, each keeps its share of the pictures.
+    """
+    own = rows_of_rank(len(x))
+    return _batch_of_share(x[own], x_plus[own], y, index)
+
+
+def _batch_of_share(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None) -> Batch:
+    """A batch of this process's pictures, with the labels and indices of the whole batch."""
+    index = None if index is None else to_device(index, x.device)
+    return Batch(x, x_plus, to_device(y, x.device), bool((y >= 0).any()), bool((y < 0).any()), index)
+
+
+class Batches:
+    """Batches of packed pictures.
+
+    images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
+    device's free memory), they are copied to the device once. Otherwise each batch is read when it is needed, while a
+    thread already reads the batch that probably comes next. labels: (N,) int64, -1 if unlabelled.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        resident_bytes: int | None = None,
+    ) -> None:
+        self._augment, self._seed, self._device = augment, seed, device
+        self._images: NDArray[np.uint8] | Tensor = images
+        if resident_bytes is None:
+            resident_bytes = room_for_pictures(device)
+        if images.nbytes <= resident_bytes:
+            self._images = torch.from_numpy(np.array(images)).to(device)
+        self._labels = np.asarray(labels)
+        self._members = {
+            "all": np.arange(len(labels)),
+            "labelled": np.flatnonzero(self._labels >= 0),
+            "unlabelled": np.flatnonzero(self._labels < 0),
+        }
+        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
+        self._reader: ThreadPoolExecutor | None = None
+        self._guess: tuple[tuple[str, int, int], Future[Tensor]] | None = None
+
+    def draw(
+        self,
+        step: int,
+        size: int,
+        cursors: dict[str, int],
+        stream: str = "all",
+        *,
+        neighbours: Tensor | None = None,
+        both: bool = False,
+    ) -> Batch:
+        """The batch of `size` pictures for `step`, from the stream's cursor on; the cursor is moved.
+
+
+        If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
+        k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random.
+        both: transform x at random, too (`two_views`).
+        """
+        cursor, share = cursors.get(stream, 0), Share(size, rows_of_rank(size))
+        rows = self.rows(stream, cursor, size)
+        if isinstance(self._images, Tensor):
+            pictures = self._pictures(rows[share.rows])
+        else:
+            pictures = self._streamed(stream, cursor, size)
+        cursors[stream] = cursor + size
+        partners = None
+        if neighbours is not None:
+            chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
+            partners = to_float(self._pictures(chosen[share.rows]))
+        x, x_plus = two_views(
+            to_float(pictures),
+            self._augment,
+            torch_generator(self._seed, "views", step),
+            partners=partners,
+            both=both,
+            share=share,
+        )
+        return _batch_of_share(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
+
+    def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
+        """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""
+        members = self._members[stream]
+        if not len(members):
+            raise DataError(f"there are no pictures in the stream {stream!r}: check the labels")
+        found: list[NDArray[np.int64]] = []
+        while size > 0:
+            epoch, start = divmod(cursor, len(members))
+            part = self._order(stream, epoch)[start : start + size]
+            found.append(members[part])
+            cursor, size = cursor + len(part), size - len(part)
+        return np.concatenate(found)
+
+    def _chosen(
+        self, neighbours: Tensor, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """One neighbour of each row; the row itself if it has a label."""
+        places = rng.integers(neighbours.shape[1], size=len(rows))
+        return np.where(self._labels[rows] < 0, neighbours[rows, places].numpy(), rows)
+
+    def _pictures(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, S, S, 3) uint8 of these rows, on the device."""
+        if isinstance(self._images, Tensor):
+            return self._images[to_device(torch.from_numpy(rows), self._device)]
+        return self._read(rows).to(self._device, non_blocking=True)
+
+    def _order(self, stream: str, epoch: int) -> NDArray[np.int64]:
+        known = self._orders.get(stream)
+        if known is None or known[0] != epoch:
+            rng = numpy_generator(self._seed, f"order/{stream}", epoch)
+            known = (epoch, rng.permutation(len(self._members[stream])))
+            self._orders[stream] = known
+        return known[1]
+
+    def _streamed(self, stream: str, cursor: int, size: int) -> Tensor:
+        """This process's pictures of a batch, which may have been read in advance; then start to read the next ones.
+
+        A wrong guess only costs time: the result depends on the cursor, never on what was read in advance.
+        """
+        own = rows_of_rank(size)
+        guess, self._guess = self._guess, None
+        if guess is not None and guess[0] == (stream, cursor, size):
+            chosen = guess[1].result()
+        else:
+            chosen = self._read(self.rows(stream, cursor, size)[own])
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
+        coming = self.rows(stream, cursor + size, size)[own]
+        self._guess = (stream, cursor + size, size), self._reader.submit(self._read, coming)
+        return chosen.to(self._device, non_blocking=True)
+
+    def _read(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, S, S, 3) uint8 on the CPU, read in the order of the file."""
+        chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.sort(rows)]))
+        chosen = chosen[torch.from_numpy(np.argsort(np.argsort(rows)))]
+        return chosen.pin_memory() if self._device.type == "cuda" else chosen
+
+
+def batch_permutation(seed: int, step: int, size: int) -> Tensor:
+    """The permutation of a step, by which the references are chosen from the sources: (size,) int64, on the CPU."""
+    return torch.randperm(size, generator=torch_generator(seed, "permutation", step))

@@ -1,0 +1,1 @@
+"""Decode the bytes of one picture to an upright RGB image, within limits, in worker processes."""

@@ -1,0 +1,94 @@
+"""Classes from the names of folders, at whatever level of the folders they are."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tunit.data.finding.naming import names_archive
+
+# Parts of a set, whose folders may contain those of the classes.
+_PARTS = re.compile(
+    r"train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|held[ _-]?(out|back)", re.IGNORECASE
+)
+# Folders inside that of a class whose names are not the class.
+_HOLDERS = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?|data|files)", re.IGNORECASE)
+_SHOWN = 4  # names in a note
+
+Folders = tuple[str, ...]
+
+
+def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """The class of every picture by its folders, and notes for the user on how they were read.
+
+    The classes are the first level at which the folders differ: CLASS of CLASS/images/x.png, even if further folders
+    contain all classes. Levels that divide a set into parts (train and val, or archives) are skipped. A picture
+    outside that level, such as one in the root, has no class. names: POSIX paths.
+    """
+    folders = [tuple(name.split("/")[:-1]) for name in names]
+    labels, notes = _labels_of({folder for folder in folders if folder})
+    return [labels.get(folder) for folder in folders], notes
+
+
+def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
+    kept = {folder: folder for folder in folders}  # without the levels that divide the set into parts
+    rest = dict(kept)  # the levels that were not looked at yet
+    while True:
+        heads = {part[0] for part in rest.values() if part}
+        if not heads:
+            return _one_class(kept), []
+        parting = _parting(heads)
+        deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in parting}
+        if parting == heads and not deeper:
+            if not any(map(names_archive, heads)):
+                return {}, [f"{_listed(heads)} are parts of a set, not classes: no picture has a label"]
+            parting = set()
+        if deeper:
+            for folder in (folder for folder, part in rest.items() if part and part[0] in parting):
+                level = len(kept[folder]) - len(rest[folder])
+                kept[folder] = kept[folder][:level] + kept[folder][level + 1 :]
+                rest[folder] = rest[folder][1:]
+        elif len(heads) == 1:
+            rest = {folder: part[1:] for folder, part in rest.items()}
+        else:
+            return {folder: _label(part[0]) for folder, part in rest.items() if part}, _notes(rest)
+
+
+def _parting(heads: set[str]) -> set[str]:
+    """The names of a level that divides the set: archives, or several parts such as train and val."""
+    parts = {head for head in heads if _PARTS.fullmatch(head)}
+    archives = {head for head in heads if names_archive(head)}
+    return archives | (parts if len(parts) > 1 else set())
+
+
+def _one_class(kept: dict[Folders, Folders]) -> dict[Folders, str | None]:
+    """If no level differs, all pictures are of one class, named by the innermost folder that contains them all."""
+    every = [folder for folder in kept.values() if folder]
+    around = list(every[0]) if every else []
+    for folder in every:
+        while tuple(around) != folder[: len(around)]:
+            around.pop()
+    while len(around) > 1 and _HOLDERS.fullmatch(around[-1]):
+        around.pop()
+    return {folder: _label(around[-1]) for folder, part in kept.items() if part} if around else {}
+
+
+def _label(folder: str) -> str:
+    return names_archive(folder) or folder
+
+
+def _notes(rest: dict[Folders, Folders]) -> list[str]:
+    """Say which folders are the classes if folders inside them might be meant instead."""
+    inner = {part[1] for part in rest.values() if len(part) > 1}
+    inner = {name for name in inner if not _HOLDERS.fullmatch(name)}
+    if len(inner) < 2:
+        return []
+    classes = {part[0] for part in rest.values() if part}
+    return [
+        f"classes are the folders {_listed(classes)}; those inside them ({_listed(inner)}) are ignored: "
+        "for other classes give a table with labels"
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + more

@@ -1,0 +1,229 @@
+"""The pictures in a folder and its sub-folders (with links, archives, and results of tunit), and in an archive."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunit.data.decoding.decode import UNREADABLE, looks_like_picture
+from tunit.data.finding.archives import OUTSIDE, archive_kind, list_archive
+from tunit.data.finding.found import DiskFile, Item, PictureSource
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.naming import (
+    INDEX,
+    MARKER,
+    OTHER_SUFFIXES,
+    PICTURE_SUFFIXES,
+    PIXELS,
+    is_hidden,
+    names_archive,
+    suffix_of,
+)
+from tunit.errors import DataError
+from tunit.files import RESULTS
+
+# A folder that contains all names of one line is a folder of results.
+_RESULTS = (
+    {RESULTS},
+    {MARKER},
+    {PIXELS, INDEX},
+    {"config.toml", "run.json"},
+    {"model.safetensors", "model.json"},
+    {"domains.csv", "overview.png"},
+    {"summary.json", "creatures", "run"},
+)
+
+
+def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
+    """The pictures below `root`; notes for the user are added to `notes`.
+
+    Links are followed, even out of the root, because some sets keep their pictures elsewhere; but not to a folder
+    that was walked already or that contains the root. Archives are only read if there are no pictures beside them;
+    otherwise the pictures were most likely unpacked from them. Folders of tunit's own results are skipped.
+    """
+    walk = _Walk(root)
+    number = 0
+    for item in walk.items():
+        number += isinstance(item[0], PictureSource)
+        yield item
+    if walk.archives and number:
+        notes.append(f"{_some('archive', walk.archives)} inside not read: give it by itself, or unpack it")
+    elif walk.archives:
+        for name in walk.archives:
+            yield from _walk_inner_archive(root / name, name, notes)
+    if walk.results:
+        notes.append(
+            f"{_some('folder', walk.results)} of tunit's own results left out: give it by itself to use it"
+        )
+    if walk.outside:
+        notes.append(f"{_some('link', walk.outside)} out of the folder followed")
+
+
+def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
+    """The pictures of an archive of this kind ("zip" or "tar"); notes for the user are added to `notes`.
+
+    Their stamps are empty, because the fingerprint of an archive is that of its file.
+    """
+    nested = []
+    for entry in list_archive(source, kind):
+        if entry.is_archive:
+            nested.append(entry.name)
+        elif entry.member is None:
+            yield LeftOut(entry.name, entry.reason, entry.detail), ""
+        else:
+            yield PictureSource(entry.name, None, entry.member), ""
+    notes += _note_of_nested(nested)
+
+
+def _note_of_nested(names: list[str]) -> list[str]:
+    """The note about archives inside an archive."""
+    return (
+        [f"{_some('archive', names)} inside the archive not read: unpack it into a folder"] if names else []
+    )
+
+
+def stamp_of(name: str, status: os.stat_result) -> str:
+    """A file's share of the fingerprint."""
+    return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
+
+
+def looks_like_picture_file(path: Path) -> bool:
+    """Whether a file begins like a picture. Raises OSError."""
+    with path.open("rb") as file:
+        return looks_like_picture(file.read(16))
+
+
+@dataclass
+class _Walk:
+    """One walk through a folder, and what it found besides pictures."""
+
+    root: Path
+    archives: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)  # links out of the root
+    _seen: set[str] = field(default_factory=set)  # folders outside, by their real paths
+
+    def items(self) -> Iterator[Item]:
+        """Every picture, and every file that is not one although its name says so."""
+        real_root = Path(os.path.realpath(self.root))
+        folders = [(str(self.root), "", False)]
+        while folders:
+            folder, prefix, beyond = folders.pop()
+            if beyond:
+                real = os.path.realpath(folder)
+                if real in self._seen:
+                    continue
+                self._seen.add(real)
+            try:
+                with os.scandir(folder) as listing:
+                    entries = list(listing)
+            except OSError as error:
+                detail = f"the folder cannot be listed ({error.strerror})"
+                yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
+                continue
+            if prefix and _are_results({entry.name for entry in entries}):
+                self.results.append(prefix)
+                continue
+            for entry in entries:
+                name = prefix + entry.name
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_symlink():
+                    problem, leads_to = self._link(entry, name, real_root)
+                    if problem is not None:
+                        yield LeftOut(name, *problem), f"{name}\0{problem[0]}"
+                        continue
+                    if leads_to == "folder":
+                        folders.append((entry.path, f"{name}/", True))
+                    if leads_to != "file":
+                        continue
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, f"{name}/", beyond))
+                    continue
+                if (item := self._file(entry, name)) is not None:
+                    yield item
+
+    def _link(
+        self, entry: os.DirEntry[str], name: str, real_root: Path
+    ) -> tuple[tuple[str, str] | None, str]:
+        """What is wrong with a link, as reason and detail; and whether it leads to a "file", a "folder", or "nothing"
+        new.
+        """
+        is_picture = suffix_of(entry.name) in PICTURE_SUFFIXES
+        try:
+            target = Path(os.path.realpath(entry.path, strict=True))
+        except OSError:
+            broken = (UNREADABLE, "a link to a missing file: download its target")
+            return (broken if is_picture else None), "nothing"
+        inside = target.is_relative_to(real_root)
+        if not target.is_dir():
+            if not inside and is_picture:
+                self.outside.append(name)
+            return None, "file"
+        if inside or str(target) in self._seen:
+            return None, "nothing"  # its target is found anyway, and following the link might never end
+        if real_root.is_relative_to(target):
+            return (OUTSIDE, "a link to a folder around this one"), "nothing"
+        self.outside.append(name)
+        return None, "folder"
+
+    def _file(self, entry: os.DirEntry[str], name: str) -> Item | None:
+        """The picture or unusable file of an entry; None if neither its suffix nor its content is that of a
+        picture.
+        """
+        suffix = suffix_of(name)
+        path = Path(entry.path)
+        try:
+            if suffix in OTHER_SUFFIXES:
+                if names_archive(name) and entry.is_file() and _is_archive(path):
+                    self.archives.append(name)
+                return None
+            if not entry.is_file():
+                named = suffix in PICTURE_SUFFIXES and not entry.is_dir()
+                problem = LeftOut(name, UNREADABLE, "neither a file nor a folder")
+                return (problem, f"{name}\0special") if named else None
+            if suffix not in PICTURE_SUFFIXES and not looks_like_picture_file(path):
+                return None
+            return PictureSource(name, None, DiskFile(path)), stamp_of(name, entry.stat())
+        except OSError as error:
+            return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
+
+
+def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
+    """The pictures of an archive inside a folder, as if the archive were a folder with its name."""
+    nested = []
+    try:
+        stamp = stamp_of(name, path.stat())
+        kind = archive_kind(path)
+        for entry in list_archive(path, kind) if kind else ():
+            inner = f"{name}/{entry.name}"
+            if entry.member is not None:
+                yield PictureSource(inner, None, entry.member), f"{inner}\0{stamp}"
+            elif entry.is_archive:
+                nested.append(inner)
+            else:
+                yield LeftOut(inner, entry.reason, entry.detail), f"{inner}\0{stamp}"
+        if kind is None:
+            yield LeftOut(name, UNREADABLE, "an archive of another kind than zip and tar: unpack it"), stamp
+    except (DataError, OSError) as error:
+        yield LeftOut(name, UNREADABLE, str(error)), f"{name}\0unreadable"
+    notes += _note_of_nested(nested)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file's content is that of an archive, even of a kind that cannot be read."""
+    if archive_kind(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"7z\xbc\xaf\x27\x1c", b"Rar!"))
+
+
+def _are_results(names: set[str]) -> bool:
+    return any(marks <= names for marks in _RESULTS)
+
+
+def _some(noun: str, names: list[str]) -> str:
+    """ "1 archive (a.zip)", "5 archives (a.zip, b.zip and 3 more)"."""
+    ordered = sorted(name.rstrip("/") for name in names)
+    more = f" and {len(ordered) - 2:,} more" if len(ordered) > 2 else ""
+    return f"{len(ordered):,} {noun}{'s' if len(ordered) > 1 else ''} ({', '.join(ordered[:2])}{more})"

@@ -1,0 +1,79 @@
+"""Pictures that were found and not yet opened: their names and labels, and how to read their bytes. Picklable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tunit.data.decoding.decode import UNREADABLE, PictureError
+from tunit.data.finding.archives import MAX_BYTES
+from tunit.data.finding.left_out import LeftOut
+
+TOO_LARGE = "too large"
+
+
+class ByteSource(Protocol):
+    """A way to read the bytes of a picture: from a file, or from a member of an archive or database. Picklable."""
+
+    @property
+    def position(self) -> int:
+        """Reading in ascending order of it is fastest."""
+
+    def read(self) -> bytes:
+        """All bytes. Raises PictureError."""
+
+
+@dataclass(frozen=True)
+class DiskFile:
+    """A single file."""
+
+    path: Path
+    position: int = 0
+
+    def read(self) -> bytes:
+        """All bytes. Raises PictureError."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise PictureError(UNREADABLE, error.strerror or str(error)) from None
+        if len(data) > MAX_BYTES:
+            raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
+        return data
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """One picture that was found but not yet opened."""
+
+    name: str  # POSIX path relative to the root, unique
+    label: str | None
+    content: ByteSource
+
+    def read(self) -> bytes:
+        """The whole file. Raises PictureError if it cannot be read."""
+        return self.content.read()
+
+
+# A picture, or a file that cannot be used, with its stamp: its contribution to the source's fingerprint.
+Item = tuple[PictureSource | LeftOut, str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pictures of a source in the order of names, what was left out, and a digest of the source."""
+
+    pictures: list[PictureSource]
+    left_out: list[LeftOut]
+    fingerprint: str
+    notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
+
+
+def reading_order(pictures: Sequence[PictureSource]) -> list[int]:
+    """The indices of pictures in the order in which reading is fastest: one archive after another, files as given."""
+
+    def place(index: int) -> tuple[str, int]:
+        content = pictures[index].content
+        return str(getattr(content, "archive", "")), content.position
+
+    return sorted(range(len(pictures)), key=place)

@@ -1,0 +1,70 @@
+"""The pictures that a list or a table names: each path found on the disk, with a unique name."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunit.data.decoding.decode import UNREADABLE
+from tunit.data.finding.archives import DUPLICATE
+from tunit.data.finding.folders import stamp_of
+from tunit.data.finding.found import DiskFile, Item, PictureSource
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.lists import Listing, Places, read_list
+from tunit.data.finding.naming import tidy
+from tunit.data.finding.tables import read_picture_table
+
+
+def walk_list(
+    source: Path, notes: list[str], *, table: bool, labels: str | None, pictures: str
+) -> Iterator[Item]:
+    """The pictures that a list, or with `table` a table, names; notes for the user are added to `notes`.
+
+    labels, pictures: the columns of a table, as in `read_picture_table`.
+    """
+    places = Places.of(source)
+    if table:
+        listing = read_picture_table(source, places, label_column=labels, picture_column=pictures)
+    else:
+        listing = read_list(source)
+    notes += listing.notes
+    yield from _walk_listing(source, places, listing)
+
+
+def _walk_listing(source: Path, places: Places, listing: Listing) -> Iterator[Item]:
+    """The pictures that a list names. A list may name any file, because its owner wrote it."""
+    base = places.folders[0]
+    seen: dict[str, tuple[Path, str | None]] = {}
+    for row in listing.rows:
+        if not row.path:
+            name = f"line {row.line} of {source.name}"
+            yield LeftOut(name, UNREADABLE, "it names no picture"), f"{name}\0{row.label}"
+            continue
+        found = places.find(row.path)
+        path, spelling = found or (base / row.path, row.path)
+        plain = Path(os.path.normpath(path))  # for the name only: `..` behind a link may lead elsewhere
+        name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(spelling)
+        name = _free_name(name, plain, seen)
+        stamp = f"{name}\0{row.label}"
+        if name in seen:
+            first = seen[name][1]
+            clash = "" if first == row.label else f", first as {first!r} and then as {row.label!r}"
+            yield LeftOut(name, DUPLICATE, f"listed twice{clash}"), stamp
+            continue
+        seen[name] = plain, row.label
+        if found is None:
+            yield LeftOut(name, UNREADABLE, places.why_not(row.path)), stamp
+            continue
+        try:
+            yield PictureSource(name, row.label, DiskFile(path)), stamp + stamp_of("", path.stat())
+        except OSError as error:
+            yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
+
+
+def _free_name(name: str, path: Path, seen: dict[str, tuple[Path, str | None]]) -> str:
+    """`name`, with a number if another file outside the list's folder already has this name."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
+    number = 2
+    while name in seen and seen[name][0] != path:
+        name = f"{stem}~{number}{suffix}"
+        number += 1
+    return name

@@ -1,0 +1,31 @@
+"""Sizes that a config leaves open, chosen from the pictures."""
+
+import statistics
+from pathlib import Path
+
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding.find import find_pictures
+from tunit.data.packing.squares import file_size
+
+LOOK_AT = 100  # pictures, spread over the source
+LARGEST = 128  # chosen at most; larger sizes need a GPU, and the user must ask for them
+SMALLEST = 32
+
+
+def choose_image_size(source: Path, picture_column: str = "") -> int:
+    """The largest power of two, from 32 to 128, that the median picture's shorter side reaches.
+
+    picture_column: of a table; "" finds it.
+    """
+    pictures = find_pictures(source, picture_column=picture_column).pictures
+    sides = []
+    for picture in pictures[:: max(1, len(pictures) // LOOK_AT)]:
+        try:
+            sides.append(min(file_size(picture)))
+        except PictureError:
+            continue  # packing will report it
+    median = statistics.median(sides) if sides else LARGEST
+    size = SMALLEST
+    while size * 2 <= min(median, LARGEST):
+        size *= 2
+    return size

@@ -1,0 +1,281 @@
+"""From a source to a pack: every picture is found, decoded, fitted and packed once, and batches are drawn from there.
+
+    find      search.py                 its name, label and way to its bytes (finding/find.py; layouts/)
+    decode    squares.py                its bytes as an upright RGB image (decoding/decode.py, in a worker process)
+    fit       squares.py                that image as a square of S x S pixels (fit.py)
+    pack      packed.py                 the square at its place in one file, its hash in the index
+    batch     ../batching/batches.py    drawn step by step from that file, as two views (augment.py)
+
+The pixels of each picture are written to their place in the file as soon as they are ready, so the memory does not
+grow with the number of pictures; unfinished.py keeps what is done when a job is killed.
+"""
+
+import contextlib
+import multiprocessing
+import shutil
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.decoding.decode import PictureError
+from tunit.data.decoding.workers import usable_cores
+from tunit.data.finding.archives import DUPLICATE, close_archives
+from tunit.data.finding.databases import close_databases
+from tunit.data.finding.found import Found, PictureSource, reading_order
+from tunit.data.finding.left_out import LeftOut, summarise_left_out
+from tunit.data.packing import packed as packs
+from tunit.data.packing.on_ray import ray_map
+from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import Index, PackedPictures
+from tunit.data.packing.search import Search
+from tunit.data.packing.squares import Squaring, fitted
+from tunit.data.packing.unfinished import JOURNAL, Outcome, UnfinishedPack
+from tunit.errors import DataError
+from tunit.paths import expand_home
+from tunit.printing import remark
+
+_AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy
+_TELL_EVERY = 16  # pictures between two calls of `progress`
+_CHUNK = 32  # pictures in a task of a cluster
+_WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
+
+
+def pack_pictures(
+    source: Path,
+    cache: Path,
+    settings: PackSettings,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
+    engine: str = "local",
+) -> PackedPictures:
+    """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
+
+    The source is only read. Pictures that cannot be used are left out and listed with the reason; so are copies of a
+    picture, unless `settings.keep_duplicates`.
+
+    workers: processes that decode; None takes as many as there are cores and enough work.
+    strict: the first bad picture raises DataError; a copy is not bad.
+    progress: called with (pictures done, all pictures).
+    resume: leave what is done in `cache` if this call ends early, and go on with what an earlier call has left.
+    engine: "local", or "ray" to decode on a cluster whose machines find the source under the same name.
+
+    Raises DataError if no picture is left, or the source or the cache cannot be used.
+    """
+    # True while a spawned process imports its main script. A script without a main guard gets here then, and would
+    # wait for its own parent. multiprocessing recognises this state by the same attribute.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        guard = 'if __name__ == "__main__":'
+        raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
+    # Absolute, because a spawned process starts in the folder where this one started.
+    source, cache = expand_home(source).absolute(), expand_home(cache).absolute()
+    search = Search(source, settings)
+    packed = _reuse(cache, search)
+    if packed is None or (resume and (cache / JOURNAL).exists()):
+        if cache.resolve() == source.resolve():
+            raise DataError(f"{cache} holds the pictures themselves: choose another folder for the cache")
+        packs.claim(cache)
+        with packs.locked(cache) as alone:
+            packed = _reuse(cache, search)  # another process may have made it meanwhile
+            if packed is None:
+                _build(search, cache, workers, strict, progress, resume=resume and alone, engine=engine)
+                return packs.open_packed(cache, reused=False, verify=False)
+            if resume and alone:  # it was killed before it could remove this
+                (cache / JOURNAL).unlink(missing_ok=True)
+    if strict:
+        refuse_bad(source, packed.left_out)
+    return packed
+
+
+def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
+    """The pack that `pack_pictures` would reuse; None if it would make a new one. Raises the same DataErrors."""
+    return _reuse(Path(cache).absolute(), Search(Path(source).absolute(), settings))
+
+
+def _reuse(cache: Path, search: Search) -> PackedPictures | None:
+    try:
+        index, packed = packs.open_cache(cache)
+    except DataError:
+        return None
+    same = index.settings == search.settings.as_json() and index.fingerprint == search.fingerprint
+    return packed if same else None
+
+
+def _build(
+    search: Search,
+    cache: Path,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+    *,
+    resume: bool,
+    engine: str,
+) -> None:
+    """Make a pack in the folder `cache`, whose lock this process has."""
+    source, settings, found = search.source, search.settings, search.found
+    if strict:
+        refuse_bad(source, found.left_out)
+    order = reading_order(found.pictures)
+    try:
+        with UnfinishedPack(cache, order, found.pictures, settings.size, search.about, resume) as unfinished:
+            _check_space(cache, len(order) - len(unfinished.outcomes), settings.size)
+            fill(search, order, unfinished, workers, strict, progress, engine)
+            hashes, left_out = unfinished.by_slot()
+            keep, index = index_of(search, hashes, left_out)
+            unfinished.install(keep, index)
+            return
+    except OSError as error:  # of the cache, because reading a picture raises PictureError
+        remedy = "choose another folder"
+        if resume:
+            remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): {remedy}") from error
+    except packs.LostRecordError:
+        unfinished.discard()
+    finally:
+        close_archives()
+        close_databases()
+    _build(search, cache, workers, strict, progress, resume=resume, engine=engine)
+
+
+def _check_space(cache: Path, pictures: int, size: int) -> None:
+    needed, free = pictures * packs.record_bytes(size), shutil.disk_usage(cache).free
+    if needed > free:
+        raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
+
+
+def index_of(search: Search, hashes: list[str | None], left_out: list[LeftOut]) -> tuple[list[int], Index]:
+    """The slots of the pictures to keep, ascending, and the index of these.
+
+    hashes: the digest of every slot, None where it is empty; left_out: why these are. Raises DataError if none is
+    kept.
+    """
+    found, settings = search.found, search.settings
+    keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
+    left_out = sorted(found.left_out + left_out + repeated, key=lambda item: (item.name, item.reason))
+    if not keep:
+        summary = summarise_left_out(left_out)
+        raise DataError(f"{search.source} holds no picture that can be used ({summary}): add some")
+    return keep, _index(found, keep, hashes, left_out, settings)
+
+
+def _index(
+    found: Found, keep: list[int], hashes: list[str | None], left_out: list[LeftOut], settings: PackSettings
+) -> Index:
+    kept = [found.pictures[slot] for slot in keep]
+    classes = sorted({picture.label for picture in kept if picture.label is not None})
+    number = {name: index for index, name in enumerate(classes)}
+    return Index(
+        size=settings.size,
+        settings=settings.as_json(),
+        fingerprint=found.fingerprint,
+        names=[picture.name for picture in kept],
+        labels=[-1 if picture.label is None else number[picture.label] for picture in kept],
+        classes=classes,
+        hashes=[cast(str, hashes[slot]) for slot in keep],
+        left_out=left_out,
+        notes=list(found.notes),
+    )
+
+
+def _unique(
+    pictures: list[PictureSource], hashes: list[str | None], keep_duplicates: bool
+) -> tuple[list[int], list[LeftOut]]:
+    """The slots to keep, ascending, and the copies of pictures among the rest."""
+    first: dict[str, PictureSource] = {}
+    keep, repeated = [], []
+    for slot, (picture, digest) in enumerate(zip(pictures, hashes, strict=True)):
+        if digest is None:
+            continue
+        original = first.setdefault(digest, picture)
+        if original is picture or keep_duplicates:
+            keep.append(slot)
+            continue
+        clash = ""
+        if original.label != picture.label:
+            clash = f", which is labelled {original.label!r} and this one {picture.label!r}"
+        repeated.append(LeftOut(picture.name, DUPLICATE, f"the same picture as {original.name}{clash}"))
+    return keep, repeated
+
+
+class Unfinished(Protocol):
+    """What is being made of the pictures: a pack on this disk, or shards somewhere."""
+
+    outcomes: list[Outcome]
+
+    def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
+        """What became of the next picture, and its square unless it is left out."""
+
+
+def fill(
+    search: Search,
+    order: list[int],
+    unfinished: Unfinished,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+    engine: str = "local",
+) -> None:
+    """Decode and fit the pictures in the given order, without those that are done, and add each."""
+    pictures = search.found.pictures
+    count, done = len(order), len(unfinished.outcomes)
+    if done:
+        remark(f"going on after {done:,} of {count:,} pictures")
+    if strict:
+        refuse_bad(search.source, [item for item in unfinished.outcomes if isinstance(item, LeftOut)])
+    left = [pictures[slot] for slot in order[done:]]
+    with contextlib.closing(_squares(left, search.settings.squaring(), workers, engine)) as squares:
+        for number, (outcome, square) in enumerate(squares, start=done + 1):
+            unfinished.add(outcome, square)
+            if strict and isinstance(outcome, LeftOut):
+                refuse_bad(search.source, [outcome])
+            if progress is not None and (number % _TELL_EVERY == 0 or number == count):
+                progress(number, count)
+
+
+_Done: TypeAlias = tuple[Outcome, NDArray[np.uint8] | None]
+
+
+def _squares(
+    pictures: list[PictureSource], how: Squaring, workers: int | None, engine: str
+) -> Generator[_Done, None, None]:
+    """What becomes of each picture, in their order: in processes of this machine, or on a cluster."""
+    square_of = partial(_square_of, how)
+    if engine == "ray":
+        chunks = (pictures[i : i + _CHUNK] for i in range(0, len(pictures), _CHUNK))
+        with contextlib.closing(ray_map(partial(_each, square_of), chunks)) as results:
+            for squares in results:
+                yield from squares
+        return
+    if workers is None:
+        workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))
+    with contextlib.closing(
+        map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
+    ) as results:
+        yield from results
+
+
+def _square_of(how: Squaring, picture: PictureSource) -> _Done:
+    """Decode and fit one picture, on a thread that waits for its worker process."""
+    try:
+        square = fitted(picture, how).pixels
+    except PictureError as error:
+        return LeftOut(picture.name, error.reason, error.detail), None
+    return packs.hash_of(square), square
+
+
+def _each(square_of: Callable[[PictureSource], _Done], pictures: list[PictureSource]) -> list[_Done]:
+    return [square_of(picture) for picture in pictures]
+
+
+def refuse_bad(source: Path, left_out: list[LeftOut]) -> None:
+    """For strict: raise DataError if a picture cannot be used."""
+    bad = [item for item in left_out if item.reason != DUPLICATE]
+    if bad:
+        raise DataError(f"{source}: {summarise_left_out(bad)}: repair or remove them, or leave out --strict")

@@ -1,0 +1,256 @@
+"""Packed pictures on disk: `pictures.npy`, a plain NumPy array (N, S, S, 3) of bytes, and `index.json`
+beside it.
+
+The index is written last and removed first, so a folder with an index is always complete, even after a job was
+killed.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.naming import INDEX, MARKER, PIXELS
+from tunit.data.packing.digests import digest_of_bytes, hash_of
+from tunit.data.packing.index import Index, index_bytes, is_index, read_index
+from tunit.data.packing.sharded import ShardedImages
+from tunit.errors import DataError
+from tunit.files import clear_leftovers, replacing
+
+_LOOK_AT = 256  # pictures, spread over a pack, that are checked for being dark
+_DARK = 72  # grey levels; values of 14 bits stored in 16 are below 64
+HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
+
+
+@dataclass(frozen=True)
+class PackedPictures:
+    """Pictures of one size, ready to train on."""
+
+    # (N, S, S, 3), 0..255: a read-only memory map, or ShardedImages, of which rows are read when they are asked for.
+    images: NDArray[np.uint8]
+    names: list[str]  # unique POSIX paths, in ascending order
+    labels: NDArray[np.int64]  # (N,), indices into classes, -1 = unlabelled
+    classes: list[str]  # in ascending order
+    left_out: list[LeftOut]
+    hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
+    reused: bool  # whether the pack existed already
+    notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
+
+
+def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tuple[Index, PackedPictures]:
+    """Open the pack in a folder; with `verify` every picture is compared with its hash.
+
+    Raises DataError if the folder is not a cache, or is damaged.
+    """
+    index = read_index(cache)
+    if index.shards is not None:
+        return index, pictures_of(
+            index, cast(NDArray[np.uint8], ShardedImages.of(index, cache)), reused=reused
+        )
+    images = _mapped(cache / PIXELS, index)
+    if verify:
+        _check_pixels(cache / PIXELS, images, index)
+    return index, pictures_of(index, images, reused=reused)
+
+
+def pictures_of(index: Index, images: NDArray[np.uint8], *, reused: bool = True) -> PackedPictures:
+    """The pictures of an index, with their pixels."""
+    return PackedPictures(
+        images,
+        index.names,
+        np.array(index.labels, dtype=np.int64),
+        index.classes,
+        index.left_out,
+        index.hashes,
+        reused=reused,
+        notes=tuple(index.notes),
+    )
+
+
+def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
+    count, size = len(index.names), index.size
+    expected = HEADER_BYTES + count * record_bytes(size)
+    try:
+        actual = path.stat().st_size
+        if actual != expected:
+            raise DataError(f"{path} has {actual:,} of {expected:,} bytes: prepare the pictures again")
+        with path.open("rb") as file:
+            whole = file.read(HEADER_BYTES) == _npy_header(count, size)
+        if not whole:
+            raise DataError(f"{path} does not agree with its {INDEX}: prepare the pictures again")
+        return np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
+
+
+def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
+    """The pictures of a pack, without checking their source; `verify` and errors as for `open_cache`."""
+    return open_cache(cache, reused=reused, verify=verify)[1]
+
+
+def dark_set(pictures: PackedPictures) -> str | None:
+    """A warning if most pictures are almost black or white, as if 10 or 12 bits were stored in 16; otherwise None."""
+    step = max(1, len(pictures.images) // _LOOK_AT)
+    looked_at = pictures.images[::step]
+    ends = [(int(image.min()), int(image.max())) for image in looked_at]
+    black = sum(high < _DARK for _, high in ends)
+    white = sum(low > 255 - _DARK for low, _ in ends)
+    most, what = max((black, "dark"), (white, "bright"))
+    if 2 * most <= len(ends):
+        return None
+    limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
+    return (
+        f"{most} of {len(ends)} checked pictures are very {what}, with {limit} of 255: if they hold 10 or 12 bits in "
+        "files of 16 bits, write them with the whole range of 16 bits"
+    )
+
+
+def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
+    """Raises DataError if pictures do not match the hashes in the index."""
+    damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
+    if damaged:
+        raise DataError(
+            f"{path} is damaged at {len(damaged):,} of {len(images):,} pictures ({index.names[damaged[0]]} is the "
+            "first): prepare the pictures again"
+        )
+
+
+def claim(cache: Path) -> None:
+    """Create the folder and mark it as ours. Raises DataError if it holds files of these names that are not ours."""
+    marker = cache / MARKER
+    foreign = not marker.exists() and not is_index(cache)
+    if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
+        raise DataError(f"{cache} holds a {PIXELS} or {INDEX} not written by tunit: choose another folder")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
+
+
+@contextlib.contextmanager
+def locked(cache: Path) -> Iterator[bool]:
+    """Let only one process at a time build in a claimed folder, and remove leftovers of killed jobs.
+
+    The system releases the lock of a killed process. Gives False where the file system has no locks: two processes
+    may then build at the same time, and each installs a complete cache.
+    """
+    if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
+        raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
+    with (cache / MARKER).open("rb") as marker:
+        alone = False
+        if sys.platform != "win32":
+            import fcntl
+
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(marker, fcntl.LOCK_EX)
+                alone = True
+                for stale in cache.glob(f"{PIXELS}.*.part"):
+                    stale.unlink(missing_ok=True)
+                clear_leftovers(cache)
+        yield alone
+
+
+def new_pixels(cache: Path, count: int, size: int, path: Path | None = None) -> Path:
+    """A file for `count` pictures, all black, beside the present one, which stays valid until `install`."""
+    path = path or cache / f"{PIXELS}.{os.getpid()}.part"
+    with path.open("wb") as file:
+        file.write(_npy_header(count, size))
+        file.truncate(HEADER_BYTES + count * record_bytes(size))
+    return path
+
+
+def record_bytes(size: int) -> int:
+    """The bytes of one picture."""
+    return size * size * 3
+
+
+def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
+    """Write picture number `slot`. Not through a memory map: there a full disk would kill the process."""
+    with path.open("r+b") as file:
+        file.seek(HEADER_BYTES + slot * pixels.nbytes)
+        file.write(pixels.tobytes())
+
+
+def read_record(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
+    """The bytes of picture number `slot`, and their digest."""
+    file.seek(HEADER_BYTES + slot * record_bytes(size))
+    record = file.read(record_bytes(size))
+    return record, digest_of_bytes(record)
+
+
+class LostRecordError(Exception):
+    """A picture is not where it was written."""
+
+
+def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:
+    """Keep only the pictures of `slots` (ascending) by moving each forward in the file.
+
+    expected: the digest of each, where another process may have begun to move them. Raises LostRecordError if a
+    picture is then neither at its slot nor where it goes.
+    """
+    step, kept = record_bytes(size), 0
+    with path.open("r+b") as file:
+        for slot in slots:
+            there = expected is not None and read_record(file, kept, size)[1] == expected[kept]
+            if slot != kept and not there:
+                record, digest = read_record(file, slot, size)
+                if expected is not None and digest != expected[kept]:
+                    raise LostRecordError(slot)
+                file.seek(HEADER_BYTES + kept * step)
+                file.write(record)
+            elif expected is not None and not there:
+                raise LostRecordError(slot)
+            kept += 1
+        file.truncate(HEADER_BYTES + kept * step)
+        file.seek(0)
+        file.write(_npy_header(kept, size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def install(cache: Path, pixels: Path, index: Index) -> None:
+    """Replace the content of the cache by finished pixels and their index, which is written last."""
+    with replacing(cache / INDEX) as part:
+        part.write_bytes(index_bytes(index))
+        (cache / INDEX).unlink(missing_ok=True)
+        pixels.replace(cache / PIXELS)
+
+
+def _npy_header(count: int, size: int) -> bytes:
+    """The header of a version 1.0 .npy file. Its length is the same for every count, so that it can be replaced."""
+    shape = f"({count}, {size}, {size}, 3)"
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    body = text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+__all__ = [
+    "HEADER_BYTES",
+    "INDEX",
+    "MARKER",
+    "PIXELS",
+    "Index",
+    "LostRecordError",
+    "PackedPictures",
+    "claim",
+    "dark_set",
+    "hash_of",
+    "install",
+    "keep_records",
+    "locked",
+    "new_pixels",
+    "open_cache",
+    "open_packed",
+    "pictures_of",
+    "read_record",
+    "record_bytes",
+    "write_record",
+]

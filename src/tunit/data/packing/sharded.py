@@ -1,0 +1,146 @@
+"""The pixels of a sharded set: rows are read from the shards when they are asked for, and compared with their hashes.
+
+What comes from a store is kept in a file on this machine, up to a limit. When it is full, nothing in it is replaced:
+every epoch reads every picture once, so a new one is not needed sooner than an old one. The file has no name, so the
+system frees it when the process ends, even by kill -9.
+"""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.packing.digests import digest_of_bytes
+from tunit.data.packing.index import Index, Shards
+from tunit.data.packing.places import Place, free_bytes, local_scratch, place_of
+from tunit.data.packing.shard_format import span_of
+from tunit.errors import ConfigError, DataError
+from tunit.printing import shown
+
+CACHE_GB = "TUNIT_SHARD_CACHE_GB"
+_DEFAULT_GB = 20.0
+_AT_ONCE = 128  # pictures that are asked for at the same time
+_SPARE = 1 << 30  # bytes that the cache leaves free on its disk
+
+
+class ShardedImages:
+    """(N, S, S, 3) uint8, used as the memory map of a pack is: a row, a slice or an array of rows gives an array."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, place: Place, index: Index, shards: Shards, keep_bytes: int | None = None) -> None:
+        self._place, self._index, self._shards = place, index, shards
+        self.shape = (len(index.names), index.size, index.size, 3)
+        self._turn = threading.Lock()  # the thread that reads ahead, and that of samples and figures
+        self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
+
+    @classmethod
+    def of(cls, index: Index, folder: Path) -> "ShardedImages":
+        """The pixels of an index that was read in a folder."""
+        assert index.shards is not None
+        return cls(place_of(index.shards.root or folder), index, index.shards)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all pictures."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        chosen = np.arange(len(self))[rows]
+        squares = self._read(np.atleast_1d(chosen).ravel())
+        return squares.reshape(*np.shape(chosen), *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        return np.asarray(self[:], dtype=dtype)
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        found = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        with self._turn:
+            missing: dict[int, list[int]] = {}
+            for i, row in enumerate(rows.tolist()):
+                if not (self._place.far and self._kept.read(row, self._index.hashes[row], found[i])):
+                    missing.setdefault(row, []).append(i)
+            wanted = sorted(missing, key=lambda row: self._shards.places[row])
+            for begin in range(0, len(wanted), _AT_ONCE):
+                self._fetch(wanted[begin : begin + _AT_ONCE], missing, found)
+        return found
+
+    def _fetch(self, wanted: list[int], targets: dict[int, list[int]], found: NDArray[np.uint8]) -> None:
+        spans = [span_of(self._shards.places[row], self._shards.each, self._index.size) for row in wanted]
+        for row, (name, begin, _), data in zip(wanted, spans, self._place.spans(spans), strict=True):
+            if digest_of_bytes(data) != self._index.hashes[row]:
+                raise DataError(
+                    f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}: "
+                    "the shards are damaged, or were replaced, so restore or prepare them again"
+                )
+            for i in targets[row]:
+                found[i] = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
+            if self._place.far:
+                self._kept.write(row, data)
+
+
+class _Kept:
+    """Squares in a file without a name, in the order in which they came, until it is full."""
+
+    def __init__(self, count: int, size: int, limit: int) -> None:
+        self._record = size * size * 3
+        self._room = min(count, limit // self._record)
+        self._slots = np.full(count, -1, np.int32)
+        self._next, self._file = 0, -1
+
+    def read(self, row: int, digest: str, into: NDArray[np.uint8]) -> bool:
+        """Whether the square of a row is here, undamaged; it is copied to `into`."""
+        if self._slots[row] < 0:
+            return False
+        data = os.pread(self._file, self._record, int(self._slots[row]) * self._record)
+        if digest_of_bytes(data) != digest:
+            return False
+        into[:] = np.frombuffer(data, np.uint8).reshape(into.shape)
+        return True
+
+    def write(self, row: int, data: bytes) -> None:
+        """Keep a square, if there is room for one more."""
+        if self._slots[row] >= 0 or self._next >= self._room:
+            return
+        try:
+            if self._file < 0:
+                folder = local_scratch()
+                self._room = min(self._room, max(0, free_bytes(folder) - _SPARE) // self._record)
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    self._file = os.dup(file.fileno())
+            if os.pwrite(self._file, data, self._next * self._record) < len(data):
+                raise OSError("the disk is full")
+        except OSError:  # the pictures are read from the store instead
+            self._room = self._next
+            return
+        self._slots[row], self._next = self._next, self._next + 1
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+
+def keep_limit() -> int:
+    """Bytes of this machine's disk that this process may take for pictures from stores. Raises ConfigError."""
+    given = os.environ.get(CACHE_GB, "")
+    try:
+        limit = float(given) if given else _DEFAULT_GB
+        if not 0 <= limit < 1e9:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"{CACHE_GB} is {shown(given)}: give gigabytes, such as 20, or 0 to keep nothing"
+        ) from None
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return int(limit * 1e9) // max(1, int(processes) if processes.isdigit() else 1)
+
+
+__all__ = ["CACHE_GB", "ShardedImages", "keep_limit"]

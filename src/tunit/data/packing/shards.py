@@ -1,0 +1,150 @@
+"""Sets that are packed as shards: `index.json`, and tars beside it, in a folder or in a store (places.py)."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.finding.archives import close_archives
+from tunit.data.finding.databases import close_databases
+from tunit.data.finding.found import reading_order
+from tunit.data.finding.naming import INDEX
+from tunit.data.packing import packed as packs
+from tunit.data.packing.index import Index, Shards, index_bytes, index_of_json, is_index, is_ours
+from tunit.data.packing.pack import fill, index_of, refuse_bad
+from tunit.data.packing.packed import PackedPictures, pictures_of
+from tunit.data.packing.places import Place, place_of
+from tunit.data.packing.search import Search
+from tunit.data.packing.shard_format import shard_name
+from tunit.data.packing.sharded import ShardedImages
+from tunit.data.packing.unfinished_shards import UnfinishedShards
+from tunit.errors import DataError
+from tunit.files import replacing
+from tunit.paths import absolute, path_or_url
+
+
+def pack_shards(
+    search: Search,
+    where: Path | str,
+    each: int,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    engine: str = "local",
+) -> PackedPictures:
+    """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse what is there.
+
+    Arguments and errors are those of `pack_pictures`; this goes on with what an earlier call has left.
+    """
+    where = path_or_url(where)
+    place = place_of(where)
+    if isinstance(where, Path):
+        if where.resolve() == search.source.resolve():
+            raise DataError(f"{where} holds the pictures themselves: choose another folder")
+        packs.claim(where)
+    try:
+        with packs.locked(where) if isinstance(where, Path) else nullcontext(False):
+            index = _index_at(place, check=False)
+            if index is None or not _same(index, search, each):
+                if strict:
+                    refuse_bad(search.source, search.found.left_out)
+                index, reused = _write(search, place, each, workers, strict, progress, engine), False
+            else:
+                reused = True
+    finally:
+        close_archives()
+        close_databases()
+    if strict:
+        refuse_bad(search.source, index.left_out)
+    assert index.shards is not None
+    images = cast(NDArray[np.uint8], ShardedImages(place, index, index.shards))
+    return pictures_of(index, images, reused=reused)
+
+
+def is_sharded(source: Path | str) -> bool:
+    """Whether a source is a set that was packed as shards; a URL is taken for one."""
+    folder = path_or_url(source)
+    if isinstance(folder, str):
+        return True
+    # Not to open the index of every folder of pictures, which may be someone else's.
+    return (folder / shard_name(0)).is_file() and is_index(folder)
+
+
+def open_shards(source: Path | str) -> Index:
+    """The index of a set that was packed as shards, with the place of its shards. Raises DataError."""
+    index = _index_at(place_of(source), check=True)
+    if index is None or index.shards is None:
+        raise DataError(
+            f"{source} holds no {INDEX} of shards: make them by `tunit prepare FOLDER --shards --out {source}`"
+        )
+    return replace(index, shards=replace(index.shards, root=index.shards.root or absolute(source)))
+
+
+def refer(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
+    """Write the index into the folder `cache`, with or without labels; the pixels stay in their shards."""
+    packs.claim(cache)
+    if not labels:
+        index = replace(index, labels=[-1] * len(index.names), classes=[])
+    with replacing(cache / INDEX) as partial:
+        partial.write_bytes(index_bytes(index))
+    return packs.open_packed(cache, reused=False)
+
+
+def _index_at(place: Place, *, check: bool) -> Index | None:
+    """The index at a place; None if there is none. check: one that is damaged raises DataError, else it is None, too.
+
+    Raises DataError if there is an index of something else.
+    """
+    data = place.read(INDEX)
+    if data is None:
+        return None
+    path = f"{place.where}/{INDEX}"
+    try:
+        values = json.loads(data)
+        if not is_ours(values):
+            raise DataError(f"{path} was not written by tunit: give another place")
+        return index_of_json(values, path)
+    except (ValueError, RecursionError):
+        if check:
+            raise DataError(f"{path} is damaged: prepare the pictures again") from None
+    except DataError:
+        if check or not is_ours(values):
+            raise
+    return None
+
+
+def _same(index: Index, search: Search, each: int) -> bool:
+    return (
+        index.shards is not None
+        and index.shards.each == each
+        and index.settings == search.settings.as_json()
+        and index.fingerprint == search.fingerprint
+    )
+
+
+def _write(
+    search: Search,
+    place: Place,
+    each: int,
+    workers: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+    engine: str,
+) -> Index:
+    pictures = search.found.pictures
+    order = reading_order(pictures)
+    keep_all = search.settings.keep_duplicates
+    with UnfinishedShards(place, order, pictures, each, search.about, keep_all) as unfinished:
+        fill(search, order, unfinished, workers, strict, progress, engine)
+        unfinished.close()
+        keep, index = index_of(search, *unfinished.by_slot())
+        index = replace(index, shards=Shards(each, [unfinished.place_of[slot] for slot in keep]))
+        place.write(INDEX, index_bytes(index))
+        unfinished.remove_parts()
+    return index

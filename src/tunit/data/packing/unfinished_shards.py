@@ -1,0 +1,172 @@
+"""Shards that are being written.
+
+Pictures are written in the order in which they are read; of equal pictures only the first. With each shard goes a
+part file, which says what became of the pictures up to its end. A job that was killed leaves both, and the next one
+with the same source and settings goes on behind the last whole shard; its result is the same bytes. When the index is
+written, the part files are removed.
+"""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunit.data.finding.found import PictureSource
+from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.naming import INDEX
+from tunit.data.packing.places import Place
+from tunit.data.packing.shard_format import END, member, part_name, shard_name
+from tunit.data.packing.unfinished import Outcome, outcome_line, outcome_of
+from tunit.files import clear_leftovers
+
+_OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
+
+
+class UnfinishedShards:
+    """Shards in the making; `outcomes` is what became of the pictures so far, in the order in which they are read.
+
+    order: the slots of the pictures in that order; about: what the set depends on; keep_all: equal pictures, too.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        order: Sequence[int],
+        pictures: Sequence[PictureSource],
+        each: int,
+        about: dict[str, Any],
+        keep_all: bool,
+    ) -> None:
+        self._place, self._order, self._pictures, self._each = place, order, pictures, each
+        self._about, self._keep_all = {**about, "each": each, "pictures": len(order)}, keep_all
+        self.outcomes: list[Outcome] = []
+        self.place_of: dict[int, int] = {}  # of each slot that is not left out
+        self._places: dict[str, int] = {}  # of each digest
+        self._written = 0  # pictures in whole shards and in the present one
+        self._parts = 0
+        self._begun = 0  # where the present part begins among the outcomes
+        self._file: IO[bytes] | None = None
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="tunit-send")
+        self._sending: Future[None] | None = None
+        self._take_up()
+
+    def __enter__(self) -> "UnfinishedShards":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sender.shutdown(wait=True)
+        if self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
+
+    def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
+        """What became of the next picture, and its square (S, S, 3) unless it is left out."""
+        if square is not None and self._note(outcome):
+            if self._file is None:
+                # The name is that of `replacing`, so that what a killed job leaves is cleared away.
+                name = f".{os.getpid()}.{threading.get_ident()}{self._parts}.partial"
+                self._file = (self._place.scratch() / name).open("wb")
+            self._file.write(member(self._written - 1, square))
+        self.outcomes.append(outcome)
+        if square is not None and self._written == (self._parts + 1) * self._each:
+            self._end_part()
+
+    def close(self) -> None:
+        """Write the last shard."""
+        if self._written > self._parts * self._each:
+            self._end_part()
+        if self._sending is not None:
+            self._sending.result()
+
+    def by_slot(self) -> tuple[list[str | None], list[LeftOut]]:
+        """The digest of every slot, None where it is empty, and what was left out."""
+        digests: list[str | None] = [None] * len(self._order)
+        left_out = []
+        for slot, outcome in zip(self._order, self.outcomes, strict=True):
+            if isinstance(outcome, LeftOut):
+                left_out.append(outcome)
+            else:
+                digests[slot] = outcome
+        return digests, left_out
+
+    def remove_parts(self) -> None:
+        """Remove what only a job that goes on needs."""
+        for number in range(self._parts):
+            self._place.remove(part_name(number))
+
+    def _note(self, outcome: Outcome) -> bool:
+        """Give the next picture its place; whether it has to be written there."""
+        assert isinstance(outcome, str)
+        slot = self._order[len(self.outcomes)]
+        known = None if self._keep_all else self._places.get(outcome)
+        self.place_of[slot] = self._written if known is None else known
+        if known is not None:
+            return False
+        self._places[outcome] = self._written
+        self._written += 1
+        return True
+
+    def _end_part(self) -> None:
+        """Close the present shard and send it, while the next is begun."""
+        if self._sending is not None:
+            self._sending.result()  # at most one waits, on this machine's disk
+        assert self._file is not None
+        self._file.write(END)
+        self._file.close()
+        part = {
+            "about": self._about,
+            "begin": self._begun,
+            "outcomes": [outcome_line(outcome) for outcome in self.outcomes[self._begun :]],
+        }
+        path, self._file = Path(self._file.name), None
+        self._sending = self._sender.submit(self._send, self._parts, path, json.dumps(part).encode())
+        self._begun, self._parts = len(self.outcomes), self._parts + 1
+
+    def _send(self, number: int, path: Path, part: bytes) -> None:
+        self._place.take(shard_name(number), path)
+        self._place.write(part_name(number), part)
+
+    def _take_up(self) -> None:
+        """Go on behind the last whole shard that a killed job has left; remove all else that is in the way."""
+        clear_leftovers(self._place.scratch())
+        there = self._place.names()
+        while {shard_name(self._parts), part_name(self._parts)} <= there:
+            outcomes = self._outcomes_of(self._place.read(part_name(self._parts)))
+            if outcomes is None:
+                break
+            for outcome in outcomes:
+                if isinstance(outcome, str):
+                    self._note(outcome)
+                self.outcomes.append(outcome)
+            self._begun, self._parts = len(self.outcomes), self._parts + 1
+        if INDEX in there:
+            self._place.remove(INDEX)
+        kept = {name(n) for n in range(self._parts) for name in (shard_name, part_name)}
+        for name in there - kept:
+            if _OURS.fullmatch(name):
+                self._place.remove(name)
+
+    def _outcomes_of(self, data: bytes | None) -> list[Outcome] | None:
+        """The outcomes of a part; None if it is not the next one of this set."""
+        try:
+            part = json.loads(data or b"")
+            if part["about"] != self._about or part["begin"] != len(self.outcomes):
+                return None
+            slots = self._order[len(self.outcomes) :]
+            pairs = zip(part["outcomes"], slots, strict=False)
+            found = [outcome_of(line, self._pictures[slot].name) for line, slot in pairs]
+        except (ValueError, KeyError, TypeError):
+            return None
+        if any(outcome is None for outcome in found) or len(found) != len(part["outcomes"]):
+            return None
+        return cast(list[Outcome], found)
