@@ -1,4 +1,4 @@
-"""A page's elements without a browser, and a real headless Chromium where there is one."""
+"""Reads a page's elements without a browser, and starts a headless Chromium if it is installed."""
 
 import html.parser
 import os
@@ -12,7 +12,7 @@ DRIVER = shutil.which("chromedriver")
 
 
 class Elements(html.parser.HTMLParser):
-    """`found`: the elements of a page in order, each a tag and its attributes."""
+    """`found`: the elements of a page in order. Each has its tag and its attributes."""
 
     def __init__(self, text):
         super().__init__()
@@ -25,9 +25,10 @@ class Elements(html.parser.HTMLParser):
 
 @contextmanager
 def headless_chromium(*flags, requests=False):
-    """A driver whose console's entries are in the log `browser`. Skips where there is none, and fails in CI.
+    """A browser driver. Its log `browser` has the console's messages.
 
-    requests: whether all that it asks for is in the log `performance`.
+    If no browser is installed, the test is skipped; in CI it fails. requests: also log every request, in
+    `performance`.
     """
     if not (CHROMIUM and DRIVER):
         if os.environ.get("CI"):

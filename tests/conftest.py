@@ -1,4 +1,4 @@
-"""Fixtures for tests anywhere below."""
+"""Fixtures for all tests."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
-    """A training run sets torch's threads for its process; the next test gets them back."""
+    """A training sets torch's number of threads for the whole process; reset it for the next test."""
     import torch
 
     before = torch.get_num_threads()
@@ -18,7 +18,7 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """One CPU thread for torch: on tiny networks threads only wait for each other."""
+    """One CPU thread for torch: with tiny networks, threads mostly wait for each other."""
     import torch
 
     before = torch.get_num_threads()

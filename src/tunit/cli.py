@@ -11,7 +11,7 @@ from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
 from tunit.errors import SaidElsewhere, TunitError
 from tunit.failures import TRACEBACK, sentence_of
-from tunit.printing import hush, remark, speak_up, steady_streams
+from tunit.printing import end_silence, remark, silence, steady_streams
 
 COMMANDS = (
     "demo",
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     steady_streams()
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
-        hush()  # other ranks print nothing
+        silence()  # other ranks print nothing
     try:
         args = expand_paths(build_parser().parse_args(argv))
         args.words = list(sys.argv[1:] if argv is None else argv)
@@ -82,7 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
-            speak_up()
+            end_silence()
             raise
         remark(sentence)
         return 2

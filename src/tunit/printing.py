@@ -96,20 +96,20 @@ def steady_streams() -> None:
 
 
 _replaced: list[TextIO] = []  # by `steady_streams`
-_hushed: list[TextIO] = []  # standard output and error, while they are hushed
+_silenced: list[TextIO] = []  # standard output and error, while this process is silenced
 
 
-def hush() -> None:
-    """Let this process print nothing until `speak_up`. If several processes train together, only rank 0 prints."""
-    _hushed[:] = [sys.stdout, sys.stderr]
+def silence() -> None:
+    """Let this process print nothing until `end_silence`. If several processes train together, only rank 0 prints."""
+    _silenced[:] = [sys.stdout, sys.stderr]
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
-def speak_up() -> None:
-    """Undo `hush`, to print something that only this process knows."""
-    if _hushed:
-        sys.stdout, sys.stderr = _hushed
-        _hushed.clear()
+def end_silence() -> None:
+    """Undo `silence`, to print something that only this process knows."""
+    if _silenced:
+        sys.stdout, sys.stderr = _silenced
+        _silenced.clear()
 
 
 class _Steady(io.RawIOBase):

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
 from tunit.errors import ConfigError, SaidElsewhere, TrainingError, TunitError
 from tunit.failures import sentence_of
-from tunit.printing import remark, speak_up
+from tunit.printing import end_silence, remark
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -114,7 +114,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        failed = _as_one_voice(error)
+        failed = _reported_by_one_rank(error)
         if not cuda:  # NCCL would wait for processes that are gone
             dist.destroy_process_group()
         raise failed from error
@@ -149,7 +149,7 @@ def _meet(cuda: bool) -> "Store":
     return store
 
 
-def _as_one_voice(error: BaseException) -> BaseException:
+def _reported_by_one_rank(error: BaseException) -> BaseException:
     """The error that this rank raises instead of `error`, so that only one rank prints it."""
     if isinstance(error, SaidElsewhere):
         return error
@@ -163,11 +163,11 @@ def _as_one_voice(error: BaseException) -> BaseException:
     mendable = isinstance(error, TunitError)
     if not mendable and (not isinstance(error, Exception) or sentence_of(error) is None):
         return error  # a bug in tunit: show every traceback
-    if not _may_speak():
+    if not _is_first_to_report():
         return SaidElsewhere(2)
     if is_rank_zero():
         return error
-    speak_up()
+    end_silence()
     return TrainingError(
         f"process {rank() + 1} of {world_size()}: {error if mendable else sentence_of(error)}"
     )
@@ -183,8 +183,8 @@ def _after_a_death() -> SaidElsewhere:
     """Print that another process is gone, unless the launcher will print it; then wait to be ended by the
     launcher.
     """
-    if LAUNCHED not in os.environ and _may_speak():
-        speak_up()
+    if LAUNCHED not in os.environ and _is_first_to_report():
+        end_silence()
         remark(
             "another of the processes that train together has ended or does not answer: torchrun prints which; with "
             "--max-restarts it resumes from the last checkpoint by itself, otherwise call `tunit train --resume RUN`"
@@ -193,7 +193,7 @@ def _after_a_death() -> SaidElsewhere:
     return SaidElsewhere(2)
 
 
-def _may_speak() -> bool:
+def _is_first_to_report() -> bool:
     """Whether this rank is the first one that reports an error; other ranks wait a little, so that rank 0 can be."""
     try:
         assert _store is not None

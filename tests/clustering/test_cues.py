@@ -6,20 +6,20 @@ import numpy as np
 from tunit.clustering import cues
 
 
-def test_bins_are_those_of_the_standard_library():
+def test_hue_saturation_value_bins_match_the_standard_library():
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
     rgb[:300] = rgb[:300] // 64 * 85  # greys, pure colours, corners
     expected = []
     for red, green, blue in rgb.tolist():
         hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
-        tiny = 1e-9  # the edges are ours by whole numbers, theirs by rounding
+        tiny = 1e-9  # we compute bin edges with whole numbers; colorsys rounds
         parts = int(hue * 12 + tiny) % 12, min(int(saturation * 4 + tiny), 3), min(int(value * 4 + tiny), 3)
         expected.append((parts[0] * 4 + parts[1]) * 4 + parts[2])
     assert cues.hsv_bins(rgb).tolist() == expected
 
 
-def test_shares_of_a_picture_of_two_colours():
+def test_cues_of_a_picture_with_two_colours():
     image = np.zeros((1, 4, 4, 3), np.uint8)
     image[0, :, :3] = 255, 0, 0  # pure red: hue bin 0, saturation 3, value 3
     shares = cues.hsv_shares(image)
@@ -28,7 +28,7 @@ def test_shares_of_a_picture_of_two_colours():
     assert shares.sum() == 1
 
 
-def test_larger_pictures_are_averaged_for_pixels_and_thinned_for_colours():
+def test_larger_pictures_are_shrunk_for_pixels_and_sampled_for_colours():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
     blocks = images.reshape(2, 32, 8, 32, 8, 3).mean((2, 4)) / 255
@@ -37,7 +37,7 @@ def test_larger_pictures_are_averaged_for_pixels_and_thinned_for_colours():
     assert (cues.hsv_shares(images) == cues.hsv_shares(images[:, ::2, ::2])).all()
 
 
-def test_shapes_do_not_see_exposure():
+def test_exposure_does_not_change_the_shape_cue():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 120, (1, 32, 32, 3))
     bright = 2 * picture + 10  # twice the contrast, and lighter
@@ -47,7 +47,7 @@ def test_shapes_do_not_see_exposure():
     assert np.abs(dark - (x - x.mean()) / (x.std() + 0.02)).max() < 1e-5
 
 
-def test_every_cue_in_chunks_is_that_of_all_at_once(monkeypatch):
+def test_chunks_give_the_same_cues_as_one_pass(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(cues, "CHUNK", 3)
     found = cues.in_chunks(images)
@@ -57,7 +57,7 @@ def test_every_cue_in_chunks_is_that_of_all_at_once(monkeypatch):
 
 
 def literal_outlines(picture):
-    """Dalal and Triggs, one pixel after another: (49 blocks, 2 x 2 cells, 9 bins)."""
+    """Dalal and Triggs's method, one pixel after another: (49 blocks, 2 x 2 cells, 9 bins)."""
     grey = picture.astype(float).mean(-1) / 255
     cells = np.zeros((8, 8, 9))
     for row in range(32):
@@ -75,16 +75,17 @@ def literal_outlines(picture):
 
 def test_outlines_are_histograms_of_oriented_gradients():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    images[1, :, :16] = 40  # an even grey has no outline
+    images[1, :, :16] = 40  # a uniform grey has no outline
     for picture, found in zip(images, cues.outlines(images), strict=True):
         expected = literal_outlines(picture).reshape(49, 4, 9)
-        # Of the blocks' numbers, first by cell then by bin, ours are by bin, then by cell, then by block.
+        # A block's numbers are ordered by cell, then bin, in this function. In ours they are by bin, cell, block.
         assert np.abs(found.reshape(9, 4, 49) - expected.transpose(2, 1, 0)).max() < 1e-4
 
 
-def test_textures_count_the_patterns_around_pixels():
-    """One pixel after another, as Ojala says: bits of "at least as light", round the pixel."""
-    picture = np.random.default_rng(0).integers(0, 4, (32, 32, 3), dtype=np.uint8)  # many are equally light
+def test_texture_counts_the_patterns_around_each_pixel():
+    """One pixel after another, as Ojala describes: a bit is 1 if the neighbour is at least as light as the pixel."""
+    # so that many neighbours are exactly as light as the pixel
+    picture = np.random.default_rng(0).integers(0, 4, (32, 32, 3), dtype=np.uint8)
     grey = picture.astype(int).sum(-1)
     expected = []
     for radius in (1, 2):
@@ -104,7 +105,7 @@ def test_textures_count_the_patterns_around_pixels():
 
 
 def counts_of_rest(grey, radius):
-    """The share of pixels whose ring changes more than twice."""
+    """The share of pixels whose ring of bits changes more than twice."""
     ring = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
     inner = slice(radius, 32 - radius)
     bits = np.stack([np.roll(grey, (-radius * y, -radius * x), (0, 1)) >= grey for y, x in ring])[

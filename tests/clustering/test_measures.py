@@ -1,4 +1,4 @@
-"""By which measure pictures fall into groups."""
+"""The choice of the measure that separates pictures into groups best."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tunit.clustering.measures import choose_measures, edges_between_groups, mod
 
 
 def blobs(groups, each=30, width=8, apart=6.0, seed=0):
-    """Gaussian groups, so far apart, and which of them each vector is of."""
+    """Gaussian groups at this distance, and the group of each vector."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.arange(groups).repeat_interleave(each)
     centres = apart * torch.randn(groups, width, generator=generator)
@@ -18,19 +18,21 @@ def blobs(groups, each=30, width=8, apart=6.0, seed=0):
 
 
 def ring(number, k):
-    """Each picture's neighbours are the next k/2 on either side: a graph whose eigenvalues have a closed form."""
+    """The neighbours of each picture are the next k/2 on either side. This graph has eigenvalues with a known
+    formula.
+    """
     offsets = [offset for step in range(1, k // 2 + 1) for offset in (step, -step)]
     return (torch.arange(number)[:, None] + torch.tensor(offsets)) % number
 
 
-def test_the_eigenvalues_of_a_ring_are_those_of_the_closed_form():
+def test_eigenvalues_of_a_ring_match_the_formula():
     number, k, groups = 60, 4, 5
     waves = 2 * np.pi * np.arange(number) / number
     expected = np.sort(1 - (2 * np.cos(waves) + 2 * np.cos(2 * waves)) / k)[:groups].sum()
     assert edges_between_groups(ring(number, k), groups) == pytest.approx(expected, abs=1e-9)
 
 
-def test_an_edge_that_only_one_of_two_has_counts_once():
+def test_an_edge_in_one_direction_counts_once():
     generator = torch.Generator().manual_seed(0)
     table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
     edges = np.zeros((20, 20))
@@ -41,11 +43,11 @@ def test_an_edge_that_only_one_of_two_has_counts_once():
     laplacian = np.diag(degree) - edges
     values = eigh(
         laplacian, np.diag(degree), eigvals_only=True
-    )  # the generalised problem has the same values
+    )  # the generalised problem has the same eigenvalues
     assert edges_between_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
 
 
-def test_modularity_is_newmans_double_sum():
+def test_modularity_equals_newmans_double_sum():
     generator = torch.Generator().manual_seed(0)
     table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
     groups = torch.randint(3, (20,), generator=generator)
@@ -63,7 +65,7 @@ def test_modularity_is_newmans_double_sum():
     assert modularity(table, groups) == pytest.approx(expected / total, abs=1e-12)
 
 
-def test_separate_groups_have_no_edges_between_and_noise_has_many():
+def test_separate_groups_share_no_edges_but_noise_has_many():
     together, _ = blobs(4, apart=30)
     noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
     _, scores = choose_measures(together, {"noise": noise}, 4)
@@ -71,7 +73,7 @@ def test_separate_groups_have_no_edges_between_and_noise_has_many():
     assert scores["noise"] > 0.5
 
 
-def test_the_cue_that_sees_kinds_is_chosen_and_poor_codes_are_left_out():
+def test_the_cue_that_separates_kinds_is_chosen_without_poor_codes():
     seen, _ = blobs(5, apart=2)  # with some edges between them
     poor = torch.randn(150, 64, generator=torch.Generator().manual_seed(1))
     other = torch.randn(150, 20, generator=torch.Generator().manual_seed(2))
@@ -79,7 +81,7 @@ def test_the_cue_that_sees_kinds_is_chosen_and_poor_codes_are_left_out():
     assert choose_measures(seen, {"colours": other, "outlines": poor}, 5)[0] == ["codes"]
 
 
-def test_where_both_are_as_good_as_either_both_are_taken():
+def test_both_are_taken_if_together_they_are_as_good():
     seen, _ = blobs(5)
     again, _ = blobs(5, seed=3)
     names, scores = choose_measures(seen, {"colours": again, "outlines": torch.randn(150, 9)}, 5)
@@ -87,8 +89,8 @@ def test_where_both_are_as_good_as_either_both_are_taken():
     assert set(scores) == {"codes", "colours", "outlines", "codes and colours"}
 
 
-def test_codes_and_a_cue_are_chosen_together_where_each_sees_a_part():
-    """The codes tell kinds 0, 1 from 2, 3, the cue 0, 2 from 1, 3."""
+def test_codes_and_a_cue_are_taken_together_if_each_separates_different_kinds():
+    """Codes separate kinds 0 and 1 from 2 and 3; the cue separates 0 and 2 from 1 and 3."""
     kinds = torch.arange(4).repeat_interleave(40)
     noise = torch.randn(2, 160, 3, generator=torch.Generator().manual_seed(0))
     codes, cue = noise[0] + 7 * (kinds // 2)[:, None], noise[1] + 7 * (kinds % 2)[:, None]
@@ -97,7 +99,7 @@ def test_codes_and_a_cue_are_chosen_together_where_each_sees_a_part():
     assert scores["codes and colours"] < 0.5 * min(scores["codes"], scores["colours"])
 
 
-def test_reduced_vectors_keep_the_distances_that_matter():
+def test_reduced_vectors_keep_the_large_distances():
     seen, _ = blobs(5, width=10)
     wide = torch.cat([seen, torch.zeros(150, 290)], 1) @ torch.linalg.qr(torch.randn(300, 300))[0]
     found = reduced(wide, 16)

@@ -8,7 +8,7 @@ from tunit.clustering.neighbours import find_neighbours
 
 
 def literal_table(codes, cue, k):
-    """Neighbours by the product of both self-tuned affinities, in numpy, one picture after another."""
+    """Neighbours by the product of both self-tuned affinities, computed in numpy for one picture after another."""
     affinity = 1.0
     for vectors in (codes, cue):
         distance = pairwise_distances(vectors.double().numpy())
@@ -26,7 +26,7 @@ def groups(number=4, each=12, width=6, spread=0.3, seed=0):
 
 
 @pytest.mark.parametrize("chunk", [7, 1024])
-def test_neighbours_are_those_of_the_literal_product(monkeypatch, chunk):
+def test_neighbours_match_the_product_computed_step_by_step(monkeypatch, chunk):
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     codes, _ = groups()
     cue, _ = groups(seed=1, width=9)
@@ -46,8 +46,8 @@ def test_a_picture_is_never_its_own_neighbour_even_among_copies():
     assert not (table == torch.arange(6)[:, None]).any()
 
 
-def test_measures_that_each_see_a_part_tell_kinds_apart_together():
-    """One measure tells kinds 0, 1 from 2, 3, the other 0, 2 from 1, 3."""
+def test_two_measures_together_separate_what_neither_does_alone():
+    """One measure separates kinds 0 and 1 from 2 and 3; the other separates 0 and 2 from 1 and 3."""
     kinds = torch.arange(4).repeat_interleave(25)
     noise = 0.5 * torch.randn(2, 100, 4, generator=torch.Generator().manual_seed(0))
     first, second = noise[0] + 4 * (kinds // 2)[:, None], noise[1] + 4 * (kinds % 2)[:, None]

@@ -1,4 +1,4 @@
-"""The number of domains against sets whose number is known: heaps of random numbers, drawn here."""
+"""The number of domains, found in sets whose number is known: groups of random vectors, drawn here."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ MOST = 20
 
 
 def heaps(sizes, axes=8, apart=7.0, seed=0):
-    """Normal heaps of these sizes in a random rotation of 40 axes, their centres at the corners of a simplex."""
+    """Gaussian groups of these sizes, rotated at random in 40 dimensions; their centres form a simplex."""
     rng = np.random.default_rng(seed)
     classes = np.repeat(np.arange(len(sizes)), sizes)
     points = rng.normal(size=(len(classes), axes))
@@ -31,7 +31,7 @@ def heaps(sizes, axes=8, apart=7.0, seed=0):
     [[400], [150, 150], [80] * 3, [60] * 5, [50] * 8, [400, 20], [400, 200, 80, 20]],
     ids=["one", "two", "three", "five", "eight", "1 to 20", "1 to 20, four"],
 )
-def test_as_many_as_there_are_heaps(sizes):
+def test_the_number_of_groups_is_found(sizes):
     codes, classes = heaps(sizes, axes=max(8, len(sizes)))
     choice, found = choose_number(codes, MOST, seed=0)
     assert choice.domains == len(sizes)
@@ -52,24 +52,26 @@ def test_as_many_as_there_are_heaps(sizes):
     ],
     ids=["all alike", "one picture", "three pictures", "an even square", "copies"],
 )
-def test_where_nothing_is_told_apart_there_is_one(codes):
+def test_data_without_groups_give_one_domain(codes):
     choice, found = choose_number(codes.astype(np.float32), MOST, seed=0)
     assert choice.domains == 1 and not found.any()
 
 
-def test_never_more_than_allowed():
+def test_the_number_never_exceeds_the_limit():
     codes, _ = heaps([40] * 8)
     assert choose_number(codes, 5, seed=0)[0].domains <= 5
 
 
-def test_the_same_for_the_same_seed():
+def test_the_same_seed_gives_the_same_number():
     codes, _ = heaps([60] * 4)
     (one, first), (other, second) = (choose_number(codes, MOST, seed=3) for _ in range(2))
     assert one == other and (first == second).all()
 
 
 def shades(kinds=4, each=80, seed=0):
-    """Codes that cut every kind in two by a shade, and two cues: in one kinds are heaps beside an even shade."""
+    """Codes that split every kind by a brightness, and two cues. In one cue the kinds are separate groups; the other
+    has only a continuous brightness.
+    """
     rng = np.random.default_rng(seed)
     classes = np.repeat(np.arange(kinds), each)
     shade = rng.uniform(size=len(classes))
@@ -82,7 +84,7 @@ def shades(kinds=4, each=80, seed=0):
     return codes, classes, halves, colours, noise
 
 
-def test_halves_that_differ_by_a_continuous_shade_are_one_kind():
+def test_halves_that_differ_by_a_continuous_brightness_are_one_kind():
     codes, classes, halves, colours, noise = shades()
     without, found = choose_number(codes, MOST, seed=0)
     assert without.domains == 8 and adjusted_rand_score(halves, found) > 0.95
@@ -92,19 +94,21 @@ def test_halves_that_differ_by_a_continuous_shade_are_one_kind():
     assert len(np.unique(found)) == 4 and sorted(np.bincount(found)) == [80] * 4
 
 
-def test_cues_that_separate_nothing_are_not_asked():
+def test_cues_that_separate_nothing_are_ignored():
     codes, _, _, _, noise = shades()
     assert choose_number(codes, MOST, seed=0, cues=[noise])[0].domains == 8
 
 
-def test_a_kind_that_only_one_cue_knows_stays():
+def test_a_kind_that_only_one_cue_separates_is_kept():
     _, _, halves, colours, noise = shades()
-    halved = np.column_stack([9.0 * (halves % 2), noise])  # this cue knows the halves and nothing else
+    halved = np.column_stack([9.0 * (halves % 2), noise])  # this cue separates the halves and nothing else
     assert (merge_unconfirmed([colours, halved], halves, seed=0) == halves).all()
 
 
-def test_a_separation_of_held_out_pictures_is_not_deceived_by_many_axes():
-    """Random halves of one round heap: in 30 axes some line separates the pictures that it was found with."""
+def test_held_out_separation_does_not_overfit_in_many_dimensions():
+    """Random halves of one round group: in 30 dimensions there is always a direction that separates the pictures from
+    which it was computed.
+    """
     rng = np.random.default_rng(1)
     one, other = rng.normal(size=(2, 40, 30))
     assert held_out_separation(one, other, seed=0) < 1 < held_out_separation(one, other + 1.5, seed=0)
@@ -112,7 +116,9 @@ def test_a_separation_of_held_out_pictures_is_not_deceived_by_many_axes():
 
 
 def test_held_out_separation_agrees_with_scikit_learn():
-    """Many pictures on few axes: the direction found without a picture is that of scikit-learn's discriminant."""
+    """With many pictures in few dimensions, the direction computed without one picture is close to that of
+    scikit-learn's linear discriminant.
+    """
     rng = np.random.default_rng(2)
     one, other = rng.normal(size=(2, 400, 3))
     other += [4, 2, 0]
@@ -122,8 +128,8 @@ def test_held_out_separation_agrees_with_scikit_learn():
     assert held_out_separation(one, other, seed=0) == pytest.approx(dip(both) / critical_dip(600), rel=0.05)
 
 
-def test_pairs_are_merged_until_all_are_apart():
-    """Numbers on a line: those nearer than 2 are joined, the nearest first, and the mean of a group moves on."""
+def test_pairs_are_merged_until_all_are_separate():
+    """Numbers on a line: groups nearer than 2 are merged, the nearest first. The mean of a group then moves."""
     values = np.array([0.0, 1.0, 1.9, 10.0, 11.5, 20.0])
     merged = merge_pairs(
         np.arange(6), lambda one, other: abs(values[one].mean() - values[other].mean()), lambda *_: 2.0
@@ -131,8 +137,10 @@ def test_pairs_are_merged_until_all_are_apart():
     assert merged.tolist() == [0, 0, 0, 1, 1, 2]
 
 
-def test_long_heaps_side_by_side_are_as_many_as_there_are():
-    """Pictures of one kind that differ in shade by more than two kinds differ: Ward cuts such heaps across first."""
+def test_long_groups_side_by_side_are_counted_right():
+    """Brightness varies within a kind more than kinds differ from each other. Ward's method cuts such groups across
+    first.
+    """
     rng = np.random.default_rng(5)
     codes = rng.normal(scale=0.2, size=(600, 6))
     codes[:, 0] += rng.uniform(0, 6, size=600)
@@ -145,7 +153,7 @@ def test_long_heaps_side_by_side_are_as_many_as_there_are():
     assert adjusted_rand_score(classes, found) > 0.95
 
 
-def test_the_larger_of_two_heaps_does_not_drown_the_smaller():
+def test_a_large_group_does_not_absorb_a_small_one():
     codes, classes = heaps([600, 20])
     points = reduced(codes)
     assert separation(points[classes == 0], points[classes == 1]) > 1.2
@@ -158,7 +166,7 @@ def test_levels_merge_two_groups_at_a_time():
     assert sorted(found) == list(range(1, MOST + 1))
     for k in range(1, MOST):
         pairs = set(zip(found[k + 1].groups.tolist(), found[k].groups.tolist(), strict=True))
-        assert len(pairs) == k + 1  # each group goes into one
+        assert len(pairs) == k + 1  # each group goes into exactly one
 
 
 CHOICE = Choice(
@@ -187,7 +195,7 @@ def test_a_choice_is_written_and_read_back(tmp_path):
         {"pictures": -1},
     ],
 )
-def test_what_is_no_choice_is_refused(change):
+def test_an_invalid_choice_is_refused(change):
     with pytest.raises(UnreadableError):
         read_choice(Record(CHOICE.record() | change))
 

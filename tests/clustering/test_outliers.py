@@ -1,4 +1,4 @@
-"""Off-topic pictures by their style codes, among heaps that are known."""
+"""Off-topic pictures, found by their style codes in groups that are known."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from tunit.clustering import outliers
 from tunit.clustering.outliers import outlier_scores
 
 
-def test_what_lies_apart_is_off_topic_and_nothing_else_is():
-    """Two heaps of different spread, and a few codes far from both and from each other."""
+def test_only_codes_far_from_all_others_are_off_topic():
+    """Two groups of different spread, and a few codes that are far from both and from each other."""
     rng = np.random.default_rng(0)
     tight, loose = rng.normal(size=(150, 6)), 20 + 4 * rng.normal(size=(150, 6))
     apart = 40 * np.eye(6)[:4] - 40
@@ -19,7 +19,7 @@ def test_what_lies_apart_is_off_topic_and_nothing_else_is():
     assert np.median(scores) < 0.001
 
 
-def test_scale_and_place_change_nothing():
+def test_scaling_and_shifting_do_not_change_the_result():
     codes = np.random.default_rng(0).normal(size=(60, 5))
     assert outlier_scores(7 * codes + 3) == pytest.approx(outlier_scores(codes), abs=1e-3)
 
@@ -29,7 +29,7 @@ def test_few_pictures_or_copies_have_no_outliers(codes):
     assert not outlier_scores(codes).any()
 
 
-def test_of_many_pictures_some_are_compared_with(monkeypatch):
+def test_many_pictures_are_compared_with_a_sample(monkeypatch):
     codes = np.random.default_rng(0).normal(size=(300, 5))
     codes[7] += 50
     monkeypatch.setattr(outliers, "MOST_COMPARED", 100)

@@ -11,7 +11,7 @@ from tunit.clustering.partition import best_partition
 
 @pytest.fixture
 def seen():
-    """Codes of three kinds, clear apart."""
+    """Codes of three kinds, clearly separate."""
     generator = torch.Generator().manual_seed(0)
     kinds = torch.arange(3).repeat_interleave(40)
     return 9 * torch.eye(3)[kinds] + torch.randn(120, 3, generator=generator), kinds
@@ -21,7 +21,7 @@ def logits_of(groups):
     return 5 * torch.eye(3)[groups]
 
 
-def test_a_head_that_is_right_keeps_the_domains(seen):
+def test_a_correct_head_keeps_its_domains(seen):
     codes, kinds = seen
     merged = torch.where(kinds == 2, 1, kinds)
     best, groups, scores = best_partition(
@@ -34,7 +34,7 @@ def test_a_head_that_is_right_keeps_the_domains(seen):
     assert scores["head 1"] == pytest.approx(2 / 3, abs=0.01)  # three equal parts with no edges between
 
 
-def test_where_every_head_merges_kinds_k_means_takes_over(seen):
+def test_k_means_is_chosen_if_every_head_merges_kinds(seen):
     codes, kinds = seen
     merged = torch.where(kinds == 2, 1, kinds)
     noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
@@ -46,8 +46,8 @@ def test_where_every_head_merges_kinds_k_means_takes_over(seen):
     assert list(scores) == ["head 0", "codes", "features"]
 
 
-def test_other_vectors_may_part_the_graph_better_than_the_codes(seen):
-    """A few codes lie far outside, so that k-means on codes spends its groups on them."""
+def test_other_vectors_may_divide_the_graph_better_than_the_codes(seen):
+    """A few codes are far away from the rest, so k-means on the codes wastes its groups on them."""
     codes, kinds = seen
     far = codes.clone()
     far[::40] += 300 * torch.eye(3)

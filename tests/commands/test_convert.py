@@ -1,4 +1,6 @@
-"""`tunit convert`: a released checkpoint becomes a run that translates and trains on; a run becomes a checkpoint."""
+"""`tunit convert`: a released checkpoint becomes a run that can translate and continue training; a run becomes a
+checkpoint.
+"""
 
 import json
 
@@ -40,7 +42,7 @@ def released(tmp_path, content):
     return path
 
 
-def test_there_and_back_by_files(tmp_path, released, content, capsys):
+def test_converting_to_a_run_and_back_gives_the_same_files(tmp_path, released, content, capsys):
     (released.parent / "checkpoint.txt").write_text("model_69.ckpt\nmodel_70.ckpt\n")
     assert tunit_convert(released.parent, "--out", tmp_path / "runs" / "it") == 0
     assert "32 px, 3 domains, step 70000" in capsys.readouterr().out
@@ -73,7 +75,7 @@ def test_what_a_converted_run_holds(tmp_path, released):
     about = run.read_about()
     assert about["queue"] == "refill"
     assert about["converted"] == {"from": str(released.resolve()), "epoch": 70, "notes": []}
-    assert "source" not in about  # which would be where its pictures are
+    assert "source" not in about  # it would name the folder of the pictures
     state = new_state(config, torch.device("cpu"))
     load_newest(run.checkpoints, state)
     assert (state.step, state.cursors) == (70_000, {})
@@ -101,7 +103,7 @@ def test_a_converted_model_translates_like_the_literal_networks(tmp_path, size):
     torch.testing.assert_close(model.generator(x, style), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_training_goes_on(tmp_path, released, content):
+def test_training_continues(tmp_path, released, content):
     run = RunFolder(tmp_path / "run")
     tunit_convert(released, "--out", run.path)
     config = run.read_config()
@@ -116,7 +118,7 @@ def test_training_goes_on(tmp_path, released, content):
     assert all(torch.isfinite(v) for v in terms.values())
     assert state.step == 70_001
     moments = state_tensors(state)
-    # Parameter 0 had 7 steps in the release; E takes two a step.
+    # Parameter 0 had 7 steps in the release; E makes two steps per training step.
     assert moments["optimiser.guide.trunk.0.weight.step"] == 9
     assert moments["optimiser.discriminator.stem.weight.step"] == 8
     assert not torch.equal(state.networks.discriminator.stem.weight, content["D_state_dict"]["main.0.weight"])
@@ -162,7 +164,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, released, capsys):
     assert file.stat().st_size > 10_000
 
 
-def test_a_folder_that_is_no_run_stays_even_with_overwrite(tmp_path, released):
+def test_a_folder_that_is_not_a_run_is_kept_even_with_overwrite(tmp_path, released):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     with pytest.raises(RunError, match="is not the folder of a run"):
@@ -171,7 +173,7 @@ def test_a_folder_that_is_no_run_stays_even_with_overwrite(tmp_path, released):
     assert (tmp_path / "photos" / "a.jpg").exists()
 
 
-def test_a_bad_file_leaves_the_old_run(tmp_path, released):
+def test_a_bad_file_does_not_change_the_old_run(tmp_path, released):
     tunit_convert(released, "--out", tmp_path / "run")
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     released.write_bytes(released.read_bytes()[:1000])
@@ -180,13 +182,13 @@ def test_a_bad_file_leaves_the_old_run(tmp_path, released):
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
-def test_an_empty_folder_is_as_good_as_none(tmp_path, released):
+def test_an_empty_folder_may_be_the_destination(tmp_path, released):
     (tmp_path / "run").mkdir()
     tunit_convert(released, "--out", tmp_path / "run")
     load_model(tmp_path / "run")
 
 
-def test_errors_in_how_it_is_called(tmp_path, released):
+def test_errors_in_the_arguments(tmp_path, released):
     run = tmp_path / "run"
     tunit_convert(released, "--out", run)
     with pytest.raises(RunError, match="is a run of tunit already: give --to published"):
@@ -203,7 +205,7 @@ def test_errors_in_how_it_is_called(tmp_path, released):
         tunit_convert(run, "--to", "published", "--out", tmp_path / "x.ckpt", "--step", 3)
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, released, capsys):
+def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(tmp_path, released, capsys):
     tunit_convert(released, "--out", tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "step_00080000.safetensors").write_bytes(b"x" * 100)
     tunit_convert(tmp_path / "run", "--to", "published", "--out", tmp_path / "x.ckpt")
@@ -212,8 +214,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, rel
     assert "step_00070000.safetensors as a checkpoint of the release, epoch 70" in printed.out
 
 
-def test_a_run_of_ones_own_pictures_with_its_number_found_becomes_a_released_checkpoint(tmp_path, capsys):
-    """The preset keeps neighbours of every picture, and finds the number of domains."""
+def test_a_run_whose_number_of_domains_was_found_becomes_a_released_checkpoint(tmp_path, capsys):
+    """The preset stores neighbours of every picture, and finds the number of domains."""
     settings = {"domains": "auto", "most_domains": 6, "neighbours": 3, "steps": 5, "overclusters": 8}
     config = tiny_config("small", **settings)
     start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)

@@ -1,4 +1,4 @@
-"""`tunit domains`: the table against the guide called by hand, and the galleries that go with it."""
+"""`tunit domains`: its table, compared with direct calls of the guide, and its galleries."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from tunit.data.galleries import CAPTION, GAP
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-NUMBER, TIMES = 20, 4  # pictures; enlargement of 32 px
+NUMBER, TIMES = 20, 4  # pictures; how much a 32 px picture is enlarged
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def rows_of(path) -> list[dict[str, str]]:
 
 @torch.no_grad()
 def expected(run) -> dict[str, tuple[int, float]]:
-    """Name -> domain and confidence, picture by picture."""
+    """Name -> (domain, confidence), computed for one picture after another."""
     guide = save_tiny(run).guide
     answers = {}
     for seed in range(NUMBER):
@@ -55,7 +55,7 @@ def test_the_table_is_what_the_guide_says(run, pictures, tmp_path, capsys):
     rows = rows_of(tmp_path / "out" / "domains.csv")
     answers = expected(run)
     assert [row["picture"] for row in rows] == sorted(answers)
-    # And no labels, though there are class folders.
+    # And no labels, although there are class folders.
     assert list(rows[0]) == ["picture", "domain", "confidence", "outlier"]
     for row in rows:
         domain, confidence = answers[row["picture"]]
@@ -71,12 +71,12 @@ def test_the_table_is_what_the_guide_says(run, pictures, tmp_path, capsys):
         assert float(numbers[2]) == pytest.approx(np.mean(members), abs=2e-3)
 
 
-def test_a_gallery_holds_the_most_confident_pictures_the_surest_first(run, pictures, tmp_path):
+def test_a_gallery_shows_the_most_confident_pictures_first(run, pictures, tmp_path):
     assert domains(run, pictures, "--out", tmp_path / "out", "--per-domain", 3) == 0
     answers = expected(run)
     for k in range(DOMAINS):
         members = sorted((-confidence, name) for name, (domain, confidence) in answers.items() if domain == k)
-        assert members  # in this set every domain has some
+        assert members  # every domain of this set has some pictures
         with Image.open(tmp_path / "out" / f"domain_{k}.png") as image:
             shown = np.asarray(image)[CAPTION:]
         side = SIZE * TIMES
@@ -91,7 +91,7 @@ def test_a_gallery_holds_the_most_confident_pictures_the_surest_first(run, pictu
         assert overview.height > DOMAINS * (CAPTION + SIZE * TIMES)
 
 
-def test_results_go_into_the_run_unless_told_otherwise_and_are_kept(tmp_path, pictures, capsys):
+def test_results_go_into_the_run_by_default_and_are_kept(tmp_path, pictures, capsys):
     save_tiny(tmp_path / "run")
     assert domains(tmp_path / "run", pictures) == 0
     names = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
@@ -104,10 +104,10 @@ def test_results_go_into_the_run_unless_told_otherwise_and_are_kept(tmp_path, pi
     one = write(tmp_path / "one.png", 1)
     assert domains(tmp_path / "run", one, "--overwrite") == 0
     left = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
-    assert len(left) == 3  # no gallery of an earlier call stays for a domain that is empty now
+    assert len(left) == 3  # no gallery of an earlier call remains for a domain that is empty now
     said = capsys.readouterr()
     assert "1 picture: " in said.out
-    assert said.err == ""  # of so few pictures no domain need be met
+    assert said.err == ""  # with so few pictures, any domain may be empty
 
 
 def test_an_archive_and_bad_pictures(run, tmp_path, capsys):
@@ -147,8 +147,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path
 
 def test_remarks_in_plain_words():
     assert remarks([10, 12, 9]) == []
-    assert remarks([6, 4]) == []  # 60 % is not more than 60 %
-    assert remarks([5]) == []  # a model of one domain
+    assert remarks([6, 4]) == []  # exactly 60 % is not more than 60 %
+    assert remarks([5]) == []  # a model with one domain
     assert remarks([0, 2, 0]) == []  # fewer pictures than domains
     assert remarks([3, 0, 0])[1].startswith("domain 0 holds 100% of the pictures: ")
     assert remarks([5, 0, 5]) == ["domain 1 is empty: no picture fell into it"]
@@ -157,7 +157,7 @@ def test_remarks_in_plain_words():
     assert several[1].startswith("domain 3 holds 70% of the pictures: ")
 
 
-def test_a_tally_keeps_the_best_and_prefers_the_earlier_of_equals():
+def test_a_tally_keeps_the_best_pictures_and_the_earlier_of_equal_ones():
     tally = Tally(2, 2)
     for number, confidence in enumerate([0.5, 0.9, 0.7, 0.9, 0.7]):
         tally.add(str(number), 1, confidence, np.full((2, 2, 3), number, np.uint8))
@@ -168,7 +168,7 @@ def test_a_tally_keeps_the_best_and_prefers_the_earlier_of_equals():
 
 
 def test_off_topic_pictures_are_scored_and_left_out(run, pictures, tmp_path, capsys):
-    """Noise is what all but one show; that one is a plain red square."""
+    """All pictures but one are noise; that one is a plain red square."""
     folder = tmp_path / "pictures"
     shutil.copytree(pictures, folder)
     Image.new("RGB", (32, 32), (250, 0, 0)).save(folder / "red.png")
@@ -180,7 +180,7 @@ def test_off_topic_pictures_are_scored_and_left_out(run, pictures, tmp_path, cap
     assert kept == sorted(str(folder.resolve() / name) for name, score in scores.items() if score < 0.4)
     assert f"{len(kept)} of {NUMBER + 1} pictures have an outlier score below 0.4" in capsys.readouterr().out
     assert domains(run, folder, "--out", out, "--overwrite") == 0
-    assert not (out / "kept.txt").exists()  # of the earlier call
+    assert not (out / "kept.txt").exists()  # from the earlier call
 
 
 @pytest.mark.parametrize("score", ["2", "-0.1", "high", "nan"])

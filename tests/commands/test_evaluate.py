@@ -1,4 +1,4 @@
-"""`tunit evaluate`: a run on held-back pictures, two folders, and mistakes in words."""
+"""`tunit evaluate`: a run on held-back pictures, two folders, and errors."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_class_folders_are_measured_by_the_protocol(run, pictures, capsys):
     assert "compared with the held-back pictures" in text.err
 
 
-def test_without_labels_what_needs_none_is_reported(run, pictures, tmp_path):
+def test_without_labels_only_figures_that_need_none_are_reported(run, pictures, tmp_path):
     out = tmp_path / "deep" / "figures.json"
     assert evaluate(run, pictures, "--labels", "none", "--sources", "8", "--out", out) == 0
     found = json.loads(out.read_text())
@@ -38,12 +38,12 @@ def test_without_labels_what_needs_none_is_reported(run, pictures, tmp_path):
     assert "accuracy" not in found["figures"]
 
 
-def test_creatures_are_measured_against_the_exact_truth(run, tmp_path):
+def test_creatures_are_measured_against_their_exact_translations(run, tmp_path):
     write_creatures(tmp_path / "creatures", 18, 32, seed=3)
     out = tmp_path / "figures.json"
     assert evaluate(run, tmp_path / "creatures" / "pictures", "--out", out, "--sources", 4) == 0
     figures = json.loads(out.read_text())["figures"]
-    # An untrained model is worse than giving back the source.
+    # An untrained model is worse than returning the source unchanged.
     assert figures["the same over the better naive answer"] > 1
 
 
@@ -61,7 +61,9 @@ def test_two_folders(pictures, tmp_path, capsys):
     assert different["FID"]["value"] > 0.1
 
 
-def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeypatch, capsys):
+def test_a_feature_network_that_cannot_be_downloaded_is_left_out(
+    run, pictures, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(feature_networks, "INCEPTION_ADDRESS", "http://127.0.0.1:9/net.pt")
     out = tmp_path / "figures.json"
@@ -90,7 +92,7 @@ def test_an_unreachable_network_leaves_the_rest(run, pictures, tmp_path, monkeyp
         ),
     ],
 )
-def test_mistakes_are_one_sentence(run, pictures, tmp_path, capsys, words, message):
+def test_errors_are_one_sentence(run, pictures, tmp_path, capsys, words, message):
     write(tmp_path / "one" / "1.png", 1)
     places = {"RUN": str(run), "PICTURES": str(pictures), "ONE": str(tmp_path / "one")}
     for name, place in places.items():

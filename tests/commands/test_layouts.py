@@ -1,4 +1,4 @@
-"""A published data set by name through the commands: trained on, resumed, measured on its validation pictures."""
+"""A published data set, chosen by name: training, resuming, and measuring on its validation pictures."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ LAYOUT = ["--layout", "two-domains"]
 
 @pytest.fixture(scope="module")
 def seasons(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight training and eight test pictures of either domain."""
+    """Eight training pictures and eight test pictures of each domain."""
     root = tmp_path_factory.mktemp("seasons")
     for seed in range(32):
         split = "train" if seed < 16 else "test"
@@ -54,7 +54,7 @@ def test_a_run_trains_on_the_training_pictures_and_resumes_with_them(
 
 
 def coarse(*_: object, **__: object) -> FeatureNetwork:
-    """Far quicker than a network that sees anything."""
+    """A stand-in that is much faster than a real network."""
     return FeatureNetwork("coarse", lambda x: torch.nn.functional.avg_pool2d(x, 8), torch.device("cpu"))
 
 
@@ -73,7 +73,7 @@ def test_a_run_is_measured_on_the_validation_pictures(
         assert all(name.startswith(f"{split}/") for name in index["names"])
 
 
-def test_what_measures_a_training_takes_the_validation_pictures_of_its_folder(
+def test_evaluation_during_training_uses_the_validation_pictures_of_the_folder(
     seasons: Path, tmp_path: Path
 ) -> None:
     model, run = save_tiny(tmp_path), RunFolder(tmp_path)

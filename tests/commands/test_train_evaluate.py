@@ -1,4 +1,4 @@
-"""`tunit train --evaluate-every N`: the whole way from the command line, and mistakes before a long training."""
+"""`tunit train --evaluate-every N`, called as a user does. Errors must come before a long training."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_the_best_model_is_kept_and_can_be_used(tmp_path):
         (["--evaluate-every", "2", "--features", "vgg99"], "'vgg99' is neither a file nor a known name"),
     ],
 )
-def test_mistakes_come_before_the_training(tmp_path, capsys, words, message):
+def test_errors_come_before_the_training(tmp_path, capsys, words, message):
     write_pictures(tmp_path / "pictures", number=12)
     write_pictures(tmp_path / "one", number=1)
     words = [word.replace("ONE", str(tmp_path / "one")) for word in words]

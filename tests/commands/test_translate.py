@@ -29,7 +29,7 @@ def translate(*words: object) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    """All files except the mark of a folder of results."""
+    """All files except the marker file that tunit puts into a folder of results."""
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
     return sorted(name for name in found if not name.endswith(RESULTS))
 
@@ -98,7 +98,7 @@ def test_a_domain_is_its_average_style(run, model, tmp_path):
     assert np.abs(pixels_of(tmp_path / "out" / "source.png") - expected).max() <= 1
 
 
-def test_all_domains_have_folders_of_their_own_but_for_empty_ones(run, model, tmp_path, capsys):
+def test_all_domains_get_their_own_folders_except_empty_ones(run, model, tmp_path, capsys):
     write(tmp_path / "in" / "a.png", 1)
     write(tmp_path / "in" / "b" / "a.png", 2)
     assert translate(run, tmp_path / "in", "--domain", "all", "--out", tmp_path / "out") == 0
@@ -116,7 +116,7 @@ def test_sizes_and_fits(run, tmp_path):
     sizes = {
         (): (SIZE, SIZE),
         ("--size", "original"): (80, 40),
-        ("--size", "48"): (48, 24),  # the longer side, in the source's proportions
+        ("--size", "48"): (48, 24),  # the number is the longer side; the proportions are the source's
         ("--fit", "crop", "--size", "48"): (48, 48),
         ("--fit", "pad"): (32, 16),
         ("--fit", "pad", "--size", "original"): (80, 40),
@@ -156,7 +156,8 @@ def test_names_that_collide_are_numbered(run, model, tmp_path):
     third = write(tmp_path / "3" / "a.jpg", 3)
     words = (first, second, third, first, "--domain", 0, "--out", tmp_path / "out")
     assert translate(run, *words) == 0
-    assert files(tmp_path / "out") == ["a.png", "a~2.png", "a~3.png"]  # the first is there twice, yet once
+    # the first source is given twice, but translated once
+    assert files(tmp_path / "out") == ["a.png", "a~2.png", "a~3.png"]
     for name, seed in (("a.png", 1), ("a~2.png", 2)):
         expected = by_hand(model, seed, model.domain_styles[0])
         assert np.abs(pixels_of(tmp_path / "out" / name) - expected).max() <= 1
@@ -170,7 +171,7 @@ def test_planned_names():
         "s/a.png",
     ]
     assert plan_names(["a.png", "a~2.png", "a.jpg"], "png") == ["a.png", "a~2.png", "a~3.png"]
-    # A folder of one source and a picture of another cannot have the same name.
+    # A folder given as one source and a picture given as another cannot have the same name.
     assert plan_names(["b.jpg/x.png", "b.jpg", "B.JPG"], "keep") == ["b.jpg/x.png", "b~2.jpg", "B~3.JPG"]
     assert plan_names(["photo", "photo.2024", "x.heic"], "keep") == ["photo.png", "photo.2024.png", "x.png"]
     assert plan_names(["../../etc/x.png", "/abs/y.png", "C:\\z\\w.png"], "png") == [
@@ -188,7 +189,7 @@ def test_nothing_is_written_outside_out_through_a_link(run, tmp_path, capsys):
     assert files(tmp_path / "elsewhere") == []
 
 
-def test_a_linked_file_is_replaced_not_written_through(run, tmp_path):
+def test_a_link_at_the_destination_is_replaced_and_its_target_kept(run, tmp_path):
     source, precious = write(tmp_path / "a.png", 1), write(tmp_path / "precious.png", 2)
     before = precious.read_bytes()
     (tmp_path / "out").mkdir()
@@ -208,7 +209,7 @@ def test_members_of_a_hostile_archive_stay_inside(run, tmp_path, capsys):
     assert "1 left out: 1 outside (../evil.png" in capsys.readouterr().out
 
 
-def test_existing_files_stay_unless_asked_otherwise(run, tmp_path, capsys):
+def test_existing_files_are_kept_by_default(run, tmp_path, capsys):
     write(tmp_path / "in" / "a.png", 1)
     write(tmp_path / "in" / "b.png", 2)
     words = (run, tmp_path / "in", "--domain", 0, "--out", tmp_path / "out")
@@ -237,7 +238,7 @@ def test_a_source_is_never_overwritten(run, tmp_path, capsys, monkeypatch):
     assert files(tmp_path) == ["a.jpg", "a.png"]
 
 
-def test_results_inside_the_source_folder_are_not_sources_the_next_time(run, tmp_path, capsys):
+def test_earlier_results_inside_the_source_folder_are_not_sources(run, tmp_path, capsys):
     write(tmp_path / "in" / "a.png", 1)
     words = (run, tmp_path / "in", "--domain", 0, "--out", tmp_path / "in" / "out")
     assert translate(*words) == 0
@@ -267,7 +268,7 @@ def test_bad_pictures_are_left_out_and_named(run, tmp_path, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_source_of_several_that_holds_no_picture_is_left_out(run, tmp_path, capsys):
+def test_a_source_without_pictures_is_left_out_if_there_are_others(run, tmp_path, capsys):
     source = write(tmp_path / "a.png", 1)
     (tmp_path / "notes.txt").write_text("no such file\n")
     words = (run, source, tmp_path / "notes.txt", "--domain", 0, "--out", tmp_path / "out")
@@ -276,9 +277,9 @@ def test_a_source_of_several_that_holds_no_picture_is_left_out(run, tmp_path, ca
     assert translate(*words, "--strict", "--overwrite") == 2
 
 
-def test_a_picture_that_a_format_cannot_hold_is_left_out(run, tmp_path, capsys):
+def test_a_picture_too_large_for_its_format_is_left_out(run, tmp_path, capsys):
     write(tmp_path / "in" / "a.png", 1)
-    write(tmp_path / "in" / "long.png", 2, height=1, width=17_000)  # WebP ends at 16,383
+    write(tmp_path / "in" / "long.png", 2, height=1, width=17_000)  # WebP allows at most 16,383 pixels
     words = ("--domain", 0, "--out", tmp_path / "out", "--format", "webp", "--size", "original")
     assert translate(run, tmp_path / "in", *words) == 0
     assert "1 left out: 1 unwritable (long.png: 17000 x 1 as WEBP" in capsys.readouterr().out
@@ -318,7 +319,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_run_and_an_out_that_is_a_file(run, tmp_path, capsys):
+def test_errors_of_a_folder_that_is_not_a_run_and_of_an_out_that_is_a_file(run, tmp_path, capsys):
     source = write(tmp_path / "a.png", 1)
     assert translate(tmp_path, source, "--domain", 0, "--out", tmp_path / "out") == 2
     assert "holds no model.safetensors: give the folder of a run" in capsys.readouterr().err
@@ -335,7 +336,7 @@ def test_a_model_without_average_styles_asks_for_a_reference(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("style", [[], ["--reference", "a.png", "--domain", "0"]])
-def test_exactly_one_of_reference_and_domain(style, run):
+def test_exactly_one_of_reference_and_domain_is_required(style, run):
     with pytest.raises(SystemExit) as stopped:
         translate(run, "a.png", "--out", "out", *style)
     assert stopped.value.code == 2
@@ -349,13 +350,13 @@ def test_a_folder_that_cannot_be_written(run, tmp_path, capsys):
     assert "cannot be written (Permission denied): give another --out" in capsys.readouterr().err
 
 
-def test_a_name_that_is_a_folder_already_is_refused(tmp_path):
+def test_a_result_whose_name_is_a_folder_is_refused(tmp_path):
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     with pytest.raises(DataError, match=r"a\.png is a folder: give another --out"):
         claim_names(tmp_path / "out", ["a.png"], overwrite=True)
 
 
-def test_a_file_in_the_place_of_a_sub_folder_is_one_sentence(run, tmp_path, capsys):
+def test_a_file_where_a_sub_folder_is_needed_is_one_sentence(run, tmp_path, capsys):
     write(tmp_path / "in" / "sub" / "a.png", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").write_text("in the way")
@@ -366,8 +367,8 @@ def test_a_file_in_the_place_of_a_sub_folder_is_one_sentence(run, tmp_path, caps
     assert (tmp_path / "out" / "sub").read_text() == "in the way"
 
 
-def test_translations_inside_a_folder_do_not_join_a_training(run, model, tmp_path, capsys):
-    """Into a new folder, which is marked; a folder that holds pictures already stays one of pictures."""
+def test_translations_inside_a_folder_are_not_trained_on(run, model, tmp_path, capsys):
+    """Results in a new folder, which gets a marker file. A folder that already holds pictures gets none."""
     write(tmp_path / "in" / "a.png", 1)
     write(tmp_path / "in" / "mine" / "b.png", 2)
     words = [tmp_path / "in" / "a.png", "--domain", "0"]
@@ -378,7 +379,7 @@ def test_translations_inside_a_folder_do_not_join_a_training(run, model, tmp_pat
     assert "(new) of tunit's own results" in found.notes[0]
 
 
-def test_results_are_marked_before_the_first_so_that_a_killed_translation_has_the_mark(tmp_path):
+def test_the_marker_is_written_before_the_first_result(tmp_path):
     class KilledError(BaseException):
         pass
 
@@ -393,7 +394,8 @@ def test_results_are_marked_before_the_first_so_that_a_killed_translation_has_th
     assert files(out) == ["x.png"]
     with pytest.raises(KilledError), marked(tmp_path / "b" / "out"):
         raise KilledError
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]  # nothing was written, so nothing is left
+    # nothing was written, so the marker is removed
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "y.png").touch()
     with marked(tmp_path / "mine"):

@@ -1,4 +1,4 @@
-"""`tunit translate --from-label A --to-label B --strength X`: attribute translation of few-label runs."""
+"""`tunit translate --from-label A --to-label B --strength X`, for runs that have a few labels."""
 
 import csv
 
@@ -12,7 +12,7 @@ from tunit.cli import main
 from tunit.files import RESULTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-LABELS = ("cold", "mild", "warm")  # domains 0, 1 and 2: by name
+LABELS = ("cold", "mild", "warm")  # their names are domains 0, 1 and 2
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def pixels_of(path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5])
-def test_the_style_goes_part_of_the_way_to_the_average(run, sources, tmp_path, strength):
+def test_strength_is_the_share_of_the_way_to_the_average_style(run, sources, tmp_path, strength):
     model = save_tiny(run)
     words = ("--to-label", "warm", "--strength", strength, "--out", tmp_path)
     assert translate(run, sources / "3.png", *words) == 0
@@ -77,7 +77,7 @@ def test_only_sources_of_the_label_are_taken(run, sources, tmp_path, capsys):
         (("--to-label", "warm", "--strength", "nan"), "strength is nan"),
     ],
 )
-def test_mistakes_are_one_sentence(run, sources, tmp_path, capsys, words, message):
+def test_errors_are_one_sentence(run, sources, tmp_path, capsys, words, message):
     assert translate(run, sources, *words, "--out", tmp_path) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())

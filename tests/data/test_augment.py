@@ -1,4 +1,4 @@
-"""The two views: against kornia, colorsys, and matrices composed in numpy."""
+"""The two views, compared with kornia, colorsys, and matrices multiplied in numpy."""
 
 import colorsys
 import math
@@ -29,7 +29,7 @@ NOTHING: dict[str, Any] = {
 
 
 def only(**settings: Any) -> AugmentConfig:
-    """Settings that do nothing but what is named."""
+    """Settings that change nothing except what is named."""
     return AugmentConfig(**(NOTHING | settings))
 
 
@@ -38,7 +38,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def pictures(batch: int = 4, size: int = 32) -> Tensor:
-    """Smooth pictures in [-1, 1], so that resampling twice can be compared with once."""
+    """Smooth pictures in [-1, 1], for which two resamplings in a row are close to one."""
     coarse = torch.rand(batch, 3, 6, 6, generator=seeded(9)) * 2 - 1
     return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
 
@@ -77,14 +77,14 @@ def test_to_float_leaves_its_input_alone() -> None:
 # ---- both views ----
 
 
-def test_settings_that_do_nothing_are_the_identity() -> None:
+def test_settings_of_zero_change_nothing() -> None:
     x = pictures()
     same, x_plus = two_views(x, only(), seeded())
     assert torch.equal(same, x)
     torch.testing.assert_close(x_plus, x, atol=1e-5, rtol=0)
 
 
-def test_certain_flip_is_torch_flip_in_both_views() -> None:
+def test_a_flip_probability_of_1_mirrors_both_views() -> None:
     x = pictures()
     mirrored, x_plus = two_views(x, only(flip=1.0), seeded())
     assert torch.equal(mirrored, torch.flip(x, dims=[3]))
@@ -94,7 +94,7 @@ def test_certain_flip_is_torch_flip_in_both_views() -> None:
 def test_the_views_flip_independently_with_their_probability() -> None:
     x = pictures(1, 8).expand(2000, 3, 8, 8)
     plain, plus = ((view - x).abs().amax((1, 2, 3)) > 1e-3 for view in two_views(x, only(flip=0.3), seeded()))
-    # Binomial deviations: sqrt(0.3 * 0.7 / 2000) = 0.010 and sqrt(0.09 * 0.91 / 2000) = 0.0064; five of each.
+    # Standard deviations: sqrt(0.3 * 0.7 / 2000) = 0.010 and sqrt(0.09 * 0.91 / 2000) = 0.0064; allow five of each.
     assert plain.double().mean().item() == pytest.approx(0.3, abs=0.05)
     assert plus.double().mean().item() == pytest.approx(0.3, abs=0.05)
     assert (plain & plus).double().mean().item() == pytest.approx(0.09, abs=0.032)
@@ -123,7 +123,7 @@ def test_every_picture_gets_its_own_transform() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_views_stay_within_the_range(seed: int) -> None:
-    x = torch.rand(8, 3, 32, 32, generator=seeded(seed)).round() * 2 - 1  # only extremes
+    x = torch.rand(8, 3, 32, 32, generator=seeded(seed)).round() * 2 - 1  # only the extreme values -1 and 1
     strong = AugmentConfig(
         rotation=180, translation=0.5, shear=40, brightness=1, contrast=1, saturation=1, hue=0.5
     )
@@ -134,8 +134,8 @@ def test_views_stay_within_the_range(seed: int) -> None:
         assert view.max() <= 1
 
 
-def test_outside_parts_are_mirrored_and_not_black() -> None:
-    """A picture of one colour keeps it everywhere, whatever the geometry."""
+def test_what_lies_outside_the_picture_is_mirrored_not_black() -> None:
+    """A picture of a single colour keeps it everywhere under any geometric transform."""
     x = torch.tensor([0.8, -0.3, 0.1]).view(1, 3, 1, 1).expand(16, 3, 32, 32)
     _, x_plus = two_views(x, only(rotation=180.0, translation=0.5, shear=30.0, flip=0.5), seeded())
     torch.testing.assert_close(x_plus, x.contiguous(), atol=1e-5, rtol=0)
@@ -144,7 +144,7 @@ def test_outside_parts_are_mirrored_and_not_black() -> None:
 # ---- geometry: one transform at a time ----
 
 
-def test_rotations_are_rotations_within_their_limit() -> None:
+def test_rotations_stay_within_their_limit() -> None:
     theta = square(random_affine(500, only(rotation=20.0), seeded()))
     angles = np.degrees(np.arctan2(theta[:, 0, 1], theta[:, 0, 0]))
     assert np.abs(angles).max() <= 20
@@ -156,20 +156,20 @@ def test_rotations_are_rotations_within_their_limit() -> None:
     assert not theta[:, :2, 2].any()
 
 
-def test_rotated_pictures_are_kornias() -> None:
+def test_rotation_equals_kornia() -> None:
     x = pictures()
     _, x_plus = two_views(x, only(rotation=90.0), seeded())
     theta = random_affine_of(x, only(rotation=90.0))
-    # kornia counts angles counter-clockwise, on pictures whose y axis points down.
+    # kornia measures angles counter-clockwise and assumes that the y axis points down.
     angle = -torch.rad2deg(torch.atan2(theta[:, 0, 1], theta[:, 0, 0]))
     expected = kornia.geometry.transform.rotate(x, angle, mode="bilinear", align_corners=True)
     disc = torch.hypot(*torch.meshgrid(*[torch.arange(32) - 15.5] * 2, indexing="ij")) < 15
     torch.testing.assert_close(x_plus[:, :, disc], expected[:, :, disc], atol=1e-4, rtol=0)
-    assert angle.abs().max() > 30  # else nothing was seen
+    assert angle.abs().max() > 30  # otherwise the comparison proves nothing
 
 
 def random_affine_of(x: Tensor, settings: AugmentConfig) -> Tensor:
-    """The maps that `two_views` drew from `seeded()`: its first draw is the flip of x."""
+    """The matrices that `two_views` draws from `seeded()`; the first draw decides whether x is flipped."""
     generator = seeded()
     torch.rand(len(x), generator=generator)
     return random_affine(len(x), settings, generator)
@@ -185,7 +185,7 @@ def test_shears_are_horizontal_and_within_their_limit() -> None:
     assert np.array_equal(theta, np.broadcast_to(np.eye(3), theta.shape))
 
 
-def test_sheared_pictures_are_kornias() -> None:
+def test_shear_equals_kornia() -> None:
     x = pictures()
     _, x_plus = two_views(x, only(shear=30.0), seeded())
     slope = random_affine_of(x, only(shear=30.0))[:, 0, 1]
@@ -199,9 +199,9 @@ def test_sheared_pictures_are_kornias() -> None:
     assert slope.abs().min() > 0.01
 
 
-def test_translations_are_shares_of_the_side() -> None:
+def test_translation_limits_are_shares_of_the_side() -> None:
     theta = square(random_affine(500, only(translation=0.1), seeded()))
-    shifts = -theta[:, :2, 2] / 2  # a side is 2 long
+    shifts = -theta[:, :2, 2] / 2  # coordinates run from -1 to 1, so a side is 2 long
     assert np.abs(shifts).max() <= 0.1
     assert (shifts.min(0) < -0.095).all()
     assert (shifts.max(0) > 0.095).all()
@@ -210,7 +210,7 @@ def test_translations_are_shares_of_the_side() -> None:
     assert np.array_equal(theta, np.broadcast_to(np.eye(3), theta.shape))
 
 
-def test_translated_pictures_are_kornias() -> None:
+def test_translation_equals_kornia() -> None:
     x = pictures()
     _, x_plus = two_views(x, only(translation=0.2), seeded())
     pixels = -random_affine_of(x, only(translation=0.2))[:, :, 2] * 16
@@ -220,8 +220,8 @@ def test_translated_pictures_are_kornias() -> None:
     assert pixels.abs().max() > 2
 
 
-def test_translation_mirrors_at_the_pictures_edge() -> None:
-    """Against numpy's symmetric padding, where the shift is a whole number of pixels."""
+def test_translation_mirrors_at_the_edge() -> None:
+    """Compared with numpy's symmetric padding, if the shift is a whole number of pixels."""
     x = pictures(1)
     theta = torch.tensor([[[1.0, 0.0, 2 * 5 / 32], [0.0, 1.0, -2 * 3 / 32]]])
     grid = torch.nn.functional.affine_grid(theta, [1, 3, 32, 32], align_corners=False)
@@ -241,7 +241,7 @@ def test_crop_windows_stay_within_the_picture(area: tuple[float, float], aspect:
     for side, middle in ((width, centre[:, 0]), (height, centre[:, 1])):
         assert (side > 0).all()
         assert (np.abs(middle) + side <= 1 + 1e-6).all()
-    inside = (width < 1 - 1e-6) & (height < 1 - 1e-6)  # neither side was clipped
+    inside = (width < 1 - 1e-6) & (height < 1 - 1e-6)  # the window was not clipped on either side
     assert inside.sum() > 100
     shares, ratios = (width * height)[inside], (width / height)[inside]
     assert shares.min() >= area[0] - 1e-6
@@ -253,8 +253,8 @@ def test_crop_windows_stay_within_the_picture(area: tuple[float, float], aspect:
         assert centre.min() < -0.1 < 0.1 < centre.max()
 
 
-def test_crop_is_resizing_the_window() -> None:
-    """The centre quarter, as bilinear interpolation of the window's own pixels."""
+def test_crop_equals_resizing_the_window() -> None:
+    """The window is the central quarter; the result must equal bilinear interpolation of its pixels."""
     x = pictures()
     settings = only(crop_area=(0.25, 0.25))
     _, x_plus = two_views(x, settings, seeded())
@@ -272,8 +272,8 @@ def test_crop_is_resizing_the_window() -> None:
             np.testing.assert_allclose(x_plus[b, :, row, column].numpy(), expected, atol=1e-4)
 
 
-def test_all_together_are_their_composition() -> None:
-    """Shear, rotate, shift, then crop and flip: one seed draws the same numbers for every subset of them."""
+def test_all_transforms_together_equal_their_composition() -> None:
+    """Shear, rotation, shift, then crop and flip. With one seed, every subset of them draws the same numbers."""
     everything = {
         "shear": 30.0,
         "rotation": 60.0,
@@ -290,7 +290,7 @@ def test_all_together_are_their_composition() -> None:
         np.linalg.inv(drawn(n)) for n in ("shear", "rotation", "translation", "flip")
     )
     crop = np.linalg.inv(drawn("crop_area", "crop_aspect"))
-    forward = flip @ crop @ shift @ rotate @ shear  # of a point of the picture
+    forward = flip @ crop @ shift @ rotate @ shear  # maps a point of the picture
     np.testing.assert_allclose(drawn(*everything), np.linalg.inv(forward), atol=1e-5)
     assert set(np.sign(np.linalg.det(flip))) == {-1, 1}
 
@@ -301,13 +301,13 @@ def test_all_together_are_their_composition() -> None:
 def recovered(
     settings: AugmentConfig, model: Callable[[np.ndarray, float], np.ndarray], limit: float
 ) -> list[float]:
-    """For each of 24 random colour pictures, the factor with which `model` explains the jitter."""
+    """For each of 24 random colour pictures, the factor for which `model` gives the jittered picture."""
     image = torch.rand(24, 3, 6, 6, generator=seeded(2))
     out = (jitter(image * 2 - 1, settings, seeded()).double().numpy() + 1) / 2
     factors = np.linspace(1 - limit, 1 + limit, 20_001)
     found = []
     for before, after in zip(image.double().numpy(), out, strict=True):
-        # All factors that explain one unclipped value; the whole picture decides.
+        # Compute the factors that explain one unclipped value, then keep those that explain the whole picture.
         flat = int(np.argmin(np.abs(after - 0.5)))
         zero, one = (np.clip(model(before, f), -9, 9).flat[flat] for f in (0.0, 1.0))
         factor = (after.flat[flat] - zero) / (one - zero)
@@ -329,14 +329,14 @@ MODELS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_jitter_is_its_formula_with_factors_from_its_range(kind: str) -> None:
+def test_jitter_follows_its_formula_with_factors_in_its_range(kind: str) -> None:
     factors = recovered(only(**{kind: 0.4}), MODELS[kind], 0.4)
     assert min(factors) < 0.75
     assert max(factors) > 1.25
 
 
 def test_saturation_0_is_grey_and_contrast_keeps_the_mean() -> None:
-    x = torch.rand(4, 3, 8, 8, generator=seeded()) * 0.4 - 0.2  # mild: nothing is clipped
+    x = torch.rand(4, 3, 8, 8, generator=seeded()) * 0.4 - 0.2  # a small change, so that nothing is clipped
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     for kind in ("saturation", "contrast"):
         out = jitter(x, only(**{kind: 0.9}), seeded())
@@ -349,14 +349,14 @@ def test_saturation_0_is_grey_and_contrast_keeps_the_mean() -> None:
 
 
 def corners() -> Tensor:
-    """Random colours, and all ties: greys, two equal channels, black and white."""
+    """Random colours, and colours with equal channels: greys, two equal channels, black and white."""
     random = torch.rand(3, 200, generator=seeded())
     levels = torch.cartesian_prod(*[torch.tensor([0.0, 0.4, 1.0])] * 3).T
     return torch.cat([random, levels], 1)  # (3, 227)
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.125, -0.125, 0.5, -0.5, 1 / 3, 0.9999])
-def test_hue_is_colorsys_per_pixel(turn: float) -> None:
+def test_hue_equals_colorsys_for_each_pixel(turn: float) -> None:
     colours = corners()
     out = turn_hue(colours[None, :, None], torch.tensor([turn]))[0, :, 0]
     for before, after in zip(colours.T.tolist(), out.T.tolist(), strict=True):
@@ -364,7 +364,7 @@ def test_hue_is_colorsys_per_pixel(turn: float) -> None:
         assert after == pytest.approx(colorsys.hsv_to_rgb((h + turn) % 1, s, v), abs=1e-5)
 
 
-def test_hue_is_kornias() -> None:
+def test_hue_equals_kornia() -> None:
     image = torch.rand(3, 3, 8, 8, generator=seeded())
     turn = torch.tensor([0.1, -0.05, 0.4])
     expected = kornia.enhance.adjust_hue(image, 2 * math.pi * turn)
@@ -382,14 +382,16 @@ def test_hue_of_each_picture_turns_within_its_limit() -> None:
     assert turns.max() > 0.115
 
 
-def test_jitter_happens_in_every_order() -> None:
-    """The order matters (for clipped colours) and is drawn anew: 24 orders, here of two kinds."""
+def test_jitter_uses_every_order() -> None:
+    """The order matters if colours are clipped, and is drawn for each picture: 24 orders; two kinds are
+    tested here.
+    """
     x = torch.full((1, 3, 4, 4), 0.9)
     x[:, :, :2] = -0.9
     settings = only(brightness=1.0, contrast=1.0)
 
     def literal(brightness_first: bool, seed: int) -> Tensor:
-        # The factors come from two runs with one kind each: one seed draws the same numbers for both.
+        # The factors come from two runs with one kind each: with one seed both draw the same numbers.
         probe = torch.tensor([[-0.5, -0.9]]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
         bright = ((jitter(probe, only(brightness=1.0), seeded(seed)) + 1) / 2)[0, 0, 0, 0] / 0.25
         out = (jitter(probe, only(contrast=1.0), seeded(seed)) + 1) / 2
@@ -415,14 +417,14 @@ def test_jitter_happens_in_every_order() -> None:
 # ---- partners and two random views ----
 
 
-def test_the_second_view_is_of_the_partner_and_the_first_is_not() -> None:
+def test_only_the_second_view_comes_from_the_partner() -> None:
     x, partners = pictures(), pictures().flip(0)
     plain, moved = two_views(x, only(), seeded(), partners=partners)
     assert torch.equal(plain, x)
     assert torch.allclose(moved, partners, atol=1e-5)
 
 
-def test_both_views_are_drawn_apart_and_the_second_is_as_without() -> None:
+def test_two_random_views_differ_and_the_second_is_unchanged() -> None:
     settings = only(crop_area=(0.3, 0.9), brightness=0.4)
     x = pictures()
     plain, moved = two_views(x, settings, seeded())

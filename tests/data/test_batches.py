@@ -1,4 +1,4 @@
-"""Batches: every picture once an epoch, the same whatever the batch sizes, storage and interruptions."""
+"""Batches: each picture comes once per epoch; batch size, storage and interruptions do not change the order."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tunit.errors import DataError
 
 CPU = torch.device("cpu")
 N = 13
-# No geometry and no jitter: x and x+ are the stored picture.
+# No geometry and no jitter, so that x and x+ equal the stored picture.
 STILL = AugmentConfig(
     flip=0, rotation=0, translation=0, shear=0, crop_area=(1, 1), crop_aspect=(1, 1),
     brightness=0, contrast=0, saturation=0, hue=0,
@@ -25,7 +25,7 @@ STILL = AugmentConfig(
 
 
 def images(n: int = N, size: int = 8) -> NDArray[np.uint8]:
-    """Pictures that carry their number as their colour."""
+    """Pictures whose colour encodes their number."""
     noise = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
     noise[:, :, :, 0] = np.arange(n)[:, None, None]
     return noise
@@ -48,7 +48,7 @@ def batches(seed: int = 0, augment: AugmentConfig = STILL, **settings: Any) -> B
 
 
 def numbers(batch: Batch) -> list[int]:
-    """Which pictures these are."""
+    """The numbers of these pictures."""
     return ((batch.x[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
 
 
@@ -57,7 +57,7 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 @pytest.mark.parametrize("stream", ["all", "labelled", "unlabelled"])
-def test_every_epoch_has_each_picture_once(stream: str) -> None:
+def test_every_epoch_has_each_picture_exactly_once(stream: str) -> None:
     members = [i for i in range(N) if stream == "all" or (labels()[i] >= 0) == (stream == "labelled")]
     source, cursors = batches(), {}
     drawn = [n for step in range(30) for n in numbers(source.draw(step, 4, cursors, stream))]
@@ -66,7 +66,7 @@ def test_every_epoch_has_each_picture_once(stream: str) -> None:
     assert len(epochs) >= 9
     for epoch in epochs:
         assert sorted(epoch) == members
-    assert len({tuple(epoch) for epoch in epochs}) > len(epochs) / 2  # shuffled anew
+    assert len({tuple(epoch) for epoch in epochs}) > len(epochs) / 2  # each epoch has a new order
 
 
 def test_a_batch_is_the_stored_pictures_with_their_labels() -> None:
@@ -80,7 +80,7 @@ def test_a_batch_is_the_stored_pictures_with_their_labels() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[4] * 9, [1] * 36, [36], [5, 7, 1, 13, 10], [30, 6]])
-def test_the_order_does_not_depend_on_the_sizes_of_the_batches(sizes: list[int]) -> None:
+def test_the_order_does_not_depend_on_batch_sizes(sizes: list[int]) -> None:
     expected = batches().rows("all", 0, 36).tolist()
     source, cursors = batches(), {}
     assert [n for i, size in enumerate(sizes) for n in numbers(source.draw(i, size, cursors))] == expected
@@ -93,7 +93,7 @@ def test_a_batch_may_be_larger_than_the_data_set() -> None:
     assert drawn[:N] != drawn[N : 2 * N]
 
 
-def test_resuming_from_cursors_is_going_on() -> None:
+def test_resuming_from_cursors_equals_continuing() -> None:
     streams = ["all", "labelled", "unlabelled", "all", "all", "unlabelled"] * 3
     source, cursors = batches(augment=AugmentConfig()), {}
     whole = [source.draw(i, 5, cursors, stream) for i, stream in enumerate(streams)]
@@ -106,14 +106,14 @@ def test_resuming_from_cursors_is_going_on() -> None:
         assert same(after.draw(i, 5, saved, stream), whole[i]), i
 
 
-def test_going_back_to_an_older_cursor_reads_the_same() -> None:
+def test_an_older_cursor_gives_the_same_batches_again() -> None:
     source = batches()
     first = source.rows("all", 3, 9).tolist()
     source.rows("all", 100, 9)
     assert source.rows("all", 3, 9).tolist() == first
 
 
-def test_memory_mapped_equals_resident(tmp_path: Path) -> None:
+def test_memory_mapped_equals_pictures_in_memory(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images())
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     resident = batches(augment=AugmentConfig())
@@ -121,14 +121,14 @@ def test_memory_mapped_equals_resident(tmp_path: Path) -> None:
     mine: dict[str, int] = {}
     theirs: dict[str, int] = {}
     for step in range(6):
-        # 17 of 13: a picture comes twice in a batch
+        # batches of 17 from 13 pictures, so some pictures appear twice
         size, stream = (17, "all") if step % 2 else (4, "unlabelled")
         assert same(resident.draw(step, size, mine, stream), streamed.draw(step, size, theirs, stream))
     assert np.array_equal(mapped, images())
 
 
 class Counting(np.ndarray):
-    """Pictures that count how often they are read."""
+    """Pictures that count how often each of them is read."""
 
     reads: list[list[int]] = []  # noqa: RUF012
 
@@ -137,23 +137,23 @@ class Counting(np.ndarray):
         return np.asarray(self)[rows]
 
 
-def test_what_is_read_ahead_is_what_comes_next_and_is_read_once() -> None:
+def test_batches_read_ahead_are_the_next_ones_and_read_once() -> None:
     pictures = images().view(Counting)
     Counting.reads.clear()
     source, cursors = batches(images=pictures, resident_bytes=0), {}
     for step in range(5):
         drawn = numbers(source.draw(step, 4, cursors))
         assert drawn == batches().rows("all", 4 * step, 4).tolist()
-        assert cursors == {"all": 4 * (step + 1)}  # what was read ahead does not count
+        assert cursors == {"all": 4 * (step + 1)}  # the batch read ahead does not count
     source._reader.shutdown()  # type: ignore[union-attr]
-    assert len(Counting.reads) == 6  # five drawn, one ahead
+    assert len(Counting.reads) == 6  # five batches returned, one read ahead
     assert all(
         sorted(batches().rows("all", 4 * i, 4).tolist()) == read for i, read in enumerate(Counting.reads)
     )
 
 
-def test_a_wrong_guess_changes_nothing() -> None:
-    """Other sizes, streams, cursors and steps than were expected, and a resume in between."""
+def test_a_wrong_prefetch_changes_nothing() -> None:
+    """The caller asks for sizes, streams, cursors and steps that were not expected, and resumes in between."""
     asked = [(0, 4, "all"), (1, 4, "all"), (2, 6, "all"), (3, 6, "labelled"), (4, 6, "all"), (9, 17, "all")]
     resident, mine = batches(augment=AugmentConfig()), {"all": 0}
     streamed = batches(augment=AugmentConfig(), resident_bytes=0)
@@ -165,7 +165,7 @@ def test_a_wrong_guess_changes_nothing() -> None:
     assert same(resident.draw(1, 4, {"all": 4}), streamed.draw(1, 4, {"all": 4}))  # back to an older cursor
 
 
-def test_pictures_stay_on_the_device_where_a_share_of_its_memory_holds_them(monkeypatch: Any) -> None:
+def test_pictures_stay_on_the_device_if_they_fit_in_a_share_of_its_memory(monkeypatch: Any) -> None:
     monkeypatch.setattr(machine, "available_bytes", lambda: 4 * images().nbytes)
     assert isinstance(batches()._images, torch.Tensor)
     monkeypatch.setattr(machine, "available_bytes", lambda: 4 * images().nbytes - 1)
@@ -175,7 +175,7 @@ def test_pictures_stay_on_the_device_where_a_share_of_its_memory_holds_them(monk
     assert machine.room_for_pictures(gpu) == 200
 
 
-def test_resident_pictures_are_a_copy() -> None:
+def test_pictures_in_memory_are_a_copy() -> None:
     pictures = images()
     source = batches(images=pictures)
     expected = source.draw(0, 6, {}).x
@@ -183,7 +183,7 @@ def test_resident_pictures_are_a_copy() -> None:
     assert torch.equal(source.draw(0, 6, {}).x, expected)
 
 
-def test_streams_hold_their_own() -> None:
+def test_each_stream_has_its_own_pictures() -> None:
     source = batches()
     labelled, unlabelled = source.draw(0, 8, {}, "labelled"), source.draw(0, 8, {}, "unlabelled")
     assert (labelled.y >= 0).all()
@@ -194,7 +194,7 @@ def test_streams_hold_their_own() -> None:
     assert (mixed.any_labelled, mixed.any_unlabelled) == (True, True)
 
 
-def test_streams_keep_their_own_cursors() -> None:
+def test_each_stream_has_its_own_cursor() -> None:
     source, cursors = batches(), {}
     alone = [numbers(batches().draw(0, 8, {"labelled": i}, "labelled")) for i in (0, 8)]
     mixed = []
@@ -217,14 +217,14 @@ def test_an_empty_stream_is_refused(stream: str, given: int) -> None:
         batches(labels=np.full(N, given)).draw(0, 2, {}, stream)
 
 
-def test_seeds_differ_in_order_and_views() -> None:
+def test_seeds_change_order_and_views() -> None:
     a, b = batches(0, AugmentConfig()), batches(1, AugmentConfig())
     assert a.rows("all", 0, N).tolist() != b.rows("all", 0, N).tolist()
     rows = {"all": 0}
     assert not torch.equal(a.draw(0, 4, dict(rows)).x_plus, b.draw(0, 4, dict(rows)).x_plus)
 
 
-def test_the_same_pictures_look_different_at_another_step() -> None:
+def test_the_same_pictures_look_different_at_each_step() -> None:
     source = batches(augment=AugmentConfig())
     first, again, later = (source.draw(step, 4, {}) for step in (0, 0, 1))
     assert same(first, again)
@@ -249,14 +249,14 @@ def test_batch_permutation() -> None:
     assert drawn[0] == batch_permutation(0, 0, 32).tolist()
 
 
-def test_seeds_are_independent_of_each_other() -> None:
+def test_different_names_give_independent_seeds() -> None:
     keys = [
         (s, p, c) for s in (0, 1, 2**40) for p in ("views", "permutation", "order/all") for c in range(50)
     ]
     seeds = {seed_of(*key) for key in keys}
     assert len(seeds) == len(keys)
     assert all(0 <= seed < 2**64 for seed in seeds)
-    # As uniform 64-bit numbers: each bit is set in about half of 450 (deviation 10.6; five of those).
+    # As uniform 64-bit numbers: each bit is set in about half of 450 (standard deviation 10.6; allow five).
     for bit in range(64):
         assert abs(sum(seed >> bit & 1 for seed in seeds) - 225) < 53, bit
 
@@ -272,12 +272,12 @@ def test_generators_are_functions_of_their_arguments() -> None:
 
 
 def number_of(x: torch.Tensor) -> list[int]:
-    """Which pictures these are: they carry their number as their colour."""
+    """The numbers of these pictures, which their colours encode."""
     return ((x[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
 
 
 @pytest.mark.parametrize("resident_bytes", [None, 0])
-def test_second_views_are_of_neighbours_except_where_there_is_a_label(resident_bytes: int | None) -> None:
+def test_second_views_come_from_neighbours_unless_there_is_a_label(resident_bytes: int | None) -> None:
     table = (torch.arange(N)[:, None] + torch.tensor([1, 2, 3])) % N
     batch = batches(resident_bytes=resident_bytes).draw(0, N, {}, neighbours=table)
     chosen = set()
@@ -289,10 +289,10 @@ def test_second_views_are_of_neighbours_except_where_there_is_a_label(resident_b
         else:
             assert partner in table[row]
             chosen.add((partner - row) % N)
-    assert chosen == {1, 2, 3}  # one of its neighbours at random, not always the first
+    assert chosen == {1, 2, 3}  # a random neighbour, not always the first
 
 
-def test_neighbours_do_not_change_what_is_drawn_besides() -> None:
+def test_neighbours_do_not_change_the_other_random_numbers() -> None:
     moving = AugmentConfig()
     without = batches(augment=moving).draw(4, 6, {"all": 5})
     itself = torch.arange(N)[:, None]

@@ -1,4 +1,4 @@
-"""Hostile pictures and archives cost bounded time and memory, and end in a reason; nothing hangs."""
+"""Hostile pictures and archives cost limited time and memory and end with a reason; nothing hangs."""
 
 import io
 import os
@@ -44,12 +44,12 @@ def put(path: Path, data: bytes) -> PictureSource:
 
 
 def with_time(seconds: float) -> Squaring:
-    """Squares whose pictures have so much CPU time."""
+    """Settings for fitting, with this limit on the CPU time of each picture."""
     return Squaring(32, seconds=seconds)
 
 
 def scans(number: int, side: int) -> bytes:
-    """A JPEG whose last scan is there many times."""
+    """A JPEG that repeats its last scan many times."""
     data = encode(Image.new("RGB", (side, side)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * number + data[-2:]
@@ -60,7 +60,7 @@ def scans(number: int, side: int) -> bytes:
     [b"P5\n" + b"#x\n" * 5_000_000 + b"40 40\n255\n" + bytes(1600), scans(3000, 800)],
     ids=["15 MB of comments", "3000 scans"],
 )
-def test_a_picture_that_takes_too_long_is_left_out_in_time(tmp_path: Path, data: bytes) -> None:
+def test_a_picture_that_takes_too_long_is_left_out(tmp_path: Path, data: bytes) -> None:
     source = put(tmp_path / "a", data)
     with pytest.raises(PictureError, match=r"too slow: decoding it takes more than 0.2 s of CPU time"):
         fitted(source, with_time(0.2))
@@ -78,7 +78,7 @@ def test_a_webp_of_34_bytes_that_claims_gigabytes_is_refused_by_its_header() -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
-def test_memory_beyond_the_limit_is_a_reason(tmp_path: Path) -> None:
+def test_memory_over_the_limit_is_a_reason(tmp_path: Path) -> None:
     large = put(tmp_path / "a.png", encode(Image.new("RGBA", (3000, 3000)), "PNG"))
     with pytest.raises(PictureError, match="too large"):
         fitted(large, Squaring(32, max_pixels=9_000_000, memory=1 << 23))
@@ -95,7 +95,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers.subprocess, "Popen", refuse)
 
 
-def test_without_worker_processes_that_is_said_once(
+def test_missing_worker_processes_are_reported_once(
     no_workers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [in_worker(abs, -1), in_worker(abs, -2)] == [1, 2]
@@ -110,7 +110,7 @@ def test_without_worker_processes_that_is_said_once(
 def test_without_worker_processes_large_pictures_are_left_out(
     no_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing could stop a decoder, so that only what is small is given to one."""
+    """In this process nothing could stop a decoder, so it gets small pictures only."""
     monkeypatch.setattr(squares, "ALONE_PIXELS", 2000)
     monkeypatch.setattr(squares, "ALONE_BYTES", 10_000)
     small = put(tmp_path / "a.png", encode(noise(side=44), "PNG"))
@@ -130,9 +130,7 @@ def test_without_worker_processes_large_pictures_are_left_out(
 # Archives
 
 
-def test_a_zip_whose_list_of_members_is_too_long_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zip_with_too_many_members_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for number in range(50):
             archive.writestr(f"{number}.png", b"x")
@@ -142,10 +140,8 @@ def test_a_zip_whose_list_of_members_is_too_long_is_refused(
         find_pictures(tmp_path / "a.zip")
 
 
-def test_members_that_lie_one_upon_another_are_a_bomb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many entries of the list lead to the same data."""
+def test_overlapping_members_are_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip in which many entries point at the same data."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(100_000))
@@ -163,7 +159,7 @@ def test_members_that_lie_one_upon_another_are_a_bomb(
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
-def test_a_tar_that_unpacks_to_too_much_ends_early(
+def test_a_tar_that_unpacks_to_too_much_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     with tarfile.open(tmp_path / f"a.tar.{kind}", f"w:{kind}") as archive:  # type: ignore[call-overload]
@@ -197,7 +193,7 @@ def test_a_member_larger_than_any_picture_is_not_unpacked(
         picture.read()
 
 
-# What is no file
+# Not regular files
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
@@ -266,7 +262,8 @@ def archives_of(files: dict[str, bytes]) -> dict[str, bytes]:
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=f"w:{kind}") as tar:  # type: ignore[call-overload]
             for name in ("PNG", "PPM"):
-                info = tarfile.TarInfo(f"{name}{'x' * 150}.png")  # a long name: headers of more than one kind
+                # a long name, so that there are headers of more than one kind
+                info = tarfile.TarInfo(f"{name}{'x' * 150}.png")
                 info.size = len(files[name])
                 tar.addfile(info, io.BytesIO(files[name]))
         packed[f"tar {kind}"] = file.getvalue()
@@ -274,7 +271,9 @@ def archives_of(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """One to four of: bytes and whole numbers replaced, a piece cut, repeated or removed; checksums mended."""
+    """One to four changes: bytes and integers replaced; a piece cut out, repeated or removed. Checksums are
+    corrected.
+    """
     out = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(min(len(out), rng.choice((30, 200, 10**9))) or 1)
@@ -290,7 +289,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
             del out[at : at + rng.randint(1, 60)]
         elif rng.random() < 0.3:
             del out[at:]
-    if out.startswith(b"\x89PNG"):  # else a reader looks no further
+    if out.startswith(b"\x89PNG"):  # otherwise a reader stops at the checksum
         at = 8
         while at + 12 <= len(out):
             end = at + 8 + int.from_bytes(out[at : at + 4], "big")
@@ -299,7 +298,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
-def test_no_damage_to_a_picture_or_an_archive_ends_in_a_traceback(tmp_path: Path) -> None:
+def test_no_damage_to_a_picture_or_an_archive_gives_a_traceback(tmp_path: Path) -> None:
     pictures = seeds()
     files = {**pictures, **archives_of(pictures)}
     names = sorted(files)

@@ -1,4 +1,4 @@
-"""Pixels mean what viewers show: files written by hand, against values that follow from the formats' definitions."""
+"""Pixels have the colours that viewers show: files written by hand, and the values that the formats define."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ RAMP = np.tile(np.linspace(0, 1, 64), (16, 1))  # grey from 0 to 1, left to righ
 
 
 def tiff(values: NDArray[Any], tags: dict[int, int], order: str = "<") -> bytes:
-    """A TIFF of one channel, uncompressed, in one strip, from the specification."""
+    """An uncompressed TIFF with one channel and one strip, written from the specification."""
     height, width = values.shape
     data = values.astype(values.dtype.newbyteorder(order)).tobytes()
     bits = 8 * values.dtype.itemsize
@@ -30,7 +30,7 @@ def tiff(values: NDArray[Any], tags: dict[int, int], order: str = "<") -> bytes:
 
 
 def png(values: NDArray[Any], extra: bytes = b"", colour: int = 0) -> bytes:
-    """A PNG from the specification: grey (H, W), or RGB (H, W, 3) with colour 2."""
+    """A PNG written from the specification: grey (H, W), or RGB (H, W, 3) if `colour` is 2."""
     height, width = values.shape[:2]
     depth = 8 * values.dtype.itemsize
     rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in values)
@@ -55,7 +55,7 @@ def grey(data: bytes) -> NDArray[Any]:
     return pixels[..., 0]
 
 
-# Every type of number with the values that are white in it.
+# Every number type with the values that mean white.
 KINDS = [
     (np.uint8, 1, (255,)),
     (np.int8, 2, (127,)),
@@ -77,7 +77,7 @@ KINDS = [
 def test_grey_tiffs_of_every_type_run_from_black_to_white(
     kind: Any, sample: int, white: int, photometric: int, order: str
 ) -> None:
-    """Photometric 1: 0 is black; 0: 0 is white. An exact answer is 255 times the share of white."""
+    """Photometric 1: 0 is black; 0: 0 is white. The exact result is 255 times the share of white."""
     stored = (RAMP * white).round() if np.dtype(kind).kind in "iu" else RAMP * white
     shown = 255 * stored / white
     expected = shown if photometric else 255 - shown
@@ -106,32 +106,32 @@ def test_floats_that_overshoot_a_little_are_clipped(low: float, high: float, whi
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (-3, 3), (0, 2), (0, 9), (-1000, 1e6)])
-def test_floats_of_no_usual_range_are_stretched(low: float, high: float) -> None:
+def test_floats_in_an_unusual_range_are_stretched(low: float, high: float) -> None:
     stored = (low + (high - low) * RAMP).astype(np.float32)
     assert np.abs(grey(tiff(stored, {339: 3})) - 255 * RAMP).max() <= 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_values_that_are_no_numbers_are_refused_in_every_type(bad: float, kind: Any) -> None:
+def test_nan_is_refused_in_every_type(bad: float, kind: Any) -> None:
     stored = RAMP.astype(kind)
     stored[3, 5] = bad
     with pytest.raises(PictureError, match="infinite or not numbers"):
         decode_picture(tiff(stored, {339: 3}))
 
 
-def test_the_bits_that_a_file_says_it_uses_are_obeyed() -> None:
+def test_the_number_of_bits_in_the_file_is_used() -> None:
     twelve = (RAMP * 4095).round().astype(np.uint16)
     expected = 255 * twelve.astype(float) / 4095
     assert np.abs(grey(png(twelve, chunk(b"sBIT", b"\x0c"))) - expected).max() <= 1
     assert np.abs(grey(tiff(twelve, {281: 4095})) - expected).max() <= 1  # MaxSampleValue
-    # By PNG's definition a writer scales to the whole 16 bits; sBIT then changes nothing.
+    # In a PNG the values always fill all 16 bits, so sBIT changes nothing.
     scaled = (RAMP * 65535).round().astype(np.uint16)
     assert np.abs(grey(png(scaled, chunk(b"sBIT", b"\x0c"))) - 255 * RAMP).max() <= 1
 
 
-def test_nothing_is_guessed_where_the_format_says_the_range() -> None:
-    """A dark picture of 16 bits stays dark, and a PNM says its white."""
+def test_the_range_is_not_guessed_if_the_format_gives_it() -> None:
+    """A dark 16-bit picture stays dark. A PNM file says which value is white."""
     dark = (RAMP * 4095).round().astype(np.uint16)
     assert np.abs(grey(png(dark)) - dark / 257).max() <= 1
     pnm = b"P5 64 16 4095\n" + dark.astype(">u2").tobytes()
@@ -144,7 +144,7 @@ def test_transparent_grey_of_sixteen_bits_is_laid_on_the_background() -> None:
     assert np.asarray(decode_picture(data, background=(1, 2, 3))).tolist() == [[[4, 4, 4], [1, 2, 3]]]
 
 
-def test_planes_of_a_tiff_may_lie_apart() -> None:
+def test_a_tiff_may_store_its_channels_separately() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     planes = pixels.transpose(2, 0, 1).tobytes()
     tail = 8 + len(planes)
@@ -158,15 +158,15 @@ def test_planes_of_a_tiff_may_lie_apart() -> None:
     assert np.array_equal(np.asarray(decode_picture(data)), pixels)
 
 
-def test_a_large_picture_is_made_small_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same as if it were converted whole: every part is averaged in blocks, on the background."""
+def test_a_large_picture_is_shrunk_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result equals converting the whole picture: it is averaged in blocks, on the background."""
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (203, 150, 4), dtype=np.uint8)
     data = encode(Image.fromarray(pixels), "PNG")
     monkeypatch.setattr("tunit.data.decoding.decode._LARGE", 1000)
     monkeypatch.setattr("tunit.data.decoding.colours._STRIP", 150 * 20)
     small = decode_scaled(data, 8, background=(9, 99, 199))
-    assert small.image.size == (38, 51)  # a quarter, the last row and column of less than a block
+    assert small.image.size == (38, 51)  # a quarter; the last row and column are smaller than a block
     assert small.size == (150, 203)
     assert small.box == (0, 0, 37.5, 50.75)
     expected = decode_picture(data, background=(9, 99, 199)).reduce(4)
@@ -181,7 +181,7 @@ def s15(value: float) -> bytes:
 
 
 def profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
-    """A display profile from the specification of ICC, version 2.4."""
+    """A display profile, written from the ICC specification, version 2.4."""
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
     text += bytes(-len(text) % 4)
     white = xyz(0.9642, 1, 0.8249)
@@ -207,7 +207,7 @@ def curve(gamma: float) -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
 
 
-# Adobe RGB (1998): its primaries, adapted to D50, and its gamma.
+# Adobe RGB (1998): its gamma, and its primaries adapted to D50.
 ADOBE = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
 SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 
@@ -220,7 +220,7 @@ def adobe_rgb() -> bytes:
 
 
 def from_adobe(colour: tuple[int, int, int]) -> NDArray[Any]:
-    """The definition: gamma, primaries to XYZ (D50), XYZ to sRGB's primaries, sRGB's curve."""
+    """By definition: gamma, primaries to XYZ (D50), XYZ to sRGB's primaries, sRGB's curve."""
     linear = (np.array(colour) / 255) ** (563 / 256)
     return srgb_curve(np.linalg.solve(SRGB, ADOBE @ linear))
 
@@ -239,7 +239,7 @@ def test_a_profile_is_converted_to_what_viewers_show(kind: str) -> None:
         assert np.abs(np.asarray(image).astype(int) - from_adobe(colour)).max() <= 3
 
 
-def test_a_profile_counts_with_palette_transparency_and_orientation_too() -> None:
+def test_a_profile_applies_with_palette_transparency_and_orientation() -> None:
     colour, wanted = (200, 90, 60), from_adobe((200, 90, 60))
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, *colour])
@@ -253,11 +253,11 @@ def test_a_profile_counts_with_palette_transparency_and_orientation_too() -> Non
         assert np.abs(pixels[7, 7] - wanted).max() <= 2
         if (
             image is clear
-        ):  # stored on the left, shown at the top after a quarter turn; the background stays as it is
+        ):  # on the left in the file, at the top after a quarter turn; the background does not change
             assert pixels[0, 0].tolist() == [1, 2, 3]
 
 
-def test_a_grey_profile_is_converted_and_one_of_another_space_is_not() -> None:
+def test_a_grey_profile_is_applied_and_one_for_another_colour_space_ignored() -> None:
     linear = profile(b"GRAY", [(b"kTRC", curve(1.0))])
     image = Image.fromarray((RAMP * 255).round().astype(np.uint8))
     expected = srgb_curve(np.asarray(image) / 255)
@@ -292,7 +292,7 @@ def test_a_broken_profile_is_ignored(damage: bytes | str) -> None:
     assert decode_picture(data).getpixel((3, 3)) == (10, 20, 30)
 
 
-def test_the_gamma_of_a_png_is_obeyed_unless_it_says_more() -> None:
+def test_the_gamma_of_a_png_is_applied_unless_it_has_a_profile_or_srgb() -> None:
     image = (RAMP * 255).round().astype(np.uint8)
     linear = chunk(b"gAMA", struct.pack(">I", 100_000))
     assert np.abs(grey(png(image, linear)) - 255 * (image / 255) ** (1 / 2.2)).max() <= 1
@@ -301,14 +301,14 @@ def test_the_gamma_of_a_png_is_obeyed_unless_it_says_more() -> None:
     assert np.array_equal(grey(png(image, linear + chunk(b"sRGB", b"\0"))), image)
 
 
-def test_lab_has_the_colours_of_its_definition() -> None:
+def test_lab_colours_follow_the_definition() -> None:
     """L* = 53.6, a* = b* = 0 is the grey of 128 in sRGB; L* = 100 is white."""
     image = Image.frombytes("LAB", (2, 1), bytes([round(53.585 * 2.55), 0, 0, 255, 0, 0]))
     pixels = np.asarray(decode_picture(encode(image, "TIFF"))).astype(int)
     assert np.abs(pixels[0] - [[128] * 3, [255] * 3]).max() <= 2
 
 
-# Remarks
+# Metadata
 
 
 def with_text(bytes_of_text: int) -> bytes:
@@ -317,14 +317,14 @@ def with_text(bytes_of_text: int) -> bytes:
     return encode(Image.new("RGB", (16, 16), (9, 99, 199)), "PNG", pnginfo=info, icc_profile=adobe_rgb())
 
 
-def test_much_text_does_not_lose_a_png_nor_its_profile() -> None:
+def test_long_text_does_not_stop_a_png_or_its_profile() -> None:
     for size in (100, 3_000_000):
         colour = np.asarray(decode_picture(with_text(size)))[4, 4]
         assert np.abs(colour - from_adobe((9, 99, 199))).max() <= 3
 
 
-def test_a_large_profile_is_still_obeyed() -> None:
-    """Beyond the mebibyte that Pillow takes of one: the same profile with much behind its tags."""
+def test_a_large_profile_is_still_applied() -> None:
+    """Larger than the 1 MiB that Pillow accepts: the same profile with many bytes after its tags."""
     large = adobe_rgb() + bytes(2 << 20)
     large = struct.pack(">I", len(large)) + large[4:]
     data = encode(Image.new("RGB", (16, 16), (200, 90, 60)), "PNG", icc_profile=large)
@@ -348,7 +348,7 @@ def test_a_large_profile_is_still_obeyed() -> None:
         chunk(b"acTL", b"\0"),
     ],
 )
-def test_damaged_remarks_do_not_lose_a_png(extra: bytes) -> None:
+def test_damaged_metadata_do_not_stop_a_png(extra: bytes) -> None:
     values = (RAMP * 255).round().astype(np.uint8)
     assert np.array_equal(grey(png(values, extra)), values)
 
@@ -356,7 +356,7 @@ def test_damaged_remarks_do_not_lose_a_png(extra: bytes) -> None:
 @pytest.mark.parametrize(
     "segment",
     [
-        b"\xff\xe0\0\x09JFIF\0\1\1",  # JFIF cut short
+        b"\xff\xe0\0\x09JFIF\0\1\1",  # a JFIF header that is cut short
         b"\xff\xe1\0\x10Exif\0\0MM\0*\0\0\0\xff",
         b"\xff\xe1\0\x24http://ns.adobe.com/xap/1.0/\0<x:x",
         b"\xff\xed\0\x1aPhotoshop 3.0\0" + b"8BIM\xff\xff\xff\xff",
@@ -366,18 +366,18 @@ def test_damaged_remarks_do_not_lose_a_png(extra: bytes) -> None:
         b"\xff\xfe\0\x02",
     ],
 )
-def test_damaged_remarks_do_not_lose_a_jpeg(segment: bytes) -> None:
+def test_damaged_metadata_do_not_stop_a_jpeg(segment: bytes) -> None:
     data = encode(Image.new("RGB", (16, 16), (90, 90, 90)), "JPEG")
     assert np.abs(grey(data[:2] + segment + data[2:]) - 90).max() <= 2
 
 
-def test_damaged_tags_do_not_lose_a_tiff() -> None:
+def test_damaged_tags_do_not_stop_a_tiff() -> None:
     values = (RAMP * 255).round().astype(np.uint8)
     broken = {305: 2**31, 700: 2**31, 282: 2**31, 34665: 2**31, 37724: 2**31}
     assert np.array_equal(grey(tiff(values, broken)), values)
 
 
-def test_damaged_remarks_do_not_lose_a_webp() -> None:
+def test_damaged_metadata_do_not_stop_a_webp() -> None:
     image = Image.new("RGB", (16, 16), (90, 90, 90))
     exif = Image.Exif()
     exif[0x0112] = 1

@@ -1,4 +1,4 @@
-"""The creatures know the truth; these tests know it from elsewhere: from statistics, geometry and redraws."""
+"""The creatures' known content and style, checked by statistics, by geometry and by drawing again."""
 
 import csv
 import os
@@ -59,7 +59,7 @@ def test_six_species_with_six_names():
     assert len(set(SPECIES)) == 6
 
 
-def test_factors_keep_their_ranges_and_use_them():
+def test_factors_use_their_whole_range():
     table = np.array([astuple(c.content) for c in sample_creatures(600, seed=1)])
     assert [f.name for f in fields(Content)] == list(CONTENT_RANGES)
     for column, (low, high) in zip(table.T, CONTENT_RANGES.values(), strict=True):
@@ -78,7 +78,7 @@ def test_content_is_independent_of_species_and_style():
         counts = np.zeros((6, 3))
         np.add.at(counts, (species, thirds), 1)
         smallest = min(smallest, stats.chi2_contingency(counts[:, counts.sum(0) > 0]).pvalue)
-    assert smallest > 1e-4  # twelve tests: by chance once in 800 seeds
+    assert smallest > 1e-4  # twelve tests; by chance they fail for one seed in 800
     between = np.corrcoef(content.T, style[:, 1:].T)[: content.shape[1], content.shape[1] :]
     assert np.abs(between).max() < 5 / np.sqrt(len(creatures))
 
@@ -90,7 +90,7 @@ def test_shapes_and_types(size):
     assert mask.shape == (size, size) and mask.dtype == np.bool_
 
 
-def test_the_mask_is_where_the_picture_differs_from_its_empty_background():
+def test_the_mask_covers_what_differs_from_the_empty_background():
     for creature in CREATURES[:24]:
         c = creature.content
         image, mask = draw(creature, 64)
@@ -99,13 +99,13 @@ def test_the_mask_is_where_the_picture_differs_from_its_empty_background():
         change = np.abs(image.astype(int) - empty).max(2)
         above_shadow = np.arange(64) < (0.5 + c.y + 0.25 * c.size) * 64
         far = ~ndimage.binary_dilation(mask, np.ones((3, 3)))
-        assert change[far & above_shadow[:, None]].max() == 0  # the background is the style's alone
-        # A cream belly may equal the cream background, but it lies within an outline that does not.
+        assert change[far & above_shadow[:, None]].max() == 0  # the background depends on the style only
+        # A cream belly may have the colour of the cream background, but its outline has not.
         changed = ndimage.binary_fill_holes(change > 4)
         assert changed[mask].mean() > 0.98
 
 
-def test_the_creature_spans_its_size_and_sits_at_its_place():
+def test_the_creature_has_its_size_and_place():
     for creature in CREATURES[:60]:
         c = replace(creature.content, tilt=0.0)
         rows, columns = np.nonzero(draw(replace(creature, content=c), 64)[1])
@@ -121,7 +121,7 @@ def test_every_content_factor_shows_in_every_species():
         for name, (low, _) in CONTENT_RANGES.items():
             changed = replace(plain, **{name: low if name not in ("mouth", "left_arm", "right_arm") else 0.9})
             after = draw(Creature(changed, creature.style), 64)[0]
-            # A change of at least five pixels that an eye would notice.
+            # At least five pixels change by more than 40 of 255, so that a person sees it.
             assert (np.abs(after - before).max(2) > 40).sum() >= 5, (SPECIES[creature.style.species], name)
 
 
@@ -132,7 +132,7 @@ def test_the_pupil_follows_the_gaze_and_the_arms_their_pose():
         for gaze in (-1.0, 1.0):
             image = draw(Creature(replace(plain, gaze_x=gaze), creature.style), 128)[0].astype(int)
             still = draw(Creature(replace(plain, gaze_x=-gaze), creature.style), 128)[0].astype(int)
-            moved = (image.sum(2) < 200) & (still.sum(2) > 400)  # dark now, white with the other gaze
+            moved = (image.sum(2) < 200) & (still.sum(2) > 400)  # dark now, and white with the other gaze
             ink.append(np.nonzero(moved)[1].mean())
         assert ink[0] < ink[1] - 3
         for side, name in ((-1, "left_arm"), (1, "right_arm")):
@@ -140,7 +140,7 @@ def test_the_pupil_follows_the_gaze_and_the_arms_their_pose():
             up = draw(Creature(replace(plain, **{name: 1.0}), creature.style), 128)[0]
             rows, columns = np.nonzero(np.abs(up - down).max(2) > 40)
             assert np.sign(columns.mean() - 64) == side
-            # The shoulder is at row 90: the raised paw ends well above it, the hanging one below.
+            # The shoulder is at row 90: a raised paw ends well above it, a hanging one below.
             assert rows.min() < 80 and rows.max() > 100
 
 
@@ -154,7 +154,7 @@ def test_an_individual_of_a_species_keeps_its_silhouette_and_changes_its_colours
         assert np.abs(after.astype(int) - before)[mask].mean() > 3
 
 
-def test_an_exact_translation_has_the_content_of_one_and_the_style_of_the_other():
+def test_an_exact_translation_has_the_sources_content_and_the_references_style():
     source, reference = CREATURES[0], CREATURES[1]
     truth = exact_translation(source, reference)
     assert truth.content == source.content and truth.style == reference.style
@@ -162,7 +162,7 @@ def test_an_exact_translation_has_the_content_of_one_and_the_style_of_the_other(
     image, mask = draw(truth, 64)
     assert np.array_equal(image, draw(Creature(source.content, reference.style), 64)[0])
     own = draw(source, 64)[1]
-    assert (mask & own).sum() / (mask | own).sum() > 0.6  # it stands where the source stood
+    assert (mask & own).sum() / (mask | own).sum() > 0.6  # it stands in the source's place
 
 
 def test_twice_the_size_shrinks_to_the_same_picture():
@@ -171,7 +171,7 @@ def test_twice_the_size_shrinks_to_the_same_picture():
         large, large_mask = draw(creature, 64)
         shrunk = large.reshape(32, 2, 32, 2, 3).mean((1, 3))
         assert np.abs(shrunk - small).mean() < 1.5
-        assert np.abs(np.roll(shrunk, 1, 1) - small).mean() > 3  # so half a pixel's shift would be seen
+        assert np.abs(np.roll(shrunk, 1, 1) - small).mean() > 3  # so a shift by half a pixel would be noticed
         assert ((large_mask.reshape(32, 2, 32, 2).mean((1, 3)) > 0.5) != small_mask).mean() < 0.04
 
 
@@ -192,7 +192,7 @@ def test_backgrounds_are_pale_and_nearly_grey():
         assert np.ptp(ground) < 36
 
 
-def test_processes_draw_the_same_pictures_in_the_same_order():
+def test_several_processes_draw_the_same_pictures_in_the_same_order():
     inline = draw_all(CREATURES[:5], 32, workers=1)
     pooled = draw_all(CREATURES[:5], 32, workers=2)
     assert np.array_equal(inline[0], pooled[0]) and np.array_equal(inline[1], pooled[1])
@@ -200,7 +200,7 @@ def test_processes_draw_the_same_pictures_in_the_same_order():
         assert np.array_equal(inline[0][i], draw(creature, 32)[0])
 
 
-def test_no_creatures_make_empty_arrays():
+def test_zero_creatures_give_empty_arrays():
     images, masks = draw_all([], 32)
     assert images.shape == (0, 32, 32, 3) and masks.shape == (0, 32, 32)
 
@@ -223,13 +223,13 @@ def test_a_written_set_reads_back_to_identical_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "size"), [(0, 32), (-1, 32), (3, 31), (3, 1025)])
-def test_a_number_or_size_out_of_range_is_refused_and_writes_nothing(tmp_path, number, size):
+def test_numbers_and_sizes_out_of_range_are_refused_and_nothing_is_written(tmp_path, number, size):
     with pytest.raises(DataError, match=str(number if number < 1 else size)):
         write_creatures(tmp_path / "set", number, size, seed=0)
     assert not (tmp_path / "set").exists()
 
 
-def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused_and_not_changed(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="not an empty folder"):
         write_creatures(tmp_path, 3, 32, seed=0)
@@ -261,23 +261,24 @@ def _spoil(table: Path, old: str, new: str) -> None:
         ("00002.png,", "00002.png\n", "its row 3 has 1 cells of"),
         (",0.", ",nan0.", "line 2 holds a value"),
         (",0.", ",1e999", "line 2 holds a value"),
-        (",0.", ",1e9", "line 2 holds a value"),  # a number, and beyond what is drawn
+        (",0.", ",1e9", "line 2 holds a value"),  # a number, but outside the range that is drawn
     ],
 )
-def test_a_spoilt_table_is_refused_and_says_where(tmp_path, old, new, message):
+def test_a_changed_table_is_refused_with_the_line(tmp_path, old, new, message):
     table = write_creatures(tmp_path / "set", 3, 32, seed=5)
     _spoil(table, old, new)
     with pytest.raises(DataError, match=message):
         read_creatures(table)
 
 
-def test_a_table_without_rows_or_that_is_no_file_is_refused(tmp_path):
+def test_a_table_without_rows_or_that_is_not_a_file_is_refused(tmp_path):
     table = write_creatures(tmp_path / "set", 1, 32, seed=5)
     table.write_text(table.read_text().splitlines()[0] + "\n")
     with pytest.raises(DataError, match="holds no creature"):
         read_creatures(table)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="it is not a file"):  # and waits for no other end
+    # a named pipe: reading must not wait for a writer
+    with pytest.raises(DataError, match="it is not a file"):
         read_creatures(tmp_path / "pipe")
 
 

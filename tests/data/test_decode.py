@@ -1,4 +1,4 @@
-"""Decoding: every format and mode against values worked out by hand or by NumPy, all bad files refused."""
+"""Decoding: every format and mode, compared with values computed by hand or by NumPy; bad files are refused."""
 
 import io
 import pickle
@@ -41,7 +41,7 @@ def noise(height: int, width: int, seed: int = 0) -> Pixels:
 
 
 def smooth(height: int, width: int) -> Pixels:
-    """A picture with nothing that JPEG or scaling loses: two slow waves and a ramp."""
+    """A picture without details that JPEG or scaling would lose: two slow waves and a ramp."""
     y, x = np.mgrid[0:height, 0:width]
     bands = [np.sin(x / width * 7), np.cos(y / height * 5), x / width * 2 - 1]
     return np.stack([np.round(127.5 * (1 + band)) for band in bands], axis=2).astype(np.uint8)
@@ -71,12 +71,12 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: by
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_lossless_formats_give_back_every_pixel(kind: str) -> None:
+def test_lossless_formats_keep_every_pixel(kind: str) -> None:
     pixels = noise(13, 17)
     assert np.array_equal(decoded(encode(Image.fromarray(pixels), kind)), pixels)
 
 
-def test_lossless_webp_gives_back_every_pixel() -> None:
+def test_lossless_webp_keeps_every_pixel() -> None:
     pixels = noise(13, 17)
     assert np.array_equal(decoded(encode(Image.fromarray(pixels), "WEBP", lossless=True)), pixels)
 
@@ -88,7 +88,7 @@ def test_lossy_formats_stay_close(kind: str) -> None:
     assert np.abs(result.astype(int) - pixels).mean() < 2
 
 
-def test_the_first_frame_of_an_animation_is_taken() -> None:
+def test_the_first_frame_of_an_animation_is_used() -> None:
     red, blue = (Image.new("RGB", (20, 18), colour) for colour in ("red", "blue"))
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         data = encode(red, kind, save_all=True, append_images=[blue])
@@ -99,7 +99,7 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
 def test_avif_is_read_with_its_transparency_upright_and_its_first_frame() -> None:
     whole = np.dstack([smooth(40, 60), np.tile(np.uint8([0] * 30 + [255] * 30), (40, 1))])
     exif = Image.Exif()
-    exif[0x0112] = 6  # a turn to the right makes it upright
+    exif[0x0112] = 6  # after a turn to the right it is upright
     data = encode(Image.fromarray(whole), "AVIF", quality=95, subsampling="4:4:4", exif=exif)
     result = decode_scaled(data, 8, background=(9, 99, 0), opacity=True)
     assert result.size == result.image.size == (40, 60)
@@ -118,8 +118,8 @@ def test_avif_is_read_with_its_transparency_upright_and_its_first_frame() -> Non
 
 
 @pytest.mark.parametrize(("kind", "number"), [("GIF", 2), ("PNG", 2), ("WEBP", 2), ("TIFF", 1), ("MPO", 1)])
-def test_what_is_an_animation_is_known(kind: str, number: int) -> None:
-    """Further pages of a TIFF, and the second picture in a phone's JPEG, are ignored."""
+def test_animations_are_recognised(kind: str, number: int) -> None:
+    """Further pages of a TIFF, and the second picture in a phone's JPEG, do not count as animation."""
     pages = [Image.fromarray(noise(20, 18, seed)) for seed in range(2)]
     data = encode(pages[0], kind, save_all=True, append_images=pages[1:])
     assert decode_scaled(data, 8).animated == (number > 1)
@@ -137,8 +137,8 @@ def test_heic_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatc
             decode_picture(data)
 
 
-def test_heic_with_its_package_is_a_picture_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package registers the format with Pillow, and is loaded where a HEIC picture is met, not before."""
+def test_heic_with_its_package_is_read_like_other_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package registers the format with Pillow. It is loaded when the first HEIC picture is read, not before."""
     package, asked = ModuleType("pillow_heif"), []
 
     def register_heif_opener(**options: object) -> None:
@@ -155,7 +155,7 @@ def test_heic_with_its_package_is_a_picture_like_others(monkeypatch: pytest.Monk
     assert len(asked) == 1
 
 
-def test_a_jpeg_with_a_second_picture_behind_it_is_read() -> None:
+def test_a_jpeg_with_a_second_picture_after_it_is_read() -> None:
     first, second = Image.fromarray(smooth(40, 40)), Image.new("RGB", (40, 40))
     data = encode(first, "MPO", save_all=True, append_images=[second], quality=95)
     assert np.abs(decoded(data).astype(int) - smooth(40, 40)).mean() < 2
@@ -170,7 +170,7 @@ def test_grey_and_bilevel_become_three_equal_channels() -> None:
 
 
 def composite(colour: NDArray[Any], alpha: NDArray[Any], background: tuple[int, int, int]) -> NDArray[Any]:
-    """The definition: alpha * colour + (1 - alpha) * background."""
+    """By definition: alpha * colour + (1 - alpha) * background."""
     share = alpha[:, :, None] / 255
     return share * colour + (1 - share) * np.array(background)
 
@@ -221,7 +221,7 @@ def test_sixteen_bit_grey_of_the_other_byte_order_is_rescaled_too() -> None:
 
 
 @pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
-def test_grey_of_floats_is_rescaled_by_the_range_it_fits(top: float) -> None:
+def test_grey_floats_are_rescaled_by_the_range_that_fits(top: float) -> None:
     ramp = np.linspace(0, top, 256, dtype=np.float32).reshape(16, 16)
     result = decoded(encode(Image.fromarray(ramp), "TIFF"))
     assert np.array_equal(result[:, :, 0], np.arange(256).reshape(16, 16))
@@ -235,14 +235,14 @@ def test_grey_beyond_every_known_range_is_stretched() -> None:
     assert np.unique(decoded(encode(Image.fromarray(level), "TIFF"))).tolist() == [0]
 
 
-def test_floats_that_are_no_numbers_are_refused() -> None:
+def test_nan_and_infinity_are_refused() -> None:
     hole = np.ones((16, 16), np.float32)
     hole[3, 3] = np.nan
     assert reason_of(encode(Image.fromarray(hole), "TIFF")) == "unreadable"
 
 
-def test_cmyk_has_the_colours_of_its_inks() -> None:
-    # Cyan and no black: no red. Full black: black. No ink: white.
+def test_cmyk_has_the_colours_of_the_inks() -> None:
+    # Cyan without black: no red. Full black: black. No ink: white.
     inks = np.zeros((16, 48, 4), np.uint8)
     inks[:, :16, 0], inks[:, 16:32, 3] = 255, 255
     image = Image.frombytes("CMYK", (48, 16), inks.tobytes())
@@ -252,21 +252,23 @@ def test_cmyk_has_the_colours_of_its_inks() -> None:
             assert np.abs(result[8, x] - colour).max() <= 3
 
 
-def test_a_cmyk_jpeg_in_adobe_manner_is_not_a_negative() -> None:
-    """Pillow writes CMYK as Adobe does, inverted and marked so; the same data unmarked means the opposite."""
+def test_an_adobe_cmyk_jpeg_is_not_inverted() -> None:
+    """Pillow writes CMYK as Adobe does: inverted, with a marker. Without the marker the same data mean the
+    opposite.
+    """
     data = encode(Image.new("CMYK", (32, 32), (0, 0, 0, 0)), "JPEG", quality=100)
     assert b"Adobe" in data
     assert decoded(data).min() > 250
 
 
 ORIENTED: dict[int, Callable[[Pixels], Pixels]] = {
-    # What was done to an upright picture, so that a viewer which obeys the tag sees it upright again.
+    # What was done to an upright picture; a viewer that follows the tag then shows it upright.
     1: lambda a: a,
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
     4: np.flipud,
     5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, 1),  # shown after a quarter turn clockwise
+    6: lambda a: np.rot90(a, 1),  # after a quarter turn clockwise
     7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
     8: lambda a: np.rot90(a, -1),
 }
@@ -296,12 +298,12 @@ def test_sixteen_bit_grey_is_turned_upright_too() -> None:
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\xff"]
 )
-def test_a_damaged_exif_block_does_not_lose_the_picture(exif: bytes) -> None:
+def test_a_damaged_exif_block_does_not_stop_a_picture(exif: bytes) -> None:
     assert decoded(encode(Image.fromarray(smooth(32, 32)), "JPEG", exif=exif)).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1200, 1600), (515, 2000), (2000, 515), (257, 259)])
-def test_scaled_decoding_of_a_jpeg_keeps_twice_the_target_and_the_look(height: int, width: int) -> None:
+def test_a_jpeg_is_decoded_at_twice_the_target_and_looks_the_same(height: int, width: int) -> None:
     data = encode(Image.fromarray(smooth(height, width)), "JPEG", quality=90)
     scaled = decode_scaled(data, 64).image
     assert min(scaled.size) >= 128
@@ -312,7 +314,7 @@ def test_scaled_decoding_of_a_jpeg_keeps_twice_the_target_and_the_look(height: i
 
 
 def photograph(number: int) -> Image.Image:
-    """One of scikit-learn's two photographs, 640 x 427: a temple with fine tiles, and a flower."""
+    """One of scikit-learn's two photographs, 640 x 427: a temple with fine tiles, or a flower."""
     pixels: Pixels = load_sample_images().images[number]
     return Image.fromarray(pixels)
 
@@ -320,14 +322,15 @@ def photograph(number: int) -> Image.Image:
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
 @pytest.mark.parametrize("size", [16, 26, 32, 52, 64, 100])
-def test_a_photograph_decoded_at_a_fraction_stays_close_to_the_whole_one(
+def test_a_photograph_decoded_at_reduced_size_is_close_to_the_full_one(
     number: int, orientation: int, size: int
 ) -> None:
-    """The bound: 1 grey level on average and 20 at most from the full decode in one antialiased bilinear resize.
+    """Both are shrunk by one antialiased bilinear resize; they may differ by 1 grey level on average and by 20 at
+    most.
 
-    For comparison, bicubic and bilinear are 1 to 3 grey levels apart on these, and up to 28. No side of a
-    photograph here is a multiple of 8, so that 1/8 of it ends within a pixel: resizing that pixel as a whole
-    would be up to 3 grey levels off, and 50 at most.
+    For comparison: on these photographs bicubic and bilinear differ by 1 to 3 grey levels on average, and by 28 at
+    most. No side here is a multiple of 8, so at 1/8 the last pixel covers only part of a block. A resize that treats
+    it as a whole pixel is up to 3 grey levels off on average, and 50 at most.
     """
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -356,7 +359,7 @@ def test_crop_and_pad_of_a_scaled_photograph_are_those_of_the_whole_one(mode: st
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3.9])
-def test_a_jpeg_below_four_times_the_target_is_decoded_as_ever(factor: float) -> None:
+def test_a_jpeg_below_four_times_the_target_is_decoded_in_full(factor: float) -> None:
     side = int(32 * factor)
     data = encode(Image.fromarray(noise(side, side)), "JPEG", quality=90)
     assert np.array_equal(np.asarray(decode_scaled(data, 32).image), decoded(data))
@@ -384,7 +387,7 @@ def test_scaled_decoding_of_cmyk_has_the_colours_of_its_inks() -> None:
         assert np.abs(np.asarray(result)[8, x].astype(int) - colour).max() <= 3
 
 
-def test_the_limit_on_pixels_counts_the_file_not_the_scaled_picture() -> None:
+def test_the_limit_on_pixels_counts_those_of_the_file() -> None:
     data = encode(Image.fromarray(smooth(400, 400)), "JPEG")
     assert reason_of(data, at_least=16, max_pixels=400 * 400 - 1) == "decompression bomb"
 
@@ -414,11 +417,11 @@ def test_a_truncated_jpeg_is_noticed_in_scaled_decoding_too() -> None:
 @pytest.mark.parametrize(
     "data", [b"<!DOCTYPE html><html></html>", b"\0" * 1000, b"GIF", b"\xff", b"%PDF-1.7 x", b"P9 3 3"]
 )
-def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_unreadable(data: bytes) -> None:
     assert reason_of(data) == "unreadable"
 
 
-def test_nothing_is_empty() -> None:
+def test_an_empty_file_is_empty() -> None:
     assert reason_of(b"") == "empty"
 
 
@@ -429,16 +432,16 @@ def test_formats_that_are_not_on_the_list_are_not_tried() -> None:
 
 @pytest.mark.parametrize("side", [13_378, 30_000, 2**31 - 1])
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
-    """13,378 squared is one row over the limit; the pixel data is a single byte, so decoding would fail."""
+    """13,378 squared is just above the limit. The pixel data are a single byte, so decoding would fail."""
     assert side**2 > MAX_PIXELS
     assert reason_of(png(side, side, 8, 0, b"\0")) == "decompression bomb"
 
 
-def test_the_limit_on_pixels_is_exact_and_may_be_set() -> None:
+def test_the_limit_on_pixels_is_exact_and_can_be_changed() -> None:
     data = encode(Image.fromarray(noise(20, 30)), "PNG")
     assert decode_picture(data, max_pixels=600).size == (30, 20)
     assert reason_of(data, max_pixels=599) == "decompression bomb"
-    assert reason_of(data, max_pixels=10) == "decompression bomb"  # beyond Pillow's own second limit
+    assert reason_of(data, max_pixels=10) == "decompression bomb"  # above Pillow's own second limit
 
 
 def test_the_limit_may_be_above_that_of_pillow() -> None:
@@ -451,19 +454,19 @@ def test_the_limit_may_be_above_that_of_pillow() -> None:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def test_the_shorter_side_must_reach_the_least() -> None:
+def test_the_shorter_side_must_reach_the_minimum() -> None:
     data = encode(Image.fromarray(noise(15, 40)), "PNG")
     assert decode_picture(data, min_side=15).size == (40, 15)
     with pytest.raises(PictureError, match="too small: 40 x 15, at least 16 wanted"):
         decode_picture(data, min_side=16)
 
 
-def test_the_least_side_is_that_of_the_file_not_of_the_scaled_picture() -> None:
+def test_the_smallest_side_is_that_of_the_file() -> None:
     data = encode(Image.fromarray(smooth(400, 400)), "JPEG")
     assert decode_scaled(data, 16, min_side=400).image.size == (50, 50)
 
 
-def test_random_damage_never_raises_anything_else() -> None:
+def test_random_damage_raises_only_picture_errors() -> None:
     random = np.random.default_rng(5)
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM"):
         data = np.frombuffer(encode(Image.fromarray(smooth(40, 40)), kind), np.uint8)
@@ -477,13 +480,13 @@ def test_random_damage_never_raises_anything_else() -> None:
                 assert error.reason in ("unreadable", "truncated", "decompression bomb", "too small")
 
 
-def test_an_error_survives_the_way_between_processes() -> None:
+def test_an_error_can_be_sent_between_processes() -> None:
     error = pickle.loads(pickle.dumps(PictureError("truncated", "it ends early")))  # noqa: S301
     assert (error.reason, error.detail) == ("truncated", "it ends early")
     assert str(error) == "truncated: it ends early"
 
 
-def test_threads_leave_the_settings_of_pillow_and_of_warnings_as_they_were() -> None:
+def test_threads_do_not_change_settings_of_pillow_and_of_warnings() -> None:
     data = encode(Image.fromarray(noise(300, 300)), "PNG")
     before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     threads = [threading.Thread(target=lambda: [decode_picture(data) for _ in range(5)]) for _ in range(8)]
@@ -495,7 +498,7 @@ def test_threads_leave_the_settings_of_pillow_and_of_warnings_as_they_were() -> 
     assert list(warnings.filters) == filters
 
 
-def test_signatures_are_known() -> None:
+def test_signatures_are_recognised() -> None:
     image = Image.fromarray(noise(16, 16))
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM"):
         assert looks_like_picture(encode(image, kind)[:16]), kind

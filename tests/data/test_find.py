@@ -1,4 +1,4 @@
-"""Finding pictures: hostile folders and archives made on the spot, lists and tables as people write them."""
+"""Finding pictures: hostile folders and archives made here, and lists and tables as people write them."""
 
 import io
 import lzma
@@ -31,7 +31,7 @@ def picture(seed: int = 0, kind: str = "PNG", side: int = 20) -> bytes:
 
 
 def fill(root: Path, *names: str) -> dict[str, bytes]:
-    """One picture of its own content per name."""
+    """One picture for each name, all different."""
     content = {name: picture(seed) for seed, name in enumerate(names)}
     for name, data in content.items():
         path = root / name
@@ -75,7 +75,7 @@ def test_a_nested_folder_is_found_in_the_order_of_names(tmp_path: Path) -> None:
     assert found.left_out == []
 
 
-def test_what_is_no_picture_is_passed_over_in_silence(tmp_path: Path) -> None:
+def test_files_that_are_not_pictures_are_skipped_silently(tmp_path: Path) -> None:
     content = fill(tmp_path, "a.png")
     fill(tmp_path, ".hidden.png", ".git/b.png", "__MACOSX/c.png", "__MACOSX/._a.png", "@eaDir/d.png")
     for name in (
@@ -101,7 +101,7 @@ def test_an_unknown_suffix_is_judged_by_content(tmp_path: Path) -> None:
     assert contents(find_pictures(tmp_path)) == content
 
 
-def test_links_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     content = fill(root, "in/a.png")
     fill(outside, "secret.png", "more/b.png", "more/deep/c.png")
@@ -137,8 +137,8 @@ def test_links_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
     assert "3 links (folder, out.png and 1 more) out of the folder followed" in found.notes[0]
 
 
-def test_a_folder_of_links_alone_is_read(tmp_path: Path) -> None:
-    """As the caches of Hugging Face, DVC and git-annex hold a set, or a chosen part of one."""
+def test_a_folder_that_holds_only_links_is_read(tmp_path: Path) -> None:
+    """The caches of Hugging Face, DVC and git-annex hold a data set, or a part of one, as links."""
     blobs = fill(tmp_path / "blobs", "0a", "0b", "0c")
     for number, blob in enumerate(blobs):
         link = tmp_path / "snapshot" / ("cat" if number else "dog") / f"{number}.png"
@@ -149,23 +149,23 @@ def test_a_folder_of_links_alone_is_read(tmp_path: Path) -> None:
     assert sorted(contents(found).values()) == sorted(blobs.values())
 
 
-def test_a_link_to_nowhere_says_links(tmp_path: Path) -> None:
+def test_broken_links_are_reported_as_links(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(".git/annex/objects/gone")
     with pytest.raises(DataError, match="a link to a missing file: download its target"):
         find_pictures(tmp_path)
 
 
-def test_a_folder_behind_a_link_is_a_folder(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
     content = fill(tmp_path / "real", "a.png", "b/c.png")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real/d.png").symlink_to("b/c.png")
     assert contents(find_pictures(tmp_path / "link")) == {**content, "d.png": content["b/c.png"]}
 
 
-def test_a_neighbour_whose_name_begins_alike_is_outside(tmp_path: Path) -> None:
+def test_a_folder_whose_name_starts_with_ours_is_outside(tmp_path: Path) -> None:
     fill(tmp_path / "root", "a.png")
     content = fill(tmp_path / "root2", "b.png")
-    (tmp_path / "root/more").symlink_to("../root2")  # inside, it would be passed over as found anyway
+    (tmp_path / "root/more").symlink_to("../root2")  # if it were inside, it would be skipped as found already
     assert contents(find_pictures(tmp_path / "root"))["more/b.png"] == content["b.png"]
 
 
@@ -176,7 +176,7 @@ def test_a_pipe_named_like_a_picture_is_not_waited_for(tmp_path: Path) -> None:
     assert reasons(find_pictures(tmp_path)) == {"pipe.jpg": "unreadable"}
 
 
-def test_names_that_are_no_text_are_kept_apart_and_printable(tmp_path: Path) -> None:
+def test_names_that_are_not_text_stay_distinct_and_printable(tmp_path: Path) -> None:
     for raw in (b"\xff\xfe.png", b"\xff\xfd.png", b"line\nbreak.png", b"\x1b[31m.png"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + raw)).write_bytes(picture())
     found = find_pictures(tmp_path)
@@ -207,7 +207,7 @@ def test_folders_give_labels(tmp_path: Path) -> None:
     assert set(labels(find_pictures(tmp_path)).values()) == {None}
 
 
-def test_nothing_to_find_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_finding_nothing_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         find_pictures(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no picture"):
@@ -221,7 +221,7 @@ def test_nothing_to_find_is_an_error_that_says_why(tmp_path: Path) -> None:
         find_pictures(tmp_path, labels="csv")
 
 
-def test_the_fingerprint_follows_every_change(tmp_path: Path) -> None:
+def test_every_change_changes_the_fingerprint(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "b/c.png")
     seen = [find_pictures(tmp_path).fingerprint]
     assert find_pictures(tmp_path).fingerprint == seen[0]
@@ -235,7 +235,7 @@ def test_the_fingerprint_follows_every_change(tmp_path: Path) -> None:
     changed(lambda: (tmp_path / "d.png").rename(tmp_path / "e.png"))
     changed(lambda: (tmp_path / "e.png").unlink())
     changed(lambda: (tmp_path / "out.png").symlink_to("/nowhere"))
-    # Without d.png again it is as after the first change, but for the link.
+    # Without d.png it is as after the first change, except for the link.
     assert len(set(seen)) == len(seen) - 1
     assert seen[4] == seen[1]
     (tmp_path / "notes.txt").write_text("no picture")
@@ -251,7 +251,7 @@ def test_a_single_picture_is_a_source(tmp_path: Path) -> None:
         assert contents(find_pictures(tmp_path / name)) == content
 
 
-def test_a_single_file_that_is_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_neither_picture_nor_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(b"\0\1\2\3" * 100)
     with pytest.raises(DataError, match="neither a picture, an archive nor a text"):
         find_pictures(tmp_path / "x.bin")
@@ -299,7 +299,7 @@ KINDS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 
 
 def make_archive(folder: Path, kind: str, content: dict[str, bytes]) -> Path:
-    """An archive whose name does not tell its kind."""
+    """An archive whose name does not show its type."""
     path = folder / f"pictures of {kind.replace('.', ' ')}"
     if kind == "zip":
         return make_zip(path, content)
@@ -307,7 +307,7 @@ def make_archive(folder: Path, kind: str, content: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_archives_are_read_in_place_and_in_any_order(tmp_path: Path, kind: str) -> None:
+def test_archives_are_read_without_unpacking_and_in_any_order(tmp_path: Path, kind: str) -> None:
     content = {f"z/{i:02}.png": picture(i) for i in range(9)} | {
         "a b/ü.JPG": picture(9, "JPEG"),
         "odd": picture(10),
@@ -332,7 +332,7 @@ def test_archives_are_read_in_place_and_in_any_order(tmp_path: Path, kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_that_point_out_of_the_archive_are_left_out(tmp_path: Path, kind: str) -> None:
+def test_members_with_paths_outside_the_archive_are_left_out(tmp_path: Path, kind: str) -> None:
     good = {"./in/a.png": picture(1)}
     bad = [
         "../evil.jpg",
@@ -376,7 +376,7 @@ def test_links_in_a_zip_are_left_out(tmp_path: Path) -> None:
 
 
 def encrypt_flag(path: Path, name: str) -> None:
-    """Set the flag of an encrypted member in both of its headers."""
+    """Set the "encrypted" flag of a member in both of its headers."""
     data = bytearray(path.read_bytes())
     for signature, flags, start in ((b"PK\x03\x04", 6, 30), (b"PK\x01\x02", 8, 46)):
         at = -1
@@ -398,7 +398,7 @@ def test_encrypted_members_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_members_with_one_name_the_last_stands(tmp_path: Path, kind: str) -> None:
+def test_the_last_of_several_members_with_one_name_is_used(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
     old, new = picture(1), picture(2)
     if kind == "zip":
@@ -414,7 +414,7 @@ def test_of_members_with_one_name_the_last_stands(tmp_path: Path, kind: str) -> 
     assert reasons(found) == {"a.png": "duplicate"}
 
 
-def test_a_zip_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
+def test_a_zip_member_of_huge_declared_size_is_a_bomb(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", {"a.png": picture(), "b.png": picture(1)})
     data = bytearray(path.read_bytes())
     at = data.rfind(b"PK\x01\x02")
@@ -424,7 +424,7 @@ def test_a_zip_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
     assert (names(found), reasons(found)) == (["a.png"], {"b.png": "decompression bomb"})
 
 
-def test_a_zip_member_is_not_read_beyond_its_declared_size(tmp_path: Path) -> None:
+def test_a_zip_member_is_read_only_up_to_its_declared_size(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", {"a.png": bytes(50_000_000)})
     data = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
@@ -437,7 +437,7 @@ def test_a_zip_member_is_not_read_beyond_its_declared_size(tmp_path: Path) -> No
     close_archives()
 
 
-def test_a_tar_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
+def test_a_tar_member_of_huge_declared_size_is_a_bomb(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "x.tar", {"a.png": picture()})
     header = tarfile.TarInfo("huge.png")
     header.size = MAX_BYTES + 1
@@ -464,14 +464,14 @@ def test_a_tar_header_of_absurd_size_is_not_read_into_memory(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz"])
-def test_a_tar_that_ends_early_gives_what_it_has(tmp_path: Path, kind: str) -> None:
+def test_the_complete_members_of_a_truncated_tar_are_read(tmp_path: Path, kind: str) -> None:
     path = make_archive(tmp_path, kind, {f"{i}.png": picture(i, side=200) for i in range(16)})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     found = find_pictures(path)
     assert reasons(found) == {path.name: "truncated"}
     assert names(found)[:3] == ["0.png", "1.png", "2.png"]
     assert found.pictures[0].read() == picture(0, side=200)
-    if kind == "tar":  # its last header is there and its data is not
+    if kind == "tar":  # the last header is complete, but its data are missing
         assert "5.png" in names(found)
         with pytest.raises(PictureError, match="truncated"):
             next(item for item in found.pictures if item.name == names_by_number(found)[-1]).read()
@@ -485,7 +485,7 @@ def test_a_zip_without_its_end_is_refused(tmp_path: Path) -> None:
         find_pictures(path)
 
 
-def test_damage_to_one_zip_member_spares_the_others(tmp_path: Path) -> None:
+def test_other_members_of_a_damaged_zip_are_read(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", {"a.png": picture(1, side=100), "b.png": picture(2)})
     data = bytearray(path.read_bytes())
     data[2000:2100] = bytes(100)
@@ -497,7 +497,7 @@ def test_damage_to_one_zip_member_spares_the_others(tmp_path: Path) -> None:
     close_archives()
 
 
-def test_an_archive_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
+def test_a_replaced_archive_is_opened_again(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", {"a.png": picture(1)})
     assert find_pictures(path).pictures[0].read() == picture(1)
     make_zip(tmp_path / "new", {"a.png": picture(2)}).replace(path)
@@ -505,7 +505,7 @@ def test_an_archive_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
     close_archives()
 
 
-def test_the_fingerprint_of_an_archive_needs_no_listing(tmp_path: Path) -> None:
+def test_the_fingerprint_of_an_archive_does_not_list_its_members(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", {"a.png": picture(1)})
     before = find_pictures(path).fingerprint
     assert find_pictures(path).fingerprint == before
@@ -514,7 +514,7 @@ def test_the_fingerprint_of_an_archive_needs_no_listing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.7z", "x.rar", "x.tar.gz", "x.tar.zst", "x.zip"])
-def test_what_only_its_name_calls_an_archive_is_refused_as_such(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_an_archive_only_by_name_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
     with pytest.raises(DataError, match="give a zip or tar archive"):
         find_pictures(tmp_path / name)
@@ -538,7 +538,7 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     assert reasons(found) == {"missing.png": "unreadable", "sub": "unreadable", "a.png": "duplicate"}
 
 
-def test_names_of_a_list_are_unique_and_inside(tmp_path: Path) -> None:
+def test_names_of_a_list_are_unique_and_stay_inside(tmp_path: Path) -> None:
     content = fill(tmp_path, "here/x/a.png", "x/a.png", "x/x/a.png")
     (tmp_path / "here/list.txt").write_text(
         f"x/a.png\n../x/a.png\n../../{tmp_path.name}/../{tmp_path.name}/x/x/a.png\n"
@@ -550,7 +550,7 @@ def test_names_of_a_list_are_unique_and_inside(tmp_path: Path) -> None:
     assert not any(".." in name or name.startswith("/") for name in names(found))
 
 
-def test_a_list_with_a_null_character_loses_one_line(tmp_path: Path) -> None:
+def test_a_null_character_in_a_list_costs_one_line(tmp_path: Path) -> None:
     content = fill(tmp_path, "a.png")
     (tmp_path / "list.txt").write_bytes(b"a.png\n" + b"#" * 5000 + b"\nb\0.png\n")
     found = find_pictures(tmp_path / "list.txt")
@@ -564,7 +564,7 @@ def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
     return tmp_path / "t.csv"
 
 
-def test_a_table_with_labels_quotes_mark_and_crlf(tmp_path: Path) -> None:
+def test_a_table_with_labels_quotes_bom_and_crlf(tmp_path: Path) -> None:
     text = '\ufeffnumber,Picture,label\r\n1,a.png,cat\r\n2,"b, c.png","dog, ""big"""\r\n3,sub/d.png,\r\n'
     path = table(tmp_path, text)
     expected = {"a.png": "cat", "b, c.png": 'dog, "big"', "sub/d.png": None}
@@ -578,13 +578,13 @@ def test_a_table_with_labels_quotes_mark_and_crlf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["picture", "path", "file", "filename", "image"])
-def test_the_picture_column_is_known_by_name(tmp_path: Path, column: str) -> None:
+def test_the_picture_column_is_found_by_name(tmp_path: Path, column: str) -> None:
     assert labels(find_pictures(table(tmp_path, f"label,{column}\nx,a.png\n"), labels="csv")) == {
         "a.png": "x"
     }
 
 
-def test_the_first_column_holds_the_pictures_else(tmp_path: Path) -> None:
+def test_otherwise_the_first_column_holds_the_pictures(tmp_path: Path) -> None:
     path = table(tmp_path, "photo,kind\na.png,x\nsub/d.png\n\n")
     assert labels(find_pictures(path, labels="csv", label_column="Kind")) == {"a.png": "x", "sub/d.png": None}
 
@@ -603,7 +603,7 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path, delimiter: str, encoding: st
     assert labels(find_pictures(table(tmp_path, text, encoding), labels="csv")) == {"b, c.png": "größer"}
 
 
-def test_a_missing_label_column_is_named_with_those_that_exist(tmp_path: Path) -> None:
+def test_a_missing_label_column_is_reported_with_the_existing_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'label': name one of its columns \('file', 'species'\)"):
         find_pictures(table(tmp_path, "file,species\na.png,cat\n"), labels="csv")
 
@@ -614,7 +614,7 @@ def test_one_picture_with_two_labels_is_reported(tmp_path: Path) -> None:
     assert found.left_out == [LeftOut("a.png", "duplicate", "listed twice, first as 'cat' and then as 'dog'")]
 
 
-def test_the_fingerprint_of_a_list_follows_the_list_and_its_files(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_list_covers_the_list_and_its_files(tmp_path: Path) -> None:
     path = table(tmp_path, "file,label\na.png,cat\n")
     seen = [find_pictures(path, labels="csv").fingerprint]
     path.write_text("file,label\na.png,dog\n")
@@ -632,11 +632,11 @@ def test_an_empty_list_is_an_error(tmp_path: Path, text: str) -> None:
             find_pictures(tmp_path / name)
 
 
-# Archives inside folders and archives, and what tunit left there
+# Archives inside folders and archives, and files that tunit wrote there
 
 
 def test_archives_beside_pictures_are_reported_and_not_read(tmp_path: Path) -> None:
-    """They are most likely what the pictures were unpacked from."""
+    """The pictures were probably unpacked from them."""
     content = fill(tmp_path, "a.png", "sub/b.png")
     make_tar(tmp_path / "set.tar", {"c.png": picture(5)})
     make_zip(tmp_path / "sub/more.zip", {"d.png": picture(6)})
@@ -650,8 +650,8 @@ def test_archives_beside_pictures_are_reported_and_not_read(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_folder_of_archives_alone_is_read(tmp_path: Path, kind: str) -> None:
-    """As sets are published in shards; an archive is no class."""
+def test_a_folder_that_holds_only_archives_is_read(tmp_path: Path, kind: str) -> None:
+    """Data sets are often published as several archives. An archive is not a class."""
     shards = [
         {f"{label}/{i}.png": picture(10 * shard + i) for i in range(3)} for shard, label in enumerate("aba")
     ]
@@ -728,7 +728,7 @@ def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tu
         "1 folder (deep/results) of tunit's own results left out: give it by itself to use it",
     )
     assert found.fingerprint != before
-    assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))  # asked for by name
+    assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))  # the user named this folder
 
 
 # Classes from folders
@@ -743,7 +743,8 @@ def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tu
         ("train/cat/1 train/dog/1 val/cat/1 test/dog/1", "cat dog cat dog"),
         ("images/Train/cat/1 images/Test/dog/1", "cat dog"),
         ("train/cat/img/1 val/cat/img/1", "cat cat"),
-        ("bus/1 car/1 train/1", "bus car train"),  # a train that runs
+        # pictures of a train (the vehicle), which is not a training set
+        ("bus/1 car/1 train/1", "bus car train"),
         ("cat/1 cat/kitten/1", "cat cat"),
         ("cat/images/1 cat/images/2", "cat cat"),
         ("train/1 val/1", "- -"),
@@ -752,12 +753,12 @@ def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tu
         ("train/1 train/cat/1 val/cat/1 val/dog/1", "- cat cat dog"),
     ],
 )
-def test_classes_are_the_first_level_that_differs(paths: str, classes: str) -> None:
+def test_classes_are_the_first_folder_level_that_differs(paths: str, classes: str) -> None:
     found, _ = class_labels([f"{path}.png" for path in paths.split()])
     assert found == [None if name == "-" else name for name in classes.split()]
 
 
-def test_folders_inside_classes_are_told_of() -> None:
+def test_folders_inside_classes_are_reported() -> None:
     assert class_labels(["a/young/1", "b/young/1", "b/old/1"])[1] == [
         "classes are the folders a, b; those inside them (old, young) are ignored: "
         "for other classes give a table with labels"
@@ -794,12 +795,12 @@ def test_the_summary_keeps_every_detail_of_a_reason() -> None:
     )
 
 
-def test_the_summary_of_an_endless_name_is_short() -> None:
+def test_the_summary_of_a_very_long_name_is_short() -> None:
     assert len(summarise_left_out([LeftOut("x" * 100_000, "unreadable", "y" * 100_000)])) < 500
 
 
 @pytest.mark.parametrize("size", [-512, -(2**40), -1024])
-def test_a_tar_member_of_negative_size_does_not_lead_in_a_circle(tmp_path: Path, size: int) -> None:
+def test_a_tar_member_of_negative_size_does_not_loop(tmp_path: Path, size: int) -> None:
     good, block = picture(), tarfile.TarInfo("a.png")
     block.size = len(good)
     bad = bytearray(tarfile.TarInfo("b.png").tobuf(tarfile.GNU_FORMAT))
@@ -822,7 +823,8 @@ def test_an_xz_archive_that_asks_for_much_memory_is_refused(tmp_path: Path) -> N
     for dictionary, is_read in ((1 << 26, True), (1 << 28, False)):
         filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": dictionary}]
         path = tmp_path / f"{dictionary}.tar.xz"
-        # Two streams, one after the other, as xz itself writes them: the reader goes from one to the next.
+        # Two streams, one after the other, as xz itself writes them: the reader continues from the first to the
+        # second.
         path.write_bytes(
             lzma.compress(packed[:700], filters=filters) + lzma.compress(packed[700:], filters=filters)
         )

@@ -1,4 +1,4 @@
-"""Fitting: against a plain implementation of antialiased bilinear resampling, and known layouts."""
+"""Fitting, compared with a plain implementation of antialiased bilinear resampling and with known layouts."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def weights(length: int, size: int) -> Floats:
-    """(size, length): the triangle filter, widened by the scale where it shrinks, rows summing to one."""
+    """(size, length): the triangle filter, wider if the picture is shrunk; each row sums to 1."""
     scale = length / size
     width = max(scale, 1.0)
     centres = (np.arange(size) + 0.5) * scale
@@ -39,37 +39,37 @@ def fitted(pixels: NDArray[np.uint8], size: int, mode: str) -> NDArray[np.uint8]
 
 
 @pytest.mark.parametrize("mode", FIT_MODES)
-def test_a_square_of_the_right_size_stays_as_it_is(mode: str) -> None:
+def test_a_square_of_the_right_size_does_not_change(mode: str) -> None:
     pixels = noise(24, 24)
     assert np.array_equal(fitted(pixels, 24, mode), pixels)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (31, 17), (9, 8), (70, 20)])
-def test_stretch_is_antialiased_bilinear_resampling(height: int, width: int) -> None:
+def test_stretch_equals_antialiased_bilinear_resampling(height: int, width: int) -> None:
     pixels = noise(height, width)
-    # Two roundings, one per direction.
+    # Two roundings, one for each direction.
     assert np.abs(fitted(pixels, 16, "stretch") - resized(pixels, 16, 16)).max() <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (40, 80), (30, 42), (20, 60)])
 @pytest.mark.parametrize("turned", [False, True])
-def test_crop_is_resizing_the_shorter_side_and_cropping(height: int, width: int, turned: bool) -> None:
+def test_crop_equals_resizing_the_shorter_side_and_cropping(height: int, width: int, turned: bool) -> None:
     pixels = noise(height, width)
-    longer = 20 * width // height  # a whole and even number in all these cases
+    longer = 20 * width // height  # the margin is a whole number on both sides in all these cases
     expected = resized(pixels, 20, longer)[:, (longer - 20) // 2 :][:, :20]
     result = fitted(pixels.transpose(1, 0, 2).copy() if turned else pixels, 20, "crop")
     assert np.abs((result.transpose(1, 0, 2) if turned else result) - expected).max() <= 1
 
 
-def test_crop_does_not_round_the_place_of_the_square() -> None:
-    """Of 21 columns the central 20 begin at one half: the mean of both roundings."""
+def test_crop_does_not_round_the_position_of_the_square() -> None:
+    """Of 21 columns the central 20 start at 0.5, so the result is the mean of both roundings."""
     pixels = noise(20, 21)
     expected = (pixels[:, :20].astype(float) + pixels[:, 1:]) / 2
     assert np.abs(fitted(pixels, 20, "crop") - expected).max() <= 1
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_pad_keeps_all_and_centres_it_on_the_background(turned: bool) -> None:
+def test_pad_keeps_the_whole_picture_centred_on_the_background(turned: bool) -> None:
     pixels = noise(20, 40)
     image = Image.fromarray(pixels.transpose(1, 0, 2) if turned else pixels)
     result = fit_picture(image, 16, "pad", (1, 2, 3))
@@ -84,7 +84,7 @@ def test_pad_keeps_at_least_one_line_of_a_very_long_picture() -> None:
     assert (result == (255, 0, 0)).all(axis=2).any(axis=1).sum() == 1
 
 
-def test_the_quick_way_for_large_pictures_stays_close_to_the_plain_one() -> None:
+def test_the_fast_method_for_large_pictures_is_close_to_the_plain_one() -> None:
     y, x = np.mgrid[0:1500, 0:2000]
     waves = [np.sin(x / 90), np.cos(y / 70), np.sin((x + y) / 110)]
     pixels = np.stack([np.round(127.5 * (1 + wave)) for wave in waves], axis=2).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Grids, galleries and matrices: every pixel is known beforehand."""
+"""Grids, galleries and matrices, for which every pixel is known."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_grid_runs_row_by_row_with_gaps():
     assert (result[5:, 10:] == WHITE).all()  # the sixth cell
 
 
-def test_a_grid_is_no_wider_than_its_pictures_and_centres_those_of_other_sizes():
+def test_a_grid_is_as_wide_as_its_pictures_and_centres_smaller_ones():
     assert grid(coloured(2), 9, gap=0).size == (8, 4)
     result = np.asarray(grid([flat("red", 6, 2), flat("blue", 2, 6)], 2, gap=0))
     assert result.shape == (6, 12, 3)
@@ -66,7 +66,7 @@ def test_a_matrix_has_references_on_top_and_sources_at_the_left():
     sources, references = [flat((i, 0, 0)) for i in (1, 2)], [flat((0, j, 0)) for j in (1, 2, 3)]
     results = [[flat((i, j, 7)) for j in (1, 2, 3)] for i in (1, 2)]
     table = np.asarray(matrix(sources, references, results, gap=0)).reshape(3, 4, 4, 4, 3)
-    assert (table == table[:, :1, :, :1]).all()  # every cell is of one colour
+    assert (table == table[:, :1, :, :1]).all()  # every cell has one colour
     colours = table[:, 0, :, 0].tolist()
     assert colours[0] == [list(WHITE), [0, 1, 0], [0, 2, 0], [0, 3, 0]]
     assert colours[1] == [[1, 0, 0], [1, 1, 7], [1, 2, 7], [1, 3, 7]]
@@ -79,7 +79,7 @@ def test_a_gallery_says_its_domain_above_the_pictures():
     body = grid(images, 4)
     assert result.size == (max(result.width, body.width), body.height + CAPTION)
     strip = np.asarray(result)[:CAPTION]
-    assert (strip < 128).any()  # ink
+    assert (strip < 128).any()  # text pixels
     shown = np.asarray(result)[CAPTION:, : body.width]
     assert np.array_equal(shown, np.asarray(body))
     others = [gallery(images, 4, 1204, columns=4), gallery(images, 3, 1205, columns=4)]
@@ -100,7 +100,7 @@ def test_a_stack_is_left_aligned():
     assert (result[3] == (0, 0, 255)).all()
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_pictures_that_cannot_be_drawn_are_refused():
     with pytest.raises(DataError, match="a grid needs pictures"):
         grid([], 3)
     with pytest.raises(ConfigError, match="0 columns"):

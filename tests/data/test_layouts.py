@@ -1,4 +1,4 @@
-"""The paper's data sets as they are published, in small: made here in the same shape, then read by name."""
+"""The paper's data sets: small copies made here in the published layout, then read by name."""
 
 import io
 import sys
@@ -55,7 +55,7 @@ def labels(found: Found) -> set[str | None]:
 
 
 def split_names(source: Path, layout: str, **options: object) -> tuple[list[str], list[str]]:
-    """Names of training and validation, which no picture shares."""
+    """Names of the training and validation pictures; no picture is in both."""
     train, held = (names(find(source, layout, split, **options)) for split in ("train", "validation"))  # type: ignore[arg-type]
     assert not set(train) & set(held)
     assert names(find(source, layout, "test", **options)) == held  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_animal_faces_10_are_ten_by_their_index(animals: Path) -> None:
     assert labels(find(animals, "animal-faces-10", labels=False, held_out=3)) == {None}
 
 
-def test_animal_faces_10_may_hold_the_ten_alone_in_a_folder_of_the_archive(tmp_path: Path) -> None:
+def test_animal_faces_10_may_be_a_folder_with_only_the_ten_classes(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "animals.zip", "w") as archive:
         archive.writestr("data/preview.png", picture())
         for name in TEN:
@@ -104,7 +104,7 @@ def test_animal_faces_10_may_hold_the_ten_alone_in_a_folder_of_the_archive(tmp_p
     assert (len(train), len(held)) == (10, 10)
 
 
-def test_animal_faces_wants_the_paper_s_fifty_unless_told(animals: Path) -> None:
+def test_animal_faces_needs_the_papers_fifty_pictures_unless_told_otherwise(animals: Path) -> None:
     with pytest.raises(DataError, match=r"holds 4 pictures, too few to hold back the last 50.*held_out"):
         find(animals, "animal-faces-10")
 
@@ -118,7 +118,9 @@ def test_animal_faces_with_too_few_classes(tmp_path: Path) -> None:
 
 
 def imagenet(root: Path) -> Path:
-    """Ten classes of two pictures, 30 x 24, and FUNIT's file: three heads in each class, two in one picture."""
+    """Ten classes with two pictures of 30 x 24, and FUNIT's file: three heads in each class, two of them in one
+    picture.
+    """
     lines = []
     for i, name in enumerate(sorted(TEN)):
         for k in range(2):
@@ -136,7 +138,7 @@ def test_animal_faces_are_cut_out_where_the_coordinates_say(tmp_path: Path) -> N
     source = imagenet(tmp_path)
     train, held = split_names(source, "animal-faces-10", held_out=1)
     first = sorted(TEN)[0]
-    # Named as the publisher's tool names its crops, and so in its order.
+    # Named, and therefore ordered, as the publisher's tool does.
     assert train[:2] == [f"{first}/{first}_0.JPEG_3_4_20_22.jpg", f"{first}/{first}_1.JPEG_0_0_17_18.jpg"]
     assert held[0] == f"{first}/{first}_1.JPEG_10_2_30_24.jpg"
     assert (len(train), len(held)) == (20, 10)
@@ -155,7 +157,7 @@ def test_the_coordinates_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert find(source, "animal-faces-10", held_out=1).fingerprint != before.fingerprint
 
 
-def test_coordinates_of_a_missing_picture_are_reported_and_lead_nowhere_else(tmp_path: Path) -> None:
+def test_coordinates_of_a_missing_or_outside_picture_are_reported(tmp_path: Path) -> None:
     source = imagenet(tmp_path)
     fill(tmp_path, "secret.png")
     with (tmp_path / "animalface_coordinates.txt").open("a") as file:
@@ -171,7 +173,7 @@ def test_coordinates_of_a_missing_picture_are_reported_and_lead_nowhere_else(tmp
         find(source, "animal-faces-10", held_out=1)
 
 
-def test_a_crop_counts_stored_pixels_and_never_leaves_the_picture(tmp_path: Path) -> None:
+def test_a_crop_uses_stored_pixels_and_stays_in_the_picture(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -238,7 +240,7 @@ def test_food_101_as_a_folder_and_as_its_archive(tmp_path: Path, kind: str) -> N
     assert found.pictures[1].read() == picture(1, "JPEG")
 
 
-def test_food_10_takes_the_ten_that_are_named(tmp_path: Path) -> None:
+def test_food_10_uses_the_ten_named_classes(tmp_path: Path) -> None:
     source = as_folder(tmp_path, food())
     (tmp_path / "ten.txt").write_text("\n".join(DISHES[1:11]) + "\n")
     by_file = find(source, "food-10", classes=str(tmp_path / "ten.txt"))
@@ -273,7 +275,7 @@ def test_food_without_its_lists_or_with_missing_pictures(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("held", ["val", "test"])
-def test_afhq_groups_are_sets_of_their_own(tmp_path: Path, held: str) -> None:
+def test_each_afhq_group_is_a_data_set(tmp_path: Path, held: str) -> None:
     groups = ("cat", "dog", "wild")
     root = fill(
         tmp_path / "afhq",
@@ -297,7 +299,7 @@ def test_afhq_groups_are_sets_of_their_own(tmp_path: Path, held: str) -> None:
 
 @pytest.mark.parametrize("home", ["images1024x1024/", "thumbnails128x128/", ""])
 @pytest.mark.parametrize("nested", [True, False])
-def test_ffhq_holds_back_its_last_faces(tmp_path: Path, home: str, nested: bool) -> None:
+def test_the_last_faces_of_ffhq_are_held_back(tmp_path: Path, home: str, nested: bool) -> None:
     numbers = [0, 1, 999, 1000, 1001, 20_000]
     paths = [f"{n // 1000 * 1000:05}/{n:05}.png" if nested else f"{n:05}.png" for n in numbers]
     fill(tmp_path, *(home + path for path in paths))
@@ -305,7 +307,7 @@ def test_ffhq_holds_back_its_last_faces(tmp_path: Path, home: str, nested: bool)
     assert (train, held) == (paths[:4], paths[4:])
 
 
-def test_ffhq_takes_the_full_pictures_where_there_are_both(tmp_path: Path) -> None:
+def test_ffhq_uses_the_full_pictures_if_there_are_thumbnails_too(tmp_path: Path) -> None:
     fill(
         tmp_path, "thumbnails128x128/00000.png", "thumbnails128x128/00001.png", "in-the-wild-images/00000.png"
     )
@@ -314,7 +316,7 @@ def test_ffhq_takes_the_full_pictures_where_there_are_both(tmp_path: Path) -> No
     assert names(find(tmp_path / "thumbnails128x128", "ffhq", held_out=1)) == ["00000.png"]
 
 
-def test_ffhq_of_something_else(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_ffhq(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "b/c.png")
     with pytest.raises(DataError, match=r"as ffhq train: expected images1024x1024/ .*, found a\.png, b/$"):
         find(tmp_path, "ffhq")
@@ -346,7 +348,7 @@ def test_lsun_car_in_its_database(tmp_path: Path) -> None:
     close_databases()
 
 
-def test_a_database_is_packed_and_then_reused(tmp_path: Path) -> None:
+def test_a_database_is_packed_once_and_reused(tmp_path: Path) -> None:
     database(tmp_path / "car", 5)
     config = layout_config("paper", {"layout": "lsun-car", "held_out": "2", "image_size": "32"})
     settings = pack_settings(config)
@@ -358,7 +360,7 @@ def test_a_database_is_packed_and_then_reused(tmp_path: Path) -> None:
     assert (held.reused, len(held.names)) == (False, 2)
 
 
-def test_keys_that_are_no_names_lead_nowhere(tmp_path: Path) -> None:
+def test_keys_of_a_database_cannot_name_other_files(tmp_path: Path) -> None:
     lmdb = pytest.importorskip("lmdb")
     with lmdb.open(str(tmp_path / "x")) as environment, environment.begin(write=True) as transaction:
         for key in (b"../up", b"\xff\x00", b"plain.jpg", b"broken"):
@@ -374,16 +376,14 @@ def test_keys_that_are_no_names_lead_nowhere(tmp_path: Path) -> None:
         find_pictures(tmp_path / "y")
 
 
-def test_without_its_package_a_database_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database(tmp_path / "car", 1)
     monkeypatch.setitem(sys.modules, "lmdb", None)
     with pytest.raises(DataError, match=r'pip install "tunit\[lsun\]"'):
         find(tmp_path / "car", "lsun-car")
 
 
-def test_lsun_car_as_pictures_and_a_set_smaller_than_what_is_held_back(tmp_path: Path) -> None:
+def test_lsun_car_as_pictures_and_a_set_that_is_too_small(tmp_path: Path) -> None:
     fill(tmp_path, *(f"{k}.webp" for k in range(5)))
     assert split_names(tmp_path, "lsun-car", held_out=2) == (
         ["0.webp", "1.webp", "2.webp"],
@@ -400,7 +400,7 @@ def test_lsun_car_as_pictures_and_a_set_smaller_than_what_is_held_back(tmp_path:
     ("inside", "domains"),
     [("{split}/{domain}/", ("summer", "winter")), ("set/{split}{domain}/", ("A", "B"))],
 )
-def test_two_domains_in_either_spelling(tmp_path: Path, inside: str, domains: tuple[str, str]) -> None:
+def test_two_domains_with_either_folder_names(tmp_path: Path, inside: str, domains: tuple[str, str]) -> None:
     for split, number in (("train", 3), ("test", 2)):
         for domain in domains:
             home = inside.format(split=split, domain=domain)
@@ -413,7 +413,7 @@ def test_two_domains_in_either_spelling(tmp_path: Path, inside: str, domains: tu
     ]
 
 
-def test_two_domains_are_two(tmp_path: Path) -> None:
+def test_two_domains_must_be_two(tmp_path: Path) -> None:
     fill(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png")
     with pytest.raises(DataError, match="found 3 in train: a, b, c"):
         find(tmp_path, "two-domains")
@@ -424,7 +424,7 @@ def test_two_domains_are_two(tmp_path: Path) -> None:
 # Settings
 
 
-def test_a_layout_s_defaults_stand_between_the_preset_and_the_user(tmp_path: Path) -> None:
+def test_the_layouts_defaults_override_the_preset_and_the_user_overrides_both(tmp_path: Path) -> None:
     config = layout_config("default", {"layout": "two-domains"})
     assert (config.data.image_size, config.networks.domains, config.augment.hue) == (128, 2, 0.0)
     assert config.data.fit == "crop"  # the preset's
@@ -437,7 +437,7 @@ def test_a_layout_s_defaults_stand_between_the_preset_and_the_user(tmp_path: Pat
     assert layout_config("default", {"domains": 3}).data.image_size == 0
 
 
-def test_the_named_classes_themselves_go_to_the_run_s_config(tmp_path: Path) -> None:
+def test_the_chosen_classes_are_stored_in_the_runs_config(tmp_path: Path) -> None:
     (tmp_path / "ten.txt").write_text("\n".join(DISHES[:10]))
     config = layout_config("paper", {"layout": "food-10", "classes": str(tmp_path / "ten.txt")})
     assert config.data.classes == ",".join(DISHES[:10])
@@ -463,16 +463,16 @@ def test_the_named_classes_themselves_go_to_the_run_s_config(tmp_path: Path) -> 
         ({"layout": "food-10", "classes": "/nowhere.txt"}, "classes is /nowhere.txt, which cannot be read"),
     ],
 )
-def test_contradictions_are_one_sentence(settings: dict[str, str], message: str) -> None:
+def test_contradictory_settings_are_one_sentence(settings: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         layout_config("paper", settings)
 
 
-def test_packs_without_a_layout_are_keyed_as_before() -> None:
+def test_packs_without_a_layout_keep_their_key() -> None:
     assert "part" not in pack_settings(Config()).as_json()
 
 
-# From end to end
+# The whole command
 
 
 def test_prepare_by_name(

@@ -1,4 +1,4 @@
-"""Work on threads: in order, bounded, errors in their place, nothing left running."""
+"""Work in threads: results in order, a limit on the number, errors in their place, and no thread left at the end."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ def test_results_come_in_the_order_of_the_items():
     assert list(map_in_threads(slow_first, [], ahead=5)) == []
 
 
-def test_no_more_is_taken_ahead_than_allowed():
+def test_no_more_items_are_read_ahead_than_allowed():
     taken = []
     stop = threading.Event()
 
@@ -34,13 +34,13 @@ def test_no_more_is_taken_ahead_than_allowed():
     stream.close()
 
 
-def test_it_does_run_beside_the_caller():
-    """Two pieces of work that wait for each other: one thread alone would never finish."""
+def test_work_runs_at_the_same_time_as_the_caller():
+    """Two functions that wait for each other: a single thread would never finish."""
     meeting = threading.Barrier(2, timeout=20)
     assert len(list(map_in_threads(lambda _: meeting.wait(), range(2), ahead=2, threads=2))) == 2
 
 
-def test_an_error_comes_where_the_result_would_have_come():
+def test_an_error_is_raised_where_its_result_would_be():
     def work(number):
         if number == 3:
             raise ValueError("three")
@@ -53,7 +53,7 @@ def test_an_error_comes_where_the_result_would_have_come():
     assert got == [0, 1, 2]
 
 
-def test_an_error_of_the_items_does_not_lose_those_before_it():
+def test_results_before_an_error_of_the_items_are_not_lost():
     def items():
         yield from range(3)
         raise ValueError("four")
@@ -66,7 +66,7 @@ def test_an_error_of_the_items_does_not_lose_those_before_it():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
-def test_what_waits_is_dropped_when_the_caller_stops(error):
+def test_waiting_work_is_dropped_when_the_caller_stops(error):
     done = []
 
     def work(number):
