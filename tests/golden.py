@@ -1,4 +1,4 @@
-"""The weights and inputs of the golden values, defined by formula, and the names that the release uses."""
+"""Weights and inputs for the golden values, computed by formula, and the names that the release uses."""
 
 import functools
 import json
@@ -19,12 +19,12 @@ def rng_of(name):
 
 @functools.cache
 def golden_weights(letter):
-    """The golden values' weights of network `letter`."""
+    """The weights of network `letter` for the golden values."""
     return weights(letter, shapes()[letter])
 
 
 def weights(letter, shapes):
-    """The tensors of network `letter` (C, D or G) by the release's names and shapes, float64."""
+    """The tensors of network `letter` (C, D or G), with the release's names and shapes, in float64."""
     last = [k for k in shapes if k.endswith("weight")][-1]
     return {k: torch.from_numpy(np.asarray(value(letter, k, s, k == last))) for k, s in shapes.items()}
 

@@ -1,4 +1,7 @@
-"""A hub on this machine: the few calls that huggingface_hub makes to upload and download a model, kept in memory."""
+"""A model hub on this machine: the few requests with which huggingface_hub uploads and downloads a model.
+
+Everything is kept in memory.
+"""
 
 import base64
 import hashlib
@@ -12,12 +15,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Repositories by name, each {path: bytes}; what was asked for; a status to answer everything with, if any."""
+    """Repositories by name, each {path: bytes}; the requests so far; a status for every response, if one is set."""
 
     def __init__(self):
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
-        self.large: dict[str, bytes] = {}  # uploaded apart, by sha256
+        self.large: dict[str, bytes] = {}  # large files are uploaded separately, by their SHA-256
         self.asked: list[str] = []
         self.tokens: set[str | None] = set()
         self.status: int | None = None
@@ -144,7 +147,7 @@ def _handler(hub: Hub):
 
 @contextmanager
 def running_hub():
-    """A hub that answers at its `url` until the block ends."""
+    """A hub that responds at its `url` inside the `with` block."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Packing: a hostile folder end to end, the cache's life, interrupts and crashes, one process or several."""
+"""Packing: a hostile folder from start to end, the cache, interrupts and crashes, one process or several."""
 
 import hashlib
 import importlib
@@ -57,7 +57,7 @@ def fill(root: Path, count: int, start: int = 0) -> Path:
 
 
 def state(root: Path) -> dict[str, tuple[int, int, str]]:
-    """Everything of a folder that packing must not change."""
+    """All contents of a folder that packing must not change."""
     return {
         str(path.relative_to(root)): (
             path.lstat().st_mode,
@@ -70,7 +70,7 @@ def state(root: Path) -> dict[str, tuple[int, int, str]]:
 
 
 def check(packed: PackedPictures, size: int = 16) -> None:
-    """What holds for every result."""
+    """Checks that every result must pass."""
     count = len(packed.names)
     assert packed.images.shape == (count, size, size, 3)
     assert packed.images.dtype == np.uint8
@@ -99,7 +99,7 @@ def bomb() -> bytes:
 
 
 def hostile_folder(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A folder of everything that people have, and what is to be left out of it."""
+    """A folder with all kinds of files that people have, and the reason for each file that must be left out."""
     root = tmp_path / "hostile"
     (root / "x.jpg").mkdir(parents=True)
     (root / "sub" / "deep").mkdir(parents=True)
@@ -146,7 +146,9 @@ def hostile_folder(tmp_path: Path) -> tuple[Path, dict[str, str]]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_hostile_folder_gives_all_that_is_good_and_says_what_is_not(tmp_path: Path, workers: int) -> None:
+def test_a_hostile_folder_gives_all_good_pictures_and_a_reason_for_others(
+    tmp_path: Path, workers: int
+) -> None:
     root, expected = hostile_folder(tmp_path)
     before = state(root)
     packed = pack_pictures(root, tmp_path / "cache", SMALL, workers=workers)
@@ -182,7 +184,7 @@ def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
 def test_an_archive_gives_the_same_as_its_folder(tmp_path: Path, kind: str, workers: int) -> None:
     root = fill(tmp_path / "p", 40)
     path = tmp_path / f"p.{kind}"
-    # Against the order of names, to see that the order of reading does not show.
+    # In reverse order of names, so that the order of reading must not change the result.
     members = sorted(root.iterdir(), reverse=True)
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
@@ -202,8 +204,8 @@ def test_an_archive_gives_the_same_as_its_folder(tmp_path: Path, kind: str, work
     assert not pack_pictures(path, tmp_path / "a", SMALL, workers=1).reused
 
 
-def test_an_archive_is_read_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Going back in a compressed archive means unpacking it from the start."""
+def test_an_archive_is_read_from_front_to_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To go back in a compressed archive, one must unpack it again from its start."""
     with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as tar:
         for path in sorted(fill(tmp_path / "p", 40).iterdir(), key=lambda path: path.name[::-1]):
             tar.add(path, path.name)
@@ -215,13 +217,14 @@ def test_an_archive_is_read_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return read(self)
 
     monkeypatch.setattr(archives.TarMember, "read", noted)
-    monkeypatch.setattr(squares, "in_worker", lambda function, item: function(item))  # where it can be seen
+    # in this process, where `seen` records it
+    monkeypatch.setattr(squares, "in_worker", lambda function, item: function(item))
     assert len(pack_pictures(tmp_path / "p.tar.gz", tmp_path / "c", SMALL, workers=1).names) == 40
     assert seen == sorted(seen)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_fit_and_background_are_obeyed(tmp_path: Path, fit: str) -> None:
+def test_fit_and_background_are_used(tmp_path: Path, fit: str) -> None:
     (tmp_path / "p").mkdir()
     Image.new("RGBA", (80, 40), (0, 0, 0, 0)).save(tmp_path / "p/clear.png")
     noise(0, 40, 80).save(tmp_path / "p/noise.png")
@@ -231,7 +234,7 @@ def test_fit_and_background_are_obeyed(tmp_path: Path, fit: str) -> None:
     assert np.array_equal(packed.images[1], fit_picture(noise(0, 40, 80), 16, fit, (9, 8, 7)))
 
 
-def test_labels_come_from_folders_and_only_from_pictures_that_are_kept(tmp_path: Path) -> None:
+def test_labels_come_only_from_folders_of_kept_pictures(tmp_path: Path) -> None:
     root = tmp_path / "p"
     fill(root / "dog", 2)
     fill(root / "cat", 1, start=5)
@@ -255,7 +258,7 @@ def test_labels_come_from_a_table(tmp_path: Path) -> None:
     assert (plain.labels.tolist(), plain.classes, plain.reused) == ([-1, -1, -1], [], False)
 
 
-def test_of_equal_pictures_the_first_is_kept_unless_all_are_wanted(tmp_path: Path) -> None:
+def test_only_the_first_of_identical_pictures_is_kept_by_default(tmp_path: Path) -> None:
     root = tmp_path / "p"
     for name in ("b/x.png", "a/y.png", "b/z.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -270,14 +273,14 @@ def test_of_equal_pictures_the_first_is_kept_unless_all_are_wanted(tmp_path: Pat
     assert (packed.names, packed.left_out) == (["a/y.png", "b/x.png", "b/z.png"], [])
 
 
-def test_progress_counts_up_to_all(tmp_path: Path) -> None:
+def test_progress_reaches_the_number_of_pictures(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     fill(tmp_path / "p", 40)
     pack_pictures(tmp_path / "p", tmp_path / "c", SMALL, progress=lambda *at: seen.append(at))
     assert seen == [(16, 40), (32, 40), (40, 40)]
 
 
-def test_strict_names_the_bad_pictures(tmp_path: Path) -> None:
+def test_strict_reports_the_bad_pictures_by_name(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 3)
     (root / "dup.png").write_bytes(encode(noise(0)))
     assert len(pack_pictures(root, tmp_path / "c", SMALL, strict=True).names) == 3
@@ -293,7 +296,7 @@ def test_strict_names_the_bad_pictures(tmp_path: Path) -> None:
         pack_pictures(root, tmp_path / "c", SMALL, strict=True)
 
 
-def test_a_folder_of_bad_pictures_only_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_with_only_bad_pictures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p/bad.jpg").write_bytes(b"bad")
     with pytest.raises(DataError, match=r"holds no picture that can be used .*bad\.jpg"):
@@ -332,11 +335,11 @@ def test_a_cache_is_reused_while_nothing_changes(tmp_path: Path) -> None:
         check(packed)
         assert np.array_equal(packed.images, first.images)
         assert (packed.names, packed.hashes, packed.left_out) == (first.names, first.hashes, first.left_out)
-    column = PackSettings(size=16, label_column="kind")  # of no effect without labels from a table
+    column = PackSettings(size=16, label_column="kind")  # without labels from a table this changes nothing
     assert pack_pictures(root, tmp_path / "c", column).reused
 
 
-def test_a_cache_is_made_anew_when_the_source_changes(tmp_path: Path) -> None:
+def test_a_cache_is_packed_again_if_the_source_changes(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 3)
 
     def packed() -> PackedPictures:
@@ -363,19 +366,19 @@ def test_a_cache_is_made_anew_when_the_source_changes(tmp_path: Path) -> None:
         {"labels": "folders"}, {"keep_duplicates": True},
     ],
 )  # fmt: skip
-def test_a_cache_is_made_anew_when_a_setting_changes(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_a_cache_is_packed_again_if_a_setting_changes(tmp_path: Path, other: dict[str, Any]) -> None:
     root = fill(tmp_path / "p", 2)
     pack_pictures(root, tmp_path / "c", SMALL)
     assert not pack_pictures(root, tmp_path / "c", PackSettings(**{"size": 16, **other})).reused
 
 
-def test_a_cache_of_an_older_decoding_is_made_anew_but_still_opens(tmp_path: Path) -> None:
+def test_a_cache_of_an_older_decoder_is_packed_again_but_still_opens(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     pack_pictures(root, tmp_path / "c", SMALL)
     index = json.loads((tmp_path / "c" / "index.json").read_text())
-    del index["settings"]["decoding"]  # as in packs of before it was counted
+    del index["settings"]["decoding"]  # packs of older versions do not contain this number
     (tmp_path / "c" / "index.json").write_text(json.dumps(index))
-    assert len(open_packed(tmp_path / "c").names) == 2  # what a resumed run reads
+    assert len(open_packed(tmp_path / "c").names) == 2  # a resumed run reads it so
     assert not pack_pictures(root, tmp_path / "c", SMALL).reused
     assert pack_pictures(root, tmp_path / "c", SMALL).reused
 
@@ -430,7 +433,7 @@ def come_from_the_future(cache: Path) -> None:
         empty_the_index, lose_a_name, label_beyond_the_classes, come_from_the_future,
     ],
 )  # fmt: skip
-def test_a_damaged_cache_is_refused_and_made_anew(tmp_path: Path, damage: Any) -> None:
+def test_a_damaged_cache_is_refused_and_packed_again(tmp_path: Path, damage: Any) -> None:
     root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
     pack_pictures(root, cache, SMALL)
     damage(cache)
@@ -441,7 +444,7 @@ def test_a_damaged_cache_is_refused_and_made_anew(tmp_path: Path, damage: Any) -
     assert not packed.reused
 
 
-def test_a_cache_of_someone_else_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_cache_that_tunit_did_not_write_is_not_overwritten(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     for name in ("index.json", "pictures.npy"):
         cache = tmp_path / name.partition(".")[0]
@@ -459,7 +462,7 @@ def test_a_cache_of_someone_else_is_not_overwritten(tmp_path: Path) -> None:
         open_packed(tmp_path / "nowhere")
 
 
-def test_a_cache_may_lie_in_the_folder_of_pictures(tmp_path: Path) -> None:
+def test_a_cache_may_be_inside_the_folder_of_pictures(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     assert len(pack_pictures(root, root / "cache", SMALL).names) == 2
     assert pack_pictures(root, root / "cache", SMALL).reused
@@ -473,9 +476,7 @@ def test_too_little_space_is_an_error_before_the_work(
         pack_pictures(fill(tmp_path / "p", 2), tmp_path / "c", SMALL)
 
 
-def test_a_disk_that_fills_up_is_an_error_that_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_an_error_and_no_file_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -486,10 +487,10 @@ def test_a_disk_that_fills_up_is_an_error_that_leaves_nothing(
 
 
 @pytest.mark.parametrize("step", [0, 1])
-def test_an_end_between_two_steps_leaves_no_cache_that_looks_valid(
+def test_a_crash_between_two_steps_leaves_no_cache_that_looks_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """An older, valid cache is being replaced, and the job dies at each of the two renames."""
+    """An older, valid cache is replaced, and the process ends at each of the two renames."""
     root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
     pack_pictures(root, cache, SMALL)
     fill(root, 1, start=5)
@@ -510,7 +511,7 @@ def test_an_end_between_two_steps_leaves_no_cache_that_looks_valid(
     assert len(pack_pictures(root, cache, SMALL).names) == 3
 
 
-def test_what_killed_jobs_left_is_cleared_away(tmp_path: Path) -> None:
+def test_files_of_killed_jobs_are_removed(tmp_path: Path) -> None:
     root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
     cache.mkdir()
     (cache / "pictures.npy.123.part").write_bytes(b"half")
@@ -519,7 +520,7 @@ def test_what_killed_jobs_left_is_cleared_away(tmp_path: Path) -> None:
     assert [path.name for path in cache.glob("*.part")] == ["download.part"]
 
 
-def test_paths_are_relative_to_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "p", 40)
     monkeypatch.chdir(tmp_path)
     packed = pack_pictures(Path("p"), Path("c"), SMALL, workers=2)
@@ -576,7 +577,7 @@ def group_is_gone(group: int) -> bool:
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """The exit status and errors of a process, whose children must soon be gone as well."""
+    """The exit status and the errors of a process. Its child processes must end soon after it."""
     _, errors = process.communicate(timeout=60)
     for _ in range(100):
         if group_is_gone(process.pid):
@@ -594,7 +595,7 @@ def start(command: list[str]) -> "subprocess.Popen[str]":
 
 def test_an_interrupt_leaves_no_cache_and_no_process(tmp_path: Path) -> None:
     fill(tmp_path / "p", 200)
-    action = "done == 32 and os.killpg(0, signal.SIGINT)"  # what the terminal does at Ctrl-C
+    action = "done == 32 and os.killpg(0, signal.SIGINT)"  # as the terminal does for Ctrl-C
     status, errors = ended(start(program(tmp_path, action)))
     assert status == -signal.SIGINT
     assert errors.count("Traceback") == 1
@@ -639,7 +640,7 @@ def test_a_script_without_a_main_guard_still_gets_its_pictures(tmp_path: Path) -
         program(tmp_path, call="main()"), capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "40 False\n")
-    assert done.stderr == ""  # nothing imports the script a second time
+    assert done.stderr == ""  # no worker imports the script a second time
 
 
 TASKS = """
@@ -673,19 +674,19 @@ TASKS = """
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module that worker processes can import."""
-    close_workers()  # those that know nothing of it
+    close_workers()  # workers that run now cannot import the module
     (tmp_path / "tunit_tasks.py").write_text(textwrap.dedent(TASKS))
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("tunit_tasks")
     assert (
         in_worker(module.process, 0) != os.getpid()
-    )  # else a task that kills its process would kill this one
+    )  # otherwise a task that kills its process would kill this one
     yield module
     del sys.modules["tunit_tasks"]
     close_workers()
 
 
-def test_a_crash_costs_only_the_item_that_crashes(tasks: Any) -> None:
+def test_a_crash_affects_only_the_item_that_causes_it(tasks: Any) -> None:
     assert in_worker(tasks.double_or_die, 6) == 12
     with pytest.raises(WorkerLostError) as caught:
         in_worker(tasks.double_or_die, 7)
@@ -693,7 +694,7 @@ def test_a_crash_costs_only_the_item_that_crashes(tasks: Any) -> None:
     assert in_worker(tasks.double_or_die, 8) == 16
 
 
-def test_an_error_in_a_process_comes_back_as_it_is(tasks: Any) -> None:
+def test_an_error_in_a_worker_is_raised_unchanged(tasks: Any) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         in_worker(tasks.fail, 1)
     assert in_worker(tasks.double_or_die, 8) == 16
@@ -709,11 +710,11 @@ def test_time_and_memory_of_a_worker_are_bounded(tasks: Any) -> None:
         with pytest.raises(MemoryError):
             in_worker(tasks.take, 1 << 29)
     assert in_worker(tasks.take, 1 << 20) == 1 << 20
-    with bounded(0, 0):  # in this process nothing is bounded
+    with bounded(0, 0):  # this process has no limits
         assert len(bytes(1 << 20)) == 1 << 20
 
 
-def test_an_idle_worker_that_has_ended_is_replaced(tasks: Any) -> None:
+def test_an_idle_worker_that_died_is_replaced(tasks: Any) -> None:
     assert in_worker(tasks.double_or_die, 1) == 2
     close_workers()
     assert in_worker(tasks.double_or_die, 2) == 4
@@ -722,7 +723,7 @@ def test_an_idle_worker_that_has_ended_is_replaced(tasks: Any) -> None:
 @pytest.mark.parametrize(
     ("white", "word"), [(4095, "very dark"), (1023, "very dark"), (16383, "very dark"), (65535, None)]
 )
-def test_a_set_of_few_bits_in_files_of_sixteen_is_remarked_on(
+def test_a_set_of_low_bit_values_in_16_bit_files_gets_a_remark(
     tmp_path: Path, white: int, word: str | None
 ) -> None:
     (tmp_path / "p").mkdir()
@@ -733,16 +734,16 @@ def test_a_set_of_few_bits_in_files_of_sixteen_is_remarked_on(
     assert word in remark if word and remark else (remark is None) == (word is None)
 
 
-def test_relative_paths_begin_where_the_caller_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_start_at_the_callers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         fill(tmp_path / name / "p", 2, start=ord(name))
         monkeypatch.chdir(tmp_path / name)
-        packed = pack_pictures(Path("p"), Path("c"), SMALL)  # by one worker that stays
+        packed = pack_pictures(Path("p"), Path("c"), SMALL)  # one worker serves both calls
         source = find_pictures(Path("p")).pictures[0]
         assert np.array_equal(squares.fitted(source, SMALL.squaring()).pixels, packed.images[0])
 
 
-def test_names_are_kept_as_they_are_in_the_index(tmp_path: Path) -> None:
+def test_names_in_the_index_are_unchanged(tmp_path: Path) -> None:
     root = tmp_path / "p"
     root.mkdir()
     raw = os.fsencode(root) + b"/\xff\n.png"

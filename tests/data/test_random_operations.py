@@ -1,4 +1,6 @@
-"""The stronger policy: colour operations against Pillow's, geometry against closed forms, and how they are chosen."""
+"""The stronger policy: colour operations compared with Pillow's, geometry with known results, and the random
+choice.
+"""
 
 import math
 
@@ -40,7 +42,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def arrays() -> np.ndarray:
-    """(5, 32, 32, 3): noise, a low contrast, a ramp, one colour, few values."""
+    """(5, 32, 32, 3): noise, low contrast, a ramp, a single colour, few values."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (32, 32, 3))
     ramp = np.stack([np.add.outer(np.arange(32) * k, np.arange(32) * 2) for k in (1, 3, 5)], 2)
@@ -54,14 +56,14 @@ def tensor(images: np.ndarray) -> Tensor:
 
 
 def each(function, images: np.ndarray) -> Tensor:
-    """What Pillow makes of every picture."""
+    """Each picture after Pillow's operation."""
     return tensor(np.stack([np.asarray(function(Image.fromarray(image))) for image in images]))
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(autocontrast, ImageOps.autocontrast), (equalise, ImageOps.equalize)]
 )
-def test_operations_on_histograms_are_pillows(ours, theirs):
+def test_histogram_operations_equal_pillow(ours, theirs):
     many = np.random.default_rng(1).integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
     spread = np.random.default_rng(2).integers(1, 255, (20, 1, 1, 3))
     low = (many.astype(int) * spread // 255).astype(np.uint8)
@@ -79,14 +81,14 @@ def test_operations_on_histograms_are_pillows(ours, theirs):
         (sharpness, ImageEnhance.Sharpness),
     ],
 )
-def test_enhancements_are_pillows(ours, theirs, factor):
+def test_enhancements_equal_pillow(ours, theirs, factor):
     images = arrays()
     found = ours(tensor(images), torch.full((len(images),), factor))
     assert torch.equal(found, each(lambda image: theirs(image).enhance(factor), images))
 
 
 @pytest.mark.parametrize("size", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_solarise_and_posterise_are_pillows(size):
+def test_solarise_and_posterise_equal_pillow(size):
     images = arrays()
     sizes = torch.full((len(images),), size)
     threshold, bits = 256 - 256 * size, 8 - round(4 * size)
@@ -109,23 +111,23 @@ def test_rotations_by_right_angles_and_shifts_by_whole_pixels_are_exact():
     assert torch.equal(rotated(images, torch.full((n,), 90.0)), torch.rot90(images, 1, (2, 3)))
     moved = shifted(images, torch.full((n,), 4 / 32), torch.full((n,), -8 / 32))
     assert torch.equal(moved[:, :, 8:, :28], images[:, :, :24, 4:])
-    # What comes from outside is mirrored at the edge.
+    # Parts from outside the picture are mirrored at the edge.
     assert torch.equal(moved[:, :, 8:, 28:], images[:, :, :24, 28:].flip(3))
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.25, 0.0), (0.0, -0.3)])
-def test_shear_samples_a_linear_ramp_where_the_formula_says(x, y):
-    """Bilinear sampling of a plane is exact: value a * column + b * row at the sheared place."""
+def test_shear_of_a_linear_ramp_follows_the_formula(x, y):
+    """Bilinear sampling of a plane is exact: the value is a * column + b * row at the sheared position."""
     n = 16
     rows, columns = np.meshgrid(np.arange(n) - 7.5, np.arange(n) - 7.5, indexing="ij")
     plane = torch.from_numpy(100 + 6 * columns + 5 * rows).float().expand(1, 3, n, n)
     found = sheared(plane, torch.tensor([x]), torch.tensor([y]))[0, 0, 5:11, 5:11].numpy()
     expected = 100 + 6 * (columns + x * rows) + 5 * (rows + y * columns)
-    np.testing.assert_allclose(found, expected[5:11, 5:11], atol=0.501, rtol=0)  # rounding alone
+    np.testing.assert_allclose(found, expected[5:11, 5:11], atol=0.501, rtol=0)  # only rounding differs
     assert np.abs(found - np.asarray(plane[0, 0, 5:11, 5:11])).max() > 3
 
 
-def test_the_operations_are_those_of_randaugment_and_all_come_up():
+def test_the_operations_are_those_of_randaugment_and_all_are_used():
     names = [*NAMES.split(), "shear x", "shear y", "translate x", "translate y"]
     assert list(OPERATIONS) == names
     counts = dict.fromkeys(names, 0)
@@ -137,11 +139,11 @@ def test_the_operations_are_those_of_randaugment_and_all_come_up():
         patch.setattr(module, "OPERATIONS", patched)
         random_operations(torch.zeros(1400, 3, 2, 2), 2, 9, seeded())
     assert sum(counts.values()) == 2800
-    # Binomial deviation sqrt(2800 / 14 * 13 / 14) = 13.6; five of it.
+    # Standard deviation sqrt(2800 / 14 * 13 / 14) = 13.6; allow five.
     assert all(abs(count - 200) < 68 for count in counts.values())
 
 
-def test_amounts_have_the_magnitude_and_both_signs():
+def test_amounts_have_their_magnitude_and_both_signs():
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "OPERATIONS", {"x": lambda image, amount: seen.append(amount) or image})
@@ -149,7 +151,7 @@ def test_amounts_have_the_magnitude_and_both_signs():
     assert sorted(set(seen[0].tolist())) == [pytest.approx(-0.4), pytest.approx(0.4)]
 
 
-def test_magnitude_0_changes_nothing_but_by_the_operations_without_one():
+def test_magnitude_0_changes_nothing_except_by_operations_without_magnitude():
     x = to_float(torch.from_numpy(arrays()))
     for name, operation in OPERATIONS.items():
         if name not in ("autocontrast", "equalise"):
@@ -158,7 +160,7 @@ def test_magnitude_0_changes_nothing_but_by_the_operations_without_one():
     assert random_operations(x, 3, 9, seeded()).abs().max() <= 1
 
 
-def test_results_stay_pictures_and_follow_from_the_generator_alone():
+def test_results_are_valid_and_depend_on_the_generator_only():
     x = to_float(torch.from_numpy(arrays()))
     first, again, other = (random_operations(x, 2, 9, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -168,10 +170,11 @@ def test_results_stay_pictures_and_follow_from_the_generator_alone():
     alone = [
         random_operations(x[i : i + 1].expand(len(x), -1, -1, -1), 2, 9, seeded(1))[i] for i in range(len(x))
     ]
-    torch.testing.assert_close(torch.stack(alone), first, atol=1e-6, rtol=0)  # no picture changes another
+    # pictures do not influence each other
+    torch.testing.assert_close(torch.stack(alone), first, atol=1e-6, rtol=0)
 
 
-def test_without_operations_the_views_are_as_before_and_with_them_only_x_plus_changes():
+def test_without_operations_nothing_changes_and_with_them_only_x_plus():
     x = to_float(torch.from_numpy(arrays()))
     generator = seeded(5)
     plain, plus = two_views(x, AugmentConfig(), generator)
@@ -195,7 +198,7 @@ def test_batches_of_a_resumed_run_are_the_same():
     assert torch.equal(*draws)
 
 
-def test_food_layouts_switch_the_policy_on_and_others_do_not():
+def test_only_food_layouts_switch_the_policy_on():
     food = layout_config("paper", {"layout": "food-101"}).augment
     assert (food.random_operations, food.random_magnitude) == (2, 9)
     assert (food.rotation, food.translation, food.shear, food.brightness, food.hue) == (0, 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""A search looks at its source once, and for the fingerprint of an archive not even that."""
+"""A search reads its source once; the fingerprint of an archive does not need even that."""
 
 import zipfile
 
@@ -12,7 +12,7 @@ SETTINGS = PackSettings(size=32)
 
 
 def counted(monkeypatch):
-    """How often `find_pictures` is called from here on."""
+    """Counts the calls of `find_pictures` from now on."""
     calls = []
 
     def find(source, **options):

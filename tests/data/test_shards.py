@@ -1,4 +1,4 @@
-"""Sets packed as shards: plain tars, the same pictures from every kind of place, the same training as from a pack."""
+"""Data sets packed as shards: plain tars with the same pictures in every kind of place, and the same training."""
 
 import io
 import json
@@ -32,7 +32,7 @@ PICTURES = 26
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Pictures of two classes; one cannot be used, and one is there twice."""
+    """Pictures of two classes; one cannot be read, and one is a copy."""
     root = tmp_path_factory.mktemp("source")
     write_pictures(root / "b", 13, seed=1)
     write_pictures(root / "a", 13, seed=2)
@@ -48,7 +48,7 @@ def packed(source, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    """The address of a bucket of a real server of S3's protocol on this machine."""
+    """The address of a bucket on a real S3 server that runs on this machine."""
     moto = pytest.importorskip("moto.server", reason="needs moto[server], a server of S3's protocol")
     pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -89,7 +89,7 @@ def content(where):
     return {name: place.read(name) for name in place.names() if name != ".tunit-cache"}
 
 
-def test_every_place_holds_the_pictures_of_the_pack(source, packed, where):
+def test_every_place_has_the_pictures_of_the_pack(source, packed, where):
     made = shards_of(source, where)
     assert not made.reused
     assert is_sharded(where)
@@ -116,12 +116,12 @@ def test_a_shard_is_a_tar_of_arrays(source, packed, tmp_path):
             for member in tar:
                 found.append(np.load(io.BytesIO(tar.extractfile(member).read())))
                 assert member.name == f"{len(found) - 1:09d}.npy"
-    # Folders are read in the order of names, in which no place is taken twice.
+    # Folders are read in the order of names, so the arrays have the order of the pack.
     assert np.array_equal(np.stack(found), packed.images)
 
 
 @pytest.mark.parametrize("after", [1, 8, 20, 25])
-def test_writing_goes_on_behind_the_last_whole_shard(source, tmp_path, monkeypatch, memory, after):
+def test_writing_continues_after_the_last_complete_shard(source, tmp_path, monkeypatch, memory, after):
     shards_of(source, tmp_path / "whole")
     add, calls = unfinished_shards.UnfinishedShards.add, iter(range(99))
 
@@ -140,7 +140,7 @@ def test_writing_goes_on_behind_the_last_whole_shard(source, tmp_path, monkeypat
     assert content(memory) == content(tmp_path / "whole")
 
 
-def test_a_part_that_is_half_or_of_another_set_is_written_again(source, tmp_path, memory):
+def test_an_incomplete_part_or_one_of_another_set_is_written_again(source, tmp_path, memory):
     shards_of(source, tmp_path / "whole")
     place = place_of(memory)
     for number, part in enumerate([b'{"about": {}, "begin": 0, "outcomes": []}', b"{"]):
@@ -152,14 +152,14 @@ def test_a_part_that_is_half_or_of_another_set_is_written_again(source, tmp_path
 
 
 def reading(monkeypatch, images):
-    """The numbers of pictures that are asked of the store from now on."""
+    """How many pictures each later call reads from the store."""
     spans, asked = images._place.spans, []
     monkeypatch.setattr(images._place, "spans", lambda wanted: asked.append(len(wanted)) or spans(wanted))
     return asked
 
 
 @pytest.mark.parametrize(("room", "again"), [(0, 24), (10, 14), (24, 0)])
-def test_what_was_read_is_kept_up_to_the_limit(source, packed, memory, monkeypatch, room, again):
+def test_pictures_are_cached_up_to_the_limit(source, packed, memory, monkeypatch, room, again):
     shards_of(source, memory)
     index = open_shards(memory)
     images = sharded.ShardedImages(place_of(memory), index, index.shards, room * 32 * 32 * 3 + 5)
@@ -171,7 +171,7 @@ def test_what_was_read_is_kept_up_to_the_limit(source, packed, memory, monkeypat
     assert sum(asked) == 24 + again
 
 
-def test_the_limit_is_the_machines(monkeypatch):
+def test_the_cache_limit_is_shared_by_the_processes_of_a_machine(monkeypatch):
     monkeypatch.setenv(sharded.CACHE_GB, "3")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert sharded.keep_limit() == 1_500_000_000
@@ -182,7 +182,7 @@ def test_the_limit_is_the_machines(monkeypatch):
 
 @pytest.mark.usefixtures("one_thread")
 def test_training_from_a_store_equals_training_from_a_pack(source, s3, tmp_path, monkeypatch):
-    """Stopped in the middle and resumed, with a cache for some pictures only, and every batch read when it is due."""
+    """The run is stopped in the middle and resumed; the cache holds only some pictures, and nothing is read ahead."""
     config = tiny_config(labels="none")
     start_run(source, tmp_path / "local", config, quiet=True)
     url = f"{s3}/training"
@@ -199,7 +199,7 @@ def test_training_from_a_store_equals_training_from_a_pack(source, s3, tmp_path,
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_the_commands_take_shards(source, tmp_path, memory, capsys):
+def test_the_commands_accept_shards(source, tmp_path, memory, capsys):
     words = ["prepare", str(source), "--out", memory, "--image-size", "32"]
     assert main(words) == 2
     assert "give --shards" in capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_the_commands_take_shards(source, tmp_path, memory, capsys):
     assert "prepared with --labels none" in capsys.readouterr().err
 
 
-def test_shards_that_are_damaged_or_not_there_are_a_sentence(source, tmp_path, memory):
+def test_damaged_or_missing_shards_are_one_sentence(source, tmp_path, memory):
     shards_of(source, memory)
     store = fsspec.filesystem("memory")
     name = memory.removeprefix("memory:/") + "/shard-000001.tar"
@@ -236,14 +236,14 @@ def test_shards_that_are_damaged_or_not_there_are_a_sentence(source, tmp_path, m
         place_of("nosuchstore://a/b")
 
 
-def test_an_index_of_someone_else_stays(source, memory):
+def test_an_index_that_tunit_did_not_write_is_kept(source, memory):
     place_of(memory).write("index.json", json.dumps({"format": "theirs"}).encode())
     with pytest.raises(DataError, match="not written by tunit"):
         shards_of(source, memory)
     assert content(memory) == {"index.json": b'{"format": "theirs"}'}
 
 
-def test_all_equal_pictures_may_be_kept(source, memory):
+def test_identical_pictures_may_all_be_kept(source, memory):
     settings = PackSettings(size=32, keep_duplicates=True)
     made = pack_shards(Search(source, settings), memory, EACH, workers=1)
     assert len(made.names) == 25

@@ -1,4 +1,4 @@
-"""Tables and lists as people's programs write them; what is a file is known from how they were made."""
+"""Tables and lists as programs write them. The tests build each file, so they know what it contains."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from tunit.data.finding.found import Found
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, TunitError
 
-FUZZ = int(os.environ.get("TUNIT_FUZZ", "1"))  # how many times as long as in the suite
+FUZZ = int(os.environ.get("TUNIT_FUZZ", "1"))  # how many times longer than usual the random tests run
 
 
 def fill(root: Path, *names: str) -> None:
@@ -35,7 +35,7 @@ def details(found: Found) -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """p/1.png to p/3.png in a folder that is not the working folder."""
+    """p/1.png to p/3.png, in a folder that is not the working folder."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     fill(tmp_path / "set", "p/1.png", "p/2.png", "p/3.png")
@@ -50,7 +50,7 @@ WANTED = {"p/1.png": "cat", "p/2.png": "dog", "p/3.png": "cat"}
     [
         ("label,file_name\ncat,p/1.png\ndog,p/2.png\ncat,p/3.png\n", "label"),  # Hugging Face
         (",image_path,label\n0,p/1.png,cat\n1,p/2.png,dog\n2,p/3.png,cat\n", "label"),  # pandas' index
-        ("img;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n", "class"),  # Excel in Europe
+        ("img;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n", "class"),  # Excel with European settings
         ("sep=;\nimg;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n", "class"),
         ("sep=|\r\nx|y\r\np/1.png|cat\r\np/2.png|dog\r\np/3.png|cat\r\n", "y"),
         ("where|what\np/1.png|cat\np/2.png|dog\np/3.png|cat\n", "what"),
@@ -58,8 +58,9 @@ WANTED = {"p/1.png": "cat", "p/2.png": "dog", "p/3.png": "cat"}
         ("p/1.png;cat\np/2.png;dog\np/3.png;cat\n", "2"),  # no header
         ("cat,p/1.png\ndog,p/2.png\ncat,p/3.png\n", "1"),
         ('"image","label"\n"p/1.png","cat"\n"p/2.png", "dog"\n"p/3.png","cat"\n', "label"),
-        ("title,image,path,label\na,7,p/1.png,cat\nb,8,p/2.png,dog\nc,9,p/3.png,cat\n", "label"),  # image: a number
-        ("file,label\rp/1.png,cat\rp/2.png,dog\rp/3.png,cat\r", "label"),  # old Macs
+        # an image column that holds numbers
+        ("title,image,path,label\na,7,p/1.png,cat\nb,8,p/2.png,dog\nc,9,p/3.png,cat\n", "label"),
+        ("file,label\rp/1.png,cat\rp/2.png,dog\rp/3.png,cat\r", "label"),  # line ends of old Macs
         ("file , label\n p/1.png , cat\n'p/2.png' , dog\np/3.png,cat\n,,\n", "label"),
     ],
 )  # fmt: skip
@@ -71,7 +72,7 @@ def test_tables_as_programs_write_them(folder, text, column, encoding):
     assert found.left_out == []
 
 
-def test_the_column_that_was_taken_is_said_where_it_is_not_obvious(folder):
+def test_the_chosen_column_is_reported_unless_obvious(folder):
     def notes(text: str) -> str:
         (folder / "t.csv").write_text(text)
         return " ".join(find_pictures(folder / "t.csv").notes)
@@ -84,7 +85,7 @@ def test_the_column_that_was_taken_is_said_where_it_is_not_obvious(folder):
     assert "column 2" in notes("cat,p/1.png\n")
 
 
-def test_the_picture_column_may_be_named(folder):
+def test_the_user_may_name_the_picture_column(folder):
     fill(folder, "small/1.png", "small/2.png")
     path = folder / "t.csv"
     path.write_text("image,thumb,label\np/1.png,small/1.png,a\np/2.png,small/2.png,b\n")
@@ -100,7 +101,7 @@ def test_the_picture_column_may_be_named(folder):
         find_pictures(path, picture_column="4")
 
 
-def test_a_known_name_with_some_files_missing_stays_the_picture_column(folder):
+def test_a_picture_column_with_some_missing_files_is_still_chosen(folder):
     fill(folder, "small/1.png", "small/2.png", "small/3.png")
     (folder / "t.csv").write_text(
         "thumb,image\nsmall/1.png,p/1.png\nsmall/2.png,p/2.png\nsmall/3.png,p/gone.png\n"
@@ -116,10 +117,10 @@ def test_a_known_name_with_some_files_missing_stays_the_picture_column(folder):
         ("gone.png", "p/1.png"),
         ("gone.PNG;cat", "p/1.png;dog"),
         ("p/gone,cat", "p/1.png,dog"),
-        ("3fa2b8,cat", "9c01d4,dog"),  # names by hashes, without suffixes
+        ("3fa2b8,cat", "9c01d4,dog"),  # files named by hashes, without suffixes
     ],
 )
-def test_a_missing_first_picture_of_a_table_without_header_is_reported(folder, first, rest):
+def test_a_missing_first_picture_without_a_header_is_reported(folder, first, rest):
     fill(folder, "9c01d4")
     (folder / "t.csv").write_text(f"{first}\n{rest}\n")
     found = find_pictures(folder / "t.csv")
@@ -144,7 +145,7 @@ def test_strict_refuses_a_missing_first_picture(folder, capsys):
     assert "gone.png: no such file" in capsys.readouterr().err
 
 
-def test_every_row_that_names_no_picture_is_reported(folder):
+def test_every_row_without_a_picture_is_reported(folder):
     (folder / "t.csv").write_text("file,label\np/1.png,cat\n,dog\nhttp://x.org/a.png,cat\np,dog\n\n,,\n")
     found = find_pictures(folder / "t.csv", labels="csv")
     assert labels(found) == {"p/1.png": "cat"}
@@ -155,14 +156,14 @@ def test_every_row_that_names_no_picture_is_reported(folder):
     }
 
 
-def test_a_quotation_mark_that_is_never_closed_is_reported(folder):
+def test_a_quotation_mark_that_is_not_closed_is_reported(folder):
     (folder / "t.csv").write_text('file,label\np/1.png,cat\n"p/2.png,dog\np/3.png,cat\n')
     found = find_pictures(folder / "t.csv")
     assert list(labels(found)) == ["p/1.png"]
     assert list(details(found).values()) == ["a quotation mark that is never closed"]
 
 
-def test_paths_of_a_list_are_looked_for_beside_it_and_in_the_working_folder(folder, monkeypatch):
+def test_paths_of_a_list_may_be_relative_to_it_or_to_the_working_folder(folder, monkeypatch):
     (folder / "lists").mkdir()
     (folder / "lists/all.txt").write_text("p/1.png\np/2.png\np/gone.png\n")
     with pytest.raises(DataError, match="holds no picture") as error:
@@ -172,11 +173,11 @@ def test_paths_of_a_list_are_looked_for_beside_it_and_in_the_working_folder(fold
     found = find_pictures(Path("lists/all.txt"))
     assert list(labels(found)) == ["p/1.png", "p/2.png"]
     assert details(found) == {"p/gone.png": f"no such file in {folder / 'lists'} or {folder}"}
-    fill(folder / "lists", "p/1.png")  # beside the list goes first
+    fill(folder / "lists", "p/1.png")  # the folder of the list comes first
     assert find_pictures(Path("lists/all.txt")).pictures[0].content.path == folder / "lists/p/1.png"
 
 
-def test_lines_of_a_list_in_every_spelling(folder, monkeypatch):
+def test_lines_of_a_list_may_be_written_in_many_ways(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder / "home"))
     fill(folder, "größe.png", "home/h.png", "a;b, c.png", "with space.png", "na\u0308h.png")
     lines = [
@@ -191,7 +192,7 @@ def test_lines_of_a_list_in_every_spelling(folder, monkeypatch):
 
 def test_a_text_file_may_be_a_table(folder):
     path = folder / "train.txt"
-    path.write_text("p/1.png 0\np/2.png 1\np/3.png 0\n")  # as ImageNet's lists
+    path.write_text("p/1.png 0\np/2.png 1\np/3.png 0\n")  # like ImageNet's lists
     assert kind_of(path) == "table"
     found = find_pictures(path, labels="csv", label_column="2")
     assert labels(found) == {"p/1.png": "0", "p/2.png": "1", "p/3.png": "0"}
@@ -206,7 +207,7 @@ def test_labels_of_a_spreadsheet_in_a_western_encoding_are_text(folder):
     assert labels(find_pictures(folder / "t.csv", labels="csv", label_column="größe")) == {"p/1.png": "groß"}
 
 
-def test_names_longer_than_any_file_are_one_sentence(folder):
+def test_names_longer_than_a_file_name_can_be_are_one_sentence(folder):
     long = "x" * 300 + ".png"
     with pytest.raises(DataError, match="does not exist"):
         find_pictures(folder / long)
@@ -217,7 +218,7 @@ def test_names_longer_than_any_file_are_one_sentence(folder):
 
 
 def written(rng: random.Random, folder: Path, number: int) -> tuple[bytes, set[str], int]:
-    """A random table, the pictures that it names, and how many of its rows name none that is there."""
+    """A random table, the existing pictures that it names, and how many of its rows name a missing one."""
     delimiter, there, missing = rng.choice(",;\t|"), set(), 0
     columns = rng.randint(1, 4)
     at = rng.randrange(columns)
@@ -246,7 +247,7 @@ def written(rng: random.Random, folder: Path, number: int) -> tuple[bytes, set[s
     return text.encode(rng.choice(["utf-8", "utf-8-sig", "utf-16"])), there, missing
 
 
-def test_random_tables_are_read_as_they_were_meant(folder):
+def test_random_tables_are_read_as_intended(folder):
     fill(folder, *(f"p/{i}.png" for i in range(20)))
     for seed in range(150 * FUZZ):
         data, there, missing = written(random.Random(seed), folder, 20)
@@ -258,7 +259,7 @@ def test_random_tables_are_read_as_they_were_meant(folder):
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
-    """Bytes changed, cut, doubled or put in."""
+    """Bytes are changed, removed, doubled or inserted."""
     content = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         at = rng.randrange(len(content) + 1)
@@ -280,8 +281,8 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.txt", "t"])
-def test_damaged_tables_and_lists_end_in_a_sentence_at_most(folder, name):
-    """Every row is a picture or a reason; nothing is raised but what a user can mend."""
+def test_damaged_tables_and_lists_give_rows_or_one_sentence(folder, name):
+    """Every row gives a picture or a reason, or the whole file gives one error that the user can correct."""
     fill(folder, *(f"p/{i}.png" for i in range(20)))
     for seed in range(80 * FUZZ):
         rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Packing that was stopped anywhere goes on where it stopped, and ends in the same bytes."""
+"""Packing that was stopped at any point continues there and produces the same bytes."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ PICTURES = 20
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Pictures, of which two cannot be used and one is there twice."""
+    """Pictures; two cannot be read and one is a copy."""
     root = tmp_path_factory.mktemp("source")
     for number in range(PICTURES):
         pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def whole(source, tmp_path_factory):
 
 
 def stopping(function, after):
-    """`function`, but its call number `after` is the end of the process."""
+    """`function`, but its call number `after` raises KeyboardInterrupt."""
     calls = iter(range(10_000))
 
     def stop(*arguments, **named):
@@ -65,7 +65,7 @@ def interrupted(monkeypatch, source, cache, where, name, after):
 
 
 def resumed(monkeypatch, source, cache):
-    """Pack again; how many pictures were decoded for it."""
+    """Pack again. Returns how many pictures had to be decoded."""
     decoded = []
     with monkeypatch.context() as patch:
         fitted = pack.fitted
@@ -75,7 +75,7 @@ def resumed(monkeypatch, source, cache):
 
 
 @pytest.mark.parametrize("after", [1, 10, 19])
-def test_it_goes_on_behind_the_last_picture(tmp_path, monkeypatch, source, whole, after):
+def test_packing_continues_after_the_last_picture(tmp_path, monkeypatch, source, whole, after):
     interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "add", after)
     with pytest.raises(DataError):
         packs.open_packed(tmp_path / "c")
@@ -85,20 +85,20 @@ def test_it_goes_on_behind_the_last_picture(tmp_path, monkeypatch, source, whole
 
 
 @pytest.mark.parametrize("moved", [0, 1, 7])
-def test_squares_that_are_being_moved_together(tmp_path, monkeypatch, source, whole, moved):
+def test_stopped_while_records_are_moved_together(tmp_path, monkeypatch, source, whole, moved):
     interrupted(monkeypatch, source, tmp_path / "c", packs, "read_record", moved)
     assert resumed(monkeypatch, source, tmp_path / "c") == 0
     assert content(tmp_path / "c") == whole
 
 
 @pytest.mark.parametrize("renamed", [0, 1])
-def test_between_the_last_steps(tmp_path, monkeypatch, source, whole, renamed):
+def test_stopped_between_the_last_steps(tmp_path, monkeypatch, source, whole, renamed):
     interrupted(monkeypatch, source, tmp_path / "c", Path, "replace", renamed)
     assert resumed(monkeypatch, source, tmp_path / "c") == 0
     assert content(tmp_path / "c") == whole
 
 
-def test_all_but_the_journal_was_done(tmp_path, monkeypatch, source, whole):
+def test_stopped_before_the_journal_is_removed(tmp_path, monkeypatch, source, whole):
     interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "discard", 1)
     assert (tmp_path / "c" / unfinished.JOURNAL).exists()
     assert resumed(monkeypatch, source, tmp_path / "c") == 0
@@ -113,7 +113,7 @@ def add_nonsense(journal, pixels):
     journal.write_bytes(journal.read_bytes() + b'{"a": 1}\n\xff')
 
 
-def lose_the_last(journal, pixels):  # as a power cut may
+def lose_the_last(journal, pixels):  # as a power failure may
     data = bytearray(pixels.read_bytes())
     data[128 + 8 * packs.record_bytes(8) :] = bytes(len(data) - 128 - 8 * packs.record_bytes(8))
     pixels.write_bytes(data)
@@ -126,7 +126,7 @@ def lose_all(journal, pixels):
 @pytest.mark.parametrize(
     ("damage", "again"), [(tear, 1), (add_nonsense, 0), (lose_the_last, 2), (lose_all, 10)]
 )
-def test_what_the_disk_has_lost_is_made_again(tmp_path, monkeypatch, source, whole, damage, again):
+def test_data_that_the_disk_has_lost_are_packed_again(tmp_path, monkeypatch, source, whole, damage, again):
     cache = tmp_path / "c"
     interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
     damage(cache / unfinished.JOURNAL, cache / "pictures.npy.part")
@@ -134,7 +134,7 @@ def test_what_the_disk_has_lost_is_made_again(tmp_path, monkeypatch, source, who
     assert content(cache) == whole
 
 
-def test_squares_lost_while_they_were_moved_are_made_again(tmp_path, monkeypatch, source, whole):
+def test_records_lost_while_they_were_moved_are_packed_again(tmp_path, monkeypatch, source, whole):
     cache = tmp_path / "c"
     interrupted(monkeypatch, source, cache, packs, "read_record", 4)
     data = (cache / "pictures.npy.part").read_bytes()
@@ -143,7 +143,7 @@ def test_squares_lost_while_they_were_moved_are_made_again(tmp_path, monkeypatch
     assert content(cache) == whole
 
 
-def test_other_settings_begin_anew(tmp_path, monkeypatch, source):
+def test_other_settings_start_again(tmp_path, monkeypatch, source):
     cache = tmp_path / "c"
     interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
     packed = pack_pictures(source, cache, PackSettings(size=16), workers=1, resume=True)
@@ -151,7 +151,7 @@ def test_other_settings_begin_anew(tmp_path, monkeypatch, source):
     assert sorted(content(cache)) == [".tunit-cache", "index.json", "pictures.npy"]
 
 
-def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, source, whole):
+def test_after_a_full_disk_finished_work_is_kept(tmp_path, monkeypatch, source, whole):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
@@ -179,7 +179,7 @@ main(["prepare", sys.argv[1], "--out", sys.argv[2], "--image-size", "32", "--wor
 """
 
 
-def test_the_command_goes_on_after_kill_9(tmp_path, source, capsys):
+def test_the_command_continues_after_kill_9(tmp_path, source, capsys):
     command = [sys.executable, "-c", KILLED, str(source), str(tmp_path / "c")]
     assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
     words = ["prepare", str(source), "--image-size", "32", "--workers", "1", "--out"]

@@ -1,4 +1,4 @@
-"""What is packed comes out as it went in, and costs no more memory and CPU time than is allowed, whatever it is."""
+"""Unpacking returns what was packed, with limited memory and CPU time for any input."""
 
 import bz2
 import gzip
@@ -40,7 +40,7 @@ STREAMS = {
 
 
 class Clock:
-    """Time that passes only where it is moved."""
+    """A clock that moves only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -58,12 +58,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_any_reading_and_seeking_gives_what_was_packed(kind: str) -> None:
+def test_any_sequence_of_reads_and_seeks_gives_the_original_content(kind: str) -> None:
     pack, stream = STREAMS[kind]
     half = len(CONTENT) // 2
     packed = (
         pack(CONTENT[:half]) + pack(b"") + pack(CONTENT[half:]) + bytes(1000)
-    )  # streams, an empty one, padding
+    )  # two streams, an empty one between them, padding
     file = Unpacking(io.BytesIO(b"before" + packed), stream, begin=6)
     rng, place = random.Random(1), 0
     for _ in range(60):
@@ -80,11 +80,11 @@ def test_any_reading_and_seeking_gives_what_was_packed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_a_stream_that_is_cut_or_damaged_says_so_each_time(kind: str) -> None:
+def test_a_truncated_or_damaged_stream_raises_an_error_each_time(kind: str) -> None:
     pack, stream = STREAMS[kind]
     packed = pack(CONTENT)
     cut = io.BufferedReader(Unpacking(io.BytesIO(packed), stream, length=len(packed) - 20))
-    for _ in range(2):  # the second reading must not go on from nowhere
+    for _ in range(2):  # the second call must fail too
         with pytest.raises(EOFError):
             cut.read()
     wrong = Unpacking(io.BytesIO(packed[:-9] + bytes([packed[-9] ^ 1, *packed[-8:]])), stream)
@@ -92,14 +92,14 @@ def test_a_stream_that_is_cut_or_damaged_says_so_each_time(kind: str) -> None:
         io.BufferedReader(wrong).read()
 
 
-def test_bare_deflate_is_that_of_zlib() -> None:
+def test_raw_deflate_equals_zlib() -> None:
     maker = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = maker.compress(CONTENT) + maker.flush()
     assert io.BufferedReader(Unpacking(io.BytesIO(packed), lambda: Inflater(-15))).read() == CONTENT
 
 
-def test_millions_of_empty_streams_end_in_time(clock: Clock) -> None:
-    """Nothing comes out of them, so that the reader must look at the clock within one call."""
+def test_millions_of_empty_streams_are_stopped_in_time(clock: Clock) -> None:
+    """They produce no output, so the reader must check the clock within a single call."""
 
     def slow() -> unpacking.Decompressor:
         clock.now += 1
@@ -114,11 +114,11 @@ def test_millions_of_empty_streams_end_in_time(clock: Clock) -> None:
         file.seek(0, os.SEEK_CUR) or file.read(1)
 
 
-def test_time_grows_with_the_packed_bytes(clock: Clock) -> None:
+def test_the_time_limit_grows_with_the_packed_bytes(clock: Clock) -> None:
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             data = super().read(size)
-            clock.now += len(data) / 0.9e6  # a little faster than what is refused
+            clock.now += len(data) / 0.9e6  # a little faster than the slowest allowed rate
             return data
 
     content = random.Random(0).randbytes(20_000_000)
@@ -130,7 +130,7 @@ def test_time_grows_with_the_packed_bytes(clock: Clock) -> None:
 
 
 class SlowMember(io.RawIOBase):
-    """Gives zeros without end, a second for each piece."""
+    """Returns zeros without end; each piece takes a second."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -157,10 +157,10 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_members_of_every_method_come_out_whole_or_not_at_all(tmp_path: Path, method: int) -> None:
+def test_members_of_every_method_are_complete_or_refused(tmp_path: Path, method: int) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("a.png", CONTENT)
-        archive.writestr("picture", png())  # known by its first bytes
+        archive.writestr("picture", png())  # recognised by its first bytes
     good = (tmp_path / "a.zip").read_bytes()
     assert [p.read() for p in find_pictures(tmp_path / "a.zip").pictures] == [CONTENT, png()]
     close_archives()
@@ -189,7 +189,8 @@ def test_an_lzma_member_that_asks_for_much_memory_is_refused(tmp_path: Path) -> 
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.png", png())
     data = bytearray((tmp_path / "a.zip").read_bytes())
-    at = data.index(b"a.png") + 5 + 4 + 1  # behind the name, LZMA's version and the size of its properties
+    # they follow the name, LZMA's version and the size of its properties
+    at = data.index(b"a.png") + 5 + 4 + 1
     data[at : at + 4] = (1 << 30).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(data)
     (picture,) = find_pictures(tmp_path / "a.zip").pictures
@@ -198,7 +199,7 @@ def test_an_lzma_member_that_asks_for_much_memory_is_refused(tmp_path: Path) -> 
     close_archives()
 
 
-def test_an_unknown_method_is_named(tmp_path: Path) -> None:
+def test_an_unknown_method_is_reported_by_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.png", png())
     data = bytearray((tmp_path / "a.zip").read_bytes())
@@ -212,10 +213,10 @@ def test_an_unknown_method_is_named(tmp_path: Path) -> None:
     close_archives()
 
 
-# Lists of archives
+# Listing the members of archives
 
 
-def test_a_tar_that_takes_too_long_to_list_is_read_up_to_there(
+def test_a_tar_that_takes_too_long_to_list_is_read_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
@@ -236,7 +237,7 @@ def test_a_tar_that_takes_too_long_to_list_is_read_up_to_there(
     assert "cannot be read after b.png (unpacking it takes more than 10 s" in entries[-1].detail
 
 
-def test_a_zip_that_takes_too_long_to_list_is_read_up_to_there(
+def test_a_zip_that_takes_too_long_to_list_is_read_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -258,7 +259,7 @@ def test_a_zip_that_takes_too_long_to_list_is_read_up_to_there(
 
 
 @pytest.mark.parametrize("end", [b"", bytes(1024)])
-def test_a_tar_with_a_damaged_header_says_that_more_was_there(tmp_path: Path, end: bytes) -> None:
+def test_a_tar_with_a_damaged_header_reports_missing_members(tmp_path: Path, end: bytes) -> None:
     blocks = []
     for name in ("a.png", "b.png", "c.png"):
         info = tarfile.TarInfo(name)
@@ -267,14 +268,14 @@ def test_a_tar_with_a_damaged_header_says_that_more_was_there(tmp_path: Path, en
     (tmp_path / "a.tar").write_bytes(b"".join(blocks) + end)
     names = [entry.name for entry in list_archive(tmp_path / "a.tar", "tar")]
     assert names == ["a.png", "b.png", "c.png"]
-    blocks[2] = b"?" + blocks[2][1:]  # its checksum no longer fits
+    blocks[2] = b"?" + blocks[2][1:]  # its checksum is wrong now
     (tmp_path / "b.tar").write_bytes(b"".join(blocks) + end)
     first, rest = list_archive(tmp_path / "b.tar", "tar")
     assert first.member
     assert "the archive cannot be read after a.png (a damaged header)" in rest.detail
 
 
-def test_a_zip_that_lists_one_member_again_and_again_costs_little(tmp_path: Path) -> None:
+def test_a_zip_that_lists_one_member_many_times_costs_little(tmp_path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("0000.png", png())

@@ -1,4 +1,4 @@
-"""The domains beside trivial answers: figures against scikit-learn, and the sentence for every outcome."""
+"""Domains compared with simple alternatives: figures against scikit-learn, and the sentence for every result."""
 
 import numpy as np
 import pytest
@@ -12,32 +12,32 @@ COLOURS = np.array([(230, 20, 20), (20, 230, 20), (20, 20, 230)])
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Random features take long, and add nothing here."""
+    """Random features take long and are not needed here."""
     answers = {name: trivial.ANSWERS[name] for name in ("pixels", "colours")}
     monkeypatch.setattr(trivial, "ANSWERS", answers)
 
 
 def coloured(number=90):
-    """Flat pictures of three colours; which colour each has."""
+    """Pictures of a single colour out of three, and the index of each picture's colour."""
     colour = np.arange(number) % 3
     rng = np.random.default_rng(0)
     noise = rng.integers(-9, 9, (number, 4, 4, 3))
     return np.clip(COLOURS[colour][:, None, None, :] + noise, 0, 255).astype(np.uint8), colour
 
 
-def test_colours_that_are_the_classes_beat_domains_that_are_not():
+def test_if_colours_are_the_classes_they_beat_worse_domains():
     images, classes = coloured()
     domains = np.random.default_rng(1).integers(0, 3, len(classes))
     found = compare_with_trivial(images, domains, classes, 3)
     assert found.rows["k-means on colours"]["accuracy"] == 1
-    agreement = normalized_mutual_info_score(domains, classes)  # as k-means finds the classes
+    agreement = normalized_mutual_info_score(domains, classes)  # k-means on colours finds exactly the classes
     assert found.rows["k-means on pixels"]["agreement"] == pytest.approx(agreement)
     assert found.rows[OURS]["NMI"] == pytest.approx(agreement)
     assert found.verdict.startswith("Training was not worth it yet: 0.")
     assert "1.00 by k-means on" in found.verdict
 
 
-def test_domains_that_see_more_than_colours_are_worth_it():
+def test_domains_that_find_more_than_colours_are_better():
     images, colour = coloured()
     classes = np.random.default_rng(1).integers(0, 3, len(colour))
     found = compare_with_trivial(images, (classes + 1) % 3, classes, 3)
@@ -45,7 +45,7 @@ def test_domains_that_see_more_than_colours_are_worth_it():
     assert found.verdict.startswith("Training was worth it: 1.00 of the pictures")
 
 
-def test_no_clear_difference_is_said():
+def test_no_clear_difference_is_reported():
     images, classes = coloured()
     domains = classes.copy()
     domains[:2] = (domains[:2] + 1) % 3
@@ -55,7 +55,7 @@ def test_no_clear_difference_is_said():
     assert "no clear difference" in compare_with_trivial(images, classes, classes, 3).verdict
 
 
-def test_without_labels_agreement_is_said():
+def test_without_labels_agreement_is_reported():
     images, colour = coloured()
     unknown = np.full(len(colour), -1)
     same = compare_with_trivial(images, (colour + 1) % 3, unknown, 3)
@@ -67,7 +67,7 @@ def test_without_labels_agreement_is_said():
     assert "one domain" in compare_with_trivial(images, np.zeros(90, np.int64), unknown, 3).verdict
 
 
-def test_unlabelled_pictures_beside_labelled_ones_take_no_part_and_many_are_thinned(monkeypatch):
+def test_unlabelled_pictures_are_ignored_and_many_are_sampled(monkeypatch):
     images, classes = coloured()
     partly = np.where(np.arange(90) < 60, classes, -1)
     assert compare_with_trivial(images, classes, partly, 3).pictures == 60

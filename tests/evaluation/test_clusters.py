@@ -19,13 +19,13 @@ from tunit.evaluation.clusters import (
 
 
 def literal_accuracy(domains, classes):
-    """The best over every one-to-one matching, tried one by one."""
+    """The best over all one-to-one matchings, each of which is tried."""
     k = max(domains.max(), classes.max()) + 1
     return max(np.mean(np.array(match)[domains] == classes) for match in itertools.permutations(range(k)))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_accuracy_is_that_of_the_best_matching(seed):
+def test_accuracy_equals_that_of_the_best_matching(seed):
     rng = np.random.default_rng(seed)
     domains, classes = rng.integers(0, 5, 60), rng.integers(0, 4, 60)
     assert clustering_accuracy(domains, classes) == pytest.approx(
@@ -33,7 +33,7 @@ def test_accuracy_is_that_of_the_best_matching(seed):
     )
 
 
-def test_accuracy_of_a_relabelled_truth_is_1_and_of_one_cluster_the_largest_class():
+def test_accuracy_of_renamed_classes_is_1_and_of_one_cluster_the_largest_share():
     classes = np.repeat(np.arange(6), 10)
     assert clustering_accuracy((classes + 2) % 6, classes) == 1.0
     assert clustering_accuracy(np.zeros(60, np.int64), classes) == pytest.approx(1 / 6)
@@ -45,7 +45,7 @@ def test_confusion_matrix_against_scikit_learn():
     assert (confusion_matrix(domains, classes) == contingency_matrix(domains, classes)).all()
 
 
-def test_domains_are_named_after_the_class_they_hold_most_of():
+def test_domains_are_named_after_their_most_frequent_class():
     assert domain_names(np.array([0, 0, 0, 2]), np.array([1, 1, 0, 0]), ["fox", "owl"]) == {
         0: "owl",
         2: "fox",
@@ -65,7 +65,7 @@ def test_nmi_and_ari_against_scikit_learn(seed):
     )
 
 
-def test_nmi_and_ari_where_there_is_nothing_to_tell():
+def test_nmi_and_ari_of_single_groups():
     one, two = np.zeros(10, np.int64), np.repeat([0, 1], 5)
     assert normalised_mutual_information(one, one) == adjusted_rand_index(one, one) == 1
     assert normalised_mutual_information(one, two) == adjusted_rand_index(one, two) == 0
@@ -88,7 +88,7 @@ def literal_ioi(styles, domains):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ioi_is_the_ratio_over_all_pairs(seed):
+def test_ioi_is_the_ratio_of_means_over_all_pairs(seed):
     rng = np.random.default_rng(seed)
     domains = rng.integers(0, 4, 50)
     styles = rng.normal(size=(50, 7)) + 2 * rng.normal(size=(4, 7))[domains]
@@ -97,7 +97,7 @@ def test_ioi_is_the_ratio_over_all_pairs(seed):
 
 
 @pytest.mark.parametrize("domains", [[0, 0, 0], [0, 1, 2], [0, 0, 1]])
-def test_ioi_does_not_exist_without_pairs_or_distances(domains):
+def test_ioi_is_none_without_pairs_or_distances(domains):
     same = np.ones((3, 4))
     assert inter_over_intra(same, np.array(domains)) is None
 
@@ -109,5 +109,5 @@ def test_domain_sizes():
     assert found.effective == pytest.approx(2)
 
 
-def test_an_empty_last_domain_has_its_row():
+def test_an_empty_last_domain_has_a_row():
     assert confusion_matrix(np.array([0]), np.array([1]), 3).tolist() == [[0, 1], [0, 0], [0, 0]]

@@ -1,4 +1,6 @@
-"""Density, coverage, precision and recall against the prdc package, by hand, and however they are cut up."""
+"""Density, coverage, precision and recall, compared with the prdc package and with values computed by hand. The size
+of blocks must not matter.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def test_equal_to_prdc(reals, fakes, k, shift):
         assert found == pytest.approx({name: float(value) for name, value in expected.items()}, abs=1e-9)
 
 
-def test_features_far_from_the_origin_lose_no_neighbour():
+def test_features_far_from_the_origin_keep_their_neighbours():
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(120, 8)), rng.normal(size=(100, 8)) + 0.3
     expected = compute_prdc(real, fake, nearest_k=5)
@@ -42,8 +44,9 @@ def test_features_far_from_the_origin_lose_no_neighbour():
 def test_by_hand_on_a_line():
     real = torch.tensor([[0.0], [1.0], [3.0]]).double()
     fake = torch.tensor([[0.5], [10.0]]).double()
-    # With k = 1 the balls are (0, 1), (1, 1) and (3, 2): 0.5 lies in the first two, 10 in none; the nearest fake
-    # of 0 and 1 is in reach, that of 3 is 2.5 away; the fakes' own balls (0.5, 9.5), (10, 9.5) hold all reals.
+    # With k = 1 the real balls are (centre 0, radius 1), (1, 1) and (3, 2). 0.5 lies in the first two, 10 in none.
+    # The nearest fake of 0 and of 1 is inside their balls; that of 3 is 2.5 away. The fakes' balls (0.5, 9.5) and
+    # (10, 9.5) contain all reals.
     near = neighbourhoods(real, fake, k=1)
     assert near.density.tolist() == [2, 0]
     assert near.coverage.tolist() == [1, 1, 0]
@@ -59,19 +62,19 @@ def test_radii_do_not_depend_on_the_block_size(rows):
     np.testing.assert_allclose(squared_radii(_Sides(x), 3, rows), expected, rtol=1e-9)
 
 
-def test_without_recall_the_fakes_may_be_few():
+def test_without_recall_a_few_fakes_are_enough():
     real = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
     near = neighbourhoods(real, real[:2] + 1e-3, recall=False)
     assert near.recall is None
     assert near.precision.tolist() == [1, 1]
 
 
-def test_identical_features_have_empty_balls():
+def test_identical_features_have_balls_of_radius_0():
     same = torch.ones(12, 3)
     assert means(neighbourhoods(same, same)) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
-def test_too_few_are_refused_in_words():
+def test_too_few_features_are_refused_with_a_sentence():
     with pytest.raises(
         DataError, match="5 real pictures are too few for the 5 nearest neighbours: give at least 6"
     ):

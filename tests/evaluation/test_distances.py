@@ -1,4 +1,4 @@
-"""FID and KID against closed forms, the textbook formula by scipy, and torchmetrics."""
+"""FID and KID, compared with closed forms, the usual formula in scipy, and torchmetrics."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def textbook(a, b):
 
 
 @pytest.mark.parametrize("number", [200, 40])
-def test_fid_equals_the_textbook_formula(number):
+def test_fid_equals_the_usual_formula(number):
     a, b = features(number, 24, 1), features(number + 17, 24, 2, shift=0.3)
     expected = textbook(a, b)
     moments = frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
@@ -40,15 +40,15 @@ def test_fid_equals_the_textbook_formula(number):
 
 
 @pytest.mark.parametrize(("few", "many"), [(7, 200), (200, 7), (7, 9)])
-def test_fid_of_fewer_pictures_than_features_is_real_and_the_same_in_both_forms(few, many):
+def test_fid_with_fewer_pictures_than_features_is_real_in_both_forms(few, many):
     a, b = features(few, 24, 1), features(many, 24, 2)
     by_moments = frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
     assert frechet_distance_of(a, b) == pytest.approx(by_moments, rel=1e-6)
     assert frechet_distance_of(a, b) == pytest.approx(frechet_distance_of(b, a), rel=1e-9)
 
 
-def test_fid_of_diagonal_gaussians_is_the_closed_form():
-    # Four points at +-s along each axis have the covariance diag(2 s^2 / 3) (unbiased), whatever the order.
+def test_fid_of_diagonal_gaussians_equals_the_closed_form():
+    # Four points at +-s on each axis have the covariance diag(2 s^2 / 3) (unbiased), in any order.
     def cross(s, t, centre):
         return torch.tensor([[s, 0.0], [-s, 0.0], [0.0, t], [0.0, -t]]) + torch.tensor(centre)
 
@@ -57,13 +57,13 @@ def test_fid_of_diagonal_gaussians_is_the_closed_form():
     assert frechet_distance_of(a, b) == pytest.approx(29 + spread, rel=1e-9)
 
 
-def test_fid_of_a_set_to_itself_and_to_a_shifted_self():
+def test_fid_of_a_set_with_itself_and_with_a_shifted_copy():
     a = features(300, 16, 3).float()
     assert frechet_distance_of(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet_distance_of(a.double(), a.double() + 2) == pytest.approx(16 * 4, rel=1e-9)
 
 
-def test_moments_that_come_in_batches_are_those_of_the_whole():
+def test_moments_from_batches_equal_those_of_all_features():
     a = features(101, 5, 4) * 10 + 1e4
     moments = FeatureMoments()
     for part in (a[:1], a[1:50], a[50:50], a[50:]):
@@ -80,7 +80,7 @@ def test_kid_equals_torchmetrics_on_one_subset():
     kid = kernel_distance(a, b, subsets=3, subset_size=1000)
     assert (kid.subset_size, kid.subsets) == (60, 3)
     assert kid.mean == pytest.approx(float(expected), rel=1e-9)
-    assert kid.spread == pytest.approx(0, abs=1e-12)  # every subset is the whole
+    assert kid.spread == pytest.approx(0, abs=1e-12)  # every subset contains all features
 
 
 def test_kid_is_unbiased():
@@ -93,11 +93,11 @@ def test_kid_is_unbiased():
 
 def test_kid_by_hand():
     x, y = torch.tensor([[0.0], [1.0]]).double(), torch.tensor([[2.0], [3.0]]).double()
-    # kernel (xy + 1)^3: within x 1, within y 343; between 1, 1, 27, 64
+    # kernel (xy + 1)^3: 1 within x, 343 within y; 1, 1, 27 and 64 between them
     assert float(squared_mmd(x, y)) == pytest.approx(1 + 343 - 2 * (1 + 1 + 27 + 64) / 4)
 
 
-def test_too_few_and_unlike_features_are_refused_in_words():
+def test_too_few_or_different_features_are_refused_with_a_sentence():
     with pytest.raises(DataError, match="at least 2 pictures"):
         frechet_distance_of(torch.zeros(1, 4), torch.zeros(9, 4))
     with pytest.raises(DataError, match="at least 2"):

@@ -1,4 +1,4 @@
-"""Evaluation while training: figures among the metrics, and the best model kept, also across a resume."""
+"""Evaluation during training: its figures are in the metrics, and the best model is kept, also after a resume."""
 
 import json
 from types import SimpleNamespace
@@ -33,13 +33,13 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_figures_join_the_metrics(runs):
+def test_figures_are_added_to_the_metrics(runs):
     rows = [json.loads(line) for line in (runs / "watched" / "metrics.jsonl").read_text().splitlines()]
     measured = [row["step"] for row in rows if "evaluation/mFID" in row]
     assert measured == [4, 8, 12]
 
 
-def test_the_best_model_is_the_one_of_the_smallest_score(runs):
+def test_the_best_model_has_the_smallest_score(runs):
     rows = [json.loads(line) for line in (runs / "watched" / "metrics.jsonl").read_text().splitlines()]
     scores = {row["step"]: row["evaluation/mFID"] for row in rows if "evaluation/mFID" in row}
     best = json.loads((runs / "watched" / "best" / "best.json").read_text())
@@ -49,14 +49,14 @@ def test_the_best_model_is_the_one_of_the_smallest_score(runs):
     assert model["step"] == best["step"]
 
 
-def test_looking_does_not_change_the_training(runs):
+def test_evaluation_does_not_change_the_training(runs):
     watched, plain = (
         read_tensors(checkpoints(runs / name / "checkpoints")[-1])[0] for name in ("watched", "plain")
     )
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
 
 
-def test_a_worse_model_does_not_replace_the_best_of_an_earlier_session(tmp_path):
+def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):
     run = RunFolder(tmp_path)
     evaluator = Evaluator(run, NETWORK)
     assert evaluator._is_best("mFID", 5.0)
@@ -65,10 +65,10 @@ def test_a_worse_model_does_not_replace_the_best_of_an_earlier_session(tmp_path)
     (tmp_path / "best" / "best.json").write_text(json.dumps(about))
     assert not evaluator._is_best("mFID", 5.0)
     assert evaluator._is_best("mFID", 3.0)
-    assert evaluator._is_best("FID of all", 9.0)  # another score cannot be compared
+    assert evaluator._is_best("FID of all", 9.0)  # scores with different names are not compared
 
 
-def test_a_score_of_less_worth_does_not_replace_the_best(tmp_path):
+def test_a_less_important_score_does_not_replace_the_best(tmp_path):
     evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
     assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
     (tmp_path / "best").mkdir()
@@ -76,12 +76,12 @@ def test_a_score_of_less_worth_does_not_replace_the_best(tmp_path):
         json.dumps({"score": "mFID", "features": "coarse", "value": 4.0})
     )
     assert evaluator._score({"FID of all": 3.0, "mFID": 5.0}) == ("mFID", 5.0)
-    assert evaluator._score({"FID of all": 3.0}) is None  # such as of a model that has collapsed meanwhile
+    assert evaluator._score({"FID of all": 3.0}) is None  # as for a model that has collapsed since then
     (tmp_path / "best" / "best.json").write_text("[]")
     assert evaluator._is_best("mFID", 5.0)
 
 
-def test_what_cannot_be_measured_is_said_and_training_goes_on(tmp_path, capsys):
+def test_a_failed_evaluation_is_reported_and_training_continues(tmp_path, capsys):
     evaluator = Evaluator(RunFolder(tmp_path / "nowhere"), NETWORK)
     assert evaluator(SimpleNamespace(step=4)) == {}
     lines = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""The whole evaluation of a tiny model against the same figures worked out by hand."""
+"""The whole evaluation of a tiny model, compared with the same figures computed by hand."""
 
 import json
 
@@ -23,7 +23,7 @@ NUMBER = 36
 
 
 def coarse(x):
-    """A feature network that is easy to redo: means of 8 x 8 blocks."""
+    """A feature network that is easy to compute by hand: means of 8 x 8 blocks."""
     return torch.nn.functional.avg_pool2d(x, 8)
 
 
@@ -65,7 +65,7 @@ def translations_into(model, held, k):
     return np.stack(out), pairing
 
 
-def test_figures_of_a_class_are_those_worked_out_by_hand(result, pictures):
+def test_figures_of_a_class_equal_those_computed_by_hand(result, pictures):
     held, train = pictures
     for k, name in enumerate("abc"):
         fake = by_hand(translations_into(tiny_model(), held, k)[0])
@@ -81,7 +81,7 @@ def test_figures_of_a_class_are_those_worked_out_by_hand(result, pictures):
 
 
 @torch.no_grad()
-def test_clustering_and_style_figures_are_those_worked_out_by_hand(result, pictures):
+def test_clustering_and_style_figures_equal_those_computed_by_hand(result, pictures):
     held, _ = pictures
     model = tiny_model()
     found = np.array([int(model.guide(to_input(x)).logits.argmax()) for x in held.images])
@@ -101,7 +101,7 @@ def test_clustering_and_style_figures_are_those_worked_out_by_hand(result, pictu
     assert result.figures["cosine to the reference's style"].number == 72
 
 
-def test_all_of_it_is_json_with_intervals_and_costs(result):
+def test_the_whole_result_is_json_with_intervals_and_times(result):
     found = json.loads(json.dumps(result.as_json()))
     assert found["features"] == "coarse"
     for figure in found["figures"].values():
@@ -112,7 +112,7 @@ def test_all_of_it_is_json_with_intervals_and_costs(result):
     assert sum(map(sum, found["confusion"])) == NUMBER
 
 
-def test_without_classes_the_domains_are_the_groups(pictures):
+def test_without_classes_the_groups_are_the_domains(pictures):
     held, train = pictures
     unknown = [Labelled(x.images, np.full(len(x.images), -1), []) for x in (held, train)]
     result = evaluate_model(tiny_model(), *unknown, NETWORK)
@@ -123,7 +123,7 @@ def test_without_classes_the_domains_are_the_groups(pictures):
     assert any("no classes are known" in note for note in result.notes)
 
 
-def test_a_class_of_few_pictures_is_noted_and_the_rest_reported(pictures):
+def test_a_class_with_few_pictures_gets_a_note_and_others_are_reported(pictures):
     held, train = pictures
     few = np.where(train.classes == 1, -1, train.classes)
     few[1] = 1
@@ -134,7 +134,7 @@ def test_a_class_of_few_pictures_is_noted_and_the_rest_reported(pictures):
     assert any(note.startswith("b: 1 real pictures") for note in result.notes)
 
 
-def test_more_classes_than_domains_is_said(pictures):
+def test_more_classes_than_domains_gets_a_note(pictures):
     held, train = pictures
     classes = np.arange(NUMBER) % 6
     names = list("abcdef")
@@ -154,7 +154,7 @@ def test_more_classes_than_domains_is_said(pictures):
     assert any("1 of 3 domains have no class of their own" in note for note in result.notes)
 
 
-def test_compare_sets_refuses_what_has_no_figure_and_survives_identical_features():
+def test_compare_sets_refuses_too_few_pictures_and_accepts_identical_features():
     with pytest.raises(DataError, match="too few"):
         compare_sets(torch.randn(1, 3), torch.randn(50, 3))
     same = compare_sets(torch.ones(20, 3), torch.ones(20, 3)).figures
@@ -162,27 +162,27 @@ def test_compare_sets_refuses_what_has_no_figure_and_survives_identical_features
     assert same["coverage"].value == 0
 
 
-def test_few_pictures_leave_out_only_what_needs_more_of_them():
+def test_few_pictures_leave_out_only_figures_that_need_more():
     torch.manual_seed(0)
     few, many = torch.randn(5, 3), torch.randn(40, 3) + 0.5
-    made = compare_sets(many, few)  # few translations: no balls of theirs, so no recall
+    made = compare_sets(many, few)  # too few translations for their balls, so no recall
     assert made.figures.keys() == {"FID", "KID", "density", "coverage", "precision"}
     assert made.figures["FID"].value == pytest.approx(textbook_fid(many.numpy(), few.numpy()), rel=5e-3)
     assert [note.split(":")[0] for note in made.notes[:1]] == ["recall"]
-    real = compare_sets(few, many)  # few real pictures: no balls of theirs
+    real = compare_sets(few, many)  # too few real pictures for their balls
     assert real.figures.keys() == {"FID", "KID", "recall"}
-    # Recall asks of real pictures and made balls what precision asks of made pictures and real balls.
+    # Recall is precision with real pictures and translations exchanged.
     assert real.figures["recall"].value == pytest.approx(made.figures["precision"].value)
     assert "density, coverage and precision: 5 real pictures" in real.notes[0]
     assert compare_sets(few[:2], many[:2]).figures.keys() == {"FID", "KID"}
 
 
-def test_of_one_group_random_pairs_are_measured(pictures):
+def test_with_a_single_group_random_pairs_are_measured(pictures):
     held, train = pictures
     one = [Labelled(x.images, np.zeros(len(x.images), np.int64), ["a"]) for x in (held, train)]
     model = tiny_model()
     with torch.no_grad():
-        model.guide.domain_head.bias[0] += 1e6  # every picture falls into domain 0
+        model.guide.domain_head.bias[0] += 1e6  # every picture is in domain 0
     result = evaluate_model(model, *one, NETWORK, most_sources=20)
     assert result.domain_sizes == [len(held.images), 0, 0]
     assert {"FID of all", "KID of all", "cycle error (grey levels)"} <= result.figures.keys()
@@ -193,14 +193,14 @@ def test_of_one_group_random_pairs_are_measured(pictures):
     assert any("a single picture" in note for note in result.notes)
 
 
-def test_the_interval_of_a_mean_of_figures_shrinks_with_their_number():
+def test_the_interval_of_a_mean_shrinks_with_more_values():
     mean = mean_of([Figure(1.0, 0.0, 2.0, 5), Figure(3.0, 2.0, 4.0, 7)])
     assert (mean.value, mean.number) == (2.0, 12)
     assert mean.high - mean.value == pytest.approx(2**0.5 / 2)
 
 
 @pytest.mark.parametrize("broken", ["none", "not finite"])
-def test_without_usable_features_the_rest_is_reported(pictures, broken):
+def test_without_usable_features_the_other_figures_are_reported(pictures, broken):
     nan = FeatureNetwork("nan", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
     result = evaluate_model(tiny_model(), *pictures, None if broken == "none" else nan)
     assert {"accuracy", "reference's domain reached", "cycle error (grey levels)"} <= result.figures.keys()

@@ -1,4 +1,4 @@
-"""Feature networks: seeded, named, loaded from files, and refused in words."""
+"""Feature networks: seeded, named, loaded from files, or refused with a sentence."""
 
 import hashlib
 import http.server
@@ -29,7 +29,7 @@ class Means(nn.Module):
 
 
 class Layers(nn.Module):
-    """Stands for the Inception network: what its layers see is what it gives."""
+    """A stand-in for the Inception network: its features are its input."""
 
     def __init__(self):
         super().__init__()
@@ -50,7 +50,7 @@ def vgg():
     return load_feature_network("random-vgg16")
 
 
-def test_random_vgg_is_the_same_every_time_and_tells_pictures_apart(vgg):
+def test_random_vgg_is_always_the_same_and_distinguishes_pictures(vgg):
     first = features_of(PICTURES, vgg)
     second = features_of(PICTURES, load_feature_network("random-vgg16"))
     assert first.shape == (5, 1024)
@@ -60,7 +60,7 @@ def test_random_vgg_is_the_same_every_time_and_tells_pictures_apart(vgg):
     assert vgg.name == "random-vgg16"
 
 
-def test_random_vgg_weights_are_not_those_of_the_global_generator(vgg):
+def test_random_vgg_weights_do_not_use_the_global_generator(vgg):
     torch.manual_seed(123)
     torch.randn(7)
     state = torch.get_rng_state()
@@ -88,7 +88,7 @@ def test_an_exported_file_works_too(tmp_path):
     np.testing.assert_allclose(features, PICTURES.mean((1, 2)) / 255, rtol=1e-5)
 
 
-def test_the_inception_file_is_known_by_its_layers_and_named_with_its_preprocessing(tmp_path):
+def test_the_inception_file_is_recognised_by_its_layers(tmp_path):
     path = tmp_path / "any.pt"
     save_script(Layers(), 299, path)
     names = [load_feature_network(str(path), preprocessing=p, trust=True).name for p in ("clean", "legacy")]
@@ -103,7 +103,7 @@ def test_the_inception_file_is_known_by_its_layers_and_named_with_its_preprocess
     torch.testing.assert_close(legacy[0], 2 * (191 / 255 - mean) / std - 1, atol=1e-4, rtol=0)
 
 
-def test_legacy_resizes_to_the_nearest_pixel_and_clean_with_antialiasing():
+def test_legacy_resizes_by_nearest_pixel_and_clean_with_antialiasing():
     x = torch.rand(1, 3, 598, 598, generator=torch.Generator().manual_seed(0))
     legacy = inception_input(x, legacy=True)
     nearest = (
@@ -113,7 +113,7 @@ def test_legacy_resizes_to_the_nearest_pixel_and_clean_with_antialiasing():
     clean = inception_input(x, legacy=False)
     expected = (255 * F.interpolate(x, (299, 299), mode="bicubic", antialias=True).clamp(0, 1) - 128) / 128
     torch.testing.assert_close(clean, expected)
-    # Random pixels average out only where the resize looks at all of them.
+    # Random pixels average to grey only if the resize uses all of them.
     assert clean.std() < 0.8 * (2 * x - 1).std()
 
 
@@ -121,7 +121,7 @@ def test_legacy_resizes_to_the_nearest_pixel_and_clean_with_antialiasing():
     ("name", "message"),
     [("no-such", "neither a file nor a known name"), ("pickle.pt", "no TorchScript or .pt2 network")],
 )
-def test_what_is_no_network_is_refused_in_words(tmp_path, name, message):
+def test_a_file_that_is_not_a_network_is_refused_with_a_sentence(tmp_path, name, message):
     (tmp_path / "pickle.pt").write_bytes(b"\x80\x04K\x01.")
     path = str(tmp_path / name) if name.endswith(".pt") else name
     with pytest.raises(ConfigError, match=message):
@@ -129,7 +129,7 @@ def test_what_is_no_network_is_refused_in_words(tmp_path, name, message):
 
 
 class Writes:
-    """Would make a folder if it were unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -146,7 +146,7 @@ def exported(tmp_path_factory):
     return path
 
 
-def test_a_pt2_file_that_runs_code_runs_none_unless_it_is_trusted(tmp_path, exported):
+def test_code_in_a_pt2_file_runs_only_if_the_user_trusts_it(tmp_path, exported):
     pickled, trace, path = io.BytesIO(), tmp_path / "trace", tmp_path / "evil.pt2"
     torch.save(Writes(str(trace)), pickled)
     with zipfile.ZipFile(exported) as good, zipfile.ZipFile(path, "w") as evil:
@@ -158,10 +158,10 @@ def test_a_pt2_file_that_runs_code_runs_none_unless_it_is_trusted(tmp_path, expo
     assert not trace.exists()
     with pytest.raises(ConfigError, match=r"evil\.pt2"):
         features_of(PICTURES, load_feature_network(str(path), trust=True))
-    assert trace.exists()  # the trap does work
+    assert trace.exists()  # the attack really works
 
 
-def test_a_script_needs_trust_unless_it_is_the_known_inception(tmp_path, monkeypatch):
+def test_torchscript_must_be_trusted_unless_it_is_the_known_inception(tmp_path, monkeypatch):
     path = tmp_path / "any.pt"
     save_script(Layers(), 299, path)
     with pytest.raises(ConfigError, match="--trust-features"):
@@ -171,8 +171,8 @@ def test_a_script_needs_trust_unless_it_is_the_known_inception(tmp_path, monkeyp
     assert load_feature_network(str(path)).name == "inception (clean)"
 
 
-def test_a_network_that_fails_on_pictures_is_a_sentence(exported):
-    network = load_feature_network(str(exported), trust=True)  # exported for batches of 4 alone
+def test_a_network_that_fails_on_pictures_is_one_sentence(exported):
+    network = load_feature_network(str(exported), trust=True)  # exported for batches of exactly 4
     with pytest.raises(ConfigError, match=r"means.pt2 does not take pictures of shape \(5, 3, 32, 32\)"):
         features_of(PICTURES, network)
 
@@ -185,7 +185,7 @@ def test_unknown_preprocessing_and_dinov2_without_its_package(monkeypatch):
         load_feature_network("dinov2")
 
 
-def test_features_are_kept_by_content(tmp_path, monkeypatch):
+def test_features_are_cached_by_the_content_of_pictures(tmp_path, monkeypatch):
     calls = []
 
     def counting(x):
@@ -199,13 +199,13 @@ def test_features_are_kept_by_content(tmp_path, monkeypatch):
     features_of(PICTURES[::-1], network, cache=tmp_path)
     assert calls == [5, 5]
     for file in tmp_path.iterdir():
-        file.write_bytes(file.read_bytes()[:-3])  # damaged: made again
+        file.write_bytes(file.read_bytes()[:-3])  # a damaged cache file is computed again
     assert torch.equal(features_of(PICTURES, network, cache=tmp_path), first)
     assert calls == [5, 5, 5]
     assert content_key(PICTURES, "a") != content_key(PICTURES, "b")
 
 
-def test_features_that_are_not_finite_are_refused():
+def test_features_with_nan_or_infinity_are_refused():
     broken = feature_networks.FeatureNetwork("broken", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
     with pytest.raises(DataError, match="not finite for 5 of 5 pictures"):
         features_of(PICTURES, broken)
@@ -213,7 +213,7 @@ def test_features_that_are_not_finite_are_refused():
 
 @pytest.fixture
 def server():
-    """Serves b"weights" and counts."""
+    """A server that returns b"weights" and counts the requests."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -234,7 +234,7 @@ def server():
         thread.join()
 
 
-def test_a_file_is_fetched_once_and_checked(server, tmp_path, monkeypatch):
+def test_a_file_is_downloaded_once_and_its_checksum_compared(server, tmp_path, monkeypatch):
     address, asked = server
     monkeypatch.setenv("TUNIT_CACHE", str(tmp_path))
     good = hashlib.sha256(b"weights").hexdigest()

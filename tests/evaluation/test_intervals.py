@@ -1,4 +1,4 @@
-"""Bootstrap intervals against what statistics knows."""
+"""Bootstrap intervals, compared with known results of statistics."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from scipy.stats import bootstrap
 from tunit.evaluation.intervals import Figure, mean_figure, resampled_figure
 
 
-def test_interval_of_a_mean_is_that_of_scipy():
+def test_interval_of_a_mean_equals_that_of_scipy():
     values = np.random.default_rng(0).exponential(size=400)
     ours = mean_figure(values)
     theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=1).confidence_interval
@@ -18,7 +18,7 @@ def test_interval_of_a_mean_is_that_of_scipy():
     assert ours.number == 400
 
 
-def test_interval_holds_the_truth_about_as_often_as_it_says():
+def test_interval_contains_the_true_value_as_often_as_it_should():
     rng = np.random.default_rng(3)
     inside = 0
     for i in range(200):
@@ -27,7 +27,7 @@ def test_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.88 < inside / 200 < 0.99
 
 
-def test_a_sure_thing_has_no_width_and_tensors_of_truth_values_count():
+def test_equal_values_have_an_interval_of_width_0_and_booleans_are_allowed():
     assert mean_figure(torch.ones(5, dtype=torch.bool)) == Figure(1.0, 1.0, 1.0, 5)
 
 
@@ -41,5 +41,5 @@ def test_resampled_interval_of_a_difference_of_means():
     assert figure.number == 400
 
 
-def test_the_value_lies_in_its_interval():
+def test_the_value_is_inside_its_interval():
     assert Figure(1.0, 1.1, 1.2, 3).low == 1.0

@@ -1,4 +1,4 @@
-"""Who is translated into what, by the paper's protocol, and the translations themselves."""
+"""The pairs of sources and references in the paper's protocol, and their translations."""
 
 import numpy as np
 import pytest
@@ -26,18 +26,18 @@ def test_every_picture_of_every_other_class_is_a_source_once():
         assert set(CLASSES[pairing.references]) == {k}
 
 
-def test_references_are_as_many_as_the_mean_of_the_smallest_and_largest_class():
+def test_the_number_of_references_is_the_mean_of_smallest_and_largest_class():
     number = (4 + 9) // 2
     for k, pairing in class_pairings(CLASSES).items():
         size = int((k == CLASSES).sum())
         drawn = pairing.references[:number]
-        assert len(set(drawn)) == min(number, size)  # no repetition before the class is used up
-        # in turn: the drawn ones over and over
+        assert len(set(drawn)) == min(number, size)  # no repetition until every picture of the class was used
+        # the drawn references are repeated in the same order
         expected = [drawn[i % number] for i in range(len(pairing))]
         assert pairing.references.tolist() == expected
 
 
-def test_seeded_and_a_part_of_the_sources_keeps_the_references():
+def test_pairings_depend_on_the_seed_and_fewer_sources_keep_their_references():
     whole, again, other = class_pairings(CLASSES, 1), class_pairings(CLASSES, 1), class_pairings(CLASSES, 2)
     part = class_pairings(CLASSES, 1, most_sources=5)
     assert all((whole[k].sources == again[k].sources).all() for k in whole)
@@ -47,12 +47,12 @@ def test_seeded_and_a_part_of_the_sources_keeps_the_references():
         assert part[k].references.tolist() == whole[k].references[:5].tolist()
 
 
-def test_one_class_has_nothing_to_translate_from():
+def test_a_single_class_has_no_sources():
     assert class_pairings(np.array([0, 0, -1])) == {}
 
 
 @pytest.mark.parametrize(("number", "pairs"), [(7, 20), (50, 20), (2, 5)])
-def test_random_pairs_are_of_two_different_pictures(number, pairs):
+def test_random_pairs_have_two_different_pictures(number, pairs):
     pairing = random_pairing(number, pairs)
     assert len(pairing) == pairs
     assert (pairing.sources != pairing.references).all()
@@ -61,7 +61,7 @@ def test_random_pairs_are_of_two_different_pictures(number, pairs):
 
 
 @torch.no_grad()
-def test_translations_are_those_made_one_by_one():
+def test_translations_equal_those_made_one_by_one():
     model = tiny_model()
     images = np.stack([noise(seed) for seed in range(70)])
     pairing = random_pairing(70, 70)

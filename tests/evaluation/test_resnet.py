@@ -1,4 +1,6 @@
-"""ResNet-50 against its published layout and a literal block, and MoCo's checkpoints, right, wrong and hostile."""
+"""ResNet-50, compared with its published layout and with a block written out; MoCo's checkpoints: good, wrong and
+hostile.
+"""
 
 import math
 import os
@@ -16,7 +18,7 @@ BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_layout():
-    """Names and shapes of the published ResNet-50, written down from table 1 of He et al. 2016."""
+    """Names and shapes of the published ResNet-50, copied by hand from table 1 of He et al. 2016."""
     shapes = {"conv1.weight": (64, 3, 7, 7)}
 
     def norm(name, width):
@@ -41,7 +43,7 @@ def published_layout():
 
 
 def checkpoint(seed=0):
-    """A made-up checkpoint of MoCo's layout, small in its values so that all stays finite."""
+    """A random checkpoint in MoCo's layout, with small values so that all results are finite."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in published_layout().items():
@@ -65,7 +67,7 @@ def checkpoint(seed=0):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("moco") / "moco_v2_800ep_pretrain.pth.tar"
-    # The published file is of torch's older format.
+    # The published file has torch's older format.
     torch.save(checkpoint(), path, _use_new_zipfile_serialization=False)
     return path
 
@@ -79,7 +81,7 @@ def test_names_shapes_and_number_of_parameters_are_the_published_ones():
 
 
 def literal_convolution(x, weight, stride, padding):
-    """(C, H, W) with (O, C, k, k), by the definition."""
+    """Convolution of (C, H, W) with (O, C, k, k), by definition."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
     k = weight.shape[2]
     height, width = ((side - k) // stride + 1 for side in x.shape[1:])
@@ -93,7 +95,7 @@ def literal_convolution(x, weight, stride, padding):
 
 
 @pytest.mark.parametrize(("channels", "stride"), [(6, 2), (8, 1)])
-def test_a_bottleneck_is_the_literal_formula(channels, stride):
+def test_a_bottleneck_follows_the_formula(channels, stride):
     torch.manual_seed(0)
     block = Bottleneck(channels, 2, stride).double().eval()
     for value in block.state_dict().values():
@@ -117,7 +119,7 @@ def test_a_bottleneck_is_the_literal_formula(channels, stride):
     np.testing.assert_allclose(found, np.maximum(y + shortcut, 0), rtol=1e-9, atol=1e-12)
 
 
-def test_the_checkpoint_fills_the_network_and_features_are_of_normalised_pictures_at_224(file):
+def test_the_checkpoint_is_loaded_and_pictures_are_normalised_at_224(file):
     network = load_feature_network(str(file))
     assert network.name == "moco-v2 (moco_v2_800ep_pretrain.pth.tar)"
     plain = ResNet50()
@@ -145,7 +147,7 @@ def with_tensor(name, value):
 
 
 class Hostile:
-    """Would make a folder if it were unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -187,7 +189,7 @@ def test_a_wrong_checkpoint_is_one_sentence(tmp_path, case):
 
 
 @pytest.mark.parametrize("newer", [True, False])
-def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path, newer):
+def test_a_hostile_checkpoint_is_refused_and_not_executed(tmp_path, newer):
     trace = tmp_path / "trace"
     content = checkpoint() | {"more": Hostile(str(trace))}
     torch.save(content, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=newer)
@@ -203,7 +205,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
         load_moco(tmp_path / "a.pth.tar")
 
 
-def test_its_name_alone_says_where_to_fetch_it():
+def test_a_missing_file_is_an_error_that_says_where_to_download_it():
     with pytest.raises(
         ConfigError, match=r"is not downloaded.*moco_v2_800ep_pretrain\.pth\.tar.*--features FILE"
     ):

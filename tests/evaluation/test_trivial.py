@@ -7,7 +7,7 @@ from tunit.evaluation import trivial
 
 
 def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
-    """`number` noisy pictures of each colour, and which colour each has."""
+    """`number` noisy pictures of each colour, and the index of each picture's colour."""
     rng = np.random.default_rng(seed)
     kinds = np.repeat(np.arange(len(colours)), number)
     means = np.array(colours)[kinds][:, None, None, :]
@@ -17,7 +17,7 @@ def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
 
 
 @pytest.mark.parametrize("name", ["pixels", "colours", "shapes", "random features"])
-def test_what_differs_plainly_in_colour_is_told_apart_and_seeded(name):
+def test_clearly_different_colours_are_separated_and_results_depend_on_the_seed(name):
     answer = trivial.ANSWERS[name]
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10), (20, 20, 250), (200, 200, 200)])
     found = answer(images, 4, 0)
@@ -27,9 +27,9 @@ def test_what_differs_plainly_in_colour_is_told_apart_and_seeded(name):
 
 
 @pytest.mark.parametrize("name", ["outlines", "textures"])
-def test_stripes_are_told_apart_whatever_their_colours(name):
+def test_stripe_directions_are_separated_in_any_colours(name):
     rng = np.random.default_rng(0)
-    stripes = np.indices((32, 32)) // 2 % 2  # level ones, upright ones
+    stripes = np.indices((32, 32)) // 2 % 2  # horizontal stripes, vertical stripes
     patterns = [stripes[0], stripes[1], stripes[0] ^ stripes[1]]
     kinds = np.repeat(np.arange(3), 12)
     colours = rng.integers(60, 250, (36, 1, 1, 3))
@@ -39,7 +39,7 @@ def test_stripes_are_told_apart_whatever_their_colours(name):
     assert adjusted_rand_score(trivial.hsv_histograms(images, 3, 0), kinds) < 0.3
 
 
-def test_colours_do_not_see_where_they_are_and_pixels_do():
+def test_colour_features_ignore_positions_and_pixel_features_do_not():
     left = np.zeros((20, 16, 16, 3), np.uint8)
     left[:, :, :8] = 255
     images = np.concatenate([left, left[:, :, ::-1]])
@@ -49,7 +49,7 @@ def test_colours_do_not_see_where_they_are_and_pixels_do():
 
 
 @pytest.mark.parametrize("answer", trivial.ANSWERS.values(), ids=trivial.ANSWERS.keys())
-def test_few_alike_and_no_pictures(answer):
+def test_few_identical_and_no_pictures(answer):
     images, _ = flat_pictures([(200, 0, 0)], number=3)
     assert set(answer(images, 10, 0)) <= {0, 1, 2}
     assert (answer(images, 1, 2**40) == 0).all()
@@ -58,7 +58,7 @@ def test_few_alike_and_no_pictures(answer):
         answer(images, 0, 0)
 
 
-def test_many_pictures_go_to_the_nearest_centre_of_a_part(monkeypatch):
+def test_many_pictures_are_assigned_to_centres_from_a_sample(monkeypatch):
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10)], number=50)
     monkeypatch.setattr(trivial, "MOST_FITTED", 30)
     monkeypatch.setattr(cues, "CHUNK", 7)

@@ -19,7 +19,7 @@ def test_masked_error_against_a_loop():
     assert masked_error(a, b, masks) == pytest.approx(np.mean(means))
 
 
-def test_the_truth_has_no_error_and_the_naive_answers_have_ratio_1(monkeypatch):
+def test_the_true_translation_has_error_0_and_simple_answers_ratio_1(monkeypatch):
     test = make_truth_test(4, 32, 7)
     for i, (source, reference) in enumerate(test.creatures):
         picture, mask = draw(exact_translation(source, reference), 32)
@@ -35,7 +35,7 @@ def test_the_truth_has_no_error_and_the_naive_answers_have_ratio_1(monkeypatch):
         monkeypatch.setattr(model.generator, "encode", lambda x: x)
         monkeypatch.setattr(model.generator, "decode", answer)
         result = translation_error(model, test)
-        if answers is None:  # gives back the source
+        if answers is None:  # returns the source unchanged
             assert result.translation == result.source
             assert result.source / min(result.source, result.reference) == pytest.approx(result.ratio)
         else:

@@ -1,4 +1,4 @@
-"""Rows of one's own: a preset file beside the rows of a table."""
+"""Rows that a user adds: a preset file as a further row of a table."""
 
 import json
 
@@ -19,7 +19,7 @@ def preset(path, text):
     return path
 
 
-def test_a_preset_is_a_row_by_its_name_with_its_labels(tmp_path):
+def test_a_preset_file_becomes_a_row_with_its_name_and_labels(tmp_path):
     free = preset(tmp_path / "wider.toml", "[networks]\ngenerator_width = 96\n")
     told = preset(tmp_path / "told.toml", '[data]\nlabels = "folders"\n')
     rows = with_rows(TABLE1, [free, told]).rows
@@ -28,7 +28,7 @@ def test_a_preset_is_a_row_by_its_name_with_its_labels(tmp_path):
     assert rows[-2].title == "generator_width 96"
 
 
-def test_a_name_that_is_taken_and_a_file_that_is_no_preset_are_refused(tmp_path):
+def test_a_name_in_use_and_a_file_that_is_not_a_preset_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="table1 has a row 'G' already"):
         with_rows(TABLE1, [preset(tmp_path / "G.toml", "")])
     with pytest.raises(ConfigError, match=r"absent\.toml' is neither a file nor a preset"):
@@ -38,7 +38,7 @@ def test_a_name_that_is_taken_and_a_file_that_is_no_preset_are_refused(tmp_path)
         with_rows(TABLE1, [tmp_path / "rootless.toml"])
 
 
-def test_a_row_of_ones_own_is_run_and_printed(tmp_path, capsys):
+def test_an_added_row_is_run_and_printed(tmp_path, capsys):
     for i, name in enumerate(("apples", "pears")):
         write_pictures(tmp_path / "pictures" / name, seed=i, number=16)
     mine = preset(tmp_path / "mine.toml", "[losses]\nreconstruction_weight = 3.0\n")
@@ -59,7 +59,7 @@ def test_a_row_of_ones_own_is_run_and_printed(tmp_path, capsys):
     assert "reconstruction_weight = 3.0" in config
 
 
-def test_pictures_that_are_not_there_are_said_once_and_leave_nothing(tmp_path, capsys):
+def test_missing_pictures_are_reported_once_and_nothing_is_written(tmp_path, capsys):
     words = [
         "reproduce",
         "table1",

@@ -1,4 +1,4 @@
-"""Figure 4: its figures against a literal count, its picture, and which classes it takes."""
+"""Figure 4: its figures compared with direct computation, its picture, and the choice of classes."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Three classes, of which the last and the first are taken, in this order."""
+    """Three classes; the last and the first are used, in this order."""
     folder = tmp_path_factory.mktemp("figure4")
     for i, name in enumerate(("apples", "pears", "plums")):
         write_pictures(folder / "data" / name, seed=i, number=16)
@@ -33,7 +33,7 @@ def done(tmp_path_factory):
     return plan.folder(FIGURE4, FIGURE4.rows[0], 0), outcome
 
 
-def test_two_classes_alone_are_taken_with_a_label_for_at_most_35_of_each(done):
+def test_two_classes_are_used_with_labels_for_at_most_35_pictures_each(done):
     folder, outcome = done
     assert outcome["settings"]["domains"] == 2
     assert {name for name, _ in read_labels(folder / "labelled.csv").values()} == {"apples", "plums"}
@@ -42,7 +42,7 @@ def test_two_classes_alone_are_taken_with_a_label_for_at_most_35_of_each(done):
     assert [sum(name == of for of in kept.values()) for name in "ab"] == [35, 35]
 
 
-def test_its_figures_are_those_of_translations_made_one_by_one(done):
+def test_its_figures_equal_those_of_translations_made_one_by_one(done):
     folder, outcome = done
     translator = Translator.load(folder / "run", device="cpu", batch=1)
     sources = [path for path, (name, _) in read_labels(folder / "held.csv").items() if name == "plums"]
@@ -57,8 +57,8 @@ def test_its_figures_are_those_of_translations_made_one_by_one(done):
     assert all(error >= 0 for error in errors)
 
 
-def test_content_error_is_0_for_the_same_and_1_for_another_pictures_content():
-    """With the identity for a content encoder the error is plain arithmetic."""
+def test_content_error_is_0_for_the_same_content_and_1_for_that_of_another_picture():
+    """If the content encoder returns its input, the error is simple arithmetic."""
     encoder = SimpleNamespace(encode=lambda x: x)
     model = SimpleNamespace(domain_styles=torch.zeros(1), generator=encoder)
     x = torch.stack([torch.full((3, 4, 4), value) for value in (0.0, 0.5)])
@@ -70,12 +70,12 @@ def test_content_error_is_0_for_the_same_and_1_for_another_pictures_content():
 def test_the_picture_has_a_row_for_each_source_and_a_column_for_each_strength(done):
     folder, _ = done
     with Image.open(folder / "run" / "attribute.png") as picture:
-        times = 4  # 32 px are enlarged to 128
+        times = 4  # 32 px are enlarged to 128 px
         assert picture.height == 18 + 3 * (32 * times) + 2 * 2  # caption, three held-back pictures, gaps
         assert picture.width >= 5 * (32 * times) + 4 * 2  # the source and four strengths
 
 
-def test_no_held_back_picture_is_one_sentence(done):
+def test_no_held_back_pictures_is_one_sentence(done):
     folder, _ = done
     with pytest.raises(DataError, match="no picture of class 'plums' is held back"):
         attribute_figures(

@@ -1,4 +1,4 @@
-"""The experiments: their data, their settings, the whole path made tiny, and the table that comes out."""
+"""The experiments: their data, their settings, a tiny run of everything, and the resulting table."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def test_a_fifth_of_every_class_is_held_back_and_nothing_is_in_both(pictures):
+def test_a_fifth_of_every_class_is_held_back_and_no_picture_is_in_both_parts(pictures):
     split = split_pictures(pictures)
     assert split.classes == ["apples", "pears", "plums"]
     for name in split.classes:
@@ -45,13 +45,13 @@ def test_a_fifth_of_every_class_is_held_back_and_nothing_is_in_both(pictures):
     assert split != split_pictures(pictures, seed=1)
 
 
-def test_tables_of_pictures_come_back(tmp_path):
+def test_tables_of_pictures_are_read_back(tmp_path):
     rows = [("/a, b/1.png", "x"), ("/c\u00e9/2.png", "y")]
     path = write_table(tmp_path / "t.csv", rows, {"/a, b/1.png": "cluster-1"})
     assert read_labels(path) == {"/a, b/1.png": ("x", "cluster-1"), "/c\u00e9/2.png": ("y", "")}
 
 
-def test_one_class_or_few_pictures_are_refused_in_words(tmp_path):
+def test_one_class_or_few_pictures_are_refused_with_a_sentence(tmp_path):
     write_pictures(tmp_path / "one" / "a", number=5)
     with pytest.raises(DataError, match="fewer than two classes"):
         split_pictures(tmp_path / "one")
@@ -60,14 +60,14 @@ def test_one_class_or_few_pictures_are_refused_in_words(tmp_path):
         split_pictures(tmp_path / "one")
 
 
-def test_k_means_finds_blobs():
+def test_k_means_finds_separate_groups():
     vectors, classes = make_blobs(120, n_features=5, centers=4, cluster_std=0.3, random_state=1)
     assert clustering_accuracy(k_means(vectors, 4, 0).labels_, classes) == 1
-    assert len(set(k_means(vectors[:3], 4, 0).labels_)) == 3  # no more clusters than pictures
+    assert len(set(k_means(vectors[:3], 4, 0).labels_)) == 3  # no more clusters than there are pictures
 
 
 @pytest.mark.parametrize("share", [0.01, 0.25, 1.0])
-def test_few_labels_are_balanced_over_classes_and_seeded(share):
+def test_few_labels_are_spread_evenly_over_classes_and_depend_on_the_seed(share):
     split = Split([(f"{name}{i}", name) for name in "ab" for i in range(40)], [])
     kept = few_of(split, share, 3)
     assert few_of(split, share, 3, 35).keys() >= kept.keys() or share == 1
@@ -87,7 +87,7 @@ def test_every_row_has_a_preset_labels_and_a_config(table, row):
     assert {row.name for row in table.rows} >= set(table.map_of)
 
 
-def test_presets_of_a_table_say_only_their_differences_and_combine_with_another_base():
+def test_presets_of_a_table_contain_only_differences_and_combine_with_another_base():
     split = Split([("1", "a"), ("2", "b")], [])
     row = next(row for row in TABLE1.rows if row.name == "B")
     plan = Plan("data", "out", base="demo")
@@ -102,7 +102,7 @@ def test_presets_of_a_table_say_only_their_differences_and_combine_with_another_
         preset_differences("iic", "demo")
 
 
-def test_phases_keep_their_share_of_fewer_steps():
+def test_phases_keep_their_share_if_there_are_fewer_steps():
     split = Split([("1", "a"), ("2", "b")], [])
     row = next(row for row in TABLE1.rows if row.name == "G")
     config = config_of(row, "paper", Plan("data", "out", overrides=(("steps", "2000"),)), split, 0)
@@ -112,7 +112,7 @@ def test_phases_keep_their_share_of_fewer_steps():
 
 
 TIMELINE = {
-    # 460 steps alone stand for 65,000, 2,540 joint ones for 135,000: the row's own numbers, by hand.
+    # Computed by hand: 460 steps of E alone correspond to 65,000, and 2,540 joint steps to 135,000.
     "G": {"paper": (3000, 0, 460, 470, 16)},
     "B": {"table1-b": (3763, 0, 0, 10, 16)},
     "A": {"table1-a": (1881, 0, 0, 0, 32)},
@@ -123,7 +123,7 @@ TIMELINE = {
 
 @pytest.mark.parametrize("base", ["tables-32", "tables-64"])
 @pytest.mark.parametrize("name", TIMELINE)
-def test_rows_keep_their_relation_to_the_papers_schedule_under_a_small_base(name, base):
+def test_rows_keep_the_papers_proportions_with_a_small_base(name, base):
     row = next(row for table in TABLES.values() for row in table.rows if row.name == name)
     split = Split([("1", "a"), ("2", "b")], [])
     for preset, expected in TIMELINE[name].items():
@@ -134,14 +134,14 @@ def test_rows_keep_their_relation_to_the_papers_schedule_under_a_small_base(name
 
 
 @pytest.mark.parametrize(("table", "row"), SEPARATE_ROWS, ids=lambda value: value.name)
-def test_under_the_papers_base_a_row_is_its_preset(table, row):
+def test_with_the_papers_base_a_row_equals_its_preset(table, row):
     split = Split([(str(k), str(k)) for k in range(10)], [])
     config = config_of(row, row.preset, Plan("data", "out"), split, 0)
     assert config.schedule == read_config(row.preset).schedule
     assert config.optimisers == read_config(row.preset).optimisers
 
 
-def test_steps_of_another_base_scale_all_its_phases():
+def test_another_number_of_steps_scales_all_phases():
     split = Split([("1", "a"), ("2", "b")], [])
     row = next(row for row in TABLE1.rows if row.name == "G")
     plan = Plan("data", "out", base="tables-32", overrides=(("steps", "6_000"),))
@@ -151,13 +151,13 @@ def test_steps_of_another_base_scale_all_its_phases():
 
 @pytest.fixture(scope="module")
 def done(pictures, tmp_path_factory):
-    """Configurations C, D, E, F and G, a few steps of each."""
+    """Configurations C, D, E, F and G, trained for a few steps each."""
     out = tmp_path_factory.mktemp("out")
     plan = smoke(Plan(pictures, out, overrides=(("threads", "1"), ("device", "cpu"))))
     return plan, run_table(TABLE1, plan, only=("B", "C", "D", "F", "G"))
 
 
-def test_the_whole_path_leaves_an_outcome_for_every_row(done):
+def test_a_complete_experiment_has_a_result_for_every_row(done):
     _, outcomes = done
     assert [outcome["row"] for outcome in outcomes] == ["B", "C", "D", "F", "G"]
     for outcome in outcomes:
@@ -167,7 +167,7 @@ def test_the_whole_path_leaves_an_outcome_for_every_row(done):
     assert outcomes[0]["figures"]["accuracy"] == 1
 
 
-def test_labels_are_those_of_their_source(done):
+def test_labels_come_from_the_source_that_the_row_names(done):
     plan, _ = done
     labels = {}
     for name in ("B", "C", "F"):
@@ -189,14 +189,14 @@ def _pixels(path):
         return fit_picture(picture.convert("RGB"), 32, "stretch").reshape(-1) / np.float32(255)
 
 
-def test_the_sequential_run_begins_with_the_first_ones_guide(done):
+def test_the_sequential_run_starts_with_the_guide_of_the_first_run(done):
     plan, _ = done
     row = next(row for row in TABLE1.rows if row.name == "F")
     config = (plan.folder(TABLE1, row, 0) / "run" / "config.toml").read_text()
     assert str(plan.folder(TABLE1, row, 0) / "first") in config
 
 
-def test_k_means_may_see_other_features_than_the_figures(pictures, tmp_path, monkeypatch):
+def test_k_means_may_use_other_features_than_the_figures(pictures, tmp_path, monkeypatch):
     asked = []
 
     def noted(row, *words, features, **more):
@@ -209,13 +209,13 @@ def test_k_means_may_see_other_features_than_the_figures(pictures, tmp_path, mon
     assert asked == ["random-vgg16", "moco.pth.tar"]
 
 
-def test_what_is_done_is_not_done_again(done, monkeypatch):
+def test_finished_rows_are_not_run_again(done, monkeypatch):
     plan, outcomes = done
     monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained again"))
     assert run_table(TABLE1, plan, only=("B", "G")) == [outcomes[0], outcomes[-1]]
 
 
-def test_the_table_has_ours_beside_the_papers_and_says_how_they_differ(done):
+def test_the_table_shows_our_figures_and_the_papers_with_the_differences(done):
     plan, outcomes = done
     twice = [*outcomes, {**outcomes[-1], "seed": 1, "figures": outcomes[-1]["figures"] | {"accuracy": 0.0}}]
     markdown, page = write_outcome(TABLE1, plan, twice)
@@ -264,34 +264,35 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
         (["table1", "--seeds", "0"], "--seeds is 0"),
     ],
 )
-def test_mistakes_are_one_sentence(pictures, tmp_path, capsys, words, message):
+def test_errors_are_one_sentence(pictures, tmp_path, capsys, words, message):
     assert main(["reproduce", *words, "--data", str(pictures), "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["TUNIT", "SEMIT", "FUNIT"])
-def test_a_first_word_takes_all_rows_of_a_model(name):
+def test_the_first_word_of_a_row_selects_all_rows_of_that_method(name):
     rows, unknown = chosen(TABLE3, (name,))
     assert [row.name for row in rows] == [f"{name} {ratio} %" for ratio in (1, 2, 4, 8, 20, 40, 60, 80)]
     assert not unknown
 
 
-def test_rows_are_chosen_by_name_whatever_the_spaces_and_in_the_tables_order():
+def test_rows_are_selected_by_name_in_the_tables_order():
     rows, _ = chosen(TABLE3, ("TUNIT 8 %", "FUNIT1%"))
     assert [row.name for row in rows] == ["FUNIT 1 %", "TUNIT 8 %"]
-    assert [row.name for row in chosen(CLUSTERING, ("IIC",))[0]] == ["IIC"]  # a whole name is no first word
+    # a complete row name does not select other rows
+    assert [row.name for row in chosen(CLUSTERING, ("IIC",))[0]] == ["IIC"]
     assert len(chosen(TABLE2, ())[0]) == len(TABLE2.rows)
     assert chosen(TABLE3, ("TUNIT", "TUNIT 3 %")) == ([], "TUNIT 3 %")
 
 
-def test_names_of_rows_are_unambiguous_also_as_folders():
+def test_names_of_rows_are_unique_also_as_folder_names():
     for table in TABLES.values():
         plan = Plan(Path("data"), Path("out"))
         folders = {plan.folder(table, row, 0) for row in table.rows}
         assert len(folders) == len(table.rows)
 
 
-PRINTED = {  # cells of the paper's tables 2 and 3, read off again
+PRINTED = {  # figures of the paper's tables 2 and 3, copied a second time
     ("K = 20", "AnimalFaces-10", "mean coverage"): 0.778,
     ("K = 50", "Food-10", "mean density"): 1.067,
     ("K = 500", "AnimalFaces-10", "mFID"): 67.2,
@@ -304,12 +305,12 @@ PRINTED = {  # cells of the paper's tables 2 and 3, read off again
 }
 
 
-def test_the_papers_figures_stand_in_the_right_cells():
+def test_the_papers_figures_are_in_the_right_cells():
     rows = {row.name: row for table in (TABLE2, TABLE3) for row in table.rows}
     assert {key: rows[key[0]].paper[key[1]][key[2]] for key in PRINTED} == PRINTED
 
 
-def test_funit_learns_from_the_labelled_pictures_alone_in_batches_of_what_is_there(pictures, tmp_path):
+def test_funit_learns_only_from_the_labelled_pictures_and_reduces_the_batch(pictures, tmp_path):
     plan = smoke(Plan(pictures, tmp_path, overrides=(("threads", "1"), ("device", "cpu"))))
     (outcome,) = run_table(TABLE3, plan, only=("FUNIT 4 %",))
     row = chosen(TABLE3, ("FUNIT 4 %",))[0][0]
@@ -323,7 +324,7 @@ def test_funit_learns_from_the_labelled_pictures_alone_in_batches_of_what_is_the
     assert outcome["figures"]["mFID"] > 0
 
 
-def test_few_labels_of_tunit_leave_the_others_in_the_table(pictures, tmp_path):
+def test_tunit_with_few_labels_uses_the_unlabelled_pictures_too(pictures, tmp_path):
     plan = smoke(Plan(pictures, tmp_path, overrides=(("threads", "1"), ("device", "cpu")), base="tables-32"))
     (outcome,) = run_table(TABLE3, plan, only=("TUNIT 20 %",))
     folder = plan.folder(TABLE3, chosen(TABLE3, ("TUNIT 20 %",))[0][0], 0)

@@ -1,4 +1,6 @@
-"""The outcome: means and spreads, what is best, the paper's claims on the paper's own figures, and the page."""
+"""Results: means and standard deviations, the best rows, the paper's claims tested on its own figures, and
+the page.
+"""
 
 import json
 import statistics
@@ -49,7 +51,7 @@ def outcome(row, seed=0, settings=None, **figures):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_outcome_is_one_sentence(tmp_path, damage):
+def test_a_damaged_result_is_one_sentence(tmp_path, damage):
     path = tmp_path / "outcome.json"
     path.write_text(json.dumps(outcome("A", FID=3, accuracy=float("nan"))))
     assert _read_outcome(path)["row"] == "A"
@@ -59,7 +61,7 @@ def test_a_damaged_outcome_is_one_sentence(tmp_path, damage):
 
 
 class Checker(HTMLParser):
-    """Tags that open close in turn; all text and addresses are kept."""
+    """Checks that tags are closed in order; collects all text and addresses."""
 
     def __init__(self):
         super().__init__()
@@ -88,10 +90,10 @@ def read(page):
     return checker
 
 
-# The data sets for which the paper makes its claims of orderings.
+# The data sets for which the paper claims an order of methods.
 @pytest.mark.parametrize("name", ["AnimalFaces-10", "Food-10"])
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
-def test_the_papers_own_figures_show_its_claims(table, name):
+def test_the_papers_own_figures_confirm_its_claims(table, name):
     values = {row.name: row.paper.get(name, {}) for row in table.rows}
     claims = [judged(ordering, values) for ordering in table.orderings]
     assert all(claim.found for claim in claims if claim.found is not None)
@@ -101,7 +103,7 @@ def test_the_papers_own_figures_show_its_claims(table, name):
 
 
 def test_claims_can_fail():
-    """With the figures of table 1 turned round, every claim of it is not found."""
+    """With the figures of table 1 inverted, none of these claims is confirmed."""
     values = {row.name: row.paper["AnimalFaces-10"] for row in TABLE1.rows}
     turned = {row: {figure: 1 / value for figure, value in of.items()} for row, of in values.items()}
     found = [judged(ordering, turned).found for ordering in TABLE1.orderings]
@@ -109,14 +111,14 @@ def test_claims_can_fail():
 
 
 @pytest.mark.parametrize(("g", "found"), [(109.9, True), (110.0, True), (110.2, False)])
-def test_a_factor_is_allowed_to_its_edge(g, found):
+def test_a_factor_includes_its_limit(g, found):
     ordering = Ordering("near", "mFID", ("G",), ("B",), 1.1)
     claim = judged(ordering, {"G": {"mFID": g}, "B": {"mFID": 100.0001}})
     assert claim.found is found
     assert f"{g:.1f} (G), 100.0 (B)" in claim.detail
 
 
-def test_the_same_rows_on_both_sides_are_a_bound_on_largest_over_smallest():
+def test_the_same_rows_on_both_sides_limit_largest_over_smallest():
     values = {name: {"mFID": value} for name, value in (("a", 60.0), ("b", 50.0), ("c", 74.0))}
     for factor, found in ((1.49, True), (1.47, False)):
         assert (
@@ -124,14 +126,14 @@ def test_the_same_rows_on_both_sides_are_a_bound_on_largest_over_smallest():
         )
 
 
-def test_equal_values_show_no_ordering_and_missing_rows_are_not_tried():
+def test_equal_values_have_no_order_and_missing_rows_are_not_tried():
     ordering = Ordering("better", "mFID", ("a",), ("b",))
     assert judged(ordering, {"a": {"mFID": 1.0}, "b": {"mFID": 1.0}}).found is False
     claim = judged(ordering, {"a": {"mFID": 1.0}, "b": {"accuracy": 1.0}})
     assert (claim.found, claim.verdict, claim.detail) == (None, "not tried", "no mFID of b")
 
 
-def test_means_spreads_and_seeds():
+def test_means_standard_deviations_and_seeds():
     values = [10.0, 12.0, 17.0]
     outcomes = [outcome("B", seed, mFID=20.0) for seed in range(3)]
     outcomes += [outcome("G", seed, mFID=value) for seed, value in enumerate(values)]
@@ -141,13 +143,13 @@ def test_means_spreads_and_seeds():
     assert means.get("A", {}) == {}
     assert spread("mFID", values) == f"13.0 ± {statistics.stdev(values):.1f}"
     assert spread("accuracy", [0.5]) == "0.500"
-    outcomes[-2]["figures"]["mFID"] = 25.0  # one seed of three is beyond a tenth above B
+    outcomes[-2]["figures"]["mFID"] = 25.0  # one seed of three is more than a tenth above B
     (claim,) = [c for c in claims_of(TABLE1, outcomes) if "without labels" in c.words]
     assert claim.found
     assert claim.detail.endswith("in 2 of 3 seeds")
 
 
-def test_the_best_is_that_of_the_papers_bold_type():
+def test_the_best_rows_match_the_papers_bold_type():
     rows = {row.name: row for row in TABLE1.rows}
 
     def best(figure):
@@ -161,7 +163,7 @@ def test_the_best_is_that_of_the_papers_bold_type():
     assert best_rows([rows["G"]], "mFID", {"G": {"mFID": 1.0}}) == set()
 
 
-def test_columns_that_the_paper_leaves_empty_are_not_printed():
+def test_columns_that_are_empty_in_the_paper_are_not_printed():
     assert ("Food-101", "accuracy") not in paper_columns(TABLE3)
     assert [name for name, _ in paper_columns(TABLE3)] == [
         "AnimalFaces-10",
@@ -171,7 +173,7 @@ def test_columns_that_the_paper_leaves_empty_are_not_printed():
     ]
 
 
-def test_the_page_needs_nothing_and_escapes_all_that_it_is_told(tmp_path):
+def test_the_page_loads_nothing_and_escapes_all_text(tmp_path):
     rows = (
         Experiment("a <b>", "one & two", "paper", paper={"Set <1>": {"mFID": 3.0}}),
         Experiment('"c"', "", "paper", paper={"Set <1>": {"mFID": 2.0}}),
@@ -184,7 +186,7 @@ def test_the_page_needs_nothing_and_escapes_all_that_it_is_told(tmp_path):
     _, page = write_outcome(table, Plan(Path("x<y>"), tmp_path), outcomes)
     found = read(page.read_text("utf-8"))
     assert "script" not in found.tags
-    assert "b" in found.tags  # the verdict's own
+    assert "b" in found.tags  # from the sentence of the verdict
     assert "i" not in found.tags
     assert all(address.startswith(("data:", "odd/")) for address in found.addresses)
     text = "".join(found.text)
@@ -193,7 +195,7 @@ def test_the_page_needs_nothing_and_escapes_all_that_it_is_told(tmp_path):
     assert "found" in text
 
 
-def test_the_page_and_the_markdown_say_the_same(tmp_path):
+def test_the_page_and_the_markdown_agree(tmp_path):
     outcomes = [
         outcome(name, seed, mFID=10.0 + i + seed, accuracy=0.5)
         for i, name in enumerate("BCDEFG")
@@ -206,13 +208,13 @@ def test_the_page_and_the_markdown_say_the_same(tmp_path):
         assert cell in html
     assert "- not found: TUNIT beats clustering beforehand (mFID 15.5 (G), 11.5 (C); in 0 of 2 seeds)" in text
     assert "not tried: 1 of 4, because they need rows" in text
-    assert html.count("<svg") == 3  # ours and two sets of the paper's
+    assert html.count("<svg") == 3  # our figures and two data sets of the paper
     assert "prefers-color-scheme:dark" in html
     assert 'name="viewport"' in html
     read(html)
 
 
-def test_maps_are_linked_for_the_rows_that_have_one(tmp_path):
+def test_maps_are_linked_for_rows_that_have_one(tmp_path):
     outcomes = [outcome("K = 10", mFID=1.0), outcome("K = 4", mFID=1.0)]
     _, page = write_outcome(TABLE2, Plan(Path("data"), tmp_path), outcomes)
     found = read(page.read_text("utf-8"))
@@ -220,7 +222,7 @@ def test_maps_are_linked_for_the_rows_that_have_one(tmp_path):
     assert [a for a in found.addresses if a.endswith("report.html")] == [str(expected.relative_to(tmp_path))]
 
 
-def test_the_picture_of_figure_4_is_within_the_page(tmp_path):
+def test_the_picture_of_figure_4_is_inside_the_page(tmp_path):
     table = TABLES["figure4"]
     plan = Plan(Path("data"), tmp_path)
     picture = plan.folder(table, table.rows[0], 0) / "run" / "attribute.png"
@@ -230,7 +232,7 @@ def test_the_picture_of_figure_4_is_within_the_page(tmp_path):
     assert any(a.startswith("data:image/png;base64,iVBORw") for a in read(page.read_text()).addresses)
 
 
-def test_what_helps_the_clustering_is_said():
+def test_parts_that_help_clustering_are_named():
     plain = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC")])
     assert not any("over-clustering" in note for note in plain)
     more = {"candidate heads": 5, "overclusters": 30, "marginal balance": 1.75}
@@ -244,6 +246,6 @@ def test_what_helps_the_clustering_is_said():
     assert any(note.endswith("moco.pth.tar") for note in notes)
 
 
-def test_nothing_run_is_a_page_too(tmp_path):
+def test_without_any_results_there_is_a_page_too(tmp_path):
     _, page = write_outcome(TABLE1, Plan(Path("data"), tmp_path), [])
     assert "nothing was run" in "".join(read(page.read_text()).text)
