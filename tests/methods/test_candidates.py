@@ -1,4 +1,4 @@
-"""The choice of the domain head: by mutual information, with everything that belongs to a head."""
+"""The choice of the domain head by mutual information. All tensors that belong to a head move with it."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ RED_OR_BLUE = 64
 
 @pytest.fixture
 def batches():
-    """Plain red and plain blue pictures, half of each: two kinds that any random trunk tells apart."""
+    """Plain red and plain blue pictures, half of each: two kinds that any random network distinguishes."""
     images = np.zeros((RED_OR_BLUE, 32, 32, 3), np.uint8)
     images[::2, :, :, 0] = 200
     images[1::2, :, :, 2] = 200
@@ -38,7 +38,9 @@ def state_with_moments(candidates):
 
 
 def separate(state, candidate):
-    """Make one head tell red from blue, for sure, and all others say the same of every picture."""
+    """Make one head distinguish red from blue with certainty, and let all others give the same answer for every
+    picture.
+    """
     guide = state.networks.guide_average
     guide.eval()
     with torch.no_grad():
@@ -56,7 +58,7 @@ def separate(state, candidate):
 
 
 @pytest.mark.parametrize("best", [-1, 0, 2])
-def test_the_head_that_tells_the_kinds_apart_becomes_the_domain_head(batches, best):
+def test_the_head_that_distinguishes_the_kinds_becomes_the_domain_head(batches, best):
     state = state_with_moments(3)
     separate(state, best)
     guide, average = state.networks.guide, state.networks.guide_average
@@ -65,7 +67,8 @@ def test_the_head_that_tells_the_kinds_apart_becomes_the_domain_head(batches, be
     moment = state.optimisers.guide.state[heads[best + 1].weight]["exp_avg"].clone()
     information = choose_domain_head(state, batches, 16)
     assert information.argmax() == best + 1
-    # Two equal kinds known for sure: one bit, less what the unequal halves of drawn batches cost.
+    # Two equal kinds known with certainty give ln 2, or a little less because random batches are not exactly half and
+    # half.
     assert information.max() == pytest.approx(np.log(2), abs=0.02)
     assert sorted(information.tolist())[:-1] == pytest.approx([0, 0, 0], abs=1e-4)
     assert torch.equal(guide.domain_head.weight, weight)
@@ -74,7 +77,7 @@ def test_the_head_that_tells_the_kinds_apart_becomes_the_domain_head(batches, be
     assert not guide.candidate_heads[max(best, 0)].weight.any()
 
 
-def test_nothing_moves_but_the_heads_and_no_statistics(batches):
+def test_only_the_heads_change_and_no_running_statistics(batches):
     state = state_with_moments(2)
     separate(state, 1)
     before = {k: v.clone() for k, v in state.networks.guide_average.state_dict().items()}
@@ -88,7 +91,7 @@ def test_nothing_moves_but_the_heads_and_no_statistics(batches):
 
 
 @pytest.mark.parametrize("labels", ["none", "csv"])
-def test_a_head_that_learnt_labels_keeps_its_place(tmp_path, monkeypatch, labels):
+def test_a_head_that_was_trained_on_labels_is_not_replaced(tmp_path, monkeypatch, labels):
     folder = write_pictures(tmp_path / "pictures")
     rows = [f"{p.name},{'ab'[i % 2] if i % 2 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
     (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")

@@ -1,4 +1,4 @@
-"""The baseline's training step against method section 10 written out slowly, in float64; and whole tiny runs."""
+"""The baseline's training step compared with method section 10, written out in float64; and whole tiny runs."""
 
 import copy
 import json
@@ -40,7 +40,7 @@ def config_of(**overrides: Any) -> Config:
 
 
 def random_state(config: Config, dtype: torch.dtype = torch.float64) -> TrainingState:
-    """A fresh state whose averages differ from their networks."""
+    """A new state whose averages differ from their networks."""
     state = new_state(config, torch.device("cpu"))
     perturb(state, dtype)
     return state
@@ -53,12 +53,14 @@ def random_batch(
 
 
 class SlowTraining(LiteralNetworks):
-    """Section 10 literally, each picture through each network by itself, one RMSprop over G and class encoder."""
+    """Section 10 step by step. Each picture passes each network by itself; one RMSprop for G and the class
+    encoder.
+    """
 
     def __init__(self, state: TrainingState, config: Config) -> None:
         networks = copy.deepcopy(state.networks)
         for network in networks.named().values():
-            # On channels last, torch 2.13 on a CPU gives wrong gradients of instance norm for a batch of one.
+            # With channels last, torch 2.13 on a CPU computes wrong gradients of instance norm for a batch of one.
             network.to(memory_format=torch.contiguous_format)
         self.E, self.E_bar = networks.guide, networks.guide_average
         self.G, self.G_bar, self.D = networks.generator, networks.generator_average, networks.discriminator
@@ -84,11 +86,11 @@ class SlowTraining(LiteralNetworks):
             network.zero_grad(set_to_none=True)
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
-        """D's patches of one picture (1, 3, S, S) for class y."""
+        """D's patches for one picture (1, 3, S, S) and class y."""
         return self.D(x)[0, int(y)]
 
     def differences(self, a: Tensor, b: Tensor) -> Tensor:
-        """Mean absolute difference of D's spatially averaged features."""
+        """Mean absolute difference of D's features, each averaged over positions."""
         return (self.D.features(a)[0].mean((1, 2)) - self.D.features(b)[0].mean((1, 2))).abs().mean()
 
     def step(self, batch: Batch, perm: Tensor, phase: Phase) -> dict[str, float]:
@@ -96,7 +98,7 @@ class SlowTraining(LiteralNetworks):
         x = [picture[None] for picture in batch.x_plus]
         x_ref, y_ref = [x[i] for i in perm], batch.y[perm]
         terms: dict[str, Tensor] = {}
-        # D learns from translations of the present G and class encoder.
+        # D learns from translations of the current G and class encoder.
         with torch.no_grad():
             x_fake = [self.G(a, self.E(b).style) for a, b in zip(x, x_ref, strict=True)]
         self.zero_grad()
@@ -189,7 +191,7 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
                     ours[key].data, value.data, atol=1e-9, rtol=1e-9, msg=f"step {i}: {network} {key}"
                 )
     assert state.step == 3
-    # The comparison means something: the steps moved what they should, by far more than its tolerance.
+    # The comparison is only valid if the weights really changed, by much more than the tolerance.
     for network, theirs in state.networks.named().items():
         moved = max((p.data - before[network][key]).abs().max() for key, p in theirs.named_parameters())
         assert moved > 1e-5, network
@@ -209,7 +211,7 @@ def test_the_preset_has_the_methods_constants() -> None:
     assert (config.networks.style_width, config.networks.guide_width) == (64, 64)
 
 
-def test_the_class_encoder_learns_by_rmsprop_at_the_rate_of_g() -> None:
+def test_the_class_encoder_learns_by_rmsprop_at_the_generators_rate() -> None:
     optimisers = new_state(config_of(guide_rate=0.5), torch.device("cpu")).optimisers
     assert type(optimisers.guide) is type(optimisers.generator) is torch.optim.RMSprop
     ours, theirs = optimisers.guide.param_groups[0], optimisers.generator.param_groups[0]
@@ -219,8 +221,8 @@ def test_the_class_encoder_learns_by_rmsprop_at_the_rate_of_g() -> None:
     assert ours["lr"] == 5e-4
 
 
-def test_the_presets_pictures_are_random_crops_and_flips() -> None:
-    """128 of 140 px in each direction: a window of that share that stays within the picture, upright or mirrored."""
+def test_the_presets_augmentation_is_random_crops_and_flips() -> None:
+    """Crops are 128 of 140 px in each direction: a window of that share inside the picture, mirrored or not."""
     settings = read_config("table1-a").augment
     theta = random_affine(200, settings, torch.Generator().manual_seed(0)).double()
     share = 128 / 140
@@ -233,7 +235,7 @@ def test_the_presets_pictures_are_random_crops_and_flips() -> None:
     assert theta[:, :, 2].std(0).numpy() == pytest.approx((1 - share) / 3**0.5, rel=0.2)
     grey = torch.full((2, 3, 32, 32), 0.25)
     _, x_plus = two_views(grey, settings, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(x_plus, grey, atol=1e-6, rtol=0)  # colours stay
+    torch.testing.assert_close(x_plus, grey, atol=1e-6, rtol=0)  # colours do not change
 
 
 # ---- losses ----
@@ -245,14 +247,14 @@ def test_feature_matching_is_the_mean_difference_of_averages() -> None:
     assert losses.feature_matching(*map(torch.from_numpy, (a, b))).item() == pytest.approx(
         expected, rel=1e-12
     )
-    shuffled = torch.from_numpy(a).flip(2, 3)  # where a feature lies does not matter
+    shuffled = torch.from_numpy(a).flip(2, 3)  # the position of a feature does not matter
     assert losses.feature_matching(torch.from_numpy(a), shuffled).item() == pytest.approx(0, abs=1e-12)
     half = torch.full((1, 1, 64, 64), 1.001, dtype=torch.bfloat16)
     assert losses.feature_matching(half, half + 1).dtype == torch.float32
 
 
-def test_r1_of_patches_is_that_of_their_mean() -> None:
-    """Patches that are 16 pixels times 3: their mean has the gradient 3 / 16 at each of the 16."""
+def test_r1_of_patches_uses_their_mean() -> None:
+    """The patches are 3 times the 16 pixels, so their mean has the gradient 3 / 16 at each pixel."""
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64).requires_grad_()
     assert losses.r1_penalty(3 * x[:, 0], x).item() == pytest.approx(16 * (3 / 16) ** 2, rel=1e-12)
 
@@ -268,7 +270,7 @@ def test_bfloat16_losses_are_near_those_of_float32() -> None:
         return funit_step(random_state(config, torch.float32), batch, permutation, phase, config)
 
     full, half = assert_bfloat16_is_near(losses_in)
-    # D sees the same references at its first step, and R1 is float32 whatever the precision.
+    # D's first step uses the same references, and R1 is float32 at any precision.
     for name in ("discriminator/real", "discriminator/r1"):
         assert half[name] == pytest.approx(full[name], rel=1e-6)
 
@@ -292,7 +294,7 @@ def test_a_tiny_run_of_the_preset(tmp_path, pictures) -> None:
     assert np.isfinite(last["generator/feature_matching"])
     model = load_model(tmp_path / "run")
     assert isinstance(model.guide, ClassEncoder)
-    # The domains are the classes, although the class encoder tells none.
+    # The domains are the classes, although the class encoder does not predict them.
     assert model.domain_sizes.tolist() == [4, 4, 4]
     assert (tmp_path / "run" / "samples" / "step_00000002.png").is_file()
 
@@ -303,7 +305,7 @@ def test_resumed_equals_uninterrupted(tmp_path, pictures) -> None:
 
 
 def test_unlabelled_pictures_are_refused_by_name(tmp_path, pictures) -> None:
-    write_pictures(pictures, 1, side=32, seed=9)  # beside the class folders
+    write_pictures(pictures, 1, side=32, seed=9)  # pictures next to the class folders
     with pytest.raises(DataError, match=r"1 of 13 pictures have no label \(000\.png is the first\).*'funit'"):
         start_run(pictures, tmp_path / "run", tiny_config("table1-a", **RUN), quiet=True)
 
@@ -322,13 +324,13 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, pictures, overrides, err
         start_run(pictures, tmp_path / "run", tiny_config("table1-a", **RUN | overrides), quiet=True)
 
 
-def test_too_many_classes_are_refused_for_tunit_too(tmp_path, pictures) -> None:
+def test_more_classes_than_domains_are_refused_for_tunit_too(tmp_path, pictures) -> None:
     config = tiny_config("table1-b", **RUN | {"domains": 2})
     with pytest.raises(DataError, match="3 classes, more than the 2 domains"):
         start_run(pictures, tmp_path / "run", config, quiet=True)
 
 
-def test_a_step_refuses_an_unlabelled_picture() -> None:
+def test_a_training_step_refuses_an_unlabelled_picture() -> None:
     config = config_of()
     state = random_state(config)
     batch, permutation = random_batch(0, [1, -1])

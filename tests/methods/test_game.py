@@ -1,4 +1,6 @@
-"""What D and G may do beyond the paper, each written out slowly: augmentation, LeCam, relativistic pairs, rates."""
+"""Options for D and G that the paper does not have, each written out: augmentation, LeCam, relativistic loss,
+rates.
+"""
 
 import copy
 import dataclasses
@@ -27,11 +29,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32
 
 
-# ---- the transforms, picture by picture ----
+# ---- the transforms, for one picture ----
 
 
 def slow_shift(picture: Tensor, down: int, right: int) -> Tensor:
-    """(3, S, S) moved by whole pixels; grey comes in."""
+    """(3, S, S), shifted by whole pixels; the new area is grey."""
     size = picture.shape[1]
     wide = torch.zeros(3, 3 * size, 3 * size, dtype=picture.dtype)
     wide[:, size : 2 * size, size : 2 * size] = 1
@@ -41,7 +43,7 @@ def slow_shift(picture: Tensor, down: int, right: int) -> Tensor:
 
 
 def slow_cut(picture: Tensor, row: int, column: int) -> Tensor:
-    """(3, S, S) with a square of half the side about a pixel turned grey."""
+    """(3, S, S) with a grey square of half the side, centred on a pixel."""
     out, size = picture.clone(), picture.shape[1]
     top, left = max(row - size // 4, 0), max(column - size // 4, 0)
     out[:, top : row + size // 4, left : column + size // 4] = 0
@@ -49,7 +51,7 @@ def slow_cut(picture: Tensor, row: int, column: int) -> Tensor:
 
 
 def slow_colours(picture: Tensor, brightness: float, saturation: float, contrast: float) -> Tensor:
-    """(3, S, S) with these factors: 0 adds nothing, 1 for the others changes nothing."""
+    """(3, S, S) with these factors: 0 for the first and 1 for the others change nothing."""
     picture = picture + brightness
     grey = 0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2]
     picture = grey + saturation * (picture - grey)
@@ -57,7 +59,7 @@ def slow_colours(picture: Tensor, brightness: float, saturation: float, contrast
 
 
 def slow_view(picture: Tensor, u: list[float], probability: float, colours: bool) -> Tensor:
-    """One picture (3, S, S) as D sees it, from its ten uniform numbers."""
+    """One picture (3, S, S) as D gets it, from its ten uniform random numbers."""
     size = picture.shape[1]
     if colours and u[Draw.COLOURS] < probability:
         bright, saturated, contrasted = u[Draw.BRIGHTNESS], u[Draw.SATURATION], u[Draw.CONTRAST]
@@ -79,7 +81,7 @@ def draws_of(step: int, batch: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("colours", [False, True])
-def test_d_sees_each_picture_changed_as_by_hand(probability: float, colours: bool) -> None:
+def test_d_gets_each_picture_transformed_as_by_hand(probability: float, colours: bool) -> None:
     config = config_of(discriminator_augment=probability, discriminator_augment_colours=colours)
     x = torch.rand(9, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     augment = augment_of(5, 9, torch.tensor(probability), config)
@@ -93,7 +95,7 @@ def test_d_sees_each_picture_changed_as_by_hand(probability: float, colours: boo
         assert torch.equal(found, x[2:7]) == (probability == 0)
 
 
-def test_shifts_reach_every_place_up_to_an_eighth_and_no_farther() -> None:
+def test_shifts_reach_an_eighth_of_the_side_and_no_further() -> None:
     x = torch.zeros(500, 3, SIZE, SIZE)
     x[:, :, 16, 16] = 1
     u = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
@@ -103,8 +105,8 @@ def test_shifts_reach_every_place_up_to_an_eighth_and_no_farther() -> None:
 
 
 @pytest.mark.parametrize("what", [shifted, cut_out, recoloured])
-def test_gradients_of_the_augmentation_are_right_to_the_second_order(what: Any) -> None:
-    """Through a square, whose second derivative is not 0."""
+def test_first_and_second_derivatives_of_the_augmentation_are_correct(what: Any) -> None:
+    """The result is squared, so that its second derivative is not 0."""
     g = torch.Generator().manual_seed(3)
     x = (torch.rand(1, 3, 4, 4, generator=g, dtype=torch.float64) * 2 - 1).requires_grad_()
     u = torch.rand(1, len(Draw) if what is recoloured else 2, generator=g, dtype=torch.float64)
@@ -121,7 +123,7 @@ def test_gradients_of_the_augmentation_are_right_to_the_second_order(what: Any) 
 
 
 class SlowGame(SlowTraining):
-    """The step with what is beyond the paper, literally."""
+    """The training step with the additional options, step by step."""
 
     def __init__(self, state: TrainingState, config: Config) -> None:
         super().__init__(state, config)
@@ -130,7 +132,7 @@ class SlowGame(SlowTraining):
         if state.adversary:
             self.strength = state.adversary.strength.item()
         self.state: TrainingState = state
-        self.eyes = self.E_bar  # E's average as it is when features are compared
+        self.eyes = self.E_bar  # E's average as it is at the time when features are compared
         self.usual_real, self.usual_fake = 0.0, 0.0
 
     @property
@@ -154,7 +156,7 @@ class SlowGame(SlowTraining):
     def discriminate(
         self, x_ref: Tensor, x_fake: Tensor, y_ref: Tensor, perm: Tensor, phase: Phase
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        # In the hinge a picture keeps its numbers, whoever it is a reference of.
+        # With the hinge loss, random numbers follow the picture, whichever picture it is a reference for.
         order = None if self.relativistic else perm
         x_ref, x_fake = x_ref.clone().requires_grad_(), x_fake.clone().requires_grad_()
         rows = torch.arange(len(x_ref))
@@ -218,14 +220,15 @@ class SlowGame(SlowTraining):
 
     def step(self, batch: Any, perm: Tensor, phase: Phase) -> dict[str, float]:
         used = self.own.discriminator_augment or self.own.discriminator_augment_target
-        # Running statistics, which only features look at, depend on the number of passes, greater in the slow step.
+        # Only the perceptual loss uses the running statistics. They depend on the number of forward passes, which is
+        # larger in the slow step.
         for mine, value in zip(
             self.E_bar.buffers(), self.state.networks.guide_average.buffers(), strict=True
         ):
             mine.copy_(value)
         self.eyes = copy.deepcopy(self.E_bar)
         with torch.no_grad():
-            for x in (batch.x_plus, batch.x):  # the keys of equations 2 and 4
+            for x in (batch.x_plus, batch.x):  # the forward passes for the keys of equations 2 and 4
                 self.eyes(x)
         self.eyes.eval()
         terms = super().step(batch, perm, phase)
@@ -274,7 +277,7 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
 
 @pytest.mark.parametrize(("pace", "target"), [(300, 0.999), (20, 0.6)])
 def test_the_adaptive_strength_follows_the_signs(pace: int, target: float) -> None:
-    """Nine steps: the strength moves twice, by the pictures of four steps over the pace, and stays within 0 and 1."""
+    """Nine steps. The strength changes twice, by the pictures of four steps over the pace, and stays in [0, 1]."""
     config = config_of(
         discriminator_augment=0.5, discriminator_augment_target=target, discriminator_augment_pace=pace
     )
@@ -298,7 +301,7 @@ def test_the_adaptive_strength_follows_the_signs(pace: int, target: float) -> No
 @pytest.mark.parametrize(
     ("signs", "expected"), [([1.0] * 4, 0.54), ([0.0] * 4, 0.46), ([1.0] * 3, 0.5), ([0.6] * 4, 0.5)]
 )
-def test_the_rule_of_ada(signs: list[float], expected: float) -> None:
+def test_the_strength_rule_is_that_of_ada(signs: list[float], expected: float) -> None:
     config = config_of(
         discriminator_augment=0.5, discriminator_augment_target=0.6, discriminator_augment_pace=400
     )
@@ -309,7 +312,7 @@ def test_the_rule_of_ada(signs: list[float], expected: float) -> None:
     assert adversary.strength.item() == pytest.approx(expected)
 
 
-def test_nothing_is_kept_in_the_papers_setting() -> None:
+def test_the_papers_setting_stores_no_extra_state() -> None:
     paper = read_config("paper")
     assert dataclasses.asdict(paper.adversarial) == dataclasses.asdict(type(paper.adversarial)())
     assert new_adversary(paper, torch.device("cpu")) is None
@@ -324,14 +327,14 @@ def test_nothing_is_kept_in_the_papers_setting() -> None:
 @pytest.mark.parametrize(
     ("size", "batch", "gamma"), [(1024, 32, 6.5536), (256, 64, 0.2048), (32, 16, 0.0128)]
 )
-def test_the_rule_of_r1_is_that_of_stylegan2_ada(size: int, batch: int, gamma: float) -> None:
-    """The values that its paper's table has for these sizes and batches; ours is half of gamma."""
+def test_the_r1_rule_is_that_of_stylegan2_ada(size: int, batch: int, gamma: float) -> None:
+    """Values from the table in its paper for these sizes and batches; our weight is half of gamma."""
     config = Config().with_overrides({"image_size": size, "batch_size": batch, "r1_weight": "auto"})
     assert penalty_weight(config.losses.r1_weight, config) == pytest.approx(gamma / 2)
 
 
-def test_styles_of_features_see_no_other_picture() -> None:
-    """The perceptual distance of a part must not depend on the parts beside it."""
+def test_features_of_one_picture_do_not_depend_on_the_others() -> None:
+    """The perceptual distance of a part of a batch must not depend on the rest of the batch."""
     config = config_of()
     guide = random_state(config).networks.guide_average.eval()
     batch, _ = random_batch(0, [-1] * 4)
@@ -342,7 +345,7 @@ def test_styles_of_features_see_no_other_picture() -> None:
 # ---- rates ----
 
 
-def test_rates_rise_stay_and_fall() -> None:
+def test_rates_rise_then_stay_then_fall() -> None:
     config = config_of(steps=100, guide_only_until=20, joint_warm_up=9, decay_steps=40)
     shares = [share_of_rate(step, config) for step in range(20, 100)]
     assert shares[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
@@ -355,8 +358,10 @@ def test_rates_rise_stay_and_fall() -> None:
     assert rates == pytest.approx({"guide": 1e-3, "generator": 2.5e-4, "discriminator": 1e-4})
 
 
-def test_the_first_step_of_rmsprop_is_ten_times_the_rate_and_with_a_warm_up_a_tenth_of_that() -> None:
-    """Why there is a warm-up: the mean square begins at 0, and a hundredth of a square has a root of a tenth."""
+def test_the_first_rmsprop_step_is_ten_times_the_rate_but_not_with_a_warm_up() -> None:
+    """The reason for the warm-up: after one step the mean square is a hundredth of the squared gradient, so its root
+    is a tenth, and the step is ten times the rate. A warm-up divides that by ten.
+    """
     moved = []
     for warm_up in (0, 9):
         config = config_of(guide_only_until=0, joint_warm_up=warm_up, weight_decay=0.0)
@@ -372,7 +377,7 @@ def test_the_first_step_of_rmsprop_is_ten_times_the_rate_and_with_a_warm_up_a_te
     assert moved == pytest.approx([10 * 5e-4, 5e-4], rel=1e-4)
 
 
-def test_a_class_encoder_learns_as_g_and_alone_at_the_whole_rate() -> None:
+def test_a_class_encoder_follows_the_generators_rate_and_alone_uses_all_of_it() -> None:
     config = config_of(steps=100, guide_only_until=20, joint_warm_up=9, decay_steps=40)
     state = random_state(config)
     for step, share in ((0, 1.0), (20, 0.1), (50, 1.0), (80, 0.5)):
@@ -382,18 +387,18 @@ def test_a_class_encoder_learns_as_g_and_alone_at_the_whole_rate() -> None:
         assert step < 20 or rates["generator"] == pytest.approx(share * 5e-4)
 
 
-def test_rates_of_the_paper_never_change() -> None:
+def test_the_papers_rates_are_constant() -> None:
     config = read_config("paper")
     assert {share_of_rate(step, config) for step in (0, 65_000, 65_001, 130_000, 199_999)} <= {1.0, 0.0}
     assert {share_of_rate(step, config) for step in range(65_000, 200_000, 999)} == {1.0}
 
 
-def test_a_share_of_all_steps_is_resolved() -> None:
+def test_a_share_of_all_steps_becomes_a_number_of_steps() -> None:
     config = Config().with_overrides({"steps": 1000, "decay_steps": 0.25}).resolved_schedule()
     assert config.schedule.decay_steps == 250
 
 
-# ---- what other methods cannot do ----
+# ---- settings that other methods do not accept ----
 
 
 @pytest.mark.parametrize(
@@ -405,7 +410,7 @@ def test_a_share_of_all_steps_is_resolved() -> None:
         ("perceptual_weight", 1.0),
     ],
 )
-def test_a_baseline_refuses_what_it_does_not_take(name: str, value: Any) -> None:
+def test_a_baseline_refuses_settings_it_does_not_use(name: str, value: Any) -> None:
     config = Config().with_overrides(
         {"method": "funit", "labels": "folders", "guide_only_until": 0, name: value}
     )

@@ -1,4 +1,4 @@
-"""Our networks and training step against values of the published implementation, in float64."""
+"""Our networks and training step, compared with values from the published implementation, in float64."""
 
 import json
 
@@ -31,7 +31,7 @@ def load_golden(network, letter, dtype=torch.float64):
 
 
 def relative(ours, theirs):
-    """Largest error relative to the largest value, beyond what storing `theirs` in float32 rounded away."""
+    """Largest error relative to the largest value, minus the rounding of `theirs`, which is stored in float32."""
     rounding = np.spacing(np.abs(theirs)).astype(np.float64) / 2 if theirs.dtype == np.float32 else 0
     error = np.abs(ours.detach().double().numpy() - theirs.astype(np.float64))
     return np.maximum(error - rounding, 0).max() / np.abs(theirs).max()
@@ -118,13 +118,13 @@ def test_two_training_steps(mode):
             norm, inner = changes[key]
             assert np.linalg.norm(d) == pytest.approx(norm, rel=1e-3, abs=1e-12), (name, key)
             probe = rng_of(f"probe.{key}").standard_normal(d.size)
-            # The probe's inner product is of the size of the norm: it is held to a share of that.
+            # The inner product with the probe is about as large as the norm, so its tolerance is a share of the norm.
             assert probe @ d == pytest.approx(inner, abs=1e-3 * norm + 1e-12), (name, key)
     newest = state.queue[-16:].abs().mean().item()
     assert newest == pytest.approx(golden["queue_last_rows_mean_abs"], rel=1e-6)
 
 
-def test_the_release_names_every_tensor():
+def test_every_tensor_has_a_name_in_the_release():
     theirs = shapes()
     for letter, network in {"C": Guide(10), "D": Discriminator(64, 10), "G": Generator(64)}.items():
         mapped = set(published_names(network).values())

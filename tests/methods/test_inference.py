@@ -1,4 +1,4 @@
-"""The loops over many pictures against one picture at a time."""
+"""The loops over many pictures, compared with one picture at a time."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def images(model):
     return np.random.default_rng(0).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
 
 
-def test_batches_hold_all_pictures_in_order(images):
+def test_batches_contain_all_pictures_in_order(images):
     batches = list(in_batches(images, CPU, 2))
     assert [len(x) for x in batches] == [2, 2, 1]
     assert torch.equal(torch.cat(batches), to_float(torch.from_numpy(images)))
@@ -32,7 +32,7 @@ def test_batches_hold_all_pictures_in_order(images):
     )
 
 
-def test_guidance_over_batches_is_that_of_each_picture(model, images):
+def test_guidance_in_batches_equals_that_of_each_picture(model, images):
     found = guidance_over(model.guide, in_batches(images, CPU, 2))
     with torch.inference_mode():
         alone = [model.guide(x[None]) for x in to_float(torch.from_numpy(images))]
@@ -40,7 +40,7 @@ def test_guidance_over_batches_is_that_of_each_picture(model, images):
     torch.testing.assert_close(found.style, torch.cat([g.style for g in alone]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_picture_is_redrawn_in_every_style_and_encoded_once(model, images):
+def test_every_picture_is_encoded_once_and_drawn_in_every_style(model, images):
     (x,) = in_batches(images, CPU)
     codes = torch.randn(3, model.settings.style_width, generator=torch.Generator().manual_seed(1))
     calls = []
@@ -61,7 +61,7 @@ def test_every_picture_is_redrawn_in_every_style_and_encoded_once(model, images)
                 assert (picture.int() - expected.int()).abs().max() <= 1
 
 
-def test_pictures_may_have_a_style_each(model, images):
+def test_each_picture_may_have_its_own_style(model, images):
     (x,) = in_batches(images, CPU)
     codes = torch.randn(5, model.settings.style_width, generator=torch.Generator().manual_seed(1))
     (drawn,) = redraw(model.generator, x, [codes])

@@ -1,4 +1,4 @@
-"""Every loss against its closed form, another library, or its formula in plain loops."""
+"""Every loss, compared with its closed form, another library, or its formula in plain loops."""
 
 import math
 
@@ -29,7 +29,7 @@ def one_hot(labels: np.ndarray, domains: int) -> Tensor:
 
 
 def literal_information(p: Tensor, q: Tensor, balance: float = 1.0) -> float:
-    """Section 3.2 in loops; balance is the lambda of IIC's equation with entropies of the marginals."""
+    """Section 3.2 in loops. `balance` is IIC's lambda, in the form with entropies of the marginals."""
     batch, k = p.shape
     joint = np.zeros((k, k))
     for n in range(batch):
@@ -47,23 +47,23 @@ def literal_information(p: Tensor, q: Tensor, balance: float = 1.0) -> float:
 
 
 @pytest.mark.parametrize("k", [2, 10, 149])
-def test_certain_balanced_agreement_reaches_log_k(k: int) -> None:
+def test_certain_balanced_agreement_gives_log_k(k: int) -> None:
     p = torch.eye(k, dtype=torch.float64).repeat(3, 1)
-    # The floor of 1e-10 on K^2 entries costs at most K^2 1e-10 (ln 1e10 + 2 ln K).
+    # The lower limit of 1e-10 on K^2 entries costs at most K^2 1e-10 (ln 1e10 + 2 ln K).
     floor = k**2 * 1e-10 * (math.log(1e10) + 2 * math.log(k))
     assert losses.mutual_information(p, p).item() == pytest.approx(math.log(k), abs=2 * floor)
 
 
-def test_certain_unbalanced_agreement_is_the_entropy() -> None:
+def test_certain_unbalanced_agreement_gives_the_entropy() -> None:
     p = one_hot(np.array([0] * 5 + [1] * 3 + [2] * 2), 3)
     entropy = -sum(w * math.log(w) for w in (0.5, 0.3, 0.2))
     assert losses.mutual_information(p, p).item() == pytest.approx(entropy, abs=1e-7)
 
 
-def test_independent_views_share_nothing() -> None:
+def test_independent_views_have_no_information() -> None:
     marginal = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     assert abs(losses.mutual_information(marginal.expand(6, 3), marginal.expand(6, 3)).item()) < 1e-14
-    # All pairs of certain labels, each once: independent although every picture is certain.
+    # Every pair of certain labels, once: independent, although each label is certain.
     i, j = np.divmod(np.arange(9), 3)
     assert abs(losses.mutual_information(one_hot(i, 3), one_hot(j, 3)).item()) < 1e-12
 
@@ -80,7 +80,7 @@ def test_one_domain_has_no_information_and_no_gradient() -> None:
 
 @pytest.mark.parametrize("balance", [1.0, 1.3, 0.5])
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_information_is_the_double_sum(k: int, balance: float) -> None:
+def test_information_equals_the_double_sum(k: int, balance: float) -> None:
     p, q = probabilities(7, k), probabilities(7, k, seed=1)
     found = losses.mutual_information(p, q, balance=balance).item()
     assert found == pytest.approx(literal_information(p, q, balance), abs=1e-12)
@@ -95,8 +95,8 @@ def test_balance_adds_the_entropies_of_the_marginals() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_information_of_certain_labels_is_scikit_learns(seed: int) -> None:
-    """Symmetrising P is counting every pair in both orders."""
+def test_information_of_certain_labels_equals_scikit_learn(seed: int) -> None:
+    """To make P symmetric is to count every pair in both orders."""
     rng = np.random.default_rng(seed)
     a = rng.integers(0, 4, 60)
     b = np.where(rng.random(60) < 0.6, a, rng.integers(0, 4, 60))
@@ -105,7 +105,7 @@ def test_information_of_certain_labels_is_scikit_learns(seed: int) -> None:
     assert found == pytest.approx(expected, abs=1e-7)
 
 
-def test_information_is_symmetric_and_blind_to_names() -> None:
+def test_information_is_symmetric_and_ignores_the_numbering_of_domains() -> None:
     p, q = probabilities(7, 4), probabilities(7, 4, seed=1)
     found = losses.mutual_information(p, q).item()
     assert losses.mutual_information(q, p).item() == pytest.approx(found, abs=1e-14)
@@ -114,7 +114,7 @@ def test_information_is_symmetric_and_blind_to_names() -> None:
 
 
 @pytest.mark.parametrize("weights", [[1, 0, 1, 1, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0], [1] * 7])
-def test_a_mask_is_computing_on_the_subset(weights: list[int]) -> None:
+def test_a_mask_equals_computing_on_the_subset(weights: list[int]) -> None:
     p, q = probabilities(7, 4), probabilities(7, 4, seed=1)
     weight = torch.tensor(weights, dtype=torch.float64)
     kept = weight > 0
@@ -151,7 +151,7 @@ def test_certain_float32_probabilities_have_finite_gradients() -> None:
 
 
 @pytest.mark.parametrize("balance", [1.0, 1.3])
-def test_information_gradient_is_that_of_finite_differences(balance: float) -> None:
+def test_information_gradient_equals_finite_differences(balance: float) -> None:
     logits = [noise(4, 3).requires_grad_(), noise(4, 3, seed=1).requires_grad_()]
     weight = torch.tensor([1.0, 1, 0, 1], dtype=torch.float64)
 
@@ -173,7 +173,7 @@ def test_joint_probability() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
-def test_contrastive_is_cross_entropy_with_the_positive_first(temperature: float) -> None:
+def test_contrastive_equals_cross_entropy_with_the_positive_first(temperature: float) -> None:
     query, key, queue = noise(5, 8), noise(5, 8, seed=1), noise(11, 8, seed=2)
     logits = torch.empty(5, 12, dtype=torch.float64)
     for i in range(5):
@@ -194,8 +194,8 @@ def test_contrastive_temperature_divides_numerator_and_denominator() -> None:
     assert losses.style_contrastive(query, key, queue, 0.5).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_contrastive_of_an_empty_queue_of_zeros_is_the_log_of_the_choices() -> None:
-    """As training starts: every logit is 0."""
+def test_contrastive_with_a_queue_of_zeros_is_the_log_of_the_number_of_choices() -> None:
+    """As at the start of training: every logit is 0."""
     zero = torch.zeros(4, 8)
     found = losses.style_contrastive(zero, zero, torch.zeros(1024, 8), 0.07).item()
     assert found == pytest.approx(math.log(1025), rel=1e-6)
@@ -210,7 +210,7 @@ def test_contrastive_stays_finite_for_codes_of_any_length() -> None:
     assert query.grad.isfinite().all()
 
 
-def test_contrastive_weights_are_shares_of_pictures() -> None:
+def test_contrastive_weights_give_a_weighted_mean() -> None:
     query, key, queue = noise(4, 8), noise(4, 8, seed=1), noise(6, 8, seed=2)
     each = [losses.style_contrastive(query[i : i + 1], key[i : i + 1], queue, 0.5).item() for i in range(4)]
     weight = torch.tensor([0.1, 1.0, 0.0, 2.5], dtype=torch.float64)
@@ -236,7 +236,7 @@ def test_hinge_losses() -> None:
     assert losses.hinge_fake(logit).item() == pytest.approx((0.5 + 1 + 1.5 + 2 + 3) / 7)
 
 
-def test_hinge_gradients_stop_beyond_the_margin() -> None:
+def test_hinge_gradients_are_zero_beyond_the_margin() -> None:
     logit = torch.tensor([-2.0, 0.0, 2.0], requires_grad=True)
     losses.hinge_real(logit).backward()
     assert logit.grad is not None
@@ -269,10 +269,10 @@ def test_r1_of_a_quadratic_logit() -> None:
     torch.testing.assert_close(x.grad, 2 * x.detach() / 4)
 
 
-def test_r1_gradient_for_the_discriminator_is_that_of_finite_differences() -> None:
+def test_r1_gradient_for_the_discriminator_equals_finite_differences() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(32, 3, width=2).double()
-    for parameter in discriminator.parameters():  # away from the thresholds' ties at 0
+    for parameter in discriminator.parameters():  # away from 0, where the activations are not differentiable
         parameter.data += 0.05 * torch.randn_like(parameter)
     x, y = noise(2, 3, 32, 32).requires_grad_(), torch.tensor([2, 0])
 
@@ -292,7 +292,7 @@ def test_r1_gradient_for_the_discriminator_is_that_of_finite_differences() -> No
         assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
 
 
-def test_r1_sees_the_labels_logit_alone() -> None:
+def test_r1_uses_only_the_logit_of_the_label() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(32, 2, width=2).double()
     x = noise(1, 3, 32, 32).requires_grad_()
@@ -315,7 +315,7 @@ def test_reconstruction_is_the_mean_absolute_error() -> None:
     assert losses.reconstruction(a, a + 0.25).item() == pytest.approx(0.25)
 
 
-def test_classification_is_cross_entropy_of_both_views_over_the_labelled() -> None:
+def test_classification_is_cross_entropy_of_both_views_for_labelled_pictures() -> None:
     logits, logits_plus = noise(5, 3), noise(5, 3, seed=1)
     y = torch.tensor([2, -1, 0, 1, -1])
     total = 0.0

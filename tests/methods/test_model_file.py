@@ -9,7 +9,7 @@ from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors, write_tensors
 
 
-def test_a_model_comes_back_equal_frozen_and_in_evaluation_mode(tmp_path):
+def test_a_model_is_loaded_equal_frozen_and_in_evaluation_mode(tmp_path):
     saved = save_tiny(tmp_path, fit="pad")
     loaded = load_model(tmp_path)
     for ours, theirs in ((loaded.guide, saved.guide), (loaded.generator, saved.generator)):
@@ -58,7 +58,7 @@ ABOUT = {
 
 
 @pytest.mark.parametrize("case", ABOUT)
-def test_a_model_that_says_what_it_does_not_hold_is_refused(tmp_path, case):
+def test_a_model_whose_header_does_not_match_its_tensors_is_refused(tmp_path, case):
     save_tiny(tmp_path)
     tensors, about = read_tensors(tmp_path / "model.safetensors")
     ABOUT[case](about)

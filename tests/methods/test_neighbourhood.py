@@ -1,4 +1,4 @@
-"""Neighbours in the place of second views, and E's rate while it trains alone."""
+"""Neighbours in place of second views, and E's learning rate while it trains alone."""
 
 import math
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def state_of(config, number=12):
     return new_state(config, torch.device("cpu"), number)
 
 
-def test_each_is_its_own_neighbour_until_they_are_looked_for_and_after_e_trained_alone():
+def test_each_picture_is_its_own_neighbour_before_the_search_and_after_e_trained_alone():
     config = config_of(**SETTINGS)
     state = state_of(config)
     itself = torch.arange(12)[:, None].repeat(1, 3)
@@ -53,14 +53,14 @@ def test_each_is_its_own_neighbour_until_they_are_looked_for_and_after_e_trained
     assert neighbours_at(state, config) is None
 
 
-def test_they_are_looked_for_every_so_many_steps_with_codes_as_they_are_then():
+def test_the_search_is_repeated_with_the_codes_of_that_step():
     config = config_of(**SETTINGS)
     state = state_of(config)
     found = {}
     for step in range(10):
         state.step = step
         state.own.measures = []
-        with torch.no_grad():  # E changes from step to step
+        with torch.no_grad():  # E changes at every step
             state.networks.guide_average.style_head.weight.add_(torch.randn(16, 32))
         look_for_neighbours(state, pictures(), config)
         if state.own.measures:
@@ -76,7 +76,7 @@ def test_they_are_looked_for_every_so_many_steps_with_codes_as_they_are_then():
     assert list(found) == [2, 6]
 
 
-def test_they_are_looked_for_once_unless_asked_otherwise():
+def test_the_search_is_made_once_by_default():
     config = config_of(**SETTINGS | {"neighbours_every": 0})
     state = state_of(config)
     looked = []
@@ -87,7 +87,7 @@ def test_they_are_looked_for_once_unless_asked_otherwise():
     assert looked == [2]
 
 
-def test_looking_at_pictures_leaves_e_as_it_was():
+def test_the_search_does_not_change_e():
     config = config_of(**SETTINGS)
     state = state_of(config)
     before = {k: v.clone() for k, v in state.networks.guide_average.state_dict().items()}
@@ -98,7 +98,7 @@ def test_looking_at_pictures_leaves_e_as_it_was():
         assert torch.equal(value, before[name])
 
 
-def test_no_neighbours_are_kept_where_none_are_asked_for():
+def test_no_neighbours_are_stored_if_none_are_requested():
     config = config_of()
     state = state_of(config)
     look_for_neighbours(state, pictures(), config)
@@ -106,11 +106,11 @@ def test_no_neighbours_are_kept_where_none_are_asked_for():
     assert neighbours_at(state, config) is None
 
 
-def test_few_pictures_have_as_many_neighbours_as_there_are_others():
+def test_few_pictures_have_all_others_as_neighbours():
     assert state_of(config_of(**SETTINGS), number=3).own.table.shape == (3, 2)
 
 
-def test_the_rate_rises_then_falls_by_a_cosine_and_is_the_papers_without():
+def test_the_rate_rises_then_falls_by_a_cosine_and_is_constant_in_the_paper():
     config = config_of(
         guide_rate=1e-4, guide_only_rate=2e-3, guide_warm_up=9, guide_only_until=100, steps=200
     )
@@ -129,7 +129,7 @@ def test_normalised_codes_are_compared_by_their_angle():
     assert torch.allclose(products, F.cosine_similarity(one, other) / 0.2)
 
 
-def test_styles_alone_are_learnt_before_domains_are_looked_for():
+def test_styles_are_learnt_before_the_search_for_neighbours():
     config = config_of(domains_from=0.3, guide_only_until=10, steps=20, overclusters=5, candidate_heads=2)
     state = random_state(config)
     before = {name: value.clone() for name, value in state.networks.guide.named_parameters()}
@@ -139,7 +139,7 @@ def test_styles_alone_are_learnt_before_domains_are_looked_for():
         informed = {"guide/mutual_information", "guide/overcluster_information"} & set(terms)
         assert bool(informed) == (step >= 3)
         assert "guide/style" in terms
-        if step == 2:  # nothing has reached the heads, weight decay neither
+        if step == 2:  # no gradient reached the heads, and no weight decay either
             for name, value in state.networks.guide.named_parameters():
                 head = name.startswith(("domain_head", "candidate_heads", "overcluster_head"))
                 assert torch.equal(value, before[name]) == head, name

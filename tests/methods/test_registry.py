@@ -1,4 +1,4 @@
-"""Methods from outside: one file adds one, and everything asks its record."""
+"""Methods from outside tunit: one file adds a method, and all of tunit uses its record."""
 
 import importlib.metadata
 import importlib.util
@@ -34,10 +34,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def toy(monkeypatch):
-    """The method of the file, known as long as the test runs."""
+    """The method in the file, registered during the test."""
     spec = importlib.util.spec_from_file_location("toy_method", TOY)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy_method", module)  # dataclasses look for it
+    monkeypatch.setitem(sys.modules, "toy_method", module)  # dataclasses look the module up here
     spec.loader.exec_module(module)
     yield module
     unregister("autoencoder")
@@ -58,7 +58,7 @@ def words_of(pictures, run, *more, **overrides):
     return [*words, *flags(**ALONE | overrides), *more]
 
 
-def test_one_file_adds_a_method_that_the_command_line_trains_and_translates_with(toy, tmp_path):
+def test_one_file_adds_a_method_that_can_be_trained_and_used_to_translate(toy, tmp_path):
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     assert main(words_of(pictures, run, "--autoencoder-rate", "0.05", steps=6)) == 0
     assert main(["train", "--resume", str(run), "--steps", "12", "--quiet"]) == 0
@@ -71,7 +71,7 @@ def test_one_file_adds_a_method_that_the_command_line_trains_and_translates_with
     picture = str(pictures / "000.png")
     assert main(["translate", str(run), picture, "--reference", picture, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "000.png").is_file()
-    # Stopped and resumed, it is what it would have been.
+    # A run that was stopped and resumed ends the same.
     assert main(words_of(pictures, tmp_path / "whole", "--autoencoder-rate", "0.05", steps=12)) == 0
     ours, theirs = (read_tensors(checkpoints(r / "checkpoints")[-1])[0] for r in (run, tmp_path / "whole"))
     assert ours.keys() == theirs.keys()
@@ -89,7 +89,7 @@ def test_one_file_adds_a_method_that_the_command_line_trains_and_translates_with
         ("--guide-only-until", "3", "nothing trains alone in method 'autoencoder'"),
     ],
 )
-def test_what_its_record_leaves_out_is_refused(toy, tmp_path, capsys, flag, value, sentence):
+def test_settings_that_its_record_does_not_list_are_refused(toy, tmp_path, capsys, flag, value, sentence):
     run = tmp_path / "run"
     assert main(words_of(write_pictures(tmp_path / "p"), run, flag, value)) == 2
     err = capsys.readouterr().err
@@ -98,23 +98,24 @@ def test_what_its_record_leaves_out_is_refused(toy, tmp_path, capsys, flag, valu
     assert not run.exists()
 
 
-def test_without_the_file_its_runs_are_refused_in_a_sentence(tmp_path):
+def test_without_the_file_its_runs_are_refused_with_a_sentence(tmp_path):
     (tmp_path / "toy.toml").write_text('[method]\nmethod = "autoencoder"\n')
     with pytest.raises(ConfigError, match="method is 'autoencoder': take one of tunit, funit, semit"):
         read_config(str(tmp_path / "toy.toml"))
 
 
-def test_the_docs_show_the_file_as_it_is():
+def test_the_docs_show_the_file_unchanged():
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert blocks[0] == TOY.read_text()
 
 
-def test_names_are_given_once(toy):
+def test_names_must_be_unique(toy):
     with pytest.raises(ConfigError, match="the name 'autoencoder' is taken already"):
         register(toy.AUTOENCODER)
     with pytest.raises(ConfigError, match="the name 'tunit' is taken already"):
         register(TUNIT)
-    own = {"mine": toy.AutoencoderConfig}  # another section, but a setting of a name that there is
+    # another section, but one of its settings has a name that exists already
+    own = {"mine": toy.AutoencoderConfig}
     with pytest.raises(ConfigError, match="the name 'autoencoder_rate' is taken already"):
         register(
             Method("mine", TUNIT.guide, TUNIT.generator, TUNIT.discriminator, toy.optimisers, toy.step, own)
@@ -123,7 +124,7 @@ def test_names_are_given_once(toy):
 
 
 class EntryPoint:
-    """Of an installed package, as importlib.metadata gives them."""
+    """An entry point of an installed package, as importlib.metadata returns it."""
 
     name, value, dist = "mine", "package.of_mine", None
 
@@ -137,7 +138,7 @@ def installed(monkeypatch, load):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.get(group, []))
 
 
-def test_installed_packages_bring_methods(monkeypatch):
+def test_installed_packages_can_add_methods(monkeypatch):
     made = {**vars(TUNIT), "name": "mine", "settings": {}}
     installed(monkeypatch, lambda: register(Method(**made)))
     try:
@@ -146,7 +147,7 @@ def test_installed_packages_bring_methods(monkeypatch):
         unregister("mine")
 
 
-def test_an_installed_method_that_breaks_is_named(monkeypatch):
+def test_an_installed_method_that_fails_to_import_is_named(monkeypatch):
     def broken():
         raise ImportError("No module named 'nothing'")
 
@@ -155,13 +156,13 @@ def test_an_installed_method_that_breaks_is_named(monkeypatch):
         all_fields()
 
 
-# ---- what the records of the methods here promise ----
+# ---- promises of the records of tunit's own methods ----
 
 
 @pytest.mark.parametrize(
     ("method", "preset"), [(TUNIT, "paper"), (FUNIT, "table1-a"), (SEMIT, "semit")], ids=lambda v: str(v)[:8]
 )
-def test_activations_computed_again_need_less_and_give_the_same(method, preset):
+def test_recomputed_activations_need_less_memory_and_change_nothing(method, preset):
     config = tiny_config(
         preset, style_width=5, image_size=64, labels="folders", r1_weight=10.0, generator_width=8
     )

@@ -1,4 +1,4 @@
-"""SEMIT's training step against a slow literal one, in float64; and whole tiny runs, with the commands on them."""
+"""SEMIT's training step, compared with a step written out in float64; whole tiny runs; the commands on them."""
 
 import copy
 import csv
@@ -38,7 +38,8 @@ from tunit.training.launch import resume_run, start_run
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PICTURES = 7
-# Every step's labels and pictures: mixed, with a picture twice, unlabelled alone, met again, labelled alone.
+# The labels and picture numbers of each step: labelled and unlabelled pictures with one picture twice, only
+# unlabelled, pictures seen before, only labelled.
 STEPS = (
     ([1, -1, -1, 2], [0, 3, 5, 1]),
     ([-1, -1, -1, 0], [5, 4, 5, 2]),
@@ -52,7 +53,7 @@ def config_of(**overrides: Any) -> Config:
 
 
 def random_state(config: Config, dtype: torch.dtype = torch.float64) -> TrainingState:
-    """A fresh state whose averages differ from their networks, and whose heads have opinions."""
+    """A new state whose averages differ from their networks, and whose heads prefer some classes."""
     state = new_state(config, torch.device("cpu"), PICTURES)
     perturb(state, dtype, ("classifier.2.weight", "content_head.weight"))
     if state.own is not None:
@@ -63,15 +64,16 @@ def random_state(config: Config, dtype: torch.dtype = torch.float64) -> Training
 
 
 class SlowTraining(LiteralNetworks):
-    """The step literally, each picture through each network by itself, one RMSprop over G and class encoder.
+    """The training step, step by step. Each picture passes each network by itself; one RMSprop for G and the class
+    encoder.
 
-    `labels` holds what is kept of each picture: its first soft label and the logits of the present one.
+    `labels` stores for each picture its first soft label and the logits of the current one.
     """
 
     def __init__(self, state: TrainingState, config: Config) -> None:
         networks = copy.deepcopy(state.networks)
         for network in networks.named().values():
-            # On channels last, torch 2.13 on a CPU gives wrong gradients of instance norm for a batch of one.
+            # With channels last, torch 2.13 on a CPU computes wrong gradients of instance norm for a batch of one.
             network.to(memory_format=torch.contiguous_format)
         self.E, self.E_bar = networks.guide, networks.guide_average
         self.G, self.G_bar, self.D = networks.generator, networks.generator_average, networks.discriminator
@@ -99,7 +101,7 @@ class SlowTraining(LiteralNetworks):
             network.zero_grad(set_to_none=True)
 
     def means_of_same(self, batch: Batch, p: list[Tensor]) -> dict[int, Tensor]:
-        """By unlabelled picture, the mean of what the classifier says of it."""
+        """For each unlabelled picture, the mean of the classifier's probabilities."""
         rows: dict[int, list[Tensor]] = {}
         for i, picture in enumerate(batch.index.tolist()):
             if batch.y[i] < 0:
@@ -107,7 +109,7 @@ class SlowTraining(LiteralNetworks):
         return {picture: torch.stack(values).mean(0) for picture, values in rows.items()}
 
     def classifier(self, batch: Batch, x: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """PENCIL's loss of the classifier: each picture's, averaged over the batch."""
+        """PENCIL's loss for the classifier, averaged over the pictures of the batch."""
         zero = torch.zeros((), dtype=torch.float64)
         loss, ce, kl, h = zero, zero, zero, zero
         labelled = int((batch.y >= 0).sum())
@@ -231,7 +233,7 @@ class SlowTraining(LiteralNetworks):
         }
 
 
-# What a case changes, and the steps from which all train and from which the averages follow.
+# What each case changes; the step from which everything trains; the step from which the averages follow.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
     "the preset's constants": ({}, 0, 0),
     "alone at first": ({}, 2, 2),
@@ -290,11 +292,11 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
             assert not terms[term].requires_grad
         assert_equal(state, slow, i)
     assert state.step == 4
-    # The comparison means something: the steps moved what they should, by far more than its tolerance.
+    # The comparison is only valid if the weights really changed, by much more than the tolerance.
     for network, theirs in state.networks.named().items():
         for key, p in theirs.named_parameters():
             own = (p.data - before[network][key]).abs().max()
-            # Biases before instance norm have no gradient but their decay's.
+            # Biases before instance norm have no gradient except that of weight decay.
             assert own > (0 if key.endswith("bias") else 1e-5), (network, key)
             assert p.requires_grad != network.endswith("average")
     labels = soft_labels_of(state)
@@ -302,7 +304,7 @@ def test_four_steps_equal_the_slow_ones(name: str) -> None:
     assert moved[[3, 4, 5]].abs().amax(1).min() > 1e-4
 
 
-def test_alone_only_the_class_encoder_learns() -> None:
+def test_in_the_first_phase_only_the_class_encoder_learns() -> None:
     state = random_state(config_of())
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
     batch, permutation = random_second_views(0, *STEPS[0])
@@ -314,8 +316,8 @@ def test_alone_only_the_class_encoder_learns() -> None:
         assert all(torch.equal(now[key], value) for key, value in before[name].items())
 
 
-def test_with_all_labels_and_without_its_own_weights_it_is_funit() -> None:
-    """No low frequency, no cycle, no content entropy and no classifier: the step of the FUNIT baseline."""
+def test_with_all_labels_and_without_its_own_losses_it_equals_funit() -> None:
+    """No low frequency, no cycle loss, no content entropy and no classifier: the step of the FUNIT baseline."""
     own = {
         "octave_share": 0.0,
         "cycle_weight": 0.0,
@@ -383,7 +385,7 @@ RUN = {
 
 @pytest.fixture
 def table(tmp_path):
-    """Eighteen pictures of three classes, of which every other one has its label."""
+    """Eighteen pictures of three classes; every second picture has its label."""
     rows = ["picture,label"]
     for seed, name in enumerate(("cat", "dog", "fox")):
         write_pictures(tmp_path / "pictures" / name, 6, side=32, seed=seed)
@@ -398,13 +400,13 @@ def table(tmp_path):
 def test_resumed_equals_uninterrupted(tmp_path, table, stop, ratio) -> None:
     config = tiny_config("semit", **RUN | {"labelled_ratio": ratio})
     ours = train_whole_and_in_parts(table, tmp_path, config, stop)
-    # The soft labels of unlabelled pictures have learnt, those of labelled ones had no need.
+    # The soft labels of unlabelled pictures have changed; those of labelled pictures have not.
     moved = (ours["soft_labels.logits"].softmax(1) - ours["soft_labels.first"]).abs().amax(1)
     assert moved[::2].max() > 1e-5
     assert moved[1::2].max() < 1e-6
 
 
-def test_soft_labels_begin_as_the_classifier_that_labels_alone_have_taught(tmp_path, table) -> None:
+def test_soft_labels_start_as_predictions_of_the_classifier_trained_on_labels(tmp_path, table) -> None:
     start_run(table, tmp_path / "run", tiny_config("semit", **RUN | {"steps": 2}), quiet=True)
     state = resume_run(tmp_path / "run", overrides={"steps": "3"}, quiet=True)
     (before, after) = (read_tensors(path)[0] for path in checkpoints(tmp_path / "run" / "checkpoints"))
@@ -439,7 +441,7 @@ def test_train_domains_translate_evaluate(tmp_path, table, capsys) -> None:
     assert main(["evaluate", str(run), str(table.parent), "--labels", "folders", "--sources", "4"]) == 0
     found = json.loads((run / "evaluation" / "evaluation.json").read_text())
     assert {"FID of all", "accuracy"} <= found["figures"].keys()
-    # No checkpoint of the release has a place for it.
+    # The release's checkpoint format cannot store it.
     assert main(["convert", str(run), "--to", "published", "--out", str(tmp_path / "x.ckpt")]) == 2
     assert "is of method 'semit', for which the release has no checkpoints" in capsys.readouterr().err
 
@@ -451,7 +453,7 @@ def test_train_domains_translate_evaluate(tmp_path, table, capsys) -> None:
         ({"domains": 2}, DataError, "3 classes, more than the 2 domains: raise --domains to 3"),
     ],
 )
-def test_what_it_cannot_learn_from(tmp_path, table, overrides, error, message) -> None:
+def test_sources_it_cannot_learn_from_are_refused(tmp_path, table, overrides, error, message) -> None:
     with pytest.raises(error, match=message):
         start_run(table, tmp_path / "run", tiny_config("semit", **RUN | overrides), quiet=True)
 

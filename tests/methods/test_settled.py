@@ -1,4 +1,4 @@
-"""Domains settled at the end of E's time alone: the head that tells apart what the codes tell apart."""
+"""The choice of domains after E has trained alone: the head that agrees best with the groups of style codes."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
 
 @pytest.fixture
 def pictures():
-    """Noisy pictures of three colours, 30 of each, which any random trunk tells apart."""
+    """Noisy pictures of three colours, 30 of each; any random network distinguishes them."""
     rng = np.random.default_rng(0)
     kinds = np.repeat(np.arange(3), 30)
     images = np.array(COLOURS)[kinds][:, None, None, :] + rng.integers(-20, 21, (90, 32, 32, 3))
@@ -41,7 +41,7 @@ def domains_of(state, pictures):
         return guide(to_float(torch.from_numpy(pictures.images))).logits.argmax(1).numpy()
 
 
-def test_a_head_that_says_the_same_of_all_gives_way_to_a_clustering(pictures):
+def test_a_head_with_one_answer_for_all_is_replaced_by_a_clustering(pictures):
     config = config_of(candidate_heads=1, neighbours=3)
     state = state_of(config)
     for guide in (state.networks.guide, state.networks.guide_average):
@@ -60,11 +60,11 @@ def test_a_head_that_says_the_same_of_all_gives_way_to_a_clustering(pictures):
     assert guide.training
 
 
-def test_a_head_that_is_right_keeps_its_numbers(pictures):
+def test_a_correct_head_keeps_its_domain_numbers(pictures):
     config = config_of(candidate_heads=1, neighbours=3)
     state = state_of(config)
     seen = look(state, pictures)
-    groups = (pictures.kinds + 1) % 3  # right, under other numbers
+    groups = (pictures.kinds + 1) % 3  # correct, but with other numbers
     weight, bias = fitted_head(seen.features.numpy(), groups, 3)
     with torch.no_grad():
         for guide in (state.networks.guide, state.networks.guide_average):
@@ -74,8 +74,10 @@ def test_a_head_that_is_right_keeps_its_numbers(pictures):
     assert domains_of(state, pictures).tolist() == groups.tolist()
 
 
-def test_the_graph_that_e_has_learnt_from_decides_not_that_of_its_codes(pictures):
-    """E's codes part the pictures by colour; the neighbours it learnt from, by halves that no colour tells."""
+def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
+    """E's codes divide the pictures by colour. The neighbours from training divide them into halves that no colour
+    shows.
+    """
     config = config_of(candidate_heads=1, neighbours=3, domains=2)
     state = state_of(config)
     halves = torch.arange(90) % 2
@@ -84,11 +86,11 @@ def test_the_graph_that_e_has_learnt_from_decides_not_that_of_its_codes(pictures
     heads = torch.stack([torch.eye(2)[(pictures.kinds == 0).astype(int)], torch.eye(2)[halves]])
     groups = partition(seen, heads, state, pictures, 0)
     assert adjusted_rand_score(groups, halves) == 1
-    state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # none were found
+    state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # no neighbours were found
     assert adjusted_rand_score(partition(seen, heads, state, pictures, 0), halves) < 0.1
 
 
-def test_what_is_seen_is_what_e_says(pictures):
+def test_look_returns_what_e_predicts(pictures):
     state = state_of(config_of(candidate_heads=2))
     seen = look(state, pictures)
     guide = state.networks.guide_average.eval()
@@ -98,7 +100,7 @@ def test_what_is_seen_is_what_e_says(pictures):
     torch.testing.assert_close(seen.styles, F.normalize(said.style, dim=1))
 
 
-def test_a_fitted_head_is_the_regression_and_leaves_empty_domains_empty():
+def test_a_fitted_head_is_the_regression_and_keeps_empty_domains_empty():
     generator = np.random.default_rng(0)
     groups = np.repeat([0, 2, 3], 20)
     features = (3 + 5 * np.eye(4)[groups] + generator.standard_normal((60, 4))).astype(np.float32)
@@ -111,7 +113,7 @@ def test_a_fitted_head_is_the_regression_and_leaves_empty_domains_empty():
     assert ours[:, [1, 4]].max() < 1e-9
 
 
-def test_two_domains_and_one():
+def test_a_fitted_head_for_two_domains_and_for_one():
     features = np.concatenate([np.zeros((10, 2)), np.ones((10, 2))]).astype(np.float32)
     groups = np.repeat([0, 1], 10)
     weight, bias = fitted_head(features, groups, 2)

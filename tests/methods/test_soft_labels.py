@@ -1,4 +1,4 @@
-"""Noise-tolerant pseudo-labelling: its losses against scipy and closed forms, the soft labels against autograd."""
+"""Noise-tolerant pseudo-labelling: losses compared with scipy and closed forms, soft labels with autograd."""
 
 import math
 
@@ -33,11 +33,11 @@ def labels_of(pictures: int, classes: int) -> SoftLabels:
 # ---- losses ----
 
 
-def test_the_three_losses_are_scipys() -> None:
+def test_the_three_losses_equal_those_of_scipy() -> None:
     logits, label_logits, first = noise(5, 4), noise(5, 4, seed=1), noise(5, 4, seed=2).softmax(1)
     weight = np.array([1.0, 0, 0.5, 2, 1])
     p, y = logits.softmax(1).numpy(), label_logits.softmax(1).numpy()
-    # Cross-entropy is the entropy plus the divergence.
+    # Cross-entropy is entropy plus divergence.
     of_first = entropy(first.numpy(), axis=1) + entropy(first.numpy(), y, axis=1)
     for found, each in (
         (
@@ -55,16 +55,16 @@ def test_closed_forms() -> None:
     uniform, logits = torch.zeros(2, 3, dtype=torch.float64), noise(2, 3)
     assert losses.prediction_entropy(uniform).item() == pytest.approx(math.log(3), rel=1e-12)
     assert losses.pseudo_label_divergence(logits, logits + 7).item() == pytest.approx(0, abs=1e-12)
-    # To uniform labels the divergence is what the entropy lacks.
+    # With uniform labels, divergence plus entropy is ln 3.
     found = losses.pseudo_label_divergence(logits, uniform) + losses.prediction_entropy(logits)
     assert found.item() == pytest.approx(math.log(3), rel=1e-12)
-    # A classifier that is sure of one class: the information of that class's label.
+    # If the classifier is certain of one class, the divergence is -log of that class's label.
     sure = torch.tensor([[1000.0, 0, 0]], dtype=torch.float64)
     labels = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
     assert losses.pseudo_label_divergence(sure, labels).item() == pytest.approx(math.log(2), rel=1e-12)
 
 
-def test_cross_entropy_of_labelled_pictures_alone() -> None:
+def test_cross_entropy_uses_only_labelled_pictures() -> None:
     logits = noise(4, 3)
     p = logits.softmax(1)
     expected = -(p[0, 2].log() + p[3, 0].log()) / 2
@@ -76,7 +76,7 @@ def test_cross_entropy_of_labelled_pictures_alone() -> None:
 # ---- soft labels ----
 
 
-def test_pictures_begin_with_what_the_classifier_says() -> None:
+def test_soft_labels_start_as_the_classifiers_predictions() -> None:
     labels, p = labels_of(5, 3), noise(5, 3).softmax(1)
     labels.begin(iter([p[:3], p[3:]]))
     torch.testing.assert_close(labels.first, p, atol=0, rtol=0)
@@ -84,7 +84,7 @@ def test_pictures_begin_with_what_the_classifier_says() -> None:
     torch.testing.assert_close(found, p[[4, 1, 0]], atol=1e-12, rtol=0)
 
 
-def test_a_probability_of_zero_leaves_the_label_finite() -> None:
+def test_a_probability_of_zero_gives_finite_labels() -> None:
     labels = new_soft_labels(1, 2, torch.device("cpu"))
     labels.begin([torch.tensor([[1.0, 0.0]])])
     assert labels.logits.isfinite().all()
@@ -95,12 +95,12 @@ def test_a_probability_of_zero_leaves_the_label_finite() -> None:
 @pytest.mark.parametrize(
     "weights", [SemitConfig(), SemitConfig(pseudo_label_weight=0.3, compatibility_weight=0.7)]
 )
-def test_learning_is_a_step_along_autograds_gradient(weights: SemitConfig) -> None:
+def test_one_update_is_a_step_along_autograds_gradient(weights: SemitConfig) -> None:
     labels = labels_of(5, 4)
     index, y = [3, 0, 4], [-1, 1, -1]
     batch = batch_of(y, index)
     labels.begin([noise(5, 4).softmax(1)])
-    logits = noise(3, 4, seed=1)  # the classifier has moved since
+    logits = noise(3, 4, seed=1)  # the classifier has changed since then
     leaf = labels.logits.clone().requires_grad_()
     total = torch.zeros((), dtype=torch.float64)
     for row, i in enumerate(index):
@@ -118,7 +118,7 @@ def test_learning_is_a_step_along_autograds_gradient(weights: SemitConfig) -> No
     assert (labels.logits - leaf)[3].abs().max() > 1e-2
 
 
-def test_a_label_settles_between_its_beginning_and_a_classifier_that_stays() -> None:
+def test_a_label_converges_between_its_start_and_a_constant_classifier() -> None:
     """The minimum of KL(p || y) + w CE(first, y) is y = (p + w first) / (1 + w)."""
     labels, weights = labels_of(1, 3), SemitConfig(compatibility_weight=0.25)
     first, p = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]]], dtype=torch.float64)
@@ -128,10 +128,10 @@ def test_a_label_settles_between_its_beginning_and_a_classifier_that_stays() -> 
     for _ in range(1000):
         labels.learn(batch, p, weights)
     torch.testing.assert_close(labels.logits.softmax(1), (p + 0.25 * first) / 1.25, atol=1e-9, rtol=0)
-    assert labels.classes(batch).tolist() == [2]  # so that noise can be corrected
+    assert labels.classes(batch).tolist() == [2]  # so that noisy labels can be corrected
 
 
-def test_a_picture_drawn_twice_counts_once_by_its_mean() -> None:
+def test_a_picture_drawn_twice_counts_once_with_its_mean() -> None:
     twice, once = labels_of(3, 3), labels_of(3, 3)
     p = noise(3, 3).softmax(1)
     mean = torch.stack([(p[0] + p[2]) / 2, p[1]])
@@ -145,7 +145,7 @@ def test_a_picture_drawn_twice_counts_once_by_its_mean() -> None:
     torch.testing.assert_close(twice.logits, once.logits, atol=1e-12, rtol=0)
 
 
-def test_a_class_is_the_label_where_there_is_one() -> None:
+def test_the_class_is_the_label_if_there_is_one() -> None:
     labels = labels_of(3, 3)
     batch = batch_of([-1, 0, 1], [2, 1, 0])
     labels.begin([torch.tensor([[0.1, 0.2, 0.7]] * 3).double()])

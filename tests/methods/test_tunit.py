@@ -1,4 +1,4 @@
-"""The training step against the method's section 4 written out slowly, each forward pass by itself, in float64."""
+"""The training step, compared with the method's section 4 written out in float64, with each forward pass separate."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
     assert_equals_slow_steps(CASES[name], SlowTraining)
 
 
-def test_the_average_of_g_is_g_until_its_start() -> None:
+def test_the_average_of_g_equals_g_until_its_start() -> None:
     config = config_of()
     state = random_state(config)
     for i, follows in enumerate((False, True)):
@@ -70,7 +70,7 @@ def test_the_average_of_g_is_g_until_its_start() -> None:
         assert all(torch.equal(a, b) for a, b in pairs) != follows
 
 
-def test_batch_norm_statistics_of_the_average_are_those_of_the_live_network() -> None:
+def test_batch_norm_statistics_of_the_average_equal_those_of_the_network() -> None:
     config = config_of()
     state = random_state(config)
     batch, permutation = random_batch(0, [-1] * 4)
@@ -82,7 +82,7 @@ def test_batch_norm_statistics_of_the_average_are_those_of_the_live_network() ->
         assert not torch.equal(theirs, old)
 
 
-def test_terms_are_free_of_the_graph_and_discriminator_learns_again() -> None:
+def test_returned_terms_have_no_graph_and_the_discriminator_can_learn_again() -> None:
     config = config_of()
     state = random_state(config)
     batch, permutation = random_batch(0, [-1] * 4)
@@ -108,8 +108,8 @@ def test_discriminator_learns_again_after_a_failed_step(monkeypatch: pytest.Monk
     assert all(p.requires_grad for p in state.networks.discriminator.parameters())
 
 
-def test_the_discriminator_stays_as_it_is_while_g_learns() -> None:
-    """D's gradients of its own step must not mix with those of G's."""
+def test_the_discriminator_does_not_change_while_g_learns() -> None:
+    """The gradients of D's own step must not be mixed with those from G's step."""
     config = config_of(adversarial_weight=0.0, r1_weight=0.0, weight_decay=0.0)
     state = random_state(config)
     before = [p.clone() for p in state.networks.discriminator.parameters()]
@@ -134,15 +134,15 @@ def step_in(precision: str, y: tuple[int, ...], **overrides: Any) -> tuple[Train
 
 @pytest.mark.parametrize(("y", "domains"), [(UNLABELLED_6, 1), (LABELLED, 3)])
 def test_bfloat16_losses_are_near_those_of_float32(y: tuple[int, ...], domains: int) -> None:
-    """bfloat16 keeps 8 bits, 0.4 %: over some twenty layers of roundings a few per cent remain.
+    """bfloat16 has 8 bits, a precision of 0.4 %; after about twenty layers of rounding, a few per cent remain.
 
-    Only where every label is sure: a picture between two domains may change its label by rounding. With slow
-    rates, since RMSprop's first step has the size of its rate wherever the gradient has a sign, however small.
+    Only with certain labels: rounding may change the label of a picture between two domains. Rates are low, because
+    RMSprop's first step is as large as its rate for any gradient that is not 0.
     """
     slow = {"domains": domains, "guide_rate": 1e-4, "discriminator_rate": 2e-5}
     full, half = (step_in(p, y, **slow) for p in ("float32", "bfloat16"))
     assert set(full[1]) == set(half[1])
-    assert full[1] != half[1]  # bfloat16 was at work
+    assert full[1] != half[1]  # bfloat16 was really used
     for name, value in full[1].items():
         assert half[1][name] == pytest.approx(value, rel=0.1, abs=0.1), name
     state = half[0]
@@ -152,8 +152,8 @@ def test_bfloat16_losses_are_near_those_of_float32(y: tuple[int, ...], domains: 
     assert state.queue.dtype == torch.float32
 
 
-def test_r1_is_float32_whatever_the_precision() -> None:
-    """With true labels, D sees the same references at its first step: all that R1 does is the same."""
+def test_r1_is_float32_at_any_precision() -> None:
+    """With true labels, D gets the same references at its first step, so R1 is the same too."""
     full, half = (step_in(p, LABELLED, adversarial_weight=0.0) for p in ("float32", "bfloat16"))
     for name in ("discriminator/real", "discriminator/r1"):
         assert half[1][name] == pytest.approx(full[1][name], rel=1e-6)
@@ -165,7 +165,7 @@ def test_r1_is_float32_whatever_the_precision() -> None:
 
 
 class MatrixProducts(TorchDispatchMode):
-    """Notes the types of all matrix products, forward and backward."""
+    """Records the types of all matrix products, forward and backward."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,20 +179,20 @@ class MatrixProducts(TorchDispatchMode):
 
 
 def test_heads_and_losses_of_e_are_float32_in_both_directions() -> None:
-    """While E trains alone, the only matrix products are those of its heads and losses."""
+    """While E trains alone, only its heads and losses contain matrix products."""
     config = config_of(overclusters=5, overcluster_weight=1.0, precision="bfloat16")
     state = random_state(config, torch.float32)
     batch, permutation = random_batch(0, list(MIXED), torch.float32)
     with MatrixProducts() as products:
         phase = Phase(joint=False, average_generator=False, penalise=False)
         tunit_step(state, batch, permutation, phase, config)
-    # Three passes with three heads, two informations, one contrast, and their backward passes.
+    # Three passes through three heads, two mutual informations, one contrastive loss, and their backward passes.
     assert len(products.types) > 9 + 3
     assert set(products.types) == {torch.float32}
 
 
-def test_bfloat16_uses_the_weights_of_the_moment() -> None:
-    """Autocast can keep its copies of weights, but E and D change within the step."""
+def test_bfloat16_uses_the_current_weights() -> None:
+    """Autocast can cache its copies of weights, but E and D change within a step."""
     config = config_of(guide_rate=0.1, precision="bfloat16")
     state = random_state(config, torch.float32)
     errors: dict[str, list[float]] = {}

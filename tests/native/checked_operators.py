@@ -1,4 +1,6 @@
-"""Every operator and every gradient against its reference in float64; run by itself, given the library's path."""
+"""Every operator and every gradient, compared with its reference in float64. Run directly, with the path of the
+library.
+"""
 
 import sys
 
@@ -8,8 +10,8 @@ from torch import Tensor
 from tunit import native
 from tunit.networks import filter_response, winograd
 
-# Pictures, input and output channels, pixels of each side: widths of the presets, and of no preset; more channels and
-# more tiles than are worked on at once.
+# Pictures, input channels, output channels, height and width: sizes of the presets, sizes that no preset has, and
+# more channels and tiles than one block of work.
 CONVOLUTIONS = [(2, 96, 48, 4, 8), (9, 32, 144, 8, 4), (3, 48, 192, 4, 4), (16, 144, 32, 8, 8)]
 NORMS = [(2, 48, 4, 4), (3, 96, 9, 8), (2, 192, 4, 2)]
 
@@ -19,7 +21,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def compare(operator, reference, inputs: list[Tensor], what: object) -> None:
-    """Results and gradients; where the operator gives several, the first is its result."""
+    """Results and gradients. If the operator returns several tensors, the first is the result."""
     found, dy = [], None
     for function, kind in ((operator, torch.float32), (reference, torch.float64)):
         values = [value.to(kind).requires_grad_() for value in inputs]

@@ -1,4 +1,4 @@
-"""The code in C by other compilers, with every width of vectors, and under sanitizers."""
+"""The C code, compiled by other compilers, for every vector width, and with sanitizers."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ SANITIZERS = ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=unde
 
 
 def build(folder: Path, compiler: str, *flags: str) -> Path:
-    """The library by `compiler`, of the sources that are compiled when tunit is installed."""
+    """The library, compiled by `compiler` from the same sources as at installation."""
     if not shutil.which(compiler):
         pytest.skip(f"there is no {compiler} here")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -31,7 +31,7 @@ def build(folder: Path, compiler: str, *flags: str) -> Path:
 
 
 def check(library: Path, **environment: str) -> None:
-    """Every operator of `library`, in a process of its own."""
+    """Runs every operator of `library` in a separate process."""
     done = subprocess.run(
         [sys.executable, str(CHECKS), str(library), "2"],
         env=os.environ | environment,
@@ -44,7 +44,7 @@ def check(library: Path, **environment: str) -> None:
 @pytest.mark.parametrize(
     ("compiler", "vectors"), [("gcc", 4), ("gcc", 8), ("gcc", 16), ("clang", None)], ids=str
 )
-def test_every_compiler_and_width_of_vectors_computes_the_same(tmp_path, compiler, vectors):
+def test_every_compiler_and_vector_width_computes_the_same(tmp_path, compiler, vectors):
     library = build(tmp_path, compiler, *([] if vectors is None else [f"-DTUNIT_VECTORS={vectors}"]))
     loaded = native.load(str(library))
     if loaded is None and vectors in (8, 16):
@@ -54,7 +54,7 @@ def test_every_compiler_and_width_of_vectors_computes_the_same(tmp_path, compile
     check(library)
 
 
-def test_sanitizers_find_no_address_and_nothing_undefined(tmp_path):
+def test_sanitizers_find_no_memory_errors_and_no_undefined_behaviour(tmp_path):
     library = build(tmp_path, "gcc", *SANITIZERS)
     runtime = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The compiled code: whether it is taken, what it is given, and that it never gets what it would take for another."""
+"""The compiled code: when it is used, its arguments, and that it never reads an argument as another type."""
 
 import ctypes
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ def found_anew():
     native._library.cache_clear()
 
 
-def test_where_nothing_was_compiled_there_is_none(monkeypatch):
+def test_without_a_compiled_file_there_is_no_library(monkeypatch):
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
     monkeypatch.delenv(native.SWITCH, raising=False)
     assert not native.is_available()
@@ -28,14 +28,14 @@ def test_where_nothing_was_compiled_there_is_none(monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])
-def test_what_cannot_be_loaded_is_none(tmp_path, content):
+def test_a_file_that_cannot_be_loaded_is_not_used(tmp_path, content):
     path = tmp_path / "library.so"
     path.write_bytes(content)
     assert native.load(str(path)) is None
 
 
 class Library:
-    """Stands for a compiled library: any function is there, with the interface and the vectors given."""
+    """A stand-in for a compiled library: every function exists; interface version and vector width are given."""
 
     def __init__(self, interface: int, vectors: int) -> None:
         self.tunit_interface, self.tunit_vectors = lambda: interface, lambda: vectors
@@ -53,7 +53,7 @@ class Library:
         (SimpleNamespace(), False),
     ],
 )
-def test_a_library_of_another_version_or_cpu_is_none(monkeypatch, library, is_taken):
+def test_a_library_of_another_version_or_cpu_is_not_used(monkeypatch, library, is_taken):
     monkeypatch.setattr(ctypes, "CDLL", lambda path: library)
     assert (native.load("library.so") is not None) == is_taken
 
@@ -70,7 +70,7 @@ def test_the_environment_turns_it_off(monkeypatch):
 
 
 def norm_arguments(**other):
-    """Those of filter_response for one picture of 4 pixels and 16 channels, some replaced."""
+    """Arguments of filter_response for one picture with 4 pixels and 16 channels; some are replaced."""
     x = torch.randn(1, 2, 2, 16)
     values = {"x": x, "y": torch.empty_like(x), "nu": torch.ones(1, 16), "channels": 16, "eps": 1e-5}
     values |= {name: torch.ones(16) for name in ("gamma", "shift", "tau")}
@@ -97,7 +97,7 @@ def norm_arguments(**other):
     ],
     ids=str,
 )
-def test_nothing_but_what_it_asks_for_reaches_c(other):
+def test_only_the_expected_arguments_reach_c(other):
     with pytest.raises(ValueError, match="of tunit_filter_response"):
         native.call("filter_response", *norm_arguments(**other))
 
@@ -109,8 +109,8 @@ def test_the_number_of_arguments_is_checked():
 
 
 @compiled
-def test_an_integer_stands_for_the_number_it_is():
-    """1 in the place of 1.0 is 1.0, not the number whose bits those of 1 are."""
+def test_an_integer_may_be_given_for_a_float():
+    """1 is passed as 1.0. Its bits are not read as those of a float."""
     results = []
     for eps in (1, 1.0):
         arguments = norm_arguments(x=torch.arange(64.0).view(1, 2, 2, 16), eps=eps)
@@ -121,16 +121,16 @@ def test_an_integer_stands_for_the_number_it_is():
 
 
 @compiled
-def test_memory_that_runs_out_in_c_is_an_error(monkeypatch):
+def test_running_out_of_memory_in_c_is_an_error(monkeypatch):
     library = SimpleNamespace(tunit_filter_response=lambda *values: 1)
     monkeypatch.setattr(native, "_library", lambda: library)
     with pytest.raises(MemoryError, match="memory ran out in tunit_filter_response"):
         native.call("filter_response", *norm_arguments())
-    # monkeypatch takes the fake away before `found_anew` clears the cache of the real one.
+    # monkeypatch removes the fake before `found_anew` clears the cache of the real function.
     monkeypatch.undo()
 
 
-def test_a_call_without_compiled_code_says_so(monkeypatch):
+def test_a_call_without_compiled_code_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="tunit_filter_response is not compiled here"):
         native.call("filter_response", *norm_arguments())

@@ -1,4 +1,4 @@
-"""The operators as PyTorch knows them, what they refuse, and a whole step with them against one without."""
+"""The operators in PyTorch: what they refuse, and a whole training step with and without them."""
 
 import pytest
 import torch
@@ -66,14 +66,14 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_schema_fake_tensors_and_gradients_are_as_pytorch_asks(name):
+def test_schema_fake_tensors_and_gradients_pass_pytorchs_checks(name):
     torch.library.opcheck(*OPERATORS[name]())
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("kind", ["another type", "fewer channels", "no whole vectors of channels"])
-def test_no_tensor_of_another_kind_reaches_c(name, kind):
-    """Each tensor alone is spoilt, of parameters its only dimension, of others the channels."""
+def test_tensors_of_another_type_do_not_reach_c(name, kind):
+    """One tensor at a time is changed: a parameter in its only dimension, others in the channels."""
     spoil = {
         "another type": lambda x: x.double(),
         "fewer channels": lambda x: x[:, :-1],
@@ -88,7 +88,7 @@ def test_no_tensor_of_another_kind_reaches_c(name, kind):
 
 
 @pytest.mark.parametrize("name", ["convolution_gradients", "filter_response_gradients"])
-def test_a_gradient_of_fewer_pictures_does_not_reach_c(name):
+def test_a_gradient_for_fewer_pictures_does_not_reach_c(name):
     operator, arguments = OPERATORS[name]()
     with pytest.raises(ValueError, match="must be"):
         operator(arguments[0], arguments[1][:1], *arguments[2:])
@@ -97,7 +97,7 @@ def test_a_gradient_of_fewer_pictures_does_not_reach_c(name):
 @pytest.mark.parametrize(
     ("x", "weight", "edge"),
     [
-        ((1, 32, 6, 8), (32, 32, 3, 3), "zeros"),  # no whole tiles
+        ((1, 32, 6, 8), (32, 32, 3, 3), "zeros"),  # not a multiple of the tile size
         ((1, 32, 8, 8), (32, 32, 4, 4), "zeros"),
         ((1, 32, 8, 8), (32, 32, 5, 5), "zeros"),
         ((1, 32, 8, 8), (32, 32, 3, 3), "circular"),
@@ -106,7 +106,7 @@ def test_a_gradient_of_fewer_pictures_does_not_reach_c(name):
         ((1, 32, 8, 8), (32, 32, 3, 4), "zeros"),
     ],
 )
-def test_convolutions_that_are_not_compiled_are_refused(x, weight, edge):
+def test_convolutions_that_the_code_does_not_support_are_refused(x, weight, edge):
     with pytest.raises(ValueError, match=r"compiled|multiples|must be"):
         winograd.convolve(torch.zeros(x), torch.zeros(weight), None, edge)
 
@@ -117,9 +117,9 @@ def gradient_of(network: nn.Module) -> Tensor:
 
 
 def one_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The losses of a joint step with R1, and each network's gradient as one vector.
+    """The losses of a joint step with R1, and the gradient of each network as one vector.
 
-    The optimisers' rate is 0, so that all gradients are those of the same weights.
+    The learning rate is 0, so that all gradients belong to the same weights.
     """
     size, number = config.data.image_size, config.optimisers.batch_size
     state = new_state(config, torch.device("cpu"), number)
@@ -142,8 +142,8 @@ PRESETS = {read_config(name).networks: name for name in preset_names()}
 
 
 @pytest.mark.parametrize("preset", PRESETS.values())
-def test_a_step_is_the_one_without_compiled_code(preset, monkeypatch):
-    """At the preset's own widths; 32 px and 4 pictures, so that it is quick."""
+def test_a_step_equals_the_one_without_compiled_code(preset, monkeypatch):
+    """With the preset's own widths; 32 px and 4 pictures, so that it is fast."""
     config = read_config(preset).with_overrides(
         {"image_size": 32, "batch_size": 4, "device": "cpu", "precision": "float32"}
     )
@@ -157,5 +157,6 @@ def test_a_step_is_the_one_without_compiled_code(preset, monkeypatch):
         torch.testing.assert_close(losses[name], value, rtol=1e-3, atol=1e-5, msg=name)
     for name, value in gradients_without.items():
         assert value.norm() > 0, name
-        # Rounding of 1e-5 carries some pixels over the thresholds of ReLUs: by up to 0.8 % here.
+        # Because of rounding by 1e-5, some pixels cross the threshold of a ReLU, which changes gradients by up to 0.8
+        # % here.
         assert (gradients[name] - value).norm() < 0.03 * value.norm(), name

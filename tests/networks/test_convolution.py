@@ -1,4 +1,4 @@
-"""The convolutions, whichever way they take, against PyTorch's in float64."""
+"""The convolutions, in each implementation, compared with PyTorch's in float64."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def draw(shape):
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("way", SHAPES)
 @pytest.mark.parametrize("compiled", [True, False])
-def test_it_and_its_gradients_are_those_of_the_convolution(way, edge, compiled, monkeypatch):
+def test_values_and_gradients_equal_those_of_the_plain_convolution(way, edge, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(native, "_library", lambda: None)
     values = draw(SHAPES[way])
@@ -49,7 +49,7 @@ def test_it_and_its_gradients_are_those_of_the_convolution(way, edge, compiled, 
 
 
 @pytest.mark.parametrize("way", SHAPES)
-def test_each_size_takes_its_way(way, monkeypatch):
+def test_each_size_uses_its_implementation(way, monkeypatch):
     taken = []
     for name, found in (
         ("convolve", "Winograd"),
@@ -63,7 +63,7 @@ def test_each_size_takes_its_way(way, monkeypatch):
 
 
 def assert_close(function, plain, values):
-    """The function in float32, its first and second derivatives, are those of the plain one in float64."""
+    """The function in float32 and its first and second derivatives equal those of the plain one in float64."""
     found = []
     for kind, convolve in ((torch.float32, function), (torch.float64, plain)):
         inputs = [value.to(kind).requires_grad_() for value in values]
@@ -77,7 +77,7 @@ def assert_close(function, plain, values):
 
 @pytest.mark.parametrize("side", [1, 3, 7])
 @pytest.mark.parametrize("shape", [(2, 16, 3, 9, 8), (1, 5, 1, 4, 12)])
-def test_to_few_channels(side, shape):
+def test_convolutions_to_few_channels(side, shape):
     torch.manual_seed(0)
     batch, channels, kernels, height, width = shape
     weight, reach = torch.randn(kernels, channels, side, side) / side / channels**0.5, side // 2
@@ -92,7 +92,7 @@ def test_to_few_channels(side, shape):
     )
 
 
-def test_autocast_is_obeyed_and_the_picture_keeps_its_channels_last():
+def test_autocast_is_followed_and_the_result_stays_channels_last():
     x, weight, bias = draw(SHAPES["Winograd"])
     for shape in SHAPES.values():
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""D: its size and shapes, its forward pass spelt out, and the choice of the label's logit."""
+"""D: its size and shapes, its forward pass written out, and the choice of the label's logit."""
 
 import math
 
@@ -11,7 +11,7 @@ from tunit.networks.discriminator import ActivationFirstBlock, Discriminator
 
 
 def count(size: int, width: int, domains: int) -> int:
-    """Parameters of method section 2, added up layer by layer."""
+    """Parameters of method section 2, added layer by layer."""
     total, w = 3 * width * 9 + width, width
     for _ in range(int(math.log2(size)) - 2):
         wider = min(2 * w, 1024)
@@ -22,7 +22,7 @@ def count(size: int, width: int, domains: int) -> int:
 
 
 @pytest.mark.parametrize(("size", "millions"), [(32, None), (64, 33.2), (128, 70.9), (256, None)])
-def test_number_of_parameters_is_the_papers(size: int, millions: float | None) -> None:
+def test_number_of_parameters_equals_the_papers(size: int, millions: float | None) -> None:
     with torch.device("meta"):
         discriminator = Discriminator(size, 10)
     found = sum(p.numel() for p in discriminator.parameters())
@@ -49,7 +49,7 @@ def pool(h: Tensor) -> Tensor:
 
 
 def block(h: Tensor, values: dict[str, Tensor], name: str, halve: bool) -> Tensor:
-    """As the method says it: shortcut convolution first, then pooling."""
+    """As the method describes it: shortcut convolution first, then pooling."""
 
     def conv(h: Tensor, which: str) -> Tensor:
         return F.conv2d(h, values[f"{name}.{which}.weight"], values[f"{name}.{which}.bias"], padding=1)
@@ -99,7 +99,7 @@ def test_forward_pass_layer_by_layer(size: int) -> None:
     torch.testing.assert_close(discriminator(x), expected, atol=1e-11, rtol=0)
 
 
-def test_width_stops_at_1024() -> None:
+def test_width_is_at_most_1024() -> None:
     with torch.device("meta"):
         discriminator = Discriminator(256, 1, width=128)
     assert [b.conv2.out_channels for b in discriminator.blocks] == [
@@ -107,7 +107,7 @@ def test_width_stops_at_1024() -> None:
     ]  # fmt: skip
 
 
-def test_judge_takes_the_logit_of_each_pictures_own_label() -> None:
+def test_judge_returns_the_logit_of_each_pictures_label() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(32, 4, width=2).double()
     x, y = torch.randn(5, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 0, 2, 1, 0])
@@ -116,7 +116,7 @@ def test_judge_takes_the_logit_of_each_pictures_own_label() -> None:
     assert judged.tolist() == pytest.approx([logits[i, label].item() for i, label in enumerate(y)])
 
 
-def test_only_the_labels_column_gets_a_gradient() -> None:
+def test_only_the_column_of_the_label_gets_a_gradient() -> None:
     discriminator = Discriminator(32, 4, width=2)
     discriminator.judge(torch.randn(2, 3, 32, 32), torch.tensor([1, 3])).sum().backward()
     assert discriminator.head.bias.grad is not None

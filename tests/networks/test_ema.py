@@ -1,4 +1,4 @@
-"""Moving averages against their closed form."""
+"""EMA (moving averages of weights), compared with the closed form."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_a_constant_is_approached_as_one_minus_decay_to_the_n(decay: float) -> N
     assert all((p == 1).all() for p in live.parameters())
 
 
-def test_a_moving_target_is_the_weighted_sum_of_its_past() -> None:
+def test_the_average_of_a_moving_target_is_the_weighted_sum() -> None:
     average, decay = network(5.0), 0.7
     targets = [1.0, -2.0, 4.0, 0.5]
     for target in targets:
@@ -44,13 +44,13 @@ def test_decay_0_is_an_exact_copy() -> None:
     assert average.weight.data_ptr() != live.weight.data_ptr()
 
 
-def test_decay_1_stays() -> None:
+def test_decay_1_never_changes() -> None:
     average = network(0.25)
     update_ema(average, network(1.0), 1.0)
     assert all((p == 0.25).all() for p in average.parameters())
 
 
-def test_batch_norm_statistics_are_taken_over() -> None:
+def test_batch_norm_statistics_are_copied() -> None:
     average, live = network(0.0), network(1.0)
     for _ in range(3):
         live(torch.randn(8, 2, dtype=torch.float64))
@@ -75,7 +75,7 @@ def test_a_frozen_copy_has_the_values_and_no_gradients() -> None:
     assert (copy[0].weight == 2).all()
 
 
-def test_gradients_do_not_flow_through_following() -> None:
+def test_an_update_has_no_gradients() -> None:
     average, live = network(0.0), network(1.0)
     update_ema(average, live, 0.9)
     assert all(p.is_leaf and p.grad is None for p in (*average.parameters(), *live.parameters()))

@@ -1,4 +1,4 @@
-"""Filter response normalisation: its formula, and compiled against PyTorch in float64."""
+"""Filter response normalisation: its formula, and the compiled code compared with PyTorch in float64."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_is_its_formula():
+def test_it_equals_its_formula():
     layer = FilterResponseNorm(3).double()
     x = noise(2, 3, 5, 4)
     for seed, parameter in enumerate(layer.parameters()):
@@ -33,7 +33,7 @@ def test_is_its_formula():
             np.testing.assert_allclose(out[b, c], np.maximum(y, layer.tau[c].item()), atol=1e-13)
 
 
-def test_starts_as_a_normalised_relu():
+def test_it_starts_as_a_normalised_relu():
     layer = FilterResponseNorm(4)
     assert [p.tolist() for p in (layer.gamma, layer.beta, layer.tau)] == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
     x = 1e-3 * noise(1, 4, 4, 4)  # so small that the epsilon matters
@@ -41,15 +41,15 @@ def test_starts_as_a_normalised_relu():
     torch.testing.assert_close(layer.double()(x), expected, atol=1e-12, rtol=0)
 
 
-def test_has_second_derivatives():
+def test_it_has_second_derivatives():
     """R1 differentiates D twice."""
     layer = FilterResponseNorm(2).double()
-    layer.tau.data.fill_(-10.0)  # away from the kink
+    layer.tau.data.fill_(-10.0)  # away from the threshold
     assert torch.autograd.gradgradcheck(layer, [noise(1, 2, 3, 2).requires_grad_()])
 
 
 def layer_and_pictures(shape: tuple[int, ...]) -> tuple[FilterResponseNorm, list[Tensor]]:
-    """A layer whose threshold lets half through; a picture, and directions for the output and for the picture."""
+    """A layer whose threshold passes half of the values; a picture, and directions for the output and the picture."""
     layer = FilterResponseNorm(shape[1])
     for seed, parameter in enumerate(layer.parameters()):
         parameter.data.copy_(noise(shape[1], seed=seed))
@@ -57,7 +57,7 @@ def layer_and_pictures(shape: tuple[int, ...]) -> tuple[FilterResponseNorm, list
 
 
 def everything(layer: FilterResponseNorm, pictures: list[Tensor], kind: torch.dtype) -> dict[str, Tensor]:
-    """The output, its gradients, and those of the picture's gradient, as R1 takes them."""
+    """The output, its gradients, and the gradients of the picture's gradient, as R1 needs them."""
     layer.to(kind)
     x, dy, ddx = (value.to(kind).requires_grad_() for value in pictures)
     parameters = dict(layer.named_parameters())
@@ -73,7 +73,7 @@ def everything(layer: FilterResponseNorm, pictures: list[Tensor], kind: torch.dt
 @compiled
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", [(2, 16, 5, 4), (3, 48, 16, 16), (1, 32, 8, 12)])
-def test_compiled_it_and_its_gradients_are_those_of_float64(shape, threads):
+def test_compiled_values_and_gradients_equal_float64(shape, threads):
     layer, pictures = layer_and_pictures(shape)
     torch.set_num_threads(threads)
     assert native.supports(pictures[0])
@@ -83,7 +83,7 @@ def test_compiled_it_and_its_gradients_are_those_of_float64(shape, threads):
 
 
 @compiled
-def test_compiled_all_gradients_can_be_differentiated_again():
+def test_compiled_gradients_can_be_differentiated_again():
     layer, (x, dy, ddx) = layer_and_pictures((2, 16, 4, 4))
     found = []
     for kind in (torch.float32, torch.float64):
@@ -98,7 +98,7 @@ def test_compiled_all_gradients_can_be_differentiated_again():
 
 
 @compiled
-def test_compiled_what_is_no_number_is_not_hidden_by_the_threshold():
+def test_compiled_nan_is_not_hidden_by_the_threshold():
     layer, (x, dy, _) = layer_and_pictures((2, 16, 4, 4))
     x[1, 3, 2, 2] = torch.nan
     x.requires_grad_()
@@ -110,14 +110,14 @@ def test_compiled_what_is_no_number_is_not_hidden_by_the_threshold():
 
 
 @compiled
-def test_compiled_or_not_the_layout_stays_channels_last():
+def test_the_layout_stays_channels_last_with_and_without_compiled_code():
     layer, (x, _, _) = layer_and_pictures((2, 16, 4, 4))
     last = x.contiguous(memory_format=torch.channels_last)
     assert layer(last).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(layer(x), layer(last), rtol=0, atol=0)
 
 
-def test_without_compiled_code_pytorch_does_it(monkeypatch):
+def test_without_compiled_code_pytorch_is_used(monkeypatch):
     layer, (x, _, _) = layer_and_pictures((2, 16, 4, 4))
     monkeypatch.setattr(native, "_library", lambda: None)
     expected = filter_response.reference(x, layer.gamma, layer.beta - layer.tau, layer.tau)

@@ -1,4 +1,4 @@
-"""The FUNIT baseline's networks: their sizes and shapes, and each forward pass spelt out layer by layer."""
+"""The FUNIT baseline's networks: sizes, shapes, and each forward pass written out layer by layer."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_the_class_encoder_has_as_many_parameters_as_section_10_says() -> None:
 
 
 @pytest.mark.parametrize(("size", "halvings"), [(32, 1), (64, 2), (128, 3), (256, 3)])
-def test_the_generator_has_three_down_samplings_at_most(size: int, halvings: int) -> None:
+def test_the_generator_halves_the_side_three_times_at_most(size: int, halvings: int) -> None:
     with torch.device("meta"):
         generator = FunitGenerator(size)
         c = generator.encode(torch.empty(2, 3, size, size))
@@ -50,7 +50,7 @@ def test_the_generator_has_three_down_samplings_at_most(size: int, halvings: int
     scales = [(64 * 2**i, 64 * 2 ** (i + 1)) for i in range(halvings)]
     encoder = conv_size(3, 64, 7) + sum(conv_size(a, b, 4) for a, b in scales)
     decoder = sum(conv_size(b, a, 5) for a, b in scales) + conv_size(64, 3, 7)
-    adain = 2 * 4 * wide  # shift and scale of the four layers of two residual blocks
+    adain = 2 * 4 * wide  # shift and scale of the four layers in two residual blocks
     mlp = 64 * 256 + 256 + 256 * 256 + 256 + 256 * adain + adain
     assert parameters_of(generator) == encoder + 8 * conv_size(wide, wide, 3) + decoder + mlp
 
@@ -68,7 +68,7 @@ def test_the_discriminator_has_as_many_parameters_as_section_10_says() -> None:
 
 
 @pytest.mark.parametrize(("size", "side"), [(32, 8), (64, 8), (128, 8), (256, 16)])
-def test_patches(size: int, side: int) -> None:
+def test_the_discriminator_returns_patches(size: int, side: int) -> None:
     with torch.device("meta"):
         discriminator = PatchDiscriminator(size, 7, width=4)
         x = torch.empty(2, 3, size, size)
@@ -78,7 +78,7 @@ def test_patches(size: int, side: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_style_code_is_as_wide_as_asked(size: int) -> None:
+def test_a_style_code_has_the_requested_width(size: int) -> None:
     guidance = ClassEncoder(7, width=1, style_width=5)(torch.zeros(2, 3, size, size))
     assert (guidance.logits.shape, guidance.style.shape) == ((2, 7), (2, 5))
 
@@ -138,7 +138,7 @@ def test_generator_layer_by_layer(size: int, halvings: int) -> None:
     for i in (0, 2, 4):
         table = table @ values[f"style_mlp.{i}.weight"].T + values[f"style_mlp.{i}.bias"]
         table = table.relu() if i < 4 else table
-    layers = iter(table.chunk(4, dim=1))  # all four AdaIN layers are equally wide
+    layers = iter(table.chunk(4, dim=1))  # all four AdaIN layers have the same width
 
     def adain(h: Tensor) -> Tensor:
         shift, scale = next(layers).chunk(2, dim=1)
@@ -155,24 +155,25 @@ def test_generator_layer_by_layer(size: int, halvings: int) -> None:
     torch.testing.assert_close(generator(x, s), expected, atol=1e-11, rtol=0)
 
 
-def test_up_sampling_layers_do_not_see_the_style() -> None:
-    """Up-sampled features have mean 0 and variance 1 before their ReLU, whatever the style."""
+def test_up_sampling_layers_do_not_depend_on_the_style() -> None:
+    """Up-sampled features have mean 0 and variance 1 before their ReLU, for every style."""
     generator = FunitGenerator(64, width=4, style_width=5)
     random_of(generator)
     seen: list[Tensor] = []
-    # What the next layer is given: the ReLU of normalised features, up-sampled for all but the last.
+    # The input of the next layer: the ReLU of normalised features, up-sampled except for the last.
     for layer in (generator.decoder.up[1], generator.decoder.to_picture):
         layer.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     generator.decode(noise(1, 16, 16, 16), 100 * noise(1, 5))
     for h in seen:
         assert h.amin() == 0
-        assert (h.square().mean((2, 3)) < 1).all()  # a variance of 1 has lost its negative half
-    # The paper's G scales them by the style.
+        # a variance of 1, from which the ReLU has removed the negative half
+        assert (h.square().mean((2, 3)) < 1).all()
+    # In the paper's G the style scales them.
     assert sum(generator.decoder.adain_widths) == 4 * 16
 
 
 def average_pool(h: Tensor) -> Tensor:
-    """3 x 3 means at every other place, the borders mirrored, written out by shifts."""
+    """3 x 3 means at every second position, with mirrored borders, computed by shifts."""
     size = h.shape[2]
     mirror = [1, *range(size), size - 2]
     h = h[:, :, mirror][:, :, :, mirror]
@@ -208,7 +209,7 @@ def test_discriminator_layer_by_layer(size: int, poolings: int) -> None:
     torch.testing.assert_close(discriminator.judge(x, torch.tensor([2, 0])), expected, atol=1e-11, rtol=0)
 
 
-def test_only_the_classs_column_gets_a_gradient() -> None:
+def test_only_the_column_of_the_class_gets_a_gradient() -> None:
     discriminator = PatchDiscriminator(32, 4, width=2)
     discriminator.judge(torch.randn(2, 3, 32, 32), torch.tensor([1, 3])).sum().backward()
     assert discriminator.head.bias.grad is not None
@@ -235,10 +236,10 @@ def test_initialisation() -> None:
                 assert layer.bias is None or not layer.bias.any()
 
 
-# ---- in the place of E, G and D ----
+# ---- used as E, G and D ----
 
 
-def test_the_config_builds_them() -> None:
+def test_the_config_creates_them() -> None:
     config = Config().with_overrides(
         {"method": "funit", "domains": 3, "style_width": 5, "guide_width": 2, "image_size": 256}
     )
@@ -253,7 +254,7 @@ def test_the_config_builds_them() -> None:
     assert [n.out_channels for n in (networks[1].content_encoder.stem, networks[2].stem)] == [64, 64]
 
 
-def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
+def test_a_model_file_and_the_translator_accept_them(tmp_path) -> None:
     torch.manual_seed(0)
     config = Config().with_overrides(
         {

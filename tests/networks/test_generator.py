@@ -1,4 +1,4 @@
-"""G: its size and shapes, and both halves spelt out layer by layer."""
+"""G: its size and shapes, and both halves written out layer by layer."""
 
 import math
 
@@ -11,7 +11,7 @@ from tunit.networks.generator import Generator, default_width
 
 
 def count(size: int, width: int) -> int:
-    """Parameters of method section 2, added up layer by layer."""
+    """Parameters of method section 2, added layer by layer."""
     n = int(math.log2(size // 16))
     wide = width * 2**n
 
@@ -27,7 +27,7 @@ def count(size: int, width: int) -> int:
 
 
 @pytest.mark.parametrize(("size", "millions"), [(32, None), (64, 7.1), (128, 27.3), (256, None)])
-def test_number_of_parameters_is_the_papers(size: int, millions: float | None) -> None:
+def test_number_of_parameters_equals_the_papers(size: int, millions: float | None) -> None:
     with torch.device("meta"):
         generator = Generator(size)
     found = sum(p.numel() for p in generator.parameters())
@@ -83,7 +83,9 @@ def test_content_encoder_layer_by_layer(size: int) -> None:
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_decoder_layer_by_layer(size: int) -> None:
-    """Also the order of the AdaIN parameters: in network order, each layer's shifts, then its scales."""
+    """Checks also the order of the AdaIN parameters: layers in network order, each with its shifts before its
+    scales.
+    """
     generator, values = random_generator(size)
     c = torch.randn(2, 4 * size // 16, 16, 16, dtype=torch.float64)
     s = torch.randn(2, 6, dtype=torch.float64)
@@ -113,14 +115,16 @@ def test_decoder_layer_by_layer(size: int) -> None:
 
 
 def test_adain_parameters_are_shifts_first_then_scales() -> None:
-    """With every scale 0 the picture must not depend on the content (but for the residual path): layer `up`."""
+    """If every scale of layer `up` is 0, the result must not depend on the content, except through the
+    residual path.
+    """
     generator, _ = random_generator(32)
     widths = generator.decoder.adain_widths
     assert widths == [8, 8, 8, 8, 4]
     start = 2 * sum(widths[:4])
     table = torch.randn(2, 2 * sum(widths), dtype=torch.float64)
     c = torch.randn(2, 8, 16, 16, dtype=torch.float64)
-    table[:, start + 4 :] = 0  # the last layer's scales
+    table[:, start + 4 :] = 0  # the scales of the last layer
     table[:, start : start + 4] = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)  # its shifts
     flat = torch.tensor([1.0, 0.0, 3.0, 0.5], dtype=torch.float64).view(1, 4, 1, 1).expand(2, 4, 32, 32)
     expected = generator.decoder.to_picture(flat).tanh()

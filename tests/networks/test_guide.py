@@ -1,4 +1,4 @@
-"""E: its size, shapes and initialisation, and its forward pass spelt out layer by layer."""
+"""E: its size, shapes and initialisation, and its forward pass written out layer by layer."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tunit.networks.guide import Guide, standardised
 WIDTHS = [64, 128, 256, 256, 512, 512, 512, 512]
 
 
-def test_number_of_parameters_is_the_papers() -> None:
+def test_number_of_parameters_equals_the_papers() -> None:
     with torch.device("meta"):
         guide = Guide(10)
     found = sum(p.numel() for p in guide.parameters())
@@ -35,7 +35,7 @@ def test_shapes(size: int, overclusters: int) -> None:
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_forward_pass_is_vgg_11_with_batch_norm(train: bool) -> None:
+def test_forward_pass_equals_vgg_11_with_batch_norm(train: bool) -> None:
     torch.manual_seed(0)
     guide = Guide(5, width=4, style_width=6, overclusters=9).double()
     for norm in (m for m in guide.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -95,7 +95,7 @@ def test_initialisation(head_std: float) -> None:
         assert not norm.bias.any()
 
 
-def test_the_papers_head_starts_undecided() -> None:
+def test_the_papers_head_starts_with_equal_logits() -> None:
     torch.manual_seed(0)
     p = Guide(10, width=8)(torch.randn(4, 3, 32, 32)).logits.softmax(1)
     assert (p - 0.1).abs().max() < 0.05
@@ -106,7 +106,7 @@ def test_heads_stay_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         guidance = guide(torch.randn(2, 3, 32, 32))
         trunk = guide.trunk(torch.randn(2, 3, 32, 32))
-    assert trunk.dtype == torch.bfloat16  # autocast was at work
+    assert trunk.dtype == torch.bfloat16  # autocast was really active
     assert {t.dtype for t in guidance} == {torch.float32}
 
 
@@ -124,8 +124,10 @@ def test_candidate_heads_are_linear_heads_on_the_same_features() -> None:
     assert Guide(3, width=4)(x).candidate_logits is None
 
 
-def test_exposure_hardly_matters_to_a_guide_that_standardises() -> None:
-    """An even grey must stay one, so of low contrast a little is left: a factor, which turns no code."""
+def test_exposure_hardly_changes_a_guide_that_standardises() -> None:
+    """A uniform grey must stay uniform, so a little of a low contrast remains. That is a factor; it does not change
+    the direction of a code.
+    """
     torch.manual_seed(0)
     guide = Guide(3, width=2, style_width=4, standardise=True).eval()
     x = torch.rand(4, 3, 32, 32) - 0.5
@@ -145,10 +147,10 @@ def test_standardised_pictures_have_the_same_mean_and_contrast() -> None:
     for before, after in zip(x.numpy(), found.numpy(), strict=True):
         assert abs(after.mean()) < 1e-12
         assert after.std() == pytest.approx(0.5 * before.std() / (before.std() + 0.05), rel=1e-12)
-    assert standardised(torch.full((1, 3, 4, 4), 0.3)).abs().max() == 0  # an even grey is no picture
+    assert standardised(torch.full((1, 3, 4, 4), 0.3)).abs().max() == 0  # a uniform grey has no contrast
 
 
-def test_normalised_codes_have_the_length_sqrt_width_and_the_direction_of_free_ones() -> None:
+def test_normalised_codes_have_length_sqrt_width_and_their_original_direction() -> None:
     torch.manual_seed(0)
     guide = Guide(3, width=2, style_width=16)
     x = torch.rand(4, 3, 32, 32)

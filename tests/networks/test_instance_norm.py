@@ -1,4 +1,4 @@
-"""Instance norm and AdaIN: their formula, spelt out in numpy."""
+"""Instance norm and AdaIN: their formula, written out in numpy."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_adain_is_scale_times_the_normalised_plus_shift(layout: str) -> None:
+def test_adain_is_scale_times_normalised_plus_shift(layout: str) -> None:
     x = 0.1 + 2 * LAYOUTS[layout]()
     shift, scale = noise(*x.shape[:2], seed=1), noise(*x.shape[:2], seed=2)
     torch.testing.assert_close(
@@ -48,23 +48,23 @@ def test_adain_is_scale_times_the_normalised_plus_shift(layout: str) -> None:
     )
 
 
-def test_adain_takes_slices_of_one_table_of_parameters() -> None:
+def test_adain_uses_slices_of_one_tensor_of_parameters() -> None:
     x, table = noise(2, 4, 3, 3), noise(2, 20, seed=1)
     shift, scale = table[:, 3:7], table[:, 9:13]
     expected = literal_adain(x, shift, scale)
     torch.testing.assert_close(adaptive_instance_norm(x, shift, scale), expected, atol=1e-12, rtol=0)
 
 
-def test_the_epsilon_shows_where_the_variance_is_small() -> None:
+def test_the_epsilon_matters_if_the_variance_is_small() -> None:
     x = 1e-3 * noise(1, 1, 4, 4)
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     expected = literal_adain(x, zero, one)
-    assert expected.std() < 0.5  # far from 1: a wrong epsilon would show
+    assert expected.std() < 0.5  # far from 1, so that a wrong epsilon is noticed
     torch.testing.assert_close(instance_norm(x), expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(adaptive_instance_norm(x, zero, one), expected, atol=1e-12, rtol=0)
 
 
-def test_adain_with_scale_one_and_shift_zero_is_instance_norm() -> None:
+def test_adain_with_scale_1_and_shift_0_is_instance_norm() -> None:
     x = noise(2, 3, 8, 8)
     one, zero = torch.ones(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
     torch.testing.assert_close(adaptive_instance_norm(x, zero, one), instance_norm(x), atol=1e-12, rtol=0)
@@ -72,10 +72,10 @@ def test_adain_with_scale_one_and_shift_zero_is_instance_norm() -> None:
 
 @pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_gradients_are_those_of_the_formula_whatever_the_layouts(
+def test_gradients_equal_the_formulas_for_all_layouts(
     layout: str, gradient_layout: torch.memory_format
 ) -> None:
-    """PyTorch's own norms have a wrong one for a single picture whose layout is not that of the gradient."""
+    """PyTorch's own norm computes a wrong gradient for a single picture if its layout differs from the gradient's."""
     x = LAYOUTS[layout]().requires_grad_()
     shift, scale = noise(*x.shape[:2], seed=1), noise(*x.shape[:2], seed=2)
     weights = noise(*x.shape, seed=3).contiguous(memory_format=gradient_layout)
@@ -90,6 +90,6 @@ def test_gradients_are_those_of_the_formula_whatever_the_layouts(
         torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-9)
 
 
-def test_adain_gradients_are_those_of_finite_differences() -> None:
+def test_adain_gradients_equal_finite_differences() -> None:
     inputs = [t.requires_grad_() for t in (noise(2, 3, 3, 2), noise(2, 3, seed=1), noise(2, 3, seed=2))]
     assert torch.autograd.gradcheck(adaptive_instance_norm, inputs)

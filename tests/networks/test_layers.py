@@ -1,4 +1,4 @@
-"""The shared convolutions and how their weights start."""
+"""The shared convolutions and their initialisation."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_initialisation_is_kaiming_normal_over_the_inputs() -> None:
     initialise_fan_in(network)
     for layer, fan_in in zip(network, (16 * 25, 200, 64), strict=True):
         weight = layer.weight.detach()
-        # The sample deviation of n normal draws is within 1 / sqrt(2 n) of the truth, relatively: 5 of those.
+        # The standard deviation of n normal numbers has the relative error 1 / sqrt(2 n); allow five.
         tolerance = 5 / (2 * weight.numel()) ** 0.5
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=tolerance)
         assert abs(weight.mean().item()) < 5 * (2 / fan_in / weight.numel()) ** 0.5

@@ -1,4 +1,4 @@
-"""Padding against PyTorch's own on the CPU, with its gradient and that one's; and what a step off the CPU takes."""
+"""Padding, compared with PyTorch's on the CPU, with first and second derivatives; and its operations on a GPU."""
 
 import contextlib
 from typing import Any
@@ -18,7 +18,7 @@ from tunit.training.initial_state import new_state
 
 @pytest.mark.parametrize("edge", ["reflect", "replicate"])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 3), (0, 2)])
-def test_values_and_gradients_are_those_of_pytorch(edge: str, rows: int, columns: int) -> None:
+def test_values_and_gradients_equal_those_of_pytorch(edge: str, rows: int, columns: int) -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     expected = F.pad(x, (columns, columns, rows, rows), mode=edge)
     found = Padded.apply(x, rows, columns, edge)
@@ -29,7 +29,7 @@ def test_values_and_gradients_are_those_of_pytorch(edge: str, rows: int, columns
     assert torch.autograd.gradgradcheck(lambda x: Padded.apply(x, rows, columns, edge).square(), x)
 
 
-def test_the_layout_stays() -> None:
+def test_the_layout_is_kept() -> None:
     x = torch.randn(2, 3, 4, 4)
     for layout in (torch.channels_last, torch.contiguous_format):
         assert Padded.apply(x.contiguous(memory_format=layout), 1, 1, "reflect").is_contiguous(
@@ -47,7 +47,7 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_off_the_cpu_no_gradient_of_a_padding_is_one_that_a_gpu_does_not_repeat(monkeypatch) -> None:
+def test_off_the_cpu_only_deterministic_operations_are_used(monkeypatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
     config, meta = tiny_config(), torch.device("meta")
     state, x = new_state(config, meta, 4), torch.zeros(4, 3, 32, 32, device=meta)

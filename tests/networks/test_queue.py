@@ -1,4 +1,4 @@
-"""The key queue against a deque."""
+"""The queue of keys, compared with a deque."""
 
 from collections import deque
 
@@ -20,15 +20,15 @@ def test_first_in_first_out(sizes: list[int]) -> None:
         assert queue.tolist() == list(oracle)
 
 
-def test_the_old_queue_stays_as_it_was() -> None:
-    """The losses' graph still reads it."""
+def test_the_old_queue_does_not_change() -> None:
+    """The losses' graph still refers to it."""
     old = torch.zeros(4, 2)
     new = push(old, torch.ones(2, 2))
     assert not old.any()
     assert new.sum() == 4
 
 
-def test_the_queue_keeps_its_type_and_takes_no_gradients() -> None:
+def test_the_queue_keeps_its_dtype_and_has_no_gradients() -> None:
     queue = push(torch.zeros(4, 2), torch.ones(2, 2, dtype=torch.bfloat16, requires_grad=True))
     assert queue.dtype == torch.float32
     assert not queue.requires_grad

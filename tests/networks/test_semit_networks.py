@@ -39,7 +39,7 @@ def random_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def conv(h: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """A reflection-padded convolution, one output place at a time."""
+    """A convolution with mirrored borders, computed for one output position at a time."""
     k = weight.shape[-1]
     pad = (k - stride + 1) // 2
     mirror = [abs(i) if i < h.shape[2] else 2 * h.shape[2] - 2 - i for i in range(-pad, h.shape[2] + pad)]
@@ -66,7 +66,7 @@ def repeat(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (4, 2)])
 @pytest.mark.parametrize(("inputs", "outputs"), [((3, 2), (4, 5)), ((3, 0), (4, 5)), ((3, 2), (4, 0))])
-def test_octave_convolution_path_by_path(inputs, outputs, kernel: int, stride: int) -> None:
+def test_octave_convolution_for_each_path(inputs, outputs, kernel: int, stride: int) -> None:
     layer = OctaveConv2d(inputs, outputs, kernel, stride)
     values = random_of(layer)
     high, low = noise(2, inputs[0], 16, 16), noise(2, inputs[1], 8, 8, seed=3) if inputs[1] else None
@@ -86,13 +86,13 @@ def test_octave_convolution_path_by_path(inputs, outputs, kernel: int, stride: i
         if low is not None:
             y_low = y_low + path("low_to_low", low)
         torch.testing.assert_close(found_low, y_low, atol=1e-12, rtol=0)
-    # One bias for each output, no more.
+    # One bias for each output, not one per path.
     biases = [v.shape[0] for k, v in values.items() if k.endswith("bias")]
     assert sorted(biases) == sorted(n for n in outputs if n)
 
 
 def test_octave_convolution_equals_one_dense_matrix() -> None:
-    """Of single impulses the dense matrix; and the matrix itself from the four kernels, entry by entry."""
+    """Inputs with a single 1 give the matrix; it is also built directly from the four kernels, entry by entry."""
     layer = OctaveConv2d((1, 1), (1, 1), 3)
     w = {k: v[0, 0] for k, v in random_of(layer).items() if v.dim() == 4}
     for bias in (layer.high_to_high.bias, layer.low_to_low.bias):
@@ -139,7 +139,7 @@ def test_without_a_low_frequency_it_is_a_plain_convolution() -> None:
     assert [name for name, _ in layer.named_parameters()] == ["high_to_high.weight", "high_to_high.bias"]
 
 
-def test_join_and_separate_are_inverse_bit_for_bit() -> None:
+def test_join_and_separate_are_exact_inverses() -> None:
     high, low = torch.randn(2, 3, 8, 8), torch.randn(2, 2, 4, 4)
     joined = octaves_to_tensor((high, low))
     assert joined.shape == (2, 5, 8, 8)
@@ -160,7 +160,7 @@ def test_split_width() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_without_a_low_frequency_g_is_funits(size: int) -> None:
+def test_without_a_low_frequency_g_equals_funits(size: int) -> None:
     ours, theirs = (
         OctaveGenerator(size, 3, width=2, style_width=5, share=0.0),
         FunitGenerator(size, width=2, style_width=5),
@@ -179,7 +179,7 @@ def normal(h: Tensor) -> Tensor:
 
 
 class Literal:
-    """G written out: pairs of maps, with plain convolutions of the named weights."""
+    """G written out, with pairs of maps and plain convolutions with the named weights."""
 
     def __init__(self, values: dict[str, Tensor]) -> None:
         self.values = values
@@ -246,7 +246,9 @@ def test_generator_layer_by_layer(size: int, halvings: int) -> None:
 
 @pytest.mark.parametrize(("size", "halvings"), [(32, 1), (128, 3), (256, 3)])
 def test_shapes_and_sizes(size: int, halvings: int) -> None:
-    """Content codes have the shape of FUNIT's; half the channels at half the size have as many weights."""
+    """Content codes have the shape of FUNIT's: half of the channels are at half of the size, and there are as many
+    weights.
+    """
     with torch.device("meta"):
         ours, theirs = OctaveGenerator(size, 7), FunitGenerator(size)
         c = ours.encode(torch.empty(2, 3, size, size))
@@ -271,7 +273,7 @@ def test_initialisation_has_one_fan_in_per_output() -> None:
         assert path.weight.std().item() == pytest.approx(math.sqrt(2 / (49 * 3)), rel=0.1)
 
 
-def test_content_is_read_twice_with_gradients_apart() -> None:
+def test_content_is_used_twice_with_separate_gradients() -> None:
     generator = OctaveGenerator(32, 3, width=2, style_width=5).double()
     nn.init.normal_(generator.content_head.weight)
     c = noise(2, 4, 16, 16).requires_grad_()
@@ -291,7 +293,7 @@ def test_content_is_read_twice_with_gradients_apart() -> None:
 # ---- the class encoder ----
 
 
-def test_the_encoders_logits_are_its_classifiers_of_the_style() -> None:
+def test_the_encoders_logits_are_its_classifier_applied_to_the_style() -> None:
     encoder = SemitEncoder(3, width=2, style_width=5)
     values, x = random_of(encoder), noise(2, 3, 32, 32)
     plain = ClassEncoder(3, width=2, style_width=5).double()
@@ -303,7 +305,7 @@ def test_the_encoders_logits_are_its_classifiers_of_the_style() -> None:
     torch.testing.assert_close(guidance.logits, expected, atol=1e-12, rtol=0)
 
 
-def test_at_first_every_class_is_nearly_as_likely() -> None:
+def test_at_the_start_every_class_is_about_equally_likely() -> None:
     torch.manual_seed(0)
     p = SemitEncoder(4)(torch.randn(8, 3, 32, 32)).logits.softmax(1)
     assert p.amin() > 0.15
@@ -319,10 +321,10 @@ def test_style_and_logits_are_float32_under_autocast() -> None:
         assert {logits.dtype for logits in generator.read_content(c)} == {torch.float32}
 
 
-# ---- in the place of E, G and D ----
+# ---- used as E, G and D ----
 
 
-def test_the_config_builds_them() -> None:
+def test_the_config_creates_them() -> None:
     config = Config().with_overrides(
         {
             "method": "semit",
@@ -346,7 +348,7 @@ def test_the_config_builds_them() -> None:
     assert (stem.high_to_high.out_channels, stem.high_to_low.out_channels) == (48, 16)
 
 
-def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
+def test_a_model_file_and_the_translator_accept_them(tmp_path) -> None:
     torch.manual_seed(0)
     config = Config().with_overrides(
         {
@@ -359,7 +361,7 @@ def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
         }
     )
     guide, generator = SEMIT.guide(config).eval(), SEMIT.generator(config).eval()
-    for a, b in pairwise(guide.classifier):  # logits that differ visibly
+    for a, b in pairwise(guide.classifier):  # logits that differ clearly
         nn.init.normal_((a if isinstance(a, nn.Linear) else b).weight)
     styles, sizes = torch.randn(3, 5), torch.tensor([3, 4, 5])
     save_model(tmp_path, Model(guide, generator, config, styles, sizes, step=1))
@@ -371,5 +373,5 @@ def test_a_model_file_and_the_translator_take_them(tmp_path) -> None:
     found = translator.classify(list(x))
     assert found.domains.tolist() == p.argmax(1).tolist()
     torch.testing.assert_close(found.confidences, p.amax(1).detach(), atol=1e-5, rtol=1e-5)
-    assert found.confidences.max() > 0.4  # FUNIT's class encoder would say a third of everything
+    assert found.confidences.max() > 0.4  # FUNIT's class encoder would give every class the same probability
     assert_translates(translator, (guide, generator), x)

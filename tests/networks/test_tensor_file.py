@@ -15,7 +15,7 @@ TENSORS = {
 }
 
 
-def test_what_is_written_is_read_back_and_other_readers_agree(tmp_path):
+def test_a_file_is_read_back_and_other_readers_agree(tmp_path):
     path = tmp_path / "x.safetensors"
     write_tensors(path, TENSORS, {"step": 3, "cursors": {"all": 5}})
     tensors, about = read_tensors(path)

@@ -1,4 +1,4 @@
-"""The up-sampling convolution against the plain one of the up-sampled picture."""
+"""The up-sampling convolution, compared with a plain convolution of the up-sampled picture."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @pytest.mark.parametrize(("h", "w"), [(2, 2), (2, 5), (3, 4), (8, 8), (16, 9)])
-def test_equals_the_plain_convolution_with_its_gradients(h: int, w: int) -> None:
+def test_values_and_gradients_equal_those_of_the_plain_convolution(h: int, w: int) -> None:
     torch.manual_seed(h)
     conv = UpsamplingConv2d(3, 4).double()
     x = torch.randn(2, 3, h, w, dtype=torch.float64, requires_grad=True)
@@ -38,7 +38,7 @@ def test_has_the_parameters_of_the_plain_convolution() -> None:
     assert ours == plain
 
 
-def test_keeps_to_bfloat16_under_autocast() -> None:
+def test_it_stays_in_bfloat16_under_autocast() -> None:
     torch.manual_seed(0)
     conv, x = UpsamplingConv2d(8, 4), torch.randn(2, 8, 6, 6)
     with torch.autocast("cpu", torch.bfloat16):

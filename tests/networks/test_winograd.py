@@ -1,4 +1,4 @@
-"""Winograd's convolution against PyTorch's in float64: itself, its gradients, and the gradients of those."""
+"""Winograd's convolution, compared with PyTorch's in float64: values, gradients, and gradients of gradients."""
 
 import pytest
 import torch
@@ -16,9 +16,9 @@ pytestmark = [
     pytest.mark.skipif(not native.is_available(), reason="compiled code is not there, or turned off"),
 ]
 EDGES = ("zeros", "replicate", "reflect")
-# Pictures, input and output channels, height and width; not all multiples of what is computed at once.
+# Pictures, input channels, output channels, height and width; not all are multiples of the block sizes.
 SHAPES = [(3, 32, 48, 8, 12), (8, 96, 80, 12, 4), (5, 64, 64, 16, 16), (16, 32, 32, 4, 4)]
-# More channels, tiles of pictures, and tiles of a picture than are.
+# More channels, more tiles of all pictures, and more tiles of one picture than fit into one block.
 LARGE = [(2, 32, 272, 12, 12), (70, 144, 32, 8, 8), (3, 144, 48, 56, 56)]
 
 
@@ -45,7 +45,7 @@ def draw(shape: tuple[int, ...]) -> list[Tensor]:
 
 
 def everything(function, values: list[Tensor], edge: str) -> dict[str, Tensor]:
-    """The output, its gradients, and the gradients of those of the picture and of the kernels."""
+    """The output, its gradients, and the gradients of the gradients for the picture and for the kernels."""
     x, weight, bias, dy, ddx, ddw = (value.clone().requires_grad_() for value in values)
     y = function(x, weight, bias, edge)
     found = {"y": y.detach()}
@@ -64,12 +64,12 @@ def everything(function, values: list[Tensor], edge: str) -> dict[str, Tensor]:
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         error = (found[name].double() - value).abs().max() / value.abs().max()
-        assert error < 3e-5, name  # float32, through sums of up to 100 times what comes out
+        assert error < 3e-5, name  # float32, with sums up to 100 times as large as the result
 
 
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("shape", SHAPES + LARGE)
-def test_it_and_all_gradients_are_those_of_the_convolution(shape, edge):
+def test_values_and_all_gradients_equal_those_of_the_convolution(shape, edge):
     values = draw(shape)
     assert is_worth_it(values[0], values[1], edge)
     found = everything(convolve, values, edge)
@@ -77,7 +77,7 @@ def test_it_and_all_gradients_are_those_of_the_convolution(shape, edge):
 
 
 @pytest.mark.parametrize("shape", LARGE)
-def test_threads_make_no_difference_to_a_single_bit(shape):
+def test_the_number_of_threads_does_not_change_a_single_bit(shape):
     values = draw(shape)
     alone = everything(convolve, values, "zeros")
     torch.set_num_threads(3)
@@ -86,7 +86,7 @@ def test_threads_make_no_difference_to_a_single_bit(shape):
         assert torch.equal(found[name], alone[name]), name
 
 
-def test_the_layout_of_what_it_takes_makes_no_difference():
+def test_the_layout_of_the_input_does_not_matter():
     values = draw(SHAPES[0])
     last = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in values]
     assert_close(
@@ -103,18 +103,18 @@ def test_the_layout_of_what_it_takes_makes_no_difference():
         (torch.zeros(8, 64, 8, 8), torch.zeros(64, 64, 3, 4)),
         (torch.zeros(8, 16, 8, 8), torch.zeros(64, 16, 3, 3)),  # few channels
         (torch.zeros(8, 64, 8, 8), torch.zeros(40, 64, 3, 3)),  # an odd number of them
-        (torch.zeros(8, 64, 8, 6), torch.zeros(64, 64, 3, 3)),  # no whole tiles
+        (torch.zeros(8, 64, 8, 6), torch.zeros(64, 64, 3, 3)),  # not a multiple of the tile size
         (torch.zeros(7, 64, 4, 4), torch.zeros(64, 64, 3, 3)),  # few tiles
         (torch.zeros(8, 64, 8, 8), torch.zeros(64, 64, 1, 1)),
         (torch.zeros(8, 64, 8, 8).double(), torch.zeros(64, 64, 3, 3).double()),
         (torch.zeros(8, 64, 8, 8, device="meta"), torch.zeros(64, 64, 3, 3, device="meta")),
     ],
 )
-def test_all_else_is_left_to_pytorch(x, weight):
+def test_other_convolutions_are_left_to_pytorch(x, weight):
     assert not is_worth_it(x, weight, "reflect")
 
 
-def test_kernels_are_spared_a_gradient_that_nobody_asks_for():
+def test_the_kernels_gradient_is_not_computed_if_not_needed():
     x, weight = (value.requires_grad_() for value in draw(SHAPES[0])[:2])
     y = convolve(x, weight, None, "zeros").square().sum()
     with gradients_of_inputs_only():
@@ -125,9 +125,9 @@ def test_kernels_are_spared_a_gradient_that_nobody_asks_for():
     assert weight.grad is not None
 
 
-def test_the_gradient_penalty_teaches_all_kernels_as_in_float64():
+def test_the_gradient_penalty_trains_all_kernels_as_in_float64():
     torch.manual_seed(0)
-    # Smooth: with a threshold, some of the pixels next to it come to stand on its other side.
+    # A smooth function: with a threshold, rounding would move some pixels to its other side.
     judge = nn.Sequential(Conv3x3(3, 32), nn.Softplus(), Conv3x3(32, 64), nn.Softplus(), Conv3x3(64, 32))
     x = torch.randn(4, 3, 16, 16)
     gradients = []
