@@ -1,6 +1,6 @@
-"""Checkpoints as the authors' release writes them, and its networks applied straight from their tensors.
+"""Checkpoints as the authors' release writes them, and its networks computed directly from their tensors.
 
-Names, order and shapes are written out here from their description, apart from the package's own rules for them.
+Names, order and shapes are written here from their description; the package's own rules are not used.
 """
 
 import math
@@ -17,8 +17,9 @@ NETWORKS = {
     "G_EMA_state_dict": "G",
 }
 OPTIMISERS = {"c_optimizer": "C", "d_optimizer": "D", "g_optimizer": "G"}
-VGG = ((0, 1), (4, 2), (8, 4), (11, 4), (15, 8), (18, 8), (22, 8), (25, 8))  # place of the convolution, width
-POOLS = (0, 4, 11, 18, 25)  # the convolutions that a max-pool follows
+# position of the convolution, width
+VGG = ((0, 1), (4, 2), (8, 4), (11, 4), (15, 8), (18, 8), (22, 8), (25, 8))
+POOLS = (0, 4, 11, 18, 25)  # the convolutions that are followed by max-pooling
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -93,7 +94,7 @@ def all_shapes(size=32, domains=3, *, guide=2, generator=2, discriminator=2, sty
 
 
 def checkpoint(shapes, *, epoch=70, prefix="", seed=0):
-    """A random checkpoint; a third of E's parameters have no optimiser state, as if they had no gradient yet."""
+    """A random checkpoint. A third of E's parameters have no optimiser state, as if they had no gradient yet."""
     rng = torch.Generator().manual_seed(seed)
     content = {"epoch": epoch}
     for key, letter in NETWORKS.items():
@@ -116,7 +117,7 @@ def checkpoint(shapes, *, epoch=70, prefix="", seed=0):
 def _tensor(name, shape, rng):
     if name.endswith("num_batches_tracked"):
         return torch.tensor(5)
-    if name.endswith("norm.running_mean"):  # of AdaIN: without influence
+    if name.endswith("norm.running_mean"):  # of AdaIN; they have no effect
         return torch.zeros(shape)
     if name.endswith("norm.running_var"):
         return torch.ones(shape)
@@ -127,7 +128,7 @@ def _tensor(name, shape, rng):
 
 
 def tensors_of(content, path=""):
-    """Every tensor of a nested dict, by its path."""
+    """Every tensor of a nested dict, by its path of keys."""
     found = {}
     for key, value in content.items():
         if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Steps on tiny networks in float64, of one process or of several that share each batch.
+"""Steps on tiny networks in float64, computed by one process or by several that share each batch.
 
-Processes that a test spawns call `share_the_steps`. torchrun starts this file itself, and every rank writes what it
-has after three steps of each phase: `torchrun ... shared_steps.py FOLDER`.
+A test starts processes with `share_the_steps`. torchrun runs this file directly; every rank then writes its state
+after three steps of each phase: `torchrun ... shared_steps.py FOLDER`.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from tunit.training.launch import start_run
 from tunit.training.memory import try_step
 
 BATCH = 6
-# Settings, labels, and how many pictures G and D take at a time.
+# Settings, labels, and the micro-batch size of G and D.
 CASES = {
     "no labels": ({}, (-1,) * BATCH, 0),
     "few labels, lazy R1": ({"r1_every": 2}, (-1, 2, -1, 0, -1, -1), 0),
@@ -64,7 +64,7 @@ CASES = {
     ),
     "in parts": ({"adversarial_trains": "generator"}, (-1, -1, 1, -1, 2, 0), 2),
 }
-# The baselines' presets, labels, and which pictures these are, one of them twice.
+# The baselines' presets, the labels, and the picture numbers, one of which appears twice.
 BASELINES = {
     "funit": ("table1-a", (1, 2, 0, 2, 1, 0), (0, 1, 2, 3, 4, 5)),
     "semit": ("semit", (1, -1, -1, 2, -1, 0), (0, 3, 5, 1, 3, 2)),
@@ -73,7 +73,7 @@ ALONE, JOINT, AVERAGING = Phase(False, False, True), Phase(True, False, True), P
 
 
 def three_steps(name, *, compiled=False):
-    """The state's tensors, and the losses of every step, after three steps of a case."""
+    """The state's tensors after three steps of a case, and the losses of each step."""
     if name in BASELINES:
         return steps_of_baseline(name)
     overrides, y, micro_batch = CASES[name]
@@ -83,7 +83,9 @@ def three_steps(name, *, compiled=False):
 
 
 def three_steps_of_each_phase():
-    """As above: E alone; then G and D with G's average a copy; then all, on eight pictures."""
+    """The same for eight pictures and nine steps: E alone; then G and D, while G's average is a copy of G; then
+    everything.
+    """
     return steps(config_of(), (-1, 2, -1, 0, -1, -1, 1, -1), [*[ALONE] * 3, *[JOINT] * 3, *[AVERAGING] * 3])
 
 
@@ -100,7 +102,7 @@ def steps(config, y, phases, *, compiled=False):
 
 
 def steps_of_baseline(name):
-    """A step of each phase of a baseline; SEMIT's class encoder learns alone first."""
+    """One step of each phase of a baseline; SEMIT's class encoder learns alone first."""
     preset, y, index = BASELINES[name]
     config = read_config(preset).with_overrides(SMALL_BASELINE)
     state, losses = new_state(config, torch.device("cpu"), BATCH), {}
@@ -117,7 +119,7 @@ def steps_of_baseline(name):
 
 
 def chosen_head():
-    """Which of E's domain heads is chosen, by pictures that the processes share."""
+    """The domain head that is chosen with pictures that the processes share."""
     config = config_of(candidate_heads=2)
     state = new_state(config, torch.device("cpu"))
     for guide in (state.networks.guide, state.networks.guide_average):
@@ -141,16 +143,16 @@ SPOILT = (("picture", "stop"), ("loss", "stop"), ("picture", "rollback"), ("grad
 
 
 def spoilt_runs(pictures, folder):
-    """Trainings with a value that is not a number on the last rank alone, by place and --on-nan, in `folder`.
+    """Trainings in `folder` in which the last rank gets one NaN: in each place, for each --on-nan.
 
-    Returns what this rank has of each: the sentence that it stopped with, or the state's tensors and counters.
+    Returns for each of them what this rank has: the error message, or the state's tensors and counters.
     """
     found = {}
     for place, on_nan in SPOILT:
         run, spoil = folder / f"{place}, {on_nan}", PLACES[place][0]
         with pytest.MonkeyPatch.context() as patched:
             if rank():
-                # The third picture of the batch, which is the first of this rank's two.
+                # The third picture of the batch is the first of this rank's two.
                 spoil(patched, picture=0) if spoil is in_a_picture else spoil(patched)
             try:
                 state = start_run(pictures, run, tiny_config(on_nan=on_nan, sample_every=0), quiet=True)
@@ -163,21 +165,21 @@ def spoilt_runs(pictures, folder):
 
 
 def environment_of(rank, number, port):
-    """What a launcher tells each of `number` processes of one machine."""
+    """The environment variables that a launcher sets for each of `number` processes on one machine."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return dict(zip(names, (*map(str, (rank, rank, number, number)), "127.0.0.1", str(port)), strict=True))
 
 
 def share_the_steps(rank, number, port, folder):
-    """One of `number` processes: writes what it has at the end of each case."""
+    """Runs as one of `number` processes; writes its results of all cases."""
     torch.set_num_threads(1)
     os.environ.update(environment_of(rank, number, port))
     with process_group(torch.device("cpu")):
         found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
-        if number == 2:  # of three it would not tell more
+        if number == 2:  # three processes would test nothing more
             found["compiled"] = three_steps("no labels", compiled=True)
             found["spoilt"] = spoilt_runs(Path(folder) / "pictures", Path(folder) / "spoilt")
-        if rank == 0:  # what one of them tries does not wait for the others
+        if rank == 0:  # the other ranks must not have to take part
             try_step(config_of(), torch.device("cpu"), 2)
         torch.save(found, Path(folder) / f"{rank}.pt")
 

@@ -1,4 +1,6 @@
-"""The training step of the method's section 4 written out slowly, each forward pass by itself, and its comparison."""
+"""The training step of the method's section 4, written out with each forward pass separate, and its comparison with
+ours.
+"""
 
 import copy
 import dataclasses
@@ -18,7 +20,7 @@ from tunit.methods.tunit import tunit_step
 
 
 class SlowTraining(LiteralNetworks):
-    """Section 4 of the method, literally. Everything of its own but the networks' forward passes."""
+    """Section 4 of the method, step by step. Only the networks' forward passes are shared with our code."""
 
     def __init__(self, state: TrainingState, config: Config) -> None:
         networks = copy.deepcopy(state.networks)
@@ -64,7 +66,9 @@ class SlowTraining(LiteralNetworks):
     def guide_loss(
         self, x: Tensor, x_plus: Tensor, y: Tensor, factor: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Step 1: the unlabelled and the labelled part of the batch, each by itself, by their shares."""
+        """Step 1: the unlabelled and the labelled part of the batch, computed separately and weighted by their
+        shares.
+        """
         w, here, plus = self.w, self.E(x), self.E(x_plus)
         keys = self.E_bar(x_plus).style.detach()
         terms: dict[str, Tensor] = {}
@@ -79,7 +83,7 @@ class SlowTraining(LiteralNetworks):
             style, shares = style + share * contrast, shares + share
             loss = loss + share * w.guide_style_weight * contrast
             if not labelled:
-                # What is reported is the mutual information; what E maximises has the balanced marginals.
+                # The mutual information is reported; E maximises the version with balanced marginals.
                 clusterings = [(here.logits, plus.logits, "mutual", w.mutual_information_weight)]
                 if here.overcluster_logits is not None:
                     pair = (here.overcluster_logits, plus.overcluster_logits)
@@ -126,7 +130,7 @@ class SlowTraining(LiteralNetworks):
             terms |= more
             loss.backward()
             self.rmsprop_D.step()
-            # 4. G and, once more, E learn from the updated D.
+            # 4. G and E learn from the updated D (E for the second time).
             self.zero_grad()
             translated = self.G(x, self.E(x_ref).style)
             repeated = self.G(x, self.E(x).style)
@@ -140,7 +144,7 @@ class SlowTraining(LiteralNetworks):
                 + w.generator_style_weight * style
             )
             if w.adversarial_trains == "generator":
-                # E's gradients come from a loss without D, in passes of their own; G's are those of all terms.
+                # E's gradients come from a loss without D, in separate passes. G's gradients come from all terms.
                 loss.backward()
                 gradients = [parameter.grad for parameter in self.G.parameters()]
                 self.zero_grad()
@@ -159,7 +163,7 @@ class SlowTraining(LiteralNetworks):
                 "generator/adversarial_reconstruction": adversarial_rec,
                 "generator/style": style,
             } | reconstruction
-        # 5. Keys and averages.
+        # 5. Keys of the queue, and averages.
         self.queue = (self.queue + list(keys))[-len(self.queue) :]
         self.average(self.E_bar, self.E, self.decay)
         if phase.joint:
@@ -169,7 +173,7 @@ class SlowTraining(LiteralNetworks):
     def discriminate(
         self, x_ref: Tensor, x_fake: Tensor, y_ref: Tensor, perm: Tensor, phase: Phase
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """D's loss, and its terms."""
+        """D's loss and its terms."""
         w, rows = self.w, torch.arange(len(x_ref))
         answers = self.D(x_ref)[rows, y_ref]
         real = torch.clamp(1 - answers, min=0).mean()
@@ -219,7 +223,7 @@ UNLABELLED_6, MIXED, LABELLED = (-1,) * 6, (-1, 2, -1, 0, -1, -1), (1, 2, 0, 2)
 
 
 def assert_equals_slow_steps(case: Case, kind: type[SlowTraining]) -> None:
-    """Three steps on a random state have the losses, weights and keys of those of `kind`."""
+    """Three steps on a random state give the same losses, weights and keys as `kind` does."""
     config = config_of(**case.overrides, micro_batch=case.micro_batch)
     state = random_state(config)
     slow = kind(state, config)
@@ -240,7 +244,7 @@ def assert_equals_slow_steps(case: Case, kind: type[SlowTraining]) -> None:
                 )
         torch.testing.assert_close(state.queue, torch.stack(slow.queue), atol=1e-9, rtol=1e-9)
     assert state.step == 3
-    # The comparison means something: the steps moved what they should, by far more than its tolerance.
+    # The comparison is only valid if the weights really changed, by much more than the tolerance.
     for network, theirs in state.networks.named().items():
         moved = max((p.data - before[network][key]).abs().max() for key, p in theirs.named_parameters())
         if case.joint or network.startswith("guide"):

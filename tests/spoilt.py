@@ -1,6 +1,6 @@
-"""Values that are not numbers, put into a training at step 8: into a picture, a loss or a gradient.
+"""Functions that put a NaN into a training at step 8: into a picture, a loss or a gradient.
 
-Each is called with a MonkeyPatch; of several processes those that call it have the bad value.
+Each takes a MonkeyPatch. If several processes train, only those that call it get the NaN.
 """
 
 import torch
@@ -12,7 +12,9 @@ NAN = float("nan")
 
 
 def in_a_picture(monkeypatch, times=1, picture=2):
-    """A picture of the batch at step 8 is not a number: the third, or of this rank's share another."""
+    """One value of a picture at step 8 is NaN: of the batch's third picture, or of picture `picture` of this rank's
+    part.
+    """
     real, left = Batches.draw, iter(range(times))
 
     def drawn(self, step, *arguments, **how):
@@ -25,7 +27,7 @@ def in_a_picture(monkeypatch, times=1, picture=2):
 
 
 def in_a_loss(monkeypatch, times=1):
-    """Equation 5 at step 8: E has trained alone for four steps, so it is the fourth time."""
+    """Equation 5 gives NaN at step 8. E trains alone for four steps, so this is the equation's fourth call."""
     real, count = step_module.losses.reconstruction, iter(range(100))
     bad = {3} if times == 1 else set(range(3, 100))
 
@@ -46,7 +48,7 @@ class NanBackward(torch.autograd.Function):
 
 
 def in_a_gradient(monkeypatch, times=1):
-    """Of equation 5's, at step 8: the loss itself is finite."""
+    """The gradient of equation 5 is NaN at step 8; the loss itself is finite."""
     real, count = step_module.losses.reconstruction, iter(range(100))
     bad = {3} if times == 1 else set(range(3, 100))
 

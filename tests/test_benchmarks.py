@@ -1,4 +1,4 @@
-"""Benchmarks that no other test reaches still run: tiny, without their figures."""
+"""Benchmarks that no other test runs are run here at tiny sizes, without checking their figures."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
-def test_domains_are_looked_at_over_time_for_any_preset(tmp_path, monkeypatch):
+def test_domains_can_be_measured_over_time_for_any_preset(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
     import domains
 
@@ -28,7 +28,7 @@ def test_domains_are_looked_at_over_time_for_any_preset(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
-def test_what_is_to_be_measured_on_a_gpu_runs_and_never_loses_what_it_found(tmp_path, monkeypatch):
+def test_gpu_measurements_run_and_never_lose_results(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
     import gpu
 
@@ -45,7 +45,7 @@ def test_what_is_to_be_measured_on_a_gpu_runs_and_never_loses_what_it_found(tmp_
     assert "error" not in json.dumps(found)
     assert found["train"]["creatures"]["step"] == 4
     assert (out / "gpu-creatures.png").is_file()
-    # With no time left nothing is tried, and the report says so.
+    # With no time left, nothing is measured, and the report says so.
     clock = gpu.Clock(0.0)
     report = gpu.gpu_correct.Report(out, "late")
     gpu.gpu_correct.attempt(

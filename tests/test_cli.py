@@ -15,7 +15,7 @@ from tunit.data.finding.find import find_pictures
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_worth_reading(command, capsys):
+def test_every_command_has_useful_help(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
@@ -25,7 +25,7 @@ def test_every_command_has_help_worth_reading(command, capsys):
 
 
 @pytest.mark.parametrize("command", ["train", "prepare", "reproduce"])
-def test_usage_is_short_and_the_settings_of_single_methods_stand_apart(command, capsys):
+def test_usage_is_short_and_settings_of_single_methods_are_listed_apart(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     usage, _, rest = capsys.readouterr().out.partition("\n\n")
@@ -53,11 +53,11 @@ def test_help_does_not_import_torch(words):
     )
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert run.stdout.strip().splitlines()[-1] == "[]"
-    assert len(run.stdout.splitlines()) > 1  # the command did say something
+    assert len(run.stdout.splitlines()) > 1  # the command printed something
 
 
-def test_a_model_is_loaded_and_used_without_what_finds_domains():
-    """scikit-learn and scipy double the time that a translation takes to start."""
+def test_translating_does_not_import_what_finds_domains():
+    """scikit-learn and scipy would double the time until a translation starts."""
     code = "import sys, tunit.translation.translator; print({'sklearn', 'scipy'} & set(sys.modules))"
     job = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert job.stdout == "set()\n"
@@ -129,7 +129,7 @@ def test_version(capsys):
         (["config", "nothing"], "neither a file nor a preset"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, capsys):
+def test_bad_input_is_one_sentence_and_exit_code_2(words, sentence, tmp_path, capsys):
     code = main([str(tmp_path / "out") if word == "OUT" else word for word in words])
     err = capsys.readouterr().err
     assert code == 2
@@ -139,7 +139,7 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_prepare_reports_what_it_leaves_out(tmp_path, capsys):
+def test_prepare_reports_what_it_left_out(tmp_path, capsys):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "broken.jpg").write_text("no picture")
     assert main(["creatures", str(tmp_path / "p" / "c"), "--number", "5", "--size", "32"]) == 0
@@ -174,7 +174,7 @@ def test_config_shows_what_a_preset_changes(capsys):
         (["translate", "r", "a", "--domain", "1", "--out", "o", "--fit", "stretched"], "did you mean 'stretch'?"),
     ],
 )  # fmt: skip
-def test_a_mistyped_word_is_answered_with_the_nearest(words, sentence, capsys):
+def test_for_a_mistyped_word_the_nearest_is_suggested(words, sentence, capsys):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
@@ -183,16 +183,16 @@ def test_a_mistyped_word_is_answered_with_the_nearest(words, sentence, capsys):
     assert len(err.splitlines()) == 1
 
 
-def test_beginnings_of_flags_and_odd_values_stay_as_they_were(tmp_path, monkeypatch, capsys):
+def test_abbreviated_flags_and_unusual_values_still_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path)  # where a pack goes by itself
+    monkeypatch.chdir(tmp_path)  # the default place of a pack
     assert main(["prepare", "empty", "--image-si", "64", "--label-column", "a b --c"]) == 2
-    assert "holds no picture" in capsys.readouterr().err  # all words were understood
+    assert "holds no picture" in capsys.readouterr().err  # all arguments were understood
     assert main(["demo", "--minutes", "-1"]) == 2
     assert "--minutes is -1" in capsys.readouterr().err
 
 
-def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys):
+def test_a_tilde_means_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     assert main(["creatures", "~/c", "--number", "5", "--size", "32"]) == 0
@@ -209,7 +209,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys)
         Translator.load("~/nothing")
 
 
-def test_a_signal_while_the_program_is_loaded_is_a_word_and_its_exit_code(monkeypatch, capsys):
+def test_a_signal_during_the_start_gives_one_word_and_its_exit_code(monkeypatch, capsys):
     def stop(*arguments):
         raise KeyboardInterrupt
 
@@ -221,8 +221,8 @@ def test_a_signal_while_the_program_is_loaded_is_a_word_and_its_exit_code(monkey
     assert capsys.readouterr().err == "tunit: interrupted\n"
 
 
-def test_a_signal_within_an_import_ends_the_program_at_once():
-    """Imports call code that swallows exceptions, or takes them for a missing module."""
+def test_a_signal_during_an_import_ends_the_program_at_once():
+    """During imports, other code may swallow exceptions or take them for a missing module."""
     code = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
@@ -242,7 +242,7 @@ print(main())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_second_signal_stops_at_once_with_its_own_exit_code(number, code, monkeypatch, capsys):
+def test_a_second_signal_stops_at_once_with_its_exit_code(number, code, monkeypatch, capsys):
     from tunit.training.interrupt import StopSignals
 
     def twice(args):
@@ -256,7 +256,7 @@ def test_a_second_signal_stops_at_once_with_its_own_exit_code(number, code, monk
     assert capsys.readouterr().err == "tunit: interrupted\n"
 
 
-def test_prepare_leaves_the_pack_of_a_run_alone(tmp_path, capsys):
+def test_prepare_does_not_change_the_pack_of_a_run(tmp_path, capsys):
     run = tmp_path / "run"
     (run / "data").mkdir(parents=True)
     for name in ("run.json", "config.toml", "data/index.json"):

@@ -1,4 +1,4 @@
-"""The config: files and text in, the same settings out, and every mistake named."""
+"""The config: from files or text the same settings, and every error names the setting."""
 
 import dataclasses
 import math
@@ -32,7 +32,7 @@ def metadata(name: str) -> Any:
 
 
 def kinds_of(name: str) -> tuple[Any, ...]:
-    """The types of the value's parts: several for a tuple, else one."""
+    """The types of the value's parts: several for a tuple, otherwise one."""
     kind = kind_of(name)
     return typing.get_args(kind) if typing.get_origin(kind) is tuple else (kind,)
 
@@ -46,7 +46,7 @@ def is_switch(name: str) -> bool:
 
 
 def candidates(name: str) -> list[Any]:
-    """Values that the field may take, as far as its own type and range say."""
+    """Values that the field's type and range allow."""
     low, high, choices = (metadata(name)[k] for k in ("low", "high", "of"))
     if choices:
         return list(choices)
@@ -78,7 +78,7 @@ def accepted(name: str, value: Any) -> Config | None:
     try:
         return Config().with_overrides({name: value})
     except ConfigError as error:
-        # Values of the right type and range may still not go together: the message must name the field.
+        # Some values have the right type and range but contradict others: the message must name the field.
         assert name in str(error)
         return None
 
@@ -86,7 +86,7 @@ def accepted(name: str, value: Any) -> Config | None:
 # ---- every field ----
 
 
-def test_names_are_unique_over_all_sections() -> None:
+def test_setting_names_are_unique_over_all_sections() -> None:
     sections = section_types().values()
     assert len(FIELDS) == sum(len(dataclasses.fields(section)) for section in sections)
     assert all(metadata(name)["help"] for name in FIELDS)
@@ -112,7 +112,7 @@ def test_overrides_from_text_and_from_values_are_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_to_toml_is_read_back(name: str, tmp_path: Path) -> None:
+def test_toml_output_is_read_back(name: str, tmp_path: Path) -> None:
     for i, value in enumerate([value_of(Config(), name), *candidates(name)]):
         config = accepted(name, value)
         if config is not None:
@@ -121,7 +121,7 @@ def test_to_toml_is_read_back(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if is_number(n)])
-def test_ranges_include_their_ends_and_nothing_more(name: str) -> None:
+def test_ranges_include_their_limits_and_nothing_beyond(name: str) -> None:
     low, high = metadata(name)["low"], metadata(name)["high"]
     assert low is not None, "a number needs a lower limit"
     wrap = (
@@ -161,19 +161,19 @@ def test_numbers_are_finite(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if kinds_of(n)[0] is int])
-def test_whole_numbers_take_no_fractions(name: str) -> None:
+def test_integers_cannot_be_fractions(name: str) -> None:
     parts = (64.0, "64.0", "1e3", 0.5)
     count = len(kinds_of(name))
     refused(name, parts if count == 1 else [(part,) * count for part in parts])
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if str in kinds_of(n)])
-def test_text_takes_no_numbers(name: str) -> None:
+def test_text_settings_refuse_numbers(name: str) -> None:
     refused(name, (3, 0.5, True, None, ["text"]))
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if is_switch(n)])
-def test_switches_are_true_or_false_and_take_the_0_and_1_of_earlier_versions(name: str) -> None:
+def test_booleans_are_true_or_false_or_the_0_and_1_of_earlier_versions(name: str) -> None:
     for words, expected in (((True, "true", "True", 1, "1"), True), ((False, "false", 0, "0"), False)):
         for given in words:
             assert value_of(Config().with_overrides({name: given}), name) is expected
@@ -181,7 +181,7 @@ def test_switches_are_true_or_false_and_take_the_0_and_1_of_earlier_versions(nam
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if metadata(n)["of"]])
-def test_choices_name_what_there_is(name: str) -> None:
+def test_choices_list_the_valid_values(name: str) -> None:
     choices = list(metadata(name)["of"])
     assert value_of(Config(), name) in choices
     misspelt = choices[-1][:-1] + "x"
@@ -192,14 +192,14 @@ def test_choices_name_what_there_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_misspelt_names_get_the_nearest_right_one(name: str) -> None:
+def test_for_misspelt_names_the_nearest_is_suggested(name: str) -> None:
     misspelt = name + "q"
     with pytest.raises(ConfigError, match=misspelt) as error:
         find_field(misspelt)
     assert f"did you mean {name!r}" in str(error.value)
 
 
-# ---- rules between values ----
+# ---- rules for several values ----
 
 
 @pytest.mark.parametrize("size", [0, 32, 64, 128, 256, 512])
@@ -219,14 +219,14 @@ def test_pairs_must_be_in_order(name: str) -> None:
         Config().with_overrides({name: (1.1, 0.9)})
 
 
-def test_a_config_checks_itself_however_it_is_made() -> None:
+def test_a_config_checks_itself_however_it_is_created() -> None:
     with pytest.raises(ConfigError, match="domains"):
         Config(networks=dataclasses.replace(Config().networks, domains=-1))
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().data.image_size = 64  # type: ignore[misc]
 
 
-def test_overrides_leave_the_original_alone() -> None:
+def test_overrides_do_not_change_the_original() -> None:
     config = Config()
     changed = config.with_overrides({"domains": 3, "image_size": 64})
     assert (config.networks.domains, changed.networks.domains, changed.data.image_size) == (10, 3, 64)
@@ -254,7 +254,7 @@ def test_pairs_need_two_numbers(text: str) -> None:
 PHASES = [n for n in FIELDS if isinstance(kinds_of(n)[0], types.UnionType)]
 
 
-def test_shares_are_of_all_steps() -> None:
+def test_shares_are_relative_to_all_steps() -> None:
     config = Config().with_overrides({"steps": 1001, "guide_only_until": 0.25, "average_from": "0.5"})
     resolved = config.resolved_schedule().schedule
     assert (resolved.guide_only_until, resolved.average_from) == (250, 500)
@@ -263,7 +263,7 @@ def test_shares_are_of_all_steps() -> None:
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_1_is_a_step_and_1_point_0_is_everything(name: str) -> None:
+def test_1_is_a_step_and_1_point_0_is_all_steps(name: str) -> None:
     for given, expected in ((1, 1), ("1", 1), (1.0, 500), ("1.0", 500), (0.0, 0), ("0", 0), (0, 0)):
         config = Config().with_overrides({"steps": 500, name: given})
         assert value_of(config.resolved_schedule(), name) == expected, given
@@ -271,13 +271,13 @@ def test_1_is_a_step_and_1_point_0_is_everything(name: str) -> None:
 
 @pytest.mark.parametrize("name", PHASES)
 @pytest.mark.parametrize("text", ["1000", "1_000", "+1000", " 1000 "])
-def test_whole_numbers_of_steps_are_no_shares(name: str, text: str) -> None:
+def test_integer_steps_are_not_shares(name: str, text: str) -> None:
     """TOML and Python write 65_000: it must not become 65,000 times all steps."""
     found = value_of(Config().with_overrides({name: text}), name)
     assert (found, type(found)) == (1000, int)
 
 
-def test_a_resolved_schedule_stays_as_it_is() -> None:
+def test_a_resolved_schedule_does_not_change() -> None:
     resolved = Config().with_overrides({"guide_only_until": 0.5}).resolved_schedule()
     assert resolved.resolved_schedule() == resolved
     assert Config().resolved_schedule() == Config()
@@ -318,8 +318,8 @@ def write(folder: Path, name: str, text: str) -> str:
     return str(folder / name)
 
 
-def test_to_toml_holds_every_setting() -> None:
-    """Those of its method and all that methods share; SEMIT reads every section that comes with tunit."""
+def test_toml_output_has_every_setting() -> None:
+    """The settings of its method and the shared ones. SEMIT uses every section that tunit has."""
     table = tomllib.loads(Config().with_overrides({"method": "semit"}).to_toml())
     assert [name for section in table.values() for name in section] == FIELDS
     shared = tomllib.loads(Config().to_toml())
@@ -327,13 +327,13 @@ def test_to_toml_holds_every_setting() -> None:
     assert all(table[section].keys() == values.keys() for section, values in shared.items())
 
 
-def test_a_file_holds_only_its_differences(tmp_path: Path) -> None:
+def test_a_file_contains_only_its_differences(tmp_path: Path) -> None:
     path = write(tmp_path, "a.toml", "[data]\nimage_size = 64\n[losses]\nr1_weight = 5\n")
     assert read_config(path) == Config().with_overrides({"image_size": 64, "r1_weight": 5.0})
     assert isinstance(read_config(path).losses.r1_weight, float)
 
 
-def test_bases_are_read_first(tmp_path: Path) -> None:
+def test_base_files_are_read_first(tmp_path: Path) -> None:
     a = write(tmp_path, "a.toml", 'base = "paper"\n[networks]\ndomains = 3\n[data]\nimage_size = 64\n')
     b = write(tmp_path, "b.toml", f'base = "{a}"\n[networks]\ndomains = 4\n')
     c = write(tmp_path, "c.toml", f'base = "{b}"\n[losses]\nr1_weight = 1.0\n')
@@ -349,7 +349,7 @@ def test_circular_bases_are_refused(length: int, tmp_path: Path) -> None:
         read_config(str(tmp_path / "0.toml"))
 
 
-def test_an_unknown_preset_names_the_nearest() -> None:
+def test_for_an_unknown_preset_the_nearest_is_suggested() -> None:
     with pytest.raises(ConfigError, match=r"'papper' is neither a file nor a preset.*did you mean 'paper'"):
         read_config("papper")
 
@@ -372,7 +372,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         ("base = 'nowhere'", "'nowhere' is neither a file nor a preset"),
     ],
 )
-def test_mistakes_in_files_are_named_with_the_file(text: str, message: str, tmp_path: Path) -> None:
+def test_errors_in_files_name_the_file(text: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, "mine.toml", text)
     with pytest.raises(ConfigError) as error:
         read_config(path)
@@ -380,7 +380,7 @@ def test_mistakes_in_files_are_named_with_the_file(text: str, message: str, tmp_
     assert "nowhere" in text or "mine.toml" in str(error.value)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\r\n\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"picture\.toml is not valid TOML"):
         read_config(str(tmp_path / "picture.toml"))

@@ -1,4 +1,4 @@
-"""The Dockerfile: clean by hadolint, and the rules that matter; no container can be built where this is tested."""
+"""The Dockerfile: checked by hadolint and by our own rules. No container can be built where the tests run."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ HADOLINT = shutil.which("hadolint", path=Path(sys.executable).parent) or shutil.
 
 @pytest.fixture(scope="module")
 def steps():
-    """The instructions and their arguments, in order; comments are gone and lines are whole."""
+    """The instructions and their arguments, in order, without comments and with continued lines joined."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
 
@@ -32,7 +32,7 @@ def test_hadolint_finds_nothing():
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
-def test_the_base_is_one_pinned_image(steps):
+def test_the_base_image_is_pinned_and_the_only_one(steps):
     arguments = dict(value.partition("=")[::2] for value in values(steps, "ARG"))
     assert re.fullmatch(r"3\.1[123]\.\d+-slim-\w+", arguments["PYTHON"])
     assert {value.split(" AS ")[0] for value in values(steps, "FROM")} == {"python:${PYTHON}"}
@@ -43,7 +43,7 @@ def test_the_base_is_one_pinned_image(steps):
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
-def test_what_runs_is_not_root_and_is_small(steps):
+def test_the_final_image_is_small_and_does_not_run_as_root(steps):
     last = steps[max(i for i, step in enumerate(steps) if step[0] == "FROM") :]
     assert values(last, "USER") == ["1000:1000"]
     assert "useradd --uid 1000" in " ".join(values(last, "RUN"))
@@ -59,7 +59,7 @@ def test_what_runs_is_not_root_and_is_small(steps):
     assert values(last, "ENTRYPOINT") == ['["tunit"]']
 
 
-def test_what_is_copied_is_there_and_nothing_else_is_sent(steps):
+def test_copied_files_exist_and_nothing_else_is_sent(steps):
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("#", "")]
     assert lines[0] == "*"
     sent = {line[1:] for line in lines if line.startswith("!")}

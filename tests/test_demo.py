@@ -1,4 +1,4 @@
-"""The demo end to end, made tiny; its figures at full size are measured by running it."""
+"""The whole demo at a tiny size. Its figures at full size are measured by running it."""
 
 import json
 
@@ -24,7 +24,7 @@ def tiny_demo(monkeypatch, one_thread):
     monkeypatch.setattr(demo, "fitting_schedule", lambda config, seconds: config.with_overrides({"steps": 8}))
 
 
-def test_the_demo_measures_saves_and_says(tmp_path, tiny_demo, capsys):
+def test_the_demo_measures_and_saves_and_prints_its_results(tmp_path, tiny_demo, capsys):
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), "--minutes", "1", "--seed", "3"]) == 0
     summary = json.loads((out / "summary.json").read_text())
@@ -49,7 +49,7 @@ def test_the_demo_measures_saves_and_says(tmp_path, tiny_demo, capsys):
     assert main(["demo", "--out", str(out), "--overwrite"]) == 0
 
 
-def test_the_demo_spares_a_folder_that_is_not_its_own(tmp_path, capsys):
+def test_the_demo_does_not_change_a_folder_that_is_not_its_own(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("x")
     assert main(["demo", "--out", str(tmp_path / "mine"), "--overwrite"]) == 2
@@ -57,7 +57,7 @@ def test_the_demo_spares_a_folder_that_is_not_its_own(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stage", ["write_creatures", "fitting_schedule"])
-def test_an_earlier_demo_stays_until_the_new_one_can_begin(tmp_path, stage, monkeypatch, capsys):
+def test_an_earlier_demo_is_kept_until_the_new_one_can_start(tmp_path, stage, monkeypatch, capsys):
     out = tmp_path / "demo"
     (out / "creatures").mkdir(parents=True)
     for name in ("creatures/factors.csv", "summary.json"):
@@ -76,7 +76,7 @@ def test_an_earlier_demo_stays_until_the_new_one_can_begin(tmp_path, stage, monk
     assert "is being trained by process" in capsys.readouterr().err
 
 
-def test_the_steps_fit_the_time_and_are_never_too_few(monkeypatch):
+def test_the_steps_fit_into_the_time_but_are_never_too_few(monkeypatch):
     config = read_config("demo").with_overrides({"guide_only_until": 100})
     seconds = {0: 0.5, 100: 2.0}
     monkeypatch.setattr(demo, "_seconds_per_step", lambda config, step: seconds[step])

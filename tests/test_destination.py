@@ -1,4 +1,4 @@
-"""Places for results are checked before the work; old results are replaced only by complete ones."""
+"""Destinations are checked before the work starts; old results are replaced only by complete ones."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("check", [check_file, check_folder])
-def test_what_can_be_written_passes_and_nothing_is_left(tmp_path, check):
+def test_a_writable_place_passes_and_no_file_remains(tmp_path, check):
     check(tmp_path / "new")
     check(tmp_path / "deep" / "er" / "new")
     assert contents(tmp_path) == set()
 
 
 @pytest.mark.parametrize("check", [check_file, check_folder])
-def test_places_that_cannot_be_are_refused(tmp_path, check):
+def test_impossible_places_are_refused(tmp_path, check):
     (tmp_path / "file").write_text("x")
     (tmp_path / "broken").symlink_to(tmp_path / "nothing")
     for path, words in (
@@ -39,7 +39,7 @@ def test_places_that_cannot_be_are_refused(tmp_path, check):
         assert "--out" in str(refused.value)
 
 
-def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
+def test_a_folder_where_a_file_is_needed_and_the_reverse(tmp_path):
     with pytest.raises(RunError, match="is a folder: give the name of a file"):
         check_file(tmp_path)
     (tmp_path / "file").write_text("x")
@@ -54,7 +54,7 @@ def test_devices_are_not_replaced_by_files():
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
-def test_what_the_system_refuses_is_said_in_its_words(tmp_path, monkeypatch, number):
+def test_errors_of_the_system_are_reported_in_its_words(tmp_path, monkeypatch, number):
     def refuse(**_):
         raise OSError(number, os.strerror(number))
 
@@ -72,12 +72,12 @@ def test_permissions(tmp_path):
         check_file(tmp_path / "closed" / "x")
 
 
-def test_staged_results_come_all_or_none_and_the_rest_stays(tmp_path):
+def test_staged_results_appear_all_or_none_and_other_files_stay(tmp_path):
     out = tmp_path / "a" / "out"
     with pytest.raises(KeyboardInterrupt), staged(out) as stage:
         (stage / "x").write_text("half")
         raise KeyboardInterrupt
-    assert contents(tmp_path) == set()  # not even the folders that were made for it
+    assert contents(tmp_path) == set()  # the folders created for it are removed too
     with staged(out) as stage:
         (stage / "sub").mkdir()
         for name in ("x", "sub/y"):
@@ -96,7 +96,7 @@ def test_staged_results_come_all_or_none_and_the_rest_stays(tmp_path):
     assert (out / "x").read_text() == (out / "sub" / "y").read_text() == "new"
 
 
-def test_what_a_killed_job_left_is_removed_and_others_work_is_not(tmp_path, monkeypatch):
+def test_files_of_a_killed_job_are_removed_and_those_of_others_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(destination, "is_running", lambda process: process == "17")
     host = destination.socket.gethostname()
     dead, alive, elsewhere = (f".unfinished.{name}" for name in (f"{host}.16", f"{host}.17", "other.16"))
@@ -110,7 +110,7 @@ def test_what_a_killed_job_left_is_removed_and_others_work_is_not(tmp_path, monk
     assert holds_results(tmp_path)
 
 
-def test_work_goes_elsewhere_where_a_run_cannot_be_written(tmp_path):
+def test_work_files_go_elsewhere_if_the_run_is_read_only(tmp_path):
     with workplace(tmp_path / "evaluation") as place:
         assert place == tmp_path / "evaluation"
     (tmp_path / "file").write_text("x")
@@ -122,7 +122,7 @@ def test_work_goes_elsewhere_where_a_run_cannot_be_written(tmp_path):
 @pytest.mark.parametrize(
     "part", ["data", "data/more", "checkpoints", ".new/data", "config.toml", "model.json", "best/x"]
 )
-def test_no_part_of_a_run_is_a_destination(tmp_path, part):
+def test_parts_of_a_run_cannot_be_destinations(tmp_path, part):
     run = tmp_path / "run"
     (run / "data").mkdir(parents=True)
     for name in ("run.json", "config.toml"):

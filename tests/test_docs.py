@@ -1,4 +1,4 @@
-"""The examples of the documentation run, from top to bottom, as they stand there; its commands are understood."""
+"""The examples in the documentation run, from top to bottom, exactly as printed; its commands are valid."""
 
 import json
 import pkgutil
@@ -21,7 +21,7 @@ from tunit.errors import TunitError
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "EXPERIMENTS.md"])
-RUN_ELSEWHERE = {"methods.md"}  # tests/methods/test_registry.py
+RUN_ELSEWHERE = {"methods.md"}  # tested in tests/methods/test_registry.py
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -32,7 +32,7 @@ def examples_of(page: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The present folder, with what the examples name."""
+    """The current folder, with the files that the examples name."""
     save_tiny(tmp_path / "runs" / "cats")
     for seed, name in enumerate(("me.jpg", "tiger.jpg", "a.jpg", "b.jpg", "c.jpg")):
         write(tmp_path / name, seed, 40, 50)
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_examples(folder, monkeypatch, capsys):
-    """Those of the API first, which train runs/mine, then those of all other pages."""
+    """The API's examples run first, because they train runs/mine; then those of all other pages."""
     changed = Config.with_overrides
     monkeypatch.setattr(Config, "with_overrides", lambda self, given: changed(self, given | TINY))
     pages = [page for page in PAGES if page.name not in {"api.md", "export.md", *RUN_ELSEWHERE}]
@@ -65,7 +65,7 @@ def test_every_public_name_has_an_example():
 
 
 def test_the_notebook(tmp_path, monkeypatch):
-    """Its cells run from top to bottom; nothing that they showed is kept in the file."""
+    """Its cells run from top to bottom; the file contains no output of cells."""
     cells = json.loads((DOCS / "first-steps.ipynb").read_text("utf-8"))["cells"]
     programs = [cell for cell in cells if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in programs)
@@ -81,7 +81,7 @@ def test_the_notebook(tmp_path, monkeypatch):
 
 
 def commands_of(page: Path) -> list[str]:
-    """The calls of tunit in a page's blocks, each on one line."""
+    """The calls of tunit in a page's code blocks, each on one line."""
     found = []
     for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
         if prose or lines[0].strip("` ") not in ("", "bash", "console", "sh"):
@@ -97,7 +97,7 @@ def parser():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_commands_in_blocks_are_understood(page, parser, capsys):
+def test_commands_in_code_blocks_are_valid(page, parser, capsys):
     for command in commands_of(page):
         try:
             parser.parse_args(shlex.split(command, comments=True)[1:])
@@ -105,7 +105,7 @@ def test_the_commands_in_blocks_are_understood(page, parser, capsys):
             pytest.fail(f"{command}: {capsys.readouterr().err or error}")
 
 
-def test_the_flags_of_commands_within_sentences_exist(parser):
+def test_flags_of_commands_in_sentences_exist(parser):
     (subparsers,) = (action for action in parser._actions if isinstance(action.choices, dict))
     unknown = []
     for page in PAGES:
@@ -131,7 +131,7 @@ OF_OTHER_PROGRAMS = {
 }
 
 
-def test_flags_named_by_themselves_exist(parser):
+def test_flags_named_alone_exist(parser):
     (subparsers,) = (action for action in parser._actions if isinstance(action.choices, dict))
     known = {flag for command in subparsers.choices.values() for flag in command._option_string_actions}
     unknown = set()
@@ -144,7 +144,7 @@ def test_flags_named_by_themselves_exist(parser):
     assert unknown - OF_OTHER_PROGRAMS == set(), "mend the page, or add the flag to OF_OTHER_PROGRAMS"
 
 
-def test_commands_of_every_form_are_found(tmp_path):
+def test_commands_of_every_form_are_recognised(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "```\ntunit train A \\\n    --out B  # more\nA=b tunit demo\npip install x\n```\n"
@@ -153,12 +153,12 @@ def test_commands_of_every_form_are_found(tmp_path):
     assert commands_of(page) == ["tunit train A      --out B  # more", "tunit demo", "tunit train C"]
 
 
-def test_no_public_name_is_that_of_a_module_which_would_hide_it():
+def test_no_module_hides_a_public_name():
     assert {module.name for module in pkgutil.iter_modules(tunit.__path__)} & set(tunit.__all__) == set()
 
 
 def test_the_examples_of_exported_models(folder):
-    """They need no tunit, and their translations are the translator's."""
+    """They do not need tunit, and their translations equal the translator's."""
     run = folder / "runs" / "cats"
     assert main(["export", str(run), "--out", "cats-onnx"]) == 0
     known: dict[str, object] = {}

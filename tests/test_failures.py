@@ -1,4 +1,4 @@
-"""Errors of the machine become one sentence; a bug in tunit keeps its traceback."""
+"""Errors of the machine are one sentence; a bug in tunit keeps its traceback."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def failing(monkeypatch, error):
         errno.ENOENT,
     ],
 )
-def test_every_refusal_of_the_system_is_one_sentence(monkeypatch, capsys, number):
+def test_every_error_of_the_system_is_one_sentence(monkeypatch, capsys, number):
     failing(monkeypatch, OSError(number, os.strerror(number), "some/place"))
     assert main(["config"]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -43,7 +43,7 @@ def test_every_refusal_of_the_system_is_one_sentence(monkeypatch, capsys, number
     assert lines[0].startswith(f"tunit: some/place: {os.strerror(number)}: ")
 
 
-def test_of_a_full_disk_without_a_name_and_of_the_memory(monkeypatch, capsys):
+def test_a_full_disk_without_a_file_name_and_missing_memory(monkeypatch, capsys):
     failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     assert main(["config"]) == 2
     failing(monkeypatch, MemoryError())
@@ -51,7 +51,7 @@ def test_of_a_full_disk_without_a_name_and_of_the_memory(monkeypatch, capsys):
     assert "the memory does not suffice" in capsys.readouterr().err
 
 
-def test_what_libraries_raise_of_their_own(tmp_path):
+def test_errors_raised_by_libraries(tmp_path):
     with pytest.raises(RuntimeError) as memory:
         torch.empty(2**62, dtype=torch.uint8)
     assert "the memory does not suffice" in sentence_of(memory.value)
@@ -61,7 +61,7 @@ def test_what_libraries_raise_of_their_own(tmp_path):
     assert sentence_of(SafetensorError("invalid header")) is None
 
 
-def test_faults_of_tunit_keep_their_traceback(monkeypatch):
+def test_bugs_in_tunit_keep_their_traceback(monkeypatch):
     for error in (
         ValueError("wrong"),
         KeyError("step"),
@@ -74,14 +74,14 @@ def test_faults_of_tunit_keep_their_traceback(monkeypatch):
         main(["config"])
 
 
-def test_a_traceback_can_be_asked_for(monkeypatch):
+def test_a_traceback_can_be_requested(monkeypatch):
     monkeypatch.setenv("TUNIT_TRACEBACK", "1")
     failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space"):
         main(["config"])
 
 
-def test_the_work_goes_on_when_the_reader_of_its_output_has_gone():
+def test_work_continues_when_the_reader_of_the_output_is_gone():
     code = (
         "import sys; from tunit.printing import show, steady_streams; steady_streams()\n"
         "for i in range(20000): show('a line')\n"

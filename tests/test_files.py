@@ -12,7 +12,7 @@ from tunit.errors import RunError
 from tunit.files import LockedError, clear_leftovers, lock, owner_of, replacing, write_bytes, write_text
 
 
-def test_a_file_is_whole_and_readable_like_any_other(tmp_path):
+def test_a_file_is_complete_and_has_the_usual_permissions(tmp_path):
     write_text(tmp_path / "a.json", "{}\n\udcff")
     (tmp_path / "by hand").touch()
     assert (tmp_path / "a.json").read_bytes() == b"{}\n\xff"
@@ -21,7 +21,7 @@ def test_a_file_is_whole_and_readable_like_any_other(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_until_it_is_whole_the_old_one_stays_and_nothing_is_left(tmp_path, stop):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path, stop):
     path = tmp_path / "a"
     write_bytes(path, b"old")
     with pytest.raises(type(stop)), replacing(path) as partial:
@@ -32,16 +32,16 @@ def test_until_it_is_whole_the_old_one_stays_and_nothing_is_left(tmp_path, stop)
     assert path.read_bytes() == b"old"
 
 
-def test_it_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+def test_data_are_on_the_disk_before_the_rename(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(files.os, "fsync", lambda number: calls.append((tmp_path / "a").exists()))
     write_text(tmp_path / "a", "x")
-    assert calls == [False, True]  # the file, then its folder
+    assert calls == [False, True]  # first the file, then its folder
     write_bytes(tmp_path / "a", b"y", durable=False)
     assert len(calls) == 2
 
 
-def test_a_name_as_long_as_can_be_is_written_and_a_longer_one_is_a_sentence(tmp_path):
+def test_the_longest_possible_name_is_written_and_a_longer_one_is_one_sentence(tmp_path):
     write_text(tmp_path / ("a" * 255), "x")
     with pytest.raises(RunError, match=r"cannot be written \(File name too long\): check its folder"):
         write_text(tmp_path / ("a" * 256), "x")
@@ -49,7 +49,7 @@ def test_a_name_as_long_as_can_be_is_written_and_a_longer_one_is_a_sentence(tmp_
         write_text(tmp_path / "none" / "a", "x")
 
 
-def test_what_killed_jobs_left_goes_and_nothing_else(tmp_path):
+def test_only_files_of_killed_jobs_are_removed(tmp_path):
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
     dead, living = int(ended.stdout), os.getppid()
     left = [f".{dead}.1.partial", f".{os.getpid()}.9.partial", "model.safetensors.partial", ".tmpA1b2C3"]
@@ -61,7 +61,7 @@ def test_what_killed_jobs_left_goes_and_nothing_else(tmp_path):
     clear_leftovers(tmp_path / "nowhere")
 
 
-def test_a_lock_has_one_owner_and_says_who(tmp_path):
+def test_a_lock_has_one_owner_and_names_it(tmp_path):
     path = tmp_path / ".lock"
     assert owner_of(path) is None
     with lock(path) as reason:
@@ -80,7 +80,7 @@ def test_a_lock_has_one_owner_and_says_who(tmp_path):
         pass
 
 
-def test_the_end_of_its_owner_frees_a_lock_however_it_ends(tmp_path):
+def test_a_lock_is_released_however_its_owner_ends(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from tunit.files import lock\n"
         "with lock(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
@@ -99,7 +99,7 @@ def test_the_end_of_its_owner_frees_a_lock_however_it_ends(tmp_path):
         pass
 
 
-def test_where_the_file_system_has_no_locks_the_reason_is_given(tmp_path, monkeypatch):
+def test_without_locks_in_the_file_system_the_reason_is_given(tmp_path, monkeypatch):
     import fcntl
 
     def no_locks(file, how):

@@ -1,6 +1,7 @@
-"""Random damage to any file of a run ends well or in a sentence, never in a traceback, and within bounds.
+"""Random damage to any file of a run gives a valid result or one sentence, never a traceback, with limited time and
+memory.
 
-TUNIT_FUZZ_SECONDS=600 goes on for longer, with other seeds; what is found prints its seed.
+TUNIT_FUZZ_SECONDS=600 runs longer, with other seeds; a failure prints its seed.
 """
 
 import json
@@ -61,7 +62,9 @@ def run(tmp_path_factory):
 
 
 def changed(data, rng):
-    """The bytes after one to four random changes: bytes replaced, cut off, a piece repeated, removed or moved."""
+    """The bytes after one to four random changes: bytes replaced, the end cut off, a piece repeated, removed or
+    moved.
+    """
     data = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(min(len(data), rng.choice((20, 400, 10**9))) or 1)
@@ -82,7 +85,7 @@ def changed(data, rng):
 
 
 def places(value, found):
-    """Every (container, key) within a JSON value."""
+    """Every (container, key) inside a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
         found.append((value, key))
@@ -91,7 +94,7 @@ def places(value, found):
 
 
 def swapped(text, rng):
-    """A JSON text with one value replaced, or one key taken out."""
+    """A JSON text with one value replaced or one key removed."""
     value = json.loads(text)
     container, key = rng.choice(places(value, []))
     if rng.random() < 0.2:
@@ -102,7 +105,7 @@ def swapped(text, rng):
 
 
 def with_header(data, rng):
-    """A file of tensors with one value of its header, or of what the header says of the run, replaced."""
+    """A file of tensors in which one value of its header, or of the run's description in it, is replaced."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     if rng.random() < 0.6:
@@ -114,7 +117,7 @@ def with_header(data, rng):
 
 
 def read_all(path, state):
-    """Read everything that resuming, reporting and translating read from a run."""
+    """Read everything that resuming, reports and translation read from a run."""
     run = RunFolder(path)
     parts = (
         run.read_about,
@@ -134,13 +137,13 @@ def read_all(path, state):
     return sentences
 
 
-def test_a_whole_run_is_read_without_complaint(run, tmp_path):
+def test_an_undamaged_run_is_read_without_errors(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     state = new_state(RunFolder(run).read_config(), torch.device("cpu"))
     assert read_all(tmp_path / "run", state) == []
 
 
-def test_no_damage_to_a_run_ends_in_a_traceback(run, tmp_path):
+def test_no_damage_to_a_run_gives_a_traceback(run, tmp_path):
     whole = {name: (run / name).read_bytes() for name in FILES}
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -171,7 +174,7 @@ def test_no_damage_to_a_run_ends_in_a_traceback(run, tmp_path):
 
 
 @pytest.mark.parametrize("first", [0, 1000])
-def test_no_toml_ends_in_a_traceback(tmp_path, first):
+def test_no_toml_gives_a_traceback(tmp_path, first):
     text = tiny_config().to_toml().encode()
     path = tmp_path / "mine.toml"
     end = time.monotonic() + SECONDS / 5

@@ -1,6 +1,6 @@
-"""Bad input, a little of what `make soak` tries for long: damage by seed, tables and command lines by hypothesis.
+"""Bad input, a short form of `make soak`: damage with random seeds; tables and command lines from hypothesis.
 
-What was found that way is kept here, each as a test of its own.
+Each bug that was found this way has its own test here.
 """
 
 import csv
@@ -23,7 +23,7 @@ from tunit.data.finding.find import find_pictures
 from tunit.errors import LONGEST, DataError, TunitError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SECONDS = 0.6  # for each kind of file
+SECONDS = 0.6  # for each type of file
 INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "40"))
 FEW = settings(
     max_examples=INPUTS,
@@ -35,14 +35,14 @@ FEW = settings(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_files_end_in_values_or_a_sentence(name, tmp_path, capfd):
+def test_damaged_files_give_values_or_one_sentence(name, tmp_path, capfd):
     (tmp_path / "work").mkdir()
     hostile = Hostile(name, tmp_path / "work")
     hostile.whole()
     assert hostile.run(0, SECONDS, 400) > 3
 
 
-def test_the_guard_sees_what_must_not_be(tmp_path):
+def test_the_guard_notices_forbidden_effects(tmp_path):
     (tmp_path / "work").mkdir()
     for forbidden in (
         lambda: (tmp_path / "outside").write_text("x"),
@@ -70,7 +70,7 @@ CELLS = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_
     st.sampled_from(",;\t| "),
     st.sampled_from([".csv", ".txt"]),
 )
-def test_any_table_is_pictures_or_a_sentence(tmp_path, rows, delimiter, suffix):
+def test_any_table_gives_pictures_or_one_sentence(tmp_path, rows, delimiter, suffix):
     (tmp_path / "1.png").touch()
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter).writerows(rows)
@@ -102,7 +102,7 @@ def parser():
     st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=6),
     st.sampled_from(["train", "prepare", *COMMANDS]),
 )
-def test_any_command_line_is_read_or_refused_in_a_sentence(parser, capsys, words, command):
+def test_any_command_line_is_accepted_or_refused_with_one_sentence(parser, capsys, words, command):
     known = flags() if command == "train" and len(words) % 2 else []
     try:
         args = expand_paths(parser.parse_args([command, *known, *words]))
@@ -114,7 +114,7 @@ def test_any_command_line_is_read_or_refused_in_a_sentence(parser, capsys, words
         assert str(error).isprintable()
 
 
-def test_a_column_that_is_not_there_is_told_without_all_of_a_long_header(tmp_path):
+def test_a_missing_column_is_reported_without_repeating_a_long_header(tmp_path):
     (tmp_path / "1.png").touch()
     (tmp_path / "a.csv").write_text("picture," + ",".join(["x" * 5000] * 50) + "\n1.png" + "," * 50 + "\n")
     with pytest.raises(DataError, match=r"has no column 'label'.* and 31 more\)") as refused:
@@ -122,14 +122,14 @@ def test_a_column_that_is_not_there_is_told_without_all_of_a_long_header(tmp_pat
     assert len(str(refused.value)) < LONGEST
 
 
-def test_a_number_of_a_column_is_not_cut_short(tmp_path):
+def test_the_number_of_a_column_is_not_shortened(tmp_path):
     (tmp_path / "1.png").touch()
     (tmp_path / "a.csv").write_text("picture,label\n1.png,a\n")
     with pytest.raises(DataError, match="has no column '0000000015'"):
         find_pictures(tmp_path / "a.csv", picture_column="0000000015")
 
 
-def test_a_sentence_has_an_end_whatever_it_names():
+def test_an_error_message_has_limited_length():
     text = str(DataError(f"{'x' * 10**6} is too long: take a shorter one"))
     assert len(text) < LONGEST
     assert text.startswith("xxx")

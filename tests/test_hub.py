@@ -27,7 +27,7 @@ from tunit.translation.translator import Translator
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    # Of huggingface_hub itself, as it uploads.
+    # a warning inside huggingface_hub while it uploads
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
 EVIL = "a|b](x)<script>"
@@ -35,7 +35,7 @@ EVIL = "a|b](x)<script>"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """As a training with the labels of two folders leaves it, and evaluated. Its model is random."""
+    """A trained and evaluated run with labels from two folders. Its model is random."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("given")
     source, run = folder / "secret place", folder / "kinds"
@@ -54,7 +54,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub, with somebody logged in: as the environment would say before huggingface_hub is imported."""
+    """A hub, and a login, as the environment would set them before huggingface_hub is imported."""
     from huggingface_hub import constants
 
     with running_hub() as hub:
@@ -72,7 +72,7 @@ def pixels(image):
     return np.asarray(image)
 
 
-def test_a_model_goes_to_the_hub_and_comes_back(run, hub, capsys):
+def test_a_model_is_uploaded_and_downloaded(run, hub, capsys):
     assert main(["push", str(run), "me/kinds", "--private", "--license", "cc-by-4.0"]) == 0
     assert "thumbnails show training pictures" in capsys.readouterr().out
     files = hub.repositories["me/kinds"]
@@ -99,7 +99,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(run, hub, capsys):
     assert loaded == {"model.safetensors", "model.json", "domains.json"}
 
 
-def test_commands_take_a_name_on_the_hub(run, hub, tmp_path, capsys):
+def test_commands_accept_a_name_on_the_hub(run, hub, tmp_path, capsys):
     assert main(["push", str(run), "me/kinds"]) == 0
     Image.fromarray(noise(3)).save("a.png")
     out = ["--out", str(tmp_path / "out")]
@@ -112,7 +112,7 @@ def test_commands_take_a_name_on_the_hub(run, hub, tmp_path, capsys):
     )
 
 
-def test_an_upload_can_be_repeated_but_not_in_public_by_mistake(run, hub, capsys):
+def test_an_upload_can_be_repeated_but_not_made_public_by_accident(run, hub, capsys):
     assert main(["push", str(run), "me/kinds", "--no-pictures"]) == 0
     assert "domains/domain_0.webp" not in hub.repositories["me/kinds"]
     assert main(["push", str(run), "me/kinds"]) == 0
@@ -122,7 +122,7 @@ def test_an_upload_can_be_repeated_but_not_in_public_by_mistake(run, hub, capsys
     assert hub.repositories["me/kinds"] == {}
 
 
-def test_a_model_that_was_downloaded_loads_without_the_network(run, hub, monkeypatch):
+def test_a_downloaded_model_loads_without_the_network(run, hub, monkeypatch):
     assert main(["push", str(run), "me/kinds"]) == 0
     Translator.load("me/kinds", device="cpu")
     hub.status = 503
@@ -135,7 +135,7 @@ def test_a_model_that_was_downloaded_loads_without_the_network(run, hub, monkeyp
     assert hub.asked == []
 
 
-def test_what_the_hub_has_not_or_refuses_is_one_sentence(run, hub, capsys):
+def test_missing_or_refused_models_are_one_sentence(run, hub, capsys):
     def sentence(*words):
         assert main([*words]) == 2
         said = capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_without_the_package_or_a_login_one_sentence_says_what_to_do(run, hub, m
     assert hub.asked == []
 
 
-def test_a_path_that_is_here_is_never_looked_for_on_the_hub(hub, tmp_path):
+def test_an_existing_path_is_never_searched_on_the_hub(hub, tmp_path):
     save_tiny(tmp_path / "me" / "kinds")
     assert Translator.load("me/kinds", device="cpu").model.step == 7
     with pytest.raises(RunError, match=r"me/typo holds no model\.safetensors"):
@@ -197,15 +197,15 @@ def test_a_path_that_is_here_is_never_looked_for_on_the_hub(hub, tmp_path):
 @pytest.mark.parametrize(
     "name", ["kinds", "me/", "/me", "a/b/c", "me/..", "../me", "me/a--b", "me/a.git", "mé/a", ""]
 )
-def test_what_is_no_name_on_a_hub_is_not_asked_for(run, hub, name, capsys):
+def test_an_invalid_name_is_not_requested(run, hub, name, capsys):
     assert not our_hub.is_on_hub(name)
     assert main(["push", str(run), name]) == 2
     assert "cannot be a name on the hub: take user/name" in capsys.readouterr().err
     assert hub.asked == []
 
 
-def test_the_folder_alone_loads_and_tells_nothing_of_its_maker(run, tmp_path, monkeypatch, capsys):
-    """Without huggingface_hub, too."""
+def test_the_folder_loads_alone_and_contains_nothing_about_its_maker(run, tmp_path, monkeypatch, capsys):
+    """Also without huggingface_hub."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     out = tmp_path / "folder"
     assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 0
@@ -229,7 +229,7 @@ def test_the_folder_alone_loads_and_tells_nothing_of_its_maker(run, tmp_path, mo
     assert "exists already" in capsys.readouterr().err
 
 
-def test_the_card_says_what_it_must(run, tmp_path):
+def test_the_card_has_all_required_parts(run, tmp_path):
     out = tmp_path / "folder"
     words = ["--license", "cc0-1.0", "--trained-on", "My *own* pictures."]
     assert main(["push", str(run), "me/kinds", "--dry-run", str(out), *words]) == 0
@@ -260,7 +260,7 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
     assert "![" not in card
 
 
-def test_text_of_others_is_no_markup():
+def test_text_from_users_is_not_markup():
     assert plain("a|b\n[x](y) <b>") == "a\\|b\\\\n\\[x\\](y) \\<b\\>"
 
 
@@ -271,8 +271,8 @@ def test_a_licence_is_an_identifier(run, tmp_path, capsys):
     assert "--license is 'My own: x': take an identifier" in capsys.readouterr().err
 
 
-def test_the_environment_names_the_hub(hub, tmp_path):
-    """As a user has it: in a process of its own."""
+def test_the_environment_sets_the_address_of_the_hub(hub, tmp_path):
+    """In a separate process, as for a user."""
     import subprocess
 
     hub.repositories["me/kinds"], hub.private["me/kinds"] = (

@@ -1,11 +1,11 @@
-"""The rule for loaders that may run code: stated here once, and checked in the source itself.
+"""The rule for loaders that may run code, checked in the source.
 
-- A pickle is read by `tunit.pickles` alone, by `torch.load` with `weights_only=True` written out.
-- A program (TorchScript, .pt2) is loaded by `tunit.evaluation.feature_networks` alone, where the user trusts it.
-- `data/decoding/worker_process.py` receives pickles from tunit's own processes, over pipes and never from a file, as
+- Only `tunit.pickles` reads a pickle, by `torch.load` with an explicit `weights_only=True`.
+- Only `tunit.evaluation.feature_networks` loads a program (TorchScript, .pt2), and only if the user trusts it.
+- `data/decoding/worker_process.py` receives pickles from tunit's own processes through pipes, never from a file, as
   Python's multiprocessing does.
-- NumPy loads with `allow_pickle=False` written out; a hub's model comes as safetensors.
-- Nothing else that turns a file into code or objects is called anywhere.
+- NumPy loads with an explicit `allow_pickle=False`; a model from a hub is a safetensors file.
+- No other function that turns a file into code or objects is called anywhere.
 """
 
 import ast
@@ -16,7 +16,7 @@ import pytest
 import tunit
 
 SOURCE = Path(tunit.__file__).parent
-# Dotted name of the call -> the one file where it may stand, and what must be written out there.
+# Dotted name of the call -> the only file where it is allowed, and the argument that must be explicit.
 ALLOWED = {
     "pickle.load": ("data/decoding/worker_process.py", {}),
     "torch.load": ("pickles.py", {"weights_only": True}),
@@ -57,7 +57,7 @@ LAST_PARTS = {"load_state_dict_from_url", "from_pretrained", "load_library", "ao
 
 
 def dotted(node):
-    """`a.b.c` of an expression, with ? for what is not a name."""
+    """`a.b.c` for an expression, with ? for parts that are not names."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else "?"
@@ -92,7 +92,7 @@ def problems(text, name):
     return found
 
 
-def test_no_loader_of_the_source_runs_foreign_code():
+def test_no_loader_in_the_source_runs_foreign_code():
     found = []
     for path in SOURCE.rglob("*.py"):
         found += problems(path.read_text("utf-8"), path.relative_to(SOURCE).as_posix())
@@ -103,16 +103,16 @@ def test_no_loader_of_the_source_runs_foreign_code():
     "line",
     [
         "import torch\ntorch.load(p)",
-        "import torch\ntorch.load(p, weights_only=True)",  # right, but in the wrong place
+        "import torch\ntorch.load(p, weights_only=True)",  # correct, but in the wrong file
         "from torch import load as l\nl(p, weights_only=False)",
         "import torch as t\nt.jit.load(p)",
         "import numpy as np\nnp.load(p)",
         "from numpy import load\nload(p, allow_pickle=True)",
         "import pickle as p\np.loads(b)",
-        "import pickle\npickle.load(file)",  # anywhere but in data/decoding/worker_process.py
+        "import pickle\npickle.load(file)",  # everywhere except in data/decoding/worker_process.py
         "eval(text)",
         "Model.from_pretrained(name)",
     ],
 )
-def test_the_check_sees_an_unsafe_loader(line):
+def test_the_check_notices_an_unsafe_loader(line):
     assert problems(line, "data/somewhere.py")

@@ -13,16 +13,16 @@ from tunit.training.resources import resolve_machine
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps", "cuda:99", "meta"])
-def test_a_device_that_is_not_there_is_one_sentence(name):
+def test_a_missing_device_is_one_sentence(name):
     with pytest.raises(ConfigError, match=f"device is '{name}'"):
         choose_device(name)
 
 
-def test_auto_takes_a_gpu_where_there_is_one():
+def test_auto_chooses_a_gpu_if_there_is_one():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_the_machine_is_resolved_once_and_for_all():
+def test_resolving_the_machine_twice_changes_nothing():
     config = resolve_machine(Config())
     assert config.run.threads >= 1
     assert config.run.precision in ("float32", "bfloat16")
@@ -31,7 +31,7 @@ def test_the_machine_is_resolved_once_and_for_all():
 
 
 def write_system(root, cgroup, files, free=16_000_000):
-    """A file system that says so much of memory; free in kB."""
+    """A file system that reports this much memory; free in kB."""
     texts = {"proc/meminfo": f"MemTotal: 99 kB\nMemAvailable: {free} kB\n", "proc/self/cgroup": cgroup}
     for name, text in (texts | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -58,23 +58,24 @@ def within(folder, files):
     [
         ("", {}, 16_384_000_000),
         ("0::/\n", version_2("max", 7), 16_384_000_000),
-        ("0::/\n", version_2(2000, 700, 50, 100), 1450),  # files that are kept in memory are free
+        ("0::/\n", version_2(2000, 700, 50, 100), 1450),  # the cache of files counts as free
         ("0::/job/step\n", within("job/step", version_2(2000, 700)), 1300),
-        # The limit of a group further out holds for all in it.
+        # The limit of an outer group applies to everything in it.
         ("0::/job/step\n", within("job/step", version_2(9000, 0)) | within("job", version_2(5000, 4000)), 1000),
         ("0::/job\n", within("job", version_2(1000, 1200)), 0),
         ("4:memory:/job\n3:cpu:/job\n", within("memory/job", version_1(2000, 700, 0, 10)), 1310),
-        ("4:cpu,memory:/job\n", within("memory", version_1(3000, 1000)), 2000),  # the host's place, unseen
+        # a path of the host that is not visible here
+        ("4:cpu,memory:/job\n", within("memory", version_1(3000, 1000)), 2000),
         ("4:memory:/\n0::/\n", within("memory", version_1(2**63 - 4096, 7)), 16_384_000_000),
         ("0::/../../other\n", version_2(2000, 700), 1300),
         ("nonsense\n::::\n0::/\n", {"memory.max": "many", "memory.current": "", "memory.stat": "a"}, 16_384_000_000),
     ],
 )  # fmt: skip
-def test_the_memory_that_is_left_is_the_least_of_machine_and_cgroups(tmp_path, cgroup, files, left):
+def test_available_memory_is_the_smallest_of_machine_and_cgroups(tmp_path, cgroup, files, left):
     assert available_bytes(write_system(tmp_path, cgroup, files)) == left
 
 
-def test_memory_that_no_file_tells_of_is_assumed(tmp_path):
+def test_if_no_file_reports_memory_a_default_is_assumed(tmp_path):
     assert available_bytes(tmp_path) == UNKNOWN
     assert available_bytes() > 0
 
@@ -95,12 +96,12 @@ print(min(found))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
-def test_freed_memory_is_kept():
+def test_freed_memory_is_kept_by_the_process():
     out = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True).stdout
-    assert int(out) < 100  # of 32,768 pages
+    assert int(out) < 100  # 32,768 pages are used
 
 
-def test_threads_that_the_system_refuses_are_one_sentence(monkeypatch):
+def test_threads_refused_by_the_system_are_one_sentence(monkeypatch):
     begin = threading.Thread.start
 
     def refuse_after_3(thread, started=[]):  # noqa: B006 (counts the calls)

@@ -1,6 +1,6 @@
-"""`--engine ray` on a real cluster of several processes: the same files, also when workers and whole jobs are killed.
+"""`--engine ray` on a real cluster of several processes: the same files, also if workers and whole jobs are killed.
 
-Skipped where Ray is not installed, which is large and not among the packages of the tests: pip install "tunit[ray]".
+Skipped if Ray is not installed. Ray is large and not among the packages for tests: pip install "tunit[ray]".
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def cluster(tmp_path_factory):
     """Ray's own processes (store, scheduler, two workers) on this machine."""
     os.environ.setdefault(
         "RAY_worker_niceness", "0"
-    )  # else each worker gives way to all other work of the machine
+    )  # otherwise each worker gets a low priority on the machine
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
@@ -40,7 +40,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Pictures, one of which cannot be used."""
+    """Pictures, one of which cannot be read."""
     root = write_pictures(tmp_path_factory.mktemp("source"), PICTURES)
     (root / "017.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     return root
@@ -58,7 +58,7 @@ def content(folder):
 
 
 def workers():
-    """The processes of Ray that run, or wait for, our tasks."""
+    """The Ray processes that run our tasks or wait for them."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -102,7 +102,7 @@ def test_prepare_gives_the_same_files_although_workers_are_killed(source, tmp_pa
     assert content(tmp_path / "ray") == content(tmp_path / "local")
 
 
-def test_prepare_goes_on_after_it_was_killed(source, tmp_path, monkeypatch, capsys):
+def test_prepare_continues_after_it_was_killed(source, tmp_path, monkeypatch, capsys):
     assert prepare(source, tmp_path / "local") == 0
     add, calls = UnfinishedPack.add, iter(range(999))
 
@@ -124,13 +124,13 @@ def redraw(model, source, out, *more):
     return main([*words, "--batch", "8", *more])
 
 
-def test_translate_gives_the_same_files_goes_on_and_survives(source, model, tmp_path, monkeypatch, capsys):
+def test_translate_gives_the_same_files_continues_and_survives(source, model, tmp_path, monkeypatch, capsys):
     assert redraw(model, source, tmp_path / "local") == 0
     with killing():
         assert redraw(model, source, tmp_path / "ray", "--engine", "ray") == 0
     assert "1 truncated (017.png" in capsys.readouterr().out
     assert content(tmp_path / "ray") == content(tmp_path / "local")
-    # Killed in the middle of writing, and given again.
+    # Killed while it writes, and called again.
     calls, noted = iter(range(999)), UnfinishedTranslation.note
 
     def die(*arguments):
@@ -157,14 +157,14 @@ def test_domains_gives_the_same_files_although_workers_are_killed(source, model,
     assert content(tmp_path / "ray") == content(tmp_path / "local")
 
 
-def test_other_words_do_not_go_on_with_the_journal_of_a_job(source, model, tmp_path):
+def test_other_arguments_do_not_continue_an_old_jobs_journal(source, model, tmp_path):
     assert redraw(model, source, tmp_path / "out", "--engine", "ray") == 0
     shutil.copytree(tmp_path / "out", tmp_path / "other")
     (tmp_path / "other" / ".tunit-unfinished").write_text('{"job": "another"}\n')
     assert redraw(model, source, tmp_path / "other", "--engine", "ray") == 2
 
 
-def test_an_error_of_a_task_is_the_error_itself():
+def test_an_error_in_a_task_is_raised_unchanged():
     with pytest.raises(ConfigError, match=r"^nosuchstore://a cannot be opened"):
         list(ray_map(place_of, ["nosuchstore://a"]))
 
@@ -173,6 +173,6 @@ def unknown_to_workers(item):
     return item
 
 
-def test_a_worker_that_lacks_a_module_is_a_sentence():
+def test_a_missing_module_on_a_worker_is_one_sentence():
     with pytest.raises(TunitError, match=r"^the Ray cluster has failed \(.*No module named .*check it"):
         list(ray_map(unknown_to_workers, [3]))

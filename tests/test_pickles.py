@@ -1,4 +1,6 @@
-"""Files of torch.save of unknown origin: what tensors need is read, all else is refused within bounds."""
+"""Files of torch.save from unknown sources: tensors are read; everything else is refused with limited time and
+memory.
+"""
 
 import io
 import pickle
@@ -22,9 +24,9 @@ def zipped(path, program, method=zipfile.ZIP_STORED):
 
 
 @pytest.mark.parametrize("newer", [True, False])
-def test_tensors_in_containers_come_back_as_they_were(tmp_path, newer):
+def test_tensors_in_containers_are_read_unchanged(tmp_path, newer):
     view = torch.arange(12.0).reshape(3, 4).t()
-    state = torch.nn.Linear(3, 2).state_dict()  # an OrderedDict with an attribute of its own
+    state = torch.nn.Linear(3, 2).state_dict()  # an OrderedDict that has an attribute
     content = {
         "view": view, "half": torch.ones(2).bfloat16(), "state": state, "empty": {}, "list": [1, 2.5, None],
         "tuple": (True, "text", -(2**40)), "parameter": torch.nn.Parameter(torch.zeros(2)), 3: {"nested": [{}]},
@@ -38,7 +40,7 @@ def test_tensors_in_containers_come_back_as_they_were(tmp_path, newer):
     assert found[3] == {"nested": [{}]}
 
 
-# 0, (0, 0), ((0, 0), (0, 0)), ... each holding the one before twice: 2^40 parts in all.
+# 0, (0, 0), ((0, 0), (0, 0)), ...: each tuple holds the one before twice, 2^40 parts in total.
 DOUBLING = b"K\x01q\x01" + b"".join(
     b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(1, 40)
 )
@@ -58,18 +60,18 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-def test_what_would_have_no_end_is_refused_at_once(tmp_path, case):
+def test_content_that_would_take_forever_is_refused_quickly(tmp_path, case):
     path = zipped(tmp_path / "a.ckpt", ENDLESS[case])
     began = perf_counter()
     with pytest.raises(RefusedPickle):
         read_pickle(path)
     assert perf_counter() - began < 20
-    (tmp_path / "b.ckpt").write_bytes(pickle.dumps({}, 2))  # a legacy file begins like any pickle
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps({}, 2))  # a legacy file starts like any pickle
     with pytest.raises(PickleError):
         read_pickle(tmp_path / "b.ckpt")
 
 
-def test_a_text_packed_a_thousand_times_is_not_unpacked(tmp_path):
+def test_a_highly_compressed_text_is_not_unpacked(tmp_path):
     size = 64 << 20
     path = zipped(
         tmp_path / "a.ckpt",
@@ -86,18 +88,18 @@ def test_a_text_packed_a_thousand_times_is_not_unpacked(tmp_path):
 
 
 def test_storages_larger_than_the_file_are_refused(tmp_path):
-    """A legacy file whose tensor claims more than its storage has lets PyTorch enlarge the storage."""
+    """In a legacy file, a tensor that is larger than its storage would make PyTorch enlarge the storage."""
     buffer = io.BytesIO()
     torch.save({"a": torch.zeros(3)}, buffer, _use_new_zipfile_serialization=False)
-    old, new = b"K\x03\x85q", b"J\x00\x00\x00\x40\x85q"  # of shape (3,), of 2^30 numbers
+    old, new = b"K\x03\x85q", b"J\x00\x00\x00\x40\x85q"  # the shape (3,) becomes 2^30 numbers
     assert buffer.getvalue().count(old) == 1
     (tmp_path / "a.ckpt").write_bytes(buffer.getvalue().replace(old, new))
     with pytest.raises(PickleError):
         read_pickle(tmp_path / "a.ckpt")
 
 
-def test_what_a_file_attaches_to_a_dict_does_not_come_along(tmp_path):
-    # An OrderedDict of {1: 2} whose attribute `items` is 5: a caller's `state.items()` would fail.
+def test_attributes_that_a_file_adds_to_a_dict_are_dropped(tmp_path):
+    # An OrderedDict {1: 2} whose attribute `items` is 5: `state.items()` would fail.
     program = HEAD + b"ccollections\nOrderedDict\n)RK\x01K\x02s}X\x05\x00\x00\x00itemsK\x05sb."
     path = zipped(tmp_path / "a.ckpt", program)
     with zipfile.ZipFile(path, "a") as archive:
@@ -108,7 +110,7 @@ def test_what_a_file_attaches_to_a_dict_does_not_come_along(tmp_path):
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("newer", [True, False])
-def test_a_cut_file_is_noticed(tmp_path, newer, share):
+def test_a_truncated_file_is_noticed(tmp_path, newer, share):
     path = tmp_path / "a.ckpt"
     torch.save({"a": torch.zeros(300)}, path, _use_new_zipfile_serialization=newer)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])

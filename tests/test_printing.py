@@ -1,4 +1,4 @@
-"""Names that hold anything reach terminals, tables and pages as text that neither obeys nor fails."""
+"""Names may contain anything. Terminals, tables and pages must show them as text, without obeying or failing."""
 
 import ast
 import csv
@@ -25,7 +25,7 @@ SOURCE = Path(tunit.__file__).parent
     ("text", "shown"),
     [
         ("größe 日本 a\u3000b.png", "größe 日本 a\u3000b.png"),
-        ("10.00\u202fAM", "10.00\u202fAM"),  # as macOS names screenshots
+        ("10.00\u202fAM", "10.00\u202fAM"),  # as in macOS's names of screenshots
         ("می\u200cخواهم 👩\u200d🔬", "می\u200cخواهم 👩\u200d🔬"),
         (os.fsdecode(b"caf\xe9.png"), r"caf\xe9.png"),
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
@@ -36,25 +36,25 @@ SOURCE = Path(tunit.__file__).parent
         (Path("a/\x9b"), r"a/\x9b"),
     ],
 )
-def test_what_a_terminal_would_obey_is_written_out(text, shown):
+def test_characters_that_control_a_terminal_are_escaped(text, shown):
     assert printable(text) == shown
-    assert printable(shown) == shown  # saying it twice changes nothing
+    assert printable(shown) == shown  # a second call changes nothing
     printable(text).encode("utf-8")  # raises for lone surrogates
 
 
-def test_errors_and_pages_take_any_name():
+def test_errors_and_pages_accept_any_name():
     assert str(DataError(f"{ODD} is bad")) == r"caf\xe9\x1b[31m\x07\u202egnp.exe is bad"
     assert escape(ODD + "<b>") == r"caf\xe9\x1b[31m\x07\u202egnp.exe&lt;b&gt;"
 
 
-def test_brackets_in_a_table_are_no_markup(capsys):
+def test_brackets_in_a_table_are_not_markup(capsys):
     show_table(("[/b]", "n"), [("[bold red]x", 1), (":cat:", 2), (ODD, 3)], title="[link]")
     out = capsys.readouterr().out
     assert all(word in out for word in ("[/b]", "[bold red]x", ":cat:", "[link]", r"\x1b[31m"))
     assert "\x1b" not in out
 
 
-def test_a_narrow_encoding_ends_no_command(monkeypatch, tmp_path):
+def test_a_limited_encoding_does_not_stop_a_command(monkeypatch, tmp_path):
     (tmp_path / "größe").mkdir()
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr(sys, "stderr", stream)
@@ -63,14 +63,12 @@ def test_a_narrow_encoding_ends_no_command(monkeypatch, tmp_path):
     assert rb"gr\xf6\xdfe" in stream.buffer.getvalue()
 
 
-def test_every_print_goes_through_the_one_function():
-    """Text that is printed elsewhere would not be made printable."""
+def test_only_one_module_prints():
+    """Text printed elsewhere would not be made printable."""
     found = []
     for path in SOURCE.rglob("*.py"):
-        if path.name in (
-            "printing.py",
-            "__main__.py",
-        ):  # the latter says one word before anything is imported
+        # __main__.py prints one word before anything is imported
+        if path.name in ("printing.py", "__main__.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Name) and node.id == "print":
@@ -82,7 +80,7 @@ def test_every_print_goes_through_the_one_function():
 
 @pytest.fixture
 def odd_folder(tmp_path):
-    """Two class folders and a broken file whose names are no text."""
+    """Two class folders and a broken file whose names are not valid text."""
     root = tmp_path / os.fsdecode(b"set\xff")
     for label in (os.fsdecode(b"k\xfe"), "[b]"):
         write_pictures(root / label, number=8, seed=len(label))
@@ -90,7 +88,7 @@ def odd_folder(tmp_path):
     return root
 
 
-def test_a_listing_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
+def test_names_that_are_not_valid_text_are_listed(odd_folder, tmp_path, capsys):
     words = ["prepare", str(odd_folder), "--out", str(tmp_path / os.fsdecode(b"pack\xff")), "--list"]
     assert main([*words, "--labels", "folders", "--workers", "1"]) == 0
     out = capsys.readouterr().out
@@ -99,8 +97,8 @@ def test_a_listing_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
     assert "\x1b" not in out
 
 
-def test_a_run_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
-    """Trained, compared on resuming, evaluated, reported: in a folder of such a name, too."""
+def test_a_run_with_names_that_are_not_valid_text(odd_folder, tmp_path, capsys):
+    """Trained, compared when resuming, evaluated and reported; the folder has such a name too."""
     run = str(tmp_path / os.fsdecode(b"run\xff[red]"))
     words = ["train", str(odd_folder), "--out", run, "--labels", "folders", *flags(steps=4), "--quiet"]
     assert main(words) == 0
@@ -113,13 +111,13 @@ def test_a_run_of_names_that_are_no_text(odd_folder, tmp_path, capsys):
     assert "[b]" in out
     assert r"k\xfe" in out
     assert main(["report", run]) == 0
-    page = (Path(run) / "report.html").read_bytes().decode("utf-8")  # raises where it is not UTF-8
+    page = (Path(run) / "report.html").read_bytes().decode("utf-8")  # raises an error if it is not UTF-8
     assert r"k\xfe" in page
 
 
-def test_a_stream_that_nobody_else_holds_stays_open(tmp_path, monkeypatch):
-    """A program may give its own file as sys.stdout, and keep no other reference to it."""
-    monkeypatch.setattr(sys, "stderr", io.StringIO())  # which stays as it is
+def test_a_stream_without_other_references_stays_open(tmp_path, monkeypatch):
+    """A program may set sys.stdout to its own file and keep no other reference to it."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # which is not changed
     monkeypatch.setattr(sys, "stdout", (tmp_path / "out").open("w"))
     steady_streams()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The documentation site: built as `make docs` builds it, its links followed, its tables compared with the code."""
+"""The documentation site: built like `make docs`, its links checked, its tables compared with the code."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
 class Page(HTMLParser):
-    """What an HTML page links to, the anchors that it has, and its text."""
+    """The links of an HTML page, its anchors and its text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def pages(site):
     return {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
 
 
-def test_every_link_of_the_site_leads_somewhere_on_it(site, pages):
+def test_every_link_on_the_site_has_a_target(site, pages):
     broken = []
     for path, page in pages.items():
         for link in page.links:
@@ -67,7 +67,7 @@ def test_every_link_of_the_site_leads_somewhere_on_it(site, pages):
             ):
                 broken.append((path.name, link))
     assert broken == []
-    assert len(pages) > len(PAGES)  # source files too
+    assert len(pages) > len(PAGES)  # links to source files too
 
 
 def test_the_site_loads_nothing_from_other_hosts(site):
@@ -77,7 +77,7 @@ def test_the_site_loads_nothing_from_other_hosts(site):
     assert [path.name for path in site.rglob("*.html") if loaded.search(path.read_text("utf-8"))] == []
 
 
-def test_every_setting_is_on_the_site_with_its_value_and_a_description(pages, site):
+def test_every_setting_is_on_the_site_with_its_default_and_a_description(pages, site):
     text = pages[site / "settings.html"].text
     assert [name for name, (_, field) in all_fields().items() if len(field.metadata["help"]) < 10] == []
     missing = []
@@ -105,20 +105,20 @@ def test_every_command_is_on_the_site(pages, site):
         "--from-label A",
     ):
         assert words in text
-    assert "--guide-width" not in text.split("tunit train", 2)[-1]  # settings have a page of their own
+    assert "--guide-width" not in text.split("tunit train", 2)[-1]  # settings have their own page
 
 
-def test_the_code_stands_beside_the_equations(pages, site):
+def test_the_code_is_next_to_the_equations(pages, site):
     page = pages[site / "equations.html"]
     code = "".join(page.words)
-    assert "joint = weighted.T @ p_plus" in code  # of joint_probability
+    assert "joint = weighted.T @ p_plus" in code  # the source of joint_probability
     assert "return F.l1_loss(x_rec, x)" in code
     html = (site / "equations.html").read_text("utf-8")
     assert html.count("<math") > 20
     assert "$" not in html.split("<article")[1].split("</article")[0]
 
 
-def test_every_function_beside_an_equation_exists_and_every_loss_of_the_paper_is_there():
+def test_functions_next_to_equations_exist_and_all_losses_of_the_paper_are_there():
     text = (ROOT / "docs" / "equations.md").read_text("utf-8")
     named = re.findall(r"\[`(\w+)`\]\(\.\./src/([\w/]+)\.py\)", text)
     assert len(named) > 20
@@ -137,7 +137,7 @@ def test_every_function_beside_an_equation_exists_and_every_loss_of_the_paper_is
 
 
 def small_repository(folder: Path, text: str, menu: str = '"index.md", "notebook.md"') -> Path:
-    """One page and an empty notebook, with our own configuration but for the menu."""
+    """One page and an empty notebook, with our configuration except for the menu."""
     (folder / "docs" / "site").mkdir(parents=True)
     (folder / "docs" / "index.md").write_text(text)
     (folder / "docs" / "first-steps.ipynb").write_text(
@@ -161,17 +161,17 @@ def small_repository(folder: Path, text: str, menu: str = '"index.md", "notebook
         ("# T\n\n[there](../../../etc/hostname)\n", "outside of the repository"),
     ],
 )
-def test_a_broken_link_ends_the_build(tmp_path, text, says):
+def test_a_broken_link_stops_the_build(tmp_path, text, says):
     with pytest.raises(build_site.BrokenError, match=re.escape(says)):
         build_site.build(small_repository(tmp_path, text), tmp_path / "out")
 
 
-def test_a_broken_anchor_ends_the_build(tmp_path):
+def test_a_broken_anchor_stops_the_build(tmp_path):
     with pytest.raises(build_site.BrokenError, match=r"(?s)cannot be built.*nowhere"):
         build_site.build(small_repository(tmp_path, "# T\n\n[there](#nowhere)\n"), tmp_path / "out")
 
 
-def test_a_page_in_no_menu_and_a_menu_without_its_page_end_the_build(tmp_path):
+def test_a_page_missing_from_the_menu_or_from_the_disk_stops_the_build(tmp_path):
     with pytest.raises(build_site.BrokenError, match=r"index\.md is in no menu: add it to nav"):
         build_site.build(small_repository(tmp_path / "a", "# T\n", '"notebook.md"'), tmp_path / "out")
     menu = '"index.md", "notebook.md", "more.md"'
@@ -180,8 +180,8 @@ def test_a_page_in_no_menu_and_a_menu_without_its_page_end_the_build(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_of_the_files_are_valid_where_they_stand(page):
-    """As on GitHub. Raw figures are JSON."""
+def test_links_in_the_files_are_valid_on_github_too(page):
+    """As GitHub follows them. Raw figures must be JSON files."""
     for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
         for link in LINK.findall("\n".join(lines)) if prose else ():
             target = page.parent / link.partition("#")[0]
@@ -190,7 +190,7 @@ def test_links_of_the_files_are_valid_where_they_stand(page):
                 json.loads(target.read_text("utf-8"))
 
 
-def test_lists_are_separated_and_code_is_left_alone():
+def test_lists_are_separated_and_code_does_not_change():
     text = "Text:\n- one\n  goes on\n  - two\n\n```\nText:\n- code [a](b)\n```\n`[a](b)` [a](b)"
     separated = github_markdown.with_separate_lists(text)
     assert separated.startswith("Text:\n\n- one\n    goes on\n    - two\n\n```\nText:\n- code")

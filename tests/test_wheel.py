@@ -1,4 +1,6 @@
-"""The wheel: built by pip alone, installed into a new environment, used elsewhere, with a compiler and without."""
+"""The wheel: built by pip, installed into a new environment, used outside the checkout, with and without a
+compiler.
+"""
 
 import os
 import shutil
@@ -17,7 +19,7 @@ from tunit.translation.translator import Translator
 ROOT = Path(__file__).parent.parent
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "src")
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="this is no checkout")
-# What somebody does with it; says where it is, and whether it is compiled.
+# What a user does with it; prints where it is installed, and whether it is compiled.
 USED = """
 import sys
 from importlib.resources import files
@@ -33,7 +35,7 @@ print("it is", tunit.__file__, tunit.native.is_available())
 
 
 def built(folder, **environment):
-    """The wheel of a copy of the checkout that holds nothing compiled."""
+    """The wheel, built from a copy of the checkout without compiled files."""
     folder.mkdir()
     for name in PARTS:
         source = ROOT / name
@@ -62,7 +64,7 @@ def built(folder, **environment):
 
 
 def installed(wheel, folder):
-    """The Python of a new environment with the wheel; what it depends on is that of the tests."""
+    """The Python of a new environment with the wheel; other packages come from the environment of the tests."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     pip = [
@@ -92,7 +94,7 @@ def place(tmp_path_factory):
 
 
 def used(python, place, out):
-    """Whether what is installed is compiled, after somebody has used it."""
+    """Whether the installed package is compiled, after a user's commands have run."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     words = [str(python), "-I", "-c", USED, str(place / "run"), str(place / "a.png"), str(out)]
     done = subprocess.run(words, cwd=place, capture_output=True, text=True, env=environment)
@@ -103,9 +105,10 @@ def used(python, place, out):
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
-def test_with_a_compiler_it_is_compiled_and_works_outside_the_checkout(place, tmp_path):
+def test_with_a_compiler_the_wheel_is_compiled_and_works_elsewhere(place, tmp_path):
     quick = tmp_path / "cc"
-    quick.write_text('#!/bin/sh\nexec gcc "$@" -O0\n')  # as fast as can be; tests/native/ tries the real one
+    # the fastest compilation; tests/native/ tests the usual one
+    quick.write_text('#!/bin/sh\nexec gcc "$@" -O0\n')
     quick.chmod(0o755)
     wheel = built(tmp_path / "tree", CC=str(quick))
     assert "-none-any" not in wheel.name
@@ -120,7 +123,7 @@ def test_with_a_compiler_it_is_compiled_and_works_outside_the_checkout(place, tm
         assert max(abs(a - b) for a, b in zip(image.tobytes(), ours.tobytes(), strict=True)) <= 1
 
 
-def test_without_a_compiler_it_is_built_and_works_too(place, tmp_path):
+def test_without_a_compiler_the_wheel_is_built_and_works_too(place, tmp_path):
     (tmp_path / "nothing").mkdir()
     wheel = built(tmp_path / "tree", PATH=str(tmp_path / "nothing"))
     with zipfile.ZipFile(wheel) as archive:

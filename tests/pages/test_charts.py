@@ -1,4 +1,4 @@
-"""Line and bar charts: what is drawn is where it should be."""
+"""Line and bar charts: everything is drawn in the right place."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -18,22 +18,22 @@ def lines_of(text):
     ]
 
 
-def test_points_lie_in_the_frame_and_rise_with_the_values():
+def test_points_are_inside_the_frame_and_rise_with_the_values():
     (line,) = lines_of(line_chart("loss", [("a", [0, 5, 10], [1.0, 3.0, 2.0])]))
     assert (line >= 0).all()
     assert (line[:, 0] <= WIDTH).all()
     assert (line[:, 1] <= HEIGHT).all()
     assert np.diff(line[:, 0]) == pytest.approx([line[1, 0] - line[0, 0]] * 2)
-    assert line[1, 1] < line[2, 1] < line[0, 1]  # y points down
+    assert line[1, 1] < line[2, 1] < line[0, 1]  # the y axis points down
 
 
-def test_long_series_are_thinned_to_means_and_keep_their_mean():
+def test_long_series_are_averaged_to_fewer_points_with_the_same_mean():
     values = np.random.default_rng(0).normal(size=5000)
     (line,) = lines_of(line_chart("loss", [("a", np.arange(5000), values)]))
     assert len(line) == POINTS
 
 
-def test_values_that_are_not_finite_are_left_out_and_an_empty_chart_is_none():
+def test_values_that_are_not_finite_are_left_out_and_an_empty_chart_is_not_drawn():
     (line,) = lines_of(line_chart("loss", [("a", [1, 2, 3], [1.0, float("nan"), 2.0])]))
     assert len(line) == 2
     assert line_chart("loss", [("a", [1], [float("nan")])]) == ""
@@ -53,7 +53,7 @@ def test_numbers_are_short(value, text):
     assert number(value) == text
 
 
-def test_bars_are_as_long_as_their_values_with_a_line_over_the_seeds():
+def test_bar_lengths_are_values_with_a_line_for_the_spread_over_seeds():
     chart = bar_chart("t", [("a", [20.0]), ("b", [30.0, 50.0]), ("none", [])])
     svg = ET.fromstring(chart[chart.index("<svg") : chart.index("</svg>") + 6])
     widths = [float(bar.get("width")) for bar in svg.iter("rect")]

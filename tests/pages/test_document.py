@@ -1,4 +1,6 @@
-"""The frame that all pages share: nothing comes from the network, no text becomes markup or ends a script."""
+"""The HTML that all pages share: it loads nothing from the network, and text can neither become markup nor end a
+script.
+"""
 
 import json
 import re
@@ -25,7 +27,7 @@ class Reader(HTMLParser):
             self.texts.setdefault(self.tags[-1], []).append(data)
 
 
-def test_texts_stay_texts():
+def test_text_is_escaped():
     body = section("s", HOSTILE, HOSTILE, table((HOSTILE, "b"), [(HOSTILE, HOSTILE)]))
     read = Reader(document(HOSTILE, body))
     assert read.tags.count("script") == 0
@@ -34,7 +36,7 @@ def test_texts_stay_texts():
         assert HOSTILE in "".join(read.texts[tag])
 
 
-def test_a_page_asks_the_network_for_nothing():
+def test_a_page_loads_nothing_from_the_network():
     page = document("t", "<p>x</p>", style=".a{color:red}", script="let a = 1;")
     assert not re.search(r"(src|href)=\"(?!data:)|url\((?!data:)|@import|//[a-z]", page)
     assert ".a{color:red}</style>" in page
@@ -42,7 +44,7 @@ def test_a_page_asks_the_network_for_nothing():
     assert "<script" not in document("t", "")
 
 
-def test_data_for_a_script_are_read_back_whatever_they_hold():
+def test_data_for_a_script_are_read_back_unchanged():
     data = {"names": [HOSTILE, "é\u2028"], "n": [1, 2.5, None]}
     found = re.fullmatch(r'<script type="application/json" id="d">(.*)</script>', data_script("d", data))
     assert found is not None

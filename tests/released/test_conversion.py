@@ -1,4 +1,4 @@
-"""Checkpoints of the release to our tensors and back, bit for bit; and files that are not what they should be."""
+"""Checkpoints of the release, converted to our tensors and back without a changed bit; and invalid files."""
 
 import os
 import pickle
@@ -36,7 +36,7 @@ def there_and_back(content):
     return to_published(state_tensors(state), imported.config, state.step)
 
 
-def test_release_to_ours_to_release_is_the_same_bit_for_bit(content):
+def test_release_to_ours_to_release_is_bit_identical(content):
     again, notes = there_and_back(content)
     same(tensors_of(again), tensors_of(content))
     assert again.keys() == content.keys()
@@ -48,7 +48,7 @@ def test_release_to_ours_to_release_is_the_same_bit_for_bit(content):
         assert again[key]["state"].keys() == content[key]["state"].keys()
 
 
-def test_ours_to_release_to_ours_is_the_same_bit_for_bit(content):
+def test_ours_to_release_to_ours_is_bit_identical(content):
     first = from_published(content, "it")
     random = {k: torch.rand_like(v) if v.is_floating_point() else v for k, v in first.tensors.items()}
     released, _ = to_published(random, first.config, 70_000)
@@ -80,7 +80,7 @@ def test_rates_are_read_from_the_optimisers(content):
     assert (settings.rmsprop_alpha, settings.rmsprop_eps) == (0.9, 1e-7)
 
 
-def test_several_gpus_make_a_prefix(content):
+def test_a_prefix_from_several_gpus_is_removed(content):
     plain, parallel = (from_published(checkpoint(all_shapes(), prefix=p), "it") for p in ("", "module."))
     same(parallel.tensors, plain.tensors)
 
@@ -97,7 +97,7 @@ def test_adain_statistics_and_inception_are_ignored(content):
 
 
 @pytest.mark.parametrize("state", [None, {}])
-def test_optimisers_may_be_missing(content, state):
+def test_optimisers_may_be_absent(content, state):
     for key in ("c_optimizer", "d_optimizer"):
         content[key] = state
     imported = from_published(content, "it")
@@ -108,7 +108,7 @@ def test_optimisers_may_be_missing(content, state):
     ]
 
 
-def test_optimisers_without_a_step_yet_are_as_fresh(content):
+def test_optimisers_without_a_step_equal_new_ones(content):
     content["g_optimizer"]["state"] = {}
     imported = from_published(content, "it")
     assert imported.warnings == []
@@ -118,13 +118,13 @@ def test_optimisers_without_a_step_yet_are_as_fresh(content):
 def test_parameters_may_be_numbered_by_identity_and_steps_be_ints(content):
     expected = from_published(content, "it").tensors
     saved = content["d_optimizer"]
-    numbers = {i: 10**12 - 7 * i for i in saved["param_groups"][0]["params"]}  # as PyTorch before 1.6
+    numbers = {i: 10**12 - 7 * i for i in saved["param_groups"][0]["params"]}  # as in PyTorch before 1.6
     saved["param_groups"][0]["params"] = list(numbers.values())
     saved["state"] = {numbers[i]: v | {"step": int(v["step"])} for i, v in saved["state"].items()}
     same(from_published(content, "it").tensors, expected)
 
 
-def test_torchs_own_optimisers_take_the_states_back(content):
+def test_torchs_own_optimisers_load_the_states(content):
     again, _ = there_and_back(content)
     for key, kind, letter in (
         ("c_optimizer", torch.optim.Adam, "C"),
@@ -140,7 +140,7 @@ def test_torchs_own_optimisers_take_the_states_back(content):
         optimiser.step()
 
 
-def test_for_inference_the_averages_are_enough(content):
+def test_for_inference_the_averaged_networks_are_enough(content):
     content = {k: content[k] for k in ("C_EMA_state_dict", "G_EMA_state_dict")}
     imported = from_published(content, "it")
     same(
@@ -151,7 +151,7 @@ def test_for_inference_the_averages_are_enough(content):
     assert any("further training starts with a new discriminator" in w for w in imported.warnings)
 
 
-def test_a_head_that_the_release_does_not_know_is_left_out(content):
+def test_a_head_that_the_release_does_not_have_is_left_out(content):
     config = from_published(content, "it").config.with_overrides({"overclusters": 9})
     state = new_state(config, torch.device("cpu"))
     released, notes = to_published(state_tensors(state), config, 1234)
@@ -224,13 +224,13 @@ def test_missing_and_unexpected_tensors_are_named(content):
         (lambda c: c["c_optimizer"]["state"].update({999: {}}), "c_optimizer state 999 is unexpected"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(content, spoil, message):
+def test_invalid_content_is_reported_in_one_sentence(content, spoil, message):
     spoil(content)
     with pytest.raises(RunError, match=message):
         from_published(content, "it")
 
 
-def test_generator_and_discriminator_must_be_of_one_size(content):
+def test_generator_and_discriminator_must_have_the_same_size(content):
     content["D_state_dict"] = checkpoint(all_shapes(64))["D_state_dict"]
     with pytest.raises(RunError, match="D_state_dict"):
         from_published(content, "it")
@@ -240,13 +240,13 @@ def test_generator_and_discriminator_must_be_of_one_size(content):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_files_of_new_and_old_pytorch_are_read(tmp_path, content, zipped):
+def test_files_of_new_and_old_pytorch_versions_are_read(tmp_path, content, zipped):
     path = tmp_path / "model_70.ckpt"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     same(tensors_of(read_published(path)), tensors_of(content))
 
 
-def test_a_written_file_reads_back(tmp_path, content):
+def test_a_written_file_is_read_back(tmp_path, content):
     path = tmp_path / "model_70.ckpt"
     write_published(path, content)
     same(tensors_of(read_published(path)), tensors_of(content))
@@ -267,7 +267,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy", "pickle"])
-def test_a_file_that_runs_code_is_refused_and_does_not_run(tmp_path, content, how):
+def test_a_file_with_code_is_refused_and_the_code_does_not_run(tmp_path, content, how):
     path, victim = tmp_path / "model_70.ckpt", tmp_path / "it_ran"
     content["epoch"] = Harmful(victim)
     if how == "pickle":
@@ -280,7 +280,7 @@ def test_a_file_that_runs_code_is_refused_and_does_not_run(tmp_path, content, ho
     if how != "pickle":
         with pytest.raises(RunError, match=r"would run code \(\w+\.mkdir\)"):
             read_published(path)
-        torch.load(path, weights_only=False)  # the trap does work
+        torch.load(path, weights_only=False)  # the attack really works
         assert victim.exists()
 
 
@@ -349,7 +349,7 @@ def test_the_newest_of_a_folder(tmp_path):
         ("../model_1.ckpt", "model_1.ckpt, which checkpoint.txt"),
     ],
 )
-def test_a_folder_that_names_no_file(tmp_path, text, message):
+def test_a_folder_without_a_checkpoint(tmp_path, text, message):
     folder = tmp_path / "logs"
     folder.mkdir()
     (tmp_path / "model_1.ckpt").touch()
@@ -359,6 +359,6 @@ def test_a_folder_that_names_no_file(tmp_path, text, message):
         find_checkpoint(folder)
 
 
-def test_a_path_to_nothing(tmp_path):
+def test_a_path_that_does_not_exist(tmp_path):
     with pytest.raises(RunError, match="does not exist"):
         find_checkpoint(tmp_path / "model_1.ckpt")

@@ -1,4 +1,6 @@
-"""The release's names, their order and their shapes, by rule, against its own list and against a second account."""
+"""The release's names, their order and their shapes, computed by rule; compared with its own list and with a second,
+independent list.
+"""
 
 from dataclasses import replace
 
@@ -20,7 +22,7 @@ from tunit.released.tensor_names import (
 
 def networks(size, settings):
     config = replace(Config(), networks=settings).with_overrides({"image_size": size})
-    with torch.device("meta"):  # names and shapes need no values
+    with torch.device("meta"):  # only names and shapes are needed, no values
         return {
             "C": TUNIT.guide(config),
             "D": TUNIT.discriminator(config),
@@ -37,7 +39,7 @@ def test_names_order_and_shapes_are_those_of_the_release(letter):
 
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden values at {GOLDEN}")
-def test_the_second_account_is_right_too():
+def test_the_independent_list_is_correct_too():
     paper = all_shapes(64, 10, guide=64, generator=64, discriminator=64, style=128)
     assert {k: [(n, list(s)) for n, s in v.items()] for k, v in paper.items()} == {
         k: list(v.items()) for k, v in shapes().items()
@@ -55,7 +57,7 @@ def test_any_size_and_number_of_domains(size, domains):
         assert list(published_shapes(network).items()) == list(expected[letter].items())
 
 
-def test_a_few_names_and_places():
+def test_some_names_and_their_positions():
     settings = NetworkConfig(guide_width=2, generator_width=2, discriminator_width=2)
     guide, discriminator, generator = networks(64, settings).values()
     names = published_names(discriminator)
@@ -77,17 +79,17 @@ def test_a_few_names_and_places():
     assert list(published_shapes(guide))[-4:] == ["disc.weight", "disc.bias", "cont.weight", "cont.bias"]
 
 
-def test_order_holds_every_name_once():
+def test_order_contains_every_name_once():
     for network in networks(
         32, NetworkConfig(guide_width=2, generator_width=2, discriminator_width=2)
     ).values():
         assert sorted(published_order(network)) == sorted(network.state_dict())
 
 
-def test_batch_norm_statistics_are_no_adain_statistics():
+def test_batch_norm_statistics_are_not_taken_for_those_of_adain():
     assert not any(map(is_adain_statistic, published_shapes(Guide(3, width=2))))
 
 
-def test_another_network_has_no_name_in_the_release():
+def test_networks_that_the_release_lacks_have_no_names():
     with pytest.raises(TypeError, match="the release has no Linear"):
         published_names(torch.nn.Linear(2, 2))

@@ -1,4 +1,4 @@
-"""The page that runs a model in the browser: in Chromium, compared with PyTorch."""
+"""The page that runs a model in the browser: opened in Chromium and compared with PyTorch."""
 
 import base64
 import hashlib
@@ -24,19 +24,19 @@ from tunit.reporting import browser_runtime
 from tunit.reporting.browser_runtime import RUNTIME_FILES, find_runtime
 from tunit.translation.translator import Translator
 
-RAW = 1e-3  # networks in WebAssembly and in PyTorch differ by rounding alone
-LEVELS = 1  # grey levels of 255, where both end in 8 bits
+RAW = 1e-3  # networks in WebAssembly and in PyTorch differ only by rounding
+LEVELS = 1  # levels of 0 to 255, after both results are rounded to 8 bits
 SHAPES = (
     (SIZE, SIZE),
     (50, 75),
     (401, 300),
     (33, 31),
-)  # height and width: as it is, larger, in blocks first, odd
+)  # (height, width): the model's size, larger, so large that it is averaged in blocks first, odd
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The folder of the page in `out`, beside its run."""
+    """The folder `out` with the page, next to its run."""
     folder = tmp_path_factory.mktemp("page")
     save_tiny(folder / "run")
     try:
@@ -86,7 +86,7 @@ def settled(browser, text="Done."):
 
 
 def asked(browser, script, *values):
-    """What asynchronous JavaScript gives that may import the page's own modules; `given` are the values."""
+    """The result of asynchronous JavaScript, which may import the page's modules; `given` holds the values."""
     whole = f"""const done = arguments[arguments.length - 1], given = arguments;
     (async () => {{ {script} }})().then(done, (error) => done(String(error)));"""
     answer = browser.execute_async_script(whole, *values)
@@ -116,7 +116,7 @@ def levels_apart(browser, image):
     return np.abs(redrawn(browser) - np.asarray(image).astype(int)).max()
 
 
-def test_the_networks_give_what_pytorch_gives(browser, page, translator):
+def test_the_networks_give_the_same_as_pytorch(browser, page, translator):
     model = translator.model
     for seed in range(3):
         x, style = to_input(noise(seed)), torch.randn(model.settings.style_width)
@@ -130,7 +130,7 @@ def test_the_networks_give_what_pytorch_gives(browser, page, translator):
 
 
 @pytest.mark.parametrize("fit", FIT_MODES)
-def test_pictures_become_the_squares_of_the_training(browser, fit):
+def test_pictures_are_fitted_as_in_training(browser, fit):
     script = """const { square } = await import("./picture.js");
     const file = new File([Uint8Array.from(atob(given[0]), (c) => c.charCodeAt(0))], "a.png");
     return Array.from((await square(file, { image_size: given[2], fit: given[1], background: [250, 10, 99] })).x);"""
@@ -141,7 +141,7 @@ def test_pictures_become_the_squares_of_the_training(browser, fit):
         assert np.abs((theirs + 1) * 127.5 - ours).max() <= LEVELS + 1e-3, (fit, shape)
 
 
-def test_a_picture_is_given_a_style_picked_and_the_picture_redrawn(browser, translator, tmp_path):
+def test_a_picture_a_style_and_a_translation(browser, translator, tmp_path):
     exact, large = (saved(tmp_path, f"{i}.png", i, shape) for i, shape in ((1, SHAPES[0]), (2, SHAPES[1])))
     browser.find_element("id", "source").send_keys(str(exact))
     settled(browser, "Now pick a style.")
@@ -166,8 +166,8 @@ def test_a_picture_is_given_a_style_picked_and_the_picture_redrawn(browser, tran
     )
 
 
-def test_a_picture_is_dropped(browser, translator, tmp_path):
-    """By the browser itself, as from the desktop."""
+def test_a_picture_is_dropped_onto_the_page(browser, translator, tmp_path):
+    """The browser itself dispatches the events, as for a file from the desktop."""
     exact = saved(tmp_path, "dropped.png", 7, SHAPES[0])
     browser.find_element("css selector", "[data-number='2']").click()
     place = browser.execute_script("""const drop = document.getElementById("source-drop");
@@ -181,14 +181,16 @@ def test_a_picture_is_dropped(browser, translator, tmp_path):
     waiting(browser).until(lambda d: said(d) == "Done." and levels_apart(d, expected) <= LEVELS)
 
 
-def test_a_file_that_is_no_picture_is_one_sentence(browser, tmp_path):
+def test_a_file_that_is_not_a_picture_is_one_sentence(browser, tmp_path):
     (tmp_path / "a.png").write_text("no picture")
     browser.find_element("id", "source").send_keys(str(tmp_path / "a.png"))
     settled(browser, "a.png is not a picture that this browser can read: give a PNG, JPEG or WebP file.")
 
 
 def test_nothing_leaves_the_computer(browser):
-    """All that was asked for, by the browser's own log, is of the page's origin; and no script could send more."""
+    """By the browser's own log, all requests go to the page's origin; and a script that tries another one is
+    blocked.
+    """
     origin = browser.current_url.rpartition("/")[0] + "/"
     entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [entry["params"]["request"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
@@ -204,23 +206,23 @@ def test_nothing_leaves_the_computer(browser):
     assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
 
 
-def test_the_page_fits_a_telephone(browser):
+def test_the_page_fits_on_a_phone(browser):
     size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_page_is_whole(page):
+def test_the_page_has_all_its_files(page):
     about = json.loads((page / "out" / "export.json").read_text())
     assert [entry["file"] for entry in about["files"]] == ["style_encoder.onnx", "translator.onnx"]
-    assert all(domain["thumbnail"] is None for domain in about["domains"])  # its run holds no pictures
+    assert all(domain["thumbnail"] is None for domain in about["domains"])  # the run contains no pictures
     assert all((page / "out" / "runtime" / name).is_file() for name in RUNTIME_FILES)
 
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """An npm whose archive holds files of our own; returns what is to be found in it."""
+    """A fake npm whose archive contains files of this test; returns these files."""
     files = {name: name.encode() * 3 for name in RUNTIME_FILES}
     with tarfile.open(tmp_path / "brought", "w:gz") as archive:
         for name, data in files.items():
@@ -238,7 +240,7 @@ def npm(tmp_path, monkeypatch):
     return files
 
 
-def test_what_npm_brings_is_checked_and_kept(npm, tmp_path, monkeypatch):
+def test_files_from_npm_are_checked_and_cached(npm, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"what npm brought is not onnxruntime-web@.* SHA-256 .*--runtime"):
         find_runtime()
     right = {name: hashlib.sha256(data).hexdigest() for name, data in npm.items()}
@@ -252,7 +254,7 @@ def test_what_npm_brings_is_checked_and_kept(npm, tmp_path, monkeypatch):
         find_runtime(found)
 
 
-def test_without_npm_or_where_it_fails_one_sentence_says_what_to_do(tmp_path, monkeypatch, capsys):
+def test_if_npm_is_missing_or_fails_one_sentence_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"there is no npm here to fetch it: call `npm install"):

@@ -1,4 +1,4 @@
-"""How much of a run a report looks at."""
+"""How many pictures of a run a report uses."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tunit.reporting.guided import number_looked_at
     ("there", "side", "expected"),
     [(40, 256, 40), (10_000, 32, 5_000), (10_000, 64, 5_000), (10_000, 128, 1_250), (10_000, 512, 500)],
 )
-def test_large_pictures_are_looked_at_in_smaller_numbers(there: int, side: int, expected: int) -> None:
+def test_of_large_pictures_fewer_are_used(there: int, side: int, expected: int) -> None:
     assert number_looked_at(there, side) == expected

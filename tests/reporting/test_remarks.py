@@ -14,7 +14,7 @@ def texts(sizes=(5, 5, 5, 5), confidences=SURE, styles=APART, steady=1.0, cosine
     return [f.text for f in findings(list(sizes), list(confidences), styles, steady, cosine)]
 
 
-def test_nothing_to_say_of_a_good_model():
+def test_a_good_model_gets_no_warning():
     assert texts() == []
     assert texts(steady=None, cosine=None) == []
 
@@ -33,20 +33,20 @@ def test_nothing_to_say_of_a_good_model():
         ("miss their reference's style (mean cosine 0.20)", {"cosine": 0.2}),
     ],
 )
-def test_each_warning_comes_alone(words, case):
+def test_each_warning_appears_by_itself(words, case):
     found = texts(**case)
     assert len(found) == 1
     assert words in found[0]
 
 
-def test_an_empty_domain_is_neither_alike_nor_unsure():
+def test_an_empty_domain_is_neither_similar_nor_uncertain():
     styles = torch.cat([APART[:1], APART[:1], APART[2:]])
     assert texts(sizes=(5, 0, 6, 5), confidences=(0.9, 0, 0.9, 0.9), styles=styles) == [
         "Dead domains: domain 1 is empty. This is normal if there are more domains than kinds."
     ]
 
 
-def test_one_domain_is_no_collapse():
+def test_a_single_domain_is_not_a_collapse():
     assert [f.text for f in findings([9], [1.0], torch.ones(1, 3), None, 0.9)] == []
 
 
@@ -56,7 +56,7 @@ def test_lists():
     assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
 
-def test_typical_pictures_are_the_nearest_to_the_average():
+def test_typical_pictures_are_nearest_to_the_average():
     styles = torch.tensor([[0.0], [5.0], [1.0], [0.4], [9.0]])
     rows = typical_rows(np.array([0, 0, 0, 0, 1]), styles, torch.tensor([[0.5], [9.0]]), 0, 3)
     assert rows.tolist() == [3, 0, 2]

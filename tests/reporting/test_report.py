@@ -1,4 +1,4 @@
-"""A run's report: whole, self-contained, and working in a real browser."""
+"""A run's report: complete, in one file, and working in a real browser."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def test_every_section_is_there(page):
     assert "11 to 14" in page
 
 
-def test_it_asks_the_network_for_nothing(page):
+def test_it_loads_nothing_from_the_network(page):
     for tag, attributes in Elements(page).found:
         for name in ("src", "href"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
@@ -71,7 +71,7 @@ def test_it_asks_the_network_for_nothing(page):
     assert "@import" not in page
 
 
-def test_every_picture_has_an_alternative_text_and_ids_are_unique(page):
+def test_every_picture_has_alternative_text_and_ids_are_unique(page):
     elements = Elements(page).found
     pictures = [attributes for tag, attributes in elements if tag == "img"]
     assert len(pictures) > 30
@@ -97,14 +97,14 @@ def test_names_cannot_run_as_code(page):
     assert EVIL not in page
 
 
-def test_command_writes_where_told_and_says_where(run, tmp_path, capsys):
+def test_the_command_prints_where_it_wrote_the_report(run, tmp_path, capsys):
     out = tmp_path / "deep" / "page.html"
     assert main(["report", str(run), "--out", str(out), "--device", "cpu"]) == 0
     assert out.read_text("utf-8").startswith("<!doctype html>")
     assert str(out) in capsys.readouterr().out
 
 
-def test_no_run_is_one_sentence(tmp_path):
+def test_a_folder_that_is_not_a_run_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match=r"holds no model\.safetensors"):
         write_report(tmp_path)
 
@@ -131,14 +131,14 @@ def test_it_opens_without_errors(browser):
     assert len(browser.find_elements("css selector", "#map circle")) == 29
 
 
-def test_pointing_at_the_map_shows_the_picture(browser):
+def test_the_map_shows_the_picture_under_the_pointer(browser):
     from selenium.webdriver import ActionChains
 
     browser.execute_script("document.getElementById('map').scrollIntoView({block: 'center'})")
     tip = browser.find_element("id", "tip")
     assert not tip.is_displayed()
     data = json.loads(browser.execute_script("return document.getElementById('map-data').textContent"))
-    # The topmost circle, so that no other one covers it.
+    # The topmost circle, so that no other circle covers it.
     circle = browser.find_elements("css selector", "#map circle")[-1]
     ActionChains(browser).move_to_element(circle).perform()
     assert tip.is_displayed()
@@ -152,7 +152,7 @@ def test_pointing_at_the_map_shows_the_picture(browser):
     assert (x, y) == pytest.approx((-(i % columns) * 120, -(i // columns) * 120))
 
 
-def test_colours_change_from_domains_to_classes(browser):
+def test_colours_can_show_domains_or_classes(browser):
     def legend():
         return [key.text for key in browser.find_elements("css selector", "#map-legend .key")]
 
@@ -164,7 +164,7 @@ def test_colours_change_from_domains_to_classes(browser):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_nothing_sticks_out_at_any_width(browser, width):
+def test_nothing_is_wider_than_the_window(browser, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 700}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -174,7 +174,7 @@ def test_nothing_sticks_out_at_any_width(browser, width):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_dark_and_light_differ_and_are_readable(browser):
+def test_dark_and_light_themes_differ_and_are_readable(browser):
     def look(scheme):
         features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)

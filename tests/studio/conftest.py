@@ -1,4 +1,4 @@
-"""A studio over two tiny runs, called without a network."""
+"""A studio for two tiny runs, called without a network."""
 
 import threading
 
@@ -19,7 +19,7 @@ ADDRESS = "http://127.0.0.1:8765"
 
 @pytest.fixture(scope="package")
 def runs(tmp_path_factory):
-    """A folder of runs: `birds`, which has trained, and `later`, which has no model yet."""
+    """A folder of runs: `birds`, which is trained, and `later`, which has no model yet."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("studio")
     for i, name in enumerate(("crows", "jays")):
@@ -45,7 +45,7 @@ def client(workspace):
 
 @pytest.fixture(scope="package")
 def server(runs):
-    """The address of a studio that listens at a port of its own, in a thread of this process."""
+    """The address of a studio that serves on its own port, in a thread of this process."""
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(Workspace(runs, (runs.parent / "pictures",), device="cpu")),
@@ -64,7 +64,7 @@ def server(runs):
 
 @pytest.fixture(scope="package")
 def browser():
-    """A headless Chromium, with its console's entries in the log `browser`."""
+    """A headless Chromium whose log `browser` has the console's messages."""
     with headless_chromium("--hide-scrollbars") as driver:
         driver.set_script_timeout(60)
         yield driver

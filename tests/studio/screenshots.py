@@ -1,4 +1,4 @@
-"""The pictures of docs/studio.md, of a trained run: `python tests/studio/screenshots.py RUN docs`."""
+"""Makes the pictures of docs/studio.md from a trained run: `python tests/studio/screenshots.py RUN docs`."""
 
 import base64
 import shutil

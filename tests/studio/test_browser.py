@@ -1,4 +1,4 @@
-"""Explore and Translate in a real browser, at three widths: each step that a person takes."""
+"""Explore and Translate in a real browser, at three widths, with all steps that a person takes."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ WIDTHS = (360, 800, 1400)
 
 
 class Page:
-    """A page in the browser, at a width."""
+    """A page in the browser, at a given width."""
 
     def __init__(self, browser, server):
         self.browser, self.server = browser, server
@@ -36,7 +36,7 @@ class Page:
         return self.browser.find_element("css selector", selector)
 
     def wait(self, script, *values):
-        """Until a JavaScript expression is true; gives its value."""
+        """Waits until a JavaScript expression is true; returns its value."""
         end = time.monotonic() + 90
         while time.monotonic() < end:
             value = self.do(f"return {script}", *values)
@@ -46,7 +46,7 @@ class Page:
         raise AssertionError(f"never true: {script}; notice: {self.one('#notice').text}")
 
     def click(self, selector):
-        # Scrolled to first: the bar at the top of the page covers what lies below it.
+        # Scroll first: the bar at the top of the page would cover it.
         self.do("arguments[0].scrollIntoView({block: 'center'})", element := self.one(selector))
         element.click()
 
@@ -70,7 +70,7 @@ class Page:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
 
     def errors(self):
-        """The entries of the console, except information; each refused request is one entry."""
+        """The console's messages except information; each refused request is one message."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
     def sticks_out(self, width):
@@ -96,7 +96,7 @@ def shown(page):
     return [int(one.get_attribute("data-place")) for one in page.all("#gallery .picture")]
 
 
-def test_a_domain_filters_the_gallery_and_all_come_back(explore):
+def test_a_domain_filters_the_gallery_and_the_filter_can_be_removed(explore):
     assert len(shown(explore)) == 20
     pick = next(one for one in explore.all(".pick") if one.is_enabled())
     size = int(pick.find_element("css selector", ".meta").text)
@@ -126,12 +126,12 @@ def test_a_lasso_filters_the_gallery(explore):
     left = [i for i, x in enumerate(found["x"]) if 16 + x / 10_000 * (width - 32) < width / 2]
     assert 0 < len(left) < 20
     assert sorted(shown(explore)) == left
-    explore.click("#canvas")  # a click beside all points leaves the lasso's choice as it is
+    explore.click("#canvas")  # a click outside all points keeps the lasso's choice
     explore.one("#canvas").send_keys("\ue00c")  # Escape
     assert len(shown(explore)) == 20
 
 
-def test_keys_go_from_picture_to_picture_on_the_map_and_in_the_dialog(explore):
+def test_arrow_keys_move_between_pictures_on_the_map_and_in_the_dialog(explore):
     from selenium.webdriver.common.keys import Keys
 
     explore.do("document.getElementById('canvas').focus()")
@@ -151,11 +151,11 @@ def test_keys_go_from_picture_to_picture_on_the_map_and_in_the_dialog(explore):
     explore.press(Keys.ESCAPE)
     assert not explore.do("return document.getElementById('one').open")
     explore.do("document.getElementById('canvas').focus()")
-    explore.press("l")  # the 48 around: all of these few
+    explore.press("l")  # up to 48 neighbours: here all pictures
     assert len(shown(explore)) == 20
 
 
-def test_a_picture_leads_to_its_translation(explore):
+def test_a_picture_can_be_opened_in_translate(explore):
     explore.do("document.querySelector('#gallery .picture').click()")
     explore.wait("document.getElementById('one').open")
     explore.do("document.getElementById('as-source').click()")
@@ -173,7 +173,7 @@ def uploads(tmp_path):
     return tmp_path
 
 
-def test_a_source_and_a_reference_become_the_result(page, uploads, runs):
+def test_a_source_and_a_reference_give_a_result(page, uploads, runs):
     page.open("/runs/birds/translate")
     page.one("#source-file").send_keys(str(uploads / "me.png"))
     page.one("#reference-file").send_keys(str(uploads / "like this.png"))
@@ -205,7 +205,7 @@ def test_a_mix_a_grid_and_a_walk(page, runs):
     page.wait("document.querySelectorAll('#picked .picture').length === 20")
     page.do("document.querySelectorAll('#picked .picture')[5].click()")
     page.wait("document.querySelectorAll('.part').length === 2")
-    page.choose(".part input", 0)  # of the domain: the picture alone is left
+    page.choose(".part input", 0)  # of the domain; only the picture remains
     translator, images = (
         Translator.load(runs / "birds", device="cpu"),
         open_packed(runs / "birds" / "data").images,
@@ -227,17 +227,17 @@ def test_a_mix_a_grid_and_a_walk(page, runs):
     page.wait("document.querySelector('.walk-shown img')?.naturalWidth === 32")
 
 
-def test_what_is_no_picture_is_one_sentence_on_the_page(browser, server, uploads):
+def test_a_file_that_is_not_a_picture_is_one_sentence_on_the_page(browser, server, uploads):
     page = Page(browser, server)
     page.open("/runs/birds/translate")
     page.one("#source-file").send_keys(str(uploads / "broken.png"))
     page.wait("!document.getElementById('notice').hidden")
     assert page.one("#notice").text.startswith("Broken.png cannot be used (unreadable")
-    assert all("400" in message for message in page.errors())  # the refused request, and nothing else
+    assert all("400" in message for message in page.errors())  # the refused request and nothing else
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_sticks_out_and_what_is_there_has_names(page, width):
+def test_nothing_is_wider_than_the_window_and_controls_have_names(page, width):
     for address in ("/", "/runs/birds/explore", "/runs/birds/translate?source=1&reference=2"):
         page.open(address, width)
         if "explore" in address:
@@ -256,7 +256,7 @@ def test_nothing_sticks_out_and_what_is_there_has_names(page, width):
     assert not page.sticks_out(320)
 
 
-def test_dark_and_light_differ_and_focus_is_seen(page):
+def test_themes_differ_and_focus_is_visible(page):
     inks = []
     for scheme in ("light", "dark"):
         feature = {"name": "prefers-color-scheme", "value": scheme}

@@ -1,4 +1,4 @@
-"""The part Explore: what E says of a run's own pictures, once computed and kept; the pictures themselves."""
+"""Explore: what E predicts for a run's own pictures, computed once and cached; and the pictures."""
 
 import io
 import time
@@ -35,12 +35,12 @@ def found(client):
 
 @pytest.fixture(scope="module")
 def truth(runs):
-    """What the public API says of the same pictures."""
+    """The same predictions, from the public API."""
     images = open_packed(runs / "birds" / "data").images
     return images, Translator.load(runs / "birds", device="cpu").classify(list(images))
 
 
-def test_it_says_what_the_model_says(found, truth):
+def test_it_shows_the_models_predictions(found, truth):
     images, said = truth
     assert found["rows"] == list(range(len(images))) == list(range(20))
     assert found["domain"] == said.domains.tolist()
@@ -54,7 +54,7 @@ def test_it_says_what_the_model_says(found, truth):
         assert bool(domain["typical"]) == bool(domain["size"])
 
 
-def test_a_picture_comes_with_its_nearest_ones(client, found, truth):
+def test_a_picture_comes_with_its_nearest_neighbours(client, found, truth):
     _, said = truth
     about = client.get("/runs/birds/explore/picture/3").json()
     assert about["name"] == "crows/003.png"
@@ -65,17 +65,17 @@ def test_a_picture_comes_with_its_nearest_ones(client, found, truth):
     assert [one["distance"] for one in about["neighbours"]] == pytest.approx(apart[order].tolist(), rel=1e-3)
 
 
-def test_pictures_are_those_of_the_run_and_may_be_kept(client, truth):
+def test_pictures_are_those_of_the_run_and_may_be_cached(client, truth):
     images, _ = truth
     answer = client.get("/runs/birds/picture/7?v=1")
     assert "immutable" in answer.headers["cache-control"]
     shown = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
-    assert np.abs(shown - images[7]).mean() < 6  # WebP loses a little
+    assert np.abs(shown - images[7]).mean() < 6  # WebP loses a little detail
     assert client.get("/runs/birds/thumbnail/7").status_code == 200
 
 
 @pytest.mark.parametrize("row", ["20", "-1", "x", "1.5", "9" * 400, "..%2f..%2frun.json", "%00", "²", "1e3"])
-def test_what_is_no_picture_is_one_sentence(client, found, row):
+def test_a_number_without_a_picture_is_one_sentence(client, found, row):
     for address in (
         f"/runs/birds/picture/{row}",
         f"/runs/birds/thumbnail/{row}",
@@ -98,7 +98,7 @@ def test_examples_in_a_domains_average_style(client, truth, runs):
         assert client.get(f"/runs/birds/average/{wrong}").status_code == 400
 
 
-def test_what_was_computed_is_kept_and_made_anew_for_another_model(client, found, runs):
+def test_results_are_cached_and_computed_again_for_another_model(client, found, runs):
     path = runs / "birds" / "studio" / "seen.safetensors"
     assert path.is_file()
     width = 8
@@ -128,7 +128,7 @@ def test_a_run_without_a_model_or_pictures_says_so(client):
     assert "no model yet" in answer.json()["error"]
 
 
-def test_of_many_pictures_an_even_spread_is_laid_out_and_the_others_stand_among_their_like(monkeypatch):
+def test_for_many_pictures_a_sample_is_laid_out_and_others_are_placed_near_similar_ones(monkeypatch):
     monkeypatch.setattr("tunit.reporting.style_map.MOST_LAID_OUT", 40)
     assert MOST_LAID_OUT > 40
     rng = np.random.default_rng(0)
@@ -139,13 +139,13 @@ def test_of_many_pictures_an_even_spread_is_laid_out_and_the_others_stand_among_
     assert points.min() >= 0
     assert points.max() <= 1
     landmarks = np.linspace(0, 119, 40).astype(int)
-    for k in range(3):  # a mean of places lies between them
+    for k in range(3):  # a mean of positions lies between them
         here = points[landmarks[kinds[landmarks] == k]]
         assert (points[kinds == k] >= here.min(0) - 1e-6).all()
         assert (points[kinds == k] <= here.max(0) + 1e-6).all()
 
 
-def test_a_failed_look_is_a_sentence_and_is_tried_again(runs, monkeypatch):
+def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypatch):
     from tunit.errors import RunError
     from tunit.studio.library import Library
 

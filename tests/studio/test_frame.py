@@ -1,4 +1,4 @@
-"""The frame of the studio: its pages and addresses, and that every mistake is one sentence."""
+"""The studio's pages and addresses; every error is one sentence."""
 
 import logging
 import re
@@ -16,12 +16,13 @@ AS_PAGE = {"accept": "text/html"}
 
 
 @pytest.mark.parametrize("address", PAGES)
-def test_every_page_is_whole_and_loads_only_what_is_there(client, address):
+def test_every_page_is_complete_and_loads_only_existing_files(client, address):
     answer = client.get(address)
     assert answer.status_code == 200
     elements = Elements(answer.text).found
     assert sum(tag == "h1" for tag, _ in elements) == 1
-    assert not any("style" in attributes for _, attributes in elements)  # the browser would not take them
+    # the browser would block inline styles and scripts
+    assert not any("style" in attributes for _, attributes in elements)
     assert not any(name.startswith("on") for _, attributes in elements for name in attributes)
     identities = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(identities) == len(set(identities))
@@ -36,7 +37,7 @@ def test_every_page_is_whole_and_loads_only_what_is_there(client, address):
         assert client.get(part).status_code == 200
 
 
-def test_pages_lead_to_each_other(client):
+def test_pages_link_to_each_other(client):
     front = client.get("/").text
     assert 'href="/runs/birds/explore"' in front
     assert "a later one" in front
@@ -54,7 +55,7 @@ def test_pages_lead_to_each_other(client):
     "key",
     ["nothing", "%2e%2e", "%2e%2e%2fpictures", "..%2f..%2fetc", "%2fetc%2fpasswd", "birds%00", "birds%2fdata", "%ff"],
 )  # fmt: skip
-def test_what_is_no_run_is_one_sentence(client, key):
+def test_an_address_without_a_run_is_one_sentence(client, key):
     for part in ("explore", "translate", "teach"):
         answer = client.get(f"/runs/{key}/{part}")
         assert answer.status_code in (400, 404)
@@ -62,7 +63,7 @@ def test_what_is_no_run_is_one_sentence(client, key):
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "%2fetc%2fpasswd", "__init__.py"])
-def test_only_the_scripts_themselves_are_static(client, name):
+def test_only_the_static_files_are_served(client, name):
     assert client.get(f"/static/x/{name}").status_code == 404
 
 
@@ -82,24 +83,24 @@ def test_a_link_out_of_the_folder_is_not_followed(runs, tmp_path):
         workspace.run("own")
 
 
-def test_names_of_any_kind_have_keys_of_their_own(tmp_path):
+def test_names_of_any_kind_have_different_keys(tmp_path):
     names = ["a", "a.b", "a/b", "ä ö", "<b>", "x" * 90, "x" * 91, "-", "a b", "a-b"]
     for name in names:
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "model.safetensors").touch()
     runs = Workspace(tmp_path, device="cpu").runs()
-    # a/b lies in a run, and what lies in a run is none.
+    # a/b is inside a run, so it is not a run of its own.
     assert sorted(run.name for run in runs) == sorted(set(names) - {"a/b"})
     assert len({run.key for run in runs}) == len(runs) <= MOST_RUNS
     assert all(re.fullmatch(r"[\w.-]+", run.key, re.ASCII) for run in runs)
 
 
-def test_a_run_itself_may_be_given(runs):
+def test_the_folder_may_be_a_run_itself(runs):
     workspace = Workspace(runs / "birds", device="cpu")
     assert [(run.key, run.name) for run in workspace.runs()] == [("birds", "birds")]
 
 
-def test_no_runs_yet_say_how_to_begin(tmp_path):
+def test_without_runs_the_page_says_how_to_begin(tmp_path):
     from starlette.testclient import TestClient
 
     from tunit.studio.app import create_app
@@ -108,9 +109,7 @@ def test_no_runs_yet_say_how_to_begin(tmp_path):
         assert 'href="/train"' in client.get("/").text
 
 
-def test_an_error_that_nobody_expected_is_a_sentence_and_its_detail_goes_to_the_log(
-    client, monkeypatch, caplog
-):
+def test_an_unexpected_error_is_one_sentence_with_details_in_the_log(client, monkeypatch, caplog):
     def fail(request):
         raise ValueError("the inside of it")
 
@@ -143,7 +142,7 @@ def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypat
         ([".", "--device", "abacus"], "abacus"),
     ],
 )
-def test_a_start_that_cannot_be_is_one_sentence(words, sentence, capsys):
+def test_a_start_that_is_impossible_is_one_sentence(words, sentence, capsys):
     assert main(["studio", *words]) == 2
     err = capsys.readouterr().err
     assert sentence in err

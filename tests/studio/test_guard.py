@@ -1,4 +1,4 @@
-"""Who may ask the studio for what: its own pages alone, under its own names, within bounds, with its token."""
+"""Which requests the studio answers: only from its own pages, under its own names, up to a size, with its token."""
 
 import re
 
@@ -24,21 +24,21 @@ def guarded(rules, host="127.0.0.1:8765"):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8765", "LOCALHOST", "[::1]:80"])
-def test_it_answers_to_its_own_names(host):
+def test_it_responds_to_its_own_names(host):
     assert guarded(Rules()).get("/", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "[::1", "192.168.0.9"]
 )
-def test_it_answers_to_no_other_name(host):
+def test_it_responds_to_no_other_name(host):
     answer = guarded(Rules()).get("/", headers={"host": host})
     assert answer.status_code == 421
     assert "does not answer to this name" in answer.json()["error"]
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_further_out_it_answers_to_addresses_and_its_own_names_but_not_to_others():
+def test_on_a_public_host_it_responds_to_addresses_and_its_own_names_only():
     rules = rules_for("0.0.0.0", 1, "t", 10)
     assert rules.knows("192.168.0.9:8765")
     assert rules.knows("[fe80::1]:80")
@@ -50,7 +50,7 @@ def test_further_out_it_answers_to_addresses_and_its_own_names_but_not_to_others
     ("host", "loopback"),
     [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("0.0.0.0", False), ("a.b", False), ("", False)],
 )  # fmt: skip
-def test_what_only_this_machine_reaches(host, loopback):
+def test_addresses_that_only_this_machine_reaches(host, loopback):
     assert is_loopback(host) == loopback
 
 
@@ -68,7 +68,7 @@ def test_what_only_this_machine_reaches(host, loopback):
         {"sec-fetch-site": "same-origin", "origin": "http://evil.example"},
     ],
 )
-def test_what_other_sites_send_is_refused(headers):
+def test_requests_from_other_sites_are_refused(headers):
     answer = guarded(Rules()).post("/", data={"a": "1"}, headers=headers)
     assert answer.status_code == 403
     assert "another site" in answer.json()["error"]
@@ -78,11 +78,11 @@ def test_what_other_sites_send_is_refused(headers):
     "headers",
     [{}, {"origin": "http://127.0.0.1:8765"}, {"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:8765"}],
 )  # fmt: skip
-def test_what_its_own_pages_send_is_taken(headers):
+def test_requests_from_its_own_pages_are_accepted(headers):
     assert guarded(Rules()).post("/", data={"a": "1"}, headers=headers).text == "a"
 
 
-def test_pictures_of_it_cannot_stand_on_other_sites_but_links_to_it_can():
+def test_other_sites_cannot_embed_it_but_can_link_to_it():
     client = guarded(Rules())
     embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
     framed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
@@ -92,14 +92,14 @@ def test_pictures_of_it_cannot_stand_on_other_sites_but_links_to_it_can():
     assert client.get("/", headers=link).status_code == 200
 
 
-def test_every_answer_tells_the_browser_what_it_may_do():
+def test_every_response_has_the_security_headers():
     for client in (guarded(Rules()), guarded(Rules(token="t"))):
         for answer in (client.get("/"), client.get("/nothing"), client.get("/", headers={"host": "x"})):
             assert {name: answer.headers[name] for name in HEADERS} == HEADERS
             assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-def test_a_body_beyond_the_bound_is_refused_whether_or_not_it_is_announced():
+def test_a_body_over_the_limit_is_refused_with_or_without_its_length():
     client = guarded(Rules(most_bytes=1000))
     assert client.post("/", data={"a": "1" * 900}).text == "a"
     answer = client.post("/", data={"a": "1" * 2000})
@@ -123,7 +123,7 @@ def test_without_the_token_nothing_is_shown():
     assert client.get("/", headers={"cookie": "tunit-studio-8765=right"}).status_code == 401
 
 
-def test_the_token_opens_the_studio_once_and_for_all_and_leaves_the_address():
+def test_the_token_is_needed_once_and_removed_from_the_address():
     client = guarded(Rules(token="right", port=8765))
     page = client.get("/x?token=right&more=%22%3E", headers=AS_PAGE)
     assert page.status_code == 200
@@ -137,7 +137,7 @@ def test_the_token_opens_the_studio_once_and_for_all_and_leaves_the_address():
     assert client.post("/", data={"a": "1"}, headers={"origin": "http://evil.example"}).status_code == 403
 
 
-def test_the_page_that_takes_the_token_leads_nowhere_else():
+def test_the_token_page_redirects_only_within_the_studio():
     client = guarded(Rules(token="right"))
     for address in ("//evil.example/?token=right", "/%22%3E%3Cscript%3E?token=right"):
         page = client.get("http://127.0.0.1:8765" + address)
@@ -145,7 +145,7 @@ def test_the_page_that_takes_the_token_leads_nowhere_else():
         assert "url=//" not in page.text
 
 
-def test_two_studios_of_one_machine_do_not_take_each_others_cookies():
+def test_two_studios_on_one_machine_have_different_cookies():
     first, second = Rules(token="one", port=1), Rules(token="two", port=2)
     assert first.cookie != second.cookie
     assert first.proof != second.proof

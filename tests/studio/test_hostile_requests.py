@@ -1,4 +1,6 @@
-"""Requests that no page of the studio sends: each is answered, none with a fault, and none does more than it may."""
+"""Requests that no page of the studio sends. Each gets a response, no server error occurs, and nothing forbidden is
+done.
+"""
 
 import logging
 import os
@@ -33,7 +35,7 @@ FORBIDDEN = (
     "/look",
     "/resume",
     "/teach/train",
-)  # which start a process: orders have tests of their own
+)  # these start processes; test_jobs.py tests them
 ADDRESSES = [route.path for part in PARTS for route in part.ROUTES if not route.path.endswith(FORBIDDEN)]
 HEADERS = st.dictionaries(
     st.sampled_from(["content-type", "accept", "range", "origin", "sec-fetch-site", "content-length", "cookie"]),
@@ -54,7 +56,7 @@ HEADERS = st.dictionaries(
     method=st.sampled_from(["GET", "POST", "POST", "PUT"]),
     headers=HEADERS,
 )
-def test_any_request_is_answered_without_a_fault(
+def test_any_request_gets_a_response_without_a_server_error(
     client, runs, caplog, address, place, parts, query, form, files, method, headers
 ):
     from urllib.parse import quote
@@ -76,7 +78,7 @@ def test_any_request_is_answered_without_a_fault(
     assert not [row for row in caplog.records if row.levelno >= logging.ERROR]
 
 
-def test_what_was_asked_has_changed_nothing_but_labels(runs):
+def test_only_labels_have_changed(runs):
     assert {path.name for path in (runs / "birds").iterdir()} >= {"model.safetensors", "config.toml"}
 
 

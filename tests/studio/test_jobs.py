@@ -1,4 +1,6 @@
-"""Trainings that the studio starts: they outlive it, stop with everything saved, go on, and say why they died."""
+"""Trainings that the studio starts: they continue without it, save everything when stopped, can be resumed, and
+report why they ended.
+"""
 
 import json
 import os
@@ -33,7 +35,7 @@ def ended(run):
     return wait_for(run, jobs.FINISHED, jobs.STOPPED, jobs.FAILED)
 
 
-def test_a_training_starts_stops_with_all_saved_and_goes_on(tmp_path):
+def test_a_training_starts_stops_with_everything_saved_and_is_resumed(tmp_path):
     source, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     order = orders.Order(source, run, preset="paper")
     long = flags(steps=100_000, checkpoint_every=100_000, sample_every=0, log_every=1)
@@ -71,7 +73,7 @@ def test_a_training_starts_stops_with_all_saved_and_goes_on(tmp_path):
         ("import os; os.kill(os.getpid(), 9)", "without a message"),
     ],
 )
-def test_a_training_that_died_says_why_in_one_sentence(tmp_path, program, reason):
+def test_a_training_that_failed_gives_the_reason_in_one_sentence(tmp_path, program, reason):
     run = tmp_path / "run"
     jobs.start([*PYTHON, program], run)
     found = ended(run)
@@ -89,7 +91,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_training_outlives_the_studio_and_another_one_stops_it(tmp_path):
+def test_a_training_continues_without_the_studio_and_another_one_stops_it(tmp_path):
     run = tmp_path / "run"
     assert subprocess.run([*PYTHON, CHILD, str(run)], check=False).returncode == -signal.SIGKILL
     process = json.loads((run / "studio" / "job.json").read_text())["process"]
@@ -99,7 +101,7 @@ def test_a_training_outlives_the_studio_and_another_one_stops_it(tmp_path):
     assert ended(run).state == jobs.STOPPED
 
 
-def test_another_process_with_the_number_of_a_dead_one_is_not_its(tmp_path):
+def test_another_process_with_a_reused_id_is_not_the_training(tmp_path):
     run = tmp_path / "run"
     jobs.start([*PYTHON, "print('tunit: no')"], run)
     ended(run)
@@ -120,12 +122,12 @@ def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch
     assert ended(run).state == jobs.STOPPED
 
 
-def test_a_program_that_is_not_there_is_one_sentence(tmp_path):
+def test_a_missing_program_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match="cannot be started"):
         jobs.start([str(tmp_path / "nothing")], tmp_path / "run")
 
 
-def test_damaged_files_are_as_if_they_were_not_there(tmp_path):
+def test_damaged_files_are_ignored(tmp_path):
     studio = tmp_path / "studio"
     studio.mkdir()
     for content in (b"", b"\xff\x00", b"[]", b'{"process": -1, "host": 3}', b'{"process": 1'):
@@ -135,7 +137,7 @@ def test_damaged_files_are_as_if_they_were_not_there(tmp_path):
         assert jobs.state_of(tmp_path) == jobs.State(jobs.STOPPED, 0, 0)
 
 
-def test_commands_are_words_that_no_shell_reads():
+def test_commands_are_lists_of_words_without_a_shell():
     order = orders.Order(Path("/a b/$(x); rm -rf ~"), Path("/out/--overwrite"), "small", 10, 4, 64, 3)
     words = order.command()
     assert words[5] == "/a b/$(x); rm -rf ~"
@@ -153,7 +155,7 @@ def test_commands_are_words_that_no_shell_reads():
         {"image_size": 33}, {"image_size": 4096}, {"seed": -1},
     ],
 )  # fmt: skip
-def test_orders_that_no_training_takes_are_refused(values):
+def test_orders_with_invalid_settings_are_refused(values):
     with pytest.raises(ConfigError):
         orders.Order(Path("/a"), Path("/b"), **values)
 
@@ -161,12 +163,12 @@ def test_orders_that_no_training_takes_are_refused(values):
 @pytest.mark.parametrize(
     "name", ["", ".", "..", ".hidden", "a/b", "-x", "a\nb", "x" * 61, "a\\b", "end.", "a\0"]
 )
-def test_names_that_are_no_names_are_refused(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(ConfigError, match="name of the run"):
         orders.check_name(name)
 
 
-def test_presets_offered_are_there():
+def test_the_offered_presets_exist():
     for name in orders.PRESETS:
         read_config(name)
     assert orders.check_name(" two words-2.b ") == "two words-2.b"

@@ -1,4 +1,4 @@
-"""What people say of domains: what actions come to, and that nothing of it is lost."""
+"""What people say about domains: the result of their actions. Nothing of it may be lost."""
 
 import csv
 import os
@@ -46,14 +46,14 @@ def test_nothing_is_written_before_the_first_action(labels, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_given_domain_is_a_persons_label(labels):
+def test_a_domain_given_by_a_person_is_the_label(labels):
     do(labels, "name", domain=1, name="  ripe   pear ")
     do(labels, "give", pictures=[0, 6], domain=1)
     assert table(labels)["0.png"] == table(labels)["6.png"] == ("ripe pear", "person")
     assert domains(labels) == [1, 0, 0, 1, 1, 1, 1, 2]
 
 
-def test_pictures_left_out_have_no_row_and_come_back(labels):
+def test_pictures_left_out_have_no_row_and_can_come_back(labels):
     do(labels, "leave_out", pictures=[7])
     assert "7.png" not in table(labels)
     assert domains(labels)[7] is None
@@ -61,14 +61,14 @@ def test_pictures_left_out_have_no_row_and_come_back(labels):
     assert table(labels)["7.png"] == ("domain 002", "model")
 
 
-def test_merged_domains_are_one_and_keep_the_name(labels):
+def test_merged_domains_are_one_domain_and_keep_the_name(labels):
     do(labels, "name", domain=2, name="pear")
     do(labels, "merge", domains=[2, 1], into=1)
     assert domains(labels) == [0, 0, 0, 1, 1, 1, 1, 1]
     assert {label for label, _ in table(labels).values()} == {"domain 000", "pear"}
 
 
-def test_a_split_moves_its_part_and_keeps_what_was_given_given(labels):
+def test_a_split_moves_its_part_and_keeps_persons_labels(labels):
     do(labels, "give", pictures=[1], domain=0)
     do(labels, "split", domain=0, part=[1, 2])
     assert domains(labels)[:3] == [0, 3, 3]
@@ -76,14 +76,14 @@ def test_a_split_moves_its_part_and_keeps_what_was_given_given(labels):
     assert table(labels)["0.png"] == ("domain 000", "model")
 
 
-def test_a_later_merge_holds_for_what_was_given_before(labels):
+def test_a_later_merge_applies_to_earlier_labels(labels):
     do(labels, "give", pictures=[0], domain=2)
     do(labels, "merge", domains=[2], into=1)
     do(labels, "merge", domains=[1], into=0)
     assert set(domains(labels)) == {0}
 
 
-def test_the_model_gives_examples_of_domains_that_nobody_gave_any_of(tmp_path):
+def test_for_domains_without_persons_labels_the_model_gives_examples(tmp_path):
     looked = Looked(
         [f"{i:02d}.png" for i in range(30)], [i % 2 for i in range(30)], [i / 30 for i in range(30)], 2, 1
     )
@@ -96,7 +96,7 @@ def test_the_model_gives_examples_of_domains_that_nobody_gave_any_of(tmp_path):
     assert list(rows.values()).count(("", "")) == 23
 
 
-def test_undo_and_redo_walk_the_history(labels):
+def test_undo_and_redo_move_through_the_history(labels):
     do(labels, "name", domain=0, name="a")
     do(labels, "give", pictures=[7], domain=0)
     assert do(labels, "undo").opinion.given == {}
@@ -104,13 +104,13 @@ def test_undo_and_redo_walk_the_history(labels):
     with pytest.raises(ConfigError, match="nothing to undo"):
         do(labels, "undo")
     assert do(labels, "redo").opinion.names[0] == "a"
-    do(labels, "name", domain=0, name="b")  # what was undone is gone
+    do(labels, "name", domain=0, name="b")  # undone actions are gone now
     with pytest.raises(ConfigError, match="nothing to redo"):
         do(labels, "redo")
     assert labels.standing().number == 6
 
 
-def test_random_actions_undone_one_by_one_pass_every_stage_again(labels):
+def test_undoing_random_actions_one_by_one_restores_every_stage(labels):
     rng, stages = random.Random(3), [labels.standing().opinion]
     for _ in range(25):
         now = labels.standing().opinion
@@ -154,21 +154,21 @@ def test_random_actions_undone_one_by_one_pass_every_stage_again(labels):
         {"do": "leave_out", "pictures": [True]},
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_no_entry(labels, action):
+def test_impossible_actions_are_one_sentence_and_not_recorded(labels, action):
     with pytest.raises(ConfigError) as caught:
         labels.act(action, 0)
     assert "\n" not in str(caught.value)
     assert labels.standing().number == 0
 
 
-def test_two_domains_cannot_have_one_name(labels):
+def test_two_domains_cannot_have_the_same_name(labels):
     do(labels, "name", domain=0, name="Pear")
     with pytest.raises(ConfigError, match="the name of domain 0 already"):
         do(labels, "name", domain=1, name="pear")
-    do(labels, "name", domain=0, name="pear")  # its own
+    do(labels, "name", domain=0, name="pear")  # its own name is allowed
 
 
-def test_a_stale_action_is_refused_and_others_see_it(labels, tmp_path):
+def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels, tmp_path):
     other = Labels(tmp_path, LOOKED)
     do(labels, "give", pictures=[0], domain=1)
     with pytest.raises(StaleError, match="they are at action 1, this page shows action 0"):
@@ -178,14 +178,14 @@ def test_a_stale_action_is_refused_and_others_see_it(labels, tmp_path):
     assert labels.standing().opinion.given == {}
 
 
-def test_a_journal_goes_on_with_the_domains_it_began_with(labels, tmp_path):
+def test_a_journal_keeps_the_domains_with_which_it_began(labels, tmp_path):
     do(labels, "give", pictures=[0], domain=1)
     later = Labels(tmp_path, Looked(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
     assert domains(later) == [1, 0, 0, 1, 1, 1, 2, 2]
     assert later.standing().step == 12
 
 
-def test_a_torn_last_line_goes_and_a_damaged_one_is_named(labels, tmp_path):
+def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, tmp_path):
     do(labels, "give", pictures=[0], domain=1)
     do(labels, "give", pictures=[1], domain=1)
     path = labels.folder / "journal.jsonl"
@@ -210,7 +210,7 @@ def test_a_journal_of_other_pictures_is_refused(labels, tmp_path):
         Labels(tmp_path, other).standing()
 
 
-def test_a_disk_that_refuses_is_a_sentence_and_no_entry(labels, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch):
     do(labels, "add", name="x")
 
     def full(_):
@@ -224,7 +224,7 @@ def test_a_disk_that_refuses_is_a_sentence_and_no_entry(labels, monkeypatch):
     do(labels, "add", name="y")
 
 
-def test_the_table_is_found_as_a_table_of_labelled_pictures(tmp_path):
+def test_the_table_is_read_as_a_table_of_labelled_pictures(tmp_path):
     from tiny_run import write_pictures
 
     folder = write_pictures(tmp_path / "photos, and more", number=8)
@@ -245,7 +245,7 @@ def vars_of(looked):
     return looked.found, looked.sure, looked.domains, looked.step
 
 
-def test_two_clouds_are_split_where_they_part():
+def test_two_groups_are_split_between_them():
     rng = np.random.default_rng(0)
     styles = np.concatenate([rng.normal(0, 1, (12, 4)), rng.normal(20, 1, (5, 4))]).astype(np.float32)
     assert sorted(split_in_two(styles)) == [12, 13, 14, 15, 16]
@@ -268,7 +268,7 @@ while True:
 """
 
 
-def test_what_was_acknowledged_outlives_kill_9(tmp_path):
+def test_confirmed_actions_survive_kill_9(tmp_path):
     here = str(Path(__file__).parent)
     env = os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path])}
     rng = random.Random(1)

@@ -1,4 +1,4 @@
-"""What people call the domains: names given in Teach, or the labels of the training."""
+"""The names that people give to domains: from Teach, or from the labels of the training."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from tunit.studio.workspace import Workspace
 
 @pytest.fixture
 def taught(runs, tmp_path):
-    """A copy of a run, and what writes its journal."""
+    """A copy of a run, and a function that writes its journal."""
     shutil.copytree(
         runs / "birds", tmp_path / "birds", ignore=shutil.ignore_patterns("studio", "checkpoints")
     )
@@ -39,20 +39,21 @@ def test_a_name_given_in_teach_is_shown(taught):
     named = {"do": "name", "domain": 1, "name": "jays"}
     assert taught(named) == {1: "jays"}
     assert taught(named, {"do": "undo"}) == {}
-    assert taught(named, {"do": "add", "name": "new"}) == {1: "jays"}  # of which the model knows nothing yet
+    # a domain that the model does not know yet
+    assert taught(named, {"do": "add", "name": "new"}) == {1: "jays"}
 
 
-def test_names_are_of_the_model_that_was_named(taught):
+def test_names_belong_to_the_model_for_which_they_were_given(taught):
     named = {"do": "name", "domain": 1, "name": "jays"}
     assert taught(named, step=5) == {}
 
 
 @pytest.mark.parametrize("action", [{"do": "nothing"}, {}, {"do": "undo"}, {"do": "name", "domain": 1}])
-def test_a_journal_that_cannot_be_understood_gives_no_names(taught, action):
+def test_an_unreadable_journal_gives_no_names(taught, action):
     assert taught(action) == {}
 
 
-def test_labels_of_the_training_are_names(runs, tmp_path):
+def test_labels_of_the_training_are_used_as_names(runs, tmp_path):
     (tmp_path / "birds").mkdir()
     (tmp_path / "birds" / "model.safetensors").touch()
     (tmp_path / "birds" / "pictures.csv").write_text(

@@ -1,4 +1,4 @@
-"""The part Teach: what people say is saved, several people do not mix, and training goes on with it."""
+"""Teach: what people say is saved, several people do not disturb each other, and training continues with it."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def table(root):
         return list(csv.DictReader(file))
 
 
-def test_the_page_is_told_what_the_model_says(own, root):
+def test_the_page_gets_the_models_predictions(own, root):
     found = looked(own)
     assert found["now"]["number"] == 0
     assert len(found["rows"]) == len(found["names"]) == len(found["now"]["domain"]) == 20
@@ -68,7 +68,7 @@ def test_the_page_is_told_what_the_model_says(own, root):
     assert not (root / "birds" / "studio" / "journal.jsonl").exists()
 
 
-def test_what_is_said_is_in_the_table_at_once_with_paths_that_are_there(own, root, runs):
+def test_actions_are_in_the_table_at_once_with_existing_paths(own, root, runs):
     names = looked(own)["names"]
     assert act(own, 0, do="name", domain=0, name="crow").status_code == 200
     state = act(own, 1, do="give", pictures=[0, 19], domain=0).json()
@@ -82,7 +82,7 @@ def test_what_is_said_is_in_the_table_at_once_with_paths_that_are_there(own, roo
     assert state["given"] == []
 
 
-def test_a_split_parts_the_style_codes(own, root):
+def test_a_split_divides_the_style_codes(own, root):
     found = looked(own)
     sizes = {domain["number"]: domain["size"] for domain in found["now"]["domains"]}
     largest = max(sizes, key=sizes.get)
@@ -110,7 +110,7 @@ def _file(root, name):
     return f"{about['source']}/{name}"
 
 
-def test_two_people_do_not_mix(root, runs, own):
+def test_two_people_do_not_disturb_each_other(root, runs, own):
     with client_of(root, runs) as other:
         looked(other)
         assert act(own, 0, do="give", pictures=[0], domain=1).status_code == 200
@@ -131,20 +131,20 @@ def test_two_people_do_not_mix(root, runs, own):
         ('{"do": "give", "pictures": [20], "domain": 0}', "0"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_one_sentence(own, root, action, seen):
+def test_meaningless_requests_are_one_sentence(own, root, action, seen):
     answer = own.post("/runs/birds/teach/act", data={"action": action, "seen": seen})
     assert answer.status_code == 400
     assert len(answer.json()["error"].splitlines()) == 1
     assert not (root / "birds" / "studio" / "journal.jsonl").exists()
 
 
-def test_training_goes_on_with_the_labels(own, root, monkeypatch):
+def test_training_continues_with_the_labels(own, root, monkeypatch):
     monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
     fields = {"name": "birds taught", "steps": "9"}
     assert "no labels were given yet" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     act(own, 0, do="merge", domains=[2], into=0)
     act(own, 1, do="give", pictures=[3], domain=1)
-    (root / "birds" / "studio" / "labels.csv").unlink()  # as if the studio had died before it was written
+    (root / "birds" / "studio" / "labels.csv").unlink()  # as if the studio had ended before it wrote the file
     answer = own.post("/runs/birds/teach/train", data=fields)
     assert answer.status_code == 200, answer.text
     out = root / "birds taught"
@@ -162,7 +162,7 @@ def test_training_goes_on_with_the_labels(own, root, monkeypatch):
         jobs.stop(out)
 
 
-def test_the_command_trains_on_the_names_given(own, root):
+def test_the_command_trains_with_the_given_names(own, root):
     names = looked(own)["names"]
     for seen, action in enumerate(
         (
@@ -195,7 +195,7 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
     assert "20 pictures of birds are no longer files" in answer.json()["error"]
 
 
-def test_bad_orders_are_one_sentence(own):
+def test_invalid_orders_are_one_sentence(own):
     act(own, 0, do="add", name="x")
     for changed in ({"name": "../x"}, {"name": ""}, {"name": "birds"}, {"steps": "0"}, {"steps": "many"}):
         answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"} | changed)

@@ -1,4 +1,4 @@
-"""Teach and Train in a real browser, by keyboard and by click, at three widths."""
+"""Teach and Train in a real browser, by keyboard and by mouse, at three widths."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def root(runs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(root, runs):
-    """A studio that answers at a real port."""
+    """A studio that serves on a real port."""
     app = create_app(Workspace(root, (runs.parent / "pictures",), device="cpu"))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -89,7 +89,7 @@ def show_all(driver, at):
     until(lambda: at("shown-title").text == "All pictures")
 
 
-def test_keys_select_give_and_undo(teach, root, at, keys):
+def test_keys_select_label_and_undo(teach, root, at, keys):
     from selenium.webdriver.common.keys import Keys
 
     show_all(teach, at)
@@ -113,7 +113,7 @@ def test_keys_select_give_and_undo(teach, root, at, keys):
     until(lambda: len(entries(root)) == 6)
 
 
-def test_by_click_domains_are_named_and_merged_and_a_reload_shows_it(teach, root, at, driver):
+def test_domains_are_named_and_merged_by_mouse_and_kept_after_a_reload(teach, root, at, driver):
     name = at("name")
     name.clear()
     name.send_keys('magpie <b>"')
@@ -132,7 +132,7 @@ def test_by_click_domains_are_named_and_merged_and_a_reload_shows_it(teach, root
     assert any(row["label"] == 'magpie <b>"' for row in table(root))
 
 
-def test_another_tab_is_seen_and_a_stale_one_told(teach, driver, root, at, keys):
+def test_changes_in_another_tab_are_shown(teach, driver, root, at, keys):
     show_all(driver, at)
     first, page = driver.current_window_handle, driver.current_url
     driver.switch_to.new_window("tab")
@@ -148,13 +148,13 @@ def test_another_tab_is_seen_and_a_stale_one_told(teach, driver, root, at, keys)
     driver.switch_to.window(second)
     driver.execute_script("document.querySelector('.tile').click()")
     keys("1")
-    until(lambda: "owl" in at("kinds").text)  # told at once, or by the look every few seconds
+    until(lambda: "owl" in at("kinds").text)  # at once, or by the check every few seconds
     driver.close()
     driver.switch_to.window(first)
 
 
 @pytest.mark.parametrize("part", ["runs/birds/teach", "train?run=birds"])
-def test_nothing_sticks_out_at_any_width_and_no_error_is_logged(driver, address, part):
+def test_nothing_is_wider_than_the_window_and_no_error_is_logged(driver, address, part):
     driver.get(f"{address}/{part}")
     until(lambda: driver.find_elements("css selector", ".tile, .chart"))
     for width in (360, 768, 1280):
@@ -169,7 +169,7 @@ def test_nothing_sticks_out_at_any_width_and_no_error_is_logged(driver, address,
     assert [line for line in log if "400" not in line and "409" not in line] == []
 
 
-def test_a_run_is_watched_and_goes_on(driver, address, root, at):
+def test_a_run_is_watched_and_resumed(driver, address, root, at):
     driver.get(f"{address}/train?run=birds")
     until(lambda: driver.find_elements("css selector", ".chart polyline"))
     until(lambda: driver.execute_script("return document.querySelector('#samples img').naturalWidth") > 0)
@@ -181,7 +181,7 @@ def test_a_run_is_watched_and_goes_on(driver, address, root, at):
     until(lambda: "step 14 of 14" in driver.find_element("css selector", card).text)
 
 
-def test_a_training_that_cannot_be_is_said_on_the_page(driver, address, root, at):
+def test_a_training_that_is_impossible_is_reported_on_the_page(driver, address, root, at):
     driver.get(f"{address}/train")
     driver.find_element("css selector", "#new summary").click()
     driver.find_element("name", "name").send_keys("too few")

@@ -1,4 +1,4 @@
-"""The part Train: its forms, what it shows of runs, and what it refuses."""
+"""Train: its forms, what it shows about runs, and what it refuses."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
 ADDRESS = "http://127.0.0.1:8765"
-# In place of tunit: says what it was called with, and waits for the signal to stop.
+# Replaces tunit: prints its arguments and waits for the signal to stop.
 FAKE = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(60)"
 
 
 @pytest.fixture
 def root(runs, tmp_path):
-    """A folder of runs of this test's own, with one in it."""
+    """A folder of runs for this test only, with one run in it."""
     shutil.copytree(runs / "birds", tmp_path / "runs" / "birds")
     return tmp_path / "runs"
 
@@ -35,7 +35,7 @@ def own(root, runs):
 
 @pytest.fixture
 def fake(monkeypatch, root):
-    """Instead of a training, a program that only waits is started."""
+    """Starts a program that only waits, in place of a training."""
     monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
     yield
     for path in root.glob("*/studio/job.json"):
@@ -56,7 +56,7 @@ def wait_for(own, key, state):
     return found
 
 
-def test_a_training_is_started_with_what_the_form_says_and_stopped(own, fake, root, runs):
+def test_a_training_gets_the_forms_settings_and_is_stopped(own, fake, root, runs):
     fields = {
         "folder": "0/crows",
         "preset": "small",
@@ -81,14 +81,14 @@ def test_a_training_is_started_with_what_the_form_says_and_stopped(own, fake, ro
     assert "before its first step" in own.post(f"/runs/{key}/train/resume").json()["error"]
 
 
-def test_only_so_many_trainings_at_once(own, fake):
+def test_the_number_of_trainings_at_once_is_limited(own, fake):
     fields = {"folder": "0/crows", "preset": "small"}
     answers = [own.post("/train/start", data=fields | {"name": f"n{i}"}) for i in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [400]
     assert "4 trainings run already" in answers[4].json()["error"]
 
 
-def test_a_finished_run_is_shown_with_curves_samples_and_goes_on_only_for_more(own, fake, root):
+def test_a_finished_run_is_shown_and_resumes_only_with_more_steps(own, fake, root):
     found = own.get("/train/runs", params={"run": "birds"}).json()
     assert [(run["state"], run["step"], run["steps"]) for run in found["runs"]] == [("finished", 12, 12)]
     assert "<polyline" in found["charts"]
@@ -104,7 +104,7 @@ def test_a_finished_run_is_shown_with_curves_samples_and_goes_on_only_for_more(o
     assert command[3:] == ["train", "--resume", str(root / "birds"), "--steps", "14"]
 
 
-def test_alarms_are_shown_and_those_of_a_log_that_grows(own, root):
+def test_alarms_are_shown_also_those_of_a_growing_log(own, root):
     log = root / "birds" / "metrics.jsonl"
     rows = [
         {"step": 13, "alarm": "collapse", "sentence": "<b>collapsing</b>", "remedy": "wait"},
@@ -122,7 +122,7 @@ def test_alarms_are_shown_and_those_of_a_log_that_grows(own, root):
     ]
 
 
-def test_several_runs_share_their_charts(own, root):
+def test_several_runs_are_in_the_same_charts(own, root):
     shutil.copytree(root / "birds", root / "more birds")
     keys = [run["key"] for run in own.get("/train/runs").json()["runs"]]
     charts = own.get("/train/runs", params={"run": keys}).json()["charts"]
@@ -141,7 +141,7 @@ def test_several_runs_share_their_charts(own, root):
         {"image_size": "33"}, {"seed": "9" * 20},
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained_is_one_sentence_and_starts_nothing(own, fake, runs, root, tmp_path, changed):
+def test_impossible_trainings_are_one_sentence_and_nothing_starts(own, fake, runs, root, tmp_path, changed):
     link = runs.parent / "pictures" / "linked"
     if not link.is_symlink():
         link.symlink_to("/etc")
@@ -155,7 +155,7 @@ def test_what_cannot_be_trained_is_one_sentence_and_starts_nothing(own, fake, ru
     assert sorted(path.name for path in root.iterdir()) == ["birds"]
 
 
-def test_pictures_that_are_links_out_of_the_folders_are_refused(root, tmp_path, fake):
+def test_pictures_linked_from_outside_the_folders_are_refused(root, tmp_path, fake):
     folder = write_pictures(tmp_path / "given" / "photos", number=2)
     outside = write_pictures(tmp_path / "outside", number=1)
     (folder / "secret.png").symlink_to(outside / "000.png")
@@ -170,7 +170,7 @@ def test_pictures_that_are_links_out_of_the_folders_are_refused(root, tmp_path, 
         assert client.post("/train/start", data=fields).status_code == 200
 
 
-def test_the_doctor_says_what_prepare_says(own, runs):
+def test_the_doctor_reports_the_same_as_prepare(own, runs):
     broken = runs.parent / "pictures" / "crows" / "broken.png"
     broken.write_bytes(b"\x89PNG no more")
     try:
@@ -182,21 +182,21 @@ def test_the_doctor_says_what_prepare_says(own, runs):
     assert answer["lines"][1].startswith("1 left out: 1 truncated (broken.png")
 
 
-def test_a_studio_of_one_run_has_no_place_for_another(root, runs, fake):
+def test_a_studio_for_a_single_run_cannot_create_another(root, runs, fake):
     workspace = Workspace(root / "birds", (runs.parent / "pictures",), device="cpu")
     with TestClient(create_app(workspace), base_url=ADDRESS) as client:
         fields = {"folder": "0/crows", "preset": "small", "name": "new"}
         assert "has no folder for others" in client.post("/train/start", data=fields).json()["error"]
 
 
-def test_samples_that_lie_elsewhere_are_not_there(own, root, tmp_path):
+def test_samples_outside_the_run_are_not_served(own, root, tmp_path):
     (tmp_path / "secret.png").write_bytes(b"secret")
     (root / "birds" / "samples" / "step_00000099.png").symlink_to(tmp_path / "secret.png")
     for name in ("step_00000099.png", "step_1.png", "..%2frun.json", "step_00000098.png"):
         assert own.get(f"/runs/birds/samples/{name}").status_code == 404
 
 
-def test_a_studio_that_is_started_again_sees_the_same(own, fake, root, runs):
+def test_a_restarted_studio_shows_the_same(own, fake, root, runs):
     own.post("/train/start", data={"folder": "0/crows", "preset": "small", "name": "new"})
     workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
     with TestClient(create_app(workspace), base_url=ADDRESS) as again:

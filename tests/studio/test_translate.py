@@ -1,4 +1,4 @@
-"""The part Translate: sources in styles of all kinds, as the public API draws them; and all that can be wrong."""
+"""Translate: sources in styles of all kinds, compared with the public API; and everything that can be wrong."""
 
 import io
 import json
@@ -69,7 +69,7 @@ def test_an_uploaded_source_in_the_style_of_an_uploaded_reference(client, transl
     assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
-def test_the_square_that_the_page_keeps_gives_the_same_as_the_picture_itself(client, domain):
+def test_the_square_sent_by_the_page_gives_the_same_as_the_picture(client, domain):
     import base64
 
     about = post(client, "prepare", png_of(SOURCE)).json()
@@ -82,7 +82,7 @@ def test_the_square_that_the_page_keeps_gives_the_same_as_the_picture_itself(cli
     assert np.array_equal(first, pixels_of(post(client, "draw", png_of(SOURCE), style=style)))
 
 
-def test_a_mix_of_a_domain_a_picture_and_a_code_at_a_strength(client, translator, domain, runs):
+def test_a_mix_of_a_domain_a_picture_and_a_code_with_a_strength(client, translator, domain, runs):
     images = open_packed(runs / "birds" / "data").images
     code = torch.linspace(-1, 1, 8)
     mix = [{"domain": domain, "weight": 0.5}, {"row": 3, "weight": 1}, {"code": code.tolist(), "weight": 0.5}]
@@ -92,7 +92,7 @@ def test_a_mix_of_a_domain_a_picture_and_a_code_at_a_strength(client, translator
     assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
-def test_own_size_and_transparency_of_the_source(client, translator, domain):
+def test_the_sources_size_and_transparency(client, translator, domain):
     clear = np.dstack([SOURCE, np.full(SOURCE.shape[:2], 90, np.uint8)])
     style = json.dumps([{"domain": domain}])
     drawn = pixels_of(post(client, "draw", png_of(clear), style=style, own_size="1"))
@@ -113,7 +113,7 @@ def test_every_domain_at_once(client, translator, runs):
 
 
 @pytest.mark.parametrize("kind", ["webp", "gif", "mp4"])
-def test_a_walk_begins_and_ends_with_its_styles(client, translator, domain, kind):
+def test_a_walk_begins_and_ends_with_the_chosen_styles(client, translator, domain, kind):
     stops = json.dumps([[{"code": [0.0] * 8}], [{"domain": domain}]])
     answer = post(client, "walk", png_of(REFERENCE), stops=stops, frames="14", kind=kind)
     assert answer.status_code == 200
@@ -121,7 +121,7 @@ def test_a_walk_begins_and_ends_with_its_styles(client, translator, domain, kind
     if kind == "mp4":
         return
     with Image.open(io.BytesIO(answer.content)) as shown:
-        assert kind == "gif" or shown.n_frames == 14  # a GIF joins frames that are equal
+        assert kind == "gif" or shown.n_frames == 14  # a GIF joins equal frames
         ends = between(torch.stack([torch.zeros(8), translator.domain_style(domain)]), 14)[[0, -1]]
         for frame, style in zip((0, shown.n_frames - 1), ends, strict=True):
             shown.seek(frame)
@@ -129,7 +129,7 @@ def test_a_walk_begins_and_ends_with_its_styles(client, translator, domain, kind
             assert np.abs(np.asarray(shown.convert("RGB")) - expected).mean() < 12
 
 
-def test_a_walk_to_one_style_begins_with_the_sources_own(client, translator, domain):
+def test_a_walk_to_one_style_begins_with_the_sources_style(client, translator, domain):
     answer = post(client, "walk", png_of(REFERENCE), stops=json.dumps([[{"domain": domain}]]), frames="2")
     with Image.open(io.BytesIO(answer.content)) as shown:
         own = np.asarray(translator.translate(REFERENCE, style=translator.style(REFERENCE))).astype(int)
@@ -147,7 +147,7 @@ def test_all_results_in_one_archive(client, translator, domain):
 
 
 def bomb(width=60_000, height=60_000):
-    """A small PNG that declares a huge picture."""
+    """A small PNG that claims to be huge."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -173,7 +173,7 @@ def bomb(width=60_000, height=60_000):
         (b"\x80\x04\x95cos\nsystem\n(S'touch /tmp/x'\ntR.", "unreadable"),
     ],
 )
-def test_an_upload_that_is_no_picture_is_one_sentence(client, domain, data, words):
+def test_an_upload_that_is_not_a_picture_is_one_sentence(client, domain, data, words):
     style = json.dumps([{"domain": domain}])
     for answer in (post(client, "prepare", data), post(client, "draw", data, style=style)):
         sentence = error_of(answer)
@@ -184,7 +184,7 @@ def test_an_upload_that_is_no_picture_is_one_sentence(client, domain, data, word
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "/etc/passwd", "a" * 900 + ".png", "<b>\x1b[2J.png", "\u202e.png"]
 )
-def test_the_name_of_an_upload_is_only_shown(client, name):
+def test_the_name_of_an_upload_is_only_displayed(client, name):
     answer = client.post(f"{BASE}/prepare", files={"source": (name, b"nothing", "image/png")})
     sentence = error_of(answer)
     assert "unreadable" in sentence
@@ -224,11 +224,11 @@ GOOD = json.dumps([{"domain": 0}])
         ({"row": "1", "style": GOOD, "strength": "much"}, "the strength is 'much'"),
     ],
 )
-def test_a_field_that_is_wrong_is_one_sentence(client, fields, words):
+def test_an_invalid_field_is_one_sentence(client, fields, words):
     assert words in error_of(post(client, "draw", **fields))
 
 
-def test_a_source_that_is_a_text_is_one_sentence(client):
+def test_a_source_that_is_text_is_one_sentence(client):
     assert "source is a text" in error_of(client.post(f"{BASE}/draw", data={"style": GOOD, "source": "text"}))
 
 
@@ -243,12 +243,12 @@ def test_a_source_that_is_a_text_is_one_sentence(client):
         ({"stops": "[{}]"}, "from 1 to 16 parts"),
     ],
 )
-def test_a_walk_that_cannot_be_is_one_sentence(client, fields, words):
+def test_an_impossible_walk_is_one_sentence(client, fields, words):
     stops = json.dumps([[{"row": 1}], [{"row": 2}]])
     assert words in error_of(post(client, "walk", **({"row": "1", "stops": stops} | fields)))
 
 
-def test_an_upload_beyond_the_bound_is_refused(runs, domain):
+def test_an_upload_over_the_limit_is_refused(runs, domain):
     workspace = Workspace(runs, device="cpu", max_upload=2000, max_pixels=1000)
     with TestClient(create_app(workspace), base_url="http://localhost") as client:
         assert "--max-upload" in error_of(post(client, "prepare", bytes(5000)), 413)
