@@ -1,4 +1,4 @@
-"""A small random model whose guide tells pictures apart, saved as a run's model is; and pictures for it."""
+"""A small random model whose guide distinguishes pictures, saved like a run's model; and pictures for it."""
 
 from pathlib import Path
 
@@ -29,10 +29,10 @@ def tiny_model(fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Mode
     config = Config().with_overrides({"image_size": SIZE, "fit": fit} | sizes_of)
     guide, generator = TUNIT.guide(config).eval(), TUNIT.generator(config).eval()
     with torch.no_grad():
-        guide.style_head.weight *= 300  # styles that differ visibly
+        guide.style_head.weight *= 300  # styles that differ clearly
         usual = guide(torch.cat([to_input(noise(seed)) for seed in range(100, 140)])).logits
         guide.domain_head.weight /= usual.std(0)[:, None]
-        guide.domain_head.bias -= (usual / usual.std(0)).mean(0)  # all domains are met
+        guide.domain_head.bias -= (usual / usual.std(0)).mean(0)  # every domain has some pictures
     styles = torch.randn(DOMAINS, WIDTH) * (torch.tensor(sizes)[:, None] > 0)
     counts = torch.tensor(sizes, dtype=torch.int64)
     return Model(guide, generator, config, styles, counts, step=7)
@@ -46,7 +46,7 @@ def save_tiny(folder: Path, fit: str = "stretch", sizes: tuple[int, ...] = (5, 0
 
 
 def noise(seed: int, height: int = SIZE, width: int = SIZE) -> NDArray[np.uint8]:
-    """Smooth coloured noise: no two seeds alike."""
+    """Smooth coloured noise, different for every seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
     tint = rng.uniform(0.2, 1, 3)
@@ -63,7 +63,7 @@ def write(path: Path, seed: int = 0, height: int = SIZE, width: int = SIZE) -> P
 
 
 def to_input(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """(1, 3, S, S) in [-1, 1] of one square picture, written out."""
+    """(1, 3, S, S) in [-1, 1] from one square picture, written out."""
     return torch.tensor(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
 
 
@@ -73,7 +73,7 @@ def to_pixels(y: torch.Tensor) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def redrawn(model: Model, source: NDArray[np.uint8], style: torch.Tensor) -> NDArray[np.uint8]:
-    """G(x, s) of a square picture, as pixels."""
+    """G(x, s) for a square picture, as pixels."""
     return to_pixels(model.generator(to_input(source), style[None]))
 
 
@@ -85,7 +85,7 @@ def style_of(model: Model, pixels: NDArray[np.uint8]) -> torch.Tensor:
 def assert_translates(
     translator: Translator, networks: tuple[GuidingNetwork, StyledGenerator], x: torch.Tensor
 ) -> None:
-    """The first picture of x (N, 3, S, S) in the style of the second is what `networks` make of them."""
+    """Asserts that the translator, with x[1] as reference, draws x[0] as `networks` do. x: (N, 3, S, S)."""
     guide, generator = networks
     drawn = translator.translate(x[0], x[1])
     assert isinstance(drawn, Image.Image)

@@ -1,4 +1,4 @@
-"""A run small enough for tests: tiny networks, few pictures, every phase of the schedule within a few steps."""
+"""A run that is small enough for tests: tiny networks, few pictures, all phases of the schedule in a few steps."""
 
 import numpy as np
 import torch
@@ -38,7 +38,9 @@ def tiny_config(preset="paper", **overrides):
 
 
 def train_whole_and_in_parts(source, folder, config, stop):
-    """Train at once, and stopped at step `stop` and resumed: both must end alike. Returns the tensors of the end."""
+    """Train in one go, and again with a stop at step `stop` and a resume: both must end alike. Returns the final
+    tensors.
+    """
     whole, parts = folder / "whole", folder / "parts"
     start_run(source, whole, config, quiet=True)
     start_run(source, parts, config.with_overrides({"steps": stop}), quiet=True)

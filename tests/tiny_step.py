@@ -1,4 +1,4 @@
-"""Tiny networks in float64, batches for them, and what the tests of several steps share."""
+"""Tiny networks in float64, batches for them, and other things that several tests of steps share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,19 +22,19 @@ SMALL = {
     "generator_width": 4,
     "discriminator_width": 4,
     "queue_length": 10,
-    # Quick enough that one step's changes show in the next losses.
+    # So high that the changes of one step show in the losses of the next.
     "guide_rate": 1e-3,
     "generator_rate": 5e-4,
     "discriminator_rate": 2e-4,
     "average_decay": 0.9,
-    # At the paper's 0.07 the codes of a fresh E hardly differ: more of the style loss shows at 0.02.
+    # A new E's codes hardly differ, so at the paper's 0.07 the style loss would be nearly constant; 0.02 shows more.
     "temperature": 0.02,
     "head_std": 0.3,
-    "precision": "float32",  # that is, as the tensors are
+    "precision": "float32",  # the same dtype as the tensors
 }
 
 
-# For the baselines, which have neither queue nor temperature.
+# For the baselines, which have no queue and no temperature.
 SMALL_BASELINE = {
     "image_size": 32,
     "domains": 3,
@@ -53,7 +53,7 @@ def config_of(**overrides: Any) -> Config:
 
 
 def random_state(config: Config, dtype: torch.dtype = torch.float64) -> TrainingState:
-    """A fresh state whose averages differ from their networks, and whose queue is full of codes."""
+    """A new state whose averages differ from their networks, and whose queue is full of codes."""
     state = new_state(config, torch.device("cpu"))
     perturb(state, dtype)
     state.queue = 0.3 * torch.randn(state.queue.shape).to(dtype)
@@ -61,7 +61,7 @@ def random_state(config: Config, dtype: torch.dtype = torch.float64) -> Training
 
 
 def perturb(state: TrainingState, dtype: torch.dtype, heads: tuple[str, ...] = ()) -> None:
-    """Make averages differ from their networks, biases from 0, and the weights named `heads` large."""
+    """Make averages differ from their networks, biases differ from 0, and the weights named in `heads` large."""
     torch.manual_seed(7)
     for name, network in state.networks.named().items():
         network.to(dtype)
@@ -78,7 +78,7 @@ def perturb(state: TrainingState, dtype: torch.dtype, heads: tuple[str, ...] = (
 
 
 def random_batch(seed: int, y: list[int], dtype: torch.dtype = torch.float64) -> tuple[Batch, Tensor]:
-    """A batch and a permutation; x+ are blends of x with noise."""
+    """A batch and a permutation; x+ are mixtures of x and noise."""
     g = torch.Generator().manual_seed(seed)
     x = F.interpolate(torch.randn(len(y), 3, 8, 8, generator=g), scale_factor=4).tanh().to(dtype)
     x_plus = 0.7 * x.flip(3) + 0.3 * torch.randn(x.shape, generator=g).tanh().to(dtype)
@@ -88,7 +88,7 @@ def random_batch(seed: int, y: list[int], dtype: torch.dtype = torch.float64) ->
 def random_second_views(
     seed: int, y: list[int], index: list[int] | None = None, dtype: torch.dtype = torch.float64
 ) -> tuple[Batch, Tensor]:
-    """A batch for the baselines, and a permutation; x is not a number, since only x+ may be looked at."""
+    """A batch for the baselines, and a permutation. x is NaN, because the baselines may only use x+."""
     g = torch.Generator().manual_seed(seed)
     x_plus = F.interpolate(torch.randn(len(y), 3, 8, 8, generator=g), scale_factor=4).tanh().to(dtype)
     rows = None if index is None else torch.tensor(index)
@@ -97,7 +97,7 @@ def random_second_views(
 
 
 class LiteralNetworks:
-    """The five networks of a slow literal step, by the letters of the paper."""
+    """The five networks of a literal step, with the letters of the paper."""
 
     E: torch.nn.Module
     E_bar: torch.nn.Module
@@ -116,14 +116,16 @@ class LiteralNetworks:
 
 
 def assert_bfloat16_is_near(losses_in: Callable[[str], Terms]) -> tuple[dict[str, float], dict[str, float]]:
-    """`losses_in` a precision: float32 tensors whichever it is, and nearly the same; returns both as numbers."""
+    """`losses_in` a precision must be float32 tensors and nearly the same in both precisions; returns both as
+    numbers.
+    """
     found = []
     for precision in ("float32", "bfloat16"):
         terms = losses_in(precision)
         assert {term.dtype for term in terms.values()} == {torch.float32}
         found.append({name: term.item() for name, term in terms.items()})
     full, half = found
-    assert full != half  # bfloat16 was at work
+    assert full != half  # bfloat16 was really used
     for name, value in full.items():
         assert half[name] == pytest.approx(value, rel=0.1, abs=0.05), name
     return full, half

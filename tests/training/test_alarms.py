@@ -1,4 +1,4 @@
-"""Alarms: each judge on a course made to fail and on one that goes well; the watch in a run, and after a resume."""
+"""Alarms: each rule on a training made to fail and on a good one; the watch during a run and after a resume."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def frame(labelled=False, **overrides):
 
 
 def probabilities(groups, domains, sure=0.9):
-    """(N, domains) of pictures in these groups."""
+    """(N, domains) probabilities for pictures in these groups."""
     p = torch.full((len(groups), domains), (1 - sure) / (domains - 1))
     p[torch.arange(len(groups)), torch.tensor(groups)] = sure
     return p
@@ -66,28 +66,29 @@ def seen(counts, step=800):
 
 
 def lines(information, style, every=50):
-    """A line every 50 steps; shorter lists are filled up with their last value."""
+    """A log line every 50 steps; the shorter list repeats its last value."""
     number = max(len(information), len(style))
     both = [values + values[-1:] * (number - len(values)) for values in (information, style)]
     return Course([Line((i + 1) * every, a, b) for i, (a, b) in enumerate(zip(*both, strict=True))])
 
 
-def test_one_domain_with_most_pictures_is_a_collapse():
+def test_most_pictures_in_one_domain_is_a_collapse():
     said = judge_collapse(seen([400, 20, 20, 20, 20, 8, 8, 8, 4, 4]), frame(), False)
     assert "domain 0 holds 78% of the pictures" in said
     assert "every picture" in judge_collapse(seen([0, 512, 0, 0]), frame(domains=4), False)
     assert judge_collapse(seen([51] * 10), frame(), False) is None
 
 
-def test_most_domains_empty_is_a_collapse_but_not_where_their_number_is_to_be_found():
+def test_most_domains_empty_is_a_collapse_unless_their_number_is_to_be_found():
     crowded = [100, 100, 100, 100] + [0] * 6
     assert "6 of 10 are empty" in judge_collapse(seen(crowded), frame(), False)
     assert judge_collapse(seen(crowded), frame(domains=0, most_domains=10), False) is None
-    assert judge_collapse(seen([20, 20] + [0] * 8), frame(), False) is None  # too few were looked at
-    assert judge_collapse(seen(crowded, step=200), frame(), False) is None  # domains part one after the other
+    assert judge_collapse(seen([20, 20] + [0] * 8), frame(), False) is None  # too few pictures
+    # too early: domains separate one after the other
+    assert judge_collapse(seen(crowded, step=200), frame(), False) is None
 
 
-def test_a_collapse_is_over_below_a_lower_limit():
+def test_a_collapse_ends_below_a_lower_limit():
     for count, raised, alarm in (
         (310, False, True),
         (290, False, False),
@@ -100,7 +101,7 @@ def test_a_collapse_is_over_below_a_lower_limit():
 
 
 @pytest.mark.parametrize("counts", [[488, 24], [24, 24, 464]])
-def test_domains_of_1_to_20_are_no_collapse(counts):
+def test_domain_sizes_of_1_to_20_are_not_a_collapse(counts):
     assert judge_collapse(seen(counts), frame(domains=len(counts)), False) is None
 
 
@@ -108,14 +109,14 @@ def test_domains_of_1_to_20_are_no_collapse(counts):
     ("step", "overrides"),
     [(99, {}), (549, {"domains_from": 0.5}), (20, {"guide_only_until": 40}), (800, {"domains": 1})],
 )
-def test_nothing_is_said_of_domains_before_E_has_learnt_them_for_a_while(step, overrides):
+def test_there_are_no_alarms_about_domains_before_E_has_trained_them_for_a_while(step, overrides):
     counts = [512] + [0] * (overrides.get("domains", 10) - 1)
     assert (
         judge_collapse(seen(counts, step) if len(counts) > 1 else Course(), frame(**overrides), False) is None
     )
 
 
-def test_labels_say_what_the_domains_are():
+def test_with_labels_there_are_no_alarms_about_domains():
     assert frame(labelled=True).domains == 0
     assert judge_collapse(seen([512] + [0] * 9), frame(labelled=True), False) is None
 
@@ -123,18 +124,18 @@ def test_labels_say_what_the_domains_are():
 def test_two_domains_that_share_every_picture_are_alike():
     groups = [i % 9 for i in range(504)]
     p = probabilities(groups, 10)
-    p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # 9 is 0's twin
+    p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # domains 9 and 0 have the same probability
     assert shared_probability(p)[0, 9] == pytest.approx(1.0)
     said = judge_alike(Course(sight=sight(p)), frame(), False)
     assert "E cannot tell domain 0 from domain 9" in said
     assert judge_alike(Course(sight=sight(p, step=400)), frame(), False) is None
     assert judge_alike(Course(sight=sight(p)), frame(domains=0, most_domains=10), False) is None
-    # An empty domain is not a twin, and where nothing is told apart nothing is alike by mistake.
+    # An empty domain is not a duplicate; if no picture is assigned clearly, no two domains count as alike.
     assert judge_alike(Course(sight=sight(probabilities(groups, 10))), frame(), False) is None
     assert judge_alike(Course(sight=sight(torch.full((512, 10), 0.1))), frame(), False) is None
 
 
-def test_shared_probability_is_what_its_sum_says():
+def test_shared_probability_equals_its_sum():
     p = torch.rand(40, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
     both = shared_probability(p)
     for a in range(5):
@@ -144,32 +145,33 @@ def test_shared_probability_is_what_its_sum_says():
             assert both[a, b].item() == pytest.approx(0.0 if a == b else least / most, abs=1e-6)
 
 
-def test_in_a_short_training_it_is_given_some_steps_to_move():
+def test_a_short_training_gets_some_steps_before_an_alarm():
     short = {"guide_only_until": 60, "steps": 120}
     few = lines([0.009] * 6, [3.0], every=5)
-    assert judge_information(few, frame(**short), False) is None  # a third of the time is 20 steps
+    assert judge_information(few, frame(**short), False) is None  # a third of the time is only 20 steps
     assert judge_information(lines([0.009] * 9, [3.0], every=5), frame(**short), False)
 
 
-def test_a_mutual_information_near_0_for_a_third_of_the_time_does_not_move():
+def test_a_mutual_information_near_0_for_a_third_of_the_time_is_an_alarm():
     stuck = lines([0.009] * 8, [5.0, 3.0])
     assert "is 0.009 of at most 2.3 nats" in judge_information(stuck, frame(), False)
     assert (
         judge_information(lines([0.009] * 7, [3.0]), frame(), False) is None
-    )  # 350 steps, the first line's 50 aside
+    )  # 350 steps, without the 50 of the first line
     assert (
         judge_information(lines([0.01 * i for i in range(1, 9)], [3.0]), frame(), False) is None
     )  # it rises
     assert (
         judge_information(lines([1.5] * 9, [3.0]), frame(), False) is None
-    )  # a plateau, but domains are found
+    )  # constant, but domains are found
     assert judge_information(stuck, frame(domains=1), False) is None
     assert judge_information(stuck, frame(mutual_information_weight=0), False) is None
-    assert judge_information(lines([0.3], [3.0]), frame(), True)  # raised, it is over only well above
+    # after the alarm, it ends only well above the limit
+    assert judge_information(lines([0.3], [3.0]), frame(), True)
     assert judge_information(lines([0.4], [3.0]), frame(), True) is None
 
 
-def test_a_style_loss_at_chance_for_a_third_of_the_time_does_not_move():
+def test_a_style_loss_at_chance_for_a_third_of_the_time_is_an_alarm():
     chance = math.log(1024)
     assert f"is {chance:.2g}, as by chance" in judge_style(lines([0.0], [chance] * 8), frame(), False)
     assert judge_style(lines([0.0], [chance, 6.0, 5.0, 4.0, 4.0, 4.0, 4.0, 4.0]), frame(), False) is None
@@ -177,19 +179,19 @@ def test_a_style_loss_at_chance_for_a_third_of_the_time_does_not_move():
     assert judge_style(lines([0.0], [chance] * 8), frame(guide_only_until=40, steps=400), False) is None
 
 
-def test_a_style_loss_that_rises_above_chance_is_growth_where_domains_are_not_found():
+def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_found():
     seen_before = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
     assert "was 3 and is 12" in judge_growth(lines([0.009], seen_before), frame(), False)
-    assert judge_growth(lines([1.7], seen_before), frame(), False) is None  # domains are found all the same
+    assert judge_growth(lines([1.7], seen_before), frame(), False) is None  # domains are found anyway
     assert judge_growth(lines([0.009], seen_before), frame(normalise_style=True), False) is None
     assert judge_growth(lines([0.009], [6.9, 4.0, 3.0, 5.0, 6.0]), frame(), False) is None
     assert (
         judge_growth(lines([0.009], [6.9, 3.0, 12.0, 12.0, 12.0, 12.0]), frame(), False) is None
-    )  # not any more
+    )  # it no longer rises
     assert judge_growth(lines([0.009], [*seen_before, 9.0]), frame(), True)
 
 
-def test_every_alarm_has_short_words_and_a_remedy_of_options_that_are_not_taken_yet():
+def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
     assert set(SHORT) == set(BY_SIGHT | BY_LINE)
     for name in SHORT:
         assert "--" in remedy_for(name, config())
@@ -206,7 +208,7 @@ LONG = {"steps": 60, "guide_only_until": 50, "average_from": 55, "log_every": 10
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
-    """A training that learns nothing, as its rates are 0, on pictures that hardly differ."""
+    """A training that learns nothing: its rates are 0, and its pictures hardly differ."""
     folder = tmp_path_factory.mktemp("failing")
     (folder / "pictures").mkdir()
     for i in range(20):
@@ -222,7 +224,7 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_that_goes_wrong_says_so_in_its_log_and_its_report(failing):
+def test_alarms_of_a_bad_run_are_in_its_log_and_report(failing):
     found = {alarm.name: alarm for alarm in alarms_of(rows(failing / "run"))}
     assert {"collapse", "information", "style"} <= found.keys()
     assert "every picture" in found["collapse"].sentence
@@ -233,7 +235,7 @@ def test_a_run_that_goes_wrong_says_so_in_its_log_and_its_report(failing):
     assert found["collapse"].remedy.split(";")[0].replace("'", "&#x27;") in page
 
 
-def test_alarms_are_said_even_if_quiet_and_in_the_progress_line(failing, monkeypatch, capsys):
+def test_alarms_are_printed_even_if_quiet_and_in_the_progress_line(failing, monkeypatch, capsys):
     monkeypatch.setattr("tunit.training.log.PLAIN_SECONDS", 0.0)
     arguments = [
         "train",
@@ -247,7 +249,7 @@ def test_alarms_are_said_even_if_quiet_and_in_the_progress_line(failing, monkeyp
     assert "What to do: try a new run with" in loud
     assert "ALARM: " in loud
     resume_run(failing / "loud", overrides={"steps": "61"}, quiet=True)
-    assert "alarm" not in capsys.readouterr().err  # they are known
+    assert "alarm" not in capsys.readouterr().err  # these alarms are known
 
 
 def test_a_resumed_run_neither_repeats_nor_loses_alarms(failing):
@@ -257,8 +259,8 @@ def test_a_resumed_run_neither_repeats_nor_loses_alarms(failing):
     assert alarms_of(rows(failing / "parts")) == alarms_of(rows(failing / "run"))
 
 
-def test_a_run_that_goes_well_raises_none(tmp_path, capsys):
-    """Three kinds that are easily told apart, on the preset for one's own pictures."""
+def test_a_good_run_has_no_alarms(tmp_path, capsys):
+    """Three kinds that are easy to distinguish, with the preset for one's own pictures."""
     for k, colour in enumerate(((220, 40, 40), (40, 200, 60), (50, 60, 210))):
         write_pictures(tmp_path / "p" / f"{k}", 20, seed=k)
         for path in sorted((tmp_path / "p" / f"{k}").iterdir()):
@@ -288,7 +290,7 @@ def test_a_run_that_goes_well_raises_none(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("average_decay", [0.9, 0.999])
-def test_a_look_changes_nothing(failing, average_decay):
+def test_a_measurement_does_not_change_the_training(failing, average_decay):
     settings = tiny_config(average_decay=average_decay)
     state = new_state(settings, torch.device("cpu"), 20)
     state.step = 50
@@ -302,8 +304,8 @@ def test_a_look_changes_nothing(failing, average_decay):
     assert not torch.is_inference(next(state.networks.guide.parameters()))
 
 
-def test_looks_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
-    """Counted in pictures that pass E: 512 of a look, seven times the batch of a step."""
+def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
+    """Counted in pictures that pass E: 512 for a measurement, seven times the batch for a step."""
     settings = config(guide_only_batch_size=128)
     looked = []
     monkeypatch.setattr(
@@ -330,50 +332,50 @@ def test_looks_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
         {"alarm": {}, "step": 1, "over": True},
     ],
 )
-def test_rows_that_are_no_alarms_are_left_out(failing, line):
+def test_invalid_rows_of_alarms_are_ignored(failing, line):
     assert alarms_of([line]) == []
     assert watching.Watch(open_packed(failing / "run" / "data"), [line]).raised == {}
 
 
-# ---- D over-fits ----
+# ---- over-fitting of D ----
 
 
 def signs(values, every=50, start=1000):
-    """A course of G and D whose D had these mean signs, a line every so many steps."""
+    """A training of G and D with these mean signs of D, and a log line every so many steps."""
     return Course([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
 
 
 def few_pictures(pictures=300, **overrides):
-    """1,000 steps of E alone, then 1,000 of G and D with batches of 16."""
+    """1,000 steps of E alone, then 1,000 steps of G and D with batches of 16."""
     return frame_of(config(batch_size=16, **overrides), False, pictures)
 
 
-def test_a_discriminator_that_is_sure_of_few_pictures_is_said_to_over_fit():
+def test_a_discriminator_that_is_certain_of_few_pictures_over_fits():
     sentence = judge_overfitting(signs([0.5, 0.7] + [0.99] * 8), few_pictures(), False)
     assert sentence
     assert "calls 99% of the pictures real" in sentence or "calls 100% of the pictures real" in sentence
-    assert "about 27 times" in sentence  # 500 steps of 16 pictures of 300
+    assert "about 27 times" in sentence  # 500 steps with 16 pictures each, out of 300 pictures
 
 
 @pytest.mark.parametrize(
     ("values", "pictures"),
     [
-        ([0.5, 0.7] + [0.99] * 8, 5000),  # each was seen twice: G is still bad, which is no over-fitting
-        ([0.5, 0.7] + [0.6] * 8, 300),  # D is unsure
+        ([0.5, 0.7] + [0.99] * 8, 5000),  # each was seen twice only: D is certain because G is still bad
+        ([0.5, 0.7] + [0.6] * 8, 300),  # D is uncertain
         ([0.99, 0.99], 300),  # too early
-        ([0.99, 0.4] * 5, 300),  # not for long
+        ([0.99, 0.4] * 5, 300),  # not for long enough
     ],
 )
-def test_what_is_no_over_fitting(values, pictures):
+def test_other_trainings_do_not_over_fit(values, pictures):
     assert judge_overfitting(signs(values), few_pictures(pictures), False) is None
 
 
-def test_over_fitting_is_over_when_the_discriminator_is_unsure_again():
+def test_over_fitting_ends_when_the_discriminator_is_uncertain_again():
     assert judge_overfitting(signs([0.99] * 8 + [0.9] * 4), few_pictures(), True)
     assert judge_overfitting(signs([0.99] * 8 + [0.8] * 4), few_pictures(), True) is None
 
 
-def test_what_to_do_about_over_fitting_is_what_the_run_does_not_have_yet():
+def test_the_remedy_for_over_fitting_suggests_options_not_yet_used():
     assert "--discriminator-augment-target 0.6" in remedy_for("overfitting", config())
     assert "--lecam-weight" in remedy_for("overfitting", config())
     both = remedy_for("overfitting", config(discriminator_augment=0.5, lecam_weight=0.1))

@@ -1,4 +1,6 @@
-"""Checkpoints that do not fit: each tensor's name, shape and dtype is checked, and the one before is taken."""
+"""Checkpoints that do not fit: each tensor's name, shape and dtype is checked, and the previous checkpoint is
+used.
+"""
 
 import re
 
@@ -44,7 +46,7 @@ def folder(saved, tmp_path):
     return tmp_path
 
 
-def test_a_whole_checkpoint_comes_back(folder):
+def test_a_complete_checkpoint_is_loaded(folder):
     state = new_state(CONFIG, torch.device("cpu"))
     path, warnings = load_newest(folder, state)
     assert (path.stem, warnings, state.step, state.cursors) == ("step_00000006", [], 6, {"all": 24})
@@ -77,7 +79,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("case", TENSORS)
-def test_a_checkpoint_whose_tensors_do_not_fit_is_passed_over(folder, case):
+def test_a_checkpoint_whose_tensors_do_not_fit_is_skipped(folder, case):
     path = folder / "step_00000006.safetensors"
     tensors, about = read_tensors(path)
     TENSORS[case](tensors)
@@ -109,7 +111,7 @@ RAW = {"too deep": "[" * 100_000, "a number of many digits": '{"step": 1' + "0" 
 
 
 @pytest.mark.parametrize("case", ABOUT)
-def test_a_checkpoint_whose_header_makes_no_sense_is_passed_over(folder, case, monkeypatch):
+def test_a_checkpoint_with_an_invalid_header_is_skipped(folder, case, monkeypatch):
     path = folder / "step_00000006.safetensors"
     tensors = read_tensors(path)[0]
     if case in RAW:
@@ -122,7 +124,7 @@ def test_a_checkpoint_whose_header_makes_no_sense_is_passed_over(folder, case, m
 
 
 @pytest.mark.parametrize("kind", ["folder", "empty", "header beyond the file", "link to nothing"])
-def test_what_is_no_file_of_tensors_is_passed_over(folder, kind):
+def test_a_file_that_is_not_a_checkpoint_is_skipped(folder, kind):
     path = folder / "step_00000006.safetensors"
     path.unlink()
     if kind == "folder":
@@ -136,7 +138,7 @@ def test_what_is_no_file_of_tensors_is_passed_over(folder, kind):
     assert load_newest(folder, new_state(CONFIG, torch.device("cpu")))[0].stem == "step_00000003"
 
 
-def test_where_none_fits_the_state_stays_as_it_was(folder):
+def test_if_none_fits_the_state_does_not_change(folder):
     state = new_state(tiny_config(domains=5), torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
     with pytest.raises(
@@ -146,14 +148,14 @@ def test_where_none_fits_the_state_stays_as_it_was(folder):
     assert all(torch.equal(tensor, before[name]) for name, tensor in state_tensors(state).items())
 
 
-def test_the_newest_is_the_one_of_the_most_steps(tmp_path):
+def test_the_newest_checkpoint_is_the_one_with_the_most_steps(tmp_path):
     for name in ("step_99999999", "step_100000000", "step_5", "step_00000005x", "other"):
         (tmp_path / f"{name}.safetensors").touch()
     assert [p.stem for p in checkpoints(tmp_path)] == ["step_99999999", "step_100000000"]
 
 
-def test_a_checkpoint_of_the_version_before_still_fits(folder):
-    """It does not say how many tensors it holds."""
+def test_a_checkpoint_of_the_previous_version_still_fits(folder):
+    """It does not contain the number of its tensors."""
     path = folder / "step_00000006.safetensors"
     tensors, about = read_tensors(path)
     del about["tensors"]

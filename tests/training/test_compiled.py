@@ -1,4 +1,4 @@
-"""Compiled networks learn what plain ones learn."""
+"""Compiled networks learn the same as networks that are not compiled."""
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ CPU = torch.device("cpu")
 
 
 def trained(*, compiled: bool) -> TrainingState:
-    """After two steps, the second without R1, in float64."""
-    config = tiny_config(r1_weight=10.0, head_std=0.3)  # gradients well above rounding
+    """The state after two steps in float64; the second step has no R1."""
+    config = tiny_config(r1_weight=10.0, head_std=0.3)  # gradients are much larger than rounding
     state = new_state(config, CPU)
     for network in state.networks.named().values():
         network.double()
@@ -33,9 +33,9 @@ def trained(*, compiled: bool) -> TrainingState:
     return state
 
 
-# torch's own tracing looks at gradients where there are none.
+# torch's tracing reads gradients of tensors that have none.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_two_steps_equal_those_of_plain_networks_and_names_stay() -> None:
+def test_two_steps_equal_those_without_compilation_and_names_do_not_change() -> None:
     plain, compiled = trained(compiled=False).networks.named(), trained(compiled=True).networks.named()
     for name, network in plain.items():
         values = compiled[name].state_dict()
@@ -44,7 +44,7 @@ def test_two_steps_equal_those_of_plain_networks_and_names_stay() -> None:
             torch.testing.assert_close(values[key], value, rtol=1e-9, atol=1e-9, msg=f"{name} {key}")
 
 
-def test_without_a_compiler_training_says_so_in_one_sentence(tmp_path, monkeypatch, capsys) -> None:
+def test_without_a_compiler_the_error_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:
     def broken(function):
         raise RuntimeError("no C++ compiler found\nwith a long story")
 

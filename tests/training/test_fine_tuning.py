@@ -1,4 +1,4 @@
-"""A run that begins with the networks of another."""
+"""A run that begins with the networks of another run."""
 
 import json
 
@@ -32,7 +32,7 @@ def networks_of(tensors):
     return {k: v for k, v in tensors.items() if not k.startswith("optimiser.") and k != "queue"}
 
 
-def test_all_networks_are_taken_over_and_nothing_else(tmp_path, origin, theirs):
+def test_all_networks_are_copied_and_nothing_else(tmp_path, origin, theirs):
     said = write_beginning(tiny_config(seed=5), origin, tmp_path, 20)
     tensors, about = read_tensors(tmp_path / "step_00000000.safetensors")
     assert about["step"] == 0
@@ -44,7 +44,7 @@ def test_all_networks_are_taken_over_and_nothing_else(tmp_path, origin, theirs):
     assert (said["step"], said["anew"]) == (2, [])
 
 
-def test_with_another_number_of_domains_the_heads_alone_start_anew(tmp_path, origin, theirs):
+def test_with_another_number_of_domains_only_the_heads_are_new(tmp_path, origin, theirs):
     said = write_beginning(tiny_config(domains=7), origin, tmp_path, 20)
     tensors = networks_of(read_tensors(tmp_path / "step_00000000.safetensors")[0])
     heads = {f"{e}.domain_head.{k}" for e in ("guide", "guide_average") for k in ("weight", "bias")}
@@ -54,11 +54,11 @@ def test_with_another_number_of_domains_the_heads_alone_start_anew(tmp_path, ori
     assert all(torch.equal(v, theirs[k]) for k, v in tensors.items() if k not in heads)
 
 
-def test_what_is_not_said_is_as_in_that_run_and_what_cannot_differ_is_named(origin):
+def test_settings_come_from_the_first_run_and_those_that_must_not_differ_are_named(origin):
     config = config_like(tiny_config("default", guide_width=64, fit="pad", domains=9), origin, {"domains"})
     assert config.networks.guide_width == TINY["guide_width"]
     assert config.networks.domains == 9
-    assert config.data.fit == "stretch"  # of the origin's preset
+    assert config.data.fit == "stretch"  # from the preset of the first run
     with pytest.raises(
         ConfigError, match=r"networks with image_size 32, guide_width 4, but this run asks for 64, 8: leave"
     ):
@@ -67,7 +67,7 @@ def test_what_is_not_said_is_as_in_that_run_and_what_cannot_differ_is_named(orig
         config_like(tiny_config(), origin / "nowhere", set())
 
 
-def test_the_command_trains_on_from_there(tmp_path, origin, capsys):
+def test_the_command_continues_from_another_run(tmp_path, origin, capsys):
     new = write_pictures(tmp_path / "new", 18, seed=3)
     words = ["train", str(new), "--from", str(origin), "--out", str(tmp_path / "run"), "--quiet"]
     kept = {

@@ -1,4 +1,4 @@
-"""Settings that cannot fit the memory are refused by count, before anything is allocated or replaced."""
+"""Settings that cannot fit into memory are refused by calculation, before anything is allocated or replaced."""
 
 import pytest
 import torch
@@ -18,13 +18,14 @@ def room(monkeypatch):
     monkeypatch.setattr(footprint, "available_bytes", lambda: 2 * 10**9)
 
 
-def test_the_count_is_that_of_a_real_state():
-    config = tiny_config(queue_length=200_000, domains=1500)  # beyond the modest, so that it is counted
+def test_the_calculated_size_equals_that_of_a_real_state():
+    # above the size below which nothing is calculated
+    config = tiny_config(queue_length=200_000, domains=1500)
     state = new_state(config, CPU)
     weights = {name: sum(w.numel() for w in n.parameters()) for name, n in state.networks.named().items()}
     learning = sum(weights[name] for name in ("guide", "generator", "discriminator"))
     average = sum(weights[name] for name in ("guide_average", "generator_average"))
-    maps = 6 * 4 * 32 * 32 * 4 * 4  # E alone sees 6 pictures of 32 px in 4 channels
+    maps = 6 * 4 * 32 * 32 * 4 * 4  # E alone uses 6 pictures of 32 px in 4 channels
     assert least_bytes(config) == 4 * (3 * learning + average + 200_000 * 8) + maps
 
 
@@ -43,7 +44,7 @@ def test_the_count_is_that_of_a_real_state():
         ({"processes": 200, "guide_width": 64}, "--processes, which is 200"),
     ],
 )
-def test_what_cannot_fit_is_refused_with_the_flag_that_helps(settings, flag, room):
+def test_settings_that_cannot_fit_are_refused_with_the_flag_that_helps(settings, flag, room):
     with pytest.raises(ConfigError, match=r"at least [0-9,.]+ GB .* than the 2.0 GB that are free") as caught:
         check_footprint(tiny_config(**settings), CPU)
     assert str(caught.value).endswith("lower " + flag)

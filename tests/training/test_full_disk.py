@@ -1,4 +1,6 @@
-"""A full disk during training: one sentence, an undamaged checkpoint, and the run resumes if there is space."""
+"""A full disk during training: one sentence, an undamaged checkpoint, and a run that can be resumed when there is
+space.
+"""
 
 import errno
 import os
@@ -24,14 +26,14 @@ FULL_AFTER = 6  # steps
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Pictures, and the state after a training with room enough."""
+    """Pictures, and the state after a training with enough space."""
     folder = tmp_path_factory.mktemp("whole")
     pictures = write_pictures(folder / "pictures", 12)
     return pictures, start_run(pictures, folder / "run", tiny_config(**SETTINGS), quiet=True)
 
 
 def start(pictures, run, fill):
-    """Train with `fill` called after step FULL_AFTER; the sentence that it ends in."""
+    """Train and call `fill` after step FULL_AFTER; returns the error message."""
 
     def evaluate(state):
         if state.step == FULL_AFTER:
@@ -44,13 +46,15 @@ def start(pictures, run, fill):
 
 
 def check(run, whole, sentence, last):
-    """The sentence names the last step saved, whose checkpoint is whole; resumed, the run ends as it should."""
+    """The message names the last saved step, and its checkpoint is complete. After a resume the run ends as it
+    should.
+    """
     assert sentence.endswith(f"then resume after step {last} with `tunit train --resume {run}`")
     assert len(sentence.splitlines()) == 1
     newest = checkpoints(run / "checkpoints")[-1]
     assert newest.stem == f"step_{last:08d}"
     for checkpoint in checkpoints(run / "checkpoints"):
-        read_tensors(checkpoint)  # raises where it is damaged
+        read_tensors(checkpoint)  # raises an error if it is damaged
     assert not list(run.rglob("*.partial"))
     resumed, expected = state_tensors(resume_run(run, quiet=True)), state_tensors(whole[1])
     assert resumed.keys() == expected.keys()
@@ -64,11 +68,11 @@ def check(run, whole, sentence, last):
         (r"metrics\.jsonl", 8),
         (r"tensorboard/", 8),
         (r"samples/", 6),
-        (r"run/\.[0-9.]+partial", 8),  # the model, and what is written beside it
+        (r"run/\.[0-9.]+partial", 8),  # the model and the files next to it
     ],
     ids=["checkpoint", "metrics", "events", "samples", "model"],
 )
-def test_a_file_that_no_longer_fits_the_disk(tmp_path, monkeypatch, whole, file, last):
+def test_a_file_that_is_too_large_for_the_disk(tmp_path, monkeypatch, whole, file, last):
     full, flush = [], os.fsync
 
     def fsync(number):
@@ -84,8 +88,8 @@ def test_a_file_that_no_longer_fits_the_disk(tmp_path, monkeypatch, whole, file,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
-def test_nothing_at_all_can_be_written_any_more(tmp_path, whole):
-    """By the limit of the size of files, at which the system itself refuses each write."""
+def test_no_file_can_be_written_any_more(tmp_path, whole):
+    """The process limit on file size is set, so the system refuses each write."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

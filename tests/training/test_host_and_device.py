@@ -1,4 +1,4 @@
-"""A step and its batch on a device that holds no values (meta): a read by the host fails, copies can be seen."""
+"""A step and its batch on a device without values (meta): any read by the host fails, and copies are counted."""
 
 import contextlib
 from typing import Any
@@ -21,7 +21,7 @@ ALONE = Phase(joint=False, average_generator=True, penalise=False)
 
 
 class Copies(TorchDispatchMode):
-    """Counts copies from the host to the device by whether the host waits, and fails where it reads a value."""
+    """Counts copies from the host to the device, and those for which the host waits. Reading a value fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Copies(TorchDispatchMode):
         out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and out.device == META:
             tensors = [value for value in args if isinstance(value, torch.Tensor)]
-            # Numbers travel with the kernel.
+            # Single numbers are passed with the kernel, not copied.
             copied = any(value.device != META and value.dim() > 0 for value in tensors)
             self.all += copied
             self.waiting += copied and not kwargs.get("non_blocking", False)
@@ -41,7 +41,7 @@ class Copies(TorchDispatchMode):
 
 @pytest.fixture
 def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Autocast knows no device without values; what it casts does not matter here."""
+    """Autocast does not support the meta device; here it does not matter."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
 
 
@@ -52,18 +52,18 @@ def test_a_step_never_waits_for_the_device(phase: Phase) -> None:
     state = new_state(config, META, 20)
     images = np.zeros((20, 32, 32, 3), np.uint8)
     batches = Batches(images, np.full(20, -1), config.augment, seed=0, device=META, resident_bytes=2**30)
-    for step in range(2):  # constants are copied once
+    for step in range(2):  # in the second step, constants are already there
         with Copies() as copies:
             batch = batches.draw(step, 4, {"all": 0}, both=True)
             permutation = to_device(batch_permutation(0, step, 4), META)
             drawn = copies.all
             method_of(config).step(state, batch, permutation, phase, config)
         assert copies.waiting == 0
-        assert copies.all == drawn  # all that a step needs is there
+        assert copies.all == drawn  # the step itself copies nothing
         assert drawn > 0
 
 
-def test_constants_are_copied_once_and_may_be_kept_by_autograd() -> None:
+def test_constants_are_copied_once_and_autograd_may_save_them() -> None:
     with torch.inference_mode():
         first = constant((1.0, 2.0), torch.float32, torch.device("cpu"))
     assert constant((1.0, 2.0), torch.float32, torch.device("cpu")) is first

@@ -1,4 +1,4 @@
-"""`tunit train` by several processes: started, stopped, killed and started again."""
+"""`tunit train` with several processes: started, stopped, killed and started again."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def through(pictures, tmp_path_factory):
-    """A run by two processes that nothing interrupts, and what was said."""
+    """An uninterrupted run of two processes, and its output."""
     run = tmp_path_factory.mktemp("through") / "run"
     process = started(pictures, run)
     said, _ = process.communicate(timeout=300)
@@ -84,7 +84,7 @@ def final(run):
     return read_tensors(checkpoints(run / "checkpoints")[-1])[0]
 
 
-def test_two_processes_write_and_speak_once(through):
+def test_two_processes_write_and_print_once(through):
     run, said = through
     assert said.count("trained 60 steps") == 1
     assert said.count("pictures at 32 x 32") == 1
@@ -95,7 +95,7 @@ def test_two_processes_write_and_speak_once(through):
     assert main(["train", "--resume", str(run), "--processes", "1", "--steps", "61", "--quiet"]) == 0
 
 
-def test_sigterm_stops_all_after_one_step_and_the_run_resumes_exactly(pictures, through, tmp_path):
+def test_sigterm_stops_all_after_the_same_step_and_the_run_resumes_exactly(pictures, through, tmp_path):
     run = tmp_path / "run"
     process = started(pictures, run, steps=4000)
     wait_for(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text(), process)
@@ -110,11 +110,12 @@ def test_sigterm_stops_all_after_one_step_and_the_run_resumes_exactly(pictures, 
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
     stopped = int(re.search("stopped by SIGTERM after step ([0-9]+)", said)[1])
     assert checkpoints(run / "checkpoints")[-1].stem == f"step_{stopped:08d}"
-    # A machine may be so slow to send the signal that the run has gone further than the other.
+    # On a slow machine the signal may come so late that this run has gone further than the other.
     whole, end = through[0], max(60, stopped)
     if end > 60:
         whole = shutil.copytree(whole, tmp_path / "whole")
-        (whole / "checkpoints" / "step_00000061.safetensors").unlink(missing_ok=True)  # of one process
+        # written by a run of one process
+        (whole / "checkpoints" / "step_00000061.safetensors").unlink(missing_ok=True)
         assert (
             main(["train", "--resume", str(whole), "--steps", str(end), "--quiet", "--processes", "2"]) == 0
         )
@@ -141,7 +142,7 @@ def test_a_killed_process_ends_the_others_with_one_sentence(pictures, tmp_path):
     assert "Traceback" not in said
 
 
-def test_with_restarts_a_killed_process_costs_no_more_than_time(pictures, through, tmp_path):
+def test_with_restarts_a_killed_process_costs_only_time(pictures, through, tmp_path):
     run = tmp_path / "run"
     process = started(pictures, run, "--max-restarts", "2")
     wait_for(lambda: checkpoints(run / "checkpoints"), process)
@@ -156,7 +157,7 @@ def test_with_restarts_a_killed_process_costs_no_more_than_time(pictures, throug
     assert [name for name, value in final(run).items() if not torch.equal(value, expected[name])] == []
 
 
-def test_bad_input_is_one_sentence_of_all_that_torchrun_started(tmp_path):
+def test_bad_input_is_one_sentence_for_all_processes_of_torchrun(tmp_path):
     few = write_pictures(tmp_path / "few", 3)
     process = started(few, tmp_path / "run", launcher=("torch.distributed.run", "--nproc-per-node=2", "-m"))
     said, _ = process.communicate(timeout=240)
@@ -164,21 +165,21 @@ def test_bad_input_is_one_sentence_of_all_that_torchrun_started(tmp_path):
     told = [line for line in said.splitlines() if line.startswith("tunit: ")]
     assert len(told) == 1, said
     assert "3 usable pictures, fewer than the batch size" in told[0]
-    assert "exitcode" in said  # what torchrun reports of the ranks
+    assert "exitcode" in said  # torchrun's own report of the ranks
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("code", "ends"), [("0", 0), ("143", 143), ("7", 2)])
-def test_torchrun_of_tunit_ends_with_the_code_of_its_processes(tmp_path, capsys, code, ends):
-    """torchrun's own is 1, whatever they end with."""
+def test_tunits_torchrun_ends_with_the_exit_code_of_its_processes(tmp_path, capsys, code, ends):
+    """torchrun itself would end with 1, whatever their exit code is."""
     (tmp_path / "ends.py").write_text("import sys; sys.exit(int(sys.argv[1]))\n")
     assert torchrun.main(["--standalone", "--local-addr=localhost", str(tmp_path / "ends.py"), code]) == ends
     said = capsys.readouterr().err
     assert said.count("tunit: process 1 ended early (exit code 7): go on") == (code == "7")
 
 
-def test_exit_codes_of_the_processes_are_those_of_the_launcher(tmp_path, pictures, capfd):
-    """Found by a rank, said by it: the launcher adds nothing."""
+def test_the_launcher_ends_with_the_exit_code_of_the_processes(tmp_path, pictures, capfd):
+    """A rank reports the error; the launcher adds nothing."""
     words = ["train", str(pictures), "--out", str(tmp_path / "run"), "--preset", "paper", *flags(processes=2)]
     assert main([*words, "--held-back", "nowhere", "--evaluate-every", "5"]) == 2
     (tmp_path / "run").mkdir()
@@ -189,7 +190,7 @@ def test_exit_codes_of_the_processes_are_those_of_the_launcher(tmp_path, picture
     assert "exists already" in err
 
 
-def test_from_python_too_and_what_cannot_be_shared_is_refused(tmp_path, pictures, monkeypatch):
+def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path, pictures, monkeypatch):
     asked = []
     monkeypatch.setattr(launcher, "launch", lambda *given: asked.append(given))
     config = tiny_config(processes=2)
@@ -204,7 +205,7 @@ def test_from_python_too_and_what_cannot_be_shared_is_refused(tmp_path, pictures
     assert asked == [(["train", "it"], 2, tmp_path / "run", 4)]
 
 
-def test_methods_of_modules_are_known_to_all_processes(monkeypatch, tmp_path):
+def test_methods_from_modules_are_known_to_all_processes(monkeypatch, tmp_path):
     (tmp_path / "mine.py").write_text("seen = True\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(launcher, "modules_of_methods", lambda: ["mine"])

@@ -1,4 +1,4 @@
-"""Memory: which batch fits, what is said when none does, and activations computed again to the same results."""
+"""Memory: which batch fits, the error if none fits, and recomputed activations, which do not change the result."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(("room", "expected"), [(100, 32), (32, 32), (31, 16), (9, 8), (2, 2), (1, None)])
-def test_the_largest_half_that_fits_is_found_and_nothing_smaller_is_tried(room, expected):
+def test_the_batch_is_halved_until_it_fits_and_nothing_smaller_is_tried(room, expected):
     tried = []
 
     def fits(size):
@@ -41,12 +41,12 @@ def test_the_largest_half_that_fits_is_found_and_nothing_smaller_is_tried(room, 
     assert tried[-1] == (expected or 2)
 
 
-def test_a_batch_that_is_no_power_of_two_is_halved_too():
+def test_a_batch_that_is_not_a_power_of_two_is_halved_too():
     assert largest_batch(lambda size: size <= 11, 48) == 6
     assert largest_batch(lambda size: False, 1) is None
 
 
-def test_what_running_out_of_memory_looks_like():
+def test_out_of_memory_errors_are_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
     with pytest.raises(RuntimeError) as caught:
@@ -55,7 +55,7 @@ def test_what_running_out_of_memory_looks_like():
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
 
 
-def test_on_a_processor_the_need_grows_in_proportion_to_the_batch(monkeypatch):
+def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):
     config = tiny_config()
     need = {size: step_bytes(config, size) for size in (2, 4, 8)}
     line = need[2] + (need[4] - need[2]) * 3
@@ -69,7 +69,7 @@ def test_on_a_processor_the_need_grows_in_proportion_to_the_batch(monkeypatch):
         assert fitting_batch(config.with_overrides({"batch_size": 2}), CPU) == 2
 
 
-def test_processes_of_a_processor_share_its_memory(monkeypatch):
+def test_processes_on_one_cpu_share_its_memory(monkeypatch):
     need = {size: step_bytes(tiny_config(), size) for size in (4, 8)}
     monkeypatch.setattr(memory, "available_bytes", lambda: 2 * need[4] * 1.02 / memory.ROOM)
     fits = fits_in(tiny_config(processes=2), CPU)
@@ -77,7 +77,7 @@ def test_processes_of_a_processor_share_its_memory(monkeypatch):
     assert not fits(10)
 
 
-def test_activations_computed_again_need_less():
+def test_recomputed_activations_need_less_memory():
     config = tiny_config(image_size=64)
     again = config.with_overrides({"checkpoint_activations": True})
     assert step_bytes(again, 4) < step_bytes(config, 4)
@@ -85,13 +85,13 @@ def test_activations_computed_again_need_less():
     assert grows_again < 0.6 * grows
 
 
-def test_what_is_kept_is_counted_once_and_only_while_it_is_kept():
+def test_saved_tensors_are_counted_once_and_only_while_saved():
     kept = KeptMemory()
     x = torch.rand(1000, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
-        for _ in range(5):  # each graph's tensors may come to lie where the last one's were
-            y = x.exp()  # keeps its result, 4,000 bytes
-            (y * y).sum().backward()  # keeps it twice more
+        for _ in range(5):  # a new graph may reuse the addresses of the last one
+            y = x.exp()  # saves its result, 4,000 bytes
+            (y * y).sum().backward()  # saves the same tensor twice more
             del y
         assert kept.most == 4000
         assert kept.now == 0
@@ -123,7 +123,7 @@ def trained(config, again):
 
 
 @pytest.mark.parametrize("adversarial_trains", ["generator and guide", "generator"])
-def test_activations_computed_again_give_the_same_weights_through_r1_too(adversarial_trains):
+def test_recomputed_activations_give_the_same_weights_also_with_r1(adversarial_trains):
     config = tiny_config(adversarial_trains=adversarial_trains, r1_weight=10.0, average_decay=0.9)
     kept, again = trained(config, False).networks.named(), trained(config, True).networks.named()
     fresh = new_state(config, CPU).networks.named()
@@ -140,7 +140,7 @@ def test_activations_computed_again_give_the_same_weights_through_r1_too(adversa
 
 
 def out_of_memory_beyond(monkeypatch, room):
-    """As if steps of more than `room` pictures ran out of memory."""
+    """As if steps with more than `room` pictures ran out of memory."""
 
     def step(state, batch, *rest):
         if len(batch.x) > room:
@@ -151,7 +151,7 @@ def out_of_memory_beyond(monkeypatch, room):
     monkeypatch.setattr(memory, "fits_in", lambda config, device: lambda size: size <= room)
 
 
-def test_running_out_of_memory_is_one_sentence_that_names_a_batch_that_fits(tmp_path, monkeypatch, capsys):
+def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypatch, capsys):
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     out_of_memory_beyond(monkeypatch, 3)
     words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet"]
@@ -167,7 +167,7 @@ def test_running_out_of_memory_is_one_sentence_that_names_a_batch_that_fits(tmp_
     assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
 
 
-def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+def test_other_errors_are_not_changed(tmp_path, monkeypatch):
     from tunit.training.launch import start_run
 
     def broken(*_, **__):

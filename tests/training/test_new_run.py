@@ -1,4 +1,6 @@
-"""Nothing is destroyed before all checks; one run has one writer; a killed start does not block the next one."""
+"""Nothing is deleted before all checks have passed; one process writes a run; a killed start does not block
+the next.
+"""
 
 import os
 import shutil
@@ -76,7 +78,7 @@ CANNOT_TRAIN = {
 
 
 @pytest.mark.parametrize("case", CANNOT_TRAIN)
-def test_what_cannot_train_leaves_the_run_that_it_would_replace(tmp_path, run, case):
+def test_a_training_that_cannot_start_keeps_the_run_it_would_replace(tmp_path, run, case):
     make, overrides, more, error = CANNOT_TRAIN[case]
     before, source = content(run), make(tmp_path / "source")
     with pytest.raises(error):
@@ -84,7 +86,7 @@ def test_what_cannot_train_leaves_the_run_that_it_would_replace(tmp_path, run, c
     assert content(run) == before
 
 
-def test_a_step_beyond_the_memory_leaves_the_run_that_it_would_replace(run, pictures, monkeypatch):
+def test_a_step_that_needs_too_much_memory_keeps_the_run_it_would_replace(run, pictures, monkeypatch):
     def no_memory(*arguments, **named):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
@@ -98,7 +100,7 @@ def test_a_step_beyond_the_memory_leaves_the_run_that_it_would_replace(run, pict
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(5, "Input/output error"), StopNow(15)])
-def test_a_start_that_is_stopped_while_it_packs_leaves_things_as_they_were(tmp_path, run, pictures, stop):
+def test_a_start_that_is_stopped_while_packing_changes_nothing(tmp_path, run, pictures, stop):
     def stops(done, total):
         raise stop
 
@@ -111,7 +113,7 @@ def test_a_start_that_is_stopped_while_it_packs_leaves_things_as_they_were(tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_a_refused_resume_leaves_the_run_and_its_pictures(tmp_path, run):
+def test_a_refused_resume_keeps_the_run_and_its_pictures(tmp_path, run):
     more = write_pictures(tmp_path / "more", 23)
     before = content(run)
     with pytest.raises(RunError, match="3 pictures differ"):
@@ -121,7 +123,7 @@ def test_a_refused_resume_leaves_the_run_and_its_pictures(tmp_path, run):
     assert content(run) == before
 
 
-def test_a_resume_takes_the_same_pictures_from_elsewhere(tmp_path, run, pictures):
+def test_a_resume_accepts_the_same_pictures_from_another_folder(tmp_path, run, pictures):
     moved = shutil.copytree(pictures, tmp_path / "moved")
     (run / "data" / "index.json").unlink()
     assert resume_run(run, source=moved, quiet=True).step == 2
@@ -150,7 +152,7 @@ def killed_while_packing_by_an_earlier_version(folder):
         (killed_while_packing_by_an_earlier_version, True),
     ],
 )
-def test_what_a_killed_start_leaves_is_in_nobodys_way(tmp_path, pictures, kill, overwrite, monkeypatch):
+def test_files_of_a_killed_start_do_not_block_the_next(tmp_path, pictures, kill, overwrite, monkeypatch):
     run = tmp_path / "run"
     kill(run)
     monkeypatch.setattr(course, "train", lambda *arguments, **named: "trains")
@@ -159,7 +161,7 @@ def test_what_a_killed_start_leaves_is_in_nobodys_way(tmp_path, pictures, kill, 
     assert not list((run / "data").glob("*.part"))
 
 
-def test_resuming_what_never_began_is_a_sentence(tmp_path):
+def test_resuming_a_run_that_never_started_is_one_sentence(tmp_path):
     killed_while_packing(tmp_path / "run")
     with pytest.raises(
         RunError, match="stopped before its first step: run the command that started it again"
@@ -168,8 +170,8 @@ def test_resuming_what_never_began_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("moves", range(4))
-def test_a_killed_move_is_finished_by_the_next(run, moves, monkeypatch):
-    """Killed after so many renames: what follows has the whole new run, and nothing of the old one."""
+def test_the_next_command_finishes_an_interrupted_replacement(run, moves, monkeypatch):
+    """Killed after this many renames: the next command sees the whole new run and nothing of the old one."""
 
     class KilledError(BaseException):
         pass
@@ -197,7 +199,7 @@ def test_a_killed_move_is_finished_by_the_next(run, moves, monkeypatch):
     assert (run / "run.json").read_text() == "new"
 
 
-def test_one_run_has_one_writer(run, pictures, capsys):
+def test_a_run_has_only_one_writer(run, pictures, capsys):
     before = content(run)
     words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]
     with lock(run / ".lock"):
@@ -207,11 +209,11 @@ def test_one_run_has_one_writer(run, pictures, capsys):
             assert f"{run} is being trained by process {os.getpid()} on {socket.gethostname()}: wait" in said
             assert len(said.splitlines()) == 1
         with pytest.raises(RunError, match="is being trained by process"):
-            check_free(RunFolder(run), overwrite=True)  # what `tunit convert --out` asks
+            check_free(RunFolder(run), overwrite=True)  # `tunit convert --out` checks this
     assert content(run) == before
 
 
-def test_where_nothing_can_be_locked_that_is_said(tmp_path, monkeypatch, capsys):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capsys):
     import fcntl
 
     def no_locks(file, how):
@@ -226,7 +228,7 @@ def test_where_nothing_can_be_locked_that_is_said(tmp_path, monkeypatch, capsys)
     )
 
 
-def test_places_that_cannot_be_written_are_sentences_before_any_work(tmp_path, pictures, monkeypatch, capsys):
+def test_places_without_write_permission_are_errors_before_any_work(tmp_path, pictures, monkeypatch, capsys):
     monkeypatch.setattr(
         preparation, "pack_pictures", lambda *arguments, **named: pytest.fail("work has begun")
     )
@@ -246,7 +248,7 @@ def test_places_that_cannot_be_written_are_sentences_before_any_work(tmp_path, p
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_leftovers_of_killed_writers_are_cleared_at_resume(run):
+def test_files_of_killed_writers_are_removed_at_resume(run):
     left = [run / "checkpoints" / ".tmpAbCdEf", run / "checkpoints" / "step_00000001.safetensors.partial"]
     left += [run / "report.html.partial", run / "model.safetensors.partial"]
     for path in left:

@@ -1,4 +1,4 @@
-"""NaN in a picture, a loss, a gradient: training stops or goes back, and nothing of it reaches averages or files."""
+"""NaN in a picture, a loss or a gradient: training stops or goes back; no average and no file gets a NaN."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def finite(run):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_it_stops_with_the_batch_kept_and_averages_and_files_as_they_were(
+def test_it_stops_and_keeps_the_batch_without_changing_averages_and_files(
     place, pictures, tmp_path, monkeypatch, capsys
 ):
     spoil, sentence = PLACES[place]
@@ -59,7 +59,7 @@ def test_it_stops_with_the_batch_kept_and_averages_and_files_as_they_were(
     assert about["pictures"] == [f"{i:03d}.png" for i in tensors["index"].tolist()]
     assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)
     assert tensors["x_plus"].isfinite().all() == (place != "picture")
-    # Without what spoilt the step it is fine; what was in the picture is still there.
+    # In the replay nothing adds a NaN, so it is fine, unless the NaN is in the stored picture.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert main(["train", "--replay", str(kept)]) == (0 if place == "picture" else 1)
     out = capsys.readouterr().out
@@ -69,7 +69,9 @@ def test_it_stops_with_the_batch_kept_and_averages_and_files_as_they_were(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_it_goes_back_to_the_last_checkpoint_and_on_with_other_draws(place, pictures, tmp_path, monkeypatch):
+def test_it_goes_back_to_the_last_checkpoint_and_continues_with_other_random_numbers(
+    place, pictures, tmp_path, monkeypatch
+):
     drawn, real = [], Batches.draw
     monkeypatch.setattr(
         Batches, "draw", lambda self, step, *a, **k: drawn.append(step) or real(self, step, *a, **k)
@@ -84,18 +86,18 @@ def test_it_goes_back_to_the_last_checkpoint_and_on_with_other_draws(place, pict
     lines = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines == [3, 6, 9, 12]
     assert read_tensors(checkpoints(run / "checkpoints")[-1])[1]["rollbacks"] == 1
-    # Six pictures at each of four steps, four later: those of steps 6 to 8 are not drawn again.
+    # Six pictures at each of four steps, then four. The pictures of steps 6 to 8 are not drawn again.
     assert state.cursors == {"all": 4 * 6 + (4 + 7) * 4}
 
 
-def test_before_the_first_checkpoint_it_goes_back_to_the_beginning(pictures, tmp_path, monkeypatch):
+def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_path, monkeypatch):
     in_a_loss(monkeypatch)
     config = tiny_config(on_nan="rollback", checkpoint_every=100)
     state = start_run(pictures, tmp_path / "run", config, quiet=True)
     assert (state.step, state.rollbacks) == (STEPS, 1)
 
 
-def test_what_does_not_pass_ends_after_three_times(pictures, tmp_path, monkeypatch, capsys):
+def test_it_gives_up_after_three_attempts(pictures, tmp_path, monkeypatch, capsys):
     in_a_loss(monkeypatch, times=100)
     with pytest.raises(TrainingError, match="with other random numbers, has not helped 3 times"):
         start_run(pictures, tmp_path / "run", tiny_config(on_nan="rollback"), quiet=True)
@@ -117,7 +119,7 @@ def test_a_run_that_went_back_resumes_exactly(pictures, tmp_path, monkeypatch):
     assert [name for name, value in ours[0].items() if not torch.equal(value, theirs[0][name])] == []
 
 
-def test_an_optimiser_does_not_step_on_what_is_not_finite_and_says_so():
+def test_an_optimiser_makes_no_step_with_a_non_finite_gradient():
     good, bad = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
     optimisers = [torch.optim.SGD([parameter], 0.1) for parameter in (good, bad)]
     with watching_gradients() as seen, descent(*optimisers):
@@ -126,11 +128,11 @@ def test_an_optimiser_does_not_step_on_what_is_not_finite_and_says_so():
     assert torch.allclose(good.detach(), torch.full((3,), 0.9))
     assert [bool(flag) for _, flag in seen] == [True, False]
     assert not descent_module.are_finite([torch.ones(2), torch.tensor([float("inf")])])
-    assert descent_module.are_finite([torch.tensor([1e38, -1e38])])  # whose squares are not
+    assert descent_module.are_finite([torch.tensor([1e38, -1e38])])  # finite, although their squares are not
 
 
-def test_all_ranks_decide_alike_where_one_has_the_picture(monkeypatch, tmp_path):
-    """Two ranks as threads would share the group's state: what they tell each other is asked for instead."""
+def test_all_ranks_decide_the_same_if_one_has_the_bad_picture(monkeypatch, tmp_path):
+    """Ranks as threads would share the process group's state, so the exchange between ranks is replaced here."""
     from tunit.training import non_finite
 
     told = []
@@ -143,10 +145,10 @@ def test_all_ranks_decide_alike_where_one_has_the_picture(monkeypatch, tmp_path)
         TrainingError, match="a picture of the batch has a value that is not finite at step 5"
     ):
         non_finite.check_pictures(training)
-    assert told == [0]  # its own pictures were fine
+    assert told == [0]  # this rank's own pictures were fine
 
 
-def test_a_file_that_is_no_kept_batch_is_one_sentence(tmp_path, capsys):
+def test_a_file_that_is_not_a_stored_batch_is_one_sentence(tmp_path, capsys):
     assert main(["train", "--replay", str(tmp_path / "none.safetensors")]) == 2
     assert main(["train", "--replay", str(tmp_path / "none.safetensors"), "--steps", "3"]) == 2
     err = capsys.readouterr().err.splitlines()

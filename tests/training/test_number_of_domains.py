@@ -1,4 +1,4 @@
-"""A training that finds its number of domains: what it leaves, and that stopping it anywhere changes nothing."""
+"""A training that finds its number of domains: what it writes, and that stopping it at any step changes nothing."""
 
 import html
 import json
@@ -36,7 +36,7 @@ CHOSEN_AT = CONFIG.schedule.guide_only_until
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Plain red and plain blue pictures with a little noise: two kinds that any random trunk tells apart."""
+    """Plain red and plain blue pictures with a little noise: two kinds that any random network distinguishes."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for i in range(60):
@@ -57,7 +57,7 @@ def newest(run):
     return read_tensors(checkpoints(run / "checkpoints")[-1])
 
 
-def test_the_number_is_in_every_file(run):
+def test_the_number_is_written_to_every_file(run):
     choice = read_choice_file(run)
     assert choice is not None and (choice.domains, choice.step, choice.pictures) == (2, CHOSEN_AT, 60)
     assert choice.reasons and choice.candidates[0].domains == 2
@@ -72,14 +72,14 @@ def test_the_number_is_in_every_file(run):
     assert 'domains = "auto"' in (run / "config.toml").read_text()
 
 
-def test_the_domains_are_the_kinds_when_they_are_chosen(pictures, tmp_path):
-    """Two kinds that are plain to see, whatever narrow networks have learnt in a few steps."""
+def test_the_chosen_domains_are_the_two_kinds(pictures, tmp_path):
+    """The two kinds are easy to see, whatever narrow networks have learnt in a few steps."""
     start_run(pictures, tmp_path / "run", CONFIG.with_overrides({"steps": CHOSEN_AT}), quiet=True)
     found = Translator.load(tmp_path / "run").classify(pictures).domains.tolist()
     assert found in ([0, 1] * 30, [1, 0] * 30)
 
 
-def test_before_the_choice_a_checkpoint_has_all_the_domains(run):
+def test_a_checkpoint_from_before_the_choice_has_all_domains(run):
     tensors, about = read_tensors(run / "checkpoints" / f"step_{CHOSEN_AT - 1:08d}.safetensors")
     assert "choice" not in about and tensors["guide.domain_head.weight"].shape[0] == MOST
 
@@ -88,8 +88,8 @@ def test_before_the_choice_a_checkpoint_has_all_the_domains(run):
     "kept, file",
     [(1, "as it was"), (CHOSEN_AT - 1, "missing"), (CHOSEN_AT, "missing"), (STEPS - 1, "as it was")],
 )
-def test_resumed_anywhere_it_ends_the_same(run, tmp_path, kept, file):
-    """As a run that was killed after the checkpoint of step `kept`; NAME may be there already, or not yet."""
+def test_resumed_at_any_step_it_ends_the_same(run, tmp_path, kept, file):
+    """As if the run was killed after checkpoint number `kept`, with the file NAME written already or not."""
     other = tmp_path / "killed"
     shutil.copytree(run, other)
     for path in checkpoints(other / "checkpoints")[kept:]:
@@ -104,7 +104,7 @@ def test_resumed_anywhere_it_ends_the_same(run, tmp_path, kept, file):
     assert (other / NAME).read_text() == (run / NAME).read_text()
 
 
-def test_a_damaged_checkpoint_after_the_choice_falls_back_to_one_before(run, tmp_path):
+def test_with_damaged_checkpoints_after_the_choice_an_earlier_one_is_used(run, tmp_path):
     other = tmp_path / "damaged"
     shutil.copytree(run, other)
     for path in checkpoints(other / "checkpoints")[CHOSEN_AT - 1 :]:
@@ -115,13 +115,13 @@ def test_a_damaged_checkpoint_after_the_choice_falls_back_to_one_before(run, tmp
 
 def test_a_single_kind_gives_a_single_domain_and_trains(tmp_path):
     config = CONFIG.with_overrides({"guide_only_until": 2})
-    folder = write_pictures(tmp_path / "pictures", number=12)  # too few to be told apart
+    folder = write_pictures(tmp_path / "pictures", number=12)  # too few to be separated
     state = start_run(folder, tmp_path / "run", config, quiet=True)
     assert state.choice is not None and state.choice.domains == 1
     assert all(torch.isfinite(value).all() for value in newest(tmp_path / "run")[0].values())
 
 
-def test_fine_tuning_takes_the_number_that_was_found(run, pictures, tmp_path):
+def test_fine_tuning_uses_the_number_that_was_found(run, pictures, tmp_path):
     out = tmp_path / "new"
     words = (
         "--steps 2 --guide-only-until 0 --device cpu --batch-size 4 --queue-length 16 --threads 1 --workers 1"
@@ -131,7 +131,7 @@ def test_fine_tuning_takes_the_number_that_was_found(run, pictures, tmp_path):
     assert load_model(out).settings.domains == 2
 
 
-def test_labels_tell_the_number(tmp_path):
+def test_labels_determine_the_number(tmp_path):
     for name in ("a", "b", "c"):
         write_pictures(tmp_path / "pictures" / name, number=4, seed=ord(name))
     config = tiny_config(domains="auto", labels="folders", steps=2)
@@ -140,7 +140,7 @@ def test_labels_tell_the_number(tmp_path):
     assert not (tmp_path / "run" / NAME).exists()
 
 
-def test_where_no_number_can_be_found_one_is_asked_for(tmp_path):
+def test_if_no_number_can_be_found_the_user_must_give_one(tmp_path):
     folder = write_pictures(tmp_path / "pictures")
     with pytest.raises(ConfigError, match=r"domains is auto.*guide_only_until is 0: give --domains K"):
         start_run(folder, tmp_path / "run", CONFIG.with_overrides({"guide_only_until": 0}), quiet=True)
@@ -149,7 +149,7 @@ def test_where_no_number_can_be_found_one_is_asked_for(tmp_path):
         start_run(folder, tmp_path / "run", late, quiet=True)
 
 
-def test_the_domains_command_and_the_report_say_why(run, pictures, tmp_path, capsys):
+def test_the_domains_command_and_the_report_give_the_reason(run, pictures, tmp_path, capsys):
     choice = read_choice_file(run)
     assert main(["domains", str(run), str(pictures), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
@@ -167,13 +167,13 @@ def test_a_damaged_reason_is_one_sentence(run, pictures, tmp_path, capsys):
     assert f"{NAME} is damaged" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_presets_for_own_pictures_leave_the_number_to_the_training():
+def test_the_presets_for_own_pictures_let_the_training_find_the_number():
     assert [read_config(name).networks.domains for name in ("default", "small", "paper")] == [AUTO, AUTO, 10]
     assert Config().with_overrides({"domains": "auto"}) == Config().with_overrides({"domains": 0})
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
-def test_two_processes_go_on_with_the_same_domains(run, pictures, tmp_path):
+def test_two_processes_continue_with_the_same_domains(run, pictures, tmp_path):
     state = start_run(pictures, tmp_path / "run", CONFIG.with_overrides({"processes": 2}), quiet=True)
     one, two = read_choice_file(run), read_choice_file(tmp_path / "run")
     assert state.choice == two and (one.domains, one.step) == (two.domains, two.step)

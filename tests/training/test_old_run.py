@@ -1,8 +1,8 @@
-"""A run that an earlier version began: it resumes, and its model is read.
+"""A run that an earlier version started can be resumed, and its model can be read.
 
-tests/run_of_0_1 was made by tunit 0.1.0 before methods had files of their own: six steps on ten pictures, with the
-narrowest networks there are and 8 hidden units in the style MLP, so that it is small. `later.json` is what that
-version logged when it went on to step 9.
+tests/run_of_0_1 was made by tunit 0.1.0, before each method had its own files: six steps on ten pictures. To be
+small, it has the narrowest networks possible and 8 hidden units in the style MLP. `later.json` is the log of that
+version up to step 9.
 """
 
 import json
@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
     return Path(shutil.copytree(HERE / "run", tmp_path / "run"))
 
 
-def test_it_resumes_and_learns_what_the_version_before_learnt(run):
+def test_it_resumes_and_learns_the_same_as_the_earlier_version(run):
     assert main(["train", "--resume", str(run), "--steps", "9", "--quiet"]) == 0
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     found = [line for line in found if line["step"] > 6]
@@ -36,7 +36,7 @@ def test_it_resumes_and_learns_what_the_version_before_learnt(run):
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5), (ours["step"], name)
-    # It goes on as a run of this version: with switches, and the method in a section of its own.
+    # The resumed run is one of this version: with booleans, and the method's settings in their own section.
     table = tomllib.loads((run / "config.toml").read_text())
     assert table["method"]["method"] == "tunit"
     assert table["run"]["compile"] is False
@@ -49,7 +49,8 @@ def test_its_model_is_read(run):
     assert model.config.method.method == "tunit"
 
 
-# Of that version's files for the baselines: where the settings stood, with values that are nobody's default.
+# Parts of that version's files for the baselines: settings in their old places, with values that are never the
+# default.
 OLD = """
 [networks]
 architecture = "semit"
@@ -70,7 +71,7 @@ checkpoint_activations = 0
 """
 
 
-def test_settings_are_found_where_they_stood(tmp_path):
+def test_settings_are_found_in_their_old_places(tmp_path):
     (tmp_path / "old.toml").write_text(OLD)
     config = read_config(str(tmp_path / "old.toml"))
     now = tomllib.loads(config.to_toml())

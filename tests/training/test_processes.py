@@ -1,4 +1,4 @@
-"""Several processes that train together take the same steps as one."""
+"""Several processes that train together take the same steps as one process."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def free_port():
 
 @pytest.fixture(scope="module", params=[2, 3])
 def shared(request, tmp_path_factory):
-    """The final state of each of several processes, for each case."""
+    """The final state of each process, for each case."""
     folder, number = tmp_path_factory.mktemp("shared"), request.param
     write_pictures(folder / "pictures")
     spawn(
@@ -69,22 +69,22 @@ def test_steps_of_several_processes_equal_those_of_one_with_the_whole_batch(shar
     compared([each[name] for each in shared], three_steps(name))
 
 
-def test_compiled_steps_of_several_processes_equal_plain_ones_of_one(shared):
+def test_compiled_steps_of_several_processes_equal_uncompiled_ones_of_one(shared):
     if "compiled" in shared[0]:
         compared([each["compiled"] for each in shared], three_steps("no labels"))
 
 
 @pytest.mark.parametrize("name", [*CASES, *BASELINES])
-def test_all_ranks_have_the_same_weights_to_the_last_bit(shared, name):
+def test_all_ranks_have_identical_weights(shared, name):
     first, *others = (each[name] for each in shared)
     for other in others:
         for key, value in first.items():
             assert torch.equal(other[key], value), key
 
 
-def test_the_domain_head_that_they_choose_is_that_of_one_process(shared):
+def test_the_processes_choose_the_same_domain_head_as_one_process(shared):
     expected = chosen_head()
-    assert expected["information"].argmax() > 0  # heads change places
+    assert expected["information"].argmax() > 0  # heads are exchanged
     for each in shared:
         for name, value in expected.items():
             torch.testing.assert_close(each["chosen head"][name], value, rtol=1e-9, atol=1e-12)
@@ -92,14 +92,14 @@ def test_the_domain_head_that_they_choose_is_that_of_one_process(shared):
 
 @pytest.fixture(scope="module")
 def spoilt(shared):
-    """Of two processes: the folder of the trainings with a bad value on one of them, and what each rank has."""
+    """From two processes: the folder of the trainings with a NaN on one rank, and what each rank has."""
     if "spoilt" not in shared[0]:
         pytest.skip("of three it would not tell more")
     return Path(shared[0]["folder"]), [each["spoilt"] for each in shared]
 
 
 @pytest.mark.parametrize("place", [place for place, on_nan in SPOILT if on_nan == "stop"])
-def test_what_is_not_a_number_on_one_rank_stops_all_and_no_file_has_it(spoilt, place):
+def test_a_nan_on_one_rank_stops_all_and_is_in_no_file(spoilt, place):
     folder, ranks = spoilt
     run = folder / "spoilt" / f"{place}, stop"
     first, *others = (each[run.name] for each in ranks)
@@ -110,17 +110,17 @@ def test_what_is_not_a_number_on_one_rank_stops_all_and_no_file_has_it(spoilt, p
     assert str(kept) in first
     tensors, about = read_tensors(kept)
     assert (about["step"], about["checkpoint"]) == (8, "step_00000005.safetensors")
-    assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)  # of all ranks
+    assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)  # the pictures of all ranks
     wrong = [i for i, picture in enumerate(tensors["x_plus"]) if not picture.isfinite().all()]
     assert wrong == ([2] if place == "picture" else [])
 
 
 @pytest.mark.parametrize("place", [place for place, on_nan in SPOILT if on_nan == "rollback"])
-def test_all_ranks_go_back_together_and_on_with_the_same_weights(spoilt, place):
+def test_all_ranks_go_back_together_and_continue_with_the_same_weights(spoilt, place):
     folder, ranks = spoilt
     run = folder / "spoilt" / f"{place}, rollback"
     first, other = (each[run.name] for each in ranks)
-    # Six pictures at each of four steps, four later: those of steps 6 to 8 are not drawn again.
+    # Six pictures at each of four steps, then four. The pictures of steps 6 to 8 are not drawn again.
     assert first["counters"] == other["counters"]
     assert first["counters"] == {"step": STEPS, "rollbacks": 1, "drawn": 4 * 6 + (4 + 7) * 4}
     assert_finite(run)
@@ -162,7 +162,7 @@ def test_processes_0_means_one_per_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("resident_bytes", [None, 0])
-def test_each_rank_draws_its_part_of_the_same_batch_and_transforms_no_more(monkeypatch, resident_bytes):
+def test_each_rank_draws_and_transforms_only_its_part_of_the_same_batch(monkeypatch, resident_bytes):
     images = torch.randint(0, 256, (12, 32, 32, 3), dtype=torch.uint8).numpy()
     labels = torch.arange(12).numpy() % 4 - 1
     settings = tiny_config(random_operations=2, random_magnitude=8).augment
@@ -182,7 +182,7 @@ def test_each_rank_draws_its_part_of_the_same_batch_and_transforms_no_more(monke
         return [source.draw(step + i, 6, cursors, neighbours=table, both=True) for i in range(2)]
 
     wholes, parts = drawn(3), []
-    assert transformed == [6] * 4  # two views of two batches
+    assert transformed == [6] * 4  # two batches with two views each
     monkeypatch.setattr("tunit.distributed.world_size", lambda: 3)
     for rank in range(3):
         monkeypatch.setattr("tunit.distributed.rank", lambda rank=rank: rank)
@@ -198,7 +198,10 @@ def test_each_rank_draws_its_part_of_the_same_batch_and_transforms_no_more(monke
 
 @pytest.fixture
 def two_machines():
-    """(address of the first, the words before a command of each): network namespaces, or else loopback addresses."""
+    """(address of the first machine, the words before each machine's command).
+
+    The machines are network namespaces, or loopback addresses if those are not allowed.
+    """
     names = [f"tunit-{uuid.uuid4().hex[:6]}" for _ in range(2)]
 
     def ip(*words):
@@ -232,7 +235,7 @@ def test_two_machines_with_two_processes_each_equal_one_process(two_machines, tm
         own_words = [
             f"--local-addr={own}",
             f"--rdzv-conf=is_host={i == 0}",
-        ]  # its name tells nobody who is host
+        ]  # torchrun cannot tell from the address which is the host
         command = [*where, sys.executable, "-m", "torch.distributed.run", *words, *own_words]
         agents.append(
             subprocess.Popen(

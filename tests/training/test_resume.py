@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed equals one that was not, bit for bit."""
+"""A run that is stopped and resumed equals an uninterrupted one, bit for bit."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
 
-# What each case adds to the tiny schedule, so that every phase and every stream of the data is resumed across.
+# What each case adds to the tiny schedule, so that resumes happen in every phase and for every stream of pictures.
 CASES = {
     "paper": {},
     "demo's extras": {
@@ -95,7 +95,7 @@ def test_resumed_equals_uninterrupted(tmp_path, pictures, case, stop):
 
 
 def test_rates_that_fall_at_the_end_resume_exactly(tmp_path, pictures):
-    """The end is known from the start, so the run is taken up from a checkpoint in its midst."""
+    """The rates depend on the last step, which may not change; so the run is resumed from an earlier checkpoint."""
     config = tiny_config(decay_steps=6, adversarial_loss="relativistic", r2_weight="auto", checkpoint_every=9)
     start_run(pictures, tmp_path / "whole", config, quiet=True)
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
@@ -105,7 +105,7 @@ def test_rates_that_fall_at_the_end_resume_exactly(tmp_path, pictures):
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(tmp_path, pictures):
+def test_runs_with_the_same_seed_are_equal_and_others_are_not(tmp_path, pictures):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         start_run(pictures, tmp_path / name, tiny_config(seed=seed), quiet=True)
     assert_equal_runs(tmp_path / "a", tmp_path / "b")
@@ -119,12 +119,14 @@ def damage(path, how):
     elif how == "empty":
         data = bytearray()
     else:
-        data[-100] ^= 0xFF  # a single byte of a tensor: only the checksum can tell
+        data[-100] ^= 0xFF  # one byte of a tensor: only the checksum can find it
     path.write_bytes(bytes(data))
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "one byte"])
-def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(tmp_path, pictures, how, capsys):
+def test_if_the_newest_checkpoint_is_damaged_the_previous_one_is_used_with_a_warning(
+    tmp_path, pictures, how, capsys
+):
     whole, hurt = tmp_path / "whole", tmp_path / "hurt"
     start_run(pictures, whole, tiny_config(), quiet=True)
     start_run(pictures, hurt, tiny_config(steps=10), quiet=True)
@@ -136,7 +138,7 @@ def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(tmp_path, picture
     assert_equal_runs(whole, hurt)
 
 
-def test_nothing_whole_to_resume_from_is_one_sentence(tmp_path, pictures):
+def test_without_an_undamaged_checkpoint_the_error_is_one_sentence(tmp_path, pictures):
     run = tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     for path in checkpoints(run / "checkpoints"):
@@ -179,7 +181,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, number):
     assert_equal_runs(whole, killed)
 
 
-def test_a_run_is_never_overwritten_without_being_asked(tmp_path, pictures, capsys):
+def test_a_run_is_never_overwritten_by_default(tmp_path, pictures, capsys):
     run = tmp_path / "run"
     words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]
     assert main(words) == 0
@@ -190,7 +192,7 @@ def test_a_run_is_never_overwritten_without_being_asked(tmp_path, pictures, caps
     assert main([*words, "--overwrite"]) == 0
 
 
-def test_a_mistyped_source_does_not_cost_the_run_that_overwrite_would_replace(tmp_path, pictures, capsys):
+def test_a_mistyped_source_does_not_delete_the_run_to_be_overwritten(tmp_path, pictures, capsys):
     run = tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     words = ["train", str(tmp_path / "typo"), "--out", str(run), "--preset", "paper", "--overwrite", *flags()]
@@ -199,7 +201,7 @@ def test_a_mistyped_source_does_not_cost_the_run_that_overwrite_would_replace(tm
     assert checkpoints(run / "checkpoints")
 
 
-def test_overwrite_spares_a_folder_that_is_not_a_run(tmp_path, pictures, capsys):
+def test_overwrite_keeps_a_folder_that_is_not_a_run(tmp_path, pictures, capsys):
     folder = tmp_path / "precious"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
@@ -209,19 +211,19 @@ def test_overwrite_spares_a_folder_that_is_not_a_run(tmp_path, pictures, capsys)
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_the_result_depends_on_cannot_change_on_resume(tmp_path, pictures):
+def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, pictures):
     run = tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     with pytest.raises(ConfigError, match="--guide-rate cannot change"):
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
 
 
-def test_changed_pictures_are_noticed_where_the_pack_is_gone(tmp_path, pictures):
+def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path, pictures):
     run = tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     for path in (run / "data").iterdir():
         path.unlink()
-    resume_run(run, overrides={"steps": "6"}, quiet=True)  # packed again, the same
+    resume_run(run, overrides={"steps": "6"}, quiet=True)  # packed again, with the same pictures
     for path in (run / "data").iterdir():
         path.unlink()
     (pictures.parent / "003.png").unlink()

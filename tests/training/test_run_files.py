@@ -1,4 +1,4 @@
-"""What a run's own files say is whole, or the run is refused in a sentence."""
+"""A run's own files are complete, or the run is refused with a sentence."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def config_file(tmp_path):
     return tmp_path / "config.toml"
 
 
-def test_a_config_comes_back(config_file):
+def test_a_config_is_read_back(config_file):
     assert read_run_config(config_file) == tiny_config(seed=5)
 
 
@@ -35,7 +35,7 @@ def test_a_changed_config_is_refused(config_file):
         read_run_config(config_file)
 
 
-def test_a_config_of_the_version_before_is_read_whole_and_refused_cut(config_file):
+def test_a_config_of_the_previous_version_is_read_if_complete(config_file):
     text = config_file.read_text().replace(SEALED, "# Every setting of this run, resolved.")
     text = text[: text.index(CHECKSUM)]
     config_file.write_text(text)
@@ -54,7 +54,7 @@ def packed(tmp_path):
     return pack_pictures(source, tmp_path / "run" / "data", PackSettings(32, labels="folders"), workers=1)
 
 
-def test_labels_are_compared_as_names_and_pixels_are(tmp_path, packed):
+def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):
     run = RunFolder(tmp_path / "run")
     write_picture_index(run.pictures, packed)
     check_same_pictures(run, packed)
@@ -66,7 +66,7 @@ def test_labels_are_compared_as_names_and_pixels_are(tmp_path, packed):
 @pytest.mark.parametrize(
     "text", ["picture,label\na,b\n", "", "picture,label,hash\na\n", 'picture,label,hash\n"a']
 )
-def test_a_damaged_table_of_pictures_is_a_sentence(tmp_path, packed, text):
+def test_a_damaged_table_of_pictures_is_one_sentence(tmp_path, packed, text):
     run = RunFolder(tmp_path / "run")
     run.pictures.write_text(text)
     with pytest.raises(RunError, match=r"pictures\.csv is damaged"):

@@ -1,4 +1,4 @@
-"""The check of a device at the start: what passes, and that a failure names what differs."""
+"""The check of a device at the start: what passes, and an error that names the difference."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tunit.training.self_check import check_device, small_step
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_the_cpu_is_as_the_cpu():
+def test_the_cpu_passes():
     found = small_step(torch.device("cpu"))
     assert {
         "the gradient of guide",
@@ -22,7 +22,7 @@ def test_the_cpu_is_as_the_cpu():
 
 @pytest.mark.parametrize("name", ["the gradient of generator", "generator/reconstruction"])
 @pytest.mark.parametrize("spoilt", [lambda v: v * 1.1, lambda v: v * torch.nan])
-def test_a_device_that_computes_otherwise_is_refused_by_name(name, spoilt):
+def test_a_device_with_other_results_is_refused_by_name(name, spoilt):
     right = {"the gradient of generator": torch.ones(5), "generator/reconstruction": torch.tensor(0.3)}
     wrong = right | {name: spoilt(right[name])}
     device = torch.device("meta")
@@ -40,5 +40,5 @@ def test_a_device_that_cannot_take_a_step_is_one_sentence():
         check_device(torch.device("meta"), step)
 
 
-def test_what_every_release_is_tested_on_is_trusted():
+def test_devices_that_every_release_is_tested_on_are_not_checked():
     check_device(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Operations against closed forms; a counted step against one that is not; shares of a rate that is made up."""
+"""Counted operations compared with closed forms; a counted step compared with a plain one; shares of a fixed rate."""
 
 import time
 
@@ -17,7 +17,7 @@ from tunit.training.window import LossWindow
 JOINT = Phase(joint=True, average_generator=True, penalise=True)
 
 
-def test_products_and_convolutions_count_two_for_each_multiplication():
+def test_products_and_convolutions_count_two_operations_per_multiplication():
     a, b = torch.randn(5, 7), torch.randn(7, 11)
     x, w = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3, requires_grad=True)
     with CountFlops() as count:
@@ -26,11 +26,11 @@ def test_products_and_convolutions_count_two_for_each_multiplication():
     with CountFlops() as count:
         F.conv2d(x, w, padding=1).sum().backward()
     forward = 2 * (2 * 8 * 8) * 4 * (3 * 3 * 3)
-    assert count.total == 2 * forward  # backward for the kernels alone: x needs no gradient
+    assert count.total == 2 * forward  # the backward pass is for the kernels only: x needs no gradient
 
 
 @pytest.mark.skipif(not native.is_available(), reason="compiled code is not there, or turned off")
-def test_compiled_convolutions_and_all_their_gradients_count_a_quarter_of_the_multiplications():
+def test_compiled_convolutions_and_their_gradients_count_a_quarter():
     x, weight = torch.randn(8, 32, 8, 8, requires_grad=True), torch.randn(48, 32, 3, 3, requires_grad=True)
     plain = 2 * 8 * 8 * 8 * 48 * 32 * 9
     with CountFlops() as count:
@@ -43,7 +43,7 @@ def test_compiled_convolutions_and_all_their_gradients_count_a_quarter_of_the_mu
         assert count.total == 5 * plain // 4
 
 
-def test_the_share_is_operations_by_seconds_and_rate(monkeypatch):
+def test_the_share_is_operations_over_seconds_times_rate(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     window = LossWindow(0, lambda: 1000.0)
@@ -56,12 +56,12 @@ def test_the_share_is_operations_by_seconds_and_rate(monkeypatch):
     assert means["speed/seconds_per_step"] == pytest.approx(4.0)
     assert means["speed/share_of_matrix_rate"] == pytest.approx(0.125)
     window.add({"loss": torch.tensor(1.0)}, 8, 500)
-    window.add({"loss": torch.tensor(1.0)}, 8)  # E alone, or compiled: not known
+    window.add({"loss": torch.tensor(1.0)}, 8)  # E alone, or compiled: the number is not known
     now[0] += 1.0
     assert "speed/share_of_matrix_rate" not in window.flush(6, None)
 
 
-def test_the_rate_is_measured_once_and_soon():
+def test_the_rate_is_measured_once_in_little_time():
     matrix_rate.cache_clear()
     began = time.process_time()
     rate = matrix_rate(torch.device("cpu"), torch.float32)
@@ -70,7 +70,7 @@ def test_the_rate_is_measured_once_and_soon():
     assert time.process_time() - began < 2
 
 
-def test_a_counted_step_gives_the_same_to_the_last_bit_and_is_counted_once():
+def test_counting_does_not_change_a_step_and_happens_once():
     config = config_of()
     flops = StepFlops()
     batch, permutation = random_batch(0, [-1] * 4, torch.float32)
@@ -91,7 +91,7 @@ def test_a_counted_step_gives_the_same_to_the_last_bit_and_is_counted_once():
     assert flops.of(JOINT, 4) == once
 
 
-def test_steps_of_e_alone_and_compiled_ones_are_not_counted():
+def test_steps_of_e_alone_and_compiled_steps_are_not_counted():
     alone = Phase(joint=False, average_generator=False, penalise=False)
     for flops, phase in ((StepFlops(), alone), (StepFlops(countable=False), JOINT)):
         with flops.counting(phase, 4):

@@ -1,4 +1,4 @@
-"""Metrics sent to a tracker: a module with the calls that trackio and wandb share stands for both."""
+"""Metrics sent to a tracker. A fake module has the calls that trackio and wandb share."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def tracker(monkeypatch):
-    """A module `wandb` that writes down its calls; `fails` names one that raises."""
+    """A module `wandb` that records its calls; `fails` is the name of a call that raises an error."""
     module = types.ModuleType("wandb")
     module.__spec__ = types.SimpleNamespace(name="wandb", loader=None)
     module.calls, module.fails = [], ""
@@ -43,7 +43,7 @@ def short_run(folder, **how):
     return start_run(folder / "pictures", folder / "my run", config, quiet=True, **how)
 
 
-def test_a_tracker_is_told_what_the_log_says(tracker, tmp_path):
+def test_a_tracker_gets_the_same_values_as_the_log(tracker, tmp_path):
     short_run(tmp_path, log_to="wandb")
     (begin, _, first), *lines, (end, _, _) = tracker.calls
     assert (begin, end) == ("init", "finish")
@@ -55,7 +55,7 @@ def test_a_tracker_is_told_what_the_log_says(tracker, tmp_path):
     assert [{"step": named["step"], **args[0]} for _, args, named in lines] == rows
 
 
-def test_a_tracker_that_fails_is_said_once_and_stops_nothing(tracker, tmp_path, capsys):
+def test_a_failing_tracker_is_reported_once_and_stops_nothing(tracker, tmp_path, capsys):
     tracker.fails = "log"
     assert short_run(tmp_path, log_to="wandb").step == 6
     assert [name for name, *_ in tracker.calls] == ["init", "log"]
@@ -67,7 +67,7 @@ def test_a_tracker_that_fails_is_said_once_and_stops_nothing(tracker, tmp_path, 
 
 
 @pytest.mark.parametrize("fails", ["init", "finish"])
-def test_neither_its_beginning_nor_its_end_stops_a_training(tracker, tmp_path, capsys, fails):
+def test_errors_at_its_start_or_end_do_not_stop_a_training(tracker, tmp_path, capsys, fails):
     tracker.fails = fails
     told = Tracker("wandb", tmp_path, tiny_config())
     told.log(1, {"a": 1.0})
@@ -76,7 +76,7 @@ def test_neither_its_beginning_nor_its_end_stops_a_training(tracker, tmp_path, c
     assert capsys.readouterr().err.count("wandb failed") == 1
 
 
-def test_one_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tunit.training.tracking.find_spec", lambda name: None)
     write_pictures(tmp_path / "pictures", 8)
     words = ["train", str(tmp_path / "pictures"), "--out", str(tmp_path / "run"), "--log-to", "trackio"]
@@ -87,7 +87,7 @@ def test_one_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch, capsys
         check_tracker("mlflow")
 
 
-def test_trackio_itself_takes_what_is_sent(tmp_path, monkeypatch):
+def test_trackio_itself_accepts_what_is_sent(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio")
     told = Tracker("trackio", tmp_path / "kinds", tiny_config())

@@ -1,4 +1,4 @@
-"""The loop: what a run folder holds, and how training ends when it must."""
+"""The training loop: the contents of a run folder, and how training ends early."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
 
 
-def test_a_run_folder_holds_what_it_promises(tmp_path):
+def test_a_run_folder_has_all_documented_files(tmp_path):
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     calls = []
     state = start_run(
@@ -42,7 +42,7 @@ def test_a_run_folder_holds_what_it_promises(tmp_path):
         assert [row["picture"] for row in csv.DictReader(file)] == [f"{i:03d}.png" for i in range(20)]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6, 6, 9, 12, 12]
-    assert "generator/reconstruction" not in lines[0]  # E alone until step 4
+    assert "generator/reconstruction" not in lines[0]  # E trains alone until step 4
     assert "generator/reconstruction" in lines[-2]
     assert lines[-1]["figure"] == 1.5
     assert list((run / "tensorboard").iterdir())
@@ -62,7 +62,7 @@ def test_a_run_folder_holds_what_it_promises(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_only_the_newest_checkpoints_stay(tmp_path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
     run = tmp_path / "run"
     start_run(
         write_pictures(tmp_path / "p"), run, tiny_config(checkpoint_every=2, keep_checkpoints=2), quiet=True
@@ -71,7 +71,7 @@ def test_only_the_newest_checkpoints_stay(tmp_path):
     assert names == ["step_00000010.safetensors", "step_00000012.safetensors"]
 
 
-def test_a_run_in_parts_learns_what_a_whole_one_learns(tmp_path):
+def test_micro_batches_learn_the_same_as_whole_batches(tmp_path):
     pictures = write_pictures(tmp_path / "p")
     found = []
     for parts in (0, 2):
@@ -81,7 +81,7 @@ def test_a_run_in_parts_learns_what_a_whole_one_learns(tmp_path):
         found.append({k: v for k, v in lines[-1].items() if not k.startswith("speed/")})
     assert "generator/reconstruction" in found[0]
     assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-6)
-    assert found[1] != found[0]  # sums of parts round differently: the setting has reached the step
+    assert found[1] != found[0]  # sums of parts round differently, which shows that the setting is used
 
 
 def test_too_few_pictures_is_one_sentence(tmp_path):
@@ -89,7 +89,7 @@ def test_too_few_pictures_is_one_sentence(tmp_path):
         start_run(write_pictures(tmp_path / "p", 3), tmp_path / "run", tiny_config(), quiet=True)
 
 
-def test_a_non_finite_loss_names_step_term_and_checkpoint(tmp_path, monkeypatch):
+def test_a_non_finite_loss_reports_step_term_and_checkpoint(tmp_path, monkeypatch):
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     real = step_module.losses.reconstruction
@@ -106,14 +106,14 @@ def test_a_non_finite_loss_names_step_term_and_checkpoint(tmp_path, monkeypatch)
     assert (run / "checkpoints" / "step_00000005.safetensors").read_bytes() == good
 
 
-def test_a_higher_batch_than_pictures_is_refused_but_one_domain_works(tmp_path):
+def test_training_with_a_single_domain_works(tmp_path):
     state = start_run(
         write_pictures(tmp_path / "p"), tmp_path / "run", tiny_config(domains=1, steps=6), quiet=True
     )
     assert all(p.isfinite().all() for p in state.networks.guide.parameters())
 
 
-def test_the_schedule_has_its_phases_where_the_method_says():
+def test_the_phases_start_where_the_method_says():
     config = read_config("paper").resolved_schedule()
     assert [phase_at(s, config).joint for s in (0, 64_999, 65_000)] == [False, False, True]
     assert [phase_at(s, config).average_generator for s in (65_999, 66_000)] == [False, True]
@@ -125,7 +125,7 @@ def test_the_schedule_has_its_phases_where_the_method_says():
     assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 16)
 
 
-def test_that_steps_are_slow_without_a_compiler_is_said_once(tmp_path, monkeypatch, capsys):
+def test_slow_steps_without_a_compiler_are_reported_once(tmp_path, monkeypatch, capsys):
     pictures = write_pictures(tmp_path / "pictures")
     monkeypatch.setattr(native, "_library", lambda: None)
     start_run(pictures, tmp_path / "run", tiny_config(steps=2))
@@ -158,7 +158,7 @@ def test_the_default_preset_takes_its_size_from_the_pictures(tmp_path):
     assert load_model(tmp_path / "run").image_size == 64
 
 
-def test_labels_are_not_looked_at_unless_asked(tmp_path):
+def test_labels_are_used_only_on_request(tmp_path):
     for name in ("cat", "dog"):
         write_pictures(tmp_path / "p" / name, 10, seed=len(name) + ord(name[0]))
     one = start_run(tmp_path / "p", tmp_path / "one", tiny_config(), quiet=True)
@@ -178,7 +178,7 @@ def test_labels_are_not_looked_at_unless_asked(tmp_path):
         ((8, 128), "lower --batch-size and --guide-only-batch-size to at most 5"),
     ],
 )
-def test_too_few_pictures_for_a_batch_names_the_flags_that_help(sizes, flags):
+def test_too_few_pictures_for_a_batch_is_an_error_with_the_flags_that_help(sizes, flags):
     config = tiny_config(batch_size=sizes[0], guide_only_batch_size=sizes[1]).resolved_schedule()
     with pytest.raises(DataError, match=flags):
         check_number(config, 5)

@@ -1,4 +1,4 @@
-"""Training with --quiet where rich and tensorboardX are not installed."""
+"""Training with --quiet if rich and tensorboardX are not installed."""
 
 import subprocess
 import sys

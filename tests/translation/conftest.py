@@ -1,4 +1,4 @@
-"""The tiny model and its translator, which a file's tests share."""
+"""The tiny model and its translator, shared by the tests of a file."""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Exported files against the networks called by hand; ONNX by onnxruntime in tests/test_docs.py, too."""
+"""Exported files compared with direct calls of the networks. tests/test_docs.py runs the ONNX files in
+onnxruntime.
+"""
 
 import json
 import sys
@@ -12,7 +14,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.translation import export
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FEW = (export.PARTS[0], export.PARTS[2])  # each takes seconds to trace
+FEW = (export.PARTS[0], export.PARTS[2])  # tracing each takes seconds
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_torch_files_are_the_networks_for_any_number_of_pictures(run, tmp_path, monkeypatch):
+def test_torch_files_equal_the_networks_for_any_number_of_pictures(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "PARTS", FEW)
     model, out = save_tiny(run), tmp_path / "out"
     assert main(["export", str(run), "--format", "torch", "--out", str(out)]) == 0
@@ -44,7 +46,7 @@ def test_torch_files_are_the_networks_for_any_number_of_pictures(run, tmp_path, 
     ]
 
 
-def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch, capsys):
+def test_a_file_with_different_results_is_deleted(run, tmp_path, monkeypatch, capsys):
     def wrong(network, example, part, path):
         path.write_bytes(b"wrong")
         return lambda inputs: network(*inputs) + 0.002 * (len(inputs[0]) > 1)
@@ -57,7 +59,7 @@ def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_that_are_none_are_a_difference(tmp_path, monkeypatch):
+def test_nan_counts_as_a_difference(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_as_onnx", lambda network, *_: lambda inputs: network(*inputs) * torch.nan)
     model = save_tiny(tmp_path)
     with pytest.raises(RunError, match="differs from PyTorch by nan"):
@@ -71,7 +73,7 @@ def test_without_onnx_one_sentence_says_what_to_do(monkeypatch):
     export.check_packages("torch")
 
 
-def test_what_exists_is_not_replaced_unless_asked(run, tmp_path, capsys):
+def test_existing_files_are_replaced_only_on_request(run, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "translator.onnx").write_bytes(b"mine")
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2

@@ -1,4 +1,4 @@
-"""Grey sources give grey results where that is asked for, and formats stay where they can."""
+"""On request, grey sources give grey results; file formats are kept if possible."""
 
 import io
 from dataclasses import replace
@@ -25,14 +25,14 @@ def grey(height=40, width=50):
 
 
 def through(image, kind):
-    """A file of the picture, opened again."""
+    """The picture, saved and opened again."""
     file = io.BytesIO()
     image.save(file, kind)
     return Image.open(file)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_grey_stays_grey_where_it_is_asked_for(translator, fit):
+def test_grey_sources_give_grey_results_on_request(translator, fit):
     coloured = translator.translate(grey(), domain=0, fit=fit)
     assert coloured.mode == "RGB"
     for source in (grey(), through(grey().convert("RGB"), "JPEG"), Image.fromarray(np.asarray(grey()) > 128)):
@@ -45,7 +45,7 @@ def test_grey_stays_grey_where_it_is_asked_for(translator, fit):
     assert np.abs(0.299 * red + 0.587 * green + 0.114 * blue - np.asarray(own)).max() <= 1
 
 
-def test_colours_stay_colours(translator):
+def test_coloured_sources_give_coloured_results(translator):
     almost = np.array(grey().convert("RGB"))
     almost[10:20, 10:20, 0] ^= 64  # a red mark on a grey picture
     for source in (Image.fromarray(noise(1)), Image.fromarray(almost)):
@@ -54,7 +54,7 @@ def test_colours_stay_colours(translator):
     assert translator.interpolate(grey(), noise(3), frames=2, restore_grey=True).frames[1].mode == "L"
 
 
-def test_a_coloured_background_behind_a_grey_cut_out_does_not_count(tmp_path):
+def test_a_coloured_background_does_not_make_a_grey_source_coloured(tmp_path):
     model = tiny_model()
     model = replace(model, config=model.config.with_overrides({"background": "255, 0, 0"}))
     source = grey()
@@ -67,7 +67,7 @@ def test_a_coloured_background_behind_a_grey_cut_out_does_not_count(tmp_path):
             assert image.mode == mode
 
 
-def test_the_command_restores_greyness_and_says_what_was_an_animation(tmp_path, capsys):
+def test_the_command_restores_greyness_and_reports_animations(tmp_path, capsys):
     save_tiny(tmp_path / "run")
     (tmp_path / "in").mkdir()
     grey().save(tmp_path / "in" / "a.png")
@@ -83,7 +83,7 @@ def test_the_command_restores_greyness_and_says_what_was_an_animation(tmp_path, 
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_an_avif_source_keeps_its_format(tmp_path):
+def test_results_of_avif_sources_are_avif(tmp_path):
     assert plan_names(["a.avif", "b.heic", "c.gif"], "keep") == ["a.avif", "b.png", "c.png"]
     image = Image.fromarray(noise(1)).convert("RGBA")
     image.putalpha(100)

@@ -1,4 +1,4 @@
-"""How a translator runs its networks: in parts, quickly on a CPU, compiled where it is asked for."""
+"""How a translator runs its networks: in parts, fast on a CPU, compiled on request."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_channels_lie_last_and_the_pictures_are_the_same():
+def test_the_layout_is_channels_last_and_pictures_are_the_same():
     model = tiny_model()
     x, s = torch.cat([to_input(noise(i)) for i in range(3)]), torch.randn(3, WIDTH)
     with torch.inference_mode():
@@ -32,7 +32,7 @@ def test_a_batch_is_split_into_parts_in_order():
     assert torch.equal(torch.cat(list(found.split(torch.arange(35)))), torch.arange(35))
 
 
-def test_compiled_networks_are_those_that_torch_compiles(monkeypatch):
+def test_networks_are_compiled_by_torch(monkeypatch):
     compiled = []
 
     def compile_(function):

@@ -1,4 +1,4 @@
-"""The translator against the networks called by hand, for every kind of picture and every fit."""
+"""The translator, compared with direct calls of the networks, for every kind of picture and every fit."""
 
 import io
 import zipfile
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def assert_close(image, pixels, levels=1):
-    """Equal up to the rounding of a value that lies between two levels."""
+    """Equal, except that a value between two levels may be rounded either way."""
     assert image.mode == "RGB"
     assert np.abs(np.asarray(image).astype(int) - pixels.astype(int)).max() <= levels
 
 
-# One picture, one style
+# One picture and one style
 
 
 def test_a_translation_is_the_generator_with_the_references_style_code(model, translator):
@@ -44,11 +44,11 @@ def test_a_translation_is_the_generator_with_the_references_style_code(model, tr
     expected = redrawn(model, source, style_of(model, reference))
     assert np.array_equal(np.asarray(translator.translate(source, reference)), expected)
     other = redrawn(model, source, style_of(model, noise(3)))
-    assert np.abs(expected.astype(int) - other).max() > 20  # the style matters in this model
+    assert np.abs(expected.astype(int) - other).max() > 20  # the style really changes this model's pictures
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "pillow", "array", "tensor"])
-def test_all_kinds_of_pictures_are_the_same_picture(kind, model, translator, tmp_path):
+def test_all_kinds_of_picture_objects_give_the_same(kind, model, translator, tmp_path):
     def as_kind(seed):
         path = write(tmp_path / f"{seed}.png", seed)
         kinds = {
@@ -81,7 +81,7 @@ def test_a_domain_and_a_style_code(model, translator):
 # Many pictures
 
 
-def test_batching_does_not_change_results(model):
+def test_the_batch_size_does_not_change_results(model):
     sources = [noise(seed) for seed in range(7)]
     results = [Translator(model, batch=batch).translate(sources, noise(9)) for batch in (1, 3, 32)]
     for source, *images in zip(sources, *results, strict=True):
@@ -93,7 +93,7 @@ def test_batching_does_not_change_results(model):
     torch.testing.assert_close(styles[0], styles[2])
 
 
-def test_redraw_takes_sources_only_as_they_are_needed(model):
+def test_redraw_reads_sources_only_when_needed(model):
     taken = []
 
     def endless():
@@ -109,7 +109,7 @@ def test_redraw_takes_sources_only_as_they_are_needed(model):
         assert_close(image, redrawn(model, noise(1), style))
 
 
-def test_a_folder_an_archive_and_a_tensor_of_several_pictures(model, translator, tmp_path):
+def test_a_folder_an_archive_and_a_tensor_with_several_pictures(model, translator, tmp_path):
     for seed in (1, 2):
         write(tmp_path / "folder" / f"{seed}.png", seed)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -124,7 +124,7 @@ def test_a_folder_an_archive_and_a_tensor_of_several_pictures(model, translator,
             assert_close(image, pixels)
 
 
-def test_classify_and_guide_are_the_guides_words(model, translator):
+def test_classify_and_guide_return_the_guides_predictions(model, translator):
     pictures = [noise(seed) for seed in range(5)]
     with torch.no_grad():
         expected = model.guide(torch.cat([to_input(picture) for picture in pictures]))
@@ -153,7 +153,7 @@ def test_transparent_cmyk_grey_and_rotated_sources(model, translator, tmp_path):
     grey = Image.fromarray(pixels).convert("L")
     cmyk = Image.fromarray(pixels).convert("CMYK")
     cmyk.save(tmp_path / "cmyk.tif")
-    turned = Image.fromarray(np.rot90(pixels))  # upright again after a turn to the right: orientation 6
+    turned = Image.fromarray(np.rot90(pixels))  # orientation 6: a turn to the right makes it upright
     exif = Image.Exif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
@@ -168,7 +168,7 @@ def test_transparent_cmyk_grey_and_rotated_sources(model, translator, tmp_path):
     ]
     for number, (source, expected) in enumerate(cases):
         result = translator.translate(source, style=style)
-        if number < 2:  # what is cut out stays cut out
+        if number < 2:  # transparency is kept
             assert np.array_equal(np.asarray(result.getchannel("A")), mask)
             result = result.convert("RGB")
         assert_close(result, redrawn(model, expected, style))
@@ -181,7 +181,7 @@ def test_sizes_of_every_fit(height, width, model, translator):
     padded = (round(width * SIZE / longer), round(height * SIZE / longer))
     shorter = (min(height, width),) * 2
     fifty_of_source = (round(50 * width / longer), round(50 * height / longer))
-    sizes = {  # fit: (model's size, original, 50 pixels on the longer side)
+    sizes = {  # fit: sizes (of the model, of the original, with 50 pixels on the longer side)
         "stretch": ((SIZE, SIZE), (width, height), fifty_of_source),
         "crop": ((SIZE, SIZE), shorter, (50, 50)),
         "pad": (padded, (width, height), fifty_of_source),
@@ -192,12 +192,12 @@ def test_sizes_of_every_fit(height, width, model, translator):
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_sources_are_fitted_as_asked_and_as_the_model_was_trained_by_default(fit, translator):
+def test_sources_are_fitted_as_requested_or_else_as_in_training(fit, translator):
     source = noise(1, 40, 70)
     own = tiny_model(fit=fit)
     square = redrawn(own, fit_picture(Image.fromarray(source), SIZE, fit), own.domain_styles[0])
     if fit == "pad":
-        # 40 x 70 fills rows 7 to 24 of 32: the rest of the fitted square is background.
+        # A picture of 40 x 70 covers rows 7 to 24 of 32; the rest of the square is background.
         assert (fit_picture(Image.fromarray(np.zeros_like(source)), SIZE, fit) == 0).all(
             axis=(1, 2)
         ).sum() == 18
@@ -206,7 +206,7 @@ def test_sources_are_fitted_as_asked_and_as_the_model_was_trained_by_default(fit
     assert_close(translator.translate(source, domain=0, fit=fit), square)
 
 
-def test_original_size_is_the_size_on_disk_of_a_jpeg_that_was_decoded_reduced(translator, tmp_path):
+def test_original_size_of_a_jpeg_is_the_size_of_the_file(translator, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.fromarray(noise(1, 301, 503)).save(tmp_path / "large.jpg", exif=exif)
@@ -215,7 +215,7 @@ def test_original_size_is_the_size_on_disk_of_a_jpeg_that_was_decoded_reduced(tr
         assert image.size == size
 
 
-def test_a_very_long_picture_keeps_a_line_when_padded(translator):
+def test_a_very_long_picture_keeps_one_row_when_padded(translator):
     assert translator.translate(noise(1, 2, 900), domain=0, fit="pad").size == (SIZE, 1)
     assert translator.translate(noise(1, 2, 900), domain=0, fit="pad", resize="original").size == (900, 2)
 
@@ -233,7 +233,7 @@ def test_a_saved_model_is_loaded_from_its_folder_or_file(tmp_path):
         assert_close(translator.translate(noise(1), domain=0), expected)
 
 
-def test_bfloat16_is_near(model, translator):
+def test_bfloat16_results_are_close(model, translator):
     exact = np.asarray(translator.translate(noise(1), domain=0)).astype(int)
     near = np.asarray(Translator(model, precision="bfloat16").translate(noise(1), domain=0)).astype(int)
     assert 0 < np.abs(exact - near).mean() < 8
@@ -250,7 +250,7 @@ def test_a_gpu_gives_the_same_pictures(tmp_path):
 # Errors
 
 
-def test_missing_models_devices_and_precisions(tmp_path, model):
+def test_missing_models_devices_and_precisions_are_refused(tmp_path, model):
     with pytest.raises(RunError, match=r"holds no model\.safetensors: give the folder of a run"):
         Translator.load(tmp_path)
     for device in ("gpu", "meta", "mps"):
@@ -264,7 +264,7 @@ def test_missing_models_devices_and_precisions(tmp_path, model):
         Translator(model, batch=0)
 
 
-def test_exactly_one_style_is_wanted(translator):
+def test_exactly_one_style_must_be_given(translator):
     with pytest.raises(
         ConfigError, match="was given none of them: give exactly one of reference, domain and"
     ):
@@ -275,7 +275,7 @@ def test_exactly_one_style_is_wanted(translator):
         translator.translate(noise(1), style=torch.zeros(3))
 
 
-def test_domains_that_do_not_exist_or_are_empty(translator):
+def test_domains_that_do_not_exist_or_are_empty_are_refused(translator):
     for k in (-1, 3):
         with pytest.raises(ConfigError, match=f"domain {k} does not exist: this model has domains 0 to 2"):
             translator.domain_style(k)
@@ -285,7 +285,7 @@ def test_domains_that_do_not_exist_or_are_empty(translator):
         Translator(tiny_model(sizes=(0, 0, 0))).domain_style(0)
 
 
-def test_fits_and_sizes_that_do_not_exist(translator):
+def test_fits_and_sizes_that_do_not_exist_are_refused(translator):
     with pytest.raises(ConfigError, match="fit 'zoom' is unknown"):
         translator.translate(noise(1), domain=0, fit="zoom")
     for resize, message in (
@@ -317,7 +317,7 @@ def test_fits_and_sizes_that_do_not_exist(translator):
         ("nowhere.png", "nowhere.png does not exist"),
     ],
 )
-def test_what_is_no_picture_is_refused(picture, message, translator):
+def test_an_object_that_is_not_a_picture_is_refused(picture, message, translator):
     with pytest.raises(DataError, match=message):
         translator.guide(picture)
 
@@ -332,7 +332,7 @@ def broken(folder: Path) -> Path:
     return folder
 
 
-def test_a_bad_picture_is_an_error_or_is_reported_and_skipped(model, translator, tmp_path):
+def test_a_bad_picture_is_an_error_or_is_skipped_and_reported(model, translator, tmp_path):
     folder = broken(tmp_path / "p")
     with pytest.raises(
         DataError, match=r"b\.jpg cannot be used \(truncated: .*\): repair it or leave it out"
@@ -348,7 +348,7 @@ def test_a_bad_picture_is_an_error_or_is_reported_and_skipped(model, translator,
     assert len(translator.classify(folder, report=reported.append).domains) == 2
 
 
-def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
+def test_a_single_bad_picture_is_always_an_error(translator, tmp_path):
     bad = broken(tmp_path / "p") / "b.jpg"
     for call in (translator.style, translator.classify):
         with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
@@ -363,10 +363,10 @@ def test_a_single_bad_picture_is_an_error_in_any_case(translator, tmp_path):
         translator.style(opened)
 
 
-# Tables, threads, the source's own size
+# Tables, threads, the size of the source
 
 
-def test_the_table_of_domains_is_what_the_guide_says(model, translator, tmp_path):
+def test_the_table_of_domains_has_the_guides_predictions(model, translator, tmp_path):
     for seed in range(14):
         write(tmp_path / f"{seed:02d}.png", seed)
     with torch.no_grad():
@@ -385,7 +385,7 @@ def test_the_table_of_domains_is_what_the_guide_says(model, translator, tmp_path
         )
 
 
-def test_threads_share_a_translator(model, translator, tmp_path):
+def test_threads_may_share_a_translator(model, translator, tmp_path):
     files = [write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
     style = style_of(model, noise(9))
     expected = [redrawn(model, noise(seed), style) for seed in range(4)]
@@ -407,7 +407,7 @@ def test_threads_share_a_translator(model, translator, tmp_path):
     assert wrong == []
 
 
-def test_the_sources_own_size(translator):
+def test_results_may_have_the_size_of_the_source(translator):
     assert translator.translate(noise(1, 40, 100), domain=0, restore_size=True).size == (100, 40)
     with pytest.raises(ConfigError, match="give one of them"):
         translator.translate(noise(1), domain=0, resize=50, restore_size=True)

@@ -1,4 +1,4 @@
-"""Cut-out sources stay cut out, and sizes keep proportions."""
+"""Transparent parts of sources stay transparent, and sizes keep proportions."""
 
 import io
 import tarfile
@@ -29,7 +29,7 @@ def cut_out(width=60, height=30):
     return image
 
 
-def test_a_cut_out_source_stays_cut_out_at_any_size(translator, tmp_path):
+def test_transparency_is_kept_at_any_size(translator, tmp_path):
     cut_out().save(tmp_path / "a.png")
     for source in (cut_out(), tmp_path / "a.png"):
         result = translator.translate(source, domain=0, resize="original")
@@ -44,13 +44,13 @@ def test_a_cut_out_source_stays_cut_out_at_any_size(translator, tmp_path):
     assert (square[:, :18] == 0).all() and (square[:, 22:] == 255).all()
 
 
-def test_transparency_is_turned_upright_and_kept_of_large_pictures(monkeypatch):
+def test_transparency_is_turned_upright_and_kept_for_large_pictures(monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6  # a turn to the right makes it upright
     file = io.BytesIO()
     cut_out(120, 80).save(file, "PNG", exif=exif)
     expected = np.asarray(cut_out(120, 80).rotate(-90, expand=True).getchannel("A"))
-    for large in (1 << 24, 1):  # whole, and part by part
+    for large in (1 << 24, 1):  # at once, and part by part
         monkeypatch.setattr("tunit.data.decoding.decode._LARGE", large)
         monkeypatch.setattr("tunit.data.decoding.colours._STRIP", 120 * 20)
         opacity = decode_scaled(file.getvalue(), 8, opacity=True).opacity
@@ -65,7 +65,7 @@ def test_opaque_sources_give_plain_results(translator, tmp_path):
     assert translator.translate(tmp_path / "a.png", domain=0).mode == "RGB"
 
 
-def test_a_number_is_the_longer_side_in_the_sources_proportions(translator):
+def test_a_number_is_the_longer_side_with_the_sources_proportions(translator):
     wide = Image.fromarray(noise(1, 40, 80))
     assert translator.translate(wide, domain=0, resize=100).size == (100, 50)
     assert translator.translate(wide, domain=0, resize=100, fit="crop").size == (100, 100)
@@ -75,7 +75,7 @@ def test_a_number_is_the_longer_side_in_the_sources_proportions(translator):
     )
 
 
-def test_jpeg_takes_the_colours_alone(tmp_path):
+def test_jpeg_gets_the_colours_only(tmp_path):
     write_picture(tmp_path, "a.jpg", cut_out())
     with Image.open(tmp_path / "a.jpg") as image:
         assert image.mode == "RGB"

@@ -1,4 +1,4 @@
-"""Videos in and out: each picture against the translator's, read back by PyAV."""
+"""Videos in and out: each picture compared with the translator's, after PyAV has read the file."""
 
 import struct
 from fractions import Fraction
@@ -13,10 +13,8 @@ from tunit.cli import main
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FRAMES, RATE, SIDES = 11, Fraction(25, 2), (50, 38)  # more pictures than are computed at a time
-LOSS = (
-    5  # grey levels on average that blocks of 2 x 2 pixels, of which a video stores one colour, may differ by
-)
+FRAMES, RATE, SIDES = 11, Fraction(25, 2), (50, 38)  # more pictures than are computed together
+LOSS = 5  # allowed mean difference in grey levels; a video stores one colour per block of 2 x 2 pixels
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def clip(tmp_path_factory):
 
 
 def filmed(path, encoder="libx264", sound="aac", gap=0):
-    """A video of noise whose last picture comes `gap` pictures late, with a second of a tone."""
+    """A video of noise with one second of sound. Its last picture comes `gap` picture times late."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = *SIDES, "yuv420p"
@@ -68,7 +66,7 @@ def seen(path):
 
 
 def apart(result, expected):
-    """The mean difference from a picture that has lost half of its colours' resolution, as any video's have."""
+    """The mean difference from a picture whose colours have half the resolution, as in any video."""
     frame = av.VideoFrame.from_ndarray(np.asarray(expected), format="rgb24").reformat(format="yuv420p")
     return np.abs(result - frame.to_ndarray(format="rgb24")).mean()
 
@@ -77,7 +75,7 @@ def translate(*words):
     return main(["translate", *map(str, words)])
 
 
-def test_each_picture_is_redrawn_in_one_style_at_its_time_and_the_sound_stays(run, clip, tmp_path, capsys):
+def test_each_picture_is_translated_at_its_time_and_the_sound_is_kept(run, clip, tmp_path, capsys):
     reference, out = write(tmp_path / "r.png", 99), tmp_path / "new" / "out.mp4"
     assert translate(run, clip, "--reference", reference, "--strength", 0.7, "--out", out) == 0
     assert f"translated {FRAMES} pictures of {clip}, with its sound" in capsys.readouterr().out
@@ -96,7 +94,7 @@ def test_each_picture_is_redrawn_in_one_style_at_its_time_and_the_sound_stays(ru
     assert [path.name for path in out.parent.iterdir()] == ["out.mp4"]
 
 
-def test_a_folder_takes_it_at_its_own_size_and_uneven_times_stay(run, tmp_path):
+def test_a_video_in_a_folder_keeps_its_size_and_uneven_times(run, tmp_path):
     clip = filmed(tmp_path / "late.mp4", sound=None, gap=3)
     assert translate(run, clip, "--domain", 2, "--restore-size", "--out", tmp_path / "out") == 0
     pictures, times, *_ = seen(tmp_path / "out" / "late.mp4")
@@ -105,7 +103,7 @@ def test_a_folder_takes_it_at_its_own_size_and_uneven_times_stay(run, tmp_path):
     assert times[-1] - times[-2] == pytest.approx(4 / float(RATE), abs=1e-3)
 
 
-def test_a_film_that_a_telephone_turned_is_upright(run, clip, tmp_path):
+def test_a_video_turned_by_a_phone_is_upright(run, clip, tmp_path):
     data = bytearray(clip.read_bytes())
     place = data.index(struct.pack(">3i", 1 << 16, 0, 0), data.index(b"tkhd"))
     data[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, SIDES[1] << 16, 0, 1 << 30)
@@ -119,7 +117,7 @@ def test_a_film_that_a_telephone_turned_is_upright(run, clip, tmp_path):
     assert apart(result, expected) <= LOSS
 
 
-def test_sound_that_the_format_cannot_hold_is_left_out_and_said(run, clip, tmp_path, capsys):
+def test_sound_that_the_format_does_not_support_is_left_out_and_reported(run, clip, tmp_path, capsys):
     out = tmp_path / "out.webm"
     assert translate(run, clip, "--domain", 0, "--out", out) == 0
     assert "out.webm has no sound: this format cannot hold that of" in capsys.readouterr().err
@@ -134,7 +132,7 @@ def test_an_animated_gif_becomes_a_video(run, tmp_path):
     assert len(seen(tmp_path / "out.mp4")[0]) == 4
 
 
-def test_a_bad_video_is_one_sentence_and_leaves_nothing(run, clip, tmp_path, capsys):
+def test_a_bad_video_is_one_sentence_and_leaves_no_file(run, clip, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:3000])
@@ -159,7 +157,7 @@ def test_a_bad_video_is_one_sentence_and_leaves_nothing(run, clip, tmp_path, cap
     assert sorted(tmp_path.iterdir()) == there
 
 
-def test_what_a_video_cannot_be_asked_for(run, clip, tmp_path, capsys):
+def test_options_that_do_not_apply_to_videos_are_refused(run, clip, tmp_path, capsys):
     picture, out = write(tmp_path / "a.png"), tmp_path / "out.mp4"
     for words, message in {
         (clip, "--domain", "all"): "a video is redrawn in one style",

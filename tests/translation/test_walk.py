@@ -1,4 +1,4 @@
-"""Walks from style to style against the networks called by hand, and the animations as Pillow and PyAV read them."""
+"""Walks between styles, compared with direct calls of the networks; animations, read back by Pillow and PyAV."""
 
 import sys
 
@@ -14,7 +14,7 @@ from tunit.translation.walk import Walk, between
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_a_walk_goes_in_equal_steps_through_the_styles_of_all_references(model, translator):
+def test_a_walk_has_equal_steps_between_the_styles_of_all_references(model, translator):
     a, b, c = (style_of(model, noise(seed)) for seed in (2, 3, 4))
     walk = translator.interpolate(noise(1), [noise(2), noise(3), noise(4)], frames=5)
     assert len(walk) == 5
@@ -22,14 +22,14 @@ def test_a_walk_goes_in_equal_steps_through_the_styles_of_all_references(model, 
         assert np.abs(np.asarray(frame).astype(int) - redrawn(model, noise(1), style).astype(int)).max() <= 1
 
 
-def test_with_one_reference_it_starts_from_the_sources_own_style(model, translator, tmp_path):
+def test_with_one_reference_it_starts_at_the_sources_style(model, translator, tmp_path):
     walk = translator.interpolate(write(tmp_path / "source.png", 1), noise(2), frames=2)
     for frame, seed in zip(walk.frames, (1, 2), strict=True):
         expected = redrawn(model, noise(1), style_of(model, noise(seed)))
         assert np.abs(np.asarray(frame).astype(int) - expected).max() <= 1
 
 
-def test_frames_take_the_size_of_the_source(translator):
+def test_frames_have_the_size_of_the_source(translator):
     walk = translator.interpolate(noise(1, 20, 50), [noise(2), noise(3)], frames=2, restore_size=True)
     assert [frame.size for frame in walk.frames] == [(50, 20)] * 2
 
@@ -73,7 +73,7 @@ def test_without_pyav_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_walked_or_saved(translator, tmp_path):
+def test_impossible_walks_and_files_are_refused(translator, tmp_path):
     with pytest.raises(ConfigError, match="frames is 1: take from 2 to 2,000"):
         translator.interpolate(noise(1), noise(2), frames=1)
     with pytest.raises(DataError, match="redraws one picture"):
