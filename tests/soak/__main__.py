@@ -1,6 +1,7 @@
-"""The promises of docs/reliability.md, tried for long: `make soak`, or `python -m soak` with PYTHONPATH=tests:src.
+"""Tests the promises of docs/reliability.md for long: `make soak`, or `python -m soak` with PYTHONPATH=tests:src.
 
-Prints a line for each promise, and writes all figures as JSON. --scale 0.1 takes a tenth of kills, files and steps.
+Prints a line for each promise, and writes all figures as JSON. --scale 0.1 takes a tenth of the kills, files and
+steps.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Bad input by the thousand: damage by seed, hypothesis, and atheris where it is installed."""
+"""Bad input by the thousand: random damage with seeds, hypothesis, and atheris if it is installed."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def damaged(name: str, folder: Path, first: int, seconds: float) -> dict[str, object]:
-    """Examples of one kind of file damaged at random, with the seeds from `first` on."""
+    """Examples of one kind of file, damaged at random with the seeds `first`, `first` + 1, ..."""
     record = folder.with_suffix(".tried")
 
     def work() -> int:
@@ -23,13 +23,13 @@ def damaged(name: str, folder: Path, first: int, seconds: float) -> dict[str, ob
         record.write_text(str(hostile.run(first, seconds)))
         return 0
 
-    child = finish(work, folder.with_suffix(".log"))  # in a process of its own: a decoder may crash it
+    child = finish(work, folder.with_suffix(".log"))  # in a separate process, because a decoder may crash it
     assert child.code == 0, f"seeds from {first}: exit code {child.code}: {child.said[-3000:]}"
     return {"inputs": int(record.read_text()), "first seed": first}
 
 
 def by_coverage(name: str, folder: Path, seconds: float) -> dict[str, object]:
-    """Inputs that atheris finds by the code that they reach."""
+    """Inputs that atheris finds by code coverage."""
     words = [sys.executable, str(TESTS / "soak" / "coverage_guided.py"), name, str(folder)]
     words += [f"-max_total_time={seconds:.0f}"]
     job = subprocess.run(words, capture_output=True, text=True, env=_environment())
@@ -47,7 +47,7 @@ def has_atheris() -> bool:
 
 
 def by_hypothesis(file: str, inputs: int) -> dict[str, object]:
-    """The tests of a file that hypothesis drives, with more inputs."""
+    """Runs the hypothesis tests of a file with more inputs than usual."""
     words = [
         sys.executable,
         "-m",

@@ -1,6 +1,6 @@
-"""Work in a forked process, and what can befall it there: a signal, a full disk, a limit.
+"""Work in a forked process, and what may stop it: a signal, a full disk, a limit.
 
-The processes are forked from one that has imported everything and runs no threads, so that each costs no start.
+The processes are forked from one that has imported everything and has no threads, so starting one costs nothing.
 """
 
 import os
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-BROKEN = 99  # exit code of work that ended in a traceback
-# What changes files; of "open" only what may write.
+BROKEN = 99  # exit code if the work ended with a traceback
+# Calls that change files; of "open", only calls for writing.
 WRITING = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod",
 }  # fmt: skip
@@ -27,7 +27,7 @@ class Child:
     pid: int
     log: Path
     began: float
-    code: int | None = None  # as of the shell: 128 and the number where a signal ended it
+    code: int | None = None  # as in a shell: 128 plus the number of the signal
 
     def alive(self) -> bool:
         if self.code is None:
@@ -37,14 +37,14 @@ class Child:
         return self.code is None
 
     def send(self, number: int) -> bool:
-        """Send a signal; False where the process had ended before."""
+        """Send a signal; False if the process had already ended."""
         if not self.alive():
             return False
         os.kill(self.pid, number)
         return True
 
     def wait(self, seconds: float = 120) -> int:
-        """Its exit code. A process that goes on for longer is killed, and that is an AssertionError."""
+        """Its exit code. A process that takes longer is killed, and AssertionError is raised."""
         end = time.monotonic() + seconds
         while self.alive():
             if time.monotonic() > end:
@@ -67,7 +67,7 @@ class Child:
 
 
 def start(work: Callable[[], int | None], log: Path, before: Callable[[], None] | None = None) -> Child:
-    """Begin work in a process of its own. before: what is done there first."""
+    """Start work in a separate process. before: called there first."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -77,7 +77,7 @@ def start(work: Callable[[], int | None], log: Path, before: Callable[[], None] 
 
 
 def finish(work: Callable[[], int | None], log: Path, before: Callable[[], None] | None = None) -> Child:
-    """As `start`, but returns when it has ended."""
+    """Like `start`, but waits for the end."""
     child = start(work, log, before)
     child.wait(600)
     return child
@@ -93,13 +93,13 @@ def _work(work: Callable[[], int | None], log: Path, before: Callable[[], None] 
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does: a limit is an error of the write
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as in Python: at a limit, the write raises an error
         if before:
             before()
         code = work() or 0
     except KeyboardInterrupt:
         code = 130
-    except SystemExit as ended:  # of argparse
+    except SystemExit as ended:  # from argparse
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
@@ -111,7 +111,7 @@ def _work(work: Callable[[], int | None], log: Path, before: Callable[[], None] 
 
 
 def killed_at(operation: int, folder: Path) -> Callable[[], None]:
-    """kill -9 of the own process just before it changes files in `folder` for the so-manieth time (from 1)."""
+    """Kill this process with SIGKILL just before the change number `operation` (from 1) of files in `folder`."""
     left = [operation]
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -124,7 +124,7 @@ def killed_at(operation: int, folder: Path) -> Callable[[], None]:
 
 
 def counted(folder: Path, into: Path) -> Callable[[], None]:
-    """Write down, at the end of `into`, a byte for every time that files in `folder` are changed."""
+    """Append a byte to `into` for every change of the files in `folder`."""
 
     def begin() -> None:
         to = os.open(into, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
@@ -149,18 +149,18 @@ def _changes(event: str, arguments: tuple[object, ...], folder: Path) -> bool:
 
 
 def files_of_at_most(size: int) -> Callable[[], None]:
-    """No file can grow beyond `size` bytes: the system refuses such writes as it does on a full disk."""
+    """No file can grow beyond `size` bytes: the system refuses such writes, as on a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def memory_beyond_now(size: int) -> None:
-    """Let this process have no more than `size` bytes beyond what it has."""
+    """This process can allocate no more than `size` bytes beyond what it has."""
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + size, now + size))
 
 
 def one_sentence(child: Child) -> None:
-    """Raises AssertionError unless the process ended with exit code 2 and one sentence of tunit's."""
+    """Raises AssertionError unless the process ended with exit code 2 and one sentence from tunit."""
     said = child.said
     assert child.code == 2, f"exit code {child.code}: {said[-1500:]}"
     assert "Traceback" not in said, said[-1500:]

@@ -1,8 +1,8 @@
-"""Bad input found by coverage: atheris on what tests/soak/hostile.py damages at random.
+"""Finds bad input by code coverage: atheris on what tests/soak/hostile.py damages at random.
 
-  python tests/soak/coverage_guided.py TARGET FOLDER -max_total_time=60
+    python tests/soak/coverage_guided.py TARGET FOLDER -max_total_time=60
 
-The options are libFuzzer's. An input that ends in anything but values or a TunitError is written into FOLDER.
+The options are libFuzzer's. An input that gives neither values nor a TunitError is written into FOLDER.
 """
 
 import sys

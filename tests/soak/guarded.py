@@ -1,4 +1,4 @@
-"""Bounds for reading hostile input: time, memory, nothing written elsewhere, no program started."""
+"""Limits for reading hostile input: time, memory, no files written elsewhere, no program started."""
 
 import os
 import resource
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS = 20.0  # for one input, on a busy machine
-MOST_MEMORY = 1 << 30  # bytes that all inputs together may add to the largest size of the process
-# Of the audit events of Python: what runs other programs or code, or talks to others.
+MOST_MEMORY = 1 << 30  # all inputs together may raise the peak memory of the process by this many bytes
+# Python's audit events for running other programs or code, or for network connections.
 RUNS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "socket.connect"}
 CHANGES = {
     "os.rename": 2,
@@ -25,11 +25,13 @@ CHANGES = {
 
 
 class BreachError(BaseException):
-    """Something was done that no input may bring about. Not an Exception, so that nothing catches it."""
+    """An input caused something that is forbidden. This is not an Exception, so that no `except Exception`
+    hides it.
+    """
 
 
 class _Watch:
-    """The one audit hook of this process: hooks cannot be removed, so it is idle where no folder is set."""
+    """The only audit hook of this process. Hooks cannot be removed, so it does nothing while no folder is set."""
 
     folder: Path | None = None
     installed = False
@@ -66,7 +68,7 @@ _watch = _Watch()
 
 @contextmanager
 def guarded(folder: Path) -> Iterator[None]:
-    """Inside the block nothing is written but in `folder`, where temporary files go too, and no program is run."""
+    """Inside the block, files may be written only in `folder`, including temporary ones, and no program may start."""
     if not _watch.installed:
         sys.addaudithook(_watch.see)
         _watch.installed = True
@@ -83,7 +85,7 @@ def guarded(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Raises BreachError where the block takes longer. For the main thread."""
+    """Raises BreachError if the block takes longer. Works in the main thread only."""
 
     def late(number, frame):
         raise BreachError(f"it had not ended after {seconds:g} s")

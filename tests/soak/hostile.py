@@ -1,4 +1,4 @@
-"""What reads the files of others, with examples to damage: each ends in values or in a TunitError."""
+"""The readers of other people's files, with examples to damage. Each must return values or raise a TunitError."""
 
 import io
 import os
@@ -35,7 +35,9 @@ MOST_PIXELS = 1 << 22
 
 @dataclass(frozen=True)
 class Target:
-    """read: of a file at a path, in a folder of its own; raises TunitError alone. examples: good files."""
+    """read: reads the file at a path, which is alone in a folder; may raise only TunitError. examples: valid
+    files.
+    """
 
     suffixes: tuple[str, ...]
     examples: Callable[[], Corpus]
@@ -61,7 +63,7 @@ def some_pictures() -> Corpus:
             )
             options = {"exif": _turned()} if kind in ("jpeg", "png", "webp") else {}
             of_mode.save(out, kind, **options)
-        except (OSError, ValueError, KeyError):  # this Pillow does not write it
+        except (OSError, ValueError, KeyError):  # this version of Pillow cannot write it
             continue
         corpus.append(out.getvalue())
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "group4"):
@@ -118,7 +120,7 @@ def some_archives() -> Corpus:
 
 
 def read_source(path: Path) -> None:
-    """An archive, list or table: all that it names is found, and read."""
+    """An archive, list or table: find all that it names, and read it."""
     for picture in find_pictures(path).pictures[:20]:
         try:
             picture.read()
@@ -209,21 +211,21 @@ TARGETS: Mapping[str, Target] = {
 
 
 class Hostile:
-    """One target with its examples, in a folder of its own."""
+    """One target with its examples, in a separate folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.target, self.folder = name, TARGETS[name], folder
         self.corpus = self.target.examples()
-        for number in (1, 2):  # what tables and lists name
+        for number in (1, 2):  # the files that tables and lists name
             (folder / f"{number}.png").write_bytes(b"no picture")
 
     def whole(self) -> None:
-        """The good ones are read without complaint but where they name what is not there."""
+        """The valid examples are read without errors, except if they name missing files."""
         for number in range(len(self.corpus)):
             self.try_one(self.corpus[number], number)
 
     def try_one(self, data: bytes, seed: int) -> None:
-        """Raises AssertionError, with the seed, where anything but values or a TunitError comes of it."""
+        """Raises AssertionError, with the seed, if the result is neither values nor a TunitError."""
         suffix = self.target.suffixes[seed % len(self.target.suffixes)]
         path = self.folder / (suffix[1:] if suffix[0] == "/" else f"input{suffix}")
         path.write_bytes(data)
@@ -251,11 +253,11 @@ class Hostile:
             data = spliced(data, rng.choice(self.corpus), rng)
         try:
             return self.target.damage(data, rng)
-        except (ValueError, IndexError, KeyError):  # spliced so that it has no header any more
+        except (ValueError, IndexError, KeyError):  # spliced, so that its header is gone
             return changed(data, rng)
 
     def run(self, first: int, seconds: float, most: int = 10**9) -> int:
-        """Damage examples with the seeds from `first` on, for so long. Returns how many."""
+        """Damage examples with the seeds `first`, `first` + 1, ... for this many seconds. Returns how many."""
         end, seed = time.monotonic() + seconds, first
         with guarded(self.folder):
             while seed < first + most and time.monotonic() < end:

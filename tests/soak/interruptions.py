@@ -1,4 +1,4 @@
-"""kill -9, SIGTERM, SIGINT and a full disk, while each job is at work."""
+"""kill -9, SIGTERM, SIGINT and a full disk during each job."""
 
 import ctypes
 import random
@@ -14,8 +14,8 @@ from soak.children import Child, counted, files_of_at_most, killed_at, one_sente
 from soak.jobs import JOBS, Field, Job
 
 Figures = dict[str, object]
-WITHIN = 15.0  # seconds from a signal to the end, on a machine with other work; a step takes a fiftieth
-SMALLEST = 4096  # bytes of a file that are always let through: what is said is one, too
+WITHIN = 15.0  # seconds from a signal to the end, on a busy machine; a step takes a fiftieth
+SMALLEST = 4096  # files up to this size can always be written, because the output is also a file
 SAID_BY_SYSTEM = (
     "No space left",
     "File too large",
@@ -27,7 +27,7 @@ SAID_BY_SYSTEM = (
 
 
 class Trials:
-    """One job, again and again in fresh folders, each time with something that befalls it."""
+    """Runs one job many times in new folders, each time with an interruption."""
 
     def __init__(self, field: Field, job: Job, scratch: Path) -> None:
         self.field, self.job, self.scratch = field, job, scratch
@@ -43,12 +43,12 @@ class Trials:
         return folder
 
     def begin(self, folder: Path, before: Callable[[], None] | None = None) -> Child:
-        # Not beside the folder, whose disk may be full.
+        # Not next to the folder, because its disk may be full.
         log = self.scratch / f"{self.job.name.replace(' ', '-')}-{self.number}.log"
         return start(lambda: self.job.work(self.field, folder), log, before)
 
     def undisturbed(self) -> None:
-        """What the job gives, how long it takes, and how often it changes files."""
+        """Run the job once: its result, its time, and how often it changes files."""
         shutil.rmtree(self.expected, ignore_errors=True)
         self.expected.mkdir(parents=True)
         ticks = self.expected.with_suffix(".ticks")
@@ -77,7 +77,7 @@ class Trials:
         self.job.look(self.field, folder, self.expected)
 
     def go_on(self, folder: Path) -> None:
-        """Begin again, or go on, as the user would; then all must be as if nothing had happened."""
+        """Start again or continue, as a user would. The result must be as without the interruption."""
         child = self.begin(folder)
         assert child.wait(600) == 0, f"going on ends with {child.code}: {child.said[-1500:]}"
         assert "Traceback" not in child.said, child.said[-1500:]
@@ -87,7 +87,7 @@ class Trials:
 
 
 def kills(trials: Trials, times: int, rng: random.Random) -> Figures:
-    """kill -9 at random moments, until `times` have met the job at work."""
+    """kill -9 at random moments, until `times` of them hit the job at work."""
     met = tried = 0
     while met < times:
         tried += 1
@@ -120,7 +120,7 @@ def kills_at_operations(trials: Trials, most: int, rng: random.Random) -> Figure
 
 
 def signals(trials: Trials, times: int, rng: random.Random) -> Figures:
-    """SIGTERM and SIGINT in turn: the right exit code within a step's time, nothing lost, no traceback."""
+    """SIGTERM and SIGINT in turn: the right exit code within the time of a step, nothing lost, no traceback."""
     waits: list[float] = []
     for i in range(times):
         number = (signal.SIGTERM, signal.SIGINT)[i % 2]
@@ -130,7 +130,7 @@ def signals(trials: Trials, times: int, rng: random.Random) -> Figures:
         sent = time.monotonic()
         met = child.send(number)
         code = child.wait(WITHIN + 60)
-        if met and code != 0:  # else it was done
+        if met and code != 0:  # otherwise it had finished
             waits.append(time.monotonic() - sent)
             assert code == 128 + number, f"{number.name} ends in {code}: {child.said[-1500:]}"
         assert "Traceback" not in child.said, child.said[-1500:]
@@ -144,9 +144,9 @@ def signals(trials: Trials, times: int, rng: random.Random) -> Figures:
 
 
 def full_disks(trials: Trials, times: int, rng: random.Random, disk: Path | None) -> Figures:
-    """A disk that becomes full at some place of the work: one sentence, nothing lost, and with room it goes on.
+    """A disk that becomes full during the work: one sentence, nothing lost, and with space the job continues.
 
-    disk: a small file system of its own; without one, the system refuses files beyond a size instead.
+    disk: a small file system; without one, the system refuses files over a size instead.
     """
     refused = 0
     assert trials.operations
@@ -177,7 +177,7 @@ def full_disks(trials: Trials, times: int, rng: random.Random, disk: Path | None
 
 
 def small_disk(folder: Path, size: int = 48 << 20) -> Path | None:
-    """A file system of `size` bytes that only this process and its children see; None where the system refuses."""
+    """A file system of `size` bytes that only this process and its children see; None if the system refuses it."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)

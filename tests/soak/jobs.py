@@ -1,4 +1,4 @@
-"""The work that must survive: each knows how to begin or go on, what must be whole at any time, and how it ends."""
+"""The jobs that are interrupted. Each can start or continue, and knows what must hold at any time and at its end."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ SETTINGS = {
     "checkpoint_every": 3,
     "sample_every": 6,
     "log_every": 1,
-}  # a line after a resume is of the steps since
+}  # after a resume, the line is the mean of the steps since then
 ACTIONS = 40
 SAVES = 25
 LEFT_BY_THE_KILLED = re.compile(r".*\.partial|\.tmp\w{6}|.*\.part|\.new|\.lock|\.unfinished\..*")
@@ -34,7 +34,7 @@ LEFT_BY_THE_KILLED = re.compile(r".*\.partial|\.tmp\w{6}|.*\.part|\.new|\.lock|\
 
 @dataclass(frozen=True)
 class Field:
-    """What all jobs start from: pictures, and what each of them gives where nothing happens."""
+    """What all jobs start from: pictures, and the result of each job without interruption."""
 
     folder: Path
 
@@ -52,10 +52,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Job:
-    """work: begins, or goes on with what is there, in a folder. look: what must hold whenever it was stopped.
+    """work: starts or continues in a folder. look: checks what must hold after any interruption. check: checks what
+    must hold at the end.
 
-    check: what must hold at its end. Both raise AssertionError; they get the field, the folder, and the job's
-    folder of an undisturbed end.
+    Both checks raise AssertionError. They get the field, the folder, and the folder of an uninterrupted job.
     """
 
     name: str
@@ -75,7 +75,7 @@ def train(field: Field, folder: Path) -> int:
 def look_at_run(field: Field, folder: Path, expected: Path) -> None:
     run = folder / "run"
     for path in checkpoints(run / "checkpoints"):
-        read_tensors(path)  # raises where it is damaged
+        read_tensors(path)  # raises an error if it is damaged
     for name in ("model.json", "run.json"):
         if (run / name).exists():
             json.loads((run / name).read_text())
@@ -100,7 +100,7 @@ def check_weights(folder: Path, expected: Path) -> None:
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
-    """Those that do not depend on the machine."""
+    """Values that do not depend on the machine."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
 
@@ -118,7 +118,7 @@ def state_to_save(step: int):
 
 
 def write_checkpoints(field: Field, folder: Path) -> int:
-    """Save checkpoints and acknowledge each; a full disk is one sentence, as of the command line."""
+    """Save checkpoints and confirm each; a full disk is one sentence, as on the command line."""
     state = state_to_save(0)
     acknowledged = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     for step in range(1, SAVES + 1):
@@ -174,13 +174,13 @@ def translate(field: Field, folder: Path) -> int:
         "--reference",
         str(field.pictures / "000.png"),
     ]
-    # Killed while results were being moved to their place, some are there: those the user has replaced.
+    # If a killed job had moved some results into place, the user must give --overwrite.
     again = [] if not (folder / "out").exists() else ["--overwrite"]
     return main([*words, "--out", str(folder / "out"), "--device", "cpu", *again])
 
 
 def look_at_results(field: Field, folder: Path, expected: Path) -> None:
-    """What has its name is what it should be."""
+    """Every file with a result's name must be a complete result."""
     out = folder / "out"
     for path in out.rglob("*") if out.is_dir() else ():
         hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
@@ -189,7 +189,7 @@ def look_at_results(field: Field, folder: Path, expected: Path) -> None:
 
 
 def check_results(field: Field, folder: Path, expected: Path) -> None:
-    # A killed job may have left its last picture half-written, hidden and under another name.
+    # A killed job may leave its last picture incomplete, hidden under another name.
     names = [
         {p.relative_to(base).as_posix() for p in base.rglob("*") if not p.name.endswith(".partial")}
         for base in (folder, expected)
@@ -221,7 +221,7 @@ def labels_of(folder: Path) -> Labels:
 
 
 def teach(field: Field, folder: Path) -> int:
-    """Label pictures as the studio does, and acknowledge each action that it has answered."""
+    """Label pictures as the studio does, and confirm each action after the studio's response."""
     labels = labels_of(folder)
     acknowledged = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     try:
@@ -271,7 +271,7 @@ JOBS = {
 
 
 def prepare_field(folder: Path) -> Field:
-    """Pictures, and the run that translations and reports are of."""
+    """Pictures, and the run for translations and reports."""
     field = Field(folder)
     write_pictures(field.pictures, 10)
     words = ["train", str(field.pictures), "--out", str(field.whole), "--preset", "paper", "--quiet"]

@@ -1,4 +1,4 @@
-"""What was tried and whether it held: a line each on the terminal, and rows for a JSON."""
+"""What was tested and whether it held: a line for each promise on the terminal, and rows for a JSON file."""
 
 import platform
 import resource
@@ -11,13 +11,15 @@ import torch
 
 
 class Ledger:
-    """One row for each promise."""
+    """One row per promise."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
     def hold(self, name: str, promise: str, check: Callable[[], dict[str, object]]) -> bool:
-        """Try a promise. name: short, for tests and tables. check: returns figures, raises where it does not hold."""
+        """Test a promise. name: short, for tests and tables. check: returns figures; raises an error if the promise
+        is broken.
+        """
         began, cpu, row = time.monotonic(), cpu_seconds(), {"name": name, "promise": promise}
         try:
             figures = check()
@@ -36,13 +38,13 @@ class Ledger:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Of this process and of the processes that it has waited for."""
     both = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def machine() -> dict[str, str]:
-    """Where it was tried."""
+    """The machine of the test."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -1,5 +1,6 @@
-"""What else can befall a training and its folder: damage, little memory, pictures that go, rivals, closed folders,
-clocks that go back, strange names."""
+"""Other accidents during a training or in its folder: damage, too little memory, deleted pictures, two trainings in
+one folder, missing permissions, clocks that go back, strange names.
+"""
 
 import ctypes
 import datetime
@@ -21,7 +22,7 @@ TRAIN = ("--preset", "paper", "--quiet")
 
 
 def stopped_run(field: Field, folder: Path) -> Path:
-    """A run that was stopped after step 8 of 12, with checkpoints of steps 3, 6 and 8."""
+    """A run that was stopped after step 8 of 12, with checkpoints at steps 3, 6 and 8."""
     words = ["train", str(field.pictures), "--out", str(folder / "run"), *TRAIN]
     child = finish(lambda: main([*words, *flags(steps=8, **SETTINGS)]), folder / "first.log")
     assert child.code == 0, child.said
@@ -29,7 +30,7 @@ def stopped_run(field: Field, folder: Path) -> Path:
 
 
 def damaged(path: Path, how: str, rng: random.Random) -> None:
-    """Damage a file: one byte flipped, cut off, emptied, gone, or a folder in its place."""
+    """Damage a file: change a byte, cut it, empty it, delete it, or put a folder in its place."""
     data = bytearray(path.read_bytes())
     path.unlink()
     if how == "flipped" and data:
@@ -47,7 +48,7 @@ HOW = ("flipped", "cut", "emptied", "gone", "a folder")
 
 
 def damage(field: Field, expected: Path, scratch: Path, each: int, rng: random.Random) -> Figures:
-    """Damage to every file of a run: resuming ends with the right weights or in one sentence, and so do readers."""
+    """Damage to every file of a run: resuming gives the right weights or one sentence, and so do other readers."""
     run = stopped_run(field, scratch)
     files = sorted(p.relative_to(run) for p in run.rglob("*") if p.is_file())
     counts = {"files": len(files), "damages": 0, "resumed to the same weights": 0, "refused in a sentence": 0}
@@ -68,7 +69,7 @@ def damage(field: Field, expected: Path, scratch: Path, each: int, rng: random.R
         if child.code == 0:
             try:
                 check_weights(folder, expected)
-                if name.name != "metrics.jsonl":  # whose lines are written once
+                if name.name != "metrics.jsonl":  # its lines are written once only
                     check_run(field, folder, expected)
             except (AssertionError, OSError) as error:
                 raise AssertionError(f"{name} {how}: it resumed, but {error}") from error
@@ -89,7 +90,7 @@ def read(field: Field, folder: Path, words: list[str]) -> int:
 
 
 def little_memory(field: Field, expected: Path, scratch: Path, times: int, rng: random.Random) -> Figures:
-    """So little memory that training fails at some place: one sentence, and with memory it goes on as it should."""
+    """Too little memory at some point of a training: one sentence; with enough memory it continues correctly."""
     refused = 0
     for number in range(times):
         folder = scratch / f"memory-{number}"
@@ -116,7 +117,9 @@ def go_on(field: Field, folder: Path, expected: Path) -> None:
 
 
 def pictures_that_go(field: Field, expected: Path, scratch: Path) -> Figures:
-    """Pictures deleted, changed and made unreadable while training: it goes on, and resumes, with those it packed."""
+    """Pictures are deleted, changed and made unreadable during training: it continues and resumes with those it
+    packed.
+    """
     for how in ("deleted", "changed", "unreadable"):
         folder = scratch / how
         pictures = folder / "pictures"
@@ -147,7 +150,7 @@ def pictures_that_go(field: Field, expected: Path, scratch: Path) -> Figures:
         child = finish(work, folder / "log")
         assert child.code == 0, f"{how}: {child.said[-1500:]}"
         check_weights(folder, expected)
-    # While they are packed: those that go are left out, with a reason.
+    # During packing: pictures that disappear are left out, with a reason.
     folder = scratch / "packing"
     pictures = write_pictures(folder / "pictures", 40, side=24)
 
@@ -168,7 +171,7 @@ def pictures_that_go(field: Field, expected: Path, scratch: Path) -> Figures:
 
 
 def rivals(field: Field, scratch: Path, times: int) -> Figures:
-    """Two trainings told to use one folder: one trains, the other says so; a dead one is in nobody's way."""
+    """Two trainings get the same folder: one trains, the other reports it. A lock of a dead process blocks nobody."""
     for number in range(times):
         folder = scratch / f"rivals-{number}"
         folder.mkdir()
@@ -192,7 +195,7 @@ def rivals(field: Field, scratch: Path, times: int) -> Figures:
 
 
 def closed_folders(field: Field, expected: Path, scratch: Path) -> Figures:
-    """Folders that cannot be written, to somebody who is not root, and read-only mounts: one sentence each."""
+    """Folders without write permission, for a user who is not root, and read-only mounts: one sentence each."""
     tried = 0
     folder = scratch / "closed"
     folder.mkdir()
@@ -246,10 +249,10 @@ def closed_folders(field: Field, expected: Path, scratch: Path) -> Figures:
 
 
 def bound_by_permissions() -> None:
-    """Let permissions bind this process even if it is root's."""
+    """Make permissions apply to this process, even if it is root's."""
     if os.getuid():
         return
-    every, version, reading, writing = 0xFFFFFFFF, 0x20080522, 1 << 2, 1 << 1  # capabilities 1 and 2 of Linux
+    every, version, reading, writing = 0xFFFFFFFF, 0x20080522, 1 << 2, 1 << 1  # Linux capabilities 1 and 2
     low = every & ~(reading | writing)
     header, data = (ctypes.c_uint32 * 2)(version, 0), (ctypes.c_uint32 * 6)(low, every, 0, every, every, 0)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -262,7 +265,7 @@ def bound_by_permissions() -> None:
 
 
 def mount_read_only(folder: Path) -> None:
-    """In a name space of this process alone. Raises OSError where the system does not let it."""
+    """Runs in a mount namespace of this process. Raises OSError if the system does not allow it."""
     libc = ctypes.CDLL(None, use_errno=True)
     bind, remount, read_only, private, recursive = 1 << 12, 1 << 5, 1, 1 << 18, 1 << 14
     place = os.fsencode(folder)
@@ -281,7 +284,7 @@ def can_mount(folder: Path, log: Path) -> bool:
 
 
 def clocks(field: Field, expected: Path, scratch: Path) -> Figures:
-    """A clock that jumps back by hours all the time, and files of the far future and past."""
+    """A clock that keeps jumping back by hours, and files from the far future and past."""
     folder = scratch / "clock"
     folder.mkdir()
     child = finish(lambda: train(field, folder), folder / "log", clock_backwards)
@@ -301,7 +304,7 @@ def clocks(field: Field, expected: Path, scratch: Path) -> Figures:
 
 
 def clock_backwards() -> None:
-    """time.time goes back by an hour with each look, and datetime.now with it."""
+    """time.time and datetime.now go back by an hour at each call."""
     now, hour = [time.time()], 3600.0
 
     def back(*_: object) -> float:
@@ -327,7 +330,7 @@ STRANGE = (
 
 
 def strange_names(field: Field, scratch: Path, rng: random.Random) -> Figures:
-    """Pictures, folders and runs of strange names, through every command; what is said is printable."""
+    """Pictures, folders and runs with strange names, through every command; all output must be printable."""
     folder = scratch / "names"
     sources = sorted(field.pictures.glob("*.png"))
     for number, name in enumerate(STRANGE):
@@ -366,7 +369,7 @@ def strange_names(field: Field, scratch: Path, rng: random.Random) -> Figures:
             ],
         )
         for words in commands:
-            # The same pictures under several names are left out as repeated, which is fine.
+            # The same pictures with several names are left out as duplicates, which is correct.
             if words[1] == "./pictures" and words[0] == "train":
                 words += [*flags(steps=6, **SETTINGS)]
             child = finish(lambda words=words: main(words), scratch / "names.log")

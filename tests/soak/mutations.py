@@ -1,4 +1,4 @@
-"""Random damage to bytes, to JSON values and to headers of tensor files, by seed."""
+"""Random damage to bytes, to JSON values and to headers of tensor files, with seeds."""
 
 import json
 import random
@@ -15,7 +15,7 @@ PIECES = (
 
 
 def changed(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with one to four of: bytes replaced, a cut, a piece repeated, removed or put elsewhere."""
+    """The bytes after one to four changes: bytes replaced; the end cut off; a piece repeated, removed or moved."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(min(len(data), rng.choice((20, 400, 10**9))) or 1)
@@ -36,12 +36,12 @@ def changed(data: bytes, rng: random.Random) -> bytes:
 
 
 def spliced(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """The beginning of one and the end of another."""
+    """The beginning of one and the end of the other."""
     return data[: rng.randrange(len(data) or 1)] + other[rng.randrange(len(other) or 1) :]
 
 
 def places(value, found):
-    """Every (container, key) within a JSON value."""
+    """Every (container, key) inside a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
         found.append((value, key))
@@ -50,7 +50,7 @@ def places(value, found):
 
 
 def swapped(text: str, rng: random.Random) -> bytes:
-    """A JSON text with one value replaced, or one key taken out."""
+    """A JSON text with one value replaced or one key removed."""
     value = json.loads(text)
     container, key = rng.choice(places(value, []))
     if rng.random() < 0.2:
@@ -61,7 +61,7 @@ def swapped(text: str, rng: random.Random) -> bytes:
 
 
 def with_header(data: bytes, rng: random.Random) -> bytes:
-    """A file of tensors with one value of its header, or of what the header says of the run, replaced."""
+    """A file of tensors in which one value of its header, or of the run's description in it, is replaced."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     if rng.random() < 0.6 and "about" in header.get("__metadata__", {}):
@@ -73,7 +73,7 @@ def with_header(data: bytes, rng: random.Random) -> bytes:
 
 
 def png_mended(data: bytes) -> bytes:
-    """A PNG whose chunks have the right checksums again, so that what was changed is looked at."""
+    """A PNG with corrected checksums of its chunks, so that readers reach the changed data."""
     out, at = data[:8], 8
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""Every promise that is tried, in parts; each part adds its rows to the ledger."""
+"""All promises that are tested, in parts; each part adds its rows to the ledger."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,12 @@ from soak.steady import steady
 BAD_INPUT = "values or one sentence: no traceback, hang, write elsewhere, unbounded memory or code run"
 
 
-# In the short form those that take long are left out: tests/training/ and tests/reporting/ have tests of them.
+# The short form leaves out the slow ones, which have tests in tests/training/ and tests/reporting/.
 SHORT = ("checkpoint writing", "packing", "translating", "studio saving")
 
 
 def jobs(setting: Setting) -> list[tuple[str, Trials]]:
-    """Those to try, by name."""
+    """The promises to test, by name."""
     return [(name, trials) for name, trials in setting.trials.items() if name in SHORT or not setting.short]
 
 

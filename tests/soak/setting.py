@@ -1,4 +1,4 @@
-"""What all parts share: a place, how much is tried, random moments, the field that jobs start from."""
+"""What all parts share: a folder, the scale, random moments, and the field from which jobs start."""
 
 import random
 from functools import cached_property
@@ -10,9 +10,9 @@ from soak.jobs import Field, prepare_field
 
 
 class Setting:
-    """scale: of all counts; 1 is the long form, 0 the short one of `make test`.
+    """scale: a factor for all counts. 1 is the long form; 0 is the short form in `make test`.
 
-    What all start from is made when it is first asked for, in a child.
+    The field is made at its first use, in a child process.
     """
 
     def __init__(self, scratch: Path, scale: float, rng: random.Random) -> None:
@@ -20,7 +20,7 @@ class Setting:
         self.short = scale == 0
 
     def times(self, long: int, least: int = 1) -> int:
-        """So many, by the scale."""
+        """This number times the scale."""
         return max(least, round(long * self.scale))
 
     def folder(self, name: str) -> Path:

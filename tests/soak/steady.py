@@ -1,4 +1,4 @@
-"""Ten thousand steps: memory and speed stay as they are."""
+"""Ten thousand steps: memory and speed must not change."""
 
 import json
 import time
@@ -11,14 +11,14 @@ from soak.jobs import Field
 from tiny_run import tiny_config
 from tunit.training.launch import start_run
 
-PARTS = 40  # of the steps, at the end of each of which one looks
-GROWTH = 2.0  # MiB for each thousand steps, at most; a step's tensors are some MiB
-SLOWER = 1.3  # the last quarter's CPU time for a step, of the second quarter's
+PARTS = 40  # the steps are divided into so many parts, with a measurement at the end of each
+GROWTH = 2.0  # allowed growth in MiB per thousand steps; the tensors of a step are some MiB
+SLOWER = 1.3  # allowed ratio of CPU time per step, last quarter over second quarter
 MEBIBYTE = 1 << 20
 
 
 def steady(field: Field, scratch: Path, steps: int) -> dict[str, object]:
-    """Train with tiny networks, and look at memory (resident) and CPU time, which other work does not change."""
+    """Train with tiny networks; measure resident memory and CPU time (which other work does not change)."""
     every = max(1, steps // PARTS)
 
     def work() -> int:
@@ -58,7 +58,7 @@ def steady(field: Field, scratch: Path, steps: int) -> dict[str, object]:
 
 
 def slope(x: list[float], y: list[float]) -> float:
-    """Of the line of least squares."""
+    """The slope of the least-squares line."""
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     spread = sum((a - mean_x) ** 2 for a in x)
     return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
