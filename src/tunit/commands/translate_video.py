@@ -1,4 +1,4 @@
-"""`tunit translate` of a video: one style for all of its pictures, and the sound as it was."""
+"""`tunit translate` for a video: one style for all pictures, and the sound unchanged."""
 
 import argparse
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def wants_video(args: argparse.Namespace) -> bool:
-    """Whether `tunit translate` was given a video, or is to write one."""
+    """Whether the source is a video or the result is to be one."""
     from tunit.translation.video import WRITTEN, is_video
 
     return any(is_video(path) and not path.is_dir() for path in args.sources) or (
@@ -28,7 +28,7 @@ def wants_video(args: argparse.Namespace) -> bool:
 
 
 def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
-    """Carry out `tunit translate` of a video. style_of: gives the style code (1, style width) that is asked for."""
+    """Run `tunit translate` for a video. style_of: returns the requested style code (1, style width)."""
     from tunit.translation.frames import pyav
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
@@ -66,7 +66,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
 
 
 def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
-    """The video and where its result goes. Raises ConfigError or DataError."""
+    """The video, and the file for its result. Raises ConfigError or DataError."""
     from tunit.errors import ConfigError, DataError
     from tunit.translation.video import READ, WRITTEN
 

@@ -1,7 +1,7 @@
-"""The engine of translation on a Ray cluster: batches go to workers, which have the model, and come back in order.
+"""The engine that translates on a Ray cluster: batches go to workers, which load the model, and come back in order.
 
-A batch holds the same pictures as on one machine, and a worker computes it with the same code and as many threads, so
-the results are the same bytes on machines of the same kind.
+A batch has the same pictures as on one machine, and a worker uses the same code and as many threads. So on machines
+of the same kind the results are the same bytes.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -26,9 +26,9 @@ Guided = tuple[list[Picture], Tensor, Guidance]
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """What a worker needs to have the same engine as this process."""
+    """What a worker needs to create the same engine as this process."""
 
-    folder: Path  # absolute, and the same on all machines
+    folder: Path  # an absolute path that is the same on all machines
     device: str
     precision: str
     batch: int
@@ -37,18 +37,18 @@ class ModelOnDisk:
 
 
 class RayEngine:
-    """What `Engine` is, on a cluster."""
+    """The same interface as `Engine`, on a cluster."""
 
     def __init__(self, model: ModelOnDisk) -> None:
         self.batch = model.batch
         self._model = model
 
     def guided(self, batches: Iterable[Squares]) -> Iterator[Guided]:
-        """As `Engine.guided`."""
+        """See `Engine.guided`."""
         return ray_map(partial(_guided, self._model), batches)
 
     def redrawn(self, batches: Iterable[Squares], styles: Tensor, strength: float) -> Iterator[Drawn]:
-        """As `Engine.redrawn`."""
+        """See `Engine.redrawn`."""
         work = partial(_redrawn, self._model, styles.cpu(), strength)
         return _one_by_one(ray_map(work, batches))
 
@@ -56,7 +56,10 @@ class RayEngine:
 def engine_on(
     engine: str, folder: Path, device: str, precision: str, batch: int, compiled: bool
 ) -> RayEngine | None:
-    """The engine on a cluster of the model in `folder`; None for "local". Raises ConfigError for what is neither."""
+    """The engine on a cluster for the model in `folder`; None if `engine` is "local".
+
+    Raises ConfigError for other names than "ray" and "local".
+    """
     if engine not in ENGINES:
         raise ConfigError(f"engine is {engine!r}: take one of {', '.join(ENGINES)}")
     if engine == "local":
@@ -74,7 +77,7 @@ def _one_by_one(results: Generator[list[Drawn], None, None]) -> Iterator[Drawn]:
 
 @lru_cache(1)
 def _engine(model: ModelOnDisk) -> Engine:
-    """The engine of a worker, which is kept from task to task."""
+    """The engine of a worker, which keeps it between tasks."""
     torch.set_num_threads(model.threads)
     loaded = load_model(model.folder, choose_device(model.device))
     return Engine(loaded, precision=model.precision, batch=model.batch, compiled=model.compiled)

@@ -1,8 +1,8 @@
-"""Work on a Ray cluster, in order and in bounded memory: what `map_in_threads` is on one machine.
+"""Work on a Ray cluster, in order and with limited memory, as `map_in_threads` does it on one machine.
 
-Ray's tasks are used, not Ray Data: results must come back in the order of the pictures, a few at a time. What is done
-can then be written down before the rest, and a job that was killed goes on behind it with the same bytes. Ray runs a
-task again if its worker has died.
+This uses Ray's tasks, not Ray Data, because results must come back in the order of the pictures, a few at a time.
+Finished work can then be stored before the rest is done, and a killed job can be continued with the same bytes as
+result. If a worker dies, Ray runs its task again.
 """
 
 from collections import deque
@@ -15,18 +15,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
-_RETRIES = 5  # of a task whose worker has died
+_RETRIES = 5  # how often a task is repeated if its worker has died
 
 
 def ray_map(
     work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int | None = None
 ) -> Generator[Result, None, None]:
-    """`work` of every item, in the order of the items, computed by a cluster up to `ahead` items in advance.
+    """The result of `work` for every item, in order. The cluster computes up to `ahead` items in advance.
 
-    work and items are pickled. The cluster is that of RAY_ADDRESS or of `ray start` on this machine; if none runs,
-    one of this machine's cores is started, and ends with this process. ahead: None is two items for each core.
-
-    Raises what `work` raises, and TunitError if the cluster fails. If the caller stops early, the rest is cancelled.
+    work and items are pickled. The cluster is the one at RAY_ADDRESS, or the one that `ray start` started on this
+    machine. If none is running, one with this machine's cores is started, and it ends with this process. ahead: None
+    means two items per core. Raises what `work` raises, and TunitError if the cluster fails. If the caller stops
+    early, the remaining work is cancelled.
     """
     ray = connected()
     if ahead is None:
@@ -73,7 +73,7 @@ def _answer(ray: Any, reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ray.exceptions.RayError):  # a worker cannot import tunit, say
+        if isinstance(error.cause, ray.exceptions.RayError):  # for example, if a worker cannot import tunit
             raise _failed(error.cause) from None
         raise error.cause from None
     except ray.exceptions.RayError as error:

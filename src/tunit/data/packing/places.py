@@ -1,4 +1,4 @@
-"""Where shards are: a folder of this machine (also a mounted one), or a store that fsspec knows by a URL."""
+"""Where shards are: a folder on this machine (or a mounted one), or a store whose URL fsspec supports."""
 
 import errno
 import os
@@ -14,45 +14,45 @@ from tunit.files import replacing
 from tunit.paths import cache_folder, path_or_url
 from tunit.printing import shown
 
-Span = tuple[str, int, int]  # a file, and the first byte and the one behind the last
+Span = tuple[str, int, int]  # a file, its first byte, and the byte after the last one
 
 
 class Place(Protocol):
     """A flat folder of files. All methods raise DataError if the place cannot be read or written."""
 
     where: str
-    far: bool  # whether reading is slow enough to keep what was read
+    far: bool  # whether reading is so slow that pictures should be cached
 
     def names(self) -> set[str]:
-        """The names of the files there; none if there is no such place."""
+        """The names of the files there; empty if the place does not exist."""
 
     def read(self, name: str) -> bytes | None:
         """A whole file; None if it is not there."""
 
     def spans(self, wanted: Sequence[Span]) -> list[bytes]:
-        """Parts of files."""
+        """Parts of files, in the given order."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file: completely or not at all."""
 
     def scratch(self) -> Path:
-        """A folder of this machine for files that `take` will take."""
+        """A folder on this machine for files that are then given to `take`."""
 
     def take(self, name: str, path: Path) -> None:
-        """Move a finished file of this machine there, whole or not at all."""
+        """Move a finished file from this machine to the place: completely or not at all."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
 
 
 def place_of(where: Path | str) -> Place:
-    """The place of a path or a URL. Raises ConfigError if a package is missing for it."""
+    """The place for a path or a URL. Raises ConfigError if a package for it is missing."""
     where = path_or_url(where)
     return UrlPlace(where) if isinstance(where, str) else FolderPlace(where)
 
 
 class FolderPlace:
-    """A folder."""
+    """A folder on this machine."""
 
     far = False
 
@@ -60,18 +60,18 @@ class FolderPlace:
         self._folder, self.where = folder, str(folder)
 
     def names(self) -> set[str]:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where):
             return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
 
     def read(self, name: str) -> bytes | None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where):
             path = self._folder / name
             return path.read_bytes() if path.is_file() else None
 
     def spans(self, wanted: Sequence[Span]) -> list[bytes]:
-        """As Place has it."""
+        """See Place."""
         found: list[bytes] = [b""] * len(wanted)
         for name in dict.fromkeys(name for name, _, _ in wanted):
             with _sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
@@ -81,29 +81,29 @@ class FolderPlace:
         return found
 
     def write(self, name: str, data: bytes) -> None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where), replacing(self._folder / name) as partial:
             partial.write_bytes(data)
 
     def scratch(self) -> Path:
-        """As Place has it."""
+        """See Place."""
         return self._folder
 
     def take(self, name: str, path: Path) -> None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(self._folder / name)
 
     def remove(self, name: str) -> None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where):
             (self._folder / name).unlink(missing_ok=True)
 
 
 class UrlPlace:
-    """A folder of a store that fsspec knows, such as s3://bucket/pictures."""
+    """A folder in a store that fsspec supports, such as s3://bucket/pictures."""
 
     far = True
 
@@ -122,7 +122,7 @@ class UrlPlace:
             raise _unusable(self.where, error) from None
 
     def names(self) -> set[str]:
-        """As Place has it."""
+        """See Place."""
         with _sentences(self.where):
             self._store.invalidate_cache()
             try:
@@ -132,7 +132,7 @@ class UrlPlace:
         return {str(name).rstrip("/").rsplit("/", 1)[-1] for name in found}
 
     def read(self, name: str) -> bytes | None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(f"{self.where}/{name}"):
             try:
                 return bytes(self._store.cat_file(f"{self._root}/{name}"))
@@ -140,29 +140,29 @@ class UrlPlace:
                 return None
 
     def spans(self, wanted: Sequence[Span]) -> list[bytes]:
-        """As Place has it; a store such as S3 is asked for all parts at the same time."""
+        """See Place. From a store such as S3, all parts are requested at the same time."""
         paths = [f"{self._root}/{name}" for name, _, _ in wanted]
         begins, ends = [begin for _, begin, _ in wanted], [end for _, _, end in wanted]
         with _sentences(self.where):
             return [bytes(part) for part in self._store.cat_ranges(paths, begins, ends, on_error="raise")]
 
     def write(self, name: str, data: bytes) -> None:
-        """As Place has it: an object appears when all of it is there."""
+        """See Place. An object appears in the store only when it is complete."""
         with _sentences(f"{self.where}/{name}"):
             self._store.pipe_file(f"{self._root}/{name}", data)
 
     def scratch(self) -> Path:
-        """As Place has it."""
+        """See Place."""
         return local_scratch()
 
     def take(self, name: str, path: Path) -> None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(f"{self.where}/{name}"):
             self._store.put_file(str(path), f"{self._root}/{name}")
             path.unlink()
 
     def remove(self, name: str) -> None:
-        """As Place has it."""
+        """See Place."""
         with _sentences(f"{self.where}/{name}"):
             try:
                 self._store.rm_file(f"{self._root}/{name}")
@@ -171,7 +171,7 @@ class UrlPlace:
 
 
 def local_scratch() -> Path:
-    """A folder on a disk of this machine: TUNIT_CACHE, or the user's cache folder, or the system's temporary one."""
+    """A folder on a disk of this machine: TUNIT_CACHE, the user's cache folder, or the system's temporary folder."""
     folder = cache_folder() / "shards"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,13 +183,13 @@ def local_scratch() -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """The space left on the disk of a folder."""
+    """The free space on the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 
 @contextmanager
 def _sentences(what: str) -> Iterator[None]:
-    """Turn any error of a store, each of which has classes of its own, into a sentence."""
+    """Turn any error of a store into one sentence; each store has its own exception classes."""
     try:
         yield
     except (DataError, ConfigError):

@@ -1,8 +1,8 @@
-"""The pixels of a sharded set: rows are read from the shards when they are asked for, and compared with their hashes.
+"""The pixels of a sharded set: rows are read from the shards when needed, and compared with their hashes.
 
-What comes from a store is kept in a file on this machine, up to a limit. When it is full, nothing in it is replaced:
-every epoch reads every picture once, so a new one is not needed sooner than an old one. The file has no name, so the
-system frees it when the process ends, even by kill -9.
+Pictures from a store are cached in a file on this machine, up to a limit. When the file is full, nothing in it is
+replaced: each epoch reads every picture once, so a new picture is not needed sooner than an old one. The file has no
+name, so the system deletes it when the process ends, even after kill -9.
 """
 
 import os
@@ -23,12 +23,12 @@ from tunit.printing import shown
 
 CACHE_GB = "TUNIT_SHARD_CACHE_GB"
 _DEFAULT_GB = 20.0
-_AT_ONCE = 128  # pictures that are asked for at the same time
-_SPARE = 1 << 30  # bytes that the cache leaves free on its disk
+_AT_ONCE = 128  # pictures that are requested at the same time
+_SPARE = 1 << 30  # bytes of the disk that the cache leaves free
 
 
 class ShardedImages:
-    """(N, S, S, 3) uint8, used as the memory map of a pack is: a row, a slice or an array of rows gives an array."""
+    """(N, S, S, 3) uint8, used like the memory map of a pack: a row, a slice or an array of rows gives an array."""
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -36,12 +36,13 @@ class ShardedImages:
     def __init__(self, place: Place, index: Index, shards: Shards, keep_bytes: int | None = None) -> None:
         self._place, self._index, self._shards = place, index, shards
         self.shape = (len(index.names), index.size, index.size, 3)
-        self._turn = threading.Lock()  # the thread that reads ahead, and that of samples and figures
+        # two threads use it: the one that reads ahead, and the one for samples and figures
+        self._turn = threading.Lock()
         self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
 
     @classmethod
     def of(cls, index: Index, folder: Path) -> "ShardedImages":
-        """The pixels of an index that was read in a folder."""
+        """The pixels that belong to an index."""
         assert index.shards is not None
         return cls(place_of(index.shards.root or folder), index, index.shards)
 
@@ -88,7 +89,7 @@ class ShardedImages:
 
 
 class _Kept:
-    """Squares in a file without a name, in the order in which they came, until it is full."""
+    """Squares in a file without a name, in the order of arrival, until the file is full."""
 
     def __init__(self, count: int, size: int, limit: int) -> None:
         self._record = size * size * 3
@@ -97,7 +98,7 @@ class _Kept:
         self._next, self._file = 0, -1
 
     def read(self, row: int, digest: str, into: NDArray[np.uint8]) -> bool:
-        """Whether the square of a row is here, undamaged; it is copied to `into`."""
+        """Copy the square of a row to `into`. Returns whether it is in the file and undamaged."""
         if self._slots[row] < 0:
             return False
         data = os.pread(self._file, self._record, int(self._slots[row]) * self._record)
@@ -107,7 +108,7 @@ class _Kept:
         return True
 
     def write(self, row: int, data: bytes) -> None:
-        """Keep a square, if there is room for one more."""
+        """Store a square, if there is space for it."""
         if self._slots[row] >= 0 or self._next >= self._room:
             return
         try:
@@ -118,7 +119,7 @@ class _Kept:
                     self._file = os.dup(file.fileno())
             if os.pwrite(self._file, data, self._next * self._record) < len(data):
                 raise OSError("the disk is full")
-        except OSError:  # the pictures are read from the store instead
+        except OSError:  # pictures are read from the store instead
             self._room = self._next
             return
         self._slots[row], self._next = self._next, self._next + 1
@@ -129,7 +130,7 @@ class _Kept:
 
 
 def keep_limit() -> int:
-    """Bytes of this machine's disk that this process may take for pictures from stores. Raises ConfigError."""
+    """Bytes of this machine's disk that this process may use for pictures from stores. Raises ConfigError."""
     given = os.environ.get(CACHE_GB, "")
     try:
         limit = float(given) if given else _DEFAULT_GB

@@ -1,4 +1,4 @@
-"""Sets that are packed as shards: `index.json`, and tars beside it, in a folder or in a store (places.py)."""
+"""Data sets packed as shards: `index.json` and tar files next to it, in a folder or in a store (places.py)."""
 
 import json
 from collections.abc import Callable
@@ -38,9 +38,9 @@ def pack_shards(
     progress: Callable[[int, int], None] | None = None,
     engine: str = "local",
 ) -> PackedPictures:
-    """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse what is there.
+    """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse existing shards.
 
-    Arguments and errors are those of `pack_pictures`; this goes on with what an earlier call has left.
+    Arguments and errors are those of `pack_pictures`. Continues the work of an earlier call that was interrupted.
     """
     where = path_or_url(where)
     place = place_of(where)
@@ -68,16 +68,16 @@ def pack_shards(
 
 
 def is_sharded(source: Path | str) -> bool:
-    """Whether a source is a set that was packed as shards; a URL is taken for one."""
+    """Whether a source is a data set packed as shards. Any URL counts as one."""
     folder = path_or_url(source)
     if isinstance(folder, str):
         return True
-    # Not to open the index of every folder of pictures, which may be someone else's.
+    # Do not open the index.json of every folder of pictures: it may belong to another program.
     return (folder / shard_name(0)).is_file() and is_index(folder)
 
 
 def open_shards(source: Path | str) -> Index:
-    """The index of a set that was packed as shards, with the place of its shards. Raises DataError."""
+    """The index of a data set packed as shards, with the place of its shards. Raises DataError."""
     index = _index_at(place_of(source), check=True)
     if index is None or index.shards is None:
         raise DataError(
@@ -87,7 +87,7 @@ def open_shards(source: Path | str) -> Index:
 
 
 def refer(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
-    """Write the index into the folder `cache`, with or without labels; the pixels stay in their shards."""
+    """Write the index into the folder `cache`, with or without labels; the pixels remain in their shards."""
     packs.claim(cache)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
@@ -97,9 +97,10 @@ def refer(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
 
 
 def _index_at(place: Place, *, check: bool) -> Index | None:
-    """The index at a place; None if there is none. check: one that is damaged raises DataError, else it is None, too.
+    """The index at a place; None if there is none.
 
-    Raises DataError if there is an index of something else.
+    check: a damaged index raises DataError; otherwise None is returned for it too. Raises DataError if the index was
+    not written by tunit.
     """
     data = place.read(INDEX)
     if data is None:

@@ -1,9 +1,9 @@
 """Shards that are being written.
 
-Pictures are written in the order in which they are read; of equal pictures only the first. With each shard goes a
-part file, which says what became of the pictures up to its end. A job that was killed leaves both, and the next one
-with the same source and settings goes on behind the last whole shard; its result is the same bytes. When the index is
-written, the part files are removed.
+Pictures are written in the order in which they are read; of identical pictures only the first is written. Each shard
+comes with a part file, which records the outcome of every picture up to the end of that shard. A killed job leaves
+both. The next job with the same source and settings continues after the last complete shard and produces the same
+bytes. The part files are removed once the index is written.
 """
 
 import json
@@ -31,9 +31,9 @@ _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
 
 
 class UnfinishedShards:
-    """Shards in the making; `outcomes` is what became of the pictures so far, in the order in which they are read.
+    """Shards that are being written; `outcomes` has the outcome of each picture so far, in the order of reading.
 
-    order: the slots of the pictures in that order; about: what the set depends on; keep_all: equal pictures, too.
+    order: the slots of the pictures in that order; about: what the set depends on; keep_all: keep identical pictures.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class UnfinishedShards:
         self.outcomes: list[Outcome] = []
         self.place_of: dict[int, int] = {}  # of each slot that is not left out
         self._places: dict[str, int] = {}  # of each digest
-        self._written = 0  # pictures in whole shards and in the present one
+        self._written = 0  # pictures in complete shards and in the current one
         self._parts = 0
-        self._begun = 0  # where the present part begins among the outcomes
+        self._begun = 0  # where the current part begins in `outcomes`
         self._file: IO[bytes] | None = None
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="tunit-send")
         self._sending: Future[None] | None = None
@@ -70,10 +70,10 @@ class UnfinishedShards:
             Path(self._file.name).unlink(missing_ok=True)
 
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
-        """What became of the next picture, and its square (S, S, 3) unless it is left out."""
+        """Add the outcome of the next picture, and its square (S, S, 3) unless it is left out."""
         if square is not None and self._note(outcome):
             if self._file is None:
-                # The name is that of `replacing`, so that what a killed job leaves is cleared away.
+                # The same name as `replacing` uses, so that the file of a killed job is removed.
                 name = f".{os.getpid()}.{threading.get_ident()}{self._parts}.partial"
                 self._file = (self._place.scratch() / name).open("wb")
             self._file.write(member(self._written - 1, square))
@@ -89,7 +89,7 @@ class UnfinishedShards:
             self._sending.result()
 
     def by_slot(self) -> tuple[list[str | None], list[LeftOut]]:
-        """The digest of every slot, None where it is empty, and what was left out."""
+        """The digest of every slot (None if it is empty), and the pictures that were left out."""
         digests: list[str | None] = [None] * len(self._order)
         left_out = []
         for slot, outcome in zip(self._order, self.outcomes, strict=True):
@@ -100,12 +100,12 @@ class UnfinishedShards:
         return digests, left_out
 
     def remove_parts(self) -> None:
-        """Remove what only a job that goes on needs."""
+        """Remove files that only an unfinished job needs."""
         for number in range(self._parts):
             self._place.remove(part_name(number))
 
     def _note(self, outcome: Outcome) -> bool:
-        """Give the next picture its place; whether it has to be written there."""
+        """Give the next picture its position. Returns whether the picture has to be written there."""
         assert isinstance(outcome, str)
         slot = self._order[len(self.outcomes)]
         known = None if self._keep_all else self._places.get(outcome)
@@ -117,9 +117,9 @@ class UnfinishedShards:
         return True
 
     def _end_part(self) -> None:
-        """Close the present shard and send it, while the next is begun."""
+        """Close the current shard and send it while the next one is being written."""
         if self._sending is not None:
-            self._sending.result()  # at most one waits, on this machine's disk
+            self._sending.result()  # at most one shard waits on this machine's disk
         assert self._file is not None
         self._file.write(END)
         self._file.close()
@@ -137,7 +137,7 @@ class UnfinishedShards:
         self._place.write(part_name(number), part)
 
     def _take_up(self) -> None:
-        """Go on behind the last whole shard that a killed job has left; remove all else that is in the way."""
+        """Continue after the last complete shard of a killed job; remove all other files that it left."""
         clear_leftovers(self._place.scratch())
         there = self._place.names()
         while {shard_name(self._parts), part_name(self._parts)} <= there:
@@ -157,7 +157,7 @@ class UnfinishedShards:
                 self._place.remove(name)
 
     def _outcomes_of(self, data: bytes | None) -> list[Outcome] | None:
-        """The outcomes of a part; None if it is not the next one of this set."""
+        """The outcomes in a part file; None if it is not the next part of this set."""
         try:
             part = json.loads(data or b"")
             if part["about"] != self._about or part["begin"] != len(self.outcomes):
