@@ -2,9 +2,9 @@
 
     python benchmarks/browser.py RUN PICTURES ... [--number 20] [--name browser]
 
-For some pictures of each folder: the largest difference of the style code and of the translation where both networks
-see the same numbers; the grey levels between the page's result and the translator's, each from the file; and the
-time that a translation takes in the page.
+For some pictures of each folder it measures: the largest difference of the style codes and of the translations if
+both networks get the same input; the difference in grey levels between the page's result and the translator's, if
+both read the file; and the time of a translation in the page.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def compared(driver: Any, translator: Translator, path: Path, domain: int) -> dict[str, float]:
-    """One picture, in the average style of a domain."""
+    """Translate one picture into the average style of a domain."""
     style = translator.domain_style(domain)
     ((_, x, guidance),) = translator.guided(path)
     with torch.no_grad():

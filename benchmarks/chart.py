@@ -1,4 +1,5 @@
-"""docs/performance.svg from the results of the other benchmarks: how many times as fast, beside what was asked for.
+"""docs/performance.svg from the results of the other benchmarks: how many times as fast as the baseline, with the
+target.
 
 python benchmarks/chart.py
 """

@@ -1,9 +1,10 @@
-"""Launches, bytes and operations of a training step on a GPU, on paper: of tensors without values, on any machine.
+"""Launches, bytes and operations of a training step on a GPU, calculated with tensors without values, on any machine.
 
   python benchmarks/counted.py
 
-Every operator that is no view counts as one launch, and as bytes all that it reads and writes, as if no cache kept
-anything. bfloat16 is cast to as CUDA's autocast does: convolutions and products, not what is between them.
+Every operator that is not a view counts as one launch. Its bytes are all that it reads and writes, as if there were
+no cache. Casts to bfloat16 are those of CUDA's autocast: for convolutions and matrix products, not for operations
+between them.
 """
 
 import json
@@ -39,7 +40,7 @@ STEPS = {
 
 
 class Autocast:
-    """In the place of torch.autocast, which does not know a device without values."""
+    """Replaces torch.autocast, which does not support a device without values."""
 
     levels: ClassVar[list[bool]] = [False]
 
@@ -86,7 +87,7 @@ class Count(TorchDispatchMode):
             self.operations[str(tensors[0].dtype)] += count(*args, **kwargs, out_val=out)
         if tensors and name not in VIEWS.split():
             self.launches[name] += 1
-            # What is expanded is read once.
+            # An expanded tensor is read only once.
             self.bytes[name] += sum(
                 value.untyped_storage().nbytes() if 0 in value.stride() else value.nbytes for value in tensors
             )
@@ -106,7 +107,7 @@ def counted(side: int, number: int, phase: Phase) -> dict[str, Any]:
     with patch.object(torch, "autocast", Autocast):
         state = new_state(config, META, number)
         x = torch.empty(number, 3, side, side, device=META)
-        for _ in range(2):  # the first fills the optimisers
+        for _ in range(2):  # the first step creates the optimisers' state
             with Lower(), Count() as count:
                 batch = make_batch(x, x.clone(), torch.full((number,), -1))
                 TUNIT.step(state, batch, torch.arange(number, device=META), phase, config)

@@ -3,10 +3,10 @@
   python benchmarks/domains.py grocery10/ gtsrb10/ --presets small paper --seconds 600 --seeds 5
 
 Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
-for as many steps as take the seconds given, of CPU time of one thread, so that other work on the machine counts
-little; two trainings at a time (--jobs). Trivial answers (k-means on pixels, colours, shapes, random features) stand
-beside. `--presets small,guide_width=32,hue=0.1` changes settings of a preset. The result is one JSON in
-benchmarks/results/, written after every training.
+for the given seconds of CPU time in one thread, so that other work on the machine matters little. Two trainings run
+at a time (--jobs). Simple alternatives (k-means on pixels, colours, shapes, random features) are measured too.
+`--presets small,guide_width=32,hue=0.1` changes settings of a preset. The result is one JSON in benchmarks/results/,
+written after every training.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from tunit.training.trainer import Training, make_ready, one_step
 from tunit.training.watch import Watch
 from tunit.training.window import LossWindow
 
-SETS = ("grocery10", "gtsrb10")  # looked at where no folders are given
-LOOKS = 5  # times that the domains are looked at, evenly spread over the time
-PROBED = 6  # steps that tell how long a step takes, after one to warm up
+SETS = ("grocery10", "gtsrb10")  # used if no folders are given
+LOOKS = 5  # how often the domains are measured, at equal intervals
+PROBED = 6  # steps from which the time of a step is estimated, after one to warm up
 
 
 def figures(domains: np.ndarray, classes: np.ndarray) -> dict[str, float]:
@@ -61,7 +61,7 @@ def config_of(preset: str, domains: int, seed: int) -> Config:
 
 
 def training_of(config: Config, pictures: Any, folder: str | Path) -> Training:
-    """A training that has not begun, and that a benchmark takes the steps of."""
+    """A training that has not started; the benchmark runs its steps."""
     ready = make_ready(config, pictures, None)
     display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
     return Training(
@@ -85,7 +85,7 @@ def with_steps(config: Config, steps: int) -> Config:
 
 
 def domains_of(training: Training) -> np.ndarray:
-    """The domain of every picture, by E's EMA."""
+    """The domain of every picture, as E's EMA predicts it."""
     guide = training.state.networks.guide_average
     guide.eval()
     found = guidance_over(guide, in_batches(training.pictures.images, torch.device("cpu")))
@@ -133,7 +133,7 @@ def trivial_answers(source: str) -> dict[str, dict[str, float]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean, standard deviation and extremes of the last looks, by set and preset."""
+    """Mean, standard deviation, minimum and maximum of the last measurements, by data set and preset."""
     found = {}
     for key in sorted({(row["set"], row["preset"]) for row in rows}):
         last = [row["looks"][-1]["accuracy"] for row in rows if (row["set"], row["preset"]) == key]
@@ -176,7 +176,7 @@ def main() -> None:
         for future in [pool.submit(one_training, *task) for task in todo]:
             rows.append(future.result())
             result = {"seconds": args.seconds, "trivial": answers, "summary": summary(rows), "runs": rows}
-            path = write(args.name, result)  # after every training, so that a stop loses one alone
+            path = write(args.name, result)  # after every training, so that an interruption loses only one
     for key, row in summary(rows).items():
         print(key, {name: round(value, 3) for name, value in row.items()})
     print(path)

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    # Low intrinsic dimension, as features of pictures have: most of the figures are then neither 0 nor 1.
+    # Like features of pictures, these have a low intrinsic dimension; so most figures are neither 0 nor 1.
     mixing = rng.normal(size=(24, args.width))
     real, fake = (
         (

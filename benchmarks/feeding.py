@@ -2,8 +2,8 @@
 
     python benchmarks/feeding.py [--quick] [--size 128] [--batch 32]
 
-Between two batches the loop waits for as long as --step says, as a training step would compute; the waiting is
-not counted. What is read lies in the system's file cache, as it does after the first epoch where memory allows.
+Between two batches the loop waits for --step seconds, in place of a training step; this time is not counted. The file
+is in the system's file cache, as after the first epoch if there is enough memory.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
         cursors: dict[str, dict[str, int]] = {name: {} for name in sources}
         seconds: dict[str, list[float]] = {name: [] for name in [*sources, "augmentation alone"]}
         still = torch.rand(args.batch, 3, args.size, args.size) * 2 - 1
-        for step in range(repeats + 1):  # in turns; the first is to warm up
+        for step in range(repeats + 1):  # alternating; the first round is to warm up
             for name, batches in sources.items():
                 if name == "streamed, not ahead":
                     batches._guess = None

@@ -1,4 +1,5 @@
-"""What is to be known on a GPU, in calls of a few minutes from a bare copy of the tree (benchmarks/gpu.sh starts it).
+"""Everything to measure on a GPU, in calls of a few minutes, from a copy of the source tree (benchmarks/gpu.sh starts
+it).
 
   benchmarks/gpu.sh correct                 # 2 minutes: the same as on the CPU, row by row
   benchmarks/gpu.sh speed                   # 6 minutes: steps against the literal one, profile, translating
@@ -6,8 +7,8 @@
   benchmarks/gpu.sh all                     # the three, in TUNIT_GPU_SECONDS or 570
   benchmarks/gpu.sh all --device cpu --tiny # does it run
 
-JSON and pictures go to --out, else $OUT, else benchmarks/results/gpu. Each is written as soon as it is known, and a
-guard ends the process when the time is over.
+JSON and pictures go to --out, else $OUT, else benchmarks/results/gpu. Each result is written at once, and a guard
+thread ends the process when the time is over.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""gpu.py correct: the same on a GPU as on the CPU, row by row; a row that fails stops no other."""
+"""gpu.py correct: a GPU gives the same as the CPU, row by row; a row that fails does not stop the others."""
 
 import sys
 import tempfile
@@ -28,7 +28,7 @@ from tunit.training.resources import prepare_machine
 
 CPU = torch.device("cpu")
 BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}
-BF16_RELATIVE, BF16_ABSOLUTE = 0.1, 0.05  # of a loss, as the tests ask on a CPU
+BF16_RELATIVE, BF16_ABSOLUTE = 0.1, 0.05  # relative, for a loss; the tests require the same on a CPU
 
 
 def state_on(config: Config, device: torch.device, dtype: torch.dtype) -> TrainingState:
@@ -56,7 +56,7 @@ def batch_on(config: Config, device: torch.device, dtype: torch.dtype, seed: int
 
 
 def steps(state: TrainingState, config: Config, dtype: torch.dtype, seeds: range) -> dict[str, float]:
-    """Joint steps, the first with R1 and every second one; the losses of all."""
+    """Run joint steps, every second one with R1 (also the first). Returns the losses of all steps."""
     found = {}
     for i in seeds:
         batch, permutation = batch_on(config, state.queue.device, dtype, i)
@@ -70,7 +70,7 @@ def largest(found: Tensor, expected: Tensor) -> float:
 
 
 def forward(setting: Setting, report: Report, dtype: torch.dtype) -> None:
-    """Every network's output against the CPU's, by the largest value."""
+    """Every network's output, compared with the CPU's relative to the largest value."""
     config = setting.config(64, 4, precision="float32")
     found: dict[torch.device, dict[str, Tensor]] = {}
     for device in (CPU, setting.device):
@@ -88,7 +88,7 @@ def forward(setting: Setting, report: Report, dtype: torch.dtype) -> None:
 
 
 def step(setting: Setting, report: Report, dtype: torch.dtype) -> None:
-    """Losses of two joint steps, and all weights after them by the length of their difference."""
+    """Losses of two joint steps, and the norm of the difference of all weights after them."""
     config = setting.config(64, 4, precision="float32")
     losses, ends = [], []
     for device in (CPU, setting.device):
@@ -106,7 +106,7 @@ def step(setting: Setting, report: Report, dtype: torch.dtype) -> None:
 
 
 def bfloat16(setting: Setting, report: Report) -> None:
-    """The losses of the first step in bfloat16 against float32's, on the device."""
+    """The losses of the first step on the device, in bfloat16 and in float32."""
     found = []
     for precision in ("float32", "bfloat16"):
         config = setting.config(64, 4, precision=precision)
@@ -118,7 +118,7 @@ def bfloat16(setting: Setting, report: Report) -> None:
 
 
 def golden(setting: Setting, report: Report) -> None:
-    """Networks of the published weights' formula against stored outputs."""
+    """Networks whose weights come from the golden values' formula, compared with stored outputs."""
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
     from golden import GOLDEN, golden_weights, images, rng_of
     from tunit.networks.discriminator import Discriminator
@@ -154,7 +154,7 @@ def golden(setting: Setting, report: Report) -> None:
 
 @contextmanager
 def deterministic() -> Iterator[list[warnings.WarningMessage]]:
-    """PyTorch repeats results bit for bit; yields warnings of operators that cannot."""
+    """Inside, PyTorch repeats results bit for bit; yields the warnings of operators that cannot."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -165,7 +165,7 @@ def deterministic() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def exact_resume(setting: Setting, report: Report) -> None:
-    """Four steps, and two with a checkpoint between and two more: the same bits; and what that costs."""
+    """Four steps equal two steps, a checkpoint and two more steps, bit for bit; and the cost of determinism."""
     config, dtype = setting.config(64, 16), torch.float32
 
     def seconds(number: int) -> float:
@@ -198,7 +198,7 @@ def exact_resume(setting: Setting, report: Report) -> None:
 
 
 def share(rank: int, folder: str, backend: str, config: Config, device: str) -> None:
-    """One of two processes on one device; the first writes what the two have made."""
+    """Runs as one of two processes on one device; the first writes the result of both."""
     method = (Path(folder) / f"meet-{backend.replace(':', '-')}").as_uri()
     dist.init_process_group(backend, init_method=method, rank=rank, world_size=2)
     state = state_on(config, torch.device(device), torch.float64)
@@ -209,9 +209,9 @@ def share(rank: int, folder: str, backend: str, config: Config, device: str) -> 
 
 
 def two_processes(setting: Setting, report: Report) -> None:
-    """Two processes that share a batch on one GPU against one process, in float64."""
+    """Two processes that share a batch on one GPU, compared with one process, in float64."""
     name = "two processes against one"
-    if setting.tiny:  # tests of their own start processes
+    if setting.tiny:  # other tests start processes
         report.row(name, None, "tiny", 1e-9)
         return
     config = setting.config(64, 4, precision="float32")

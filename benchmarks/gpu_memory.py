@@ -1,4 +1,4 @@
-"""gpu.py correct, where a GPU's memory runs out: the batch is halved, or the training ends with one sentence."""
+"""gpu.py correct, if a GPU runs out of memory: the batch is halved, or the training ends with one sentence."""
 
 import contextlib
 import io
@@ -12,12 +12,12 @@ import torch
 from gpu_report import Report, Setting
 from tunit.training.memory import fitting_batch, try_step
 
-LITTLE = 6 << 30  # bytes of the GPU that the process gets
+LITTLE = 6 << 30  # bytes of GPU memory that the process may use
 
 
 @contextmanager
 def little_memory(setting: Setting) -> Iterator[None]:
-    """Inside, this process gets a part of the GPU's memory."""
+    """Inside, this process may use only a part of the GPU's memory."""
     setting.empty()
     if setting.device.type == "cuda":
         whole = torch.cuda.get_device_properties(setting.device).total_memory

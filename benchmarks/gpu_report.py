@@ -1,4 +1,4 @@
-"""What the parts of gpu.py share: the time that is left, and a report that is on the disk after every line."""
+"""Shared by the parts of gpu.py: the time that remains, and a report that is saved after every line."""
 
 import json
 import math
@@ -21,7 +21,7 @@ NARROW = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "que
 
 
 class Clock:
-    """The seconds that a part may take."""
+    """The seconds that a part of gpu.py may use."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._began = seconds, time.monotonic()
@@ -30,12 +30,12 @@ class Clock:
         return self.seconds - (time.monotonic() - self._began)
 
     def has(self, seconds: float) -> bool:
-        """Whether so many seconds fit before the end."""
+        """Whether this many seconds remain."""
         return self.left() - RESERVE >= seconds
 
 
 class Report:
-    """OUT/gpu-NAME.json: written anew at every entry, so that whatever ends the process leaves what was found."""
+    """OUT/gpu-NAME.json, rewritten after every entry, so that no result is lost if the process ends early."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class Report:
         self._write()
 
     def row(self, name: str, ok: bool | None, measured: Any, bound: Any) -> None:
-        """ok: None where it was not tried."""
+        """Add a row. ok: None if it was not tried."""
         row = {"name": name, "ok": ok, "measured": _plain(measured), "bound": bound}
         self.found.setdefault("rows", []).append(row)
         print(
@@ -63,7 +63,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can hold it."""
+    """The value in a form that JSON supports."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class Setting:
-    """Where and how large everything is."""
+    """The device, the folders, and the sizes to measure."""
 
     device: torch.device
     out: Path
@@ -86,19 +86,19 @@ class Setting:
     more: dict[str, Any] = field(default_factory=dict)
 
     def config(self, side: int, batch: int, **overrides: Any) -> Config:
-        """The paper's setting at a size; narrow networks and small pictures where all is tiny."""
+        """The paper's setting at a size; if `tiny`, narrow networks and small pictures."""
         settings = {"image_size": side, "batch_size": batch, "domains": 10, "device": str(self.device)}
         if self.tiny:
             settings |= NARROW | {"image_size": 32, "batch_size": min(batch, 4), "threads": 1}
         return resolve_machine(Config().with_overrides(settings | overrides))
 
     def wait(self) -> None:
-        """Until the GPU has done all that it was given."""
+        """Wait until the GPU has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def empty(self) -> None:
-        """Give back what PyTorch keeps of the GPU's memory, and forget its peak."""
+        """Release the GPU memory that PyTorch caches, and reset its peak."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -108,7 +108,7 @@ class Setting:
 
 
 def guarded(clock: Clock, ended: Callable[[], None] = lambda: None) -> threading.Timer:
-    """A thread that ends the process when the time is over, whatever it waits for; what was found is on the disk."""
+    """Start a thread that ends the process when the time is over. Results so far are on the disk."""
 
     def end() -> None:
         print("the time is over: what was found is written", flush=True)
@@ -122,14 +122,14 @@ def guarded(clock: Clock, ended: Callable[[], None] = lambda: None) -> threading
 
 
 def attempt(setting: Setting, report: Report, name: str, seconds: float, work: Callable[[], Any]) -> None:
-    """Put what `work` finds into the report, if so many seconds are left; an error is put there and ends nothing."""
+    """Add the result of `work` to the report if enough seconds remain. An error is added too and stops nothing."""
     if not setting.clock.has(0 if setting.tiny else seconds):
         report.put(name, f"not tried: {setting.clock.left():.0f} s left")
         return
     began = time.monotonic()
     try:
         value = work()
-    except Exception as error:  # whatever it is, the rest is still to be measured
+    except Exception as error:  # after any error, the rest can still be measured
         value = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
     finally:
         setting.empty()

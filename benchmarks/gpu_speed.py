@@ -1,4 +1,4 @@
-"""gpu.py speed: our steps against the literal one of the same run, what they are made of, and translating."""
+"""gpu.py speed: our steps compared with the literal one in the same run, their parts, and translation."""
 
 import gc
 import statistics
@@ -15,20 +15,20 @@ from tunit.methods.inference import redraw
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
 
-SIDE = 8192  # of the matrices whose product gives the rate
-TOP = 40  # kernels of the profile
+SIDE = 8192  # side of the matrices whose products give the rate
+TOP = 40  # kernels shown in the profile
 PHASES = {"joint, R1 every step": JOINT, "joint without R1": WITHOUT_R1, "E alone": ALONE}
 
 
 class Steady(Bench):
-    """Steps that do not wait for the GPU each, as in a training."""
+    """Steps as in a training: the host does not wait for the GPU after each."""
 
     def wait(self) -> None:
         pass
 
 
 def seconds_each(setting: Setting, work: Callable[[], object], number: int) -> float:
-    """Median of three turns of `number` calls, waiting for the GPU after each turn."""
+    """Seconds per call: the median of three rounds of `number` calls, each with one wait for the GPU."""
     turns = []
     for _ in range(1 if setting.tiny else 3):
         setting.wait()
@@ -41,7 +41,7 @@ def seconds_each(setting: Setting, work: Callable[[], object], number: int) -> f
 
 
 def rate_of(setting: Setting, dtype: torch.dtype) -> float:
-    """Operations per second of products of large random matrices."""
+    """Operations per second in products of large random matrices."""
     side = 128 if setting.tiny else SIDE
     a = torch.randn(side, side, device=setting.device).to(dtype)
     for _ in range(3):
@@ -106,7 +106,7 @@ def beside_literal(setting: Setting, config: Config, joint: float, alone: float)
 
 
 def compiled(setting: Setting, rate: float) -> dict[str, Any] | str:
-    """The same by --compile: of E the trunk, and G; beside the seconds until the first step is done."""
+    """The same with --compile (E's trunk and G), and the seconds until the first step is finished."""
     if setting.tiny:
         return "not compiled where all is tiny"
     began = time.perf_counter()
@@ -177,7 +177,7 @@ def translating(setting: Setting) -> dict[str, Any]:
 
 
 def run(setting: Setting) -> None:
-    """The most wanted first."""
+    """All measurements, the most important first."""
     report = Report(setting.out, "speed")
     config = setting.config(128, 32)
     prepare_machine(config)

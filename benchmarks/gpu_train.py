@@ -1,4 +1,6 @@
-"""gpu.py train: whole trainings by the preset for one's own pictures, each going on where the call before stopped."""
+"""gpu.py train: whole trainings with the preset for one's own pictures; each continues where the call before
+stopped.
+"""
 
 import csv
 import os
@@ -29,7 +31,7 @@ DATA = os.environ.get("TUNIT_TEST_DATA", Path(__file__).parent.parent / "shared"
 
 
 def pictures_of(setting: Setting) -> dict[str, Path]:
-    """The folders to train on, by name: creatures, drawn here if need be, and what else is there."""
+    """The folders to train on, by name: creatures, drawn here if necessary, and other folders that exist."""
     drawn = setting.runs / "creatures-pictures"
     if not drawn.is_dir():
         write_creatures(drawn, 24 if setting.tiny else CREATURES, 32 if setting.tiny else SIDE, 0)
@@ -41,7 +43,7 @@ def pictures_of(setting: Setting) -> dict[str, Path]:
 
 
 def trained(setting: Setting, source: Path, run: Path, seconds: float) -> str:
-    """Train, or go on, until it is done or so many seconds are over; says which."""
+    """Train or resume until the end or until the time is over; returns which of the two."""
     quiet, timer = True, threading.Timer(max(seconds, 1.0), lambda: os.kill(os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
@@ -64,7 +66,7 @@ def trained(setting: Setting, source: Path, run: Path, seconds: float) -> str:
 
 
 def kinds_of(source: Path, pictures: PackedPictures) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The true kind of every picture: of the drawn set's table, else of its folder."""
+    """The true kind of every picture: from the creatures' table, or from its folder."""
     table = source.parent / "factors.csv"
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as lines:
@@ -78,7 +80,7 @@ def kinds_of(source: Path, pictures: PackedPictures) -> np.ndarray[Any, np.dtype
 
 @torch.inference_mode()
 def accuracy_of(setting: Setting, source: Path, run: Path) -> dict[str, Any]:
-    """How well the domains are the kinds, of the pictures trained on."""
+    """How well the domains match the kinds, for the training pictures."""
     model, pictures = load_model(run, setting.device), open_packed(run / "data")
     guide = model.guide.eval()
     domains = guidance_over(guide, in_batches(pictures.images, setting.device)).logits.argmax(1).numpy()
@@ -109,7 +111,7 @@ def one(setting: Setting, name: str, source: Path, seconds: float) -> dict[str, 
 
 
 def run(setting: Setting) -> None:
-    """Every set gets its share of the time that is left."""
+    """Every data set gets its share of the remaining time."""
     report = Report(setting.out, "train")
     setting.runs.mkdir(parents=True, exist_ok=True)
     sources = pictures_of(setting)

@@ -37,7 +37,7 @@ def growth(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str
 def seconds_of_one(
     rank: int, number: int, port: int, folder: str, base: dict[str, Any], repeats: int
 ) -> None:
-    """One of `number` processes that share the steps; the first writes their seconds."""
+    """Runs as one of `number` processes that share the steps; the first writes the times."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     values = *map(str, (rank, rank, number, number)), "127.0.0.1", str(port)
     os.environ.update(zip(names, values, strict=True))
@@ -52,7 +52,7 @@ def seconds_of_one(
 def over_processes(base: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
     """Seconds of a joint step of 32 px, 32 pictures, by 1, 2, ... processes: GPUs, or cores with a thread each.
 
-    On a CPU one process with all threads is beside them.
+    On a CPU, one process with all threads is measured too.
     """
     most = torch.cuda.device_count() if device.type == "cuda" else usable_cores()
     found: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""The literal training step: section 4 of the method as it stands, every pass by itself, in eager float32.
+"""The literal training step: section 4 of the method as written, each forward pass separate, in eager float32.
 
-What `tunit.methods.tunit` is measured against. Networks are built layer by layer from the method's section 2, on
+`tunit.methods.tunit` is compared with it. Networks are built layer by layer from the method's section 2, on
 contiguous pictures, with PyTorch's own modules, up-sampling before the convolution and pooling after it.
 """
 
@@ -125,7 +125,7 @@ class Guide(nn.Module):
 
 
 class LiteralStep:
-    """E, D, G steps of section 4, each with the passes it names; RMSprop and Adam parameter by parameter."""
+    """The steps of E, D and G in section 4, with the forward passes named there; optimisers without foreach."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         n, o = config.networks, config.optimisers

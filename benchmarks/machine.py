@@ -1,4 +1,4 @@
-"""What a benchmark ran on, for its result file."""
+"""The machine and the versions with which a benchmark ran, for its result file."""
 
 import json
 import platform
@@ -33,7 +33,7 @@ def _processor() -> str:
 
 
 def write(name: str, result: dict[str, Any]) -> Path:
-    """results/NAME.json, with what it ran on."""
+    """Write results/NAME.json, together with the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"about": about(), **result}, indent=2) + "\n")

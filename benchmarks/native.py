@@ -1,11 +1,11 @@
-"""What each piece of fast code gives to a whole training step: the step with and without it, in turns in one process.
+"""The gain from each piece of fast code: a training step with and without it, alternately in one process.
 
   python benchmarks/native.py                            # all sizes, one thread: half an hour
   python benchmarks/native.py --sizes demo-32 --repeats 3
 
-Times are of the CPU, not of the clock, so that other work on the machine counts little. What a piece gives is how
-much longer a step takes without it: the median over pairs of a step with it and one without, each taken right
-after the other; and the least time without over the least time with, which a busy machine disturbs least of all.
+Times are CPU times, so that other work on the machine matters little. The gain is how much longer a step takes
+without the piece. Two figures are given: the median over pairs of steps, one with it and one without it right after;
+and the smallest time without it over the smallest time with it, which a busy machine disturbs least.
 """
 
 import argparse
@@ -50,7 +50,7 @@ SIZES: dict[str, tuple[str, int, int, Phase]] = {
 
 
 def upsample_first(self: UpsamplingConv2d, x: Tensor) -> Tensor:
-    """The up-sampling convolution as it is written: of the large picture."""
+    """The up-sampling convolution without our shortcut: up-sample first, then convolve."""
     large = torch.nn.functional.interpolate(x, scale_factor=2)
     return ReflectConv2d.forward(self, large)
 
@@ -67,7 +67,7 @@ assert KERNEL == 5
 def measure(
     base: str, size: int, number: int, phase: Phase, repeats: int, pieces: list[str]
 ) -> dict[str, Any]:
-    """Seconds of the whole step, and without each of `pieces`; `repeats` turns."""
+    """Seconds of the step with everything, and of the step without each of `pieces`; `repeats` rounds."""
     config = read_config(base).with_overrides(
         {"image_size": size, "batch_size": number, "device": "cpu", "precision": "float32", "threads": 1}
     )
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--name", default="native", help="of the result file")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as training does
+    keep_freed_memory()  # as in training
     result: dict[str, Any] = {}
     for name, (base, size, number, phase) in SIZES.items():
         if name.startswith(tuple(args.sizes)):

@@ -1,10 +1,9 @@
-"""Packing of large photographs against a plain full-size decode and resize, and what a large pack costs, in one run.
+"""Packing of large photographs compared with a plain full-size decode and resize, and the cost of a large pack.
 
     python benchmarks/packing.py [--quick]
 
-One core, each way in a process of its own. The photographs are scikit-learn's two, enlarged to 12 megapixels, with
-the grain of a camera, so that a file takes about as many bytes as a telephone's. The baseline is Pillow's: open, RGB,
-resize.
+One core; each method runs in a separate process. The photographs are scikit-learn's two, enlarged to 12 megapixels,
+with camera noise, so that a file is about as large as a phone's. The baseline is Pillow's: open, RGB, resize.
 """
 
 import argparse
@@ -71,11 +70,10 @@ def decode(way: Callable[[bytes], np.ndarray], folder: Path) -> None:
 def compare_apart(
     ours: Callable[[Path], None], baseline: Callable[[Path], None], folder: Path, **how: int
 ) -> dict[str, Any]:
-    """`compare` of two ways with the files of a folder, each in a process of its own, as it would run.
+    """`compare` for two methods on the files of a folder, each in a separate process, as in real use.
 
-    In one process the two disturb each other: what large numbers of bytes were freed before decides whether the C
-    library gives memory back to the system. Where it does not, the baseline is spared 13,000 page faults for each
-    picture of 12 megapixels.
+    In one process the two would disturb each other: whether the C library returns memory to the system depends on the
+    large blocks freed before. If it does not, the baseline avoids 13,000 page faults per picture of 12 megapixels.
     """
     with contextlib.ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
@@ -86,7 +84,7 @@ def compare_apart(
 
 
 def decoding(files: list[bytes], repeats: int) -> dict[str, Any]:
-    """Files to squares in memory, each way in its process; and both in one."""
+    """From files to squares in memory: each method in its own process, and both in one."""
     difference = [np.abs(plain(data).astype(int) - ours(data)) for data in files]
     how = {"work": len(files), "repeats": repeats}
     with written(files) as folder:
@@ -122,7 +120,7 @@ def loop(folder: Path) -> None:
 
 
 def whole_pack(files: list[bytes], repeats: int) -> dict[str, Any]:
-    """The whole of `pack_pictures`, folder to pack, against the plain loop from and to files."""
+    """All of `pack_pictures`, from folder to pack, compared with the plain loop from files to files."""
     with written(files) as folder:
         return {
             "pictures": len(files),
@@ -131,7 +129,7 @@ def whole_pack(files: list[bytes], repeats: int) -> dict[str, Any]:
 
 
 def index_of(entries: int, repeats: int) -> dict[str, Any]:
-    """Opening a pack of so many pictures (8 px, for the pixels are mapped, not read), and drawing from it."""
+    """Opening a pack of this many pictures, and drawing from it; 8 px, since the pixels are mapped, not read."""
     import torch
 
     from tunit.data.batching.batches import Batches

@@ -25,9 +25,9 @@ def spread(values: list[float]) -> dict[str, Any]:
 def compare(
     ours: Callable[[], object], baseline: Callable[[], object], *, work: int, repeats: int
 ) -> dict[str, Any]:
-    """Seconds per piece of work of both, each warmed up once, and how many times as fast ours is.
+    """Seconds per piece of work for both methods, and how many times as fast ours is. Both are warmed up once.
 
-    work: pieces (pictures) that one call does. The factor is the median over pairs.
+    work: the number of pieces (pictures) in one call. The factor is the median over pairs.
     """
     ours(), baseline()
     pairs = [(seconds_of(ours) / work, seconds_of(baseline) / work) for _ in range(repeats)]

@@ -1,11 +1,11 @@
-"""How fast `tunit prepare` packs very many pictures, and how much memory it takes meanwhile.
+"""How fast `tunit prepare` packs very many pictures, and how much memory it needs.
 
     python benchmarks/preparing.py [--pictures 100000] [--shards 4096] [--folder SCRATCH] [--quick]
 
-The pictures are drawn: ellipses on a coloured ground, as JPEG of 160 x 160, all different; packed at 128 px. Every
-two seconds the pictures done and the resident memory of the process and of its workers are written down. CPU time is
-that of all of them, so that it says something of a busy machine, too; beside it that of reading, decoding and fitting
-alone.
+The pictures are drawn: ellipses on a coloured background, as JPEGs of 160 x 160, all different; packed at 128 px.
+Every two seconds the number of packed pictures and the resident memory of the process and its workers are recorded.
+CPU time is the sum over all of them, so it is useful on a busy machine too. The CPU time of only reading, decoding
+and fitting is measured for comparison.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from tunit.data.packing.shards import pack_shards
 
 SIDE, SIZE = 160, 128
 IN_FOLDER = 1000
-EVERY = 2.0  # seconds between two looks at the memory
+EVERY = 2.0  # seconds between two measurements of the memory
 
 
 def draw_folder(folder: Path, first: int, count: int) -> None:
-    """Draw `count` pictures; what a picture shows depends on its number alone."""
+    """Draw `count` pictures; each depends only on its number."""
     if folder.is_dir() and len(list(folder.iterdir())) == count:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,19 +65,19 @@ def draw(root: Path, count: int) -> None:
 
 
 def resident(process: int) -> float:
-    """Resident megabytes of a process and of those that it has started."""
+    """Resident megabytes of a process and its child processes."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     total = 0.0
     for one in (str(process), *children):
         try:
             total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-        except (OSError, IndexError):  # it has just ended
+        except (OSError, IndexError):  # the process has just ended
             continue
     return round(total, 1)
 
 
 def pack(root: Path, out: Path, shards: int) -> dict[str, Any]:
-    """Pack in this process, which nothing else has used; what was seen."""
+    """Pack in this new process. Returns the measurements."""
     began, done, series, over = time.monotonic(), [0], [], threading.Event()
 
     def watch() -> None:
@@ -117,7 +117,7 @@ def pack(root: Path, out: Path, shards: int) -> dict[str, Any]:
 
 
 def decoder_alone(root: Path) -> float:
-    """CPU milliseconds to read, decode and fit one picture, without processes and files."""
+    """CPU milliseconds to read, decode and fit one picture, without worker processes and output files."""
     paths = sorted(root.glob("*/*.jpg"))[:3000]
     began = time.process_time()
     for path in paths:

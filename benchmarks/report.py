@@ -2,7 +2,7 @@
 
     python benchmarks/report.py [--pictures 10000] [--size 64] [--width 64]
 
-The networks are untrained (their speed does not depend on it), of the paper's width unless told otherwise.
+The networks are untrained (this does not change their speed) and have the paper's width by default.
 """
 
 import argparse

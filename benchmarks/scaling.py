@@ -1,9 +1,9 @@
-"""Several processes: bytes that a step sends, counted; its time on N GPUs, worked out; seconds on this CPU, measured.
+"""Several processes: bytes sent per step (counted), time on N GPUs (calculated), seconds on this CPU (measured).
 
   python benchmarks/scaling.py             # counts at 128 px, the paper's widths; seconds at 32 px: ten minutes
   python benchmarks/scaling.py --quick     # narrow networks at 32 px: does it run
 
-Counting needs no other process: the collective operations are replaced by ones that note their bytes.
+Counting needs no second process: the collective operations are replaced by functions that count their bytes.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from machine import write
 from tunit.config import Config
 from tunit.training.resources import resolve_machine
 
-# Of a machine with eight H100: what a GPU sends to another of its machine, and its share of the network between
-# machines (400 Gb/s for each GPU), bytes a second, as their makers give them; and the time of one collective
-# operation however small, per machine that it passes. Not measured here.
+# For machines with eight H100, in bytes per second as their makers give them: from GPU to GPU inside a machine, and
+# each GPU's share of the network between machines (400 Gb/s per GPU). And the smallest time of a collective
+# operation, per machine that it passes. Not measured here.
 WITHIN, BETWEEN = 450e9, 50e9
 LATENCY_WITHIN, LATENCY_BETWEEN = 20e-6, 15e-6
 GPUS_OF_MACHINE = 8
@@ -33,7 +33,7 @@ STEP_OF_32 = 0.103
 
 @contextmanager
 def counting(found: list[tuple[str, int]]) -> Iterator[None]:
-    """Inside, this process believes to be rank 0 of two; what it would send is noted and not sent."""
+    """Inside, this process acts as rank 0 of two; the bytes that it would send are counted and not sent."""
 
     def all_gather(outputs: list[torch.Tensor], x: torch.Tensor) -> None:
         found.append(("all-gather", x.numel() * x.element_size()))
@@ -55,7 +55,7 @@ def counting(found: list[tuple[str, int]]) -> Iterator[None]:
 
 
 def counted(settings: dict[str, Any]) -> dict[str, Any]:
-    """Bytes and operations that a step of each phase sends from each of two processes, with two pictures each."""
+    """Bytes and operations that each of two processes sends in a step of each phase, with two pictures each."""
     bench = Bench(resolve_machine(Config().with_overrides(settings | {"batch_size": 4})))
     result: dict[str, Any] = {}
     for name, phase in (("E alone", ALONE), ("joint", JOINT)):
@@ -74,10 +74,10 @@ def counted(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def worked_out(joint: dict[str, Any], gpus: int) -> dict[str, float]:
-    """Seconds that the communication of a joint step takes on so many GPUs, and the share it would be of a step.
+    """Seconds of communication in a joint step on this many GPUs, and their share of a step.
 
     A ring all-reduce sends 2 (n - 1) / n of the bytes from each GPU. Every GPU has `32 / 8` pictures, so the batch
-    grows with their number. Nothing of it is hidden behind computing: a step waits for each sum.
+    grows with their number. Communication does not overlap with computing: a step waits for each sum.
     """
     machines = -(-gpus // GPUS_OF_MACHINE)
     speed = WITHIN if machines == 1 else BETWEEN
@@ -107,7 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     base: dict[str, Any] = {"device": "cpu", "precision": "float32"} | (NARROW if args.quick else {})
     counts = counted(base | {"image_size": 32 if args.quick else 128})
-    # Narrow networks, as this CPU is slow: a step of the paper's widths takes it seconds.
+    # Narrow networks, because with the paper's widths a step takes seconds on this CPU.
     result: dict[str, Any] = {
         "sent by each process in a step": counts,
         "worked out for H100s": {

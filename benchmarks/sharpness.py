@@ -1,14 +1,14 @@
-"""How good translations are, by preset, in equal time: the error against the exact truth, or mFID and coverage.
+"""How good translations are after equal time, by preset: the error from the exact translation, or mFID and coverage.
 
   python benchmarks/sharpness.py creatures --presets demo demo,r1_weight=0.01 --seconds 240 --seeds 3
   python benchmarks/sharpness.py creatures --pictures 300 --presets demo demo,discriminator_augment=0.5
   python benchmarks/sharpness.py grocery10/ --presets small small,image_size=64 --seconds 300
 
-`creatures` are drawn, and translations of unseen ones are held to the exact truth, as in the demo. Of a folder with
-one folder of pictures for each class every fifth picture is held back, and translated as the paper's protocol says. E
-trains alone once for each base preset, set and seed; every training of G and D starts from that same E and takes the
-seconds given, of CPU time of one thread. `NAME,setting=value` changes settings of a preset for the time of G and D.
-The result is one JSON in benchmarks/results/, written after every training; sample pictures lie in --work.
+`creatures` are drawn, and translations of unseen ones are compared with the exact translation, as in the demo. In a
+folder with one folder of pictures per class, every fifth picture is held back and translated by the paper's protocol.
+E trains alone once for each base preset, set and seed; every training of G and D starts from this E and takes the
+given seconds of CPU time in one thread. `NAME,setting=value` changes settings of a preset while G and D train. The
+result is one JSON in benchmarks/results/, written after every training; sample pictures lie in --work.
 """
 
 import argparse
@@ -39,8 +39,8 @@ from tunit.training.resources import resolve_machine
 from tunit.training.samples import model_of, write_samples
 from tunit.training.trainer import Training, one_step
 
-LOOKS = 3  # times that translations are looked at, evenly spread over the time
-PROBED = 16  # steps that tell how long a step takes: one of them computes R1 in the presets for a CPU
+LOOKS = 3  # how often translations are measured, at equal intervals
+PROBED = 16  # steps from which the time of a step is estimated; in the presets for a CPU, one of them has R1
 SHOWN_TERMS = (
     "discriminator/real_sign",
     "discriminator/real",
@@ -62,7 +62,7 @@ def config_of(preset: str, seed: int, fixed: dict[str, Any]) -> Config:
 
 
 def with_steps(config: Config, alone: int, joint: int, look_back: bool) -> Config:
-    """E alone for so many steps, then `joint` ones; the averages look back as the demo's do."""
+    """E alone for this many steps, then `joint` joint steps; the averages have the demo's decay."""
     steps = {"steps": alone + joint, "guide_only_until": alone, "average_from": alone + 10}
     if look_back:
         back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
@@ -82,7 +82,7 @@ def creatures_set(number: int, seed: int, size: int, folder: Path) -> tuple[Pack
 
 
 def split_set(source: str, size: int, folder: Path) -> tuple[PackedPictures, Labelled, Labelled]:
-    """Of a folder of classes: the pictures to train on without labels, those with labels, the held-back ones."""
+    """A folder of classes as three sets: training pictures without labels, the same with labels, held-back ones."""
     packed = pack_pictures(
         Path(source), folder / "data", PackSettings(size=size, labels="folders", fit="crop"), workers=1
     )
@@ -102,7 +102,7 @@ def split_set(source: str, size: int, folder: Path) -> tuple[PackedPictures, Lab
 def guide_of(
     args: argparse.Namespace, config: Config, pictures: Callable[[], PackedPictures], key: str
 ) -> dict[str, Any]:
-    """The state of E after its time alone, trained if it is not in --work yet."""
+    """The state after E's time alone; E is trained now unless the state is in --work already."""
     path = Path(args.work) / f"{key}.pt"
     if not path.exists():
         training = training_of(config, pictures(), Path(args.work))
@@ -125,7 +125,7 @@ def guide_of(
 
 
 def adopt(training: Training, guide: dict[str, Any], step: int) -> None:
-    """Go on from the E of `guide` at its step."""
+    """Continue from the E of `guide` at its step."""
     state = training.state
     state.networks.guide.load_state_dict(guide["guide"])
     state.networks.guide_average.load_state_dict(guide["guide_average"])
@@ -142,7 +142,7 @@ def joint_training(
     measure: Measure,
     row: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train G and D for the seconds given, and measure at each look."""
+    """Train G and D for the given seconds, and measure at equal intervals."""
     folder = Path(args.work)
     look_back = preset.startswith("demo")
     joint = args.joint
@@ -219,7 +219,7 @@ def of_folder(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]) -
 
         def measure(training: Training) -> dict[str, float]:
             if training.state.step < training.config.schedule.steps:
-                return {}  # mFID takes too long to look often
+                return {}  # mFID takes too long to be measured often
             model = model_of(training.state, training.pictures, training.config)
             found = evaluate_model(
                 model,

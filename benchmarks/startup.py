@@ -1,4 +1,4 @@
-"""How long the command line and the package take to start, in processes of their own.
+"""How long the command line and the package take to start; each start is a new process.
 
 python benchmarks/startup.py [--quick]
 """
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repeats")
     args = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for _ in range(3 if args.quick else 11):  # in turns: a busy moment then meets all of them
+    for _ in range(3 if args.quick else 11):  # alternating, so that a busy moment affects all of them
         for name, words in PROGRAMS.items():
             run = [sys.executable, *words]
             seconds[name].append(

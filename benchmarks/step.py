@@ -1,4 +1,4 @@
-"""The training step against the literal one, in turns in one run: by phase, its parts, FLOPs, matrix rate, memory.
+"""The training step and the literal one, alternately in one run: phases, parts, FLOPs, matrix rate, memory.
 
   python benchmarks/step.py                              # 32 px x 32 and 64 px x 8, the paper's widths: 20 minutes
   python benchmarks/step.py --shapes 128x32 --device cuda
@@ -6,8 +6,8 @@
   python benchmarks/step.py --growth                     # instead: seconds over image size, batch, domains, processes
   python benchmarks/step.py --quick                      # narrow networks: does it run
 
-The literal step (literal.py) is eager float32 with every pass spelt out. Ours runs in the precision of the device
-(`--precision`). Lazy R1 is R1 every 16th step: one step with it and fifteen without.
+The literal step (literal.py) is eager float32 with every forward pass written out. Ours runs in the precision of the
+device (`--precision`). Lazy R1 is R1 every 16th step: one step with it and fifteen without.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from tunit.training.speed import matrix_rate
 
 @contextmanager
 def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
-    """Seconds that a step spends in its parts; what is left is G's passes and losses."""
+    """Seconds that a step spends in its parts; the rest is G's forward passes and losses."""
     found: dict[str, float] = defaultdict(float)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
 
     @contextmanager
     def timed_block(label: str) -> Iterator[None]:
-        """In the place of a profiler's label in the step."""
+        """Replaces a profiler's label in the step."""
         bench.wait()
         before, began = sum(found.values()), time.perf_counter()
         yield
@@ -92,9 +92,9 @@ def parts_of(bench: Bench) -> dict[str, float]:
 
 
 def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any]:
-    """One image size and batch: everything but memory."""
+    """Everything except memory, for one image size and batch."""
     number = config.optimisers.batch_size
-    plain = Bench(config.with_overrides({"compile": 0}))  # what is compiled cannot be counted
+    plain = Bench(config.with_overrides({"compile": 0}))  # operations of compiled networks cannot be counted
     flops = {
         "literal, joint": flops_of(plain.theirs, JOINT, number),
         "joint": flops_of(plain.ours, JOINT, number),
@@ -148,7 +148,7 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
 
 
 def peak_memory(overrides: dict[str, Any], device: str, which: str) -> int:
-    """MiB that two joint steps need beyond what the process had before; in a process of its own."""
+    """MiB that two joint steps need in addition to the process before them; measured in a new process."""
     bench = Bench(resolve_machine(Config().with_overrides(overrides)))
     before = peak_resident()
     if device == "cuda":
@@ -161,7 +161,7 @@ def peak_memory(overrides: dict[str, Any], device: str, which: str) -> int:
 
 
 def peak_resident() -> int:
-    """KiB of this process at its largest; what `resource` says begins with the parent's."""
+    """Peak KiB of this process. (The value from `resource` includes the parent's peak.)"""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 

@@ -1,10 +1,10 @@
-"""How fast the studio answers: a translation at 128 px, all domains, a walk; and its map of 10,000 pictures.
+"""How fast the studio responds: a translation at 128 px, all domains, a walk; and its map of 10,000 pictures.
 
     python benchmarks/studio.py [--quick] [--size 128] [--pictures 10000] [--repeats 20] [--threads N]
 
-Translations are asked for as the page asks for them, through the whole application but the network, of an untrained
-model of the default preset (its speed does not depend on training). The map is zoomed in and out in a headless
-Chromium, where there is one: frames per second, and the longest wait for a frame.
+Translations are requested as the page does it, through the whole application except the network. The model has the
+default preset and is untrained (this does not change its speed). The map is zoomed in and out in a headless Chromium,
+if one is installed: frames per second, and the longest wait for a frame.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def seconds(call: Callable[[], Any], repeats: int) -> dict[str, float]:
 
 
 def photograph() -> bytes:
-    """12 megapixels, as telephones make them."""
+    """A picture of 12 megapixels, like a phone's."""
     coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(coarse).resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
@@ -72,7 +72,7 @@ def photograph() -> bytes:
 
 
 def translations(folder: Path, repeats: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """As the page asks: the picture once, then its square with every movement of a slider."""
+    """The page's requests: the picture once, then its square for every movement of a slider."""
     base = f"/runs/{folder.name}/translate"
     with TestClient(create_app(Workspace(folder, device="cpu")), base_url="http://localhost") as client:
 
@@ -105,7 +105,7 @@ def translations(folder: Path, repeats: int) -> Iterator[tuple[str, dict[str, fl
 
 
 def run_of(folder: Path, pictures: int) -> Path:
-    """A small model, and so many small pictures."""
+    """A small model, and this many small pictures."""
     run, source = folder / "many", folder / "pictures"
     untrained(run, 32)
     source.mkdir()
@@ -178,7 +178,7 @@ def main() -> None:
         name = "studio-quick" if args.quick else "studio"
         for what, took in translations(folder / "run", args.repeats or (2 if args.quick else 20)):
             result["translate"][what] = took
-            write(name, result)  # what is measured stays, if the rest takes too long
+            write(name, result)  # results so far are saved, in case the rest takes too long
         if pictures and shutil.which("chromium") and shutil.which("chromedriver"):
             result["map"] = {"pictures": pictures, **the_map(run_of(folder, pictures))}
     print(write(name, result).read_text())

@@ -1,9 +1,9 @@
-"""How long the rows of the paper's tables take under a base preset: a few steps of each, measured, and the sum.
+"""How long the rows of the paper's tables take with a base preset, estimated from a few measured steps of each.
 
   python benchmarks/tables.py --base tables-32 --classes 6 --threads 1
 
-Pictures are random; evaluation and k-means are not included. Times are CPU times, summed over its cores, so
-that other work on the machine counts little.
+Pictures are random; evaluation and k-means are not included. Times are CPU times, summed over cores, so that other
+work on the machine matters little.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PICTURES = 256
 
 
 def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> float:
-    """Mean CPU time of a step that stands at `at` in the schedule, whole periods of R1 at a time."""
+    """Mean CPU time of a step at position `at` of the schedule, measured over whole periods of R1."""
     torch.set_num_threads(config.run.threads)
     rng = np.random.default_rng(0)
     size = config.data.image_size
@@ -53,7 +53,7 @@ def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> f
 
 
 def training_seconds(config: Config, labelled: bool, repeats: int) -> dict[str, float]:
-    """Of one training: seconds for a step alone, for a joint step, and for all."""
+    """Seconds in one training for a step of E alone, for a joint step, and for all steps."""
     alone, steps = int(config.schedule.guide_only_until), config.schedule.steps
     found = {"steps": float(steps), "steps alone": float(alone)}
     first = seconds_per_step(config, 0, labelled, max(2, repeats // 4)) if alone else 0.0

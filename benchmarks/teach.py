@@ -1,13 +1,13 @@
-"""What labels from the studio's page Teach are worth: accuracy before and after a training that goes on with them.
+"""The gain from labels given in the studio's page Teach: accuracy before and after training continues with them.
 
   python benchmarks/teach.py RUN grocery10/ --given 5 --steps 200 --seeds 2
 
-RUN was trained on the folder, which holds one folder of pictures for each class; its training did not see the
-classes. A person is played: they look at the domains, name each by the class that most of its pictures are of, merge
-those of one class, add domains for classes that have none, and say of `--given` random pictures of each class where
-they belong. All of this goes through the studio's own labels and its own command for a training. Accuracy is of the
-pictures of which nobody has said anything: before by the best matching of domains to classes, after by their names,
-without any matching. The result is one JSON in benchmarks/results/.
+RUN was trained on the folder, which has one folder of pictures per class; the training did not use the classes. The
+benchmark simulates a person who names each domain after its most frequent class, merges domains of the same class,
+adds domains for classes without one, and labels `--given` random pictures of each class. All of this uses the
+studio's own labels and its own command for training. Accuracy is measured on the pictures without a person's label:
+before by the best matching of domains and classes, after by the names of domains, without any matching. The result is
+one JSON in benchmarks/results/.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tunit.training.run_folder import RunFolder, label_names
 
 
 def answers(run: Path) -> tuple[Looked, Any]:
-    """What a run's model says of the run's pictures, and how sure it is."""
+    """The model's domain for each of the run's pictures, and its confidence."""
     import torch
 
     model = load_model(run, torch.device("cpu"))
@@ -42,7 +42,7 @@ def answers(run: Path) -> tuple[Looked, Any]:
 
 
 def teach(labels: Labels, classes: list[str], given: int, seed: int) -> dict[str, int]:
-    """Play the person; gives how many actions of each kind that took."""
+    """Simulate the person. Returns the number of actions of each kind."""
     used: dict[str, int] = {}
 
     def do(what: str, **values: Any) -> Any:
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--name", default="teach")
-    args, extra = parser.parse_known_args()  # what is left are options of tunit train
+    args, extra = parser.parse_known_args()  # all other options are for tunit train
     results: list[dict[str, Any]] = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as out:
