@@ -257,7 +257,9 @@ def main() -> None:
     )
     parser.add_argument("--alone", type=int, default=460, help="steps of E alone")
     parser.add_argument("--seconds", type=float, default=240, help="of G and D")
-    parser.add_argument("--joint", type=int, default=0, help="so many steps of G and D, whatever they take")
+    parser.add_argument(
+        "--joint", type=int, default=0, help="number of steps of G and D, whatever time they take"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--guide-seed", type=int, help="of the pictures and E; those of G and D unless given")
     parser.add_argument("--sources", type=int, default=60, help="pictures translated into each class")

@@ -35,7 +35,7 @@ class BrokenError(Exception):
 
 
 class Site:
-    """The pages under way: what is copied, and where links lead."""
+    """The pages to write: which files are copied, and where links lead."""
 
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.pages = root, out / "pages"
@@ -95,14 +95,14 @@ class Site:
         return relpath(there, str(Path(page).parent)) + (f"#{anchor}" if anchor else "")
 
     def _copied(self, place: Path, path: str) -> str:
-        """Copy a file as it is; returns where to."""
+        """Copy a file unchanged; returns the place of the copy."""
         there = path.removeprefix("docs/")
         (self.pages / there).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(place, self.pages / there)
         return there
 
     def _listed(self, place: Path, path: str) -> str:
-        """Write a page that lists the files of a folder; returns where to."""
+        """Write a page that lists the files of a folder; returns its place."""
         files = [file for file in sorted(place.iterdir()) if file.is_file() and file.suffix in RAW]
         there = f"{path}.md"
         lines = [f"- [{file.name}]({place.name}/{file.name})" for file in files]

@@ -1,4 +1,4 @@
-"""What the site's pages say of the code, made from the code: settings, commands, source files."""
+"""Parts of the site's pages that are made from the code: settings, commands, source files."""
 
 import argparse
 import ast
@@ -17,7 +17,7 @@ LANGUAGES = {".py": "python", ".c": "c", ".h": "c", ".sh": "bash", ".toml": "tom
 
 
 def settings_tables() -> str:
-    """A table of each section: flag, value in some presets, what may be given, what it is."""
+    """A table for each section: flag, value in some presets, allowed values, description."""
     configs = [read_config(name) for name in PRESETS]
     parts = []
     for section, kind in section_types().items():
@@ -50,7 +50,7 @@ def _range_of(field: "dataclasses.Field[Any]") -> str:
 
 
 def command_pages() -> str:
-    """Every command: what it is for, how it is called, its flags but for those of the settings."""
+    """Every command: its purpose, how to call it, and its flags except those of settings."""
     parser = build_parser()
     (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     parts = []
@@ -89,7 +89,7 @@ def definitions(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def source_page(path: Path, shown_as: str) -> str:
-    """A page with a source file: in Python each function or class has a heading, so that links can point at it."""
+    """A page with a source file. In Python, each function or class gets a heading, so that links can point at it."""
     language = LANGUAGES.get(path.suffix, "text")
     lines = path.read_text("utf-8").split("\n")
     parts = [f"# {shown_as}"]

@@ -1,19 +1,19 @@
-"""Markdown as GitHub reads it, to Markdown as the site's generator reads it; and its links."""
+"""Converts Markdown for GitHub into Markdown for the site's generator, and changes links."""
 
 import re
 from collections.abc import Callable, Iterator
 
 _FENCE = re.compile(r"\s*(```+|~~~+)")
 _ITEM = re.compile(r"( *)(?:[-*]|\d+\.) +")
-# A link or an image, or code in a line, in which nothing is a link.
+# A link or an image; or code in a line, where nothing counts as a link.
 _LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^()\s]+)\)|(?P<code>`[^`]*`)")
 _INLINE = re.compile(r"`[^`]*`|\$(?P<formula>[^$\n]+)\$")
 
-ITEM_INDENT = 4  # of Python-Markdown
+ITEM_INDENT = 4  # the indentation that Python-Markdown needs
 
 
 def prose_and_code(text: str) -> Iterator[tuple[bool, list[str]]]:
-    """(whether it is prose, lines) of each part between fences; a fence's own lines belong to the code."""
+    """(whether it is prose, lines) for each part between fences; the lines of a fence count as code."""
     part: list[str] = []
     fence = ""
     for line in text.split("\n"):
@@ -32,7 +32,7 @@ def prose_and_code(text: str) -> Iterator[tuple[bool, list[str]]]:
 
 
 def with_links(text: str, moved: Callable[[str, str], str]) -> str:
-    """The text with the target of each link and image outside of code changed by moved(target, link's text)."""
+    """The text in which moved(target, link's text) has replaced the target of each link and image outside of code."""
 
     def replaced(match: re.Match[str]) -> str:
         if match["code"] is not None:
@@ -46,7 +46,7 @@ def with_links(text: str, moved: Callable[[str, str], str]) -> str:
 
 
 def with_separate_lists(text: str) -> str:
-    """The text with an empty line before each list and with items indented as Python-Markdown wants them."""
+    """The text with an empty line before each list, and with items indented as Python-Markdown needs it."""
     return "\n".join(
         "\n".join(_separated(lines) if prose else lines) for prose, lines in prose_and_code(text)
     )
@@ -54,7 +54,7 @@ def with_separate_lists(text: str) -> str:
 
 def _separated(lines: list[str]) -> list[str]:
     separated: list[str] = []
-    inside = False  # a list
+    inside = False  # whether the line is in a list
     for line in lines:
         item = _ITEM.match(line)
         if item and not inside and separated and separated[-1].strip():
@@ -71,13 +71,13 @@ def _separated(lines: list[str]) -> list[str]:
 
 
 def with_formulas(text: str, formula: Callable[[str, bool], str]) -> str:
-    """The text with each $$block$$ and each $formula$ changed by formula(LaTeX, whether it is a block)."""
+    """The text in which formula(LaTeX, whether it is a block) has replaced each $$block$$ and $formula$."""
     blocks = re.sub(r"^\$\$(.+?)\$\$$", lambda m: formula(m[1].strip(), True), text, flags=re.M | re.S)
     return _INLINE.sub(lambda m: formula(m["formula"], False) if m["formula"] else m[0], blocks)
 
 
 def page_of_notebook(notebook: dict[str, object]) -> str:
-    """A notebook's cells as one page."""
+    """The cells of a notebook as one page."""
     parts = []
     for cell in notebook["cells"]:  # type: ignore[attr-defined] # nbformat 4
         source = "".join(cell["source"])

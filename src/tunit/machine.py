@@ -59,7 +59,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def check_threads(number: int) -> None:
-    """Try to start so many threads, and end them again. Otherwise a library that gets fewer would abort the process.
+    """Try to start this many threads, and end them again. A library that gets fewer would abort the process.
 
     Raises ConfigError if the system refuses some.
     """

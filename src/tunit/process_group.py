@@ -33,9 +33,9 @@ T = TypeVar("T")
 
 # For collective operations in a step: even the slowest step, with compiling of the networks, takes less time.
 COLLECTIVE_TIMEOUT = timedelta(minutes=20)
-# If all ranks have the same error, other ranks wait so many seconds, so that rank 0 prints it.
+# If all ranks have the same error, other ranks wait this many seconds, so that rank 0 prints it.
 RANK_ZERO_FIRST = 3
-# After another process has died, this one waits so many seconds to be ended by the launcher, then ends by itself.
+# After another process has died, this one waits this many seconds to be ended by the launcher, then ends by itself.
 ENDED_WITHIN = 10
 # Environment variable that is set if `tunit train --processes` is the launcher, which then prints what died.
 LAUNCHED = "TUNIT_LAUNCHED"

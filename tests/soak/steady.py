@@ -11,7 +11,7 @@ from soak.jobs import Field
 from tiny_run import tiny_config
 from tunit.training.launch import start_run
 
-PARTS = 40  # the steps are divided into so many parts, with a measurement at the end of each
+PARTS = 40  # the steps are divided into this many parts, with a measurement at the end of each
 GROWTH = 2.0  # allowed growth in MiB per thousand steps; the tensors of a step are some MiB
 SLOWER = 1.3  # allowed ratio of CPU time per step, last quarter over second quarter
 MEBIBYTE = 1 << 20

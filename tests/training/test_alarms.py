@@ -341,7 +341,7 @@ def test_invalid_rows_of_alarms_are_ignored(failing, line):
 
 
 def signs(values, every=50, start=1000):
-    """A training of G and D with these mean signs of D, and a log line every so many steps."""
+    """A training of G and D with these mean signs of D, and a log line every `every` steps."""
     return Course([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
 
 

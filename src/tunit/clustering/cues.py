@@ -26,7 +26,7 @@ Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px; pictures are resized to this before their pixels are compared
 HSV_BINS = (12, 4, 4)
-# A histogram takes at most so many pixels along each side: of a larger picture, every second or third pixel.
+# A histogram takes at most this many pixels along each side: of a larger picture, every second or third pixel.
 MOST_COLOURS = 128
 # Added to a picture's standard deviation (pixels lie in [0, 1]) before its pixels are divided by it.
 LEAST_CONTRAST = 0.02

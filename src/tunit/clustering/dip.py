@@ -65,7 +65,7 @@ CRITICAL = (0.4397, 0.4711, 0.4829, 0.4978, 0.5110, 0.5233, 0.5315, 0.5330)
 
 
 def critical_dip(number: int) -> float:
-    """The dip that 5 % of the sets of so many uniform numbers exceed: beyond it, several modes are likely.
+    """The dip that 5 % of the sets of this many uniform numbers exceed: beyond it, several modes are likely.
 
     For fewer than 10 numbers the value for 10 is divided by the smaller root, which makes the test stricter.
     """

@@ -33,15 +33,15 @@ FEWEST = 5  # pictures in a cell, on average
 VARIANCE, MOST_AXES = (
     0.95,
     20,
-)  # principal components keep this share of the variance, and are at most so many
+)  # principal components keep this share of the variance, and are at most this many
 RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
-# A split into k groups counts as evidence for k domains if the dip of its two parts is at least so many times its
+# A split into k groups counts as evidence for k domains if the dip of its two parts is at least this many times its
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
 # between photographs of two shelves in one shop, are more than chance.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
-SILHOUETTES_OF = 2_000  # the silhouette is computed of at most so many pictures
+SILHOUETTES_OF = 2_000  # the silhouette is computed of at most this many pictures
 CANDIDATES = 6  # numbers that are reported
 
 

@@ -14,9 +14,9 @@ from tunit.clustering.neighbours import nearest
 Scores = NDArray[np.float64]
 
 NEIGHBOURS = 10
-MOST_COMPARED = 5_000  # pictures are compared with at most so many others, evenly spread
+MOST_COMPARED = 5_000  # pictures are compared with at most this many others, evenly spread
 DEVIATION = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
-CERTAIN = 8.0  # so many robust deviations above the median get a score of 1
+CERTAIN = 8.0  # this many robust deviations above the median get a score of 1
 LEAST = 1e-9
 
 

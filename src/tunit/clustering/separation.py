@@ -12,7 +12,7 @@ from tunit.clustering.dip import critical_dip, dip
 
 Points = NDArray[np.float64]
 
-COMPARED = 300  # a dip is computed of at most so many pictures of each group
+COMPARED = 300  # a dip is computed of at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5
@@ -30,11 +30,11 @@ def separation(one: Points, other: Points) -> float:
 
 
 def held_out_separation(one: Points, other: Points, seed: int) -> float:
-    """As `separation`, but every picture is projected onto a direction found without it [3].
+    """As `separation`, but every picture is projected onto a direction computed without it [3].
 
-    So it stays at or below 1 where the groups were cut out of one cluster by something that these points do not know,
-    however many axes there are. Infinite for fewer than two pictures of a group in each fold: nothing can be said.
-    The mean over `REPEATS` random foldings.
+    So the result stays at or below 1 if one cluster was cut in two by something that these points do not contain, in
+    any number of dimensions. Infinite if a fold has fewer than two pictures of a group, because nothing can be said
+    then. The mean over `REPEATS` random divisions into folds.
     """
     if min(len(one), len(other)) < 2 * FOLDS:
         return float("inf")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HELP = "write a model as ONNX or torch.export files"
-COMPARED = 4  # networks are compared on so many pictures of the run
+COMPARED = 4  # networks are compared on this many pictures of the run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

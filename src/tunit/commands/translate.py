@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tunit.translation.unfinished import UnfinishedTranslation
 
 HELP = "redraw pictures in the style of others, or of a domain"
-SAVED_BEHIND = 16  # the results of at most so many sources may wait in memory to be saved
+SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
-    if args.engine == "ray":  # whose workers are in other folders
+    if args.engine == "ray":  # because the workers have other working folders
         args.sources = [path.absolute() for path in args.sources]
         args.reference = args.reference and [path.absolute() for path in args.reference]
     resize = check_resize(restored(args.size, args.restore_size))
@@ -184,8 +184,9 @@ def run(args: argparse.Namespace) -> int:
 def _unfinished(
     args: argparse.Namespace, targets: list[str], order: "list[PictureSource]"
 ) -> "UnfinishedTranslation | None":
-    """The journal by which a job on a cluster goes on; None on this machine alone, where results are replaced, and
-    where sources of several folders have the same name.
+    """The journal with which a job on a cluster can continue.
+
+    None on one machine, if results are replaced, or if sources from several folders have the same name.
     """
     from tunit.translation.unfinished import UnfinishedTranslation, stamp_of
 
@@ -266,7 +267,7 @@ def _translate(
         return found.name, None
 
     def leave(item: LeftOut) -> None:
-        """Tell of a source that cannot be used, and write it down."""
+        """Report a source that cannot be used, and remember it."""
 
         if unfinished:
             unfinished.note(item.name, item)
@@ -297,7 +298,7 @@ def _translate(
 
 
 def _tell(lost: set[str], animated: set[str]) -> None:
-    """Say what the results lack that their sources have."""
+    """Report what the results lack compared with their sources."""
     if lost:
         say(
             f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"

@@ -15,7 +15,7 @@ from tunit.evaluation.clusters import (
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
-MOST_PICTURES = 2_000  # at most so many are compared, evenly spread
+MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
 WITHIN = 1.96  # standard errors; a smaller difference may be chance
 SAME = 0.5  # with this NMI or more, the domains are largely those of a trivial answer
 OURS = "the domains found"

@@ -108,7 +108,7 @@ class DomainSizes:
 
     sizes: list[int]
     entropy: float  # nats, up to ln(domains)
-    effective: float  # exp(entropy): so many domains of equal size would have this entropy
+    effective: float  # exp(entropy): this many domains of equal size would have this entropy
     empty: list[int]
 
 

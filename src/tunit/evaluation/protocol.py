@@ -37,8 +37,8 @@ def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> d
     (Smallest + largest class size) / 2 references are drawn from each class, without repetition if it is large
     enough. The sources, in random order, use them in turn, so the references do not depend on the number of sources.
 
-    classes: (N,) integers from 0, of held-back pictures; those with -1 are not used. most_sources: take only so many
-    random sources; 0 takes all, as the paper does.
+    classes: (N,) integers from 0, of held-back pictures; those with -1 are not used. most_sources: use only this
+    many random sources; 0 uses all, as the paper does.
     """
     members = {int(k): np.flatnonzero(classes == k) for k in np.unique(classes[classes >= 0])}
     if len(members) < 2:

@@ -17,7 +17,7 @@ from tunit.clustering.cues import Integers, Pictures, Vectors
 from tunit.clustering.partition import k_means
 from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
 
-MOST_FITTED = 10_000  # centres are found from at most so many pictures; all others go to the nearest centre
+MOST_FITTED = 10_000  # centres are found from at most this many pictures; all others go to the nearest centre
 
 
 def pixels(images: Pictures, k: int, seed: int) -> Integers:

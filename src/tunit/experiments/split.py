@@ -22,7 +22,7 @@ HELD_SHARE = 0.2
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column of the labels to train with
 LARGEST_TABLE = 1 << 30  # bytes
-FEWEST = 4  # a class must have so many pictures, because some are held back
+FEWEST = 4  # a class must have this many pictures, because some are held back
 
 
 @dataclass(frozen=True)

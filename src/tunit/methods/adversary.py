@@ -14,7 +14,7 @@ from tunit.config import Config
 from tunit.methods.differentiable_augment import DifferentiableAugment, augment_of
 from tunit.methods.losses import Terms
 
-LOOKS = 4  # the strength changes once in so many steps, as in [1]
+LOOKS = 4  # the strength changes once in this many steps, as in [1]
 SIGN = "discriminator/real_sign"
 REAL_ANSWER, FAKE_ANSWER = "discriminator/real_answer", "discriminator/fake_answer"
 
@@ -38,7 +38,7 @@ class Adversary:
         return {f"adversary.{name}": value for name, value in vars(self).items()}
 
     def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
-        """D's augmentation at a step, for a batch of so many pictures; None if the config asks for none."""
+        """D's augmentation at a step, for a batch of this many pictures; None if the config asks for none."""
         own = config.adversarial
         if not (own.discriminator_augment or own.discriminator_augment_target):
             return None

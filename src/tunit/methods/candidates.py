@@ -17,7 +17,7 @@ from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide, GuidingNetwork
 
-JUDGED = 1024  # heads are compared on two views of so many pictures
+JUDGED = 1024  # heads are compared on two views of this many pictures
 
 
 @torch.no_grad()

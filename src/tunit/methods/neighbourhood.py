@@ -19,7 +19,7 @@ from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
 ENCODED = 256  # pictures through E at a time
-# Measures of similarity are compared by how well they separate at most so many groups. With more, a measure that
+# Measures of similarity are compared by how well they separate at most this many groups. With more, a measure that
 # recognises series of photographs would win.
 MOST_GROUPS = 10
 
@@ -38,7 +38,7 @@ class Neighbourhood:
 
 
 def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Neighbourhood | None:
-    """The neighbourhood of so many pictures, or None if the config asks for no neighbours."""
+    """The neighbourhood of this many pictures, or None if the config asks for no neighbours."""
     k = min(config.clustering.neighbours, pictures - 1)
     return Neighbourhood(torch.arange(pictures)[:, None].repeat(1, k)) if k > 0 else None
 

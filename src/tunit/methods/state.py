@@ -75,7 +75,7 @@ class TrainingState:
         return {name: t for part in (self.own, self.adversary) if part for name, t in part.named().items()}
 
     def set_domains(self, domains: int, seed: int = 0) -> None:
-        """Give E, its EMA and D new last layers for so many domains, without the optimisers' moments."""
+        """Give E, its EMA and D new last layers for this many domains, without the optimisers' moments."""
         networks = self.networks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from torch import Tensor
 from tunit.networks.padding import padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
-# With at most so many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a matrix
+# With at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a matrix
 # product.
 FEW_PIXELS = 4
 FEW_CHANNELS = 4  # output channels; a CPU can compute many more at once

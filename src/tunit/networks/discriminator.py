@@ -97,7 +97,7 @@ class Discriminator(DomainDiscriminator):
         initialise_fan_in(self)
 
     def set_domains(self, domains: int) -> None:
-        """Replace the last layer by a new one for so many domains, initialised by torch's global generator."""
+        """Replace the last layer by a new one for this many domains, initialised by torch's global generator."""
         head = nn.Conv2d(self.head.in_channels, domains, 1)
         initialise_fan_in(head)
         self.head = head.to(self.head.weight).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

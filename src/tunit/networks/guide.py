@@ -103,7 +103,7 @@ class Guide(GuidingNetwork):
                 nn.init.zeros_(module.bias)
 
     def set_domains(self, domains: int) -> None:
-        """Replace the domain head and its candidates by heads for so many domains, with all weights 0."""
+        """Replace the domain head and its candidates by heads for this many domains, with all weights 0."""
         self.domains = domains
         heads = [
             nn.Linear(self.features, domains).to(self.domain_head.weight) for _ in (0, *self.candidate_heads)

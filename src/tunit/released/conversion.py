@@ -31,7 +31,7 @@ from tunit.released.tensor_names import (
     published_shapes,
 )
 
-STEPS_PER_EPOCH = 1000  # an epoch of the release has so many steps, for any number of pictures
+STEPS_PER_EPOCH = 1000  # an epoch of the release has this many steps, for any number of pictures
 MOST_EPOCHS = 10**6
 # Our name of each network -> the release's key.
 NETWORKS = {

@@ -1,7 +1,7 @@
-"""onnxruntime-web, which runs exported networks in a browser: three files of one release, fetched by npm and checked.
+"""onnxruntime-web, which runs exported networks in a browser: three files of one release, downloaded by npm.
 
-They have 14 MB and are not part of tunit. npm knows where its packages are and what stands between; what it brings is
-compared with the checksums below, and kept in tunit's cache. No script of a package runs.
+They have 14 MB and are not part of tunit. npm uses its own settings for registries and proxies. The files are
+compared with the checksums below and stored in tunit's cache. No script of a package is run.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ INSTEAD = f"call `npm install {PACKAGE}` where there is a network, and give node
 
 
 def find_runtime(given: Path | None = None) -> Path:
-    """The folder that holds the files of onnxruntime-web: `given` or its `dist`; else the cache, which npm fills.
+    """The folder with the files of onnxruntime-web: `given`, its `dist`, or the cache, which npm fills.
 
-    Raises ConfigError where they are not there and cannot be fetched, or are those of another release.
+    Raises ConfigError if the files are missing and cannot be downloaded, or belong to another release.
     """
     if given is None:
         return _fetched(cache_folder() / f"onnxruntime-web-{VERSION}")
@@ -80,7 +80,7 @@ def _fetched(folder: Path) -> Path:
 
 
 def _keep(packed: Path, folder: Path) -> None:
-    """Copy the three files of npm's archive into `folder`, where they are the right ones. Raises ConfigError."""
+    """Copy the three files of npm's archive into `folder` if they are the right ones. Raises ConfigError."""
     try:
         with tarfile.open(packed) as archive:
             brought = {name: archive.extractfile(f"package/dist/{name}") for name in RUNTIME_FILES}

@@ -33,7 +33,7 @@ TYPICAL = 10  # pictures of a domain
 SOURCES = 8  # sources that are redrawn in every domain's average style, and in the matrix
 CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6
-# Trivial answers are computed on at most so many pictures: random features take a hundredth of a second for each.
+# Trivial answers are computed on at most this many pictures: random features take a hundredth of a second for each.
 MOST_GROUPED = 1_000
 LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
 VIEWED = 512  # pictures that are seen in two views, to measure how steady domains are
@@ -70,7 +70,7 @@ class Contents:
     config: Config
     config_text: str
     pictures: int  # of the run
-    looked: int  # the report is based on so many of them
+    looked: int  # the report is based on this many of them
     step: int
     domains: list[DomainShown]
     hidden_domains: int

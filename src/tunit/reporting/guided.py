@@ -15,7 +15,7 @@ from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 
-# A report is based on at most so many pictures, evenly spread over the set. Above 64 px there are fewer, so that a
+# A report is based on at most this many pictures, evenly spread over the set. Above 64 px there are fewer, so that a
 # report takes about a minute on a CPU.
 MOST_PICTURES, FEWEST_PICTURES, MOST_PIXELS = 5_000, 500, 5_000 * 64**2
 MOST_CLASSES = 200  # if there are more folders, their names are not used as classes

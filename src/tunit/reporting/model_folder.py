@@ -23,7 +23,7 @@ from tunit.translation.outputs import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"
-SHOWN = 4  # in a thumbnail: so many pictures of a domain, and so many redrawn in its style
+SHOWN = 4  # in a thumbnail: this many pictures of a domain, and this many redrawn in its style
 
 
 def files_of_folder(model: Model, *, pictures: bool) -> list[str]:

@@ -12,7 +12,7 @@ from tunit.printing import printable, shown
 from tunit.studio.orders import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
-DEEPEST, MOST = 2, 300  # offered: so many levels below a given folder, and at most so many folders
+DEEPEST, MOST = 2, 300  # offered: this many levels below a given folder, and at most this many folders
 MOST_ENTRIES = 500_000  # files that are checked for links
 LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
 _TURN = threading.Lock()  # only one folder at a time is looked at: decoding uses all cores

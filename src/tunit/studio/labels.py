@@ -29,7 +29,7 @@ from tunit.studio.journal import Entry, Journal, StaleError
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
-# If no person has given any picture to a domain, so many pictures of which the model is surest get its label; so
+# If no person has given any picture to a domain, this many pictures of which the model is surest get its label; so
 # domains that were merged, split, named or left unchanged also take part in the training.
 EXAMPLES = 5
 
@@ -51,7 +51,7 @@ class Standing:
     """The state of the labels after some actions."""
 
     number: (
-        int  # of actions so far, including undo and redo; the author of the next one must have seen so many
+        int  # of actions so far, including undo and redo; the author of the next one must have seen this many
     )
     opinion: Opinion
     sure: Sequence[float]
@@ -73,7 +73,7 @@ class Labels:
         self._looked, self.paths = looked, paths
         self._journal = Journal(self.folder / JOURNAL)
         self._lock = threading.Lock()
-        self._last: tuple[int, Standing] | None = None  # of so many entries
+        self._last: tuple[int, Standing] | None = None  # of this many entries
 
     def standing(self) -> Standing:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""

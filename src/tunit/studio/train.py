@@ -20,7 +20,7 @@ from tunit.studio.orders import PRESETS, Order, check_name, resume_command
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
 from tunit.studio.workspace import Run, Workspace
 
-MOST_COMPARED = 8  # runs in one chart: there are so many line colours
+MOST_COMPARED = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
 MOST_SAMPLES = 200  # sample grids of a run that can be looked through
 _LOGS = Logs()

@@ -28,7 +28,7 @@ from tunit.studio.workspace import Run
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8
 KINDS = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4"}
-PICKED = 2_000  # at most so many pictures of the run are offered
+PICKED = 2_000  # at most this many pictures of the run are offered
 
 
 def show(request: Request) -> Response:

@@ -15,7 +15,7 @@ from tunit.methods.model_file import TENSORS
 from tunit.paths import expand_home
 from tunit.training.run_folder import RunFolder
 
-DEEPEST = 3  # runs are looked for at most so many folders below the given one
+DEEPEST = 3  # runs are looked for at most this many folders below the given one
 MOST_RUNS = 500
 MOST_FOLDERS = 5_000  # searched at most
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)

@@ -13,12 +13,12 @@ from torch import Tensor
 from tunit.config import AUTO, Config
 from tunit.methods.registry import method_of
 
-FEWEST_STEPS = 30  # nothing is judged before E has learnt for so many steps
+FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
 # Collapse: the largest domain's share of the pictures. With few domains, one may hold up to three times an even share
 # without a collapse: the kinds of a set may really differ in size by up to 20 times.
 CROWDED, STILL_CROWDED, FEW_CROWDED, EVEN_SHARES = 0.6, 0.5, 0.97, 3.0
 IN_USE, IN_USE_AGAIN = 0.5, 0.6  # share of domains that are not empty
-MOST_COMPARED = 200  # pairs of domains are compared only if there are at most so many domains
+MOST_COMPARED = 200  # pairs of domains are compared only if there are at most this many domains
 PICTURES_EACH = 10  # pictures looked at per domain, so that a small domain is not taken for an empty one
 # Two domains alike: their overlap, as computed by `shared_probability`.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2

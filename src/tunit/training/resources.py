@@ -23,7 +23,7 @@ def prepare_machine(config: Config) -> torch.device:
     """Set the number of threads and the allocator; returns the device of this process.
 
     If several processes of a machine train together, each gets an equal share of the threads, and its own GPU. Raises
-    ConfigError if the system cannot start so many threads.
+    ConfigError if the system cannot start this many threads.
     """
     threads = max(1, config.run.threads // ranks_of_machine())
     if threads > usable_cores():

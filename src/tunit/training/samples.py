@@ -19,7 +19,7 @@ from tunit.methods.state import TrainingState
 from tunit.networks.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
-STYLES_FROM = 4096  # average styles are taken over at most so many pictures
+STYLES_FROM = 4096  # average styles are taken over at most this many pictures
 BATCH = 128
 SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 

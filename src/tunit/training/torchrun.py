@@ -16,7 +16,9 @@ REMEDY = "go on from the last checkpoint with `tunit train --resume RUN`, or let
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run torchrun; returns the exit code of the process that failed first, 2 where it died without a word."""
+    """Run torchrun. Returns the exit code of the process that failed first, or 2 if it was killed without an exit
+    code.
+    """
     try:
         with silent_logs():
             run_torchrun(sys.argv[1:] if words is None else words, REMEDY)

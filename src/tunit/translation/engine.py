@@ -1,4 +1,4 @@
-"""Run squares through the networks of a model: in batches, in bounded memory, in the requested precision."""
+"""Run squares through the networks of a model: in batches, with limited memory, in the requested precision."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ Drawn: TypeAlias = tuple[Picture, Square, list[NDArray[np.uint8]]]
 
 
 def check_computing(precision: str, batch: int) -> None:
-    """Raises ConfigError for a precision that is none, or an empty batch."""
+    """Raises ConfigError for an unknown precision or an empty batch."""
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
     if batch < 1:

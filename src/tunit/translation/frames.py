@@ -1,4 +1,4 @@
-"""What a video and a walk share: PyAV, and a picture as a frame."""
+"""Shared by videos and walks: PyAV, and a picture as a frame."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tunit.errors import ConfigError
 
 
 def pyav(instead: str) -> Any:
-    """PyAV. instead: what else the user can do. Raises ConfigError where it is missing."""
+    """Import PyAV. instead: what the user can do without it. Raises ConfigError if it is missing."""
     try:
         import av
     except ImportError:
@@ -19,7 +19,9 @@ def pyav(instead: str) -> Any:
 
 
 def on_canvas(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels (height, width, 3) of a picture on white, with even sides: videos store colours at half the size."""
+    """The pixels (height, width, 3) of a picture on white, with even sides, since videos store colours at
+    half size.
+    """
     canvas = Image.new("RGB", (image.width + image.width % 2, image.height + image.height % 2), "white")
     canvas.paste(image, mask=image.getchannel("A") if image.mode in ("RGBA", "LA") else None)
     return np.asarray(canvas)

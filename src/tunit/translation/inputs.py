@@ -52,7 +52,7 @@ class Square:
     inner: tuple[int, int, int, int]  # left, upper, right, lower: the part of the square that is not padding
     shown: tuple[int, int]  # width and height of what the square shows, in the picture's own pixels
     opacity: Opacity | None = (
-        None  # of the whole picture, if it was asked for and the picture is not all opaque
+        None  # opacity of the whole picture, if requested and if the picture has transparent parts
     )
     animated: bool = False  # whether it is the first picture of an animation
 

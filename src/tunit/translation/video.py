@@ -1,6 +1,6 @@
-"""A video redrawn picture by picture in one style, in bounded memory; its sound is copied if the result can hold it.
+"""A video translated picture by picture into one style, with limited memory. Its sound is copied if possible.
 
-PyAV (FFmpeg) reads and writes. A video is read through an open file and as one of a few formats: a file that is a
+PyAV (FFmpeg) reads and writes. A video is read through an open file and only in a few formats, so a file that is a
 playlist cannot make FFmpeg open other files or addresses.
 """
 
@@ -23,14 +23,14 @@ from tunit.translation.inputs import Resize
 from tunit.translation.translator import Translator
 
 READ = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
-# What can be written: FFmpeg's name of the format, the encoder, its options for few visible losses.
+# What can be written: FFmpeg's name of the format, the encoder, and its options for high quality.
 WRITTEN: dict[str, tuple[str, str, dict[str, str]]] = {
     **dict.fromkeys((".mp4", ".m4v"), ("mp4", "libx264", {"crf": "18"})),
     ".mov": ("mov", "libx264", {"crf": "18"}),
     ".mkv": ("matroska", "libx264", {"crf": "18"}),
     ".webm": ("webm", "libvpx-vp9", {"crf": "24", "b": "0"}),
 }
-MOST_BATCH = 8  # pictures of a video in memory at a time, which may be large
+MOST_BATCH = 8  # pictures of a video in memory at a time; they may be large
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,gif"
 _TURNED = {
     90: Image.Transpose.ROTATE_90,
@@ -42,15 +42,15 @@ _TURNED = {
 
 @dataclass(frozen=True)
 class Redrawn:
-    """What became of a video."""
+    """The result for a video."""
 
     pictures: int
     size: tuple[int, int]  # width and height of the result
-    sound: bool | None  # whether it was copied; None where the video has none
+    sound: bool | None  # whether the sound was copied; None if the video has no sound
 
 
 def is_video(path: Path) -> bool:
-    """Whether a name is that of a video."""
+    """Whether a file name has the suffix of a video."""
     return suffix_of(path.name) in READ
 
 
@@ -68,10 +68,9 @@ def redraw_video(
 ) -> Redrawn:
     """Write `target`: each picture of `source` at its own time, in the style (style width,).
 
-    target: with a suffix of WRITTEN; an older file stays until the new one is whole.
-    strength, fit, resize, restore_grey: as in `Translator.redraw`. advance: called for each picture.
-
-    Raises DataError where the video cannot be read or written.
+    target: has a suffix of WRITTEN; an older file is kept until the new one is complete. strength, fit, resize,
+    restore_grey: as in `Translator.redraw`. advance: called for each picture. Raises DataError if the video cannot be
+    read or written.
     """
     av = pyav("translate pictures")
     written = 0
@@ -115,7 +114,7 @@ def _opened(av: Any, file: Any, source: Path) -> Any:
 
 
 class _Clip:
-    """A video that is read: its pictures one after the other, and the packets of sound that lie between them."""
+    """A video that is being read: its pictures in order, and the packets of sound between them."""
 
     def __init__(self, container: Any, source: Path, max_pixels: int) -> None:
         if not container.streams.video:
@@ -124,8 +123,8 @@ class _Clip:
         self.video = container.streams.video[0]
         self.sound = container.streams.audio[0] if container.streams.audio else None
         self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
-        self.times: deque[int | None] = deque()  # of the pictures that were handed out
-        self.packets: deque[Any] = deque()  # of sound
+        self.times: deque[int | None] = deque()  # times of the pictures that `pictures` has returned
+        self.packets: deque[Any] = deque()  # packets of sound
         width, height = self.video.codec_context.width, self.video.codec_context.height
         if width * height > max_pixels:
             raise DataError(
@@ -133,11 +132,11 @@ class _Clip:
             )
 
     def pictures(self) -> Iterator[Image.Image]:
-        """Each picture, upright. Raises DataError where there is none."""
+        """Each picture, upright. Raises DataError if there is none."""
         number = 0
         for packet in self.container.demux([stream for stream in (self.video, self.sound) if stream]):
             if self.sound is not None and packet.stream.index == self.sound.index:
-                if packet.dts is not None:  # not the empty packet of the end
+                if packet.dts is not None:  # skip the empty packet at the end
                     self.packets.append(packet)
                 continue
             for frame in packet.decode():
@@ -151,7 +150,7 @@ class _Clip:
 
 
 class _Writer:
-    """The result: opened with the first picture, which says its size."""
+    """The resulting video. It is opened with the first picture, which determines the size."""
 
     def __init__(self, av: Any, partial: Path, target: Path, clip: _Clip) -> None:
         self.av, self.clip, self.target = av, clip, target
@@ -164,14 +163,14 @@ class _Writer:
 
     @property
     def copies_sound(self) -> bool:
-        """Whether the sound of the video goes into the result."""
+        """Whether the sound of the video is copied into the result."""
         return self.sound is not None
 
     def __enter__(self) -> "_Writer":
         return self
 
     def add(self, image: Image.Image) -> None:
-        """The next picture, at the time of its source."""
+        """Add the next picture, at the time of its source."""
         with _writing(self.av, self.target):
             if self.stream is None:
                 self._start(image)
@@ -203,7 +202,7 @@ class _Writer:
                 self.container.mux(packet)
 
     def __exit__(self, failed: object, *_: object) -> None:
-        if failed is not None:  # the result is thrown away
+        if failed is not None:  # the incomplete result is deleted
             with suppress(self.av.error.FFmpegError, OSError):
                 self.container.close()
             return
@@ -216,7 +215,7 @@ class _Writer:
 
 @contextmanager
 def _writing(av: Any, target: Path) -> Iterator[None]:
-    """Turn what FFmpeg says while it writes into a DataError."""
+    """Turn FFmpeg's errors while writing into a DataError."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:

@@ -2,7 +2,7 @@
 
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; also Pillow's own limit
 SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
-MEMORY = 6  # decoding a picture may take so many bytes for each pixel of `max_pixels`
+MEMORY = 6  # decoding a picture may take this many bytes for each pixel of `max_pixels`
 # Lower limits if no worker process can be started, because then nothing can stop a decoder that hangs.
 ALONE_PIXELS, ALONE_BYTES = 50_000_000, 1 << 25
 _LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
@@ -15,7 +15,7 @@ def seconds_for(max_pixels: int) -> float:
 
 
 def seconds_to_unpack(packed: int) -> float:
-    """The seconds of CPU time that unpacking so many bytes may take in all."""
+    """The seconds of CPU time that unpacking this many bytes may take in all."""
     return SECONDS + packed / 1e6  # bzip2, the slowest format, unpacks five megabytes of pictures per second
 
 

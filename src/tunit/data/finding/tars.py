@@ -16,7 +16,7 @@ MAX_MEMBERS = 500_000  # in one archive; a longer list would fill the memory
 _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
-_FREE = 1 << 31  # up to so many unpacked bytes, any ratio is accepted
+_FREE = 1 << 31  # up to this many unpacked bytes, any ratio is accepted
 _MAX_RATIO = (
     300  # of unpacked to packed bytes beyond that; pictures are compressed already and hardly shrink again
 )

@@ -1,4 +1,4 @@
-"""`index.json`: what is known of packed pictures, except their pixels, which lie beside it or in shards."""
+"""`index.json`: everything about packed pictures except their pixels, which are in a file next to it or in shards."""
 
 import json
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class Shards:
     """Where the pixels of a sharded set are."""
 
     each: int  # pictures in a shard; the last may have fewer
-    places: list[int]  # of each picture: place n is the one number n % each in shard n // each
-    root: str = ""  # the folder or URL of the shards; empty where they are beside the index
+    places: list[int]  # the position of each picture: position n is number n % each in shard n // each
+    root: str = ""  # the folder or URL of the shards; empty if they are next to the index
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Index:
     hashes: list[str]
     left_out: list[LeftOut]
     notes: list[str] = field(default_factory=list)
-    shards: Shards | None = None  # None where the pixels are in one file beside the index
+    shards: Shards | None = None  # None if the pixels are in one file next to the index
 
 
 def read_index(cache: Path) -> Index:
@@ -92,7 +92,7 @@ def _left_out_of(found: Record) -> list[LeftOut]:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether the index of a folder is one of tunit."""
+    """Whether the index in a folder was written by tunit."""
     try:
         return Record(read_json(folder / INDEX, LARGEST_INDEX)).text("format") == _FORMAT
     except UnreadableError:
@@ -100,12 +100,12 @@ def is_index(folder: Path) -> bool:
 
 
 def is_ours(values: Any) -> bool:
-    """Whether the JSON of an index is that of tunit."""
+    """Whether the JSON of an index was written by tunit."""
     return isinstance(values, dict) and values.get("format") == _FORMAT
 
 
 def index_bytes(index: Index) -> bytes:
-    """An index as it is written."""
+    """An index as it is written to the file."""
     version = _VERSION if index.shards is None else _SHARDED
     content = {"format": _FORMAT, "version": version, **vars(index)}
     content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]

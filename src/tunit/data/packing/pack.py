@@ -42,7 +42,7 @@ from tunit.printing import remark
 _AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
 _CHUNK = 32  # pictures in a task of a cluster
-_WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding so many
+_WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding this many
 
 
 def pack_pictures(
@@ -151,10 +151,10 @@ def _check_space(cache: Path, pictures: int, size: int) -> None:
 
 
 def index_of(search: Search, hashes: list[str | None], left_out: list[LeftOut]) -> tuple[list[int], Index]:
-    """The slots of the pictures to keep, ascending, and the index of these.
+    """The slots of the pictures to keep, ascending, and their index.
 
-    hashes: the digest of every slot, None where it is empty; left_out: why these are. Raises DataError if none is
-    kept.
+    hashes: the digest of every slot, None if it is empty; left_out: the reasons for these. Raises DataError if none
+    is kept.
     """
     found, settings = search.found, search.settings
     keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
@@ -205,12 +205,12 @@ def _unique(
 
 
 class Unfinished(Protocol):
-    """What is being made of the pictures: a pack on this disk, or shards somewhere."""
+    """The output that is being written: a pack on this disk, or shards."""
 
     outcomes: list[Outcome]
 
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
-        """What became of the next picture, and its square unless it is left out."""
+        """Add the outcome of the next picture, and its pixels unless it is left out."""
 
 
 def fill(
@@ -222,7 +222,7 @@ def fill(
     progress: Callable[[int, int], None] | None,
     engine: str = "local",
 ) -> None:
-    """Decode and fit the pictures in the given order, without those that are done, and add each."""
+    """Decode and fit the pictures in the given order, except those that are done, and add each."""
     pictures = search.found.pictures
     count, done = len(order), len(unfinished.outcomes)
     if done:
@@ -245,7 +245,7 @@ _Done: TypeAlias = tuple[Outcome, NDArray[np.uint8] | None]
 def _squares(
     pictures: list[PictureSource], how: Squaring, workers: int | None, engine: str
 ) -> Generator[_Done, None, None]:
-    """What becomes of each picture, in their order: in processes of this machine, or on a cluster."""
+    """The outcome of each picture, in order: computed by processes of this machine, or on a cluster."""
     square_of = partial(_square_of, how)
     if engine == "ray":
         chunks = (pictures[i : i + _CHUNK] for i in range(0, len(pictures), _CHUNK))

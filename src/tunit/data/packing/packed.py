@@ -33,7 +33,7 @@ HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 class PackedPictures:
     """Pictures of one size, ready to train on."""
 
-    # (N, S, S, 3), 0..255: a read-only memory map, or ShardedImages, of which rows are read when they are asked for.
+    # (N, S, S, 3), 0..255: a read-only memory map, or ShardedImages, whose rows are read when they are needed.
     images: NDArray[np.uint8]
     names: list[str]  # unique POSIX paths, in ascending order
     labels: NDArray[np.int64]  # (N,), indices into classes, -1 = unlabelled
@@ -159,7 +159,7 @@ def locked(cache: Path) -> Iterator[bool]:
 
 
 def new_pixels(cache: Path, count: int, size: int, path: Path | None = None) -> Path:
-    """A file for `count` pictures, all black, beside the present one, which stays valid until `install`."""
+    """A file for `count` pictures, all black, next to the current one, which stays valid until `install`."""
     path = path or cache / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
         file.write(_npy_header(count, size))
@@ -173,7 +173,7 @@ def record_bytes(size: int) -> int:
 
 
 def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
-    """Write picture number `slot`. Not through a memory map: there a full disk would kill the process."""
+    """Write picture number `slot`. This does not use a memory map: with one, a full disk would kill the process."""
     with path.open("r+b") as file:
         file.seek(HEADER_BYTES + slot * pixels.nbytes)
         file.write(pixels.tobytes())
@@ -187,7 +187,7 @@ def read_record(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
 
 
 class LostRecordError(Exception):
-    """A picture is not where it was written."""
+    """A picture is not at the position where it was written."""
 
 
 def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:

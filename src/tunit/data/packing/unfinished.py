@@ -1,8 +1,8 @@
-"""A pack that is being made: the squares at their places in one file, and a journal of what became of each picture.
+"""A pack that is being made: the pixels at their positions in one file, and a journal of each picture's outcome.
 
-`pictures.journal` has a head, which says of what source and with what settings, and then a line for each picture, in
-the order in which pictures are read. A job that was killed leaves both files. The next one with the same source and
-settings compares the squares with the journal and goes on behind the last line; its result is the same bytes.
+`pictures.journal` starts with the source and the settings, then has a line for each picture, in the order of reading.
+A killed job leaves both files. The next job with the same source and settings compares the pixels with the journal
+and continues after the last line; the result is the same bytes.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from tunit.data.packing.packed import HEADER_BYTES, Index
 JOURNAL = "pictures.journal"
 _LONGEST_HEAD = 1 << 20  # bytes
 
-# The digest of a picture's square, or why it has none.
+# The digest of a picture's pixels, or the reason why it was left out.
 Outcome: TypeAlias = str | LeftOut
 
 
 def outcome_line(outcome: Outcome) -> Any:
-    """An outcome as JSON; the name of a picture that is left out is known by its place."""
+    """An outcome as JSON. It contains no name: the picture is known by the position of the line."""
     return outcome if isinstance(outcome, str) else [outcome.reason, outcome.detail]
 
 
 def outcome_of(line: Any, name: str) -> Outcome | None:
-    """The outcome that `outcome_line` wrote of the picture `name`; None where it wrote something else."""
+    """The outcome that `outcome_line` wrote for the picture `name`; None if the line is something else."""
     if isinstance(line, str):
         return line
     if isinstance(line, list) and len(line) == 2 and all(isinstance(part, str) for part in line):
@@ -44,11 +44,11 @@ def outcome_of(line: Any, name: str) -> Outcome | None:
 
 
 class UnfinishedPack:
-    """A pack in the making, in a cache that this process has locked; `outcomes` is what is known so far.
+    """A pack that is being made, in a cache locked by this process; `outcomes` has the outcomes so far.
 
-    order: the slots of the pictures, in the order in which they are read; about: what the pack depends on.
-    resumable: go on with what a killed job has left, and leave what is there if this one ends early. False where
-        the cache could not be locked, because another process may write there, too.
+    order: the slots of the pictures, in the order of reading; about: what the pack depends on. resumable: continue
+    the work of a killed job, and keep the files if this job ends early. False if the cache could not be locked,
+    because another process might write there too.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class UnfinishedPack:
         self._cache, self._order, self._pictures, self._size = cache, order, pictures, size
         self._resumable, self._journal_path = resumable, cache / JOURNAL
         self._head = json.dumps({**about, "pictures": len(order)}).encode() + b"\n"
-        self._again = False  # whether an earlier job may have begun to move squares
+        self._again = False  # whether an earlier job may have started to move pixels
         self.outcomes: list[Outcome] = []
         self._journal: IO[bytes] | None = None
         self.pixels = cache / f"{PIXELS}.part"
@@ -85,7 +85,7 @@ class UnfinishedPack:
                 self.discard()
 
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
-        """What became of the next picture, and its square (S, S, 3) unless it is left out. Raises OSError."""
+        """Add the outcome of the next picture, and its pixels (S, S, 3) unless it is left out. Raises OSError."""
         if square is not None:
             packs.write_record(self.pixels, self._order[len(self.outcomes)], square)
         self.outcomes.append(outcome)
@@ -94,7 +94,7 @@ class UnfinishedPack:
             self._journal.flush()
 
     def by_slot(self) -> tuple[list[str | None], list[LeftOut]]:
-        """The digest of every slot, None where it is empty, and what was left out."""
+        """The digest of every slot (None if it is empty), and the pictures that were left out."""
         digests: list[str | None] = [None] * len(self._order)
         left_out = []
         for slot, outcome in zip(self._order, self.outcomes, strict=True):
@@ -105,9 +105,9 @@ class UnfinishedPack:
         return digests, left_out
 
     def install(self, keep: list[int], index: Index) -> None:
-        """Make the squares of the slots `keep` (ascending) the content of the cache.
+        """Make the pictures of the slots `keep` (ascending) the content of the cache.
 
-        Raises OSError, and LostRecordError where the disk has lost what an earlier job wrote.
+        Raises OSError, and LostRecordError if the disk has lost something that an earlier job wrote.
         """
         expected = index.hashes if self._again else None
         packs.keep_records(self.pixels, keep, self._size, expected)
@@ -115,7 +115,7 @@ class UnfinishedPack:
         self.discard()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove all files of this unfinished pack."""
         if self._journal is not None:
             self._journal.close()
         self.pixels.unlink(missing_ok=True)
@@ -131,7 +131,7 @@ class UnfinishedPack:
         self._journal.flush()
 
     def _take_up(self) -> bool:
-        """Go on where a killed job has stopped; False where there is nothing to go on with."""
+        """Continue the work of a killed job. Returns False if there is none."""
         ready = self._cache / PIXELS
         try:
             with self._journal_path.open("rb") as journal:
@@ -151,7 +151,7 @@ class UnfinishedPack:
         return self.pixels.is_file()
 
     def _read(self, journal: IO[bytes]) -> tuple[list[Outcome], list[int]]:
-        """The outcomes up to the first line that is not whole, and the places between the lines."""
+        """The outcomes before the first incomplete line, and the positions between the lines."""
         outcomes: list[Outcome] = []
         ends = [journal.tell()]
         for slot in self._order:
@@ -167,9 +167,10 @@ class UnfinishedPack:
         return outcomes, ends
 
     def _written(self, outcomes: list[Outcome]) -> int:
-        """How many outcomes there are before the first whose square is not in the file, which a power cut may lose.
+        """The number of outcomes before the first one whose pixels are missing in the file (as after a power
+        failure).
 
-        Raises OSError where the file is not there, or is of another size.
+        Raises OSError if the file does not exist or has another size.
         """
         if self.pixels.stat().st_size != HEADER_BYTES + len(self._order) * packs.record_bytes(self._size):
             raise FileNotFoundError(self.pixels)
