@@ -1,4 +1,4 @@
-"""An autoencoder: G learns to draw each picture as it is, with the style that E gives it; nothing is translated."""
+"""An autoencoder: G learns to draw each picture unchanged, with the style code that E gives it; no translation."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ from tunit.methods.tunit import TUNIT, update_averages
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """A section of the config, and flags of `tunit train`."""
+    """A section of the config; its settings become flags of `tunit train`."""
 
     autoencoder_rate: float = setting(0.01, "learning rate of plain gradient descent", low=0)
 
 
 def step(state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config) -> Terms:
-    """E and G learn equation 5 alone."""
+    """E and G learn only equation 5."""
     networks, optimisers = state.networks, state.optimisers
     with mixed_precision(batch.x, config), descent(optimisers.guide, optimisers.generator):
         x_rec = networks.generator(batch.x, networks.guide(batch.x).style)
@@ -36,7 +36,7 @@ def step(state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, 
 
 
 def optimisers(networks: Networks, config: Config) -> Optimisers:
-    """Gradient descent with momentum for all three, D being idle."""
+    """Gradient descent with momentum for all three networks; D never takes a step."""
     rate = config.of(AutoencoderConfig).autoencoder_rate
     all_three = networks.guide, networks.generator, networks.discriminator
     return Optimisers(*(torch.optim.SGD(network.parameters(), rate, momentum=0.9) for network in all_three))
