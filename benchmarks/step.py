@@ -46,7 +46,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
             before, began = dict(found), time.perf_counter()
             result = function(*args, **kwargs)
             bench.wait()
-            inner = sum(found.values()) - sum(before.values())  # has a name of its own
+            inner = sum(found.values()) - sum(before.values())  # what is counted under its own name
             found[name] += time.perf_counter() - began - inner
             return result
 
@@ -63,7 +63,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
         yield
         bench.wait()
         if label in blocks:
-            inner = sum(found.values()) - before  # has a name of its own
+            inner = sum(found.values()) - before  # what is counted under its own name
             found[blocks[label]] += time.perf_counter() - began - inner
 
     with (

@@ -105,7 +105,7 @@ class Tally:
         return self._confidences[domain] / self.sizes[domain]
 
     def best(self, domain: int) -> "list[Image.Image]":
-        """The pictures that belong most clearly to a domain, the surest first."""
+        """The pictures that belong most clearly to a domain, the most confident first."""
         from PIL import Image
 
         ranked = sorted(self._best[domain], key=lambda entry: entry[:2], reverse=True)
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.translation.model_place import results_of
     from tunit.translation.outputs import claim_names
 
-    if args.engine == "ray":  # whose workers are in other folders
+    if args.engine == "ray":  # workers may run in other folders
         args.source = args.source.absolute()
     out = results_of(args.model, args.out, "domains")
     left_out: list[LeftOut] = []

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pictures_of(folder: Path, side: int) -> "Tensor":
-    """The first few pictures of a run, (N, 3, S, S); none if it has none of the model's size."""
+    """The first few pictures of a run, (N, 3, S, S); N is 0 if the run has no pictures of the model's size."""
     import torch
 
     from tunit.data.packing.packed import open_packed

@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
-    if args.engine == "ray":  # because the workers have other working folders
+    if args.engine == "ray":  # workers may run in other folders
         args.sources = [path.absolute() for path in args.sources]
         args.reference = args.reference and [path.absolute() for path in args.reference]
     resize = check_resize(restored(args.size, args.restore_size))

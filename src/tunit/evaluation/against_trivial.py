@@ -40,7 +40,7 @@ def compare_with_trivial(
     seed: int = 0,
     most: int = MOST_PICTURES,
 ) -> TrivialComparison:
-    """Compare the domain of each picture, `domains` (N,), with trivial answers that divide the pictures likewise.
+    """Compare the domain of each picture, `domains` (N,), with trivial answers that have as many groups.
 
     images: (N, S, S, 3). number: how many domains there are, and how many groups a trivial answer makes. classes:
     (N,) from 0, -1 if unknown; they are used if at least two classes are known.
