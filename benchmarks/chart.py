@@ -13,7 +13,7 @@ from machine import RESULTS
 
 OUT = Path(__file__).parents[1] / "docs" / "performance.svg"
 WIDTH, LEFT, RIGHT, ROW, TOP = 760, 300, 60, 26, 56
-Bar = tuple[str, float, float | None]  # what, times as fast, target
+Bar = tuple[str, float, float | None]  # (name, how many times as fast, target)
 
 
 def read(name: str) -> dict[str, Any]:

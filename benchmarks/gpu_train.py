@@ -43,7 +43,7 @@ def pictures_of(setting: Setting) -> dict[str, Path]:
 
 
 def trained(setting: Setting, source: Path, run: Path, seconds: float) -> str:
-    """Train or resume until the end or until the time is over; returns which of the two."""
+    """Train or resume until the end or until the time is over; returns "done" or why it stopped."""
     quiet, timer = True, threading.Timer(max(seconds, 1.0), lambda: os.kill(os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()

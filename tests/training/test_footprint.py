@@ -19,7 +19,7 @@ def room(monkeypatch):
 
 
 def test_the_calculated_size_equals_that_of_a_real_state():
-    # above the size below which nothing is calculated
+    # a queue and heads so large that the check is made
     config = tiny_config(queue_length=200_000, domains=1500)
     state = new_state(config, CPU)
     weights = {name: sum(w.numel() for w in n.parameters()) for name, n in state.networks.named().items()}

@@ -86,7 +86,7 @@ def test_it_goes_back_to_the_last_checkpoint_and_continues_with_other_random_num
     lines = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines == [3, 6, 9, 12]
     assert read_tensors(checkpoints(run / "checkpoints")[-1])[1]["rollbacks"] == 1
-    # Six pictures at each of four steps, then four. The pictures of steps 6 to 8 are not drawn again.
+    # Six pictures per step for four steps, then four per step. The pictures of steps 6 to 8 are not drawn again.
     assert state.cursors == {"all": 4 * 6 + (4 + 7) * 4}
 
 

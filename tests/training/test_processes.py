@@ -120,7 +120,7 @@ def test_all_ranks_go_back_together_and_continue_with_the_same_weights(spoilt, p
     folder, ranks = spoilt
     run = folder / "spoilt" / f"{place}, rollback"
     first, other = (each[run.name] for each in ranks)
-    # Six pictures at each of four steps, then four. The pictures of steps 6 to 8 are not drawn again.
+    # Six pictures per step for four steps, then four per step. The pictures of steps 6 to 8 are not drawn again.
     assert first["counters"] == other["counters"]
     assert first["counters"] == {"step": STEPS, "rollbacks": 1, "drawn": 4 * 6 + (4 + 7) * 4}
     assert_finite(run)

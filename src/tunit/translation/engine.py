@@ -18,7 +18,7 @@ from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
 
-BATCH = 32  # pictures in memory and through the networks at a time
+BATCH = 32  # pictures that are in memory and pass the networks together
 
 Squares: TypeAlias = list[tuple[Picture, Square]]
 # A picture, its square, and the (S, S, 3) pixels of its results.
