@@ -153,7 +153,7 @@ def test_code_in_a_pt2_file_runs_only_if_the_user_trusts_it(tmp_path, exported):
         for name in good.namelist():
             whole = good.read(name)
             evil.writestr(name, pickled.getvalue() if name.endswith("sample_inputs/model.pt") else whole)
-    with pytest.raises(ConfigError, match="give --trust-features too if you know who made it"):
+    with pytest.raises(ConfigError, match="give --trust-features, too, if you know who made it"):
         load_feature_network(str(path))
     assert not trace.exists()
     with pytest.raises(ConfigError, match=r"evil\.pt2"):
@@ -251,6 +251,6 @@ def test_a_file_is_downloaded_once_and_its_checksum_compared(server, tmp_path, m
 def test_an_unreachable_address_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNIT_CACHE", str(tmp_path))
     monkeypatch.setattr(feature_networks, "INCEPTION_ADDRESS", "http://127.0.0.1:9/net.pt")
-    with pytest.raises(ConfigError, match=r"cannot be fetched .*give it by --features FILE") as caught:
+    with pytest.raises(ConfigError, match=r"cannot be downloaded .*give it by --features FILE") as caught:
         load_feature_network("inception")
     assert "\n" not in str(caught.value)

@@ -61,7 +61,11 @@ CASES = {
 
 @pytest.fixture
 def pictures(tmp_path):
-    folder = write_pictures(tmp_path / "pictures")
+    return some_with_labels(tmp_path)
+
+
+def some_with_labels(place):
+    folder = write_pictures(place / "pictures")
     rows = [f"{p.name},{'ab'[i % 2] if i % 3 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
     (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")
     return folder / "table.csv"
@@ -162,12 +166,21 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
+LONGER = {"steps": 30, "checkpoint_every": 5, "guide_only_until": 10, "average_from": 15}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    place = tmp_path_factory.mktemp("uninterrupted")
+    run = place / "whole"
+    start_run(some_with_labels(place), run, tiny_config(**LONGER), quiet=True)
+    return run
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, number):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = {"steps": 60, "checkpoint_every": 10, "guide_only_until": 20, "average_from": 30}
-    start_run(pictures, whole, tiny_config(**settings), quiet=True)
-    process = start_in_background(pictures, killed, **settings)
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, uninterrupted, number):
+    killed = tmp_path / "killed"
+    process = start_in_background(pictures, killed, **LONGER)
     wait_for(lambda: checkpoints(killed / "checkpoints"), process)
     process.send_signal(number)
     out = process.communicate(timeout=60)[0]
@@ -178,7 +191,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, number):
         assert "tunit train --resume" in out
         assert "Traceback" not in out
     assert main(["train", "--resume", str(killed), "--quiet"]) == 0
-    assert_equal_runs(whole, killed)
+    assert_equal_runs(uninterrupted, killed)
 
 
 def test_a_run_is_never_overwritten_by_default(tmp_path, pictures, capsys):

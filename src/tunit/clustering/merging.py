@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.separation import Points, held_out_separation, separation
+from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
 
 # Two groups are merged where their separation is below this share of the median separation, but never where it is
 # above SURELY_APART. Few pictures are never far above chance: a pair of fewer than ENOUGH needs less, in proportion.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
-# A cue confirms two groups if it separates them by more than chance. Cues are used only on sets where the median over
-# all pairs of groups is at least KNOWLEDGEABLE; on other sets they tell nothing about kinds.
-CONFIRMED, KNOWLEDGEABLE = 1.0, 2.5
+# A cue confirms two groups if it separates them clearly better than chance. Cues are used only on sets where they
+# separate a quarter of all pairs of groups by at least 0.6 of what is possible; on other sets they tell nothing about
+# kinds. A quarter, because of six halves of three kinds almost every other pair is of one kind.
+CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
 
 Rows = Integers  # (n,): the pictures of one group
 
@@ -42,15 +43,18 @@ def merge_unseparated(
 def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> Integers:
     """The groups (N,), with any two merged that none of the cues separates, renumbered from 0.
 
-    cues: (N, axes) each. On a set where the cues do not separate most groups, all groups stay.
+    cues: (N, axes) each. On a set where the cues know little, all groups stay.
     """
 
     def apart(one: Rows, other: Rows) -> float:
         return max(held_out_separation(cue[one], cue[other], seed) for cue in cues)
 
     rows = _rows_of(groups)
-    pairs = [apart(one, other) for one, other in itertools.combinations(rows, 2)]
-    if not pairs or np.median(pairs) < KNOWLEDGEABLE:
+    known = [
+        apart(one, other) / largest_separation(len(one), len(other))
+        for one, other in itertools.combinations(rows, 2)
+    ]
+    if not known or np.quantile(known, 1 - SHARE_KNOWN) < KNOWN:
         return groups
     return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED)
 

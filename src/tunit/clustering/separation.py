@@ -12,6 +12,7 @@ from tunit.clustering.dip import critical_dip, dip
 
 Points = NDArray[np.float64]
 
+LARGEST_DIP = 0.25  # of two clusters far apart
 COMPARED = 300  # a dip is computed of at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
@@ -40,6 +41,11 @@ def held_out_separation(one: Points, other: Points, seed: int) -> float:
         return float("inf")
     rng = np.random.default_rng(seed)
     return float(np.mean([_dip_of(*_held_out_projections(one, other, rng)) for _ in range(REPEATS)]))
+
+
+def largest_separation(one: int, other: int) -> float:
+    """The separation of two groups of these sizes if they were infinitely far apart."""
+    return LARGEST_DIP / critical_dip(2 * min(one, other, COMPARED))
 
 
 def _held_out_projections(one: Points, other: Points, rng: np.random.Generator) -> tuple[Points, Points]:

@@ -191,13 +191,13 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
-    # scikit-learn takes as long to import as PyTorch, and translating does not need it.
-    from tunit.methods.settled import find_number, settle_domains
+    auto = config.networks.domains == AUTO
+    if auto or config.clustering.neighbours:
+        # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.
+        from tunit.methods.settled import find_number, settle_domains
 
-    if config.networks.domains == AUTO:
-        find_number(state, pictures, config)
-    elif config.clustering.neighbours:
-        settle_domains(state, pictures, config)
+        settle = find_number if auto else settle_domains
+        settle(state, pictures, config)
     elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
         choose_domain_head(state, batches, size)
