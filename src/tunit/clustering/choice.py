@@ -32,7 +32,7 @@ class Choice:
     candidates: tuple[Candidate, ...]  # the best ones, the best first
     reasons: tuple[str, ...]  # plain sentences
     pictures: int  # how many were clustered
-    step: int = 0  # of the training, when the number was chosen
+    step: int = 0  # the training step at which the number was chosen
 
     def record(self) -> dict[str, Any]:
         """The choice as JSON values, for `read_choice`."""

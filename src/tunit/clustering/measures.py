@@ -35,7 +35,7 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     """The `width` principal components of vectors (N, any width), float32 on the CPU; narrower vectors stay as they
     are.
 
-    Nearest neighbours are of one class at least as often as before, and for pixels take a thirtieth of the time.
+    Nearest neighbours share a class at least as often as without it, and for pixels are found 30 times as fast.
     """
     vectors = vectors.float().cpu()
     if vectors.shape[1] <= width or len(vectors) <= width:
@@ -58,8 +58,8 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
 def modularity(neighbours: Tensor, groups: Tensor) -> float:
     """Modularity [3]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
 
-    It is the share of edges within groups, minus the share that is expected if every picture has as many edges as now
-    but to random pictures. neighbours: (N, k) int64, the neighbours of each picture.
+    It is the share of edges within groups, minus the share to expect if every picture kept its number of edges, but
+    they led to random pictures. neighbours: (N, k) int64, the neighbours of each picture.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()

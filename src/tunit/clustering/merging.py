@@ -1,9 +1,9 @@
-"""Chosen groups compared pair by pair once more: those that are not clearly two kinds are merged.
+"""Compare the chosen groups once more, pair by pair, and merge those that are not clearly two kinds.
 
-There are two reasons for too many groups. Where two long clusters lie side by side, Ward's order can cut both across
-before it separates them. And where the pictures of one kind differ by a continuous shade, training E for many domains
-by mutual information cuts that kind in two; in E's codes the halves end as far apart as two kinds. Simple cues such
-as colours and outlines are not trained, so in them a continuous shade stays one cluster.
+There are two reasons for too many groups. Where two long clusters lie side by side, Ward's clustering can cut both
+across before it separates them. And where the pictures of one kind differ by a continuous shade, training E for many
+domains by mutual information cuts that kind in two; in E's codes the halves end as far apart as two kinds. Simple
+cues such as colours and outlines are not trained, so in them a continuous shade stays one cluster.
 """
 
 import itertools
@@ -15,11 +15,12 @@ from tunit.clustering.cues import Integers
 from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
 
 # Two groups are merged where their separation is below this share of the median separation, but never where it is
-# above SURELY_APART. Few pictures are never far above chance: a pair of fewer than ENOUGH needs less, in proportion.
+# above SURELY_APART. A few pictures are never far above chance, so a pair of fewer than ENOUGH pictures needs
+# proportionally less.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 # A cue confirms two groups if it separates them clearly better than chance. Cues are used only on sets where they
 # separate a quarter of all pairs of groups by at least 0.6 of what is possible; on other sets they tell nothing about
-# kinds. A quarter, because of six halves of three kinds almost every other pair is of one kind.
+# kinds. A quarter is enough: where kinds were cut in two, many pairs are halves of one kind.
 CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
 
 Rows = Integers  # (n,): the pictures of one group
@@ -28,7 +29,7 @@ Rows = Integers  # (n,): the pictures of one group
 def merge_unseparated(
     points: Points, groups: Integers, usual: float, needed: Callable[[int], float]
 ) -> Integers:
-    """The groups (N,), with any two merged that `points` (N, axes) do not separate, renumbered from 0.
+    """Merge groups (N,) that `points` (N, axes) do not separate, and renumber the rest from 0.
 
     usual: the median separation of groups on this set. needed: the separation that k groups need.
     """
@@ -41,9 +42,9 @@ def merge_unseparated(
 
 
 def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> Integers:
-    """The groups (N,), with any two merged that none of the cues separates, renumbered from 0.
+    """Merge groups (N,) that none of the cues separates, and renumber the rest from 0.
 
-    cues: (N, axes) each. On a set where the cues know little, all groups stay.
+    cues: (N, axes) each. If the cues separate too few pairs of groups, all groups stay.
     """
 
     def apart(one: Rows, other: Rows) -> float:
@@ -64,7 +65,7 @@ def merge_pairs(
 ) -> Integers:
     """Merge the pair with the least `apart` relative to `enough` until every pair has enough, and renumber from 0.
 
-    groups: (N,). apart and enough are given the pictures of both groups, and enough also how many groups are left.
+    groups: (N,). apart and enough are called with the pictures of both groups, enough also with the number of groups.
     """
     rows = dict(enumerate(_rows_of(groups)))
     found = {(i, j): apart(rows[i], rows[j]) for i, j in itertools.combinations(rows, 2)}

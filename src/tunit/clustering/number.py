@@ -34,7 +34,7 @@ VARIANCE, MOST_AXES = (
     0.95,
     20,
 )  # principal components keep this share of the variance, and are at most this many
-RUNS, SHARE = 5, 0.8  # extra clusterings, each of such a share of the pictures
+RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
 # A split into k groups counts as evidence for k domains if the dip of its two parts is at least this many times its
 # critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
 # between photographs of two shelves in one shop, are more than chance.
@@ -42,12 +42,12 @@ AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed of at most this many pictures
-CANDIDATES = 6  # numbers that are reported
+CANDIDATES = 6  # how many numbers of domains are reported
 
 
 @dataclass(frozen=True)
 class Level:
-    """One stage of merging: k groups, and how separate the two groups are that are merged next."""
+    """One stage of merging: k groups, and how far apart the next two to be merged are."""
 
     groups: Integers  # (N,): from 0 to k - 1
     apart: float  # the dip of the two that are merged next, over its critical value; 0 for a single group
@@ -108,7 +108,7 @@ def reduced(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """The stages of Ward's merging of the cells of k-means, by their number of groups: from `most` or fewer to 1."""
+    """Merge the cells of k-means by Ward's method. Returns the stages, from `most` groups or fewer to 1."""
     groups = _cells(points, seed)
     found = {}
     while True:
@@ -172,7 +172,7 @@ def _silhouette(points: Points, groups: Integers, rng: np.random.Generator) -> f
 
 
 def _stability(groups: Integers, others: list[tuple[Integers, Integers]]) -> float:
-    """How well clusterings of parts of the pictures agree with that of all: the mean adjusted Rand index."""
+    """How well clusterings of parts agree with the one of all pictures: the mean adjusted Rand index."""
     agreements = [adjusted_rand_score(groups[part], found) for part, found in others]
     return float(np.mean(agreements)) if agreements else 0.0
 
@@ -203,7 +203,7 @@ def _reasons(
     assignment: Integers,
     separated: int,
 ) -> list[str]:
-    """Plain sentences, the most important first. separated: the groups left after the style codes' comparison."""
+    """Plain sentences, the most important first. separated: how many groups the style codes tell apart."""
     sizes = np.bincount(assignment)
     said = []
     for k in (chosen, chosen + 1):

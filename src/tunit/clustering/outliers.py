@@ -1,4 +1,4 @@
-"""How far off-topic each picture is: its style code has larger distances to its neighbours than these have to theirs.
+"""How far off-topic pictures are: how much farther a style code is from its neighbours than they are from theirs.
 
 References:
     [1] Breunig, Kriegel, Ng, Sander. LOF: identifying density-based local outliers, SIGMOD 2000 (the comparison with

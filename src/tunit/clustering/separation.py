@@ -33,9 +33,9 @@ def separation(one: Points, other: Points) -> float:
 def held_out_separation(one: Points, other: Points, seed: int) -> float:
     """As `separation`, but every picture is projected onto a direction computed without it [3].
 
-    So the result stays at or below 1 if one cluster was cut in two by something that these points do not contain, in
-    any number of dimensions. Infinite if a fold has fewer than two pictures of a group, because nothing can be said
-    then. The mean over `REPEATS` random divisions into folds.
+    So if one cluster was cut in two by a property that these points do not show, the result is at most 1, in any
+    number of dimensions. It is the mean over `REPEATS` random divisions into folds, and infinite (undecided) if a
+    fold has fewer than two pictures of a group.
     """
     if min(len(one), len(other)) < 2 * FOLDS:
         return float("inf")
@@ -49,7 +49,7 @@ def largest_separation(one: int, other: int) -> float:
 
 
 def _held_out_projections(one: Points, other: Points, rng: np.random.Generator) -> tuple[Points, Points]:
-    """Both groups on a line, (n,) and (m,): 0 lies between their means, and 1 is the spread within them."""
+    """Both groups on a line, (n,) and (m,): 0 is midway between the means, 1 is the spread within groups."""
     folds = [rng.permutation(len(group)) % FOLDS for group in (one, other)]
     values = [np.zeros(len(group)) for group in (one, other)]
     for fold in range(FOLDS):

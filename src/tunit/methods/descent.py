@@ -68,7 +68,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 def backward(loss: Tensor) -> None:
     """Add the gradient of `loss` to the gradients of the parameters."""
-    # Backward runs in each operation's forward precision; autocast would lower float32 ones.
+    # Each operation keeps its forward precision in the backward pass; autocast would lower float32.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]
 

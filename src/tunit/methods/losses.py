@@ -53,10 +53,10 @@ def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -
 def mutual_information(
     p: Tensor, p_plus: Tensor, weight: Tensor | None = None, balance: float = 1.0
 ) -> Tensor:
-    """I(P) of section 3.2 [1], in nats, between 0 and ln K: how much one view's domain tells of the other's.
+    """I(P) of section 3.2 [1], in nats, between 0 and ln K: how much one view's domain tells about the other's.
 
-    p, p_plus: (B, K) probabilities. K = 1 gives 0. balance: factor on the entropies of the marginals, the lambda
-    of [2]; 1, the paper's value, is the mutual information itself, more favours domains of equal size.
+    p, p_plus: (B, K) probabilities. K = 1 gives 0. balance: factor on the entropies of the marginals, lambda in [2].
+    1, the paper's value, gives the mutual information itself; a larger factor favours domains of equal size.
     """
     joint = joint_probability(p, p_plus, weight)
     rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
@@ -108,7 +108,7 @@ def generator_adversarial(logit: Tensor) -> Tensor:
 def relativistic(better: Tensor, worse: Tensor) -> Tensor:
     """The relativistic pairing loss [9]: mean softplus(worse - better). better, worse: logits (B,), pair by pair.
 
-    D learns with its answers to real pictures as the better ones, G with those to its translations.
+    When D learns, `better` are D's logits of real pictures; when G learns, D's logits of translations.
     """
     return F.softplus(worse - better).mean()
 
@@ -177,13 +177,13 @@ def labelled_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def pseudo_label_divergence(logits: Tensor, label_logits: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The classification loss of [8]: KL(p || y), p the classifier's probabilities and y the soft labels."""
+    """The classification loss of [8]: KL(p || y); p: the classifier's probabilities, y: the soft labels."""
     log_p = logits.log_softmax(1)
     return weighted_mean((log_p.exp() * (log_p - label_logits.log_softmax(1))).sum(1), weight)
 
 
 def compatibility(label_logits: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The compatibility loss of [8]: cross-entropy of the soft labels to the first ones, probabilities (B, K)."""
+    """The compatibility loss of [8]: cross-entropy of the soft labels, with the first ones (B, K) as targets."""
     return weighted_mean(-(first * label_logits.log_softmax(1)).sum(1), weight)
 
 

@@ -32,7 +32,7 @@ class Phase:
     joint: bool  # G and D train too
     average_generator: bool  # update the EMA of G; if False, it is a copy of G
     penalise: bool  # this step computes the R1 penalty
-    find_domains: bool = True  # E learns domains from unlabelled pictures; if False, their styles alone
+    find_domains: bool = True  # E learns domains from unlabelled pictures; if False, only styles
 
 
 # One training step: (state, batch, permutation, phase, config) -> unweighted losses by name, on the device. Updates
@@ -60,7 +60,7 @@ class Method:
     step: Step
 
     settings: dict[str, type] = field(default_factory=dict)  # the method's own config sections, by name
-    network_settings: tuple[str, ...] = ()  # those of its settings that the shapes of weights depend on
+    network_settings: tuple[str, ...] = ()  # its settings that the shapes of weights depend on
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
@@ -77,7 +77,7 @@ class Method:
 
     # Called with the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # For the next step: (N, k), for each picture those whose views may serve as its second view.
+    # For the next step: (N, k), for each picture the k pictures whose views may replace its second view.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     begin: Begin | None = None
     before_step: Between | None = None

@@ -40,10 +40,7 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, for steps in which the styles of the whole batch enter losses that each process has alone.
-
-    The logits still enter losses of the whole batch, which are the same in every process.
-    """
+    """As `guidance_of`, for steps in which each process has its own losses on the styles of the whole batch."""
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
 
@@ -80,7 +77,7 @@ class MicroBatch:
         self.x_out = x  # until it is drawn
 
     def references(self) -> Tensor:
-        """x~: (b, 3, S, S). Only where the pictures of the whole batch were given."""
+        """x~: (b, 3, S, S). Only if `whole` was given."""
         assert self._whole is not None
         return self._whole[self._references]
 
@@ -134,7 +131,7 @@ class Translations:
             MicroBatch(some, y, self._s, permutation, first + i * size, whole)
             for i, some in enumerate(torch.split(x, size))
         ]
-        # A single part keeps its graph for G's losses. Several parts are drawn again there: one graph at a time.
+        # A single part keeps its graph for G's losses. Several parts are drawn again for them, one by one.
         with torch.set_grad_enabled(len(self.parts) == 1):
             for part in self.parts:
                 part.draw(generator)
@@ -156,7 +153,7 @@ class Translations:
     def backward_part(
         self, part: MicroBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
     ) -> None:
-        """Backpropagate a part's losses, and the gradient that E left at its translations, into G and the styles.
+        """Backpropagate a part's losses, and E's gradient at its translations, into G and the styles.
 
         adversarial: the unweighted mean over the part; with `adversarial_trains` = "generator" it reaches only G.
         reconstruction: the weighted mean over the part.

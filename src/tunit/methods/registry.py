@@ -29,7 +29,7 @@ def register(method: Method) -> Method:
 
 
 def unregister(name: str) -> None:
-    """Forget a method that was registered, for tests and notebooks that define one anew."""
+    """Forget a registered method, for tests and notebooks that define it again."""
     del METHODS[name], _methods[name]
 
 

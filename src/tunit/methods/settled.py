@@ -96,8 +96,7 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 def partition(
     seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
 ) -> Integers:
-    """The best groups (N,) of the pictures: candidates are those by the heads, by E's codes and features, and by
-    cues.
+    """The best groups (N,) of the pictures, chosen from the groups by the heads, E's codes, E's features, and cues.
 
     The best ones have the highest modularity on a graph: the neighbours that E has learnt from or, if these do not
     cover all the pictures, the neighbours by E's codes.
@@ -142,8 +141,8 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
     """Weights (domains, features) and biases (domains,) of a linear head that tells the groups (N,) apart.
 
-    A logistic regression on standardised features, rewritten for the features as they are. A domain without pictures
-    stays empty.
+    A logistic regression on standardised features, converted to take the features as they are. A domain without
+    pictures stays empty.
     """
     mean, spread = features.mean(0), features.std(0) + 1e-6
     weight, bias = np.zeros((domains, features.shape[1])), np.full(domains, NEVER if domains > 1 else 0.0)

@@ -1,4 +1,4 @@
-"""The soft labels of unlabelled pictures in SEMIT's noise-tolerant pseudo-labelling: one per picture, learnt as well.
+"""SEMIT's noise-tolerant pseudo-labelling: each unlabelled picture has a soft label, which is learnt.
 
 References:
     [1] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
@@ -64,7 +64,7 @@ def new_soft_labels(pictures: int, classes: int, device: torch.device) -> SoftLa
 
 
 def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
-    """Rows of p (B, K) averaged over those with the same index (B,).
+    """Replace each row of p (B, K) by the mean of the rows with the same index (B,).
 
     A batch that spans two epochs may hold a picture twice. Its rows must be equal before they are written back, or
     the order of writing would decide which one is kept.

@@ -64,7 +64,7 @@ class TrainingState:
     own: OwnState | None = None
     adversary: Adversary | None = None
     rollbacks: int = (
-        0  # how often training went back to a checkpoint; each changes all further random numbers
+        0  # how often training went back to a checkpoint; each time all later random numbers change
     )
     choice: Choice | None = (
         None  # the number of domains found, with reasons; None if not looked for, or not yet

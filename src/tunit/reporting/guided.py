@@ -92,7 +92,7 @@ def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
 
 
 def number_looked_at(there: int, side: int) -> int:
-    """How many of `there` pictures of `side` pixels a report is based on."""
+    """How many pictures a report is based on, if there are `there` pictures of `side` px."""
     return min(there, MOST_PICTURES, max(FEWEST_PICTURES, MOST_PIXELS // side**2))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tunit.methods.inference import evenly_spread
 
 MOST_LAID_OUT = 1_500  # pictures for t-SNE, which takes seconds for this many
-PLACED_BY = 5  # each of the others is placed by its nearest ones among those
+PLACED_BY = 5  # every other picture is placed by its 5 nearest ones of these
 CHUNK = 1024
 Points = NDArray[np.float64]
 

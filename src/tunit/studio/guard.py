@@ -76,7 +76,7 @@ class Rules:
 
     @property
     def proof(self) -> str:
-        """The cookie's value: computed from the token, which cannot be computed from it."""
+        """The cookie's value: a hash of the token, from which the token cannot be recovered."""
         return hashlib.blake2b(self.token.encode(), key=b"studio cookie", digest_size=32).hexdigest()
 
 
@@ -149,8 +149,8 @@ class Guard:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] in SAFE and _equal(given, self.rules.token):
-            # A page instead of a redirect: after a link from another site, browsers send a strict cookie only when
-            # a page of the studio itself leads on.
+            # Answer with a page, not a redirect: after a link from another site, browsers send a SameSite=Strict
+            # cookie only if a page of the studio makes the next request.
             address = escape(scope["path"] if scope["path"].startswith("/") else "/")
             if address.startswith("//"):
                 address = "/"

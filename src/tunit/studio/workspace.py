@@ -20,7 +20,7 @@ MOST_RUNS = 500
 MOST_FOLDERS = 5_000  # searched at most
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
-# What the studio, and the code that it calls, reads in a run; if one of these is a link, it must not lead out of it.
+# What the studio, and the code that it calls, reads in a run. None may be a link that leads out of the workspace.
 _READ = (
     "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",

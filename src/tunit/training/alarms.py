@@ -22,10 +22,10 @@ MOST_COMPARED = 200  # pairs of domains are compared only if there are at most t
 PICTURES_EACH = 10  # pictures looked at per domain, so that a small domain is not taken for an empty one
 # Two domains alike: their overlap, as computed by `shared_probability`.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
-# A loss that does not move: as shares of the largest possible mutual information, and of the style loss by chance.
+# A loss that does not move: shares of the largest possible mutual information, and of the style loss at chance.
 NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
-# Style codes that grow: the style loss over its smallest value, and over its value a tenth of E's time before.
+# Style codes that grow: the style loss divided by its smallest value, and by its value a tenth of E's time earlier.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
 # D over-fits: mean sign of its logits of real pictures over a tenth of the joint steps; how often it saw each.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20

@@ -53,8 +53,8 @@ def checkpoints(folder: Path) -> list[Path]:
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
     """Fill `state` from the newest checkpoint that is undamaged and fits.
 
-    Returns its path, and a warning for each checkpoint that was skipped. If it has a number of domains that was
-    found, E and D get that many. Raises RunError if no checkpoint can be used.
+    Returns its path, and a warning for each checkpoint that was skipped. If the checkpoint records how many domains
+    were found, E and D get that many. Raises RunError if no checkpoint can be used.
     """
     warnings: list[str] = []
     undecided = state.networks.guide.domains

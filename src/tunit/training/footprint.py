@@ -13,8 +13,8 @@ from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
-# Times the first convolution's output for one picture. A step of E alone keeps more than this; a joint step keeps ten
-# times as much.
+# A step keeps, per picture, at least this many times the first convolution's output. A step of E alone keeps more, a
+# joint step ten times as much.
 _MAPS = 4
 _LEARNING, _AVERAGE = 3, 1  # copies of each weight: weight, gradient and moment of a network; an EMA's weight
 # The settings that can make the need large. Up to these values, networks and queue need less than 2 GB together.

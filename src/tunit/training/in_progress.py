@@ -43,7 +43,7 @@ class Training:
     watch: Watch
     last_checkpoint: Path | None = None
     newest: tuple[Batch, Tensor] | None = None  # the last batch drawn, and the permutation
-    rolled_back: int = 0  # how often in a row it went back to a checkpoint, without a new checkpoint since
+    rolled_back: int = 0  # how often it went back to a checkpoint since the last new one
 
 
 def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:

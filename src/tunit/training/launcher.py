@@ -63,7 +63,7 @@ def check_processes(config: Config) -> None:
 def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) -> None:
     """Run `tunit WORDS` in `number` processes that train together. out: the run that they train.
 
-    max_restarts: if a process dies, all are started again from the last checkpoint, at most so often. Raises
+    max_restarts: if a process dies, all are started again from the last checkpoint, at most this many times. Raises
     SaidElsewhere with the exit code of a process that has printed why it ended, TrainingError if one died without a
     message.
     """
@@ -78,9 +78,9 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
 
 
 def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
-    """torchrun with these words, within this process. Raises what `launch` raises.
+    """Run torchrun with these words, within this process. Raises what `launch` raises.
 
-    remedy: against the death of a process. of: how many processes there are, where that is known, in words.
+    remedy: advice for the error message if a process dies. of: the number of processes for that message, " of 8".
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -128,7 +128,7 @@ class ProgressDisplay:
         return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
-        """Move the bar to `step`; of `losses`, show the speed and those that have a short name."""
+        """Move the bar to `step`, and show the speed and the losses that have a short name."""
         if losses is None:
             if self._bar:
                 self._bar.update(self._task, completed=step, description=phase)

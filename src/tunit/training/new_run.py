@@ -23,7 +23,7 @@ _PACK_ONLY = {"data", "config.toml"}
 
 
 def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
-    """Raises RunError if the folder is not empty; with `overwrite`, only if it holds something else than a run.
+    """Raises RunError if the folder is not empty; with `overwrite`, only if it holds something other than a run.
 
     owned: this process has the lock. If False, a lock of another process is an error, too.
     """

@@ -78,7 +78,7 @@ def pack(
 
 
 def _check_shards(source: Path | str, index: Index, config: Config) -> None:
-    """Raises ConfigError if the config asks for squares that are made otherwise than those of the shards."""
+    """Raises ConfigError if the size, fit, background or labels in the config differ from those of the shards."""
     wanted = pack_settings(config).as_json()
     of_labels = [] if config.data.labels == "none" else ["labels"]
     for name in ("size", "fit", "background", *of_labels):

@@ -1,4 +1,4 @@
-"""Turn the squares that G draws into pictures of the size, proportions, transparency, greyness of their sources."""
+"""Give G's squares the size, proportions, transparency and greyness of their sources."""
 
 from collections.abc import Iterator
 
@@ -11,9 +11,7 @@ from tunit.translation.engine import Drawn
 from tunit.translation.inputs import Picture, Resize, Square, from_square
 
 ANIMATED = "animated"  # in the info of results whose source is the first picture of an animation
-_GREY = (
-    2 / 127.5
-)  # what channels of a grey picture may differ by: two levels of 255, which a profile may bring
+_GREY = 2 / 127.5  # channels of a grey picture may differ by two levels of 255, because of colour profiles
 
 
 def finished(
@@ -61,7 +59,7 @@ def with_transparency(result: Image.Image, alpha: Image.Image, fit: str) -> Imag
 
 
 def _resized(alpha: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
-    """The opacity of what the networks saw of a picture, at another size."""
+    """The opacity of the part of a picture that the networks saw, resized."""
     box = (0.0, 0.0, float(alpha.width), float(alpha.height))
     if fit == "crop":
         side = min(alpha.size)

@@ -263,7 +263,7 @@ class Translator:
         restore_size: bool = False,
         restore_grey: bool = False,
     ) -> Walk:
-        """`source` in styles that change in equal steps from the first reference's through those of all others.
+        """`source` in styles that change in equal steps from the first reference to the next, and so on to the last.
 
         With a single reference the walk starts from the source's own style. frames: 2 to 2,000; the first and last
         frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.

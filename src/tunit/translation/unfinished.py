@@ -1,7 +1,7 @@
-"""Translations that may be stopped: a journal in their folder says which sources are done, and with which result.
+"""Resume translations that were stopped: a journal in their folder says which sources are done, with which result.
 
-A job that goes on begins at the start of a batch, so that every batch holds the pictures that it would have held, and
-the results are the same bytes.
+A resumed job begins at the start of a batch. So all batches and results are the same, to the byte, as without the
+stop.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ JOURNAL, WEIGHTS = ".tunit-unfinished", "model.safetensors"
 
 
 def stamp_of(model: Path) -> str:
-    """It changes when the model of a folder does."""
+    """A value that changes when the model in a folder changes."""
     try:
         status = (model / WEIGHTS).stat()
     except OSError:
@@ -43,7 +43,7 @@ class UnfinishedTranslation:
         self._order, self._batch = order, batch
         self.left_out: list[LeftOut] = []
         self.written = 0
-        self.done = 0  # sources, from the first on, that need nothing any more
+        self.done = 0  # how many sources at the beginning are finished
         self.goes_on = self._read()
         self._file: IO[str] | None = None
 
@@ -67,7 +67,7 @@ class UnfinishedTranslation:
             self._path.unlink(missing_ok=True)
 
     def note(self, name: str, problem: LeftOut | None) -> None:
-        """What became of a source."""
+        """Record that a source is done, or why it was left out."""
         self._line(json.dumps([name] if problem is None else [name, problem.reason, problem.detail]))
 
     def _line(self, text: str) -> None:
@@ -76,7 +76,7 @@ class UnfinishedTranslation:
         self._file.flush()
 
     def _read(self) -> bool:
-        """Take up what a killed job has left; whether there is something."""
+        """Read what a stopped job has left. Returns whether there is anything."""
         try:
             head, *lines = self._path.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
