@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """The inverse of `to_float`, rounded and clipped: float (B, 3, S, S) to uint8 (B, S, S, 3)."""
+    """The inverse of `to_float`, with rounding and clipping: float (B, 3, S, S) to uint8 (B, S, S, 3)."""
     scaled = x.detach().float().add(1).mul(127.5).round_().clamp_(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -79,7 +79,7 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
 
     angle, shear = symmetric(math.radians(settings.rotation)), symmetric(math.radians(settings.shear))
     shift = torch.stack([symmetric(2 * settings.translation), symmetric(2 * settings.translation)], 1)
-    # From output to input coordinates of "shear, rotate, shift": the inverses in reverse order. (B, 2, 2)
+    # Output to input coordinates: the inverses of shear, rotation and shift, in reverse order. (B, 2, 2)
     cos, sin, tan, one, zero = angle.cos(), angle.sin(), shear.tan(), torch.ones(batch), torch.zeros(batch)
     unrotate = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     unshear = torch.stack([torch.stack([one, -tan], 1), torch.stack([zero, one], 1)], 1)

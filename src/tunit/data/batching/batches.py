@@ -159,7 +159,7 @@ class Batches:
         return known[1]
 
     def _streamed(self, stream: str, cursor: int, size: int) -> Tensor:
-        """This process's pictures of a batch, which may have been read in advance; then start to read the next ones.
+        """This process's pictures of a batch, perhaps read in advance. Also starts to read those of the next batch.
 
         A wrong guess only costs time: the result depends on the cursor, never on what was read in advance.
         """
@@ -183,5 +183,5 @@ class Batches:
 
 
 def batch_permutation(seed: int, step: int, size: int) -> Tensor:
-    """The permutation of a step, by which the references are chosen from the sources: (size,) int64, on the CPU."""
+    """The permutation that makes a step's references from its sources: (size,) int64, on the CPU."""
     return torch.randperm(size, generator=torch_generator(seed, "permutation", step))

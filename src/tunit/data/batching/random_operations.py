@@ -27,7 +27,7 @@ TRANSLATION = 150 / 331  # of the side
 BITS_LOST = 4  # of 8
 ENHANCEMENT = 0.9  # factors from 1 - 0.9 to 1 + 0.9
 VALUES = 256
-SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the blur from which sharpness moves away; divided by 13
+SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the kernel of the blur for sharpness, before division by 13
 
 # An operation takes pictures (n, 3, S, S) of whole values from 0 to 255 and an amount (n,) from -1 to 1, and returns
 # such pictures. Colour operations without a direction ignore the sign of the amount.
@@ -92,7 +92,7 @@ def equalise(image: Tensor) -> Tensor:
 
 
 def solarise(image: Tensor, size: Tensor) -> Tensor:
-    """Invert values from a threshold on; it goes from 256 at size 0, which changes nothing, to 0 at size 1."""
+    """Invert all values from a threshold on. The threshold is 256 at size 0 (no change), and 0 at size 1."""
     threshold = VALUES * (1 - _wide(size))
     return torch.where(image < threshold, image, VALUES - 1 - image)
 
@@ -104,23 +104,23 @@ def posterise(image: Tensor, size: Tensor) -> Tensor:
 
 
 def colour(image: Tensor, factor: Tensor) -> Tensor:
-    """The picture blended with its grey version (factor 0); 1 is the picture, more exaggerates its colours."""
+    """Change saturation: factor 0 gives the grey version, 1 the picture itself, more than 1 stronger colours."""
     return _blended(_grey(image), image, factor)
 
 
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
-    """The picture blended with its mean grey (factor 0); 1 is the picture, more exaggerates its contrast."""
+    """Change contrast: factor 0 gives the mean grey, 1 the picture itself, more than 1 a stronger contrast."""
     mean = (_grey(image).double().mean((1, 2, 3), keepdim=True) + 0.5).floor().to(image.dtype)
     return _blended(mean, image, factor)
 
 
 def brightness(image: Tensor, factor: Tensor) -> Tensor:
-    """The picture blended with black (factor 0); 1 is the picture, more makes it brighter."""
+    """Change brightness: factor 0 gives black, 1 the picture itself, more than 1 a brighter one."""
     return _blended(torch.zeros_like(image), image, factor)
 
 
 def sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """The picture blended with a blurred one (factor 0); 1 is the picture, more sharpens. The border stays."""
+    """Change sharpness: factor 0 blurs, 1 gives the picture itself, more than 1 sharpens. The border stays."""
     kernel = constant(SMOOTH, image.dtype, image.device).view(1, 1, 3, 3)
     height, width = image.shape[2:]
     # Whole numbers, so that the sums are exact at any precision of convolutions.

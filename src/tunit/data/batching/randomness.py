@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class CounterStart(IntEnum):
-    """The first counters for batches that are not for a training step.
+    """First counters for batches that belong to no training step.
 
     The counter of a training step is its number. These counters are larger than the steps of any schedule and far
     apart from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
@@ -22,7 +22,7 @@ class CounterStart(IntEnum):
     FIRST_KEYS = 2**40  # fill the key queue of a fresh run
     CANDIDATES = 2**41  # compare E's candidate domain heads
     TWO_VIEWS = 2**42  # measure how stable domains are, for a report
-    AFTER_ROLLBACK = 2**43  # times the number of rollbacks, for the steps after one
+    AFTER_ROLLBACK = 2**43  # multiplied by the number of rollbacks: for steps after a rollback
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def fox_on_head(pen: Pen, head: Stencil) -> None:
         cheek = ellipse(side * 0.36, 0.34, width, 0.27 + 0.05 * s.density, side * -20)
         pen.mark(pen.face, cheek, pen.second, head)
     pen.mark(pen.face, ellipse(0, 0.28, 0.2, 0.22), pen.second, head)
-    # The blaze on the forehead: an individual's own length.
+    # The blaze, a pale stripe on the forehead, has a different length for each individual.
     top = -0.48 + 0.14 * s.phase
     pen.mark(pen.face, limb((0, -0.02), (0, top), 0.02, 0.075 + 0.03 * s.density), pen.second, head)
 
@@ -240,7 +240,7 @@ def dragon_nose(pen: Pen) -> None:
 
 
 def _stripes(pen: Pen, x: float, slope: float, face: float) -> Shape:
-    """Level bands that fall by `slope` away from the middle and leave the middle |u| < face free."""
+    """Stripes that go down by `slope` from the middle to the sides, with none at |u| < face."""
     period = 0.52 * pen.style.scale  # wide enough to be seen at 32 px
     share = 0.36 + 0.12 * pen.style.density
 

@@ -45,7 +45,7 @@ class Look:
     habitat: float  # hue of the background's tint
     head: Point  # half width, half height
     body: Point
-    eyes: Point  # from the middle of the face: half the distance between them, height
+    eyes: Point  # half the distance between them, and y from the middle of the face
     behind: Callable[["Pen"], None]  # tail, wings
     on_body: Callable[["Pen", Stencil], None]
     ears: Callable[["Pen"], None]
@@ -79,7 +79,9 @@ class Pen:
         self.torso = self.root.child(0.0, 0.0, 2 * turn)
         self.tail_side = -1.0 if turn > 0 else 1.0  # behind the creature
         lightness, chroma, hue = self.look.base
-        lightness = min(lightness * (1 + s.lightness), 0.985)  # the zebra's would be whiter than white
+        lightness = min(
+            lightness * (1 + s.lightness), 0.985
+        )  # otherwise the zebra's would be brighter than white
         self.base = oklch(lightness, chroma, hue + s.hue)
         self.line = oklch(lightness * self.look.outline, chroma * 0.75, hue + s.hue - 6)
         self.second = self._individual(self.look.second)
@@ -94,7 +96,7 @@ class Pen:
     def part(
         self, frame: Frame, shape: Shape, colour: Colour, shade: float = 0.11, line: Colour | None = None
     ) -> Stencil | None:
-        """A solid piece of the creature with its outline; its stencil, or None off the picture."""
+        """Draw a solid part of the creature with its outline. Returns its stencil, or None outside of the picture."""
         found = self.canvas.stencils(frame, shape, (OUTLINE, 0.0))
         if not found:
             return None
@@ -213,7 +215,7 @@ def _arm(pen: Pen, side: float, pose: float) -> None:
 
 
 def paint(creature: Creature, look: Look, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The picture (size, size, 3) and the mask (size, size) of the creature's own pixels, shadow excluded."""
+    """The picture (size, size, 3) and the mask (size, size) of the creature's own pixels, without its shadow."""
     c = creature.content
     canvas = Canvas(size, 2)
     n = canvas.n

@@ -14,8 +14,8 @@ _CONTENT, _STYLE, _ORDER = 0, 1, 2
 class Content:
     """Pose and expression: every species is drawn from the same factors on the same skeleton."""
 
-    x: float  # centre right of the picture's, as a fraction of its side: -0.1 .. 0.1
-    y: float  # centre below the picture's, as a fraction of its side: as x, less for a large creature
+    x: float  # how far the centre is right of the picture's centre, as a fraction of its side: -0.1 .. 0.1
+    y: float  # how far the centre is below the picture's centre: as x, but less for a large creature
     size: float  # height of the skeleton as a fraction of the picture's side: 0.78 .. 1
     tilt: float  # rotation in the picture plane, degrees clockwise: -18 .. 18
     turn: float  # where the head and body face: -1 (left) .. -0.35 and 0.35 .. 1 (right), never straight on
@@ -33,8 +33,8 @@ class Style:
     """Species and individual: everything about the look that is not pose or expression."""
 
     species: int  # index into SPECIES
-    hue: float  # of the base colour, degrees away from the species': -10 .. 10
-    lightness: float  # of the base colour, relative to the species': -0.1 .. 0.1
+    hue: float  # of the base colour, in degrees from that of the species: -10 .. 10
+    lightness: float  # of the base colour, relative to that of the species: -0.1 .. 0.1
     accent_hue: float  # of the second and pattern colours, degrees away: -20 .. 20
     accent_lightness: float  # of the second and pattern colours, relative: -0.08 .. 0.08
     phase: float  # where the pattern begins: 0 .. 1
@@ -68,7 +68,7 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
 
 def _sample_content(rng: np.random.Generator) -> Content:
     size = float(rng.uniform(0.78, 1.0))
-    room = min(0.1, (1 - size) / 2)  # the larger, the nearer to the middle: no cut heads
+    room = min(0.1, (1 - size) / 2)  # large creatures stay near the middle, so that no head is cut off
     turn = float(rng.uniform(0.35, 1.0)) * (1 if rng.random() < 0.5 else -1)
     return Content(
         x=float(rng.uniform(-0.1, 0.1)),

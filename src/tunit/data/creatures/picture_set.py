@@ -57,7 +57,7 @@ TABLE = "factors.csv"
 LARGEST_TABLE = 1 << 30  # bytes; a million creatures have 500 MB
 _POOL_PAYS = (
     2000 * 64 * 64
-)  # pixels of all pictures from which on processes are used: about ten seconds of drawing
+)  # pixels of all pictures; for more than this (ten seconds of drawing) several processes draw
 _BATCH = 1024  # drawings that processes may prepare in advance; limits the memory
 
 
@@ -91,7 +91,7 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
                         yield drawing
                         done += 1
         except BrokenProcessPool:
-            pass  # for example in a script without a __main__ guard; the rest is drawn here, with the same bytes
+            pass  # such as in a script without a __main__ guard; then this process draws the rest, with the same bytes
     for creature in creatures[done:]:
         yield draw(creature, size)
 

@@ -113,7 +113,7 @@ def limb(start: Point, end: Point, r0: float, r1: float) -> Shape:
 
 
 def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
-    """A triangle (corners clockwise on screen or not), its corners rounded off by `rounding`."""
+    """A triangle with corners rounded off by `rounding`; the corners may be in either direction."""
     (ax, ay), (bx, by), (cx, cy) = corners
     turn = 1.0 if (bx - ax) * (cy - by) > (by - ay) * (cx - bx) else -1.0
     sides = ((ax, ay, bx - ax, by - ay), (bx, by, cx - bx, cy - by), (cx, cy, ax - cx, ay - cy))
@@ -203,7 +203,7 @@ class Canvas:
         inside: Stencil | None = None,
         soft: float = 0.0,
     ) -> list[Stencil]:
-        """The shape's coverage, grown by each of `grows` (local units), cut to `inside`; [] off the canvas.
+        """The shape's coverage, grown by each of `grows` (local units), cut to `inside`; [] outside of the canvas.
 
         soft: half the width of the edge in local units; 0 means one sub-pixel, the sharpest smooth edge."""
         x, y = frame.to_canvas(shape.x, shape.y)
@@ -231,7 +231,7 @@ class Canvas:
         return found
 
     def fill(self, stencil: Stencil, colour: Colour, shade: float = 0.0, opacity: float = 1.0) -> None:
-        """Paint through the stencil: brighter by `shade` at its top left, as much darker at the other end."""
+        """Paint through the stencil: `shade` brighter at its top left, `shade` darker at its bottom right."""
         under = self.pixels[:, stencil.rows, stencil.columns]
         paint = np.asarray(colour, np.float32)[:, None, None]
         if shade:

@@ -1,7 +1,7 @@
 """The limits of decoding one picture: pixels, seconds and bytes."""
 
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; also Pillow's own limit
-SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes a hundredth of one
+SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes far less
 MEMORY = 6  # decoding a picture may take this many bytes for each pixel of `max_pixels`
 # Lower limits if no worker process can be started, because then nothing can stop a decoder that hangs.
 ALONE_PIXELS, ALONE_BYTES = 50_000_000, 1 << 25

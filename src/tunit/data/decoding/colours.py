@@ -16,7 +16,7 @@ from tunit.data.decoding.levels import Levels, levels_of
 Colour = tuple[int, int, int]
 _STRIP = 1 << 22  # pixels that are converted at a time
 _MAX_PROFILE = 8 << 20  # bytes; the largest profiles of printers have about two mebibytes
-_SAME = 2  # grey levels; a profile that changes no colour by more counts as sRGB
+_SAME = 2  # grey levels; a profile counts as sRGB if it changes no colour by more than this
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # Pillow's mode -> its name in profiles
 
 
@@ -24,7 +24,7 @@ _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # Pillow's 
 class Colours:
     """How the stored values of one picture become sRGB; found once, used for each of its parts."""
 
-    mode: str  # of the colours without their opacity: RGB, L, CMYK or LAB
+    mode: str  # the mode of the colours without opacity: RGB, L, CMYK or LAB
     levels: Levels | None
     transform: Any  # an ImageCmsTransform, or None if nothing changes
     curve: tuple[int, ...] | None  # a table of 256 levels, for a PNG with its own gamma

@@ -14,8 +14,8 @@ BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
 # Possible values of white if a file does not tell it: those of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
-_OVERSHOOT = 0.25  # times white: sharpening and resampling may exceed black and white by so much
-_DARKEST = 1 / 16  # times white: if nothing in a picture is brighter than this, its range must be another one
+_OVERSHOOT = 0.25  # times white: how far sharpening and resampling may go beyond black and white
+_DARKEST = 1 / 16  # times white: if nothing in a picture is brighter than this, this value of white is wrong
 
 
 class NoLevelsError(ValueError):
@@ -121,7 +121,7 @@ def _guess(low: float, high: float, whites: tuple[float, ...]) -> tuple[float, f
 
 def _white_of_file(image: Image.Image) -> float | None:
     """The value of white that the file itself gives."""
-    bits = image.info.get("significant bits")  # put there by our reader of PNG
+    bits = image.info.get("significant bits")  # this entry comes from our reader of PNG
     if bits is None and image.mode.startswith("I;16"):
         bits = _tag(image, BITS)
     if bits is not None and 0 < bits < 16:

@@ -66,11 +66,11 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
 
 
 class NoReaderError(Exception):
-    """A format that could be read if a package were there; the message says which."""
+    """A format that needs a package which is not installed; the message names it."""
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """The picture with its header read. Under the lock, because all threads share Pillow's table.
+    """The picture, of which only the header is read. Holds the lock, because all threads share Pillow's table.
 
     Raises NoReaderError where a package is missing, and what Pillow raises.
     """
@@ -93,7 +93,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 def _formats_for(data: bytes) -> tuple[str, ...]:
-    """The formats to try. AVIF takes Pillow 11.3 and HEIC a package of its own, each loaded where it is met."""
+    """The formats to try. AVIF needs Pillow 11.3, HEIC a separate package; each is loaded when a file needs it."""
     if data[4:8] != b"ftyp":
         return FORMATS
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -131,7 +131,7 @@ def is_animated(image: Image.Image) -> bool:
     """Whether an opened picture is the first of an animation."""
     try:
         return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
-    except Exception:  # damaged behind its first picture, which can still be used
+    except Exception:  # damaged after its first picture, which can still be used
         return False
 
 

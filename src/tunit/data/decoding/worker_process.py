@@ -23,7 +23,7 @@ _base_memory: int | None = None  # bytes that the process takes before any work;
 def bounded(seconds: float, memory: int) -> Iterator[None]:
     """Limit the CPU time (seconds) and the memory (bytes) of the block, if this is a worker process.
 
-    If the time is over, the process ends; if the memory is exceeded, MemoryError is raised (on Linux). In any other
+    If the time is used up, the process ends; if it needs more memory, MemoryError is raised (on Linux). In any other
     process there are no limits.
     """
     if _base_memory is None:
@@ -71,7 +71,7 @@ def serve() -> None:
         try:
             answer = True, function(item)
         except Exception as error:  # it is raised again in the process that asked
-            # Its traceback is dropped, which would keep the data (perhaps half a gigabyte) during the next picture.
+            # Drop its traceback: it would keep the data (perhaps half a gigabyte) during the next picture.
             error.__traceback__ = error.__context__ = None
             answer = False, error
         pickle.dump(answer, answers)
@@ -80,7 +80,7 @@ def serve() -> None:
 
 
 def _queue_requests(requests: "queue.SimpleQueue[_Request]") -> None:
-    """Queue incoming requests. When they end, also because the parent has ended, this process ends at once."""
+    """Queue incoming requests. When no more can come, such as after the parent's end, this process ends at once."""
     code = LOST
     try:
         while True:
@@ -117,7 +117,7 @@ def _limited_memory(limit: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited_time(seconds: float) -> Iterator[None]:
-    """A signal ends the process, whatever code it is running; on Windows a thread does, after real time."""
+    """A signal ends the process, whatever code it runs. On Windows a thread ends it, and real time counts."""
     if sys.platform == "win32":
         timer = threading.Timer(seconds, os._exit, (SLOW,))
         timer.daemon = True

@@ -118,7 +118,7 @@ class _Worker:
 
 
 _lock = threading.Lock()
-_idle: dict[int, list[_Worker]] = {}  # by the process that started them, because a fork inherits this table
+_idle: dict[int, list[_Worker]] = {}  # by the process that started them: a fork inherits the table
 _startable = True
 
 
@@ -166,7 +166,7 @@ atexit.register(close_workers)
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Block SIGINT in this thread during the block, and for ever in a process that is started there.
+    """Block SIGINT in this thread during the block, and for ever in any process started in the block.
 
     Ctrl-C is sent to all processes of the terminal, but only the parent should handle it.
     """

@@ -73,7 +73,7 @@ class ZipMember:
                 file = _opened(self.archive, "zip")
                 return open_member(file, self.position, self.method, self.packed).read(16) or b""
             except (zipfile.BadZipFile, *DAMAGE):
-                return b""  # unreadable, and no known kind: not a picture
+                return b""  # unreadable and of no known kind, so not a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _list_zip(path: Path) -> Iterator[Entry]:
 
 
 def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
-    left = most_unpacked(path)  # members may share their bytes, so that a megabyte would unpack to petabytes
+    left = most_unpacked(path)  # members may share their bytes; then a megabyte could unpack to petabytes
     seconds, spent = seconds_to_unpack(path.stat().st_size), 0.0
     places: Counter[int] = Counter()
     for info in archive.infolist():

@@ -29,7 +29,9 @@ def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
 
 
 def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
-    kept = {folder: folder for folder in folders}  # without the levels that divide the set into parts
+    kept = {
+        folder: folder for folder in folders
+    }  # the names without the levels that divide the set into parts
     rest = dict(kept)  # the levels that were not looked at yet
     while True:
         heads = {part[0] for part in rest.values() if part}

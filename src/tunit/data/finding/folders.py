@@ -104,7 +104,7 @@ class _Walk:
     _seen: set[str] = field(default_factory=set)  # folders outside, by their real paths
 
     def items(self) -> Iterator[Item]:
-        """Every picture, and every file that is not one although its name says so."""
+        """Every picture, and every file that has a picture's name but is no picture."""
         real_root = Path(os.path.realpath(self.root))
         folders = [(str(self.root), "", False)]
         while folders:
@@ -190,7 +190,7 @@ class _Walk:
 
 
 def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:
-    """The pictures of an archive inside a folder, as if the archive were a folder with its name."""
+    """The pictures of an archive inside a folder, named as if the archive were a folder."""
     nested = []
     try:
         stamp = stamp_of(name, path.stat())

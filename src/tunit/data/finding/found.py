@@ -55,7 +55,7 @@ class PictureSource:
         return self.content.read()
 
 
-# A picture, or a file that cannot be used, with its stamp: its contribution to the source's fingerprint.
+# A picture or an unusable file, with its stamp: its part of the source's fingerprint.
 Item = tuple[PictureSource | LeftOut, str]
 
 

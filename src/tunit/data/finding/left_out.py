@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tunit.printing import printable
 
 _NAMES_SHOWN = 3
-_DETAILS_SHOWN = 3  # different details for one reason; if there are more, the first few pictures show theirs
+_DETAILS_SHOWN = 3  # different details for one reason; if there are more, only the first pictures show theirs
 _LONGEST = 200  # characters of a name or a detail that are shown
 
 

@@ -46,7 +46,7 @@ def read_list(path: Path) -> Listing:
 
 
 def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a list: UTF-8, UTF-16 or UTF-32 with a byte order mark, or UTF-16 recognised by its zeros.
+    """The text of a list: UTF-8; UTF-16 or UTF-32 with a byte order mark; or UTF-16 recognised by its zero bytes.
 
     Bytes that are not UTF-8 are kept as Python keeps them in file names, so that such files are found. most: bytes to
     read; a file larger than MOST_BYTES is refused in any case.

@@ -16,7 +16,7 @@ from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
 from tunit.printing import shown
 
-DELIMITERS = ",;\t|"  # and a space, in files without the suffix of a table
+DELIMITERS = ",;\t|"  # in files without the suffix of a table a space, too
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 _SAMPLE = 100  # rows, spread over the table, whose cells are searched for on the disk
 MOST_SHOWN = 20  # columns that a sentence names
@@ -173,7 +173,7 @@ def _looks_like_path(cell: str) -> bool:
 
 
 def _has_same_pattern(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell looks like all others, as a hash among hashes does: then it is not the name of a column."""
+    """Whether a cell has the form of all others, such as a hash above other hashes. Then it names no column."""
     return bool(
         others
         and re.search(r"\d", cell)

@@ -16,10 +16,8 @@ MAX_MEMBERS = 500_000  # in one archive; a longer list would fill the memory
 _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
-_FREE = 1 << 31  # up to this many unpacked bytes, any ratio is accepted
-_MAX_RATIO = (
-    300  # of unpacked to packed bytes beyond that; pictures are compressed already and hardly shrink again
-)
+_FREE = 1 << 31  # with at most this many unpacked bytes, any ratio is accepted
+_MAX_RATIO = 300  # otherwise the highest ratio of unpacked to packed bytes; pictures are compressed already and hardly shrink
 _DIGITS = re.compile(rb"[0-9]{64}")
 _STREAMS = {b"\x1f\x8b": gzip_stream, b"BZh": bzip2_stream, b"\xfd7zXZ\0": xz_stream}
 
@@ -82,7 +80,7 @@ def unpacked(path: Path) -> IO[bytes]:
 
 
 class _Headers:
-    """A file for tarfile that refuses headers that are larger or stranger than in any honest archive."""
+    """A file for tarfile that refuses headers that are larger or stranger than those of real archives."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -60,7 +60,7 @@ class _Bounded(io.FileIO):
         super().__init__(path)
 
     def read(self, size: int | None = -1) -> bytes:
-        """As a file's `read`. Raises LongDirectoryError for a piece that only an endless list of members has."""
+        """As a file's `read`. Raises LongDirectoryError for a piece that only an extremely long list needs."""
         if size is not None and size > _MAX_DIRECTORY:
             raise LongDirectoryError("it has too many members for one archive: unpack it into a folder")
         return cast(bytes, super().read(-1 if size is None else size))

@@ -1,6 +1,6 @@
 """AFHQ (Choi et al., "StarGAN v2", 2020): cats, dogs and wild animals, each a separate set without labels.
 
-The first edition calls its held-back pictures val, the second test.
+The held-back pictures are in the folder val in the first edition, in test in the second.
 """
 
 from functools import partial

@@ -22,7 +22,7 @@ class Part:
     layout: str  # a name in LAYOUTS
     split: str = "train"  # "train" or "validation"
     classes: tuple[str, ...] = ()  # if the layout does not fix them
-    # How many pictures at the end of a class or of the set are validation; 0 in sets with lists.
+    # How many pictures at the end of a class or of the set are for validation; 0 if the set has lists.
     held_out: int = 0
 
     @property

@@ -94,7 +94,7 @@ def _wrong_classes(layout: str, needed: int, given: int) -> str:
 
 
 def _class_names(classes: str) -> tuple[str, ...]:
-    """The names in a text, or in the file that it names, in order and once each."""
+    """The names in a text, or in the file that the text names, in order, each only once."""
     text = classes
     if classes.lower().endswith(".txt"):
         try:

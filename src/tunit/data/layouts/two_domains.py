@@ -30,7 +30,7 @@ def _read(found: Found, source: Path, part: Part) -> Found:
 
 
 def _named(picture: PictureSource, match: re.Match[str]) -> PictureSource:
-    """Its domain as its label and as a folder of its name: trainA/x.jpg becomes train/A/x.jpg."""
+    """The picture with its domain as label and as a folder in its name: trainA/x.jpg becomes train/A/x.jpg."""
     domain = match["domain"] or match["letter"]
     return replace(picture, name=f"{match['split']}/{domain}/{match['file']}", label=domain)
 

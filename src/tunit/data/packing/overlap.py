@@ -16,7 +16,7 @@ MOST_THREADS = 8  # more would only wait for the disk, or for Python's global in
 def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int | None = None
 ) -> Generator[Result, None, None]:
-    """`work` of every item, in the order of the items, computed up to `ahead` items in advance.
+    """The result of `work` for every item, in order, computed up to `ahead` items in advance.
 
     The items themselves are taken in the caller's thread. An error in `work` is raised in place of its result. If the
     caller stops early, for whatever reason, work that has begun is finished and the rest is dropped.

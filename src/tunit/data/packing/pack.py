@@ -87,7 +87,7 @@ def pack_pictures(
             if packed is None:
                 _build(search, cache, workers, strict, progress, resume=resume and alone, engine=engine)
                 return packs.open_packed(cache, reused=False, verify=False)
-            if resume and alone:  # it was killed before it could remove this
+            if resume and alone:  # an earlier job was killed before it could remove this
                 (cache / JOURNAL).unlink(missing_ok=True)
     if strict:
         refuse_bad(source, packed.left_out)
@@ -131,7 +131,7 @@ def _build(
             keep, index = index_of(search, hashes, left_out)
             unfinished.install(keep, index)
             return
-    except OSError as error:  # of the cache, because reading a picture raises PictureError
+    except OSError as error:  # an error of the cache: reading a picture would raise PictureError
         remedy = "choose another folder"
         if resume:
             remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"

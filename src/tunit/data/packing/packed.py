@@ -24,7 +24,7 @@ from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import clear_leftovers, replacing
 
-_LOOK_AT = 256  # pictures, spread over a pack, that are checked for being dark
+_LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
 _DARK = 72  # grey levels; values of 14 bits stored in 16 are below 64
 HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 

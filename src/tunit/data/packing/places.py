@@ -39,7 +39,7 @@ class Place(Protocol):
         """A folder on this machine for files that are then given to `take`."""
 
     def take(self, name: str, path: Path) -> None:
-        """Move a finished file from this machine to the place: completely or not at all."""
+        """Move a finished file from this machine to the place; it arrives completely or not at all."""
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""

@@ -36,7 +36,7 @@ class ShardedImages:
     def __init__(self, place: Place, index: Index, shards: Shards, keep_bytes: int | None = None) -> None:
         self._place, self._index, self._shards = place, index, shards
         self.shape = (len(index.names), index.size, index.size, 3)
-        # two threads use it: the one that reads ahead, and the one for samples and figures
+        # used by two threads: one reads ahead, one makes samples and figures
         self._turn = threading.Lock()
         self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
 

@@ -139,7 +139,7 @@ class UnfinishedPack:
                     return False
                 outcomes, ends = self._read(journal)
             if not self.pixels.exists() and not (self._cache / INDEX).exists():
-                ready.replace(self.pixels)  # it was killed between the last two steps
+                ready.replace(self.pixels)  # the earlier job was killed between the last two steps
             self._again = len(outcomes) == len(self._order)
             done = len(outcomes) if self._again else self._written(outcomes)
             self._journal = self._journal_path.open("r+b")
