@@ -91,7 +91,7 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
                         yield drawing
                         done += 1
         except BrokenProcessPool:
-            pass  # such as in a script without a __main__ guard; then this process draws the rest, with the same bytes
+            pass  # such as in a script without a __main__ guard; this process draws the rest, with the same bytes
     for creature in creatures[done:]:
         yield draw(creature, size)
 
