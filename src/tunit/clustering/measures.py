@@ -24,7 +24,7 @@ from tunit.clustering.neighbours import find_neighbours
 
 REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
-GRAPH_NEIGHBOURS = 10  # of each picture in the graph
+GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
 # The product of two measures is preferred even if it is worse than the better one alone by up to a tenth, or by
 # rounding.

@@ -28,7 +28,7 @@ from tunit.clustering.partition import k_means
 from tunit.clustering.separation import Points, separation
 
 CELLS = 50  # groups before merging
-CELL_RESTARTS = 2  # of the k-means that finds them
+CELL_RESTARTS = 2  # of k-means, which finds these groups
 FEWEST = 5  # pictures in a cell, on average
 VARIANCE, MOST_AXES = (
     0.95,

@@ -15,7 +15,7 @@ Scores = NDArray[np.float64]
 
 NEIGHBOURS = 10
 MOST_COMPARED = 5_000  # pictures are compared with at most this many others, evenly spread
-DEVIATION = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+DEVIATION = 1.4826  # a normal distribution's standard deviation divided by its median absolute deviation
 CERTAIN = 8.0  # this many robust deviations above the median get a score of 1
 LEAST = 1e-9
 

@@ -192,7 +192,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     check_file(args.out)
     state = new_state(config, torch.device("cpu"), int(run.read_about().get("pictures", 0)))
     path, notes = load_newest(run.checkpoints, state)
-    config = config.with_overrides({"domains": state.networks.guide.domains})  # where it is "auto"
+    config = config.with_overrides({"domains": state.networks.guide.domains})  # it may be "auto"
     checkpoint, left_out = to_published(state_tensors(state), config, state.step)
     with writable(args.out):
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -75,9 +75,10 @@ class Tally:
         self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
         self.styles: list[NDArray[np.float32]] = []  # a style code each
         self.sizes = [0] * domains
-        self._confidences = [0.0] * domains  # sums
+        self._confidences = [0.0] * domains  # summed over the pictures of each domain
         self._per_domain = per_domain
-        # Smallest confidence first; of equal ones the earlier picture ranks higher, by its row number.
+        # Heaps with the smallest confidence first. Of equal confidences, the picture with the lower row number ranks
+        # higher.
         self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
 
     def add(self, name: str, domain: int, confidence: float, pixels: "NDArray[np.uint8]") -> None:
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
         if args.leave_out_outliers is not None:
             _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
         written = {path.name for path in stage.iterdir()}
-    for name in {KEPT, *galleries} - written:  # of an earlier call, which --overwrite replaces
+    for name in {KEPT, *galleries} - written:  # files of an earlier call
         (out / name).unlink(missing_ok=True)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")

@@ -50,7 +50,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--engine, of the commands whose work a cluster can do."""
+    """Add --engine, for commands that can run on a cluster."""
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

@@ -15,7 +15,7 @@ ALL = "all"
 
 
 def target_domains(args: argparse.Namespace, translator: "Translator") -> list[int]:
-    """The domains that --domain or --to-label ask for; none where references say the style."""
+    """The domains that --domain or --to-label asks for; empty if references give the style."""
     if args.to_label:
         return [number_of(args.to_label, args.model, translator)]
     return [] if args.domain is None else _domains(args.domain, translator)

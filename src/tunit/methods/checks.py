@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """A method without `sharpens` accepts none of the settings that go beyond the paper's losses."""
+    """Refuse settings that go beyond the paper's losses, unless the method has `sharpens`."""
     own, paper = config.adversarial, Config()
     found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}

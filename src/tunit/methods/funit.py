@@ -33,9 +33,9 @@ def funit_step(
 ) -> Terms:
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
-    Only the batch's second views, x+, are used; the preset makes them random crops. `phase.joint` has no meaning, as
-    nothing trains alone. The key queue stays as it is. Other arguments are as for `tunit_step`. Raises DataError if a
-    picture is unlabelled.
+    Only the batch's second views, x+, are used; the preset makes them random crops. `phase.joint` is ignored, because
+    no network trains alone. The key queue stays as it is. Other arguments are as for `tunit_step`. Raises DataError
+    if a picture is unlabelled.
     """
     if batch.any_unlabelled:
         raise DataError(

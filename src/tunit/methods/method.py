@@ -65,7 +65,7 @@ class Method:
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
     chooses_domains: bool = False  # the method can find the number of domains (--domains auto)
-    sharpens: bool = False  # accepts the settings of [adversarial] and perceptual_weight
+    sharpens: bool = False  # the method accepts perceptual_weight and the settings of [adversarial]
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     in_release: bool = False  # `tunit convert` can write its networks as a checkpoint of the authors' release

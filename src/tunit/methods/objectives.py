@@ -35,9 +35,9 @@ def domain_loss(
 ) -> tuple[Tensor, Terms]:
     """E's loss on domains: -5 I(P) of section 3.2 where a picture has no label, 5 cross-entropies where it has one.
 
-    Each is multiplied by its share of the batch and by E's factor. An over-complete head, if there is one, adds the
-    mutual information of its own answers; candidate heads are averaged with the domain head. Unlabelled pictures
-    count only if `phase.find_domains`.
+    Each is multiplied by its share of the batch and by E's factor. An over-complete head, if there is one, adds its
+    own mutual information; that of candidate heads is averaged with the domain head's. Unlabelled pictures count only
+    if `phase.find_domains`.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
@@ -57,7 +57,7 @@ def domain_loss(
             terms["guide/overcluster_information"] = information
             unsupervised = unsupervised - weights.overcluster_weight * objective
         loss = loss + unlabelled.mean() * _unlabelled_factor(phase, weights) * unsupervised
-    # Without a weight E_C stays out of the graph, so that weight decay does not touch it either.
+    # If the weight is 0, E_C stays out of the graph, so that weight decay does not change it either.
     if batch.any_labelled and weights.classification_weight:
         supervised = losses.classification(view.logits, view_plus.logits, batch.y)
         terms["guide/classification"] = supervised
@@ -95,8 +95,8 @@ def discriminator_loss(
 
     x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real may be the
     sources: the references are the same pictures in another order, and the losses are means. Only the relativistic
-    loss compares pair by pair and needs the references. sees: turns pictures into what D sees; R1 is taken with
-    respect to the pictures before that, as in ADA.
+    loss compares pair by pair and needs the references. sees: augments pictures for D; R1 differentiates with respect
+    to the pictures before augmentation, as in ADA.
     """
     weights, own = config.losses, config.adversarial
     x_real, x_fake, logit_real, logit_fake = _answers(

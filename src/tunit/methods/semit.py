@@ -3,7 +3,7 @@
 First the class encoder and its classifier learn alone, from labels and then from soft labels that learn too
 (noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class is its label
 or the likeliest class of its soft label. In addition G learns to translate back (cycle consistency) and to keep the
-class out of content codes (content entropy). docs/baselines.md lists where the papers left us a decision.
+class out of content codes (content entropy). docs/baselines.md lists what the papers leave open, and what we chose.
 
 Source: Wang et al., Semi-supervised learning for few-shot image-to-image translation, CVPR 2020.
 """

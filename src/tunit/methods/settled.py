@@ -36,10 +36,10 @@ from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
-MOST_PICTURES = 5_000  # used at most; of a larger set, evenly spread ones
+MOST_PICTURES = 5_000  # at most this many are used, evenly spread over the set
 ENCODED = 256  # pictures through E at a time
 NEVER = -30.0  # the logit of a domain without pictures
-PENALTY = 1.0  # on the fitted head's weights (scikit-learn's C): keeps it from being overconfident
+PENALTY = 1.0  # scikit-learn's C for the fitted head: keeps it from being overconfident
 
 
 @dataclass(frozen=True)

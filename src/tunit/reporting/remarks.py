@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CROWDED = 0.6  # share of all pictures in one domain
+CROWDED = 0.6  # a domain with more than this share of all pictures is crowded
 ALIKE = 0.98  # with this cosine or more, the average styles of two domains look the same
-UNSTEADY = 0.85  # share of pictures that must keep their domain in another view
-UNSURE = 0.5  # mean confidence of a domain
-TINY = 0.1  # relative to the share that equal domains would have
+UNSTEADY = 0.85  # domains are unsteady if fewer pictures keep their domain in another view
+UNSURE = 0.5  # a domain with a lower mean confidence is unsure
+TINY = 0.1  # a domain with less than this part of an even share is tiny
 
 
 class Finding(NamedTuple):

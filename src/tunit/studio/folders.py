@@ -14,7 +14,7 @@ from tunit.studio.workspace import Workspace, is_inside
 
 DEEPEST, MOST = 2, 300  # offered: this many levels below a given folder, and at most this many folders
 MOST_ENTRIES = 500_000  # files that are checked for links
-LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
+LOOK_WITHIN = 600  # looking at a folder is given up after this many seconds
 _TURN = threading.Lock()  # only one folder at a time is looked at: decoding uses all cores
 
 

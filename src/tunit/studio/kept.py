@@ -1,4 +1,4 @@
-"""A cache of values that are made from files: the last few are kept, and made anew if their files change."""
+"""A cache of values that are made from files: the last few are kept, and made again if their files change."""
 
 import threading
 from collections import OrderedDict

@@ -18,8 +18,8 @@ from tunit.printing import shown
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
 # The settings that change if a run is continued with labels. Its E is trained already, so it learns domains, and from
-# neighbours, from the start. A share of the steps draws only labelled pictures, because they are few. Labels tie the
-# domain head to classes, so further heads are of no use.
+# neighbours, from the start. Labelled pictures are few, so a share of the steps draws only these. Labels fix what the
+# outputs of the domain head mean, so candidate heads are of no use.
 WITH_LABELS = {
     "--labelled-ratio": "0.5",
     "--labelled-only-until": "0",

@@ -30,7 +30,7 @@ from tunit.studio.answers import UNEXPECTED
 from tunit.studio.workspace import Run
 
 NAME, FORMAT = "seen.safetensors", 1
-MOST_SEEN = 20_000  # pictures at most; of a larger set, evenly spread ones
+MOST_SEEN = 20_000  # at most this many pictures are looked at, evenly spread over the set
 BATCH = 64
 LOG = logging.getLogger("tunit.studio")
 _TURN = threading.Lock()  # one look at a time: each uses all cores

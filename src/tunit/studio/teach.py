@@ -190,7 +190,7 @@ def _with_part(action: Action, labels: Labels, library: Library, run: Run) -> Ac
         now.opinion.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
     )
     if members is None or seen is None:
-        return action | {"part": [0]}  # refused for its domain
+        return action | {"part": [0]}  # `checked` refuses it because of its domain
     part = split_in_two(seen.styles[members].numpy())
     return action | {"part": [members[i] for i in part]}
 

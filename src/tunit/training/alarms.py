@@ -27,7 +27,8 @@ NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 # Style codes that grow: the style loss divided by its smallest value, and by its value a tenth of E's time earlier.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
-# D over-fits: mean sign of its logits of real pictures over a tenth of the joint steps; how often it saw each.
+# D over-fits: mean sign of its logits of real pictures over a tenth of the joint steps; how often it saw each
+# picture.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
 LEARNT = 0.5  # from this share of the largest mutual information on, growing style codes do no harm
 
@@ -75,8 +76,8 @@ class Sight:
 class Frame:
     """What the config says about the training: when E learns what, and how bad its losses can be."""
 
-    domains: int  # the number of E's domains; below 2 if E does not find them
-    counted: bool  # False while their number is not found yet: E then has too many on purpose
+    domains: int  # the number of E's domains; below 2 if E does not find domains
+    counted: bool  # False until their number is found; until then E has too many domains on purpose
     begins: int  # steps before E learns domains
     alone: int  # steps in which E trains alone; all steps, if there are none
     chance: float  # the style loss if all codes are the same

@@ -18,7 +18,7 @@ from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
 MOST_ROLLBACKS = 2**16
-MOST_STEPS = 2**40  # larger counters belong to random numbers outside of training steps
+MOST_STEPS = 2**40  # larger numbers seed random draws outside of training steps
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 import tunit.networks.winograd  # noqa: F401  for its operators
 from tunit.methods.method import Phase
 
-RATE_SECONDS = 0.1  # how long the rate is measured, after the first products
+RATE_SECONDS = 0.1  # the rate is measured for this long, and for at least 3 products
 SIDE = {"cpu": 512}  # side of the matrices whose product is timed; a GPU needs larger ones to be busy
 LARGE_SIDE = 4096
 
@@ -70,7 +70,8 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class StepFlops:
-    """The operations of a joint step with R1 and of one without. Each is counted the first time it is taken."""
+    """The operations of a joint step with R1, and of a joint step without R1. Each is counted the first time it is
+    taken."""
 
     def __init__(self, *, countable: bool = True) -> None:
         """countable: False if steps are compiled, because PyTorch does not see single operations then."""

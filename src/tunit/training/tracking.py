@@ -1,4 +1,4 @@
-"""A tracker of experiments beside the run's own logs: trackio or wandb, through the functions that both have.
+"""An experiment tracker in addition to the run's own logs: trackio or wandb, by the functions that both have.
 
 It is a convenience: if it fails in any way, a warning is printed once, and the training goes on without it.
 """

@@ -126,7 +126,7 @@ def train(
     display.alarms = watch.short
     training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, watch, last)
     if state.choice and is_rank_zero():
-        write_choice_file(run.path, state.choice)  # a killed process may not have written it, or an older one
+        write_choice_file(run.path, state.choice)  # a killed process may have left none, or an older one
     with display, StopSignals() as signals:
         for warning in ready.warnings if is_rank_zero() else ():
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
@@ -155,7 +155,7 @@ def run_steps(
     if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
     if training.config.run.on_nan == "rollback" and training.last_checkpoint is None:
-        save(training)  # so that there is a checkpoint to go back to
+        save(training)  # a rollback needs a checkpoint
     while state.step < training.config.schedule.steps:
         try:
             one_step(training)

@@ -30,7 +30,7 @@ class DomainRow(NamedTuple):
 
 
 def joined(parts: Sequence[Guidance]) -> Guidance:
-    """The guidance of several batches joined into one."""
+    """E's output for several batches, joined into one."""
     return Guidance(torch.cat([part.logits for part in parts]), torch.cat([part.style for part in parts]))
 
 

@@ -102,7 +102,7 @@ def write_picture(folder: Path, name: str, image: Image.Image) -> None:
     """
     kind, options = _WRITERS[suffix_of(name)]
     if image.mode in ("RGBA", "LA") and not holds_transparency(name):
-        image = image.convert(image.mode[:-1])  # as the networks drew it, on the background colour
+        image = image.convert(image.mode[:-1])  # without transparency, on the background colour
     encoded = io.BytesIO()
     try:
         image.save(encoded, kind, **options)
