@@ -10,21 +10,19 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     before = signal.getsignal(signal.SIGINT)
     try:
-        if (
-            before is signal.default_int_handler
-        ):  # otherwise Ctrl-C is not meant for us, as in background jobs
+        if before is signal.default_int_handler:  # otherwise Ctrl-C is ignored, as in background jobs
             signal.signal(signal.SIGINT, _end)
         from tunit.cli import main as run
 
         signal.signal(signal.SIGINT, before)
         return run()
-    except KeyboardInterrupt:  # before the command line handles it
+    except KeyboardInterrupt:  # before the command line handles Ctrl-C itself
         _say()
         return 130
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End at once, as nothing has started yet. Some modules swallow an exception that is raised while they load."""
+    """End at once: nothing has started yet, and some modules would catch an exception while they load."""
     _say()
     os._exit(128 + number)
 

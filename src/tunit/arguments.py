@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override] # argparse's own signature is an overload
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse does, but an unknown flag is reported first: it may be why another argument seems missing."""
+        """As in argparse, but an unknown flag is reported first: it can make another argument seem missing."""
         if args is not None and self._subparsers is None:
             self._refuse_unknown(args)
         return super().parse_known_args(args, namespace)
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
             if " " in word or not _FLAG.fullmatch(given) or given in flags:
                 continue
             if given.startswith("--") and any(flag.startswith(given) for flag in flags):
-                continue  # the beginning of a flag is accepted for the flag
+                continue  # argparse accepts the beginning of a flag instead of the whole
             close = nearest("--" + given.lstrip("-").replace("_", "-"), flags)
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 

@@ -41,7 +41,7 @@ PICTURES = 1800
 TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures differ from them
 MINUTES = 8.0
-# The share of the given time that is planned, because machines may slow down. Of it, drawing, measuring and the
+# The share of the given time that is planned; machines may slow down. In that time, drawing, measuring and the
 # report take OTHER_SECONDS, and training takes the rest.
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
@@ -59,8 +59,8 @@ Pictures = NDArray[np.uint8]
 class Summary:
     """What the demo measured; saved as summary.json."""
 
-    accuracy: float  # of the domains found, over all training pictures, by Hungarian matching
-    translation_error_ratio: float  # relative to the better naive answer, on the creature's own pixels
+    accuracy: float  # accuracy of the domains found, over all training pictures, by Hungarian matching
+    translation_error_ratio: float  # error relative to the better naive answer, on the creature's own pixels
     translation_error: float  # in grey levels
     source_error: float  # the error of returning the source
     reference_error: float  # the error of returning the reference

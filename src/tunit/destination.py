@@ -25,7 +25,7 @@ OF_A_RUN = {
 # The folder in a run for files of the studio: the log of a training that it started, the labels that people gave.
 STUDIO = "studio"
 LONGEST_NAME = 255  # bytes of one part of a path, if the system does not tell its limit
-PROBE = bytes(4096)  # written to check that there is space
+PROBE = bytes(4096)  # bytes that are written to check whether there is space
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
 
 
@@ -34,7 +34,7 @@ def check_apart(path: Path, flag: str = "--out") -> None:
 
     Results of commands in a run (evaluation/, domains/, report.html) may be written there.
     """
-    with suppress(OSError, ValueError, RuntimeError):  # an impossible path is reported by the other checks
+    with suppress(OSError, ValueError, RuntimeError):  # the other checks report an impossible path
         place = path.resolve()
         for folder in place.parents:
             if place.relative_to(folder).parts[0] in OF_A_RUN and all(

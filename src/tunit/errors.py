@@ -5,7 +5,7 @@ Each message is one sentence: the thing, its value, the remedy. The command line
 
 from tunit.printing import printable
 
-LONGEST = 3000  # characters of a message: what it says of a file may be as long as the file
+LONGEST = 3000  # characters of a message: it may quote a file, and be as long as the file
 
 
 class StopNow(KeyboardInterrupt):
@@ -24,7 +24,7 @@ class TunitError(Exception):
 
 
 def _bounded(text: str) -> str:
-    """The text, without the middle of a very long one: the thing is named in front, the remedy at the end."""
+    """The text. A very long one loses its middle: the thing is named at the start, the remedy at the end."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1000]} ... {text[-900:]}"
 
 

@@ -30,7 +30,7 @@ _REMEDIES = {
     errno.EBUSY: "wait until nobody uses it",
 }
 _MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad_alloc")
-_NO_THREAD = "can't start new thread"  # of Python, where memory or a limit does not let it
+_NO_THREAD = "can't start new thread"  # Python's message if memory or a limit prevents a new thread
 _WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too large", "Disk quota exceeded")
 
 
@@ -43,7 +43,7 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return _of_system(error)
     text = str(error)
-    # PyTorch and safetensors say what the system said, in errors of their own.
+    # PyTorch and safetensors put the system's message into their own errors.
     if type(error).__module__.partition(".")[0] in ("builtins", "torch", "safetensors"):
         if isinstance(error, RuntimeError) and text == _NO_THREAD:
             return f"{text}: free some memory, or raise the limit of processes (ulimit -u)"

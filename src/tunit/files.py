@@ -32,7 +32,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     durable: flush it to the disk before it replaces `path`; for files that would be hard to make again. Raises
     OSError.
     """
-    # A name of its own, because the file's name may already have the maximal length; different for each thread.
+    # Not the file's name with a suffix, because that may be too long; different for each thread.
     partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
     try:
         yield partial
@@ -49,7 +49,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut, if the system can do that."""
+    """Make sure that a new name in a folder survives a power cut, if the system can do that."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -110,7 +110,7 @@ def clear_leftovers(folder: Path) -> None:
 def is_running(process: str | None) -> bool:
     """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # a dead process had our own ID before us, as happens in containers
+        return False  # an earlier process had the same ID as this one, as happens in containers
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):

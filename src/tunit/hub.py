@@ -77,7 +77,7 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
 
     api = HfApi()
     with _in_one_sentence(f"{name} was not uploaded:"):
-        # private=None leaves the choice to the owner's settings on the hub.
+        # With private=None the owner's settings on the hub decide.
         address = str(api.create_repo(name, private=private or None, exist_ok=True))
         if private and not api.model_info(name).private:
             raise RunError(

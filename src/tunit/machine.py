@@ -1,4 +1,4 @@
-"""Devices, precision and memory of this machine. For its cores see data/decoding/workers.py."""
+"""Devices, precision and memory of this machine. Its cores: data/decoding/workers.py."""
 
 import ctypes
 import platform

@@ -24,7 +24,7 @@ from torch import Tensor
 
 ZIP, LEGACY = b"PK", b"\x80"  # the first bytes of files of torch.save: since PyTorch 1.6, and before
 MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
-MOST_PARTS = 1_000_000  # values inside one value; a value that is contained twice counts twice
+MOST_PARTS = 1_000_000  # the most values inside one value; a value that occurs twice counts twice
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
 LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts
@@ -196,7 +196,7 @@ def _look_through(program: IO[bytes]) -> None:
                 "SETITEM",
                 "SETITEMS",
                 "BUILD",
-            )  # the first value contains the others
+            )  # the first value then contains the others
             if grows:
                 parts, depth = parts - 1, max(held[0][1], 1 + max((d for _, d in held[1:]), default=0))
             if parts > MOST_PARTS or depth > DEEPEST:

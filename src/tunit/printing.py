@@ -82,11 +82,11 @@ def steady_streams() -> None:
         if not isinstance(stream, io.TextIOWrapper):
             continue
         stream.reconfigure(errors="backslashreplace")
-        raw = getattr(stream.buffer, "raw", stream.buffer)  # itself, with PYTHONUNBUFFERED
+        raw = getattr(stream.buffer, "raw", stream.buffer)  # with PYTHONUNBUFFERED, the buffer itself
         if isinstance(raw, io.FileIO):
             stream.flush()
             lines = stream.line_buffering or raw is stream.buffer
-            _replaced.append(stream)  # else it would close its file when nothing else refers to it
+            _replaced.append(stream)  # otherwise the old stream would close its file when it is deleted
             buffer = io.BufferedWriter(_Steady(raw))
             setattr(
                 sys,

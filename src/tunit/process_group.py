@@ -47,7 +47,7 @@ _SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
 _LOST = ("gloo", "closed by peer", "Connection reset", "NCCL", "Timed out", "timed out", "Broken pipe")
 
 _store: "Store | None" = None
-_turns = 0  # how often rank 0 has worked alone
+_turns = 0  # how many times rank 0 has worked alone
 
 
 def ranks_of_environment() -> int:
@@ -194,7 +194,7 @@ def _after_a_death() -> SaidElsewhere:
 
 
 def _is_first_to_report() -> bool:
-    """Whether this rank is the first one that reports an error; other ranks wait a little, so that rank 0 can be."""
+    """Whether this rank is the first to report an error. Other ranks wait a little, so that rank 0 can be first."""
     try:
         assert _store is not None
         end = time.monotonic() + (0 if is_rank_zero() else RANK_ZERO_FIRST)

@@ -42,7 +42,7 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
 
 
 def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -> None:
-    """Raises ConfigError if a setting's value is out of its range or is none of its choices.
+    """Raises ConfigError if a setting's value is outside of its range or not among its choices.
 
     word: the value may be one that is written as a word; such a value may lie outside of the range.
     """

@@ -105,7 +105,7 @@ def load_installed_methods() -> None:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()
-        except Exception as error:  # code of others may raise anything
+        except Exception as error:  # code from other packages may raise anything
             package = point.dist.name if point.dist else point.value
             raise ConfigError(
                 f"the method {point.name!r} of the package {package} cannot be loaded ({error}): "
@@ -134,7 +134,7 @@ def add_method(name: str, sections: dict[str, type], taken: set[str]) -> None:
     """
     names = [name] if name in METHODS else []
     for section, kind in sections.items():
-        if method_sections().get(section) is kind:  # shared with a method on which this one builds
+        if method_sections().get(section) is kind:  # shared with the method it is based on
             continue
         names += [section] if section in taken else []
         names += [f.name for f in dataclasses.fields(kind) if f.name in taken]

@@ -11,7 +11,7 @@ from tunit.printing import shown
 from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 LARGEST_FILE = 1 << 18  # bytes of a TOML file; a file with every setting has 4,000
-KEPT = "surrogateescape"  # keeps the bytes of file names that are not UTF-8
+KEPT = "surrogateescape"  # keep bytes that are not UTF-8, for the sake of file names
 
 
 def preset_names() -> list[str]:

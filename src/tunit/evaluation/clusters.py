@@ -65,7 +65,7 @@ def normalised_mutual_information(domains: Integers, classes: Integers) -> float
 
 
 def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
-    """ARI [3]: agreement on pairs of pictures; 0 is that of chance, 1 means equal partitions."""
+    """ARI [3]: agreement on pairs of pictures; 0 is expected by chance, 1 means equal partitions."""
     matrix = confusion_matrix(domains, classes)
 
     def pairs(counts: NDArray[np.int64]) -> float:
@@ -80,7 +80,7 @@ def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
 
 
 def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float | None:
-    """IOI [4]: mean cosine distance between pictures of different clusters, over that within clusters.
+    """IOI [4]: mean cosine distance between pictures of different clusters, divided by the mean within clusters.
 
     styles (N, width), domains (N,). None if it is undefined: for a single cluster, for clusters of one picture each,
     or if all pictures of each cluster are equal. It takes O(N width) time, because the sum of all cosines is the
@@ -108,7 +108,7 @@ class DomainSizes:
 
     sizes: list[int]
     entropy: float  # nats, up to ln(domains)
-    effective: float  # exp(entropy): this many domains of equal size would have this entropy
+    effective: float  # exp(entropy): so many domains of equal size would have the same entropy
     empty: list[int]
 
 

@@ -13,7 +13,7 @@ from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resam
 FID_REPEATS = 10  # resamplings for its interval
 FEWEST = 2  # pictures on each side; fewer have no covariance, and so no distance
 FEWEST_NEAR = NEAREST + 1  # with fewer pictures, a picture has too few neighbours
-FEW = 50  # pictures on a side; with fewer, a figure is only a hint
+FEW = 50  # pictures on a side; with fewer, a figure is only a rough estimate
 
 
 @dataclass
@@ -95,7 +95,7 @@ def _numbers_of_both(real: int, fake: int) -> str:
 
 
 def mean_of(figures: list[Figure]) -> Figure:
-    """The mean of independent figures, with the interval that follows from their intervals."""
+    """The mean of independent figures, with an interval computed from theirs."""
     halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
     value = float(np.mean([figure.value for figure in figures]))
     half = float(np.sqrt(np.square(halves).sum()) / len(figures))

@@ -62,7 +62,7 @@ def neighbourhoods(
             recalled[i : i + rows] = (distances < fake_radii).any(1)
         counts += (
             (distances < radii[:, None]).to(real.dtype).sum(0).long()
-        )  # a sum of at most `rows` ones is exact
+        )  # exact, because at most `rows` ones are added up
     return Neighbourhoods(
         density=counts.double() / k,
         coverage=covered.double(),
@@ -87,7 +87,7 @@ class _Sides:
         return len(self.left)
 
     def squared_distances(self, rows: slice, others: "_Sides", first: int = 0) -> Tensor:
-        """Squared distances of these rows from the pictures of `others` from `first` on."""
+        """Squared distances between these rows and the pictures of `others`, from number `first` on."""
         return torch.mm(self.left[rows], others.right[first:].T).clamp_min_(0)
 
 

@@ -17,7 +17,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as in [2]
 
 
 class FeatureMoments:
-    """Mean and covariance of features that come in batches, in float64, merged as in [3].
+    """Mean and covariance in float64 of features that come in batches; batches are merged as in [3].
 
     For any number of pictures it needs the memory of one (width, width) matrix.
     """

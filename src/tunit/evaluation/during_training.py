@@ -27,7 +27,7 @@ from tunit.training.samples import model_of
 BEST = "best"  # folder in the run: a model that `tunit translate` and other commands accept like a run
 SCORES = ("mFID", "FID of all")  # models are compared by the first of these that could be measured
 MOST_SOURCES = 200  # into each group
-MOST_HELD = 2_000  # pictures, if training pictures are used because there are no held-back ones
+MOST_HELD = 2_000  # how many training pictures to use if no pictures are held back
 
 
 class Evaluator:

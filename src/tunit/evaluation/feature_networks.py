@@ -117,7 +117,7 @@ def load_feature_network(
 
 
 class InceptionFeatures:
-    """The 2,048 pooled features of the FID Inception network [1], whose own scaling maps [0, 255] to [-1, 1]."""
+    """The 2,048 pooled features of the FID Inception network [1], which itself scales [0, 255] to [-1, 1]."""
 
     def __init__(self, layers: Callable[[Tensor], Tensor], preprocessing: str) -> None:
         self.layers = layers

@@ -14,7 +14,7 @@ from torch import Tensor
 
 MEAN_REPEATS = 1000
 WITHIN = 0.95  # confidence level of the intervals
-NORMAL_WITHIN = 1.96  # a normal variable is within this many standard deviations with that probability
+NORMAL_WITHIN = 1.96  # standard deviations within which a normal variable lies with that probability
 
 
 @dataclass(frozen=True)

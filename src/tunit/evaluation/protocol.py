@@ -72,7 +72,7 @@ class Translated:
     pictures: Pictures  # (B, S, S, 3)
     domains: Integers  # (B,) predicted for the translations
     styles: torch.Tensor  # (B, style width), of the translations
-    cycle_error: NDArray[np.float64]  # (B,) error, in grey levels, of translating there and back; or empty
+    cycle_error: NDArray[np.float64]  # (B,) error of translating there and back, in grey levels; or empty
 
 
 def translated(

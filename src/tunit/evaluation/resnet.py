@@ -17,7 +17,7 @@ from tunit.pickles import PickleError, RefusedPickle, read_pickle
 WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # of the four stages
 EXPANSION = 4  # a bottleneck's output width over its inner width
 QUERY = "module.encoder_q."  # MoCo's encoder; the rest is its momentum copy and its queue
-HEAD = "fc."  # the projection that the contrastive loss sees
+HEAD = "fc."  # the projection head, on which the contrastive loss is computed
 
 
 class Bottleneck(nn.Module):

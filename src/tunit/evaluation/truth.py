@@ -44,7 +44,7 @@ class TruthResult:
 
     @property
     def ratio(self) -> float:
-        """The translations' error over that of the better naive answer: 0 is perfect, 1 is useless."""
+        """Error of the translations divided by the error of the better naive answer: 0 is perfect, 1 is useless."""
         return self.translation / min(self.source, self.reference)
 
 
@@ -74,7 +74,7 @@ def truth_test_of(pairs: tuple[tuple[Creature, Creature], ...], size: int) -> Tr
 
 
 def masked_error(pictures: Pictures, truths: Pictures, masks: NDArray[np.bool_]) -> float:
-    """Mean absolute error on masked pixels in grey levels: first the mean of each picture, then of all pictures."""
+    """Mean absolute error on masked pixels, in grey levels: the mean over pictures of each picture's mean."""
     difference = np.abs(pictures.astype(np.int16) - truths.astype(np.int16)).mean(axis=3)
     per_picture = (difference * masks).sum(axis=(1, 2)) / np.maximum(masks.sum(axis=(1, 2)), 1)
     return float(per_picture.mean())

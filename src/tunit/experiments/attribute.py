@@ -37,7 +37,7 @@ def attribute_figures(
     seen = [(names, x) for names, x, _ in translator.guided(paths, report=left_out.append)]
     if not seen:
         raise DataError(f"no picture of class {classes[0]!r} is held back: give some of each class")
-    x = torch.cat([part for _, part in seen])  # as the networks see them, whatever the size of the files
+    x = torch.cat([part for _, part in seen])  # at the networks' size, whatever the size of the files
     figures: dict[str, float] = {}
     columns = [[Image.fromarray(square) for square in to_uint8(x).numpy()]]
     for strength in strengths:
@@ -72,7 +72,7 @@ def content_error(model: Model, x: Tensor, out: Tensor) -> float:
 def _draw(
     path: Path, columns: list[list[Image.Image]], classes: tuple[str, str], strengths: tuple[float, ...]
 ) -> None:
-    """A row for each source: itself, then its translations with growing strength."""
+    """A row for each source: the source, then its translations at growing strength."""
     cells = [column[i] for i in range(min(SHOWN, len(columns[0]))) for column in columns]
     picture = grid(cells, len(columns), enlarge=enlargement(cells[0].width))
     words = ", ".join(f"{strength:g}" for strength in strengths)

@@ -90,7 +90,7 @@ def _read_outcome(path: Path) -> dict[str, Any]:
             settings.number("marginal balance")
         figures = outcome.record("figures")
         for name, value in figures.values.items():
-            if not isinstance(value, float):  # a float may be NaN, for what could not be measured
+            if not isinstance(value, float):  # a float may be NaN, which means that it could not be measured
                 figures.whole(name, -LARGEST_WHOLE)
     except UnreadableError as error:
         raise RunError(f"{path} is damaged ({error}): remove it to have its row measured again") from None
@@ -136,7 +136,7 @@ def _measured(
     found = result.as_json()
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
     if row.labels != NONE and not row.few_labels:
-        figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels from which D and G learnt
+        figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
     elif not method_of(config).finds_domains:
         figures.pop("accuracy", None)
     if row.strengths:
@@ -163,7 +163,7 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
         if load_model(out).step >= config.schedule.steps:
             return
     except RunError:
-        pass  # it stopped before its first model was saved
+        pass  # the run stopped before its first model was saved
     resume_run(out, quiet=True)
 
 

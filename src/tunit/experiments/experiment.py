@@ -22,7 +22,7 @@ class Experiment:
     preset: str
     labels: str = NONE
     first: str = ""  # preset of a training whose domains become the labels
-    guide_kept: bool = False  # the training begins with E of the first training
+    guide_kept: bool = False  # whether the training begins with the E of the first training
     overrides: dict[str, str] = field(default_factory=dict)
     translates: bool = True  # if False, only the clustering is measured
     labelled_share: float = 0.0  # the share of pictures whose true label the training sees

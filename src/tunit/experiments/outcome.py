@@ -85,7 +85,7 @@ def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
 
 
 def _additions(outcomes: Outcomes) -> list[str]:
-    """Settings that help E to find domains, and that TUNIT's paper does not have."""
+    """Settings that help E to find domains, but are not in TUNIT's paper."""
     settings = [outcome["settings"] for outcome in outcomes]
     found = []
     heads = max(s.get("candidate heads", 0) for s in settings)

@@ -29,7 +29,7 @@ class Plan:
     overrides: tuple[tuple[str, str], ...] = ()  # for every row
     seeds: int = 1
     features: str = "random-vgg16"
-    cluster_features: str = ""  # the feature network for k-means; "" uses the same one
+    cluster_features: str = ""  # the feature network for k-means; "": the same as for the figures
     preprocessing: str = "clean"
     trust_features: bool = False  # allow TorchScript and .pt2 files, which can run any code
     most_sources: int = 0
@@ -71,7 +71,7 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
-    # How many steps of ours correspond to one step of the paper.
+    # How many of our steps stand for one step of the paper.
     before = share * ours.guide_only_until / theirs.guide_only_until
     joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
     late = share * (ours.average_from - ours.guide_only_until)

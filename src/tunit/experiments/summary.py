@@ -84,7 +84,7 @@ def paper_columns(table: Table) -> list[tuple[str, str]]:
 def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[str]:
     """Names of the rows with the best value: one group of rows with true labels, one without, as in the paper.
 
-    No row is best in a group of one, or in a figure that is neither good nor bad.
+    A group of one row has no best row; neither has a figure for which neither high nor low is better.
     """
     if figure in UNRANKED:
         return set()

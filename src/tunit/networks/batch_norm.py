@@ -14,7 +14,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     """PyTorch's batch norm [1], except that in training its statistics are over the pictures of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same, each channel normalised over all pixels of the whole batch."""
+        """Each channel of x (B, C, H, W), normalised over all pixels of the whole batch; the shape stays the same."""
         if not self.training or world_size() == 1:
             return super().forward(x)
         high = x.to(torch.promote_types(x.dtype, torch.float32))

@@ -21,7 +21,7 @@ def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
 
 
 def frozen_copy_of(network: N, twin: N) -> N:
-    """`twin`, a second instance of network's class, set to network's values and without gradients."""
+    """`twin`, a second network of the same class, with the values of `network` and without gradients."""
     twin.load_state_dict(network.state_dict())
     twin.requires_grad_(False)
     return twin

@@ -34,7 +34,7 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and threshold; same shape as x."""
-        # max(y, tau), written so that its backward pass is one threshold instead of four comparisons.
+        # This is max(y, tau), in a form whose backward pass needs one threshold instead of four comparisons.
         shift = self.beta - self.tau
         if supports(x) and self.gamma.dtype == x.dtype:
             y: Tensor = filter_response_norm(x, self.gamma, shift, self.tau)[0]
@@ -100,7 +100,7 @@ def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Te
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of sum(dx * ddx) in x and dy, and each picture's contribution to that in gamma: (B, C)."""
+    """The gradients of sum(dx * ddx) in x and dy, and each picture's part of the gradient in gamma: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
     of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
     call(

@@ -54,7 +54,7 @@ class ContentEncoder(nn.Module):
 class Decoder(nn.Module):
     """Content codes and AdaIN parameters to pictures (B, 3, S, S) in [-1, 1].
 
-    adaptive_up: AdaIN after the up-sampling convolutions too, else plain instance norm.
+    adaptive_up: use AdaIN after the up-sampling convolutions, too, instead of plain instance norm.
     """
 
     def __init__(self, doublings: int, width: int, *, adaptive_up: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Gradients that are differentiated again, as in R1: which of them a custom operator must compute."""
+"""Which gradients a custom operator must compute if they are differentiated again, as in R1."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -21,7 +21,7 @@ LEAST_CONTRAST = (
     0.05  # added to a picture's standard deviation, so that noise on a plain surface is not amplified
 )
 # Multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
-STAGES = 4  # of the trunk, whose features the perceptual distance compares
+STAGES = 4  # layers of the trunk whose features the perceptual distance compares
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 

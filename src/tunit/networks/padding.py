@@ -20,7 +20,7 @@ def by_pytorch(x: Tensor) -> bool:
 
 
 def padded(x: Tensor, rows: int, columns: int, edge: Repeated) -> Tensor:
-    """x (B, C, H, W) with `rows` more rows above and below, and `columns` more columns left and right.
+    """x (B, C, H, W) with `rows` rows added above and below, and `columns` columns left and right.
 
     x may also be (B, C, W), with rows 0.
     """

@@ -59,7 +59,7 @@ class SemitEncoder(ClassEncoder):
 
 
 def split_width(width: int, share: float) -> tuple[int, int]:
-    """How many of `width` channels have high and how many low frequency: a share of them low, but never all."""
+    """How many of `width` channels have high and how many low frequency; `share` of them are low, but never all."""
     low = min(round(share * width), width - 1)
     return width - low, low
 
@@ -82,7 +82,7 @@ def octaves_to_tensor(x: Octaves) -> Tensor:
 
 
 def tensor_to_octaves(x: Tensor, high: int) -> Octaves:
-    """The inverse of `octaves_to_tensor`, exactly; high: channels of high frequency."""
+    """The exact inverse of `octaves_to_tensor`. high: the number of channels of high frequency."""
     return x[:, :high], x[:, high:, ::2, ::2] if x.shape[1] > high else None
 
 

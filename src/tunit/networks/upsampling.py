@@ -27,7 +27,7 @@ _TAPS = (
 class UpsamplingConv2d(ReflectConv2d):
     """Nearest up-sampling x 2, reflection padding, 5 x 5 convolution with bias: (B, in, h, w) to (B, out, 2 h, 2 w).
 
-    Its parameters are those of the plain convolution; its result too, except for rounding. h, w: at least 2.
+    Parameters and, except for rounding, result are the same as for the plain convolution. h, w: at least 2.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -62,7 +62,7 @@ def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     # Without this, autograd would add up a picture of zeros for each of the eight lines. torch.compile avoids that.
     differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
     rows, columns = differences(x)
-    # The corners are changed with the rows, so the columns are padded by repeating their ends.
+    # The rows already change the corners, so the columns are padded by repeating their ends.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows
@@ -99,7 +99,7 @@ class _EdgeDifferences(Function):
 
 
 def _convolve_lines(lines: Tensor, weight: Tensor, padding: Repeated) -> Tensor:
-    """Two lines (B, 2 in, n), up-sampled and convolved each with its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
+    """Two lines (B, 2 in, n), each up-sampled and convolved by its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
     large = padded(lines.repeat_interleave(2, dim=2), 0, 2, padding)
     y = F.conv1d(large, weight, groups=2)
     return y.view(y.shape[0], 2, -1, y.shape[2]).transpose(1, 2)

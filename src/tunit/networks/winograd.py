@@ -99,7 +99,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tenso
 def convolution_gradients(
     x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
 ) -> list[Tensor]:
-    """Those of dx, dw and db that are wanted, in one pass. They cannot be differentiated."""
+    """The wanted ones of dx, dw and db, in one pass. They cannot be differentiated."""
     sizes = _Sizes.of(x, weight, edge)
     return _gradients(sizes, x, dy, weight, of_x, of_weight, of_bias)
 
@@ -127,7 +127,7 @@ def _gradients(
     of_weight: bool,
     of_bias: bool,
 ) -> list[Tensor]:
-    """Those of dx (which needs weight), dw (which needs x) and db that are wanted."""
+    """The wanted ones of dx (which needs weight), dw (which needs x) and db."""
     dx = dy.new_empty(sizes.x) if of_x else None
     dw = dy.new_empty(sizes.weight) if of_weight else None
     db = dy.new_empty(sizes.kernels) if of_bias else None

@@ -29,7 +29,7 @@ def _plain(text: str) -> str:
 def fits(value: Any, shape: tuple[int, ...]) -> bool:
     """Whether `value` is a dense tensor of that shape, of floats unless it is a scalar, with all values in memory.
 
-    Without the check of memory, a file of a few bytes could declare a tensor that fills all memory.
+    Otherwise a file of a few bytes could declare a tensor that fills all memory.
     """
     if not isinstance(value, Tensor) or value.shape != shape or value.layout != torch.strided:
         return False

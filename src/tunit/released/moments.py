@@ -17,7 +17,7 @@ from tunit.released.tensor_names import published_names, published_order, publis
 
 Tensors = dict[str, Tensor]
 
-# The network that an optimiser trains, by our name -> the release's key, and what is kept for each parameter.
+# Our name of the network that an optimiser trains -> the release's key, and what is kept per parameter.
 OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
 MOMENTS = {
     "guide": ("step", "exp_avg", "exp_avg_sq"),

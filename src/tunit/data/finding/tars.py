@@ -17,9 +17,7 @@ _MAX_HEADERS = (
     1 << 22
 )  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
 _FREE = 1 << 31  # with at most this many unpacked bytes, any ratio is accepted
-_MAX_RATIO = (
-    300  # of unpacked to packed bytes, if there are more; pictures are compressed already and hardly shrink
-)
+_MAX_RATIO = 300  # of unpacked to packed bytes, if there are more; pictures hardly shrink when packed
 _DIGITS = re.compile(rb"[0-9]{64}")
 _STREAMS = {b"\x1f\x8b": gzip_stream, b"BZh": bzip2_stream, b"\xfd7zXZ\0": xz_stream}
 
