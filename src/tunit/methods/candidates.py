@@ -22,7 +22,7 @@ JUDGED = 1024  # heads are compared on two views of this many pictures
 
 @torch.no_grad()
 def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
-    """Swap the domain head with the candidate of the highest mutual information, if that is higher than its own.
+    """Swap the domain head with the candidate of the highest mutual information, if that is higher.
 
     Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information of the
     domain head (before) and of the candidates, (1 + candidates,), in nats.

@@ -19,8 +19,8 @@ from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
 ENCODED = 256  # pictures through E at a time
-# Measures of similarity are compared by how well they separate at most this many groups. With more, a measure that
-# recognises series of photographs would win.
+# Measures of similarity are compared by how well they separate at most this many groups. With more groups, a measure
+# that only recognises photographs of one series would win.
 MOST_GROUPS = 10
 
 

@@ -3,7 +3,7 @@
 A training step is defined on the whole batch of B pictures. It can be split in two ways:
 
 - Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so that every
-  process has the domains and styles of the whole batch, but only its own pictures.
+  process has the domains and styles of the whole batch, but the pictures of its own part only.
 - G and D may take `micro_batch` pictures at a time and add up the gradients: the result is the same and takes less
   memory. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
 

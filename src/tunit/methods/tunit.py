@@ -73,7 +73,7 @@ def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config)
 def translation_step(
     state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
 ) -> Terms:
-    """G redraws every picture; D learns from the result, then G, and E for a second time. Returns the losses."""
+    """G redraws every picture. D learns from the result; then G learns, and E learns again. Returns the losses."""
     networks, optimisers, weights = state.networks, state.optimisers, config.losses
     judged, redrawn = Means(), Means()  # the losses of D, and of G
     # 1. The updated E gives each picture's domain and style. G redraws it in its reference's style and in its own.
@@ -97,7 +97,7 @@ def translation_step(
             judged.add(more, part.share)
     terms = judged.of_batch()
     game.learn(terms)
-    # 3. G, and E for a second time, learn from the updated D.
+    # 3. G learns from the updated D, and so does E, for the second time in this step.
     learners = optimisers.generator, optimisers.guide
     with record_function("G"), frozen(networks.discriminator), descent(*learners):
         keys_ref = keys_of(networks.guide_average, batch.x)[permutation]

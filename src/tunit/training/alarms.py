@@ -27,8 +27,7 @@ NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 # Style codes that grow: the style loss divided by its smallest value, and by its value a tenth of E's time earlier.
 GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
-# D over-fits: mean sign of its logits of real pictures over a tenth of the joint steps; how often it saw each
-# picture.
+# D over-fits: mean sign of its logits of real pictures in a tenth of the joint steps; how often it saw each one.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
 LEARNT = 0.5  # from this share of the largest mutual information on, growing style codes do no harm
 

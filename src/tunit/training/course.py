@@ -16,7 +16,7 @@ from tunit.training.trainer import Evaluate, Ready, train
 
 @dataclass(frozen=True)
 class Course:
-    """What every rank needs, apart from the run, to train after the run has been prepared."""
+    """What every rank needs, in addition to the prepared run, to train it."""
 
     evaluate: Evaluate | None
     evaluate_every: int
@@ -44,7 +44,7 @@ class Course:
 
 
 def begun_by_this_job(run: RunFolder) -> bool:
-    """Whether the launcher has restarted these processes after they had begun this run."""
+    """Whether these processes had begun this run before the launcher restarted them."""
     try:
         return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
     except RunError:

@@ -36,7 +36,7 @@ def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
 def fitting_batch(config: Config, device: torch.device) -> int:
     """The config's batch size, halved until a joint step fits the memory of `device`.
 
-    It is never raised, because results depend on it. Raises TrainingError if not even 2 pictures fit.
+    The batch size is never raised, because results depend on it. Raises TrainingError if not even 2 pictures fit.
     """
     wanted = config.optimisers.batch_size
     found = largest_batch(fits_in(config, device), wanted)
@@ -49,7 +49,7 @@ def fitting_batch(config: Config, device: torch.device) -> int:
 
 
 def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingError:
-    """The error for a step of `size` pictures that ran out of memory. It names a batch size that was found to fit."""
+    """The error for a step of `size` pictures that ran out of memory. The message names a batch size that fits."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     found = largest_batch(fits_in(config, device), size // 2)

@@ -1,9 +1,9 @@
 """If a picture, loss or gradient is not finite: keep the batch, then stop or go back to the last checkpoint.
 
 All ranks come to the same decision: they exchange whether their pictures are finite, losses are of the whole batch,
-and gradients are summed over ranks. On a CPU it is noticed within the step, before weights and EMAs change. On a GPU
-it is noticed at the next line of metrics, checkpoint, samples or evaluation; the training since the last checkpoint
-is then thrown away.
+and gradients are summed over ranks. A CPU notices the problem within the step, before weights and EMAs change. A GPU
+notices it at the next line of metrics, checkpoint, samples or evaluation; the training since the last checkpoint is
+then thrown away.
 """
 
 import json

@@ -169,7 +169,7 @@ def pictures_of(
     recorded: str | None,
     progress: Progress | None,
 ) -> tuple[PackedPictures, bool]:
-    """The packed pictures, and whether they had to be packed now.
+    """The packed pictures, and whether this call has packed them.
 
     They are packed into `new` if the run's own pack is missing, damaged or of another source.
     """

@@ -114,7 +114,7 @@ class Watch:
 def look(state: TrainingState, pictures: PackedPictures, config: Config, number: int) -> Sight:
     """E's output, in evaluation mode, for `number` pictures, evenly spread.
 
-    Uses E's EMA; early in the training, while the EMA still consists mostly of the initial weights, E itself.
+    Uses E's EMA or, early in the training, when the EMA still consists mostly of initial weights, E itself.
     """
     networks = state.networks
     settled = state.step * (1 - config.optimisers.average_decay) >= 1

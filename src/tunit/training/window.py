@@ -21,7 +21,7 @@ class LossWindow:
 
     def __init__(self, start: int, rate: Callable[[], float] | None = None) -> None:
         self._rate = rate
-        self._flops: float | None = 0.0  # of the steps in the window; None if some are not known
+        self._flops: float | None = 0.0  # operations of the steps in the window; None if some are unknown
         self._first = start + 1  # the step of the first losses kept
         self._terms: list[Terms] = []
         self._gradients: list[dict[str, Tensor]] = []

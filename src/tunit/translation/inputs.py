@@ -41,7 +41,7 @@ Resize: TypeAlias = str | int | None
 ORIGINAL = "original"
 _CHUNK = 16  # pictures in a task of a cluster
 MAX_SIDE = 16_384  # the largest size, in pixels, that can be requested for a result
-_TOLERANCE = 1e-3  # rounding may exceed [-1, 1] by this; a picture of another range exceeds it by far more
+_TOLERANCE = 1e-3  # rounding may leave [-1, 1] by this much; a picture in another range leaves it by far more
 
 
 @dataclass(frozen=True)

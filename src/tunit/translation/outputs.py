@@ -120,7 +120,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not flushed to the disk one by one: for thousands of results that would take longer than making them.
+        # Files are not flushed to the disk one by one: for thousands of results that would take longer than making
+        # them.
         with replacing(path, durable=False) as partial:
             partial.write_bytes(data)
     except OSError as error:

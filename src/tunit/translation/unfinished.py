@@ -30,7 +30,7 @@ def stamp_of(model: Path) -> str:
 class UnfinishedTranslation:
     """The journal of a job in the folder `out`.
 
-    about: what the results depend on; order: the sources, whose names differ, as they are read; batch: how many are
+    about: what the results depend on; order: the sources in reading order, with different names; batch: how many are
         computed together.
     """
 
