@@ -26,14 +26,15 @@ REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
-# Both measures together are preferred even if they are worse than the better one alone by up to a tenth.
+# Both measures together are preferred even if they are up to a tenth worse than the better one alone, or worse by
+# rounding.
 TIE, LEAST_TIE = 0.1, 1e-9
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     """The `width` principal components of vectors (N, any width), float32 on the CPU. Narrower ones stay as they are.
 
-    Nearest neighbours share a class at least as often as in the full vectors, and for pixels are found 30 times as fast.
+    Nearest neighbours share a class at least as often as with the full vectors; for pixels found 30 times as fast.
     """
     vectors = vectors.float().cpu()
     if vectors.shape[1] <= width or len(vectors) <= width:
