@@ -19,7 +19,7 @@ def dip(values: Numbers) -> float:
     n = int(counts.sum())
     above = np.cumsum(counts).astype(np.float64)  # the distribution jumps from below to above at each of x
     below = above - counts
-    low, high, found = 0, len(x) - 1, 1.0  # the modal interval so far; n times twice the dip
+    low, high, found = 0, len(x) - 1, 1.0  # the modal interval so far; the dip so far, times 2 n
     while low < high:
         own = slice(low, high + 1)
         under = _lower_hull(x[own], below[own])

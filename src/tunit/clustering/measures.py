@@ -34,7 +34,7 @@ TIE, LEAST_TIE = 0.1, 1e-9
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     """The `width` principal components of vectors (N, any width), float32 on the CPU. Narrower ones stay as they are.
 
-    Nearest neighbours share a class at least as often as with the full vectors; for pixels found 30 times as fast.
+    Nearest neighbours share a class at least as often as before. For pixels, finding them is 30 times as fast.
     """
     vectors = vectors.float().cpu()
     if vectors.shape[1] <= width or len(vectors) <= width:

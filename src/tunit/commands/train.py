@@ -178,7 +178,7 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
-    """A function to call after the pictures are packed: it ends the progress bar and prints what was found."""
+    """Returns a function to call after packing. It ends the progress bar and prints what was found."""
     from tunit.data.finding.left_out import summarise_left_out
     from tunit.data.packing.packed import dark_set
 

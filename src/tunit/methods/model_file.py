@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass
 class Model:
-    """What inference needs: the averages of E and G, and how pictures become their input."""
+    """What inference needs: the EMAs of E and G, and how pictures become their input."""
 
     guide: GuidingNetwork
     generator: StyledGenerator

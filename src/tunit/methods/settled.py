@@ -1,9 +1,9 @@
 """Settle the domains after E has trained alone, before G and D train: their number, and the pictures in each.
 
 While E trains to find K-hat, its domain head has `most_domains` outputs, too many on purpose. E's output for the
-pictures is then clustered (tunit.clustering.number). Several clusterings, among them those by E's heads, are compared
-on the graph of neighbours (tunit.clustering.partition), and a new domain head is fitted to the best one, on the
-features that all heads share. So no domain is empty at the first joint step, and no kind has two domains.
+pictures is then clustered (tunit.clustering.number). Several clusterings, including the groups by E's heads, are
+compared on the graph of neighbours (tunit.clustering.partition), and a new domain head is fitted to the best one, on
+the features that all heads share. So no domain is empty at the first joint step, and no kind has two domains.
 """
 
 import json

@@ -18,7 +18,7 @@ from tunit.methods.losses import full_precision
 
 @dataclass
 class SoftLabels:
-    """A distribution over the classes for each of N pictures; those of labelled pictures are not used."""
+    """A distribution over the classes for each of N pictures; it is not used for labelled pictures."""
 
     logits: Tensor  # (N, K): their softmax is the soft label
     first: Tensor  # (N, K): the soft label that a picture began with

@@ -28,8 +28,8 @@ from tunit.training.alarms import Alarm
 from tunit.training.run_folder import RunFolder
 from tunit.training.watch import alarms_of, rows_of
 
-SHOWN_DOMAINS = 24  # the largest ones
-TYPICAL = 10  # pictures of a domain
+SHOWN_DOMAINS = 24  # only the largest domains are shown
+TYPICAL = 10  # typical pictures shown of each domain
 SOURCES = 8  # sources that are redrawn in every domain's average style, and in the matrix
 CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6

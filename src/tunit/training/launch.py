@@ -63,11 +63,11 @@ def start_run(
     fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
-    words: a command line that does the same as this call. If several processes must be launched, they run it, and
-    SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again. Raises RunError
-    if `out` is not empty and `overwrite` is False, or if another process trains there. What `out` holds is replaced
-    only after pictures, labels, batch, memory and settings have been checked. If torchrun has started several
-    processes, each of them calls this; rank 0 prepares the run, and all train it.
+    words: the command line that does the same as this call. If several processes must be launched, they run this
+    command, and SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again.
+    Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What `out`
+    holds is replaced only after pictures, labels, batch, memory and settings have been checked. If torchrun has
+    started several processes, each of them calls this; rank 0 prepares the run, and all train it.
     """
     check_tracker(log_to)
     source, out = path_or_url(source), expand_home(out)
