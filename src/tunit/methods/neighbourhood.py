@@ -50,7 +50,7 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """If the next step needs new neighbours, find them by the measures that separate groups best."""
+    """If new neighbours are due before the next step, find them by the measures that separate groups best."""
     own, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
     since = state.step - first

@@ -40,7 +40,10 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, for steps in which each process has its own losses on the styles of the whole batch."""
+    """As `guidance_of`, for steps in which each process has its own losses on the styles of the whole batch.
+
+    The losses on the logits are the same in every process.
+    """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
 

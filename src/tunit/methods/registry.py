@@ -34,7 +34,7 @@ def unregister(name: str) -> None:
 
 
 def modules_of_methods() -> list[str]:
-    """The modules that define other methods than tunit's own; importing a module makes its methods known."""
+    """The modules that define methods other than tunit's own; importing a module makes its methods known."""
     own = {method.step.__module__ for method in (TUNIT, FUNIT, SEMIT)}
     return sorted({method.step.__module__ for method in _methods.values()} - own)
 

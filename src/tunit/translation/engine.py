@@ -34,7 +34,8 @@ def check_computing(precision: str, batch: int) -> None:
 
 
 class Engine:
-    """E and G of one model. Inference mode is on only while the networks compute, not in the caller's code."""
+    """E and G of one model. Inference mode is on only while they compute, not while the caller's code runs between
+    batches."""
 
     def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
         check_computing(precision, batch)
