@@ -49,7 +49,7 @@ def packed(source, tmp_path_factory):
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
     """The address of a bucket on a real S3 server that runs on this machine."""
-    moto = pytest.importorskip("moto.server", reason="needs moto[server], a server of S3's protocol")
+    moto = pytest.importorskip("moto.server", reason="needs moto and flask, a server of S3's protocol")
     pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
