@@ -13,6 +13,7 @@ import time
 import pytest
 import torch
 
+from soak.mutations import changed, swapped, with_header
 from tiny_run import tiny_config, write_pictures
 from tunit.config import read_config
 from tunit.data.packing.packed import open_packed
@@ -29,10 +30,6 @@ SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "20"))
 FILES = (
     "run.json", "config.toml", "pictures.csv", "metrics.jsonl", "data/index.json", "data/pictures.npy",
     "model.safetensors", "evaluation/evaluation.json", "checkpoints/step_00000002.safetensors",
-)  # fmt: skip
-VALUES = (
-    None, True, -1, 0, 2**63, 2**200, 1e308, float("nan"), float("inf"), "", "x" * 300, "\udcff", "a\0b", [], [[]],
-    {}, {"a": None}, [1] * 50, "../../etc", -(2**63), 0.5,
 )  # fmt: skip
 TOML = (
     b"1" + b"0" * 400, b"1" * 5000, b"[" * 5000, b"{a={a=1}}", b"-inf", b"true", b'"x"', b"[1, 2]", b"1e400", b"nan",
@@ -59,61 +56,6 @@ def run(tmp_path_factory):
     (folder / "run" / "evaluation").mkdir()
     (folder / "run" / "evaluation" / "evaluation.json").write_text(json.dumps(EVALUATION))
     return folder / "run"
-
-
-def changed(data, rng):
-    """The bytes after one to four random changes: bytes replaced, the end cut off, a piece repeated, removed or
-    moved.
-    """
-    data = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(min(len(data), rng.choice((20, 400, 10**9))) or 1)
-        kind = rng.randrange(5)
-        if kind == 0 and data:
-            data[at : at + 1] = bytes([rng.randrange(256)])
-        elif kind == 1:
-            del data[at:]
-        elif kind == 2:
-            data[at:at] = data[at : at + rng.randint(1, 50)] * rng.choice((1, 3, 500))
-        elif kind == 3:
-            del data[at : at + rng.randint(1, 50)]
-        else:
-            data[at:at] = rng.choice(
-                (b"[" * 3000, b"\xff\xfe", b"\0", b"9" * 5000, b"1e999", b'"', b"\n", b"{", b"-")
-            )
-    return bytes(data)
-
-
-def places(value, found):
-    """Every (container, key) inside a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(items):
-        found.append((value, key))
-        places(inner, found)
-    return found
-
-
-def swapped(text, rng):
-    """A JSON text with one value replaced or one key removed."""
-    value = json.loads(text)
-    container, key = rng.choice(places(value, []))
-    if rng.random() < 0.2:
-        del container[key]
-    else:
-        container[key] = rng.choice(VALUES)
-    return json.dumps(value if rng.random() < 0.95 else rng.choice(VALUES)).encode("utf-8", "replace")
-
-
-def with_header(data, rng):
-    """A file of tensors in which one value of its header, or of the run's description in it, is replaced."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    if rng.random() < 0.6:
-        header["__metadata__"]["about"] = swapped(header["__metadata__"]["about"], rng).decode()
-        text = json.dumps(header).encode()
-    else:
-        text = swapped(json.dumps(header), rng)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def read_all(path, state):

@@ -34,7 +34,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import Index, PackedPictures
 from tunit.data.packing.search import Search
 from tunit.data.packing.squares import Squaring, fitted
-from tunit.data.packing.unfinished import JOURNAL, Outcome, UnfinishedPack
+from tunit.data.packing.unfinished import JOURNAL, Outcome, UnfinishedPack, by_slot
 from tunit.errors import DataError
 from tunit.paths import expand_home
 from tunit.printing import remark
@@ -127,7 +127,7 @@ def _build(
         with UnfinishedPack(cache, order, found.pictures, settings.size, search.about, resume) as unfinished:
             _check_space(cache, len(order) - len(unfinished.outcomes), settings.size)
             fill(search, order, unfinished, workers, strict, progress, engine)
-            hashes, left_out = unfinished.by_slot()
+            hashes, left_out = by_slot(order, unfinished.outcomes)
             keep, index = index_of(search, hashes, left_out)
             unfinished.install(keep, index)
             return

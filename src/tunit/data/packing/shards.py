@@ -22,6 +22,7 @@ from tunit.data.packing.places import Place, place_of
 from tunit.data.packing.search import Search
 from tunit.data.packing.shard_format import shard_name
 from tunit.data.packing.sharded import ShardedImages
+from tunit.data.packing.unfinished import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards
 from tunit.errors import DataError
 from tunit.files import replacing
@@ -144,7 +145,7 @@ def _write(
     with UnfinishedShards(place, order, pictures, each, search.about, keep_all) as unfinished:
         fill(search, order, unfinished, workers, strict, progress, engine)
         unfinished.close()
-        keep, index = index_of(search, *unfinished.by_slot())
+        keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.place_of[slot] for slot in keep]))
         place.write(INDEX, index_bytes(index))
         unfinished.remove_parts()

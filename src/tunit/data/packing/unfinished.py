@@ -43,6 +43,21 @@ def outcome_of(line: Any, name: str) -> Outcome | None:
     return None
 
 
+def by_slot(order: Sequence[int], outcomes: Sequence[Outcome]) -> tuple[list[str | None], list[LeftOut]]:
+    """The digest of every slot (None if it is empty), and the pictures that were left out.
+
+    order: the slots of the pictures, in the order of their outcomes.
+    """
+    digests: list[str | None] = [None] * len(order)
+    left_out = []
+    for slot, outcome in zip(order, outcomes, strict=True):
+        if isinstance(outcome, LeftOut):
+            left_out.append(outcome)
+        else:
+            digests[slot] = outcome
+    return digests, left_out
+
+
 class UnfinishedPack:
     """A pack that is being made, in a cache locked by this process; `outcomes` has the outcomes so far.
 
@@ -92,17 +107,6 @@ class UnfinishedPack:
         if self._journal is not None:
             self._journal.write(json.dumps(outcome_line(outcome)).encode() + b"\n")
             self._journal.flush()
-
-    def by_slot(self) -> tuple[list[str | None], list[LeftOut]]:
-        """The digest of every slot (None if it is empty), and the pictures that were left out."""
-        digests: list[str | None] = [None] * len(self._order)
-        left_out = []
-        for slot, outcome in zip(self._order, self.outcomes, strict=True):
-            if isinstance(outcome, LeftOut):
-                left_out.append(outcome)
-            else:
-                digests[slot] = outcome
-        return digests, left_out
 
     def install(self, keep: list[int], index: Index) -> None:
         """Make the pictures of the slots `keep` (ascending) the content of the cache.
@@ -179,6 +183,3 @@ class UnfinishedPack:
                 if isinstance(outcome, str) and packs.read_record(file, slot, self._size)[1] != outcome:
                     return done
         return len(outcomes)
-
-
-__all__ = ["JOURNAL", "Outcome", "UnfinishedPack", "outcome_line", "outcome_of"]

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.data.finding.found import PictureSource
-from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX
 from tunit.data.packing.places import Place
 from tunit.data.packing.shard_format import END, member, part_name, shard_name
@@ -87,17 +86,6 @@ class UnfinishedShards:
             self._end_part()
         if self._sending is not None:
             self._sending.result()
-
-    def by_slot(self) -> tuple[list[str | None], list[LeftOut]]:
-        """The digest of every slot (None if it is empty), and the pictures that were left out."""
-        digests: list[str | None] = [None] * len(self._order)
-        left_out = []
-        for slot, outcome in zip(self._order, self.outcomes, strict=True):
-            if isinstance(outcome, LeftOut):
-                left_out.append(outcome)
-            else:
-                digests[slot] = outcome
-        return digests, left_out
 
     def remove_parts(self) -> None:
         """Remove files that only an unfinished job needs."""
