@@ -51,24 +51,26 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
         return max(held_out_separation(cue[one], cue[other], seed) for cue in cues)
 
     rows = _rows_of(groups)
-    known = [
-        apart(one, other) / largest_separation(len(one), len(other))
-        for one, other in itertools.combinations(rows, 2)
-    ]
+    found = _all_pairs(rows, apart)
+    known = [value / largest_separation(len(rows[i]), len(rows[j])) for (i, j), value in found.items()]
     if not known or np.quantile(known, 1 - SHARE_KNOWN) < KNOWN:
         return groups
-    return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED)
+    return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED, found)
 
 
 def merge_pairs(
-    groups: Integers, apart: Callable[[Rows, Rows], float], enough: Callable[[Rows, Rows, int], float]
+    groups: Integers,
+    apart: Callable[[Rows, Rows], float],
+    enough: Callable[[Rows, Rows, int], float],
+    found: dict[tuple[int, int], float] | None = None,
 ) -> Integers:
     """Merge the pair with the least `apart` relative to `enough` until every pair has enough, and renumber from 0.
 
     groups: (N,). apart and enough are called with the pictures of both groups, enough also with the number of groups.
+    found: `apart` of all pairs, where the caller has it already.
     """
     rows = dict(enumerate(_rows_of(groups)))
-    found = {(i, j): apart(rows[i], rows[j]) for i, j in itertools.combinations(rows, 2)}
+    found = _all_pairs(_rows_of(groups), apart) if found is None else found
     while found:
         share = {(i, j): value / enough(rows[i], rows[j], len(rows)) for (i, j), value in found.items()}
         i, j = min(share, key=lambda pair: share[pair])
@@ -87,3 +89,8 @@ def merge_pairs(
 
 def _rows_of(groups: Integers) -> list[Rows]:
     return [np.flatnonzero(groups == i) for i in np.unique(groups)]
+
+
+def _all_pairs(rows: list[Rows], apart: Callable[[Rows, Rows], float]) -> dict[tuple[int, int], float]:
+    """`apart` of every two groups, by their numbers."""
+    return {(i, j): apart(rows[i], rows[j]) for i, j in itertools.combinations(range(len(rows)), 2)}
