@@ -5,14 +5,13 @@ Each bug that was found this way has its own test here.
 
 import csv
 import io
-import os
 import shlex
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from soak.guarded import BreachError, guarded, in_time
+from soak.guarded import BreachError, examples, guarded, in_time
 from soak.hostile import TARGETS, Hostile
 from tiny_run import flags
 from tunit.arguments import expand_paths
@@ -24,14 +23,7 @@ from tunit.errors import LONGEST, DataError, TunitError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECONDS = 0.6  # for each type of file
-INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "40"))
-FEW = settings(
-    max_examples=INPUTS,
-    deadline=None,
-    derandomize=INPUTS < 1000,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+FEW = examples(40)
 
 
 @pytest.mark.parametrize("name", TARGETS)

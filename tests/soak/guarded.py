@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
+
 SECONDS = 20.0  # for one input, on a busy machine
 MOST_MEMORY = 1 << 30  # all inputs together may raise the peak memory of the process by this many bytes
 # Python's audit events for running other programs or code, or for network connections.
@@ -97,3 +99,18 @@ def in_time(seconds: float = SECONDS) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def examples(usual: int) -> hypothesis.settings:
+    """Settings of hypothesis for hostile input: `usual` examples, or TUNIT_HOSTILE_INPUTS.
+
+    Fewer than 1,000 are the same each time.
+    """
+    inputs = int(os.environ.get("TUNIT_HOSTILE_INPUTS", usual))
+    return hypothesis.settings(
+        max_examples=inputs,
+        deadline=None,
+        derandomize=inputs < 1000,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )

@@ -3,23 +3,15 @@ done.
 """
 
 import logging
-import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from soak.guarded import guarded
+from soak.guarded import examples, guarded
 from tunit.studio.app import PARTS
 
-INPUTS = int(os.environ.get("TUNIT_HOSTILE_INPUTS", "60"))
-FEW = settings(
-    max_examples=INPUTS,
-    deadline=None,
-    derandomize=INPUTS < 1000,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+FEW = examples(60)
 ODD = st.sampled_from(
     ["", "0", "-1", "1e999", "nan", "9" * 30, "..", "../..", "/etc/passwd", "a\0b", "%00", "%2e%2e%2f", "é", "{}",
      "[", "[" * 5000, "null", '{"do": "undo"}', '{"do": "give", "pictures": [0], "domain": 1}', '{"do": 5}',
