@@ -6,7 +6,7 @@ own pictures, so the sum of the gradients over all processes is the gradient of 
 every function here returns its input. The group is formed in process_group.py.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,6 @@ def rows_of_rank(size: int) -> slice:
     return slice(rank() * each, (rank() + 1) * each)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it without compiling it
 def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
     """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks. Differentiable.
 
@@ -63,8 +62,7 @@ def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _AllGather.apply(rows, same_loss)  # type: ignore[no-untyped-call]
-    return gathered
+    return _gather(rows, same_loss)
 
 
 class _AllGather(Function):
@@ -83,6 +81,18 @@ class _AllGather(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient if ctx.same_loss else all_reduce(gradient)
         return total[rows_of_rank(len(total))], None
+
+
+_gather: Callable[[Tensor, bool], Tensor] = _AllGather.apply
+
+
+def keep_out_of_compiled_code() -> None:
+    """From now on, code compiled by torch.compile calls `all_gather`'s operation without compiling it.
+
+    `torch.compiler.disable` as a decorator would import PyTorch's compiler in every process, which takes two seconds.
+    """
+    global _gather
+    _gather = torch.compiler.disable(_AllGather.apply)  # type: ignore[no-untyped-call]
 
 
 def all_reduce(x: Tensor) -> Tensor:

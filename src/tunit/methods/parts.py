@@ -172,14 +172,22 @@ class Translations:
                 adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
             else:
                 others = adversarial + others
-            torch.autograd.backward([others, part.x_fake], [None, left_by_guide.to(part.x_fake.dtype)])
+            (others + _along(part.x_fake, left_by_guide)).backward()  # type: ignore[no-untyped-call]
 
     def backward_into_guide(self) -> None:
         """Backpropagate the gradient of the style codes into E."""
         assert self._s.grad is not None
         with full_precision(self._s):
             gradient = all_reduce(self._s.grad)  # the references of one process are pictures of others
-            self._style.backward(gradient)  # type: ignore[no-untyped-call]
+            _along(self._style, gradient).backward()  # type: ignore[no-untyped-call]
+
+
+def _along(x: Tensor, gradient: Tensor) -> Tensor:
+    """A scalar whose gradient in x is `gradient`.
+
+    `x.backward(gradient)` would import SymPy in every process, which takes a second.
+    """
+    return (x * gradient.to(x.dtype)).sum()
 
 
 class Means:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tunit.native import call, channels_last, pictures_of, supports
 from tunit.networks.gradients import differentiable_gradients, inputs_only
+from tunit.networks.operators import cpu_operator, no_gradient
 
 EPS = 1e-6
 
@@ -53,7 +54,7 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     return F.relu(torch.addcmul(shift, scale, x)) + tau
 
 
-@torch.library.custom_op("tunit::filter_response_norm", mutates_args=(), device_types="cpu")
+@cpu_operator("filter_response_norm")
 def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """The result of `reference`, with the channels last, and nu (B, C). Can be differentiated twice."""
     last, each = channels_last(x), (x.shape[1],)
@@ -70,7 +71,7 @@ def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -
     return y.permute(0, 3, 1, 2), nu
 
 
-@torch.library.custom_op("tunit::filter_response_gradients", mutates_args=(), device_types="cpu")
+@cpu_operator("filter_response_gradients")
 def filter_response_gradients(
     x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -89,14 +90,14 @@ def filter_response_gradients(
     return dx.permute(0, 3, 1, 2), sums
 
 
-@torch.library.custom_op("tunit::filter_response_picture_gradient", mutates_args=(), device_types="cpu")
+@cpu_operator("filter_response_picture_gradient")
 def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
     """dx alone. Can be differentiated once, with respect to x, dy and gamma, as R1 does."""
     dx: Tensor = filter_response_gradients(x, dy, gamma, shift, nu)[0]
     return dx
 
 
-@torch.library.custom_op("tunit::filter_response_second_gradients", mutates_args=(), device_types="cpu")
+@cpu_operator("filter_response_second_gradients")
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,3 +171,5 @@ def _picture_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ..
 
 filter_response_norm.register_autograd(_norm_backward, setup_context=_keep_norm)
 picture_gradient.register_autograd(_picture_gradient_backward, setup_context=_keep_picture_gradient)
+filter_response_gradients.register_autograd(no_gradient)
+second_gradients.register_autograd(no_gradient)

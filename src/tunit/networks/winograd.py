@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tunit.native import LANES, call, channels_last, supports
 from tunit.networks.gradients import inputs_only
+from tunit.networks.operators import cpu_operator, no_gradient
 from tunit.networks.padding import by_pytorch, padded
 
 Edge = Literal["zeros", "replicate", "reflect"]
@@ -75,7 +76,7 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
 # any memory layout. Their results have the channels last.
 
 
-@torch.library.custom_op("tunit::convolve", mutates_args=(), device_types="cpu")
+@cpu_operator("convolve")
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
     """The convolution of x with one pixel of padding: (B, O, H, W). Can be differentiated twice.
 
@@ -95,7 +96,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tenso
     return y.permute(0, 3, 1, 2)
 
 
-@torch.library.custom_op("tunit::convolution_gradients", mutates_args=(), device_types="cpu")
+@cpu_operator("convolution_gradients")
 def convolution_gradients(
     x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
 ) -> list[Tensor]:
@@ -104,14 +105,14 @@ def convolution_gradients(
     return _gradients(sizes, x, dy, weight, of_x, of_weight, of_bias)
 
 
-@torch.library.custom_op("tunit::convolution_picture_gradient", mutates_args=(), device_types="cpu")
+@cpu_operator("convolution_picture_gradient")
 def picture_gradient(dy: Tensor, weight: Tensor, edge: str) -> Tensor:
     """dx: the adjoint of the convolution, for given kernels. Can be differentiated."""
     sizes = _Sizes.of_gradient(dy, weight.shape[1], tuple(weight.shape[2:]), edge)
     return _gradients(sizes, None, dy, weight, True, False, False)[0]
 
 
-@torch.library.custom_op("tunit::convolution_kernel_gradient", mutates_args=(), device_types="cpu")
+@cpu_operator("convolution_kernel_gradient")
 def kernel_gradient(x: Tensor, dy: Tensor, edge: str) -> Tensor:
     """dw: the adjoint of the convolution, for given pictures. Can be differentiated."""
     sizes = _Sizes.of_gradient(dy, x.shape[1], (SIDE, SIDE), edge)
@@ -262,3 +263,4 @@ def _kernel_gradient_backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...
 convolve.register_autograd(_convolve_backward, setup_context=_keep_two)
 picture_gradient.register_autograd(_picture_gradient_backward, setup_context=_keep_two)
 kernel_gradient.register_autograd(_kernel_gradient_backward, setup_context=_keep_two)
+convolution_gradients.register_autograd(no_gradient)

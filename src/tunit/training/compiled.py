@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from tunit.distributed import keep_out_of_compiled_code
 from tunit.machine import check_compiler
 
 
@@ -16,5 +17,6 @@ def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str
     """
     if backend == "inductor":
         check_compiler(device)
+    keep_out_of_compiled_code()
     for part in parts:
         part.compile(backend=backend)

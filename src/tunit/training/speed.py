@@ -68,6 +68,11 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.total += count(*args, **kwargs, out_val=out)
         return out
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No, because PyTorch would import its compiler, which takes two seconds; compiled steps are not counted."""
+        return False
+
 
 class StepFlops:
     """The operations of a joint step, with R1 and without. Each is counted the first time it is taken."""
