@@ -41,14 +41,14 @@ PICTURES = 1800
 TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures differ from them
 MINUTES = 8.0
-# The share of the given time that is planned; machines may slow down. In that time, drawing, measuring and the
-# report take OTHER_SECONDS, and training takes the rest.
+# Only this share of the given time is planned, because machines may slow down. Of it, OTHER_SECONDS are for drawing,
+# measuring and the report, and the rest is for training.
 TRAINING_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
-# In steps. With EMAs over 25 steps, the contrastive loss collapses, and E's domains with it.
-SHORTEST_LOOK_BACK = 100
-LONGEST_LOOK_BACK = 200  # steps of the EMAs; with longer ones E's keys would lag behind too far
+# The EMAs average over this many steps. With 25 steps, the contrastive loss collapses, and E's domains with it; with
+# more than 200, the keys by E's EMA would be too old.
+SHORTEST_LOOK_BACK, LONGEST_LOOK_BACK = 100, 200
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
 Say = Callable[[str], None]
@@ -142,8 +142,8 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
 def fitting_schedule(config: Config, seconds: float) -> Config:
     """The config with as many steps as fit into about `seconds` on this machine, measured on a temporary state.
 
-    The EMAs then cover a quarter of the joint steps, but 100 to 200 steps: long runs gain from longer EMAs, short
-    runs cannot wait for them.
+    The EMAs then average over a quarter of the joint steps, but at least 100 and at most 200: long runs gain from
+    longer EMAs, but in short runs these would still contain the initial weights.
     """
     guide_only = config.schedule.guide_only_until
     if not isinstance(guide_only, int):
@@ -156,8 +156,8 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
 
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
-    """The median time of a step from `step` on, without the first two. A median, so that disturbances do not
-    count.
+    """The median time of the steps from `step` on, without the first two. (Unlike the mean, the median ignores a few
+    disturbed steps.)
     """
     device = prepare_machine(config)
     state = new_state(config, device)

@@ -162,7 +162,7 @@ def test_options_that_do_not_apply_to_videos_are_refused(run, clip, tmp_path, ca
     for words, message in {
         (clip, "--domain", "all"): "a video is redrawn in one style",
         (clip, picture, "--domain", 0): "give one video by itself",
-        (picture, "--domain", 0): "a.png is no video",
+        (picture, "--domain", 0): "a.png is not a video",
         (clip, "--domain", 0, "--max-pixels", 100): "50 x 38 pixels, more than 100: raise --max-pixels",
         (clip, "--domain", 7): "domain 7 does not exist",
     }.items():

@@ -10,9 +10,9 @@ from tunit.files import write_text
 from tunit.reading import Record, UnreadableError, parse_json, read_text
 
 NAME = "number_of_domains.json"  # in a run's folder
-LARGEST = 1 << 20  # bytes
-MOST_CHOSEN = 1000
-SHOWN = 3  # runners-up in a sentence
+LARGEST = 1 << 20  # bytes; a larger file is refused
+MOST_CHOSEN = 1000  # the largest number of domains that a file may hold
+SHOWN = 3  # runners-up that the headline names
 
 
 @dataclass(frozen=True)

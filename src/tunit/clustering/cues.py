@@ -1,7 +1,7 @@
 """Cues: simple descriptors of pictures (colours, outlines, textures) that need no training.
 
-Clusterings of cues are the trivial answers with which a training is compared. Cues also help to find neighbours while
-E's style codes are still poor.
+Clusterings of cues are the trivial answers that a trained model is compared with. Cues also help to find neighbours
+while E's style codes are still poor.
 
 References:
     [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone
@@ -26,15 +26,17 @@ Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px; pictures are resized to this before their pixels are compared
 HSV_BINS = (12, 4, 4)
-# A histogram takes at most this many pixels along each side: of a larger picture, every second or third pixel.
+# A colour histogram uses at most this many pixels along each side. In a larger picture only every second (third, ...)
+# pixel is counted.
 MOST_COLOURS = 128
 # Added to a picture's standard deviation (pixels lie in [0, 1]) before its pixels are divided by it.
 LEAST_CONTRAST = 0.02
-CELL, ORIENTATIONS = 4, 9  # of outlines: a cell's side in px, and the bins of half a circle
+CELL, ORIENTATIONS = 4, 9  # for outlines: side of a cell in px, and number of bins over half a circle
 # Added to the norm of a block's histograms, so that noise on a plain surface does not count as an outline.
 LEAST_EDGES = 0.05
-RADII = (1, 2)  # of textures: the distances in px at which a pixel is compared with those around it
-AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # in order round the pixel
+RADII = (1, 2)  # for textures: the distances in px at which a pixel is compared with those around it
+# (down, right): the directions of the eight pixels around a pixel, clockwise.
+AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 T = TypeVar("T", bound=np.generic)
 CHUNK = 64  # pictures at a time
 
@@ -62,7 +64,7 @@ def outlines(images: Pictures) -> Vectors:
 
     In each cell of 4 x 4 px a histogram sums the lengths of the gradients by orientation (9 bins over half a circle;
     each gradient is shared between the two nearest bins). Overlapping blocks of 2 x 2 cells are scaled to norm 1. At
-    the border the gradient across it is zero.
+    the picture's border, the component of the gradient across the border is set to 0.
     """
     grey = small(images).mean(1)
     down, right = torch.zeros_like(grey), torch.zeros_like(grey)
@@ -109,7 +111,10 @@ CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": 
 
 
 def in_chunks(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
-    """Every cue by name, (N, width) float32, of all pictures (N, S, S, 3) or of `rows` of them, in bounded memory."""
+    """Every cue by name, (N, width) float32, of pictures (N, S, S, 3), computed in bounded memory.
+
+    rows: indices of the pictures to use; None for all.
+    """
     return {name: torch.from_numpy(by_chunks(cue, images, rows)) for name, cue in CUES.items()}
 
 
@@ -118,7 +123,7 @@ def by_chunks(
 ) -> NDArray[T]:
     """The result of `function` for N pictures, one row each, computed a few pictures at a time to limit the memory.
 
-    rows: use only these pictures; of a memory-mapped file, nothing else is read.
+    rows: indices of the pictures to use. If `images` is a memory-mapped file, only these pictures are read.
     """
     number = len(images) if rows is None else len(rows)
     parts = [slice(i, i + CHUNK) for i in range(0, number, CHUNK)]

@@ -1,4 +1,4 @@
-"""Hartigan's dip: how far numbers on a line are from having a single mode.
+"""Hartigan's dip: how far the distribution of some numbers is from having a single mode.
 
 References:
     [1] Hartigan, Hartigan. The dip test of unimodality, Annals of Statistics 13 (1985).
@@ -17,7 +17,8 @@ def dip(values: Numbers) -> float:
     """
     x, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
     n = int(counts.sum())
-    above = np.cumsum(counts).astype(np.float64)  # the distribution jumps from below to above at each of x
+    # The distribution function, times n, jumps from `below` to `above` at each number in x.
+    above = np.cumsum(counts).astype(np.float64)
     below = above - counts
     low, high, found = 0, len(x) - 1, 1.0  # the modal interval so far; the dip so far, times 2 n
     while low < high:

@@ -1,9 +1,10 @@
 """Which measure separates pictures into groups best: style codes, a simple cue, or both together.
 
-On some sets colours tell kinds apart and outlines do not, on others it is the other way round, and no label says
-which. The graph that connects each picture with its nearest neighbours shows it: where the measure separates kinds,
-the graph has a few parts with few edges between them. The sum of the n smallest eigenvalues of its normalised
-Laplacian [1] tells how near it is to n separate parts: 0 for n separate parts, near n for a random graph.
+On some sets colours separate the kinds and outlines do not; on others it is the other way round. The best measure can
+be found without labels, from a graph that connects each picture with its nearest neighbours. If the measure separates
+the kinds, this graph has a few parts with few edges between them. The sum of the n smallest eigenvalues of the
+graph's normalised Laplacian [1] shows how near the graph is to n separate parts: the sum is 0 for n separate parts,
+and near n for a random graph.
 
 References:
     [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).
@@ -26,15 +27,16 @@ REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
-# Both measures together are preferred even if they are up to a tenth worse than the better one alone, or worse by
-# rounding.
+# Both measures together are preferred even if their sum of eigenvalues is up to a tenth larger than that of the
+# better one alone. LEAST_TIE covers rounding errors if both sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-9
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
-    """The `width` principal components of vectors (N, any width), float32 on the CPU. Narrower ones stay as they are.
+    """The first `width` principal components of vectors (N, any width), float32 on the CPU.
 
-    Nearest neighbours share a class at least as often as before. For pixels, finding them is 30 times as fast.
+    Vectors with at most `width` numbers stay as they are. In our tests nearest neighbours by the components had the
+    same class at least as often as by the whole vectors; for pixels, the search is 30 times as fast.
     """
     vectors = vectors.float().cpu()
     if vectors.shape[1] <= width or len(vectors) <= width:
@@ -45,7 +47,7 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
 
 
 def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
-    """The graph of N pictures from their neighbours (N, k): (N, N), 1 where either has the other as a neighbour."""
+    """The graph of N pictures from their neighbours (N, k): (N, N), 1 where one is a neighbour of the other."""
     number, k = neighbours.shape
     rows = np.repeat(np.arange(number), k)
     one_way = sparse.csr_matrix(
@@ -57,8 +59,8 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
 def modularity(neighbours: Tensor, groups: Tensor) -> float:
     """Modularity [3]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
 
-    It is the share of edges within groups, minus the share to expect if every picture kept its number of edges, but
-    they led to random pictures. neighbours: (N, k) int64, the neighbours of each picture.
+    It is the share of edges within groups, minus the share to expect in a random graph in which every picture has the
+    same number of edges as here. neighbours: (N, k) int64, the neighbours of each picture.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()
@@ -70,7 +72,8 @@ def modularity(neighbours: Tensor, groups: Tensor) -> float:
 def edges_between_groups(neighbours: Tensor, groups: int) -> float:
     """How far the graph of N pictures is from having `groups` separate parts: from 0 (separate) to about `groups`.
 
-    neighbours: (N, k) int64, the neighbours of each picture; an edge counts once, even if both have each other.
+    neighbours: (N, k) int64, the neighbours of each picture. Two pictures that are neighbours of each other have one
+    edge, not two.
     """
     number = len(neighbours)
     groups = min(groups, number - 2)
@@ -87,7 +90,7 @@ def edges_between_groups(neighbours: Tensor, groups: int) -> float:
 def choose_measures(
     codes: Tensor, cues: Mapping[str, Tensor], groups: int
 ) -> tuple[list[str], dict[str, float]]:
-    """Choose which separates `groups` groups of pictures best: style codes, the best cue, or both together.
+    """Choose what separates `groups` groups of pictures best: style codes, the best cue, or both together.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
     the result of `edges_between_groups` for every measure and for "codes and" the best cue. If both together are

@@ -1,9 +1,10 @@
 """Compare the chosen groups once more, pair by pair, and merge those that are not clearly two kinds.
 
-There are two reasons for too many groups. Where two long clusters lie side by side, Ward's clustering can cut both
-across before it separates them. And where the pictures of one kind differ by a continuous shade, training E for many
-domains by mutual information cuts that kind in two; in E's codes the halves end as far apart as two kinds. Simple
-cues such as colours and outlines are not trained, so in them a continuous shade stays one cluster.
+There are two reasons for too many groups. First, if two long clusters lie side by side, Ward's clustering may cut
+each of them into pieces before it separates one from the other. Second, the pictures of one kind may differ
+continuously, as from light to dark. If E is trained for many domains by mutual information, it can cut such a kind in
+two, and in E's codes the halves end as far apart as two kinds. Simple cues such as colours and outlines are not
+trained, so in them such a kind stays one cluster.
 """
 
 import itertools
@@ -14,13 +15,14 @@ import numpy as np
 from tunit.clustering.cues import Integers
 from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
 
-# Two groups are merged where their separation is below this share of the median separation, but never where it is
-# above SURELY_APART. A few pictures are never far above chance, so a pair of fewer than ENOUGH pictures needs
-# proportionally less.
+# Two groups are merged if their separation is below this share of the median separation, but never if it is above
+# SURELY_APART. The separation of small groups is never high, so for a pair with fewer than ENOUGH pictures the limit
+# is proportionally lower.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
-# A cue confirms two groups if it separates them clearly better than chance. Cues are used only on sets where they
-# separate a quarter of all pairs of groups by at least 0.6 of what is possible; on other sets they tell nothing about
-# kinds. A quarter is enough: where kinds were cut in two, many pairs are halves of one kind.
+# A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED (1 is the limit of
+# chance). Cues are used only if they describe the kinds of this set: they must separate at least a quarter of all
+# pairs of groups, by at least 0.6 of the largest possible separation. More than a quarter cannot be asked for,
+# because many pairs may be halves of one kind.
 CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
 
 Rows = Integers  # (n,): the pictures of one group
@@ -31,10 +33,12 @@ def merge_unseparated(
 ) -> Integers:
     """Merge groups (N,) that `points` (N, axes) do not separate, and renumber the rest from 0.
 
-    usual: the median separation of groups on this set. needed: the separation that k groups need.
+    usual: the median separation of groups on this set. needed: for a number of groups k, the separation that is
+    evidence for k groups.
     """
 
     def enough(one: Rows, other: Rows, left: int) -> float:
+        """The separation from which on two groups are not merged, while `left` groups are left."""
         compared = 2 * min(len(one), len(other))
         return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
 
@@ -48,6 +52,7 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
     """
 
     def apart(one: Rows, other: Rows) -> float:
+        """The separation of two groups by the cue that separates them best."""
         return max(held_out_separation(cue[one], cue[other], seed) for cue in cues)
 
     rows = _rows_of(groups)
@@ -64,10 +69,10 @@ def merge_pairs(
     enough: Callable[[Rows, Rows, int], float],
     found: dict[tuple[int, int], float] | None = None,
 ) -> Integers:
-    """Merge the pair with the least `apart` relative to `enough` until every pair has enough, and renumber from 0.
+    """Merge groups (N,) pair by pair until `apart` is at least `enough` for every pair; renumber them from 0.
 
-    groups: (N,). apart and enough are called with the pictures of both groups, enough also with the number of groups.
-    found: `apart` of all pairs, where the caller has it already.
+    The pair with the smallest ratio apart / enough is merged first. Both functions are called with the pictures of
+    two groups, `enough` also with the number of groups. found: `apart` of all pairs, if the caller has it already.
     """
     rows = dict(enumerate(_rows_of(groups)))
     found = _all_pairs(_rows_of(groups), apart) if found is None else found

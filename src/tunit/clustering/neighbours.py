@@ -1,11 +1,13 @@
 """Find pictures that are probably of one kind: nearest neighbours by E's style codes and by simple cues.
 
-Two views of one picture teach E to recognise that picture, not its kind; so photographs taken at one place and time
-get similar style codes. SCAN's remedy [1] is to use a neighbour instead of the second view, but finding neighbours
-needs good codes. Early in training E's codes are poor, and simple cues (colours, outlines) are more reliable;
-tunit.clustering.measures chooses between them. With several measures, two pictures are near if they are near by all
-of
-them: affinities are multiplied, each scaled by the distances around both pictures [2].
+Two views of one picture teach E to recognise this picture, not its kind. As a result, photographs taken at one place
+and time get similar style codes, whatever they show. SCAN [1] therefore replaces the second view by a nearest
+neighbour. But good neighbours need good codes. Early in training E's codes are poor, and simple cues (colours,
+outlines) are more reliable; tunit.clustering.measures chooses between them.
+
+With several measures, two pictures are neighbours only if they are near by every measure. For this, each measure
+gives an affinity of the two pictures, scaled by the distances around both of them [2], and the affinities are
+multiplied.
 
 References:
     [1] Van Gansbeke et al. SCAN: learning to classify images without labels, ECCV 2020.
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 512  # pictures compared with all others at a time
-LEAST_SCALE = 1e-6  # because the distance between copies of a picture is 0
+LEAST_SCALE = 1e-6  # no scale is 0, even where all neighbours are copies of the picture
 
 
 def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
@@ -31,7 +33,7 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
     scales = [_local_scale(vectors, own, k) for vectors in measures]
 
     def distance(rows: slice) -> Tensor:
-        # The affinity is exp(-distance); the product's logarithm is the sum.
+        """(b, N): minus the logarithm of the product of the affinities, which is the sum of scaled distances."""
         parts = [
             torch.cdist(vectors[rows], vectors).square() / (scale[rows, None] * scale)
             for vectors, scale in zip(measures, scales, strict=True)

@@ -1,11 +1,13 @@
-"""Find how many domains a set of pictures has, and which picture is in which, from E's style codes alone.
+"""Find how many domains a set of pictures has, and the domain of each picture, from E's style codes.
 
-The pictures are clustered into far too many groups. These are then merged pair by pair, the nearest pair first [1].
-Before each merge, the pictures of both groups are projected onto the direction that separates the groups best [2]. If
-the projections have a single mode [3], the two groups are halves of one cluster; if they have two modes, the groups
-are two kinds. So each split (a merge seen in reverse) is evidence for or against one more domain, and its weight is
-how far the dip exceeds what chance gives [4]. No single measure is right on every set: the evidence is averaged over
-clusterings of random parts of the pictures, and how well these agree and the silhouette [5] are added as votes.
+First, k-means makes far more groups than there are domains. These are then merged pair by pair, the nearest pair
+first [1]. Before each merge, the pictures of both groups are projected onto the direction that separates the groups
+best [2]. If the projections have a single mode [3], the two groups are halves of one cluster; if they have two modes,
+the groups are two kinds. A merge seen in reverse is a split, so each is evidence for or against one more domain. The
+weight of the evidence is how far the dip exceeds the dip to expect by chance [4].
+
+No single measure is right on every set. The evidence is therefore averaged over clusterings of random subsets of the
+pictures, and two more votes are added: how well these clusterings agree, and the silhouette [5].
 
 References:
     [1] Ward. Hierarchical grouping to optimize an objective function, JASA 1963. [2] Fisher. The use of multiple
@@ -27,30 +29,30 @@ from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
 from tunit.clustering.partition import k_means
 from tunit.clustering.separation import Points, separation
 
-CELLS = 50  # groups before merging
-CELL_RESTARTS = 2  # of k-means, which finds these groups
+CELLS = 50  # the groups of k-means before merging
+CELL_RESTARTS = 2  # how often k-means starts to find these groups
 FEWEST = 5  # pictures in a cell, on average
-VARIANCE, MOST_AXES = (
-    0.95,
-    20,
-)  # principal components keep this share of the variance, and are at most this many
+# Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
+VARIANCE, MOST_AXES = 0.95, 20
 RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
 # A split into k groups counts as evidence for k domains if the dip of its two parts is at least this many times its
-# critical value. The threshold grows with k, up to a limit: in large sets even small differences, such as those
-# between photographs of two shelves in one shop, are more than chance.
+# critical value, which is AT_LEAST + PER_GROUP * k, but no more than AT_MOST. It grows with k because in large sets
+# even small differences, such as those between photographs of two shelves in one shop, are statistically significant.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
-SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # a clear split has weight 1
+SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed of at most this many pictures
 CANDIDATES = 6  # how many numbers of domains are reported
 
 
 @dataclass(frozen=True)
 class Level:
-    """One stage of merging: k groups, and how far apart the next two to be merged are."""
+    """One stage of merging: k groups, and how far apart the two groups are that will be merged next."""
 
     groups: Integers  # (N,): from 0 to k - 1
-    apart: float  # the dip of the two that are merged next, over its critical value; 0 for a single group
+    apart: (
+        float  # the dip of the two groups that are merged next, over its critical value; 0 for a single group
+    )
 
 
 def choose_number(
@@ -59,8 +61,8 @@ def choose_number(
     """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
     styles: (N, width), one code per picture. most: the largest number that may be chosen. cues: (N, any width) each,
-    descriptors of the pictures that were not learnt; where they separate most groups, groups that none of them
-    separates are merged.
+    simple descriptors of the pictures. Groups that no cue separates are merged, if cues separate enough others
+    (merge_unconfirmed).
     """
     points = reduced(styles)
     rng = np.random.default_rng(seed)
@@ -97,7 +99,7 @@ def choose_number(
 
 
 def reduced(styles: Vectors) -> Points:
-    """The principal components of the codes that hold 95 % of their variance: (N, width) to (N, axes)."""
+    """The first principal components of the codes, which hold 95 % of the variance: (N, width) to (N, axes)."""
     codes = np.asarray(styles, np.float64)
     if len(codes) < 3 or not np.ptp(codes, axis=0).any():
         return np.zeros((len(codes), 1))
@@ -108,7 +110,7 @@ def reduced(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """Merge the cells of k-means by Ward's method. Returns the stages, from `most` groups or fewer to 1."""
+    """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`."""
     groups = _cells(points, seed)
     found = {}
     while True:
@@ -149,6 +151,7 @@ def refined(points: Points, groups: Integers) -> Integers:
 
 
 def _cells(points: Points, seed: int) -> list[Integers]:
+    """The groups of k-means before any merge, each as the rows of its pictures."""
     number = max(1, min(CELLS, len(points) // FEWEST, len(np.unique(points, axis=0))))
     labels = k_means(points, number, seed, CELL_RESTARTS).labels_
     return [np.flatnonzero(labels == i) for i in np.unique(labels)]

@@ -1,4 +1,7 @@
-"""How far off-topic pictures are: how much farther a style code is from its neighbours than they are from theirs.
+"""Outlier scores, to find off-topic pictures.
+
+A picture is an outlier if its style code is much farther from its neighbours than these are from their own
+neighbours.
 
 References:
     [1] Breunig, Kriegel, Ng, Sander. LOF: identifying density-based local outliers, SIGMOD 2000 (the comparison with
@@ -17,11 +20,11 @@ NEIGHBOURS = 10
 MOST_COMPARED = 5_000  # pictures are compared with at most this many others, evenly spread
 DEVIATION = 1.4826  # a normal distribution's standard deviation divided by its median absolute deviation
 CERTAIN = 8.0  # this many robust deviations above the median get a score of 1
-LEAST = 1e-9
+LEAST = 1e-9  # keeps logarithms and quotients finite if all distances are 0
 
 
 def outlier_scores(styles: NDArray[np.floating]) -> Scores:
-    """A score from 0 to 1 for each of N style codes (N, width): half of them are 0; 0.5 or more means off-topic.
+    """A score from 0 to 1 for each of N style codes (N, width): half of them get 0; 0.5 or more means off-topic.
 
     Each code's mean distance from its nearest codes is divided by the mean distance of these from their own nearest
     codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]. With

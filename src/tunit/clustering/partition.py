@@ -1,9 +1,9 @@
 """Divide pictures into a given number of groups: several clusterings are made, and the best one is kept.
 
-Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima, and which of
-them is best differs from set to set. They are compared by the modularity of their groups on the graph of nearest
-neighbours (tunit.clustering.measures), which needs no labels. The graph should be older than the heads: style codes
-that the heads have already shaped would favour the heads.
+Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima. Which clustering
+is best differs from set to set. They are compared by the modularity of their groups on the graph of nearest
+neighbours (tunit.clustering.measures), which needs no labels. The graph should be made before the heads are trained:
+heads also shape the style codes, so a later graph would favour them.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -22,7 +22,7 @@ from torch import Tensor
 from tunit.clustering.cues import Integers
 from tunit.clustering.measures import modularity
 
-RESTARTS = 4  # of k-means; the best one by its own measure is kept
+RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 
 
 def best_partition(

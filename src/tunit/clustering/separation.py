@@ -12,7 +12,7 @@ from tunit.clustering.dip import critical_dip, dip
 
 Points = NDArray[np.float64]
 
-LARGEST_DIP = 0.25  # of two clusters far apart
+LARGEST_DIP = 0.25  # the dip of two clusters far apart
 COMPARED = 300  # a dip is computed of at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
@@ -21,10 +21,9 @@ FOLDS, REPEATS = 5, 3  # of the cross-validation
 
 
 def separation(one: Points, other: Points) -> float:
-    """The dip [2] of two groups along Fisher's direction [1], over its critical value: above 1 they are likely two
-    clusters.
+    """The dip [2] of two groups along Fisher's direction [1], divided by its critical value.
 
-    one, other: (n, axes) and (m, axes). 0 if both have the same mean.
+    Above 1, the groups are probably two clusters; 0 if both have the same mean. one, other: (n, axes) and (m, axes).
     """
     found = _fisher(one, other)
     return 0.0 if found is None else _dip_of(one @ found[0], other @ found[0])
@@ -82,8 +81,8 @@ def _fisher(one: Points, other: Points) -> tuple[Points, float] | None:
 def _dip_of(one: Points, other: Points) -> float:
     """The dip of two groups of numbers, over its critical value.
 
-    From the larger group only as many values are taken, evenly spread, as the smaller one has: otherwise the smaller
-    one would hardly influence the dip.
+    Both groups get equally many values: of the larger group, only every second (third, ...) of the sorted values is
+    used. Otherwise the smaller group would hardly influence the dip.
     """
     number = min(len(one), len(other), COMPARED)
     thinned = [

@@ -1,6 +1,6 @@
 """Show a preset with all its settings, or what it changes.
 
-tunit config                 the presets there are
+tunit config                 the names of all presets
 tunit config paper           every setting of a preset, as TOML
 tunit config demo --changes  only what differs from the paper's setting
 """

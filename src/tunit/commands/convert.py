@@ -27,14 +27,14 @@ HELP = "convert a released checkpoint to a run, or back"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tunit convert`."""
     parser.add_argument(
-        "source", metavar="CHECKPOINT", type=Path, help="a released checkpoint; a run with --to published"
+        "source", metavar="CHECKPOINT", type=Path, help="a released checkpoint; with --to published, a run"
     )
     parser.add_argument(
         "--out",
         metavar="RUN",
         type=Path,
         required=True,
-        help="the new run folder, or file with --to published",
+        help="folder of the new run; with --to published, the new file",
     )
     parser.add_argument(
         "--to", choices=("run", "published"), default="run", help="what to make (default: run)"
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step",
         type=whole(0, MOST),
-        help="how many steps the checkpoint was trained (default: 1000 per epoch, as in the release)",
+        help="for how many steps the checkpoint was trained (default: 1000 per epoch, as in the release)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
 
@@ -135,7 +135,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
             "epoch": imported.epoch,
             "notes": imported.warnings,
         },
-        "queue": "refill",  # a released checkpoint has no keys: when training goes on, the queue is filled first
+        "queue": "refill",  # a released checkpoint has no keys: before training goes on, the queue is filled
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }

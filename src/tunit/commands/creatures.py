@@ -14,17 +14,17 @@ from tunit.printing import show
 
 MOST_CREATURES = 1_000_000
 
-HELP = "write a set of drawn pictures with known domains, for trying things out"
+HELP = "write a set of drawn pictures with known domains, to try things out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit creatures`."""
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     parser.add_argument(
-        "--number", type=whole(1, MOST_CREATURES), default=1000, metavar="N", help="how many [1000]"
+        "--number", type=whole(1, MOST_CREATURES), default=1000, metavar="N", help="how many pictures [1000]"
     )
     parser.add_argument(
-        "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, from 32 [64]"
+        "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, 32 or more [64]"
     )
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="SEED", help="each seed gives another set [0]"

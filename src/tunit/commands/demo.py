@@ -1,4 +1,4 @@
-"""The whole main job in minutes, on pictures whose truth is known.
+"""Show in minutes all that tunit does, on drawn pictures whose true domains and translations are known.
 
   tunit demo
   tunit demo --minutes 30 --seed 1 --out runs/longer
@@ -15,12 +15,18 @@ from pathlib import Path
 from tunit.commands.numbers import seed
 from tunit.printing import show
 
-HELP = "the whole main job in minutes, on drawn pictures"
+HELP = "show in minutes all that tunit does, on drawn pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit demo`."""
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="[runs/demo]")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        metavar="DIR",
+        help="folder for the results [runs/demo]",
+    )
     parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="how long it may take [8]")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="SEED", help="seed of the pictures and the training [0]"

@@ -3,10 +3,11 @@
   tunit domains runs/mine photos/
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
-Writes domains.csv (picture, domain, confidence, outlier: how far off-topic it is, from 0 to 1), domain_0.png and so
-on with the pictures that belong most clearly to each domain, and overview.png. Labels and names of folders are not
-used. If the run found the number of its domains by itself (--domains auto), reasons and runners-up are printed. To
-train again without off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
+Writes domains.csv (a row for each picture: its domain, the confidence, and an outlier score from 0 to 1, where 1
+means off-topic), domain_0.png and so on with the pictures that belong most clearly to each domain, and overview.png.
+Labels and names of folders are not used. If the run found the number of its domains by itself (--domains auto), the
+reasons and other likely numbers are printed. To train again without off-topic pictures, use `--leave-out-outliers
+0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
 
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
-OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64  # pictures per domain, and domains; viewers cannot show larger images
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = (
+    8,
+    64,
+)  # pictures per domain, and domains; some viewers cannot open larger images
 MOST_SHOWN = 10_000  # pictures of a domain in a gallery; their thumbnails take 500 MB of memory
-THUMBNAIL = 128  # pixels: galleries show larger pictures reduced to it
+THUMBNAIL = 128  # pixels; larger pictures are reduced to this size in galleries
 CROWDED = 0.6  # a warning is given if one domain holds at least this share of all pictures
 
 
@@ -69,11 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Tally:
-    """A row of text for each picture, and thumbnails of the most confident pictures of every domain."""
+    """What was found for each picture, and thumbnails of the most confident pictures of every domain."""
 
     def __init__(self, domains: int, per_domain: int) -> None:
         self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
-        self.styles: list[NDArray[np.float32]] = []  # a style code each
+        self.styles: list[NDArray[np.float32]] = []  # the style code of each picture
         self.sizes = [0] * domains
         self._confidences = [0.0] * domains  # summed over the pictures of each domain
         self._per_domain = per_domain

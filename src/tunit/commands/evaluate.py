@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train",
         type=Path,
         metavar="FOLDER",
-        help="the real pictures to compare translations with [the training pictures of the run]",
+        help="real pictures with which translations are compared [the training pictures of the run]",
     )
     _add_classes(parser)
     add_features(parser, "random-vgg16, inception, dinov2, a TorchScript or .pt2 file, or MoCo v2's .pth.tar")
@@ -99,7 +99,7 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="held-back pictures of a published set, as in tunit train",
+        help="how many pictures of a published set were held back, as in tunit train",
     )
 
 

@@ -6,12 +6,13 @@
 
 Writes four networks, each for any number of pictures: style_encoder, domain_classifier, translator (picture and style
 code) and reference_translator (picture and reference); and export.json, which describes inputs, outputs, ranges, and
-the domains with their average styles. Each network is compared with PyTorch, on random pictures and on some of the
-run; if one differs by more than 0.001, nothing is written. ONNX needs `pip install "tunit[onnx]"`.
+the domains with their average styles. The outputs of each network are compared with PyTorch's, for random pictures
+and for some pictures of the run. If one differs by more than 0.001, nothing is written. ONNX needs `pip install
+"tunit[onnx]"`.
 
-With --format browser the folder is a page that redraws pictures in the browser, by two of these networks: serve it
-with any web server, such as `python -m http.server -d mine-page`. It runs them by onnxruntime-web, which npm fetches
-the first time.
+With --format browser, the folder holds a web page that redraws pictures in the browser, with two of these networks.
+Serve it with any web server, such as `python -m http.server -d mine-page`. The page uses onnxruntime-web, which tunit
+fetches with npm the first time.
 """
 
 import argparse
@@ -38,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         type=Path,
         metavar="DIR",
-        help="for browser: folder of onnxruntime-web, as node_modules/onnxruntime-web [fetched by npm, and kept]",
+        help="for browser: folder of onnxruntime-web, such as node_modules/onnxruntime-web [fetched with npm]",
     )
     parser.add_argument(
         "--no-pictures",
         action="store_true",
-        help="for browser: leave out the thumbnails of domains, which show pictures of the training",
+        help="for browser: leave out the thumbnails of domains, which show training pictures",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 

@@ -14,7 +14,7 @@ def add_features(parser: argparse.ArgumentParser, text: str = "as in tunit evalu
     parser.add_argument(
         "--trust-features",
         action="store_true",
-        help="allow --features to be a TorchScript or .pt2 file, although loading one can run any code",
+        help="allow a TorchScript or .pt2 file for --features, although loading such a file can run any code",
     )
 
 
@@ -28,5 +28,5 @@ def add_measuring(parser: argparse.ArgumentParser, preprocessing: str = "as in t
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="translate N pictures into each class [all]",
+        help="how many pictures are translated into each class [all]",
     )

@@ -1,4 +1,4 @@
-"""Numbers on the command line. One that is out of its range gives an error of one clear sentence."""
+"""Numbers on the command line. For a number out of its range, the error is one clear sentence."""
 
 import argparse
 from collections.abc import Callable

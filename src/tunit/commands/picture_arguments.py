@@ -31,7 +31,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of convolutions and matrix products [float32]",
     )
     parser.add_argument(
-        "--batch", type=whole(1, 100_000), default=32, metavar="N", help="pictures computed at a time [32]"
+        "--batch", type=whole(1, 100_000), default=32, metavar="N", help="batch size of the networks [32]"
     )
     parser.add_argument(
         "--compile",
@@ -45,7 +45,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="the column of a CSV table that holds the pictures' paths, by name or number [found by its content]",
     )
     add_max_pixels(parser)
-    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a bad picture instead of leaving it out"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
 
 
@@ -55,14 +57,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="where pictures are decoded and computed: here, or on a Ray cluster that finds all files under the same "
-        "names [local]",
+        help="where pictures are decoded and computed: on this machine, or on a Ray cluster, whose machines must "
+        "have all files under the same paths [local]",
     )
 
 
 def add_max_pixels(
     parser: argparse.ArgumentParser,
-    said: str = "a picture that declares more pixels is left out undecoded",
+    said: str = "a picture that declares more pixels is left out and not decoded",
     most: int = MAX_PIXELS,
 ) -> None:
     """Add --max-pixels. said: what happens to larger pictures; most: the default."""
@@ -139,7 +141,7 @@ def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) ->
 
 
 def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
-    """The order in which reading archives is fastest; other files stay in their order."""
+    """The pictures in the order in which archives are read fastest; other files stay in their order."""
     from tunit.data.finding.found import reading_order as order
 
     return [pictures[i] for i in order(pictures)]

@@ -5,9 +5,9 @@
   tunit prepare FOLDER --shards --out s3://bucket/set                   packed for many machines, without a copy here
   tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
 
-Nothing in FOLDER is changed. Training does the same by itself; use this command to see what would be left out. A pack
-is reused as long as neither pictures nor settings change. If the command is stopped, give it again: it goes on where
-it stopped.
+Nothing in FOLDER is changed. `tunit train` also checks and packs pictures; use this command to see first what would
+be left out. A pack is reused as long as neither pictures nor settings change. If the command is stopped, give it
+again: it goes on where it stopped.
 """
 
 import argparse
@@ -45,13 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="default", metavar="NAME", help="a preset or a TOML file [default]"
     )
-    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a bad picture instead of leaving it out"
+    )
     parser.add_argument("--list", action="store_true", help="name every picture that is left out")
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="where pictures are decoded: here, or on a Ray cluster that finds FOLDER under this name [local]",
+        help="where pictures are decoded: on this machine, or on a Ray cluster, whose machines must have FOLDER "
+        "under the same path [local]",
     )
     add_settings(parser)
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("name", metavar="USER/NAME", help="name of the model on the hub")
     parser.add_argument(
-        "--private", action="store_true", help="only you may read it [your account's default]"
+        "--private", action="store_true", help="only you can see the model [your account's default]"
     )
     parser.add_argument(
         "--dry-run", type=Path, metavar="DIR", help="write the folder to DIR and upload nothing"

@@ -7,11 +7,11 @@
   tunit reproduce table1 --data photos/ --out experiments --add mine.toml --only G,mine
   tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
---data is a folder with a folder for each class, or a CSV with a label column. A fifth of every class is held back
-unless --held-back is given. Finished runs are skipped; stopped runs are resumed. With --steps, the phases keep their
-shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes OUT/TABLE.md and
-OUT/TABLE.html: our figures, with mean and spread over the seeds, beside the paper's; for table2 also reports with
-maps of the styles.
+--data is a folder with a sub-folder for each class, or a CSV with a label column. A fifth of every class is held back
+for the measurements unless --held-back is given. Finished runs are skipped; stopped runs are resumed. With --steps,
+the phases keep their shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes
+OUT/TABLE.md and OUT/TABLE.html: our figures (mean and spread over the seeds) beside the paper's; for table2 also
+reports with maps of the styles.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         default="",
         metavar="A,G",
-        help="only these rows; a first word, such as TUNIT, stands for all rows that begin with it",
+        help="only these rows, by their names; a first word, such as TUNIT, means all rows that begin with it",
     )
     parser.add_argument(
         "--add",
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--between",
         default="",
         metavar="A,B",
-        help="only these classes; figure4 translates A into B [its first two]",
+        help="only these classes; figure4 translates from A to B [the first two]",
     )
     parser.add_argument(
         "--base",
@@ -67,9 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=whole(1, MOST_SEEDS), default=1, metavar="N", help="repeat with seeds 0 to N - 1 [1]"
     )
     parser.add_argument(
-        "--jobs", type=whole(1, MOST_JOBS), default=1, metavar="N", help="trainings at a time [1]"
+        "--jobs", type=whole(1, MOST_JOBS), default=1, metavar="N", help="how many runs train at a time [1]"
     )
-    parser.add_argument("--smoke", action="store_true", help="try the path with a few steps of tiny networks")
+    parser.add_argument(
+        "--smoke", action="store_true", help="only test that everything works: a few steps of tiny networks"
+    )
     add_features(parser)
     parser.add_argument(
         "--cluster-features",
@@ -135,6 +137,6 @@ def run(args: argparse.Namespace) -> int:
     expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(
-            f"{expected - len(outcomes)} of {expected} trainings failed (see above): repair it, then call again"
+            f"{expected - len(outcomes)} of {expected} trainings failed (see above): solve the problem and call again"
         )
     return 0

@@ -10,7 +10,7 @@ from tunit.config.methods import METHODS, RENAMED
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add --name VALUE for every field of the config, grouped by section. Flags that are not given leave no value."""
+    """Add --name VALUE for every setting, grouped by section. For a flag that is not given, `args` has no value."""
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
         if section not in groups:
@@ -67,6 +67,7 @@ def packing_progress() -> tuple[Any, Callable[[int, int], None]]:
     task = bar.add_task("packing pictures", total=None)
 
     def move(done: int, total: int) -> None:
+        """Move the bar."""
         bar.update(task, completed=done, total=total)
 
     return bar, move

@@ -1,11 +1,11 @@
-"""Open a page in the browser on this machine: look at what a run found, translate, teach and train.
+"""Open a page in the browser: look at what a run found, translate, give labels (teach), and train.
 
   tunit studio runs/mine
   tunit studio runs            # all runs in a folder
   tunit studio runs --host 0.0.0.0 --port 8000
 
-It prints the address to open. Only this machine can reach it, unless --host is given: then the address contains a
-token, without which nothing is shown. Nothing is sent to other servers. It needs `pip install "tunit[studio]"`.
+It prints the address to open. Only this machine can reach the page, unless --host is given; then the address contains
+a token, without which nothing is shown. Nothing is sent to other servers. It needs `pip install "tunit[studio]"`.
 """
 
 import argparse
@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="RUN|FOLDER",
-        help="folder of a run, or a folder that holds runs [the folder runs if it exists, else this folder]",
+        help="folder of a run, or a folder that holds runs [`runs` if it exists, else the current folder]",
     )
     parser.add_argument(
         "--pictures",
         type=Path,
         action="append",
         metavar="FOLDER",
-        help="a folder whose pictures may be trained on; may be given several times [this folder]",
+        help="a folder on whose pictures the page may train; may be given several times [the current folder]",
     )
     parser.add_argument(
         "--host",
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token", action="store_true", help="require a token on this machine, too")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
-    add_max_pixels(parser, "an uploaded picture that declares more pixels is refused undecoded", MAX_PIXELS)
+    add_max_pixels(parser, "an uploaded picture that declares more pixels is refused", MAX_PIXELS)
     parser.add_argument(
         "--max-upload",
         type=whole(1, 100_000),

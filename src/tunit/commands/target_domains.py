@@ -1,4 +1,4 @@
-"""Which domains `tunit translate` is to redraw into, and which sources it takes, by number or by label."""
+"""The domains into which `tunit translate` redraws, by number or by label, and the choice of sources by label."""
 
 import argparse
 from pathlib import Path
@@ -36,7 +36,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     if filled and len(filled) < len(sizes):
         empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
         say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
-    return filled or [0]  # if all are empty, translating into domain 0 raises an error that says what to do
+    return filled or [0]  # if all are empty, domain 0 leads to an error that says what to do
 
 
 def number_of(label: str, run: Path, translator: "Translator") -> int:

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=path_or_url,
         metavar="FOLDER",
-        help="the pictures; of shards, a folder or URL",
+        help="the pictures; also a folder or URL of shards",
     )
     parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the new run")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
@@ -53,30 +53,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replay",
         type=Path,
         metavar="FILE",
-        help="only repeat a step in which something was not finite; FILE is its batch, from RUN/non_finite",
+        help="only repeat a step in which a value was not finite; FILE is the batch of this step, in RUN/non_finite",
     )
     parser.add_argument(
         "--from",
         dest="start_from",
         type=Path,
         metavar="RUN",
-        help="begin with the networks of this run (fine-tuning); if --domains differs, their heads start anew",
+        help="begin with the networks of this run (fine-tuning); if --domains differs, the heads start from scratch",
     )
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
-    parser.add_argument("--strict", action="store_true", help="a bad picture is an error, not left out")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a bad picture instead of leaving it out"
+    )
     parser.add_argument(
         "--batch",
         choices=("auto",),
         help="auto: halve the batch size until a step fits the memory; a number: as --batch-size",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", action="store_true", help="do not print the progress")
     parser.add_argument(
         "--max-restarts",
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="with --processes: if one dies, restart all from the last checkpoint, at most so often [0]",
+        help="with --processes: if one dies, restart all from the last checkpoint, at most N times [0]",
     )
     _add_measuring(parser)
     add_features(parser)
@@ -102,7 +104,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         "--log-to",
         choices=("trackio", "wandb"),
         default="",
-        help="log to this tracker, too [only to metrics.jsonl and TensorBoard]",
+        help="also log to this tracker [only to metrics.jsonl and TensorBoard]",
     )
 
 
@@ -200,7 +202,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
-    """The function that measures the model during training, if that is asked for."""
+    """The function that measures the model during training; None without --evaluate-every."""
     if args.held_back is not None and not args.evaluate_every:
         raise ConfigError(f"--held-back {args.held_back} has no effect without --evaluate-every N: give both")
     if not args.evaluate_every or out is None:

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for the results; for a video, a file, too",
+        help="folder for the results; for a video, it may be the name of the new file",
     )
     _add_shape(parser)
     add_engine(parser)
@@ -98,29 +98,27 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=("stretch", "crop", "pad"),
-        help="how a source becomes the square that the model sees: stretch changes the proportions, crop keeps only "
+        help="how a source becomes the square that the model needs: stretch changes the proportions, crop keeps only "
         "the central square, pad adds a border, which is removed afterwards [as in training]",
     )
     parser.add_argument(
         "--size",
         metavar="original|N",
-        help="size of the results: `original` is the source's own (with --fit crop, its central square), N is the "
-        "longer side in pixels, in the source's proportions [the model's size]",
+        help="size of the results: `original` for that of the source (with --fit crop, of its central square), or N "
+        "for the longer side in pixels, with the proportions of the source [the model's size]",
     )
     parser.add_argument(
         "--restore-size",
         action="store_true",
         help="give results the source's own size and proportions; the same as --size original",
     )
-    parser.add_argument(
-        "--restore-grey", action="store_true", help="results of sources without colours are grey, too"
-    )
+    parser.add_argument("--restore-grey", action="store_true", help="make the results of grey sources grey")
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "keep"),
         default="png",
-        help="format of the results; keep: that of each source, or PNG if it cannot be written. Results of "
-        "transparent sources are transparent, except as JPEG and BMP [png]",
+        help="format of the results; keep: the format of each source, or PNG if tunit cannot write that. Results of "
+        "transparent sources are transparent, except in JPEG and BMP [png]",
     )
 
 
@@ -184,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
 def _unfinished(
     args: argparse.Namespace, targets: list[str], order: "list[PictureSource]"
 ) -> "UnfinishedTranslation | None":
-    """The journal with which a job on a cluster can continue.
+    """The journal from which a stopped job on a cluster can go on.
 
     None on one machine, if results are replaced, or if sources from several folders have the same name.
     """

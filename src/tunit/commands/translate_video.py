@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def wants_video(args: argparse.Namespace) -> bool:
-    """Whether the source is a video or the result is to be one."""
+    """Whether a source is a video, or the result shall be one."""
     from tunit.translation.video import WRITTEN, is_video
 
     return any(is_video(path) and not path.is_dir() for path in args.sources) or (
@@ -74,14 +74,14 @@ def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
         raise ConfigError(f"{len(args.sources)} sources were given with a video: give one video by itself")
     if args.domain == "all" or args.from_label:
         raise ConfigError(
-            "a video is redrawn in one style: give --reference, one --domain or --to-label alone"
+            "a video is redrawn in one style: give only --reference, one --domain or --to-label"
         )
     (source,) = args.sources
     if not source.exists():
         raise DataError(f"{source} does not exist: give the path of a video")
     if source.suffix.lower() not in READ | {".gif"} or source.is_dir():
         raise DataError(
-            f"{source} is no video, and --out {args.out} is to be one: give a video, or a folder as --out"
+            f"{source} is not a video, but --out {args.out} is the name of one: give a video, or a folder as --out"
         )
     written = args.out.suffix.lower() in WRITTEN and not args.out.is_dir()
     suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mp4"

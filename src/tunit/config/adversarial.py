@@ -27,15 +27,15 @@ class AdversarialConfig:
     lecam_decay: float = setting(0.99, "decay of these averages, per step", low=0, high=1)
     discriminator_augment: float = setting(
         0.0,
-        "probability that D sees a picture (real or translated) shifted, and that it sees it with a part cut out; "
-        "if it is adaptive, its value at the start",
+        "probability that a picture (real or translated) is shifted before D sees it and, separately, that a part "
+        "is cut out of it; if the probability is adaptive, its value at the start",
         low=0,
         high=1,
     )
     discriminator_augment_target: float = setting(
         0.0,
-        "makes that probability adaptive, as in ADA (which uses 0.6): it rises while the mean sign of D's logits of "
-        "real pictures is above this target, and falls while it is below; 0 keeps it fixed",
+        "target of an adaptive discriminator_augment, as in ADA (which uses 0.6): the probability rises while the "
+        "mean sign of D's logits of real pictures is above the target, and falls while it is below; 0: not adaptive",
         low=0,
         high=1,
     )

@@ -33,8 +33,8 @@ S = typing.TypeVar("S")
 class Config:
     """All settings of a training run, by section.
 
-    A section of a single method, such as [semit], is in `own` if it differs from its defaults; `of` and `section`
-    find it.
+    Sections that belong to one method, such as [semit], are in `own`, but only if they differ from their defaults;
+    `of` and `section` find them.
     """
 
     method: MethodConfig = field(default_factory=MethodConfig)

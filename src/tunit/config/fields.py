@@ -27,8 +27,8 @@ def setting(
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
-    of: the choices; a dict is kept as it is, because keys may be added later. words: values that are written as
-    words.
+    of: the choices; a dict is kept as it is, because keys may be added later. words: words that stand for special
+    values, such as {"auto": 0}.
     """
     choices = of if isinstance(of, dict) else tuple(of)
     known = {"help": text, "low": low, "high": high, "of": choices, "words": words or {}}
@@ -44,7 +44,7 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
 def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -> None:
     """Raises ConfigError if a setting's value is outside of its range or not among its choices.
 
-    word: the value may be one that is written as a word; such a value may lie outside of the range.
+    word: also accept values for which a word stands, such as auto; these may lie outside of the range.
     """
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
     if choices and value not in choices:
@@ -67,7 +67,7 @@ def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -
 
 
 def read_value(name: str, kind: Any, value: Any) -> Any:
-    """`value`, perhaps text, as the type `kind` of the setting `name`. Raises ConfigError."""
+    """Convert `value` (text, or a value from TOML) to the type `kind` of the setting `name`. Raises ConfigError."""
     try:
         if typing.get_origin(kind) is tuple:
             parts = value.replace(",", " ").split() if isinstance(value, str) else list(value)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from tunit.config.fields import setting
 from tunit.errors import ConfigError
 
-ENTRY_POINTS = (
-    "tunit.methods"  # entry points of packages: modules that register a method when they are imported
-)
+# The group of entry points by which other packages name modules that register a method when they are imported.
+ENTRY_POINTS = "tunit.methods"
 PLUGINS = "TUNIT_PLUGINS"  # environment variable: names of such modules, with commas between them
-# In files of earlier versions some settings have other names, or are in other sections.
+# In files of earlier versions, some settings have other names (old: new), or are in other sections.
 RENAMED = {"architecture": "method"}
 FORMER_SECTIONS = {
     "networks": {"architecture", "octave_share"},
@@ -50,10 +49,10 @@ class SemitConfig:
         0.5, "share of G's channels at the low frequency; 0 is FUNIT's G", low=0, high=1
     )
     pseudo_label_weight: float = setting(
-        1.0, "weight of the divergence of classifier and soft labels, in the losses of both", low=0
+        1.0, "weight of the divergence between classifier and soft labels, in the losses of both", low=0
     )
     compatibility_weight: float = setting(
-        0.3, "weight of the cross-entropy of the soft labels to their first values", low=0
+        0.3, "weight of the cross-entropy between the soft labels and their first values", low=0
     )
     prediction_entropy_weight: float = setting(
         0.4, "weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
@@ -86,7 +85,7 @@ class MethodConfig:
         "semit (funit for few labels, with octave convolutions in G)",
         of=METHODS,
     )
-    guide_from: str = setting("", "folder of a run: a new run begins with its trained E")
+    guide_from: str = setting("", "folder of another run, with whose trained E the new run starts")
 
 
 def load_installed_methods() -> None:

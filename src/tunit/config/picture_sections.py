@@ -44,7 +44,7 @@ class DataConfig:
     labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels, by name or number")
     picture_column: str = setting(
-        "", "the CSV column that holds the pictures' paths, by name or number; if empty, it is found"
+        "", "the CSV column that holds the pictures' paths, by name or number; if empty, tunit finds it"
     )
     layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
     split: str = setting(
@@ -54,7 +54,10 @@ class DataConfig:
     )
     classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
     held_out: int = setting(
-        0, "number of last pictures that the published set holds back; 0: as in the paper", low=0, high=MOST
+        0,
+        "how many of the last pictures of the published set are not trained on; 0: as in the paper",
+        low=0,
+        high=MOST,
     )
     labelled_ratio: float = setting(
         0.0, "few-label training: share of the steps that draw labelled pictures", low=0, high=1
@@ -89,7 +92,7 @@ class AugmentConfig:
         low=0,
         high=100,
     )
-    random_magnitude: float = setting(9.0, "their magnitude, as in RandAugment", low=0, high=10)
+    random_magnitude: float = setting(9.0, "magnitude of these operations, as in RandAugment", low=0, high=10)
     both_views: bool = setting(
-        False, "while E trains alone, transform x at random, too, as in SimCLR; the paper only flips it"
+        False, "while E trains alone, transform x at random as well as x+ (SimCLR); the paper only flips x"
     )

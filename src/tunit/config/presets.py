@@ -11,7 +11,7 @@ from tunit.printing import shown
 from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 LARGEST_FILE = 1 << 18  # bytes of a TOML file; a file with every setting has 4,000
-KEPT = "surrogateescape"  # keep bytes that are not UTF-8, for the sake of file names
+KEPT = "surrogateescape"  # how text is read: bytes that are not UTF-8 are kept, because file names may contain them
 
 
 def preset_names() -> list[str]:
@@ -50,9 +50,9 @@ def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
 
 
 def file_settings(preset: str) -> set[str]:
-    """The settings (SECTION.NAME) that a user's own TOML file contains, together with own files on which it is based.
+    """The settings (SECTION.NAME) in a user's own TOML file and in the user's files on which it is based.
 
-    For a preset of the package the set is empty. Raises ConfigError as `read_config` does.
+    The settings of presets of the package do not count. Raises ConfigError as `read_config` does.
     """
     if preset in preset_names():
         return set()

@@ -10,11 +10,12 @@ from tunit.config.fields import setting
 # Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 8192  # channels, or numbers of a style code
-# Steps, pictures, files; less than the counters of random numbers outside of steps (CounterStart).
+# For numbers of steps, pictures and files. Steps seed random draws, so it must be less than the numbers that seed
+# draws outside of steps (CounterStart).
 MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
 
-AUTO = 0  # the value of `domains` if their number is to be found
+AUTO = 0  # the value of `domains` if tunit shall find the number
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class NetworkConfig:
 
     domains: int = setting(
         10,
-        "K-hat, the number of domains; auto finds it after E has trained alone",
+        "K-hat, the number of domains; auto: tunit finds it after E has trained alone",
         low=0,
         high=100_000,
         words={"auto": AUTO},
@@ -41,12 +42,12 @@ class NetworkConfig:
     )
     candidate_heads: int = setting(
         0,
-        "further domain heads of E; after E has trained alone, the best becomes its domain head",
+        "additional domain heads of E; after E has trained alone, the best of all heads becomes its domain head",
         low=0,
         high=100,
     )
     standardise: bool = setting(
-        False, "E sees every picture with the same mean and contrast, so that exposure does not matter"
+        False, "give all pictures the same mean and contrast before E, so that exposure does not matter"
     )
     normalise_style: bool = setting(
         False, "style codes have length sqrt(style_width), so that equation 2 compares angles, as in MoCo"
@@ -76,7 +77,7 @@ class LossConfig:
 
     mutual_information_weight: float = setting(5.0, "weight of the mutual information in E's loss", low=0)
     marginal_balance: float = setting(
-        1.0, "factor on the marginal entropies of the mutual information (IIC's lambda)", low=0
+        1.0, "factor on the marginal entropies in the mutual information (IIC's lambda)", low=0
     )
     overcluster_weight: float = setting(
         0.0, "weight of the over-complete head's mutual information in E's loss", low=0
@@ -86,7 +87,7 @@ class LossConfig:
         5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0
     )
     joint_guide_factor: float = setting(
-        0.1, "factor on E's loss on unlabelled pictures as soon as G and D train, too", low=0
+        0.1, "factor on E's loss on unlabelled pictures in joint training (when G and D train, too)", low=0
     )
     labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
     adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
@@ -99,12 +100,14 @@ class LossConfig:
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
     perceptual_weight: float = setting(
         0.0,
-        "weight of the distance between reconstruction and source in features of E's EMA, beside equation 5",
+        "weight of a perceptual loss: the distance of reconstruction and source in features of E's EMA, "
+        "in addition to equation 5",
         low=0,
     )
     r1_weight: float = setting(
         10.0,
-        "factor on E|grad D|^2 without the usual 1/2, so gamma is twice this; auto: gamma = 0.0002 size^2 / batch",
+        "weight of R1: factor on E|grad D|^2 without the usual 1/2, so gamma is twice this; auto: gamma = 0.0002 "
+        "size^2 / batch",
         low=0,
         words=AUTO_WEIGHT_WORDS,
     )
@@ -128,7 +131,9 @@ class OptimiserConfig:
         "E's learning rate when it starts to train alone; it falls to guide_rate by a cosine; 0: always guide_rate",
         low=0,
     )
-    guide_warm_up: int = setting(0, "steps in which E's rate rises to guide_only_rate", low=0, high=10**12)
+    guide_warm_up: int = setting(
+        0, "number of first steps in which E's learning rate rises to guide_only_rate", low=0, high=10**12
+    )
     guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=BELOW_1)
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
     generator_rate: float = setting(1e-4, "RMSprop's learning rate for G", low=0)
@@ -150,13 +155,16 @@ class ClusteringConfig:
     """
 
     domains_from: float = setting(
-        0.0, "share of E's steps alone in which it learns only styles; after them, domains too", low=0, high=1
+        0.0,
+        "share of the steps in which E trains alone: in these first steps it learns only styles, then also domains",
+        low=0,
+        high=1,
     )
     neighbours: int = setting(
-        0, "x+ is a view of one of so many nearest neighbours of x; 0: of x itself", low=0, high=1000
+        0, "x+ is a view of one of this many nearest neighbours of x; 0: of x itself", low=0, high=1000
     )
     neighbours_from: float = setting(
-        0.1, "share of E's steps alone after which neighbours are searched", low=0, high=1
+        0.1, "share of the steps in which E trains alone, after which neighbours are searched", low=0, high=1
     )
     neighbours_every: int = setting(
         0, "steps between searches for neighbours; 0: search once", low=0, high=10**12
@@ -165,11 +173,11 @@ class ClusteringConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Phases, in steps; a number with a decimal point is a share of all steps."""
+    """Lengths of the phases of a training, in steps; a number with a decimal point is a share of all steps."""
 
     steps: int = setting(200_000, "length of the training", low=1, high=MOST)
     labelled_only_until: int | float = setting(
-        0, "few-label training: until this step, only labelled pictures", low=0, high=MOST
+        0, "few-label training: until this step, only labelled pictures are used", low=0, high=MOST
     )
     guide_only_until: int | float = setting(65_000, "E trains alone until this step", low=0, high=MOST)
     average_from: int | float = setting(
@@ -218,8 +226,8 @@ class RunConfig:
     checkpoint_every: int = setting(5_000, "steps between checkpoints", low=1, high=MOST)
     on_nan: str = setting(
         "stop",
-        "if a loss, gradient or picture is not finite: stop, or go back to the last checkpoint and continue with "
-        "other draws",
+        "if a loss, gradient or picture is not finite: stop, or (rollback) go back to the last checkpoint and "
+        "continue with other random draws",
         of=("stop", "rollback"),
     )
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints are kept", low=1, high=MOST)

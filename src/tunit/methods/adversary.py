@@ -14,7 +14,7 @@ from tunit.config import Config
 from tunit.methods.differentiable_augment import DifferentiableAugment, augment_of
 from tunit.methods.losses import Terms
 
-LOOKS = 4  # the strength changes once in this many steps, as in [1]
+LOOKS = 4  # the strength changes every fourth step, as in [1]
 SIGN = "discriminator/real_sign"
 REAL_ANSWER, FAKE_ANSWER = "discriminator/real_answer", "discriminator/fake_answer"
 
@@ -28,17 +28,19 @@ class Adversary:
     """Scalars on the device, updated in each joint step and saved in checkpoints."""
 
     strength: Tensor  # the probability of D's augmentation
-    signs: Tensor = field(default_factory=_zero)  # the sum of mean signs since the strength last changed
-    looks: Tensor = field(default_factory=_zero)  # steps since then
+    # The sum of the mean signs of D's logits of real pictures since the strength last changed, and the steps since
+    # then.
+    signs: Tensor = field(default_factory=_zero)
+    looks: Tensor = field(default_factory=_zero)
     real: Tensor = field(default_factory=_zero)  # average of D's logits of real pictures
-    fake: Tensor = field(default_factory=_zero)  # and of translations
+    fake: Tensor = field(default_factory=_zero)  # average of D's logits of translations
 
     def named(self) -> dict[str, Tensor]:
         """The tensors by their names in checkpoints."""
         return {f"adversary.{name}": value for name, value in vars(self).items()}
 
     def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
-        """D's augmentation at a step, for a batch of this many pictures; None if the config asks for none."""
+        """D's augmentation at a step; None if the config asks for none. batch: the number of pictures."""
         own = config.adversarial
         if not (own.discriminator_augment or own.discriminator_augment_target):
             return None

@@ -1,8 +1,8 @@
-"""The choice among E's candidate domain heads, once E has trained alone (IIC's sub-heads, Ji et al. 2019).
+"""The choice among E's candidate domain heads, after E has trained alone (IIC's sub-heads, Ji et al. 2019).
 
 Clustering by mutual information can end in a local optimum, such as two kinds in one domain and an empty domain.
-Several heads on one trunk, initialised differently, end in different optima; the head with the highest mutual
-information is found without labels.
+Several heads on one trunk, initialised differently, end in different optima. The head with the highest mutual
+information is chosen, which needs no labels.
 """
 
 import torch
@@ -43,7 +43,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
 
 
 def _probabilities(guide: GuidingNetwork, x: Tensor) -> Tensor:
-    """(1 + candidates, B, domains), of the pictures x of all processes."""
+    """The probabilities by each head (1 + candidates, B, domains) of the pictures x of all processes."""
     guidance = guidance_of(guide, x)
     heads = [guidance.logits[None]]
     if guidance.candidate_logits is not None:

@@ -1,4 +1,4 @@
-"""Refuse, with one clear sentence, settings and labels that a config's method does not support."""
+"""Check that a config's method supports the settings and labels; if not, raise an error of one clear sentence."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """Refuse settings that go beyond the paper's losses, unless the method has `sharpens`."""
+    """Raises ConfigError for settings beyond the paper's losses, for methods without `sharpens`."""
     own, paper = config.adversarial, Config()
     found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}
@@ -59,7 +59,7 @@ def _check_of_the_paper(config: Config) -> None:
 
 
 def _check_auto(config: Config) -> None:
-    """`domains` auto needs a method that finds their number, and steps in which E trains alone before it is found."""
+    """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone."""
     if not method_of(config).chooses_domains:
         raise ConfigError(
             f"domains is auto, but method '{config.method.method}' does not find their number: give --domains K"
@@ -78,7 +78,7 @@ def _check_auto(config: Config) -> None:
 
 
 def check_number(config: Config, pictures: int) -> None:
-    """Refuse fewer pictures than the largest batch takes. Raises DataError, which names each flag to change."""
+    """Raises DataError, naming each flag to change, if there are fewer pictures than the largest batch takes."""
     sizes = {"--batch-size": config.optimisers.batch_size}
     if config.schedule.guide_only_until and config.optimisers.guide_only_batch_size:
         sizes["--guide-only-batch-size"] = config.optimisers.guide_only_batch_size

@@ -1,7 +1,8 @@
 """From a loss to an optimiser step: gradients are summed over all processes and checked.
 
 A gradient that is not finite would spoil the weights and then the EMAs. On a CPU the optimiser skips such a step. On
-a GPU the check would have to wait for the result, so `watching_gradients` collects flags that are read later.
+a GPU the step is not skipped, because the CPU would have to wait for the GPU's result in every step; instead,
+`watching_gradients` collects flags that are read later.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tunit.methods.losses import full_precision
 
 
 def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
-    """A block in which convolutions and matrix products on x's device run in the config's precision."""
+    """A context in which convolutions and matrix products on x's device run in the config's precision."""
     low = config.run.precision == "bfloat16"
     # No cache: it would still hold the old weights after an optimiser step inside the block.
     return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
@@ -68,7 +69,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 def backward(loss: Tensor) -> None:
     """Add the gradient of `loss` to the gradients of the parameters."""
-    # Each operation keeps its forward precision in the backward pass; autocast would lower float32.
+    # Without autocast: an operation's backward pass then has the precision of its forward pass, such as float32.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]
 

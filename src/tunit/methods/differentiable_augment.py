@@ -1,8 +1,8 @@
 """Differentiable augmentation of what D sees: real pictures and translations are shifted, cut out and recoloured.
 
-Both are augmented in the same way, and G's gradients flow through the augmentation, so translations themselves need
-not look augmented. Random numbers are drawn from the run's seed and the step for the whole batch, so that they do not
-depend on the number of micro-batches or processes.
+Both are augmented in the same way, and G's gradients flow through the augmentation; so G does not learn to make
+pictures that look augmented. Random numbers are drawn for the whole batch from the run's seed and the step, so that
+they do not depend on the number of micro-batches or processes.
 
 References:
     [1] Zhao et al. Differentiable augmentation for data-efficient GAN training, NeurIPS 2020.
@@ -21,17 +21,17 @@ from tunit.data.batching.randomness import torch_generator
 from tunit.machine import constant, to_device
 from tunit.methods.losses import full_precision
 
-LARGEST_SHIFT = 1 / 8  # of the side, as in [1]
-CUT = 1 / 2  # of the side, as in [1]
+LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
+CUT = 1 / 2  # side of the square that is cut out, as share of the picture's side, as in [1]
 BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
 
 
 class Seen(IntEnum):
-    """What D looks at in a step. Each has its own random numbers."""
+    """The kinds of pictures that D sees in a step. Each kind has its own random numbers."""
 
     REAL = 0
     FAKE = 1
-    FAKE_AGAIN = 2  # the translations, when G learns
+    FAKE_AGAIN = 2  # the translations when G learns
     RECONSTRUCTION = 3
     SOURCE = 4  # what a reconstruction is compared with in the relativistic loss
 
@@ -39,10 +39,10 @@ class Seen(IntEnum):
 class Draw(IntEnum):
     """The random numbers, uniform in [0, 1), that are drawn for one picture."""
 
-    SHIFTS = 0  # whether it is shifted: below the probability
+    SHIFTS = 0  # the picture is shifted if this number is below the probability
     CUTS = 1
     COLOURS = 2
-    DOWN = 3
+    DOWN = 3  # from here on: the size or position of each change
     RIGHT = 4
     CUT_ROW = 5
     CUT_COLUMN = 6
@@ -53,7 +53,7 @@ class Draw(IntEnum):
 
 @dataclass(frozen=True)
 class DifferentiableAugment:
-    """The augmentation of one step: random numbers for each thing that D sees, each picture, and each change."""
+    """The augmentation of one step: its random numbers, for each kind of pictures, each picture and each change."""
 
     draws: Tensor  # (len(Seen), B, len(Draw))
     probability: Tensor  # ()
@@ -81,9 +81,9 @@ def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> Di
 def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """Shift chosen pictures by whole pixels, up to an eighth of the side in each direction; fill the rest with grey.
 
-    x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The shift is a product with a matrix of zeros and ones
-    from the left and from the right. That is exact, twice differentiable and, unlike a sum over indices,
-    deterministic on a GPU.
+    x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The picture is multiplied by matrices of zeros and ones,
+    from the left to move rows and from the right to move columns. This is exact, twice differentiable and, unlike
+    indexing with its scattered gradients, deterministic on a GPU.
     """
     size = x.shape[2]
     most = int(size * LARGEST_SHIFT + 0.5)
@@ -117,6 +117,7 @@ def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """
 
     def change(draw: Draw, most: float) -> Tensor:
+        """(b, 1, 1, 1): a random number from -most to most for each chosen picture, 0 for the others."""
         return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None]
 
     x = x + change(Draw.BRIGHTNESS, BRIGHTNESS)

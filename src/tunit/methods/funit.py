@@ -1,7 +1,8 @@
 """One training step of the FUNIT baseline, configuration A of table 1 (method section 10).
 
 It is the step of section 4 without E's own losses: D learns first, then G and the class encoder learn from the
-updated D. References are a permutation of the batch here too, so that every forward pass serves both.
+updated D. As in TUNIT, the references are a permutation of the batch, so one forward pass gives the codes of sources
+and references.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def funit_step(
     """
     if batch.any_unlabelled:
         raise DataError(
-            "a picture has no label, and funit learns from labelled ones alone: label it or leave it out"
+            "a picture has no label, but funit learns only from labelled pictures: label it or leave it out"
         )
     networks, optimisers, means = state.networks, state.optimisers, Means()
     generator, discriminator = networks.generator, networks.discriminator
@@ -73,7 +74,7 @@ class Pair:
         self.x, self.references = x, permutation[rows]
         self.y, self.y_ref = y[rows], y[self.references]
         self.s, self.s_ref = s[rows], s[self.references]
-        self.share = len(x) / len(y)  # of the batch
+        self.share = len(x) / len(y)  # the share of the batch that this process has
 
     def redrawn(self, generator: StyledGenerator, c: Tensor) -> Tensor:
         """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
@@ -161,7 +162,7 @@ def halves_of_generator(networks: Networks) -> Sequence[nn.Module]:
 
 
 def recomputed_parts(networks: Networks) -> Sequence[nn.Module]:
-    """The halves of G, and D's pairs of blocks: most of the activations that a step keeps are theirs."""
+    """The halves of G, and D's pairs of blocks: they produce most of the activations that a step keeps."""
     assert isinstance(networks.discriminator, PatchDiscriminator)
     return [*halves_of_generator(networks), *networks.discriminator.pairs]
 

@@ -46,7 +46,7 @@ class Game:
         )
 
     def learn(self, judged: Terms) -> None:
-        """Update what is kept for later steps. judged: D's terms of the whole batch."""
+        """Update what is kept for later steps. judged: D's losses of the whole batch, by name."""
         if self._adversary is not None:
             self._adversary.learn(judged, self._batch, self._config)
             if self._augment is not None:

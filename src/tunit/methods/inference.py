@@ -30,7 +30,7 @@ def in_batches(
 ) -> Iterator[Tensor]:
     """Pictures (N, S, S, 3) as input of the networks: batches (B, 3, S, S) in [-1, 1] on the device, in order.
 
-    rows: use only these pictures; of a memory map, nothing else is read.
+    rows: indices of the pictures to use. If `images` is a memory-mapped file, only these pictures are read.
     """
     for i in range(0, len(images) if rows is None else len(rows), size):
         some = images[i : i + size] if rows is None else images[rows[i : i + size]]
@@ -44,7 +44,7 @@ def evenly_spread(number: int, most: int) -> NDArray[np.int64]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """A block in which a network is in evaluation mode; after it, the network is in its former mode again."""
+    """A context in which a network is in evaluation mode; afterwards, the network is in its former mode again."""
     was_training = network.training
     network.eval()
     try:

@@ -1,6 +1,7 @@
 """The losses of the paper, as pure functions: tensors in, scalar out, each naming its equation.
 
-Where a function takes `weight` (B,), it is the weight of each picture, 0 to leave it out; None means equal weights.
+If a function takes `weight` (B,), this is the weight of each picture; 0 leaves a picture out, None means equal
+weights.
 
 References:
     [1] TUNIT (Baek et al., ICCV 2021). [2] Ji et al. Invariant information clustering, ICCV 2019.
@@ -26,12 +27,12 @@ Terms = dict[str, Tensor]  # losses by name, on the device
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """A block in which operations on x's device keep their inputs' precision, although autocast may be on."""
+    """A context without autocast: operations on x's device have the precision of their inputs."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of values (B,) under `weight` (B,); 0 where every weight is 0."""
+    """The mean of values (B,), weighted by `weight` (B,); 0 if every weight is 0."""
     if weight is None:
         return values.mean()
     return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
@@ -68,8 +69,8 @@ def style_contrastive(
 ) -> Tensor:
     """Equations 2 and 4 [1]: cross-entropy of the positive among the queue's negatives, as in [3], in nats.
 
-    query, key: (B, width), row i of one belongs to row i of the other; queue: (N, width). The temperature
-    divides every logit (equation 4 prints it in the denominator alone).
+    query, key: (B, width), row i of one belongs to row i of the other; queue: (N, width). Every logit is divided by
+    the temperature, although equation 4 as printed divides only those in the denominator.
     """
     positive = (query * key).sum(1, keepdim=True)
     with full_precision(query):
@@ -138,7 +139,7 @@ def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
     """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
 
     logit: (B,), or (B, h, w) of patches, whose mean is taken as D_y(x) (method section 10). It must be computed from
-    x: (B, 3, S, S), which requires gradients. Differentiable.
+    x: (B, 3, S, S), which requires gradients. The result is differentiable.
     """
     logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
     with gradients_of_inputs_only():
@@ -160,14 +161,15 @@ def pooled_features(features: Tensor) -> Tensor:
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:
     """FUNIT's feature matching [6] (method section 10): mean absolute error of spatially averaged features of D.
 
-    features, target: (B, C, h, w), averaged or not; of G's output, and of the real picture that it is compared with.
+    features: (B, C, h, w) of G's output; target: of the real pictures that it is compared with. Both may be averaged
+    already.
     """
     return F.l1_loss(pooled_features(features), pooled_features(target))
 
 
-# SEMIT's noise-tolerant pseudo-labelling [7] has PENCIL's three terms [8]. Each is in nats and a mean over pictures,
-# not divided by the number of classes. logits: (B, K), of the classifier; label_logits: (B, K), their softmax is the
-# soft labels.
+# SEMIT's noise-tolerant pseudo-labelling [7] has the three terms of PENCIL [8]. Each is a mean over pictures, in
+# nats, and is not divided by the number of classes. logits: (B, K), of the classifier. label_logits: (B, K); their
+# softmax is the soft labels.
 
 
 def labelled_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Method:
     step: Step
 
     settings: dict[str, type] = field(default_factory=dict)  # the method's own config sections, by name
-    network_settings: tuple[str, ...] = ()  # its settings that the shapes of weights depend on
+    network_settings: tuple[str, ...] = ()  # those of these settings on which the shapes of weights depend
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
@@ -70,14 +70,14 @@ class Method:
     processes: bool = False  # several processes may share a batch
     in_release: bool = False  # `tunit convert` can write its networks as a checkpoint of the authors' release
 
-    # The modules that torch.compile makes faster. D is never among them: R1 differentiates its gradient.
+    # The modules that torch.compile makes faster. D cannot be compiled, because R1 differentiates its gradient.
     compiled_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
     # The modules to which activation checkpointing is applied, each separately.
     recomputed_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
 
-    # Called with the number of pictures, the config and the device.
+    # Makes the method's own state, from the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # For the next step: (N, k), for each picture the k pictures whose views may replace its second view.
+    # For the next step: (N, k), for each picture the k pictures of which a view may replace its second view.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     begin: Begin | None = None
     before_step: Between | None = None

@@ -20,7 +20,7 @@ from tunit.reading import Record, UnreadableError, is_file
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
 DOMAINS = "domains.json"  # the names of labels and domains; only in a model folder made for others
-MODEL_FILES = TENSORS, ABOUT, DOMAINS  # no other file of such a folder is ever read
+MODEL_FILES = TENSORS, ABOUT, DOMAINS  # tunit reads no other file of a model folder
 FORMAT = 1
 
 

@@ -1,7 +1,7 @@
-"""Neighbours of pictures, whose views replace second views while E trains alone; they are found anew at intervals.
+"""Neighbours of pictures: while E trains alone, a picture's second view may be a view of one of its neighbours.
 
-The search itself is in tunit.clustering.neighbours. The neighbours are part of the training state, so that a resumed
-run goes on with the same ones.
+Neighbours are searched once or at intervals; the search itself is in tunit.clustering.neighbours. They are part of
+the training state, so that a resumed run goes on with the same ones.
 """
 
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """If new neighbours are due before the next step, find them by the measures that separate groups best."""
+    """If a search is due before the next step, find new neighbours by the measures that separate groups best."""
     own, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
     since = state.step - first

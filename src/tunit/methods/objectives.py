@@ -1,4 +1,4 @@
-"""What each network minimises: the paper's equations with their weights, for pictures with and without labels.
+"""The loss of each network: the paper's equations with their weights, for pictures with and without labels.
 
 The equations themselves are in methods/losses.py. Each function returns the weighted loss and a dictionary of its
 terms without weights.
@@ -21,7 +21,7 @@ from tunit.methods.parts import MicroBatch
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
-GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's `auto`: gamma is this times size^2 / batch
+GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
 Sees = Callable[[Tensor, Seen], Tensor]
 
 
@@ -33,11 +33,11 @@ def unchanged(x: Tensor, seen: Seen) -> Tensor:
 def domain_loss(
     view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """E's loss on domains: -5 I(P) of section 3.2 where a picture has no label, 5 cross-entropies where it has one.
+    """E's loss on domains. Unlabelled pictures: -5 I(P) of section 3.2; labelled ones: 5 times the cross-entropy.
 
-    Each is multiplied by its share of the batch and by E's factor. An over-complete head, if there is one, adds its
-    own mutual information; that of candidate heads is averaged with the domain head's. Unlabelled pictures count only
-    if `phase.find_domains`.
+    (5 is the default weight.) Each of the two is multiplied by its share of the batch and by E's factor for such
+    pictures. The mutual information of the domain head is averaged with that of the candidate heads; the one of the
+    over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
@@ -57,7 +57,7 @@ def domain_loss(
             terms["guide/overcluster_information"] = information
             unsupervised = unsupervised - weights.overcluster_weight * objective
         loss = loss + unlabelled.mean() * _unlabelled_factor(phase, weights) * unsupervised
-    # If the weight is 0, E_C stays out of the graph, so that weight decay does not change it either.
+    # If the weight is 0, E_C must not be in the graph: with a gradient of 0, weight decay would still change it.
     if batch.any_labelled and weights.classification_weight:
         supervised = losses.classification(view.logits, view_plus.logits, batch.y)
         terms["guide/classification"] = supervised
@@ -70,7 +70,10 @@ def domain_loss(
 def style_loss(
     view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, config: Config
 ) -> tuple[Tensor, Terms]:
-    """E's loss on styles, equation 2; each picture's term times E's factor. keys: (B, width), queue: (N, width)."""
+    """E's loss on styles, equation 2, in which each picture's term is multiplied by E's factor for such pictures.
+
+    keys: (B, width), queue: (N, width).
+    """
     weights = config.losses
     unlabelled = (batch.y < 0).to(view.style.dtype)
     factor = _unlabelled_factor(phase, weights) * unlabelled + weights.labelled_guide_factor * (
@@ -91,26 +94,26 @@ def discriminator_loss(
     sees: Sees = unchanged,
     adversary: Adversary | None = None,
 ) -> tuple[Tensor, Terms]:
-    """D's side of equation 3, a hinge of real pictures against translations, plus R1 on the real ones.
+    """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures.
 
-    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real may be the
-    sources: the references are the same pictures in another order, and the losses are means. Only the relativistic
-    loss compares pair by pair and needs the references. sees: augments pictures for D; R1 differentiates with respect
-    to the pictures before augmentation, as in ADA.
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. For the hinge loss,
+    x_real may be the sources instead of the references: they are the same pictures in another order, and the loss is
+    a mean. The relativistic loss compares each translation with its reference, so it needs the references. sees:
+    augments pictures for D; R1 differentiates with respect to the pictures before augmentation, as in ADA.
     """
     weights, own = config.losses, config.adversarial
-    x_real, x_fake, logit_real, logit_fake = _answers(
+    x_real, x_fake, logit_real, logit_fake = _judged(
         discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, bool(own.r2_weight), sees
     )
     if own.adversarial_loss == "relativistic":
-        game = losses.relativistic(better=logit_real, worse=logit_fake)
-        terms = {"discriminator/relativistic": game.detach()}
+        adversarial = losses.relativistic(better=logit_real, worse=logit_fake)
+        terms = {"discriminator/relativistic": adversarial.detach()}
     else:
         real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
-        game = real + fake
+        adversarial = real + fake
         terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
     terms[SIGN] = logit_real.detach().sign().mean()
-    loss = weights.adversarial_weight * game
+    loss = weights.adversarial_weight * adversarial
     if phase.penalise:
         for name, weight, logit, x in (
             ("r1", weights.r1_weight, logit_real, x_real),
@@ -122,14 +125,14 @@ def discriminator_loss(
                 loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
                 terms[f"discriminator/{name}"] = penalty.detach()
     if adversary is not None and own.lecam_weight:
-        kept = losses.lecam(logit_real, logit_fake, adversary.real, adversary.fake)
-        loss = loss + own.lecam_weight * kept
-        terms |= {"discriminator/lecam": kept.detach(), REAL_ANSWER: logit_real.detach().mean()}
+        lecam = losses.lecam(logit_real, logit_fake, adversary.real, adversary.fake)
+        loss = loss + own.lecam_weight * lecam
+        terms |= {"discriminator/lecam": lecam.detach(), REAL_ANSWER: logit_real.detach().mean()}
         terms[FAKE_ANSWER] = logit_fake.detach().mean()
     return loss, terms
 
 
-def _answers(
+def _judged(
     discriminator: DomainDiscriminator,
     x_real: Tensor,
     y_real: Tensor,
@@ -139,7 +142,10 @@ def _answers(
     also_fake: bool,
     sees: Sees,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_real and x_fake, as leaf tensors where a penalty needs their gradients, and D's logits for both."""
+    """x_real, x_fake, and D's logits of both.
+
+    penalise: x_real (with `also_fake`, x_fake too) becomes a leaf that requires gradients, for R1 (and R2).
+    """
     judge = discriminator.judge
     if not penalise:
         both = torch.cat([sees(x_real, Seen.REAL), sees(x_fake, Seen.FAKE)])
@@ -167,7 +173,7 @@ def penalty_weight(weight: float, config: Config) -> float:
 def adversarial_loss(
     discriminator: DomainDiscriminator, part: MicroBatch, config: Config, sees: Sees = unchanged
 ) -> tuple[Tensor, Terms]:
-    """G's side of equation 3 for the translations and, beyond the paper, for the reconstructions in their own domain.
+    """G's side of equation 3 for the translations and, unlike in the paper, for reconstructions in their own domain.
 
     With the relativistic loss a translation should look more real than its reference, and a reconstruction more real
     than its source.
@@ -191,7 +197,7 @@ def adversarial_loss(
 def reconstruction_loss(
     guide_average: GuidingNetwork, part: MicroBatch, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """Equation 5, plus, if it has a weight, the perceptual distance by features of E's EMA.
+    """Equation 5 plus, if `perceptual_weight` is not 0, the perceptual distance by features of E's EMA.
 
     E's EMA is in evaluation mode here: a picture's features must not depend on other pictures of the micro-batch.
     """
@@ -209,8 +215,9 @@ def reconstruction_loss(
 
 
 def temperature_of(config: Config) -> float:
-    """tau of equations 2 and 4, times the style width for codes normalised to length sqrt(width): the logits are then
-    cosines over tau.
+    """The temperature of equations 2 and 4.
+
+    It is tau, or tau times the style width if style codes have length sqrt(width): then logits are cosines over tau.
     """
     return config.losses.temperature * (config.networks.style_width if config.networks.normalise_style else 1)
 
@@ -223,7 +230,7 @@ def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
 def _clustering(
     logits: Tensor, logits_plus: Tensor, weight: Tensor, weights: LossConfig
 ) -> tuple[Tensor, Tensor]:
-    """What E maximises, and the mutual information itself. They differ only if `marginal_balance` is not 1."""
+    """The objective that E maximises, and the mutual information. They differ only if `marginal_balance` is not 1."""
     p, p_plus = logits.softmax(1), logits_plus.softmax(1)
     objective = losses.mutual_information(p, p_plus, weight, weights.marginal_balance)
     if weights.marginal_balance == 1:

@@ -94,7 +94,7 @@ def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:
 
 
 def set_rates_of_baseline(optimisers: Optimisers, step: int, config: Config) -> None:
-    """As `set_rates`, for baselines: the class encoder has G's rate, and the full rate before G starts to learn."""
+    """As `set_rates`, for baselines: the class encoder has G's rate or, before G starts to learn, the full rate."""
     joint = step >= config.schedule.guide_only_until
     share = share_of_rate(step, config) if joint else 1.0
     _set(optimisers, share * config.optimisers.generator_rate, step, config)

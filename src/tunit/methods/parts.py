@@ -1,11 +1,13 @@
-"""The parts of a batch that several processes or micro-batches share, and the gradients between them.
+"""Splitting a batch into parts, for several processes or for micro-batches, and passing gradients between the parts.
 
 A training step is defined on the whole batch of B pictures. It can be split in two ways:
 
-- Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so that every
-  process has the domains and styles of the whole batch, but the pictures of its own part only.
-- G and D may take `micro_batch` pictures at a time and add up the gradients: the result is the same and takes less
-  memory. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
+- Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so every process
+has
+  the domains and styles of the whole batch, but only the pictures of its own part.
+- G and D may take `micro_batch` pictures at a time and add up the gradients. The result is the same, and less memory
+is
+  needed. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
 
 With one process and no micro-batches, the whole batch is the only part, and nothing is computed twice.
 """
@@ -40,9 +42,9 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, for steps in which each process has its own losses on the styles of the whole batch.
+    """As `guidance_of`, for steps in which the losses on the styles differ between processes.
 
-    The losses on the logits are the same in every process.
+    Their gradients are therefore summed over processes. The losses on the logits are the same in every process.
     """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
@@ -55,7 +57,7 @@ def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 class MicroBatch:
-    """Some pictures x of a batch, with their references x~, and their translations as D's and G's losses see them."""
+    """Some pictures x of a batch, with the domains and styles of their references x~, and what G makes of them."""
 
     def __init__(
         self,
@@ -69,15 +71,15 @@ class MicroBatch:
         """x: (b, 3, S, S), rows `first` to `first + b` of the batch. y: (B,), s: (B, width), permutation: (B,), of
         the whole batch.
 
-        whole: (B, 3, S, S), all pictures of the batch, where D compares translations with their references.
+        whole: (B, 3, S, S), all pictures of the batch; needed only if D compares translations with their references.
         """
         rows = slice(first, first + len(x))
         self.x, self.y, self.y_ref = x, y[rows], y[permutation[rows]]
-        self.share = len(x) / len(y)  # of the batch
+        self.share = len(x) / len(y)  # the share of the batch that is in this part
         self.rows = rows
         self._s, self._rows, self._references = s, rows, permutation[rows]
         self._whole = whole
-        self.x_out = x  # until it is drawn
+        self.x_out = x  # a placeholder until `draw`
 
     def references(self) -> Tensor:
         """x~: (b, 3, S, S). Only if `whole` was given."""
@@ -85,7 +87,7 @@ class MicroBatch:
         return self._whole[self._references]
 
     def draw(self, generator: StyledGenerator) -> None:
-        """Redraw the pictures in their references' styles and in their own, in one pass."""
+        """Let G redraw the pictures in their references' styles and in their own styles, in one pass."""
         c = generator.encode(self.x)
         s = torch.cat([self._s[self._references], self._s[self._rows]])
         self.x_out = generator.decode(torch.cat([c, c]), s)  # (2 b, 3, S, S)
@@ -102,11 +104,15 @@ class MicroBatch:
 
 
 class Translations:
-    """The pictures of a batch redrawn by G, in parts, and backpropagation through G and into E.
+    """The pictures of a batch, redrawn by G part by part, and their backward passes through G and into E.
 
-    The styles are detached from E, so that each part is backpropagated by itself; the gradients of the styles add up,
-    and `backward_into_guide` backpropagates the sum into E at the end. In the same way E encodes all translations at
-    once, detached from G, and `backward_part` backpropagates the gradient at each part's translations into G.
+    G works on parts, but E works on the whole batch. So the graph is cut between the two, in both directions:
+
+    - E's styles are detached before G uses them. `backward_part` adds up the gradient of the styles over the parts,
+    and
+      at the end `backward_into_guide` backpropagates this sum into E.
+    - The translations are detached before E encodes them all at once. The backward pass of E's loss leaves a gradient
+      at the translations, and `backward_part` backpropagates it into G, for each part.
     """
 
     def __init__(
@@ -123,8 +129,8 @@ class Translations:
         """x: (b, 3, S, S), this process's pictures. y: (B,), style: (B, width), permutation: (B,), of the whole
         batch.
 
-        micro_batch: the size of a part (the last one may be smaller); 0 makes one part of all. with_references: parts
-        hold the pictures of their references, too, which may belong to other processes.
+        micro_batch: the size of a part (the last one may be smaller); 0 makes a single part. with_references: parts
+        also hold the pictures of their references, which may belong to other processes.
         """
         whole = all_gather(x.detach()) if with_references else None
         self._generator, self._style = generator, style
@@ -134,7 +140,8 @@ class Translations:
             MicroBatch(some, y, self._s, permutation, first + i * size, whole)
             for i, some in enumerate(torch.split(x, size))
         ]
-        # A single part keeps its graph for G's losses. Several parts are drawn again for them, one by one.
+        # A single part keeps its graph for G's losses. Several parts would need too much memory; G draws them again,
+        # one by one, in `differentiable_parts`.
         with torch.set_grad_enabled(len(self.parts) == 1):
             for part in self.parts:
                 part.draw(generator)
@@ -147,7 +154,7 @@ class Translations:
         return x_fake
 
     def differentiable_parts(self) -> Iterator[MicroBatch]:
-        """Each part, drawn so that gradients reach G and the styles."""
+        """Each part, drawn with a graph, so that gradients reach G and the styles."""
         for part in self.parts:
             if len(self.parts) > 1:
                 part.draw(self._generator)
@@ -156,10 +163,10 @@ class Translations:
     def backward_part(
         self, part: MicroBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
     ) -> None:
-        """Backpropagate a part's losses, and E's gradient at its translations, into G and the styles.
+        """Backpropagate a part's losses, and the gradient that E left at its translations, into G and the styles.
 
-        adversarial: the unweighted mean over the part; with `adversarial_trains` = "generator" it reaches only G.
-        reconstruction: the weighted mean over the part.
+        adversarial: the mean over the part, not yet weighted; with `adversarial_trains` = "generator" its gradient
+        reaches only G. reconstruction: the mean over the part, weighted.
         """
         assert self._x_fake is not None and self._x_fake.grad is not None
         sizes = [len(other.x) for other in self.parts]
@@ -191,13 +198,13 @@ def _along(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class Means:
-    """Adds up the losses of a batch, by name, from its parts."""
+    """Computes the mean losses of a batch, by name, from those of its parts."""
 
     def __init__(self) -> None:
         self._terms: Terms = {}
 
     def add(self, terms: Terms, share: float) -> None:
-        """Add a part's losses by its share of the batch."""
+        """Add the mean losses of a part. share: the share of the batch that is in the part."""
         for name, value in terms.items():
             before = self._terms.get(name)
             self._terms[name] = share * value if before is None else before + share * value

@@ -19,7 +19,7 @@ _methods = {method.name: method for method in (TUNIT, FUNIT, SEMIT)}
 
 
 def register(method: Method) -> Method:
-    """Make a method known: from now on `--method NAME` and its own settings exist. Returns the method.
+    """Register a method: from now on `--method NAME` and its own settings exist. Returns the method.
 
     Raises ConfigError if its name, or the name of one of its settings or sections, is taken.
     """

@@ -1,9 +1,10 @@
 """One training step of the SEMIT baseline: the FUNIT baseline's, with pseudo-labels for pictures without a label.
 
-First the class encoder and its classifier learn alone, from labels and then from soft labels that learn too
-(noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class is its label
-or the likeliest class of its soft label. In addition G learns to translate back (cycle consistency) and to keep the
-class out of content codes (content entropy). docs/baselines.md lists what the papers leave open, and what we chose.
+First the class encoder and its classifier learn alone: from labels, and later also from soft labels, which are learnt
+themselves (noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class is
+its label or the likeliest class of its soft label. In addition, G learns to translate back (cycle consistency) and to
+keep the class out of content codes (content entropy). docs/baselines.md lists what the papers leave open, and what we
+chose.
 
 Source: Wang et al., Semi-supervised learning for few-shot image-to-image translation, CVPR 2020.
 """
@@ -72,8 +73,9 @@ def classifier_loss(
 ) -> tuple[Tensor, Terms]:
     """Noise-tolerant pseudo-labelling: what the class encoder and its classifier learn.
 
-    Cross-entropy on labelled pictures, KL to the soft label and entropy on unlabelled ones, each times its share of
-    the batch. logits, label_logits: (B, domains). The compatibility loss moves the soft labels alone.
+    On labelled pictures the loss is the cross-entropy; on unlabelled ones, the KL divergence from the soft label plus
+    the entropy. Each is multiplied by its share of the batch. logits, label_logits: (B, domains). The compatibility
+    loss is not here, because it acts only on the soft labels.
     """
     own, unlabelled = config.of(SemitConfig), (batch.y < 0).to(logits.dtype)
     loss, terms = logits.new_zeros(()), {}
@@ -100,7 +102,7 @@ def translation_step(
     config: Config,
     loss_of_classifier: Tensor,
 ) -> Terms:
-    """D learns; then G, the class encoder and its classifier learn from the updated D, as in FUNIT, with more losses.
+    """D learns; then G, the class encoder and its classifier learn from the updated D. As in FUNIT, with more losses.
 
     x: (b, 3, S, S), this process's pictures. y: (B,), the classes of the whole batch. guidance: the class encoder's
     output for the whole batch.
@@ -168,16 +170,17 @@ def soft_labels_of(state: TrainingState) -> SoftLabels:
 
 @torch.no_grad()
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Set the learning rates of the next step. When soft labels are first needed, they begin as the classifier's
-    probabilities for every picture, after it has learnt from labels alone.
+    """Set the learning rates of the next step.
+
+    After the steps in which the classifier learns only from labels, its probabilities become the first soft labels.
     """
     set_rates_of_baseline(state.optimisers, state.step, config)
     if state.step == config.schedule.labelled_only_until:
         labels, images, guide = soft_labels_of(state), pictures.images, state.networks.guide
         size, device = config.optimisers.batch_size, labels.logits.device
         # Every rank takes rank 0's values, because GPUs may round differently.
-        said = (guide(x).logits.softmax(1) for x in in_batches(images, device, size))
-        labels.begin(tensor_from_rank_zero(p) for p in said)
+        probabilities = (guide(x).logits.softmax(1) for x in in_batches(images, device, size))
+        labels.begin(tensor_from_rank_zero(p) for p in probabilities)
 
 
 SEMIT = Method(

@@ -1,9 +1,10 @@
-"""Settle the domains after E has trained alone, before G and D train: their number, and the pictures in each.
+"""Decide the final domains after E has trained alone, before G and D train: their number, and the pictures in each.
 
-While E trains to find K-hat, its domain head has `most_domains` outputs, too many on purpose. E's output for the
-pictures is then clustered (tunit.clustering.number). Several clusterings, including the groups by E's heads, are
-compared on the graph of neighbours (tunit.clustering.partition), and a new domain head is fitted to the best one, on
-the features that all heads share. So no domain is empty at the first joint step, and no kind has two domains.
+While K-hat is not known, E's domain head has `most_domains` outputs: too many on purpose. After E has trained alone,
+its style codes are clustered to find the number (tunit.clustering.number). Several clusterings into this number of
+groups, including those by E's heads, are compared on the graph of neighbours (tunit.clustering.partition). A new
+domain head is fitted to the best clustering, on the features that are the input of all heads. So no domain is empty
+at the first joint step, and no kind has two domains.
 """
 
 import json
@@ -36,7 +37,7 @@ from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
-MOST_PICTURES = 5_000  # at most this many are used, evenly spread over the set
+MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
 ENCODED = 256  # pictures through E at a time
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head: keeps it from being overconfident
@@ -61,6 +62,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
 
     def found() -> tuple[Choice, tuple[Tensor, Tensor]]:
+        """The choice, and the weights and biases of the new domain head; rank 0 calls this."""
         seen = look(state, pictures)
         simple = [cue.numpy() for cue in seen.cues.values()]
         choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed, simple)
@@ -83,6 +85,7 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
     domains = config.networks.domains
 
     def fitted() -> tuple[Tensor, Tensor]:
+        """The weights and biases of the new domain head; rank 0 calls this."""
         seen = look(state, pictures)
         if domains == 1 or len(seen.styles) <= domains:
             return guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
@@ -96,10 +99,11 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 def partition(
     seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
 ) -> Integers:
-    """The best groups (N,) of the pictures, chosen from the groups by the heads, E's codes, E's features, and cues.
+    """The best groups (N,) of the pictures: those of a head, or of k-means on E's codes, E's features, or a cue.
 
-    The best ones have the highest modularity on a graph: the neighbours that E has learnt from or, if these do not
-    cover all the pictures, the neighbours by E's codes.
+    The best groups have the highest modularity on a graph of neighbours. The graph has the neighbours that E has
+    learnt from or, if E did not learn from neighbours or `seen` has only some of the pictures, the neighbours by E's
+    codes.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
@@ -113,7 +117,7 @@ def partition(
 
 @torch.no_grad()
 def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None:
-    """Give the domain head and its candidates, in E and its EMA, these weights; the optimiser keeps no moments."""
+    """Set the weights of the domain head and of all candidates, in E and its EMA; drop the optimiser's moments."""
     for guide in (state.networks.guide, state.networks.guide_average):
         own = cast(Guide, guide)
         for head in (own.domain_head, *own.candidate_heads):
@@ -139,20 +143,22 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
 
 
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
-    """Weights (domains, features) and biases (domains,) of a linear head that tells the groups (N,) apart.
+    """Weights (domains, features) and biases (domains,) of a linear head that predicts the groups (N,).
 
-    A logistic regression on standardised features, converted to take the features as they are. A domain without
-    pictures stays empty.
+    It is a logistic regression on standardised features, rewritten for features that are not standardised. A domain
+    without pictures gets a logit of NEVER.
     """
     mean, spread = features.mean(0), features.std(0) + 1e-6
     weight, bias = np.zeros((domains, features.shape[1])), np.full(domains, NEVER if domains > 1 else 0.0)
     present = np.unique(groups)
     if len(present) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly fitted is good enough
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # the head trains on, so a rough fit is enough
             fitted = LogisticRegression(C=PENALTY, max_iter=500).fit((features - mean) / spread, groups)
         rows = np.column_stack([fitted.coef_, fitted.intercept_])
-        if len(present) == 2:  # scikit-learn keeps one row for both
+        if len(present) == 2:  # for two classes, scikit-learn has a single row: their difference
             rows = np.concatenate([-rows, rows]) / 2
         weight[present], bias[present] = rows[:, :-1], rows[:, -1]
         weight = weight / spread
@@ -165,7 +171,7 @@ def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tens
 def _shared(
     found: tuple[Choice, tuple[Tensor, Tensor]] | None, state: TrainingState
 ) -> tuple[Choice, tuple[Tensor, Tensor]]:
-    """What rank 0 found, on every rank."""
+    """What rank 0 found, broadcast to every rank. found: None on the other ranks."""
     text = json.dumps(found[0].record()).encode() if found else b""
     length = broadcast_from_rank_zero(len(text))
     data = (

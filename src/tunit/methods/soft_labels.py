@@ -1,4 +1,4 @@
-"""SEMIT's noise-tolerant pseudo-labelling: each unlabelled picture has a soft label, which is learnt.
+"""SEMIT's noise-tolerant pseudo-labelling: each unlabelled picture has a soft label, which gradient descent improves.
 
 References:
     [1] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
@@ -28,7 +28,7 @@ class SoftLabels:
         return {f"soft_labels.{name}": tensor for name, tensor in vars(self).items()}
 
     def begin(self, batches: Iterable[Tensor]) -> None:
-        """Begin with the classifier's probabilities. batches: p (B, K) of all pictures, in order."""
+        """Set the first soft labels to the classifier's probabilities: p (B, K) of all pictures, in order."""
         p = torch.cat(list(batches))
         # A probability that underflowed would stay 0 for ever, and its logarithm is not finite.
         self.first.copy_(p.clamp_min(torch.finfo(p.dtype).eps))

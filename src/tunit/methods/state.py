@@ -63,11 +63,9 @@ class TrainingState:
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
     adversary: Adversary | None = None
-    rollbacks: int = (
-        0  # how often training went back to a checkpoint; each time all later random numbers change
-    )
+    rollbacks: int = 0  # how often training went back to a checkpoint; each time later random numbers change
     choice: Choice | None = (
-        None  # the number of domains found, with reasons; None if not looked for, or not yet
+        None  # the number of domains that was found, with reasons; None if there is none yet
     )
 
     def own_tensors(self) -> dict[str, Tensor]:

@@ -45,8 +45,9 @@ def tunit_step(
 ) -> Terms:
     """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
 
-    permutation: (B,) int64; x[permutation] are the references. Where several processes train together, `batch` holds
-    this process's pictures, and `permutation` is of the whole batch. Losses and R1 are in float32 in any precision.
+    permutation: (B,) int64; x[permutation] are the references. If several processes train together, `batch` holds
+    this process's pictures, but `permutation` refers to the whole batch. Losses and R1 are in float32 in any
+    precision.
     """
     with mixed_precision(batch.x, config):
         keys, terms = guide_step(state, batch, phase, config)  # E: section 3.2, equation 2
@@ -184,10 +185,10 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """After E's last step alone, settle its domains, unless labels tie the domain head to classes.
+    """After E's last step alone, decide its final domains, unless labels define them.
 
-    With `domains` auto, their number is found too. Otherwise, where E has learnt from neighbours, the domain head is
-    replaced by the best clustering; where it has candidate heads, by the best of these.
+    With `domains` auto, this includes their number. With a given number, the domain head is fitted to the best
+    clustering if E has learnt from neighbours; if not, it is replaced by the best candidate head, if there are any.
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
@@ -206,8 +207,8 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:
     """G's halves, and E's trunk without its heads.
 
-    Compiled code gives unused parameters a gradient of zero instead of none. If the heads were compiled, E's second
-    optimiser step would therefore move E_C, which it must leave alone.
+    Compiled code gives unused parameters a gradient of 0 instead of None. If the heads were compiled, E's second
+    optimiser step would therefore change E_C (by weight decay and moments), which it must not.
     """
     trunks = [guide.trunk for guide in (networks.guide, networks.guide_average) if isinstance(guide, Guide)]
     return [*trunks, networks.generator.content_encoder, networks.generator.decoder]

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 SWITCH = "TUNIT_NATIVE"  # environment variable: 0 turns the C code off
-# The same number is in interface.c. Change both if any function's arguments change: an old library may be installed.
+# The version of the functions' arguments; interface.c has the same number. Increase both if any arguments change, so
+# that a library that was compiled earlier is not used.
 INTERFACE = 9
 LANES = 16  # the number of channels must be a multiple of this; as in lanes.h
 
@@ -30,7 +31,8 @@ _FUNCTIONS = {
     "filter_response_backward_twice": "ppppppppplll",
 }
 _KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_void_p, "l": ctypes.c_long, "f": ctypes.c_float}
-# A number; or a tensor and the shape that it must have, which is passed as a pointer (None as a null pointer).
+# A number, or a tensor with the shape that it must have. C gets a pointer to the tensor's data, or a null pointer for
+# None.
 Argument = tuple[Tensor | None, tuple[int, ...]] | float
 
 

@@ -1,9 +1,9 @@
-/* Filter response normalisation and its gradients; filter_response.py defines them.
+/* Filter response normalisation and its gradients; networks/filter_response.py defines them.
 
    Pictures are (n, pixels, c), scales and sums (n, c), parameters (c); all float32 and contiguous, c a multiple of
-   LANES. A thread takes LANES channels of a picture, sums over its pixels, and goes over them once more while they
-   lie in the cache. Names are those of the equations: x and y, and with d before them their gradients; nu is the
-   inverse of the root of the mean square, m the part of dy that the threshold lets through. */
+   LANES. A thread takes LANES channels of a picture. It reads the pixels twice: first to sum over them, then, while
+   they are still in the cache, to compute the result. Names are those of the equations: x and y; dx and dy, their
+   gradients; nu, 1 / root of the mean square of x; m, dy where the threshold does not cut off, 0 elsewhere. */
 
 #include <math.h>
 
@@ -104,7 +104,8 @@ static void backward_twice(
     }
 }
 
-/* The gradients of (sum of ddx dx), for h = ddx; of_gamma (n, c): each picture's contribution to that of gamma. */
+/* The gradients of sum(ddx * dx) with respect to x, dy and gamma; in the code, h is ddx. of_gamma (n, c): each
+   picture's contribution to the gradient of gamma. */
 long tunit_filter_response_backward_twice(
     float *x, float *dy, float *ddx, float *nu, float *gamma, float *shift, float *of_x, float *of_dy, float *of_gamma,
     long n, long pixels, long c, long threads) {

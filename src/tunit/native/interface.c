@@ -1,4 +1,4 @@
-/* The version of this library's functions and arguments: __init__.py uses only a library of the version it expects. */
+/* The version of the functions' arguments; __init__.py does not use a library of another version. */
 
 #include "lanes.h"
 

@@ -1,6 +1,6 @@
-/* Arithmetic on several channels of a pixel at once. The number of channels is a multiple of LANES, a cache line of
-   floats, which is PARTS vectors of WIDTH. Vectors are not wider than the registers of the CPU: compilers would put
-   wider ones into memory between operations. */
+/* Arithmetic on several channels of a pixel at once. The number of channels is a multiple of LANES: as many floats as a
+   cache line has. They are processed as PARTS vectors of WIDTH floats. Vectors are not wider than the registers of the
+   CPU, because compilers would move wider vectors to memory between operations. */
 
 #ifndef TUNIT_LANES_H
 #define TUNIT_LANES_H
@@ -29,7 +29,7 @@ typedef float lanes __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias
 #define PART(pointer, p) AT((pointer) + WIDTH * (p))
 #define INLINE static inline __attribute__((always_inline))
 
-/* v where u is above 0, else 0; v also where u is NaN, so that NaN values are not hidden. */
+/* v where u is above 0 or NaN, 0 elsewhere. (NaN values must not be hidden.) */
 typedef int masks __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 INLINE lanes where_positive(lanes u, lanes v) {
     return (lanes)(~(masks)(u <= 0) & (masks)v);
@@ -42,10 +42,11 @@ INLINE lanes where_positive(lanes u, lanes v) {
 #define FOR_EACH_CPU
 #endif
 
-/* Prefetch what is soon read (0) or written (1): pixels are too far apart for the CPU to do this by itself. */
+/* Load into the cache what will soon be read (0) or written (1): pixels are too far apart for the CPU to predict it. */
 #define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
-/* The number of rows in memory, made odd: lines at multiples of a page would compete for one set of the cache. */
+/* `count`, or one more if it is even. With an even number of rows, many cache lines would be a multiple of a page
+   apart, and compete for the same set of the cache. */
 INLINE long odd(long count) {
     return count | 1;
 }

@@ -1,5 +1,5 @@
-/* Products of matrices; products.h says which. A few rows of the result are kept in registers while the loop runs over
-   the depth. The caller must take care that the factors are in a near cache. */
+/* The products of matrices that products.h declares. A few rows of the result are kept in registers while the loop runs
+   over the depth. To be fast, both factors must be in a near cache; the caller has to choose small enough parts. */
 
 #include "products.h"
 
@@ -12,9 +12,10 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #else
 #define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
-#define MOST_ROWS 8 /* so many rows of sums fit into the registers of any CPU */
+#define MOST_ROWS 8 /* the most rows whose sums fit into the registers of any of the CPUs */
 
-/* Some rows of a product. Element (r, d) of a is a[row * r + step * (d % block) + jump * (d / block)]. */
+/* Define a function that computes some rows of a product. Element (r, d) of the matrix a is
+   a[row * r + step * (d % block) + jump * (d / block)]. */
 #define ROWS_OF(name, vector)                                                                             \
     INLINE void name(                                                                                     \
         const int rows, float *a, const long row, const long step, const long block, long jump, float *b, \
@@ -33,7 +34,8 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
             *(vector *)(out + LANES * r + wide * p) = sum[r][p];                                          \
     }
 
-/* Both products for one kind of CPU, whose registers hold the sums of `most` rows. Rows are divided evenly. */
+/* Define both products for one kind of CPU, whose registers hold the sums of `most` rows. The rows of the result are
+   computed in parts of at most `most` rows, as equal as possible. */
 #define PRODUCTS(kind, target, vector, most)                                                                       \
     ROWS_OF(rows_##kind, vector)                                                                                   \
     target static void multiply_##kind(                                                                            \

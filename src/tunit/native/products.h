@@ -3,11 +3,11 @@
 #ifndef TUNIT_PRODUCTS_H
 #define TUNIT_PRODUCTS_H
 
-/* out (rows, LANES) = a (rows, depth) times b (depth, LANES), added to out if `keep`. a consists of depth / LANES
-   panels with rows of LANES, which start `jump` apart. */
+/* out (rows, LANES) = a (rows, depth) times b (depth, LANES); with `keep`, added to out. a consists of depth / LANES
+   panels of LANES columns; the distance from the start of a panel to the next is `jump`. */
 void multiply(float *a, long jump, float *b, float *out, long keep, long rows, long depth);
 
-/* out (LANES, LANES) = a (depth, LANES) transposed times b (depth, LANES), added to out if `keep`. */
+/* out (LANES, LANES) = a (depth, LANES) transposed, times b (depth, LANES); with `keep`, added to out. */
 void multiply_transposed(float *a, float *b, float *out, long keep, long depth);
 
 #endif

@@ -1,7 +1,7 @@
-/* Winograd's convolution of 3 x 3 weights and its gradients. winograd.py says what they compute, winograd_tiles.h how
-   pictures and kernels become tiles. Between the transforms there are 36 products of matrices. They are computed in
-   parts that fit the caches: a thread takes some tiles and a panel of kernels, multiplies, and transforms the result at
-   once. */
+/* Winograd's convolution with 3 x 3 kernels, and its gradients. networks/winograd.py defines what they compute,
+   winograd_tiles.h how pictures and kernels are transformed to tiles. Between the transforms there are 36 products of
+   matrices. They are computed in parts that fit into the caches: a thread takes some tiles and a panel of kernels,
+   multiplies them, and transforms the result before it takes the next ones. */
 
 #include <omp.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "products.h"
 #include "winograd_tiles.h"
 
-/* What a thread works on at a time: the tiles of a group, the groups, and the channels that are summed over. */
+/* How much a thread processes at a time: tiles in a group, groups, and channels to sum over. */
 #define TILES_AT_ONCE 32
 #define GROUPS 4
 #define DEPTH 128
@@ -18,10 +18,10 @@ struct work {
 };
 
 #define OUT_OF_MEMORY 1
-#define TILES_PER_KERNELS 256  /* transformed kernels are used for at least so many tiles, if there are so many */
-#define FLOATS_AT_ONCE 1048576 /* of tiles at a time, so that they stay in the cache that threads share */
+#define TILES_PER_KERNELS 256  /* transformed kernels are used for at least this many tiles, if there are as many */
+#define FLOATS_AT_ONCE 1048576 /* floats of all tiles in use; they must fit into the cache that threads share */
 
-/* The numbers in all panels of tiles. */
+/* How many floats all panels of tiles have together. */
 INLINE long floats_of_tiles(struct grid g) {
     return g.c / LANES * panel(g.count);
 }
@@ -32,8 +32,8 @@ INLINE long pictures_at_once(long n, long h, long w, long c) {
     return some < 1 ? 1 : some < n ? some : n;
 }
 
-/* The workspace: memory of each thread, and the tiles of x, of dy, or of both. These exist twice, because the next
-   tiles are read while the last ones are still in use. */
+/* The workspace: memory for each thread, and for the tiles of x, of dy, or of both. There is memory for two sets of
+   tiles (`turn` 0 and 1), because some threads compute the next tiles while others still use the last ones. */
 struct memory {
     struct work *works;
     float *of_x, *of_dy;
@@ -55,21 +55,22 @@ long tunit_winograd_workspace(long n, long h, long w, long c, long o, long edge,
     return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
-/* A loop over the groups of tiles from `first` to `last`; each group goes from a to b. */
+/* A loop over groups of the tiles from `first` up to `last`; the tiles of a group are a to b - 1. */
 #define FOR_GROUPS(group, a, b)                                                                  \
     for (long group = 0, groups = (last - first + TILES_AT_ONCE - 1) / TILES_AT_ONCE, a = first, \
               b = first + (last - first) / groups;                                               \
          group < groups; group++, a = b, b = first + (last - first) * (group + 1) / groups)
 
-/* Kernels and the function that transforms some of their channels, from channel `from` on, into a panel. */
+/* Kernels, and the function that transforms `some` of their channels, from channel `from` on, into a panel. */
 struct kernels {
     void (*transform)(float *w, float *panel, long c, long from, long some);
     float *w;
     long c; /* channels of all kernels */
 };
 
-/* Multiply tiles from first to last (at most GROUPS * TILES_AT_ONCE) by a panel of kernels, summed over all channels.
-   `again`: the kernels are the same as in the last call. `to` (out): where the result will be written. */
+/* Multiply the tiles from `first` up to `last` (at most GROUPS * TILES_AT_ONCE) by a panel of kernels, and sum over all
+   channels. `again`: the kernels are the same as in the last call. `to`, with the grid `out`: where the caller will
+   write the transformed result. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
@@ -86,7 +87,8 @@ INLINE void multiply_tiles(
     }
 }
 
-/* Compute pictures y (out) from tiles (x) and kernels w. All threads of a parallel region call it. */
+/* Compute pictures y, with the grid `out`, from tiles, with the grid `x`, and kernels w. All threads of a parallel
+   region call this function. */
 static void write_pictures(
     float *tiles, float *w, float *bias, float *y, struct work *works, struct grid x, struct grid out) {
     long ranges = (x.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
@@ -128,8 +130,9 @@ long tunit_winograd_convolve(
     return 0;
 }
 
-/* Compute gradients of pictures, dx (in), from gradients of products (dy) and kernels w. All threads of a parallel
-   region call it. Tiles overlap, so each thread takes whole pictures. */
+/* Compute the gradients dx of pictures, with the grid `in`, from gradients of the products, with the grid `dy`, and
+   kernels w. All threads of a parallel region call this function. Tiles overlap in dx, so each thread takes whole
+   pictures. */
 static void write_picture_gradients(
     float *d_products, float *w, float *dx, struct work *works, struct grid dy, struct grid in, long n) {
     long one = in.count / n, ranges = (in.count + TILES_PER_KERNELS - 1) / TILES_PER_KERNELS;
@@ -155,15 +158,16 @@ static void write_picture_gradients(
         }
 }
 
-/* Loops over a few panels of gradients and of tiles, and a thread's memory for the product of two panels. */
+/* A loop over pairs of a few panels of gradients and a few panels of tiles, and the memory for the product of a pair.
+   */
 #define PANELS_AT_ONCE 2
 #define FOR_PANELS(a, b)                              \
     for (long a = i; a < down && a < i + PANELS_AT_ONCE; a++) \
         for (long b = j; b < right && b < j + PANELS_AT_ONCE; b++)
 #define PRODUCT(a, b) (products + ((a - i) * PANELS_AT_ONCE + b - j) * PLACES * LANES * LANES)
 
-/* Compute dw, or add to it, from gradients of products (dy) and tiles (x), summed over all tiles. All threads of a
-   parallel region call it. */
+/* Compute the gradients dw of kernels from gradients of the products, with the grid `dy`, and tiles, with the grid `x`,
+   summed over all tiles; with `add`, add them to dw. All threads of a parallel region call this function. */
 static void write_kernel_gradients(
     float *tiles, float *d_products, float *dw, struct work *works, int add, struct grid x, struct grid dy) {
     long down = dy.c / LANES, right = x.c / LANES, count = x.count;
@@ -184,8 +188,9 @@ static void write_kernel_gradients(
         }
 }
 
-/* The gradient of biases, or add to it, from panels of products' gradients. The product at the position (1, 1) of a
-   tile counts once in each pixel of the tile, so its gradient is the sum over these pixels. */
+/* Compute the gradients db of biases from gradients of the products; with `add`, add them to db. The output transform
+   adds the product at the position (1, 1) of a tile once to each pixel, so its gradient is the sum of dy over these
+   pixels. */
 static void write_bias_gradients(float *d_products, float *db, int add, struct grid dy) {
 #pragma omp for nowait
     for (long o = 0; o < dy.c; o += LANES) {
@@ -197,8 +202,8 @@ static void write_bias_gradients(float *d_products, float *db, int add, struct g
     }
 }
 
-/* From the gradient dy of the convolution, compute the gradients of its pictures, dx (needs kernels), of its kernels,
-   dw (needs pictures x), and of its biases, db. Each may be NULL. Returns 1 if memory runs out, else 0. */
+/* From the gradient dy of the convolution's output, compute the gradients of its pictures, dx (needs kernels), of its
+   kernels, dw (needs pictures x), and of its biases, db. Each may be NULL. Returns 1 if memory runs out, or 0. */
 long tunit_winograd_backward(
     float *x, float *dy, float *kernels, float *dx, float *dw, float *db, float *memory, long n, long h, long w, long c,
     long o, long edge, long threads) {

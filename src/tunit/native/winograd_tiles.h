@@ -1,10 +1,10 @@
-/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): from pictures, kernels and products to tiles and back.
+/* The transforms of Winograd's convolution F(4 x 4, 3 x 3): of pictures and kernels to tiles, of the products of tiles
+   to pictures, and the adjoints of these transforms, for the gradients.
 
-   Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles,
-   counted over pictures, rows and columns, and transformed kernels are stored in panels of LANES channels: (panels,
-   PLACES, odd(count), LANES). `odd` adds a row where their number is even, because otherwise all lines of a tile
-   would fall into one set of the cache. Every transform is applied to the lines of a tile, first along the columns
-   and then along the rows, WIDTH channels at once. */
+   Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles (of
+   all pictures, row by row) and transformed kernels are stored in panels of LANES channels: (panels, PLACES,
+   odd(count), LANES), where `count` is their number; lanes.h says why it is made odd. Every transform is applied to the
+   columns of a tile and then to its rows, to WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -18,8 +18,8 @@ enum edge { ZEROS, REPLICATE, REFLECT };
 #define TILE (OUT + SIDE - 1)
 #define PLACES (TILE * TILE)
 
-/* What each transform, or its adjoint, does to a line, in place: the matrices of Lavin and Gray, section 4.3, and their
-   transposes. */
+/* Each transform, and its adjoint, of one column or row of a tile, in place: products with the matrices of Lavin and
+   Gray (2016), section 4.3, and with their transposes. */
 
 INLINE void input_transform(lanes d[6]) {
     lanes a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
@@ -57,7 +57,7 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
     d[0] = d[0] / 4 - a + c / 24, d[1] = b + e, d[2] = c / 6 - a + d[5];
 }
 
-/* Read a line of n values IN[q], transform it, write m values TO[q]. */
+/* Read a column or row of n values (IN, for each q), transform it, and write m values (TO, for each q). */
 #define LINE(transform, n, IN, m, TO)          \
     do {                                       \
         lanes d[TILE];                         \
@@ -66,7 +66,8 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
         for (int q = 0; q < m; q++) TO;        \
     } while (0)
 
-/* The row or column of a picture to use at position i, which may be one outside of it; -1 means zeros. */
+/* The row or column of a picture to use at position i. i may be one outside of the picture; the result -1 means zeros.
+   */
 INLINE long position_at_edge(long i, long size, enum edge edge) {
     if (i >= 0 && i < size) return i;
     if (edge == ZEROS) return -1;
@@ -74,9 +75,9 @@ INLINE long position_at_edge(long i, long size, enum edge edge) {
     return i < 0 ? shift : size - 1 - shift;
 }
 
-/* The positions of the tiles of some pictures: `count` tiles, numbered over pictures, rows and columns. */
+/* The grid of tiles of some pictures: `count` tiles, numbered picture by picture and row by row. */
 struct grid {
-    long h, w, c, count; /* of the pictures; c is also the distance from one pixel to the next */
+    long h, w, c, count; /* the pictures are h x w x c; c is also the distance from one pixel to the next */
     enum edge edge;
 };
 
@@ -84,13 +85,13 @@ INLINE struct grid grid_of(long n, long h, long w, long c, enum edge edge) {
     return (struct grid){h, w, c, n * (h / OUT) * (w / OUT), edge};
 }
 
-/* The picture, row and column of tile t. */
+/* Where tile t begins: the offset of its picture, its row i and its column j. */
 #define PLACE(g, t)                                        \
     long across = g.w / OUT, one = g.h / OUT * across;     \
     long i = OUT * (t % one / across), j = OUT * (t % across); \
     long picture = t / one * g.h * g.w * g.c
 
-/* The pixels under tile t of pictures x; `outside` for positions beyond the picture. */
+/* Pointers to the pixels of x that tile t covers; `outside` for positions outside of the picture. */
 INLINE void pixels_under(float *p[PLACES], float *x, float *outside, struct grid g, long t) {
     PLACE(g, t);
     for (int a = 0; a < TILE; a++)
@@ -101,19 +102,19 @@ INLINE void pixels_under(float *p[PLACES], float *x, float *outside, struct grid
         }
 }
 
-/* The first of the 16 pixels of tile t. */
+/* The first of the 16 output pixels of tile t. */
 INLINE float *first_pixel(float *y, struct grid g, long t) {
     PLACE(g, t);
     return y + picture + (i * g.w + j) * g.c;
 }
 
-/* Prefetch tile t, which is soon written. */
+/* Load the output pixels of tile t into the cache, because they will soon be written. */
 INLINE void prefetch_outputs(float *y, struct grid g, long t) {
     float *to = first_pixel(y, g, t);
     for (long q = 0; q < 16; q++) PREFETCH(to + (q / 4 * g.w + q % 4) * g.c, 1);
 }
 
-/* The distance from a position in the tile to the next one, and from a panel to the next one, for `count` rows. */
+/* In panels of `count` tiles: the distance from one position in a tile to the next, and from one panel to the next. */
 INLINE long plane(long count) {
     return odd(count) * LANES;
 }
@@ -122,7 +123,7 @@ INLINE long panel(long count) {
     return PLACES * plane(count);
 }
 
-/* Pixels x under tile t to the tile; `outside` are c zeros. */
+/* Transform the pixels of x that tile t covers, and write the tile. `outside`: c zeros. */
 FOR_EACH_CPU
 static void transform_input(float *x, float *tiles, struct grid g, long t, float *outside) {
     float *p[PLACES];
@@ -140,7 +141,8 @@ static void transform_input(float *x, float *tiles, struct grid g, long t, float
     }
 }
 
-/* The adjoint of transform_output, of all channels: gradients dy of the pixels to gradients of the products. */
+/* The adjoint of transform_output, for all channels: compute gradients of the products from gradients dy of the pixels.
+   */
 FOR_EACH_CPU
 static void transform_output_gradient(float *dy, float *tiles, struct grid g, long t) {
     float *from = first_pixel(dy, g, t);
@@ -157,7 +159,8 @@ static void transform_output_gradient(float *dy, float *tiles, struct grid g, lo
     }
 }
 
-/* A panel of products at tile t to its pixels of y, plus a bias (or NULL). */
+/* Transform the products of tile t, for LANES channels, and write its pixels of y. bias: added to the pixels, or NULL.
+   */
 FOR_EACH_CPU
 static void transform_output(float *product, float *y, float *bias, struct grid g, long plane, long t) {
     float *to = first_pixel(y, g, t);
@@ -170,7 +173,8 @@ static void transform_output(float *product, float *y, float *bias, struct grid 
     }
 }
 
-/* Set to zero those rows of a panel of pixels x to which the row of tiles from t on is the first to add. */
+/* Set rows of x to 0, for LANES channels, before gradients are added: the rows that the row of tiles from t on covers,
+   and that no tile above covers. */
 FOR_EACH_CPU
 static void clear_rows(float *x, struct grid g, long t) {
     PLACE(g, t);
@@ -183,8 +187,8 @@ static void clear_rows(float *x, struct grid g, long t) {
     (void)j;
 }
 
-/* The adjoint of transform_input, of a panel: added to the pixels x; values outside of the picture go to `outside` and
-   are dropped. */
+/* The adjoint of transform_input, for LANES channels: add to the pixels x. Values for positions outside of the picture
+   are added to `outside`, which nobody reads. */
 FOR_EACH_CPU
 static void add_input_gradient(float *product, float *x, struct grid g, long plane, long t, float *outside) {
     float *p[PLACES];
@@ -198,7 +202,8 @@ static void add_input_gradient(float *product, float *x, struct grid g, long pla
     }
 }
 
-/* LANES channels of a kernel, whose weights are `down` and `right` apart, to a row of a panel. */
+/* Transform LANES channels of a kernel, and write them to a row of a panel. `down` and `right`: the distances from a
+   weight to the one below it and to the one on its right. */
 INLINE void transform_kernel(float *w, long down, long right, float *row, long plane) {
     for (long k = 0; k < LANES; k += WIDTH) {
         lanes e[SIDE * TILE];
@@ -209,7 +214,8 @@ INLINE void transform_kernel(float *w, long down, long right, float *row, long p
     }
 }
 
-/* `some` kernels w of c input channels, LANES of those, to a panel of as many rows. */
+/* Transform LANES input channels of `some` kernels w, from kernel `from` on, into a panel with a row for each kernel.
+   c: the number of all input channels. */
 FOR_EACH_CPU
 static void transform_kernels_by_input(float *w, float *panel, long c, long from, long some) {
     w += from * SIDE * SIDE * c;
@@ -219,7 +225,8 @@ static void transform_kernels_by_input(float *w, float *panel, long c, long from
     }
 }
 
-/* LANES kernels w of c input channels, `some` of these, to a panel of as many rows. */
+/* Transform `some` input channels, from channel `from` on, of LANES kernels w into a panel with a row for each channel.
+   c: the number of all input channels. */
 FOR_EACH_CPU
 static void transform_kernels_by_output(float *w, float *panel, long c, long from, long some) {
     float turned[SIDE][SIDE][LANES * LANES];
@@ -234,8 +241,8 @@ static void transform_kernels_by_output(float *w, float *panel, long c, long fro
     }
 }
 
-/* The adjoint of transform_kernel: from gradients of products (PLACES, LANES, LANES) at a kernel's row to w, added
-   to it if `keep`. */
+/* The adjoint of transform_kernel: compute the gradient w of a kernel from gradients of its products (a row of PLACES x
+   LANES x LANES); with `keep`, add it to w. */
 FOR_EACH_CPU
 static void add_kernel_gradient(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {

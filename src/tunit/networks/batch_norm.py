@@ -11,7 +11,7 @@ from tunit.distributed import all_gather, world_size
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's batch norm [1], except that in training its statistics are over the pictures of all processes."""
+    """PyTorch's batch norm [1], but in training the statistics are computed over the pictures of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Each channel of x (B, C, H, W), normalised over all pixels of the whole batch; the shape stays the same."""

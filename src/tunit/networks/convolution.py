@@ -7,10 +7,10 @@ from torch import Tensor
 from tunit.networks.padding import padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
-# With at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as a matrix
-# product.
+# For pictures of at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as
+# a matrix product.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # output channels; a CPU can compute many more at once
+FEW_CHANNELS = 4  # with at most this many output channels, a CPU is busy only in part
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -31,8 +31,9 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
 def convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of x (B, C, H, W), with reflection padding, to few channels: (B, O, H, W).
 
-    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many channels at once. To make use of that, each row of
-    the kernels becomes a separate kernel with its own output channels, and the results of the rows are added up.
+    weight: (O, C, k, k), k odd; bias: (O,). A CPU computes many output channels at once. To have more of them, each
+    row of a kernel becomes a kernel of its own, with its own output channels, and the results of the rows are added
+    up.
     """
     side, height = weight.shape[-1], x.shape[2]
     around = padded(x, side // 2, side // 2, "reflect")
@@ -59,12 +60,12 @@ def _is_small(x: Tensor) -> bool:
 def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of pictures of 2 x 2 pixels with zero padding, as a matrix product.
 
-    Each of four outputs sees four pixels, so 16 products suffice instead of 36. The nine weights of a kernel become a
-    matrix of 16, which is worth it if there are many pictures.
+    Each of the four output pixels depends on four pixels, so 16 products suffice instead of 36. Each kernel of nine
+    weights is written as a matrix of 16 numbers; this saves time only if there are many pictures.
     """
     batch, channels = x.shape[:2]
     kernels = weight.permute(0, 2, 3, 1)
-    # For the output pixel (i, j), the weights through which it sees the four pixels: (4, O, 2, 2, C).
+    # For each output pixel (i, j), the weights of the four pixels: (4, O, 2, 2, C).
     seen = torch.stack([kernels[:, 1 - i : 3 - i, 1 - j : 3 - j] for i in range(2) for j in range(2)])
     matrix = seen.view(4 * len(weight), 4 * channels)
     pixels = x.permute(0, 2, 3, 1).reshape(batch, 4 * channels)

@@ -14,13 +14,14 @@ from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.generator import default_width
 from tunit.networks.layers import LEAKY_SLOPE, Conv3x3, count_halvings, initialise_fan_in
 
-WIDEST = 1024
+WIDEST = 1024  # the most channels of a layer
 
 
 class ActivationFirstBlock(nn.Module):
-    """(shortcut + residual) / sqrt(2), each convolution preceded by FRN; `halve` pools both paths 2 x 2.
+    """A residual block, (shortcut + residual) / sqrt(2), with FRN before each convolution.
 
-    activation: makes the layer that replaces FRN, from the number of channels.
+    halve: average 2 x 2 pixels in both paths. activation: makes the layer before each convolution, from the number of
+    channels.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class ActivationFirstBlock(nn.Module):
         """(B, in, H, W) to (B, out, H, W), or to half the sides."""
         residual = self.conv1(self.norm1(x))
         if self.halve:
-            # A 1 x 1 convolution and averaging commute: with pooling first the convolution takes a quarter of the
-            # work.
+            # A 1 x 1 convolution and averaging can be swapped; with averaging first, the convolution of the shortcut
+            # takes a quarter of the time.
             residual, x = F.avg_pool2d(residual, 2), F.avg_pool2d(x, 2)
         residual = self.conv2(self.norm2(residual))
         if self.shortcut is not None:
@@ -56,7 +57,7 @@ class ActivationFirstBlock(nn.Module):
 
 
 def _as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution whose window is all of x (B, C, H, W): (B, out, 1, 1)."""
+    """A convolution whose kernel is as large as x (B, C, H, W), as a product of matrices: (B, out, 1, 1)."""
     # Channels last, as both are in memory already.
     pixels, kernels = (t.permute(0, 2, 3, 1).flatten(1) for t in (x, convolution.weight))
     return F.linear(pixels, kernels, convolution.bias)[:, :, None, None]
@@ -66,11 +67,11 @@ class DomainDiscriminator(nn.Module):
     """The base of every D: it judges whether pictures (B, 3, S, S) in [-1, 1] are real pictures of their domains."""
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
-        """D_y(x): logits (B,), or of patches (B, h, h), of each picture's own domain y, (B,)."""
+        """D_y(x): the logit (B,) of each picture for its domain y (B,), or the logits (B, h, h) of its patches."""
         raise NotImplementedError
 
     def set_domains(self, domains: int) -> None:
-        """Change the number of domains, if the network can: with --domains auto it is found during training."""
+        """Change the number of domains (if the network can): with --domains auto it is found during training."""
         raise NotImplementedError
 
 
@@ -110,7 +111,7 @@ class Discriminator(DomainDiscriminator):
         return _as_matrix(self.head, F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
-        """D_y(x): the logit of each picture's own (pseudo) label y, (B,) in [0, domains); returns (B,)."""
+        """D_y(x): the logit (B,) of each picture for its label or pseudo-label y, (B,) in [0, domains)."""
         logits: Tensor = self(x)
         own = logits.gather(1, y[:, None]).squeeze(1)
         return own.to(torch.promote_types(x.dtype, torch.float32))

@@ -10,9 +10,9 @@ N = TypeVar("N", bound=nn.Module)
 
 @torch.no_grad()
 def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
-    """EMA update of parameters: average <- decay * average + (1 - decay) * live. Buffers are copied.
+    """Update the parameters of `average`: average <- decay * average + (1 - decay) * live. With decay 0, copy them.
 
-    Buffers are statistics of batch norm, which are running averages already. With decay 0 everything is copied.
+    Buffers are always copied: they are statistics of batch norm, which are running averages already.
     """
     averages = [p.detach() for p in average.parameters()]
     torch._foreach_lerp_(averages, [p.detach() for p in live.parameters()], 1 - decay)
@@ -21,7 +21,7 @@ def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
 
 
 def frozen_copy_of(network: N, twin: N) -> N:
-    """`twin`, a second network of the same class, with the values of `network` and without gradients."""
+    """Copy the values of `network` to `twin`, a second network of its class. Returns `twin`, without gradients."""
     twin.load_state_dict(network.state_dict())
     twin.requires_grad_(False)
     return twin

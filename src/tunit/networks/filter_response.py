@@ -1,8 +1,8 @@
 """Filter response normalisation (FRN), which D uses instead of other norms and activations.
 
-Every pass over the picture reads and writes memory, so on a CPU FRN can cost as much as a convolution. For each of
-the forward pass, the backward pass and the gradient of the gradient (for R1), native/filter_response.c takes two
-passes over the picture; PyTorch takes six or more.
+Reading and writing memory limits its speed: on a CPU, FRN can take as long as a convolution. native/filter_response.c
+reads the picture only twice in the forward pass, and twice in each of the backward pass and the gradient of the
+gradient (for R1). PyTorch reads it six times or more.
 
 References:
     [1] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
@@ -35,7 +35,7 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and threshold; same shape as x."""
-        # This is max(y, tau), in a form whose backward pass needs one threshold instead of four comparisons.
+        # max(y, tau) = max(y - tau, 0) + tau, whose backward pass needs one comparison instead of four.
         shift = self.beta - self.tau
         if supports(x) and self.gamma.dtype == x.dtype:
             y: Tensor = filter_response_norm(x, self.gamma, shift, self.tau)[0]
@@ -44,12 +44,15 @@ class FilterResponseNorm(nn.Module):
 
 
 def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
-    """What `filter_response_norm` computes: max(gamma nu x + shift, 0) + tau, where nu is the inverse norm."""
+    """The specification of `filter_response_norm`: max(gamma nu x + shift, 0) + tau.
+
+    nu = 1 / sqrt(mean of x^2 over H, W + EPS), for each picture and channel.
+    """
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     high = torch.promote_types(x.dtype, torch.float32)
     nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True, dtype=high) + EPS)
-    # In x's dtype: with a float32 factor, a bfloat16 step would read and write pictures as float32, and memory
-    # traffic is what limits a GPU here.
+    # Convert the factors to x's dtype. With float32 factors, pictures in bfloat16 would be read and written as
+    # float32, and a GPU is limited by memory traffic here.
     scale, shift, tau = (value.to(x.dtype) for value in (gamma * nu, shift, tau))
     return F.relu(torch.addcmul(shift, scale, x)) + tau
 
@@ -153,7 +156,8 @@ def _norm_backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     if not torch.is_grad_enabled():
         dx, sums = filter_response_gradients(x, dy, gamma, shift, nu)
         of_gamma, of_shift, of_floor = sums.sum(1)
-        return dx, of_gamma, of_shift, of_floor + of_shift  # tau is added both above and below the threshold
+        # dy sums up to of_shift above the threshold and to of_floor below it; tau is added to y in both cases.
+        return dx, of_gamma, of_shift, of_floor + of_shift
     if inputs_only():
         return picture_gradient(x, dy, gamma, shift, nu), None, None, None
     return differentiable_gradients(reference, (x, gamma, shift, tau), ctx.needs_input_grad, dy)

@@ -2,8 +2,8 @@
 
 Source: method section 10, after FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019).
 
-They are designed for 128 px. For smaller pictures G has fewer down-samplings and D fewer poolings, so that the
-content code is still 16 x 16 and the map of patches 8 x 8; larger pictures have larger codes and maps.
+The networks are designed for 128 px. For smaller pictures, G has fewer down-samplings and D fewer poolings, so that
+the content code is still 16 x 16 and D's map of patches 8 x 8. For larger pictures, codes and maps are larger.
 """
 
 from itertools import pairwise
@@ -27,9 +27,9 @@ PATCHES = 8  # side of D's map of patches at 128 px and below
 
 
 class ClassEncoder(GuidingNetwork):
-    """Pictures (B, 3, S, S) in [-1, 1], S at least 32, to style codes (B, style width); it replaces E.
+    """The class encoder, used in place of E: pictures (B, 3, S, S) in [-1, 1] to style codes (B, style width).
 
-    It learns no domains, because the baseline gets them as labels: all its domain logits are 0.
+    S is at least 32. It learns no domains, because the baseline gets them as labels: all its domain logits are 0.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:
@@ -102,7 +102,7 @@ class PatchDiscriminator(DomainDiscriminator):
         return h
 
     def judge_features(self, features: Tensor, y: Tensor) -> Tensor:
-        """From each picture's features the logits of its patches (B, h, h) for its class y, (B,) in [0, domains)."""
+        """As `judge`, from each picture's `features`: logits (B, h, h) for its class y, (B,) in [0, domains)."""
         logits: Tensor = self.head(F.leaky_relu(features, LEAKY_SLOPE))
         own = logits[torch.arange(len(y), device=y.device), y]
         return own.to(torch.promote_types(features.dtype, torch.float32))

@@ -19,13 +19,13 @@ from tunit.networks.layers import (
 from tunit.networks.upsampling import UpsamplingConv2d
 
 CONTENT_SIZE = 16  # side of the content code, whatever the image size
-RESIDUAL_SCALE = 0.1
+RESIDUAL_SCALE = 0.1  # factor on the residual path of a block
 RESIDUAL_BLOCKS = 2
-STYLE_HIDDEN = 256
+STYLE_HIDDEN = 256  # width of the hidden layers from a style code to AdaIN parameters
 
 
 def default_width(image_size: int) -> int:
-    """The paper's base width of G and D: 64, and 32 from 256 px on."""
+    """The paper's base width of G and D: 64, or 32 from 256 px on."""
     return 64 if image_size < 256 else 32
 
 

@@ -1,4 +1,4 @@
-"""Which gradients a custom operator must compute if they are differentiated again, as in R1."""
+"""Which gradients a custom operator must compute if they will be differentiated again, as R1 does."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ _inputs_only = False
 
 @contextmanager
 def gradients_of_inputs_only() -> Iterator[None]:
-    """In the block, gradients that will be differentiated again are computed for pictures only, not for parameters.
+    """Inside the block, differentiable gradients are computed only for pictures, not for parameters.
 
-    The gradient penalty needs only the picture's gradient, but PyTorch does not tell a custom operator which of its
+    The gradient penalty needs only the gradient of the picture, but PyTorch does not tell a custom operator which
     gradients are needed.
     """
     global _inputs_only
@@ -32,10 +32,12 @@ def inputs_only() -> bool:
 def differentiable_gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], wanted: Sequence[bool], dy: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The wanted gradients of function(*inputs) along dy, computed by PyTorch and differentiable."""
-    views = [
-        value.view_as(value) for value in inputs
-    ]  # because one input may have been computed from another
+    """The vector-Jacobian products of function(*inputs) with dy, computed by PyTorch and differentiable.
+
+    wanted: for which inputs; the others get None.
+    """
+    # Views, because one input may have been computed from another; then each must get only its own gradient.
+    views = [value.view_as(value) for value in inputs]
     asked = [value for value, is_wanted in zip(views, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(function(*views), asked, dy, create_graph=True))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)

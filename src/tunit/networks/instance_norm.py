@@ -17,7 +17,7 @@ def instance_norm(x: Tensor) -> Tensor:
 
 
 def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """AdaIN [1]: scale * IN(x) + shift; the scale is used as it is, not 1 + scale.
+    """AdaIN [1]: scale * IN(x) + shift. (Not (1 + scale) * IN(x) + shift, as in some implementations.)
 
     x: (B, C, H, W); shift, scale: (B, C).
     """
@@ -27,8 +27,9 @@ def adaptive_instance_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 def _normalised(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
     """One fused batch norm over B * C channels: instance norm and its affine part in a single pass.
 
-    All pixels are put on one axis. Otherwise, for a single picture (1, C, H, W) with the channels last, the gradient
-    of PyTorch's batch norm and instance norm is wrong if x and the gradient of y have different memory layouts.
+    The pixels are put on one axis to avoid a bug of PyTorch: for a single picture (1, C, H, W) with the channels
+    last, the gradient of its batch norm and instance norm is wrong if x and the gradient of y have different memory
+    layouts.
     """
     rows = x.reshape(1, x.shape[0] * x.shape[1], -1)
     y = F.batch_norm(rows, None, None, scale, shift, training=True, eps=EPS).view(x.shape)

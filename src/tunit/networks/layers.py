@@ -16,7 +16,7 @@ LEAKY_SLOPE = 0.2
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3 x 3 convolution with zero padding; the size of the picture stays."""
+    """A 3 x 3 convolution with zero padding; the output has the size of the input."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -50,7 +50,7 @@ class ReflectConv2d(nn.Conv2d):
 
 
 def initialise_fan_in(network: nn.Module) -> None:
-    """Kaiming-normal fan-in with the ReLU gain for every convolution and linear layer [1], biases 0."""
+    """Initialise every convolution and linear layer: Kaiming-normal, fan-in, with the ReLU gain [1]; biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -1,7 +1,7 @@
 """Reflection and replication padding whose gradients are reproducible bit for bit on a GPU.
 
-On a GPU PyTorch's padding adds up gradients in a varying order, so a resumed run would differ; it also loses the
-channels-last layout. On a CPU PyTorch's own padding is used.
+On a GPU, PyTorch's padding adds up gradients in a varying order, so a resumed run would differ from an uninterrupted
+one; it also loses the channels-last layout. On a CPU, PyTorch's own padding is used.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ Repeated = Literal["reflect", "replicate"]
 
 
 def by_pytorch(x: Tensor) -> bool:
-    """Whether to use PyTorch's own padding: on a CPU, and inside torch.compile."""
+    """Whether to use PyTorch's own padding for x: on a CPU, and inside torch.compile."""
     return x.device.type == "cpu" or torch.compiler.is_compiling()
 
 
@@ -39,7 +39,7 @@ class Padded(Function):
         """Copy the picture, then its rows outwards, then columns."""
         ctx.sizes, ctx.edge = (rows, columns), edge
         height, width = x.shape[2:]
-        # Keep the memory layout of x. The strides tell it even if x is a single row.
+        # Keep the memory layout of x. The strides show it, even if x is a single row.
         last = x.stride(1) == 1 and x.shape[1] > 1
         y = torch.empty(
             (*x.shape[:2], height + 2 * rows, width + 2 * columns),

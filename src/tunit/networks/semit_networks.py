@@ -31,7 +31,7 @@ from tunit.networks.layers import (
     initialise_fan_in,
 )
 
-SHARE = 0.5  # of the channels at the low frequency, alpha of [2]
+SHARE = 0.5  # the share of channels at the low frequency, alpha of [2]
 CLASSIFIER_HIDDEN = 256
 
 # Features of two frequencies: (B, high, H, W), and (B, low, H / 2, W / 2) or None if there are no low ones.
@@ -39,9 +39,9 @@ Octaves = tuple[Tensor, Tensor | None]
 
 
 class SemitEncoder(ClassEncoder):
-    """The class encoder with the auxiliary classifier [1] on its style codes: Guidance with real domain logits.
+    """The class encoder with an auxiliary classifier [1], so its Guidance has domain logits that are not 0.
 
-    The classifier sees only the style code, so the code must contain the class.
+    The input of the classifier is the style code alone, so the code must contain the class.
     """
 
     def __init__(self, domains: int, *, width: int = WIDTH, style_width: int = CODE_WIDTH) -> None:
@@ -87,13 +87,14 @@ def tensor_to_octaves(x: Tensor, high: int) -> Octaves:
 
 
 class OctaveConv2d(nn.Module):
-    """Octave convolution [2]: four convolutions between two frequencies, with reflection padding,
+    """Octave convolution [2]: four convolutions between two frequencies, with reflection padding:
 
         y_high = W_hh * x_high + repeat_2x2(W_lh * x_low)
         y_low  = W_ll * x_low  + W_hl * pool(x_high)
 
-    where pool is the mean of 2 x 2 pixels. inputs, outputs: channels of high and of low frequency; with 0 low ones
-    their paths are left out. Each output has one bias. A stride applies to all four convolutions.
+    where pool is the mean of 2 x 2 pixels. inputs, outputs: the numbers of channels of high and of low frequency; if
+    there are none of low frequency, the convolutions from or to them are left out. Each output has one bias. The
+    stride applies to all four convolutions.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class OctaveConv2d(nn.Module):
         super().__init__()
 
         def path(a: int, b: int, *, bias: bool = True) -> ReflectConv2d | None:
+            """A convolution from a to b channels; None if one of these numbers is 0."""
             return ReflectConv2d(a, b, kernel_size, stride, bias=bias) if a and b else None
 
         self.inputs = inputs
@@ -126,8 +128,9 @@ class OctaveConv2d(nn.Module):
 
     @torch.no_grad()
     def share_fan_in(self) -> None:
-        """Scale the weights of both paths to each output, which were initialised separately, to their common
-        fan-in.
+        """Scale the initial weights to the fan-in of an output, which is the sum of two convolutions.
+
+        Before, each convolution was initialised for its own fan-in.
         """
         paths = (self.high_to_high, self.low_to_high, self.high_to_low, self.low_to_low)
         for conv in paths:
@@ -138,8 +141,8 @@ class OctaveConv2d(nn.Module):
 class OctaveEncoder(nn.Module):
     """The content encoder (SEMIT's pose encoder): FUNIT's, with octave convolutions.
 
-    Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), with n = `halvings`. In
-    these the channels of low frequency come last, repeated to the size of the others (`octaves_to_tensor`).
+    Pictures (B, 3, S, S) in [-1, 1] to content codes (B, width * 2^n, S / 2^n, S / 2^n), with n = `halvings`. In the
+    codes, the channels of low frequency come last, repeated to the size of the others (`octaves_to_tensor`).
     """
 
     def __init__(self, halvings: int, width: int, share: float) -> None:
@@ -215,8 +218,8 @@ def _add(x: Octaves, residual: Octaves) -> Octaves:
 class OctaveGenerator(StyledGenerator):
     """G of the SEMIT baseline: FUNIT's G with octave convolutions, and a classifier of its content codes.
 
-    image_size: a power of two, at least 32. domains: classes. width: base width; None is 64. share: of the
-    channels at the low frequency; 0 is FUNIT's G. Content codes have the shape of FUNIT's.
+    image_size: a power of two, at least 32. domains: the number of classes. width: base width; None is 64. share: the
+    share of channels at the low frequency; 0 is FUNIT's G. Content codes have the same shape as FUNIT's.
     """
 
     def __init__(
@@ -242,9 +245,10 @@ class OctaveGenerator(StyledGenerator):
                 module.share_fan_in()
 
     def read_content(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The content head's class logits (B, domains), twice: the first train only the head, the second the encoder.
+        """The content head's class logits (B, domains), twice: one to train the head, one to train the encoder.
 
-        The head reads the spatial mean of c. The first logits pass no gradient to c, the second none to the head.
+        The input of the head is the spatial mean of c. The first logits pass no gradient to c, the second no gradient
+        to the head.
         """
         kind = self.content_head.weight.dtype
         with torch.autocast(c.device.type, enabled=False):

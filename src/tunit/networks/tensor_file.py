@@ -29,7 +29,7 @@ DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": to
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON values of `about`; `path` only changes once the new file is complete.
+    """Write `tensors` and the JSON values of `about`; `path` does not change before the new file is complete.
 
     Raises UnwritableError.
     """

@@ -1,8 +1,8 @@
-"""Nearest up-sampling and the 5 x 5 convolution after it as one convolution of the small picture.
+"""Nearest up-sampling followed by a 5 x 5 convolution, computed as one convolution of the small picture.
 
-Up-sampling repeats every pixel, so a 5 x 5 window of the large picture covers only 3 x 3 pixels of the small one:
-several of its 25 weights meet the same pixel. These are added up beforehand, and an output takes 9 products instead
-of 25.
+Up-sampling repeats every pixel, so a 5 x 5 window of the large picture covers only 3 x 3 pixels of the small one, and
+several of the 25 weights are multiplied by the same pixel. These weights are added up first. Then an output takes 9
+products instead of 25.
 """
 
 from typing import Any
@@ -17,7 +17,8 @@ from tunit.networks.layers import ReflectConv2d
 from tunit.networks.padding import Repeated, padded
 
 KERNEL = 5
-# Which of the five weights of a row meet the same pixel, for outputs at even and at odd positions: (2, 3, 5).
+# (2, 3, 5): for outputs at even and at odd positions, and for each of three small pixels, which of the five weights
+# of a row are multiplied by this pixel.
 _TAPS = (
     ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)),
     ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1)),
@@ -32,12 +33,12 @@ class UpsamplingConv2d(ReflectConv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, KERNEL)
-        # A buffer, so that it is on the device already; copying it in every pass would make the CPU wait for the GPU.
+        # A buffer stays on the device. Copying it there in every pass would make the CPU wait for the GPU.
         self.register_buffer("taps", torch.tensor(_TAPS, dtype=self.weight.dtype), persistent=False)
         self.taps: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution of x, twice as large."""
+        """(B, in, h, w) to (B, out, 2 h, 2 w)."""
         assert self.bias is not None
         weight = weight_for_small(self.weight, self.taps).contiguous(memory_format=torch.channels_last)
         y = convolve_3x3(x, weight, self.bias.repeat_interleave(4), "replicate")
@@ -45,24 +46,27 @@ class UpsamplingConv2d(ReflectConv2d):
 
 
 def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:
-    """(out, in, 5, 5) to (4 * out, in, 3, 3): four outputs per small pixel, which `F.pixel_shuffle` then arranges.
+    """The kernels for the small picture: (out, in, 5, 5) to (4 * out, in, 3, 3).
 
-    taps: `_TAPS`, (2, 3, 5).
+    They give four outputs for each small pixel; `F.pixel_shuffle` arranges these as 2 x 2 pixels. taps: `_TAPS`.
     """
     return torch.einsum("pai,qbj,ocij->opqcab", taps, taps, weight).flatten(0, 2)
 
 
 def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Turn y, which was computed from x with replication padding, into the result with reflection padding, in place.
+    """Correct y, in place: it was computed from x with replication padding, but reflection padding is wanted.
 
-    y: (B, out, 2 h, 2 w). x: (B, in, h, w). weight: (out, in, 5, 5). The two differ only in the outermost rows and
-    columns of y. There the outermost of the five weights meets the neighbour of the edge pixel instead of this pixel.
+    y: (B, out, 2 h, 2 w). x: (B, in, h, w). weight: (out, in, 5, 5). The two paddings give different results only in
+    the outermost rows and columns of y. There, replication multiplies the outermost of the five weights by the edge
+    pixel of x, reflection by the pixel next to it; so the difference of these two pixels is convolved and added.
     """
     h, w = x.shape[2:]
-    # Without this, autograd would add up a picture of zeros for each of the eight lines. torch.compile avoids that.
+    # Without _EdgeDifferences, autograd would create and add up a picture of zeros for each of eight lines.
+    # torch.compile avoids that by itself.
     differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
     rows, columns = differences(x)
-    # The rows already change the corners, so the columns are padded by repeating their ends.
+    # The corners get both corrections, and together they are exact: the correction of the columns is made for rows
+    # that are padded by replication, the correction of the rows for columns that are padded by reflection.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows
@@ -71,7 +75,7 @@ def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _edge_differences(x: Tensor) -> tuple[Tensor, Tensor]:
-    """How the neighbours of the edges of x (B, C, h, w) differ from them: rows (B, 2 C, w), columns (B, 2 C, h)."""
+    """The line next to each edge of x (B, C, h, w) minus the edge itself: rows (B, 2 C, w), columns (B, 2 C, h)."""
     rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)
     return rows, torch.cat([x[..., 1] - x[..., 0], x[..., -2] - x[..., -1]], dim=1)
 
@@ -99,7 +103,7 @@ class _EdgeDifferences(Function):
 
 
 def _convolve_lines(lines: Tensor, weight: Tensor, padding: Repeated) -> Tensor:
-    """Two lines (B, 2 in, n), each up-sampled and convolved by its own weight (2 out, in, 5): (B, out, 2, 2 n)."""
+    """Up-sample two lines (B, 2 in, n) and convolve each with its own weights (2 out, in, 5): (B, out, 2, 2 n)."""
     large = padded(lines.repeat_interleave(2, dim=2), 0, 2, padding)
     y = F.conv1d(large, weight, groups=2)
     return y.view(y.shape[0], 2, -1, y.shape[2]).transpose(1, 2)

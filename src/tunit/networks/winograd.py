@@ -1,16 +1,16 @@
 """3 x 3 convolutions on a CPU with a quarter of the multiplications: Winograd's algorithm, also for training.
 
-PyTorch's convolutions already run near the peak of a CPU, so only fewer operations make them faster. In
-F(4 x 4, 3 x 3) [1] the 4 x 4 outputs of a tile take 36 products instead of 144:
+PyTorch's convolutions already run near the peak speed of a CPU. Only an algorithm with fewer operations can be
+faster. In F(4 x 4, 3 x 3) [1], the 4 x 4 outputs of a tile take 36 products instead of 144:
 
     Y = A^T ((G w G^T) * (B^T x B)) A,
 
-where x are the 6 x 6 pixels under the tile, w is a kernel, and * multiplies position by position. Summed over the
-input channels, these are 36 products of matrices. The code is in C (native/winograd.c); where it is not compiled,
+where x are the 6 x 6 pixels under the tile, w is a kernel, and * multiplies position by position. With the sum over
+the input channels, these are 36 products of matrices. The code is in C (native/winograd.c); if it is not compiled,
 PyTorch convolves. `reference` specifies what is computed. Rounding errors are about 1e-5 of the largest output.
 
-The convolution is linear in the picture and in the kernel, so its gradients consist of the same operations. The same
-holds for their own gradients, which R1 needs.
+The convolution is linear in the picture and in the kernel, so its gradients consist of the same operations; so do the
+gradients of these gradients, which R1 needs.
 
 References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
@@ -32,8 +32,9 @@ Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
 SIDE, TILE = 3, 4  # the sides of a kernel, and of a tile's outputs
 
-FEWEST_CHANNELS = 32  # of input and of output; with fewer, the transforms cost more than they save
-FEWEST_TILES = 8  # in a batch; with fewer, transforming the kernels costs more than it saves
+# With fewer input or output channels, the transforms cost more time than they save.
+FEWEST_CHANNELS = 32
+FEWEST_TILES = 8  # with fewer tiles in a batch, transforming the kernels costs more time than it saves
 
 _kept = threading.local()
 
@@ -62,7 +63,7 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Ten
 
 
 def with_edge(x: Tensor, edge: Edge) -> Tensor:
-    """x (B, C, H, W) with one more pixel on each side."""
+    """x (B, C, H, W) padded by one pixel on each side, with the padding that `edge` names."""
     if edge == "zeros":
         return F.pad(x, (1, 1, 1, 1))
     if edge == "replicate" and by_pytorch(x):
@@ -100,21 +101,21 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tenso
 def convolution_gradients(
     x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
 ) -> list[Tensor]:
-    """The wanted ones of dx, dw and db, in one pass. They cannot be differentiated."""
+    """dx, dw and db, as far as they are wanted, in one pass. They cannot be differentiated."""
     sizes = _Sizes.of(x, weight, edge)
     return _gradients(sizes, x, dy, weight, of_x, of_weight, of_bias)
 
 
 @cpu_operator("convolution_picture_gradient")
 def picture_gradient(dy: Tensor, weight: Tensor, edge: str) -> Tensor:
-    """dx: the adjoint of the convolution, for given kernels. Can be differentiated."""
+    """dx, the gradient of the convolution with respect to the picture. Can be differentiated."""
     sizes = _Sizes.of_gradient(dy, weight.shape[1], tuple(weight.shape[2:]), edge)
     return _gradients(sizes, None, dy, weight, True, False, False)[0]
 
 
 @cpu_operator("convolution_kernel_gradient")
 def kernel_gradient(x: Tensor, dy: Tensor, edge: str) -> Tensor:
-    """dw: the adjoint of the convolution, for given pictures. Can be differentiated."""
+    """dw, the gradient of the convolution with respect to the kernels. Can be differentiated."""
     sizes = _Sizes.of_gradient(dy, x.shape[1], (SIDE, SIDE), edge)
     return _gradients(sizes, x, dy, None, False, True, False)[0]
 
@@ -128,7 +129,7 @@ def _gradients(
     of_weight: bool,
     of_bias: bool,
 ) -> list[Tensor]:
-    """The wanted ones of dx (which needs weight), dw (which needs x) and db."""
+    """dx (which needs weight), dw (which needs x) and db, as far as they are wanted."""
     dx = dy.new_empty(sizes.x) if of_x else None
     dw = dy.new_empty(sizes.weight) if of_weight else None
     db = dy.new_empty(sizes.kernels) if of_bias else None
@@ -181,8 +182,9 @@ class _Sizes:
         return cls((batch, height, width), channels, kernels, sides, edge)
 
     def workspace_and_numbers(self) -> tuple[tuple[Tensor, tuple[int]], *tuple[int, ...]]:
-        """The last arguments of the C functions: the workspace, and sizes. Each thread keeps its workspace, because
-        allocating it again would take longer than the transforms.
+        """The last arguments of the C functions: the workspace and the sizes.
+
+        Each Python thread keeps its workspace, because to allocate it again would take longer than the transforms.
         """
         numbers = (*self.y[:3], self.x[3], self.kernels, _EDGES.index(self.edge))
         needed = call("winograd_workspace", *numbers, threads=self.threads)

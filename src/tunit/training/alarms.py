@@ -1,7 +1,8 @@
-"""Alarms for a training that goes wrong: pure functions from the logged figures to a sentence in plain words.
+"""Alarms for a training that goes wrong: pure functions that turn the logged figures into a plain sentence.
 
-Each judge looks at the training so far and returns what is wrong, or None. An alarm ends only below a lower limit
-than the one that raised it, so that it does not flicker. What to do about an alarm is in training/remedies.py.
+There is a function (judge) for each problem. It gets the training so far, and returns a sentence that says what is
+wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that an alarm does not begin
+and end again and again. What to do about an alarm is in training/remedies.py.
 """
 
 import math
@@ -14,27 +15,42 @@ from tunit.config import AUTO, Config
 from tunit.methods.registry import method_of
 
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
-# Collapse: the largest domain's share of the pictures. With few domains, one may hold up to three times an even share
-# without a collapse: the kinds of a set may really differ in size by up to 20 times.
+
+# Collapse, by the share of the pictures in the largest domain: the alarm begins above CROWDED and ends below
+# STILL_CROWDED. With few domains these limits rise to EVEN_SHARES times an even share, but not above FEW_CROWDED,
+# because the kinds in a set of pictures may really differ in size by up to 20 times.
 CROWDED, STILL_CROWDED, FEW_CROWDED, EVEN_SHARES = 0.6, 0.5, 0.97, 3.0
-IN_USE, IN_USE_AGAIN = 0.5, 0.6  # share of domains that are not empty
-MOST_COMPARED = 200  # pairs of domains are compared only if there are at most this many domains
-PICTURES_EACH = 10  # pictures looked at per domain, so that a small domain is not taken for an empty one
-# Two domains alike: their overlap, as computed by `shared_probability`.
+
+# Collapse, by the share of domains that are not empty: the alarm begins below IN_USE and ends at IN_USE_AGAIN. It
+# needs PICTURES_EACH pictures per domain, so that a small domain is not mistaken for an empty one.
+IN_USE, IN_USE_AGAIN, PICTURES_EACH = 0.5, 0.6, 10
+
+# Two domains alike, by their overlap (`shared_probability`): the alarm begins above ALIKE and ends at STILL_ALIKE.
+# There is no alarm if the median overlap is above APART, because E cannot tell any domains apart then.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
-# A loss that does not move: shares of the largest possible mutual information, and of the style loss at chance.
+MOST_COMPARED = 200  # overlaps are computed only if there are at most this many domains
+
+# Mutual information that does not change, as shares of its largest possible value: the alarm begins below
+# NEAR_CHANCE, if all changes are smaller than MOVED, and ends at AWAY_AGAIN.
 NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
+
+# A style loss that does not change, by its distance from the loss at chance, as shares of the latter: the alarm
+# begins below the first limit and ends at the second.
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
-# Style codes that grow: the style loss divided by its smallest value, and by its value a tenth of E's time earlier.
-GROWN, STILL_GROWN, RISING = 2.0, 1.5, 1.05
-# D over-fits: mean sign of its logits of real pictures in a tenth of the joint steps; how often it saw each one.
+
+# Style codes that grow, by the style loss divided by its smallest value so far: the alarm begins above GROWN, if the
+# loss is also RISING times the loss a tenth of E's steps earlier, and ends at STILL_GROWN. If the mutual information
+# is above LEARNT of its largest possible value, growing style codes do no harm.
+GROWN, STILL_GROWN, RISING, LEARNT = 2.0, 1.5, 1.05, 0.5
+
+# D over-fits, by the mean sign of its logits of real pictures in the last tenth of the joint steps: the alarm begins
+# above SURE, if D has seen each picture SEEN_OFTEN times on average, and ends at SURE_NO_MORE.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
-LEARNT = 0.5  # from this share of the largest mutual information on, growing style codes do no harm
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that goes wrong from a step on. over: the step at which it ended, or None."""
+    """Something that goes wrong from step `step` on. over: the step at which it ended; None if it still lasts."""
 
     name: str
     step: int
@@ -73,18 +89,18 @@ class Sight:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the config says about the training: when E learns what, and how bad its losses can be."""
+    """What the judges need to know from the config: the phases of E's training, and the limits of its losses."""
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
-    counted: bool  # False until their number is found; until then E has too many domains on purpose
+    counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
     begins: int  # steps before E learns domains
-    alone: int  # steps in which E trains alone; all steps, if there are none
+    alone: int  # steps in which E trains alone; if there are none, all steps of the training
     chance: float  # the style loss if all codes are the same
     free_codes: bool  # style codes are not normalised
-    weighs_domains: bool  # the mutual information has a weight in E's loss
-    weighs_styles: bool
+    weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
+    weighs_styles: bool  # the same for the style loss
     joint: int = 0  # steps in which G and D train
-    epochs_each: float = 0.0  # how often D sees each picture in one such step, on average
+    epochs_each: float = 0.0  # the share of all pictures that D sees in one joint step
 
     @property
     def learning(self) -> int:
@@ -99,7 +115,7 @@ class Frame:
 
 @dataclass
 class Course:
-    """The training so far, as the judges see it."""
+    """The training so far: what the judges look at."""
 
     lines: list[Line] = field(default_factory=list)
     sight: Sight | None = None
@@ -127,7 +143,7 @@ def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
 
 
 def shared_probability(p: Tensor) -> Tensor:
-    """How much each two of K domains overlap: (K, K) from probabilities p (N, K).
+    """How much any two of K domains overlap: (K, K), from the probabilities p (N, K) of N pictures.
 
     For domains a and b it is sum min(p_a, p_b) / max(sum p_a, sum p_b), summed over pictures: 1 if both are equally
     likely for every picture, 0 if no picture has both. The diagonal is 0.
@@ -139,13 +155,14 @@ def shared_probability(p: Tensor) -> Tensor:
     return both.fill_diagonal_(0)
 
 
-# ---- judges: (course, frame, whether the alarm is raised already) -> what is wrong, or None ----
+# ---- judges: (course, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
+# ----
 
 Judge = Callable[[Course, Frame, bool], str | None]
 
 
 def judge_collapse(course: Course, frame: Frame, raised: bool) -> str | None:
-    """One domain that holds most of the pictures, or most domains empty."""
+    """Is there one domain that holds most of the pictures, or are most domains empty?"""
     sight = course.sight
     if sight is None or frame.domains < 2 or len(sight.counts) != frame.domains:
         return None
@@ -169,7 +186,7 @@ def judge_collapse(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
-    """Two domains that E cannot tell apart, while it tells others apart."""
+    """Are there two domains that E cannot tell apart, although it can tell others apart?"""
     sight = course.sight
     if sight is None or sight.shared is None or len(sight.counts) != frame.domains:
         return None
@@ -191,7 +208,7 @@ def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
-    """Mutual information that stays near 0 for a third of the steps in which E learns domains."""
+    """Has the mutual information stayed near 0 for a third of the steps in which E learns domains?"""
     if frame.domains < 2 or not frame.weighs_domains:
         return None
     lines = [(line.step, line.information) for line in course.lines if line.information is not None]
@@ -211,7 +228,7 @@ def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
-    """A style loss that stays at the level of chance for a third of E's steps alone."""
+    """Has the style loss stayed at the level of chance for a third of the steps in which E trains alone?"""
     if not frame.weighs_styles:
         return None
     lines = [(line.step, line.style) for line in course.lines if line.style is not None]
@@ -240,7 +257,7 @@ def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float)
 
 
 def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
-    """Style codes that grow until their loss is worse than chance and still rises, while domains are not found."""
+    """Is the style loss worse than chance and rising, because style codes grow, while domains are not found?"""
     lines = [line for line in course.lines if line.style is not None]
     if not frame.free_codes or not frame.weighs_styles or len(lines) < 3:
         return None
@@ -261,7 +278,7 @@ def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
 
 
 def judge_overfitting(course: Course, frame: Frame, raised: bool) -> str | None:
-    """D has called nearly every real picture real for a long time, and has seen each of them often."""
+    """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
     lines = [line for line in course.lines if line.real_sign is not None]
     if not lines:
         return None

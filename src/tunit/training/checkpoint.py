@@ -109,7 +109,7 @@ def check_checkpoint(state: TrainingState, undecided: int, about: Record, found:
 
 
 def _expected(state: TrainingState, found: Container[str]) -> dict[str, Tensor]:
-    """Every tensor that a checkpoint must hold, by name, for its shape and dtype.
+    """Every tensor that a checkpoint must hold, by name; only shapes and dtypes of the values matter.
 
     An optimiser has no moments for a parameter that never had a gradient. If `found` has one moment of a parameter,
     all of its moments are expected.

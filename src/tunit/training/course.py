@@ -16,7 +16,7 @@ from tunit.training.trainer import Evaluate, Ready, train
 
 @dataclass(frozen=True)
 class Course:
-    """What every rank needs, in addition to the prepared run, to train it."""
+    """How to train: what every rank needs in addition to the prepared run."""
 
     evaluate: Evaluate | None
     evaluate_every: int
@@ -44,7 +44,7 @@ class Course:
 
 
 def begun_by_this_job(run: RunFolder) -> bool:
-    """Whether these processes had begun this run before the launcher restarted them."""
+    """Whether this job began the run, and the launcher has now restarted its processes."""
     try:
         return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
     except RunError:

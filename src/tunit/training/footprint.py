@@ -1,7 +1,7 @@
 """The least memory that a config can need, computed from its numbers without allocating anything.
 
-A config that fits by this estimate may still need too much; therefore `memory.py` also tries a step. If a config does
-not fit even by this estimate, trying it would make the system kill the process without a message.
+The estimate is a lower bound. A config within it may still need too much memory; therefore `memory.py` also tries a
+step. A config that exceeds it must not be tried, because the system would kill the process without a message.
 """
 
 import torch
@@ -13,11 +13,12 @@ from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
-# A step keeps, per picture, at least this many times the first convolution's output. A step of E alone keeps more, a
-# joint step ten times as much.
+# The memory of a step, per picture, is at least this many times the output of the first convolution. A step of E
+# alone needs more, a joint step ten times as much.
 _MAPS = 4
-_LEARNING, _AVERAGE = 3, 1  # copies of each weight: weight, gradient and moment of a network; an EMA's weight
-# The settings that can make the need large. Up to these values, networks and queue need less than 2 GB together.
+# Copies of each weight: three in a network that learns (weight, gradient, moment), one in an EMA.
+_LEARNING, _AVERAGE = 3, 1
+# The settings that can need much memory. Up to these values, networks and queue need less than 2 GB together.
 _MODEST = {
     "domains": 1000,
     "style_width": 512,

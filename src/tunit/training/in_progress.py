@@ -43,11 +43,11 @@ class Training:
     watch: Watch
     last_checkpoint: Path | None = None
     newest: tuple[Batch, Tensor] | None = None  # the last batch drawn, and the permutation
-    rolled_back: int = 0  # how often it went back to a checkpoint since the last new one
+    rolled_back: int = 0  # how often the training went back to a checkpoint since it wrote the last one
 
 
 def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """Try to save a checkpoint, and return the error for a file that could not be written."""
+    """Return the error for a file that could not be written, after trying to save a checkpoint."""
     if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
         try:
             training.window.check(training.last_checkpoint)

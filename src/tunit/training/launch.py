@@ -100,7 +100,7 @@ def start_run(
 
 
 def _check_folders(source: Path | str, out: Path, start_from: Path | None, config: Config) -> None:
-    """Refuse folders that contradict each other or the config, before any work. Raises RunError or ConfigError."""
+    """Raises RunError or ConfigError if the folders contradict each other or the config, before any work is done."""
     inside = isinstance(source, Path) and source.resolve().is_relative_to(out.resolve())
     if inside:
         raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
@@ -113,7 +113,7 @@ def _check_folders(source: Path | str, out: Path, start_from: Path | None, confi
 
 
 def _take_folder(run: RunFolder, lock: ExitStack, overwrite: bool) -> None:
-    """Lock a folder that is free, or may be overwritten, until `lock` is closed. Raises RunError."""
+    """Lock a folder until `lock` is closed. Raises RunError if the folder is not free and may not be overwritten."""
     check_free(run, overwrite=overwrite)
     lock.enter_context(owning(run))
     # Again, under the lock: another process may have written there since.
@@ -235,5 +235,5 @@ def _device_of(run: RunFolder, overrides: dict[str, str]) -> torch.device:
     """The type of device that a run trains on; the CPU, if its config cannot be read yet."""
     try:
         return torch.device(resolve_machine(run.read_config().with_overrides(overrides)).run.device)
-    except TunitError:  # rank 0 will say so
+    except TunitError:  # rank 0 will report the error
         return torch.device("cpu")

@@ -18,7 +18,7 @@ from tunit.errors import ConfigError, SaidElsewhere, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
 
-SAID = (2, 130, 143)  # exit codes of a rank that has printed why it ends
+SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
 def with_ranks(config: Config) -> Config:
@@ -109,7 +109,7 @@ def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
 
 
 def _of_methods() -> dict[str, str]:
-    """Environment variables through which new processes know the same methods as this one."""
+    """Environment variables that let new processes load the same methods as this one."""
     modules = modules_of_methods()
     if "__main__" in modules:
         raise ConfigError(

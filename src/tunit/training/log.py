@@ -124,7 +124,7 @@ class ProgressDisplay:
             self._bar.stop()
 
     def wants_losses(self) -> bool:
-        """Whether new losses would be displayed now. Reading losses waits for the GPU, so it is done only then."""
+        """Whether new losses would be displayed now. If not, they should not be read: reading waits for the GPU."""
         return not self._quiet and time.monotonic() - self._last >= (0.5 if self._live else PLAIN_SECONDS)
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:

@@ -140,8 +140,8 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
 class KeptMemory:
     """The bytes that autograd keeps for the backward pass, counted as tensors are saved and freed.
 
-    Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. A storage in which several saved tensors
-    lie counts once, until the last of them is freed; after that its address may be used again.
+    Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. If several saved tensors share a storage,
+    it counts once, until the last of them is freed; after that, another storage may have its address.
     """
 
     def __init__(self) -> None:

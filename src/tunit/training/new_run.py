@@ -15,8 +15,8 @@ from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, 
 from tunit.printing import remark
 from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
 
-# Marker files in .new. ready: the new run is complete, and old files may be removed. moving: the old files are gone,
-# and the new files are being moved.
+# Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
+# are gone, and the new files are being moved out of .new.
 READY, MOVING = "ready", "moving"
 # What version 0.1 leaves behind if it is killed while it packs pictures.
 _PACK_ONLY = {"data", "config.toml"}

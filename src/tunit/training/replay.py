@@ -1,4 +1,4 @@
-"""Repeat a step whose batch was kept because something was not finite. The run itself is not changed."""
+"""Repeat a step whose batch was kept because a value was not finite. The run itself is not changed."""
 
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ def replay(file: Path) -> bool:
 
 
 def _before(run: RunFolder, checkpoint: Path | None) -> Training:
-    """A training in this process alone, in the state of a checkpoint or, without one, at its beginning."""
+    """A training in this process alone, in the state of a checkpoint; without a checkpoint, in its initial state."""
     config = resolve_machine(run.read_config().with_overrides({"processes": 1}))
     pictures = open_packed(run.data)
     ready = make_ready(config, pictures, None)

@@ -75,7 +75,7 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class StepFlops:
-    """The operations of a joint step, with R1 and without. Each is counted the first time it is taken."""
+    """The operations of a joint step with R1, and of one without, each counted when such a step is first taken."""
 
     def __init__(self, *, countable: bool = True) -> None:
         """countable: False if steps are compiled, because PyTorch does not see single operations then."""

@@ -1,8 +1,8 @@
-"""torchrun, but with the exit code of the processes that it starts: 2, 130 or 143, where torchrun's own is always 1.
+"""torchrun, but with the exit code of the processes that it starts: 2, 130 or 143. torchrun's own is always 1.
 
   python -m tunit.training.torchrun --nnodes 4 --nproc-per-node 8 ... -m tunit train ...
 
-Options and processes are torchrun's. Scripts that start a training again after some exit codes need the difference.
+All options are torchrun's. A script that starts a training again only after certain exit codes needs this module.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""An experiment tracker in addition to the run's own logs: trackio or wandb, by the functions that both have.
+"""An experiment tracker in addition to the run's own logs: trackio or wandb. Only functions that both have are used.
 
-It is a convenience: if it fails in any way, a warning is printed once, and the training goes on without it.
+If the tracker fails in any way, a warning is printed once, and the training goes on without it.
 """
 
 import importlib
@@ -55,6 +55,7 @@ class Tracker:
         self._module = None
 
     def _attempt(self, work: Callable[[], object]) -> None:
+        """Call `work`; if it fails, warn and stop using the tracker."""
         try:
             work()
         except (Exception, SystemExit) as error:  # no failure of a tracker may end the training

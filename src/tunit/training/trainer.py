@@ -212,7 +212,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         terms = method.step(state, batch, permutation, phase, config)
     names = {id(optimiser): name for name, optimiser in state.optimisers.named().items()}
     finite: dict[str, Tensor] = {}
-    for optimiser, flag in seen:  # E's optimiser steps twice
+    for optimiser, flag in seen:  # E's optimiser takes two steps in one joint step
         name = names.get(id(optimiser), "a network")
         finite[name] = flag & finite[name] if name in finite else flag
     training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)
@@ -228,8 +228,9 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
 
 
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
-    """Write a line of metrics; if it is time to, look at E and add its figures. Print and log alarms that come or
-    go.
+    """Write a line of metrics, and print and log alarms that begin or end.
+
+    At intervals, or if `at_once`, the line also contains figures of E's output (`Watch.look`).
     """
     if not training.log:
         return

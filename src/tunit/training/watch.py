@@ -1,7 +1,7 @@
-"""Watches over a training: looks at E at intervals, and logs alarms as they begin and end.
+"""Watches over a training: checks E's output at intervals, and logs alarms as they begin and end.
 
-A look changes nothing in the training. Alarms are rows of metrics.jsonl: {"step", "alarm", "sentence", "remedy"} when
-one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there.
+Such a check does not change the training. Alarms are rows of metrics.jsonl: {"step", "alarm", "sentence", "remedy"}
+when one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there.
 """
 
 from collections.abc import Iterable
@@ -33,10 +33,11 @@ from tunit.training.alarms import (
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 
-LOOKED_AT = 512  # pictures, evenly spread
-ENCODED = 128  # pictures through E at a time
-# Looking may take this share of the training time. In a step a picture costs seven forward passes of E: two views, a
-# key, and the backward passes of two views, each of which takes as long as two forward passes.
+LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
+ENCODED = 128  # pictures per forward pass of E
+# Checks may take this share of the training time, estimated in forward passes of E. A training step costs seven of
+# them per picture: two views, a key, and the backward passes of two views, each of which takes as long as two forward
+# passes.
 SHARE_OF_TIME, PASSES = 0.01, 7
 
 Row = dict[str, Any]
@@ -55,6 +56,7 @@ class Watch:
             self._take_up(row)
 
     def _take_up(self, row: Row) -> None:
+        """Restore what a row of the log says: alarms, figures, and the last look at E."""
         step = row.get("step")
         if type(step) is not int:
             return
@@ -67,6 +69,7 @@ class Watch:
         self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
 
     def _note(self, step: int, means: dict[str, float]) -> None:
+        """Add the losses that the judges need to the course of the training."""
         names = "guide/mutual_information", "guide/style", "discriminator/real_sign"
         line = Line(step, *(means.get(name) for name in names))
         if (line.information, line.style, line.real_sign) != (None, None, None):
@@ -78,13 +81,16 @@ class Watch:
         return ", ".join(SHORT[name] for name in self.raised)
 
     def look(self, state: TrainingState, config: Config, *, at_once: bool = False) -> dict[str, float]:
-        """Look at E if it is time to, or if `at_once`; never at the very start. Returns figures for the log."""
+        """Figures of E's output, for the log; empty if the last ones are too recent, or E has only just begun.
+
+        at_once: compute figures even if the last ones are recent.
+        """
         frame, step = frame_of(config, self._labelled), state.step
         since = step if self._looked is None else step - self._looked
         number = min(LOOKED_AT, len(self._pictures.names))
-        dear = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
+        too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
         too_early = step < frame.begins + FEWEST_STEPS
-        if frame.domains < 2 or too_early or since == 0 or (dear and not at_once):
+        if frame.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._looked = step
         self._course.sight = look(state, self._pictures, config, number)
