@@ -12,8 +12,8 @@ from tunit.errors import ConfigError, DataError
 GAP = 2  # pixels between pictures
 CAPTION = 18  # height of a caption strip
 BACKGROUND, INK = (255, 255, 255), (0, 0, 0)
-SMALL = 64  # pixels: up to here single pixels are kept visible when a picture is enlarged
-VISIBLE = 128  # small pictures are enlarged to about this side
+SMALL = 64  # pixels; when a picture up to this side is enlarged, its pixels stay visible
+VISIBLE = 128  # pixels; small pictures are enlarged to about this side
 
 
 def enlargement(side: int) -> int:
@@ -22,7 +22,7 @@ def enlargement(side: int) -> int:
 
 
 def enlarged(image: Image.Image, times: int) -> Image.Image:
-    """The image enlarged by a factor: up to 64 px by repeating pixels, larger ones by interpolation."""
+    """The image enlarged by a factor: an image up to 64 px by repeating pixels, a larger one by interpolation."""
     if times < 1:
         raise ConfigError(f"enlarge is {times}: take a whole number from 1")
     if times == 1:
@@ -43,7 +43,7 @@ def grid(images: Sequence[Image.Image], columns: int, *, enlarge: int = 1, gap: 
 def gallery(
     images: Sequence[Image.Image], domain: int, size: int, *, columns: int = 6, enlarge: int = 1
 ) -> Image.Image:
-    """Pictures of one domain, under a caption with its number and its size in pictures."""
+    """Pictures of one domain, under a caption with its number and how many pictures it has."""
     noun = "picture" if size == 1 else "pictures"
     return captioned(grid(images, columns, enlarge=enlarge), f"domain {domain}: {size:,} {noun}")
 

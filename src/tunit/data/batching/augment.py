@@ -42,9 +42,9 @@ def two_views(
     """(x, x+) of section 6 of the method, both (B, 3, S, S) in [-1, 1], on x's device.
 
     generator: on the CPU; it determines everything random. partners: (B, 3, S, S), the pictures of which x+ are
-    views; None takes x. both: transform x at random like x+, instead of only flipping it. share: which pictures of
-    the batch these are; None means all. Random numbers are drawn for the whole batch, so that the views of a picture
-    do not depend on which other pictures this process has.
+    views; None for views of x itself. both: transform x at random like x+, instead of only flipping it. share: which
+    pictures of the batch this process has; None means all. Random numbers are drawn for the whole batch, so that the
+    views of a picture do not depend on the number of processes.
     """
     share = share or Share(len(x))
     mirror = share.of(torch.rand(share.batch, generator=generator) < settings.flip)
@@ -72,9 +72,11 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
     """(B, 2, 3) maps from output to input coordinates in [-1, 1]: affine, then resized crop, then flip."""
 
     def uniform(low: float, high: float) -> Tensor:
+        """(B,) random numbers from low to high."""
         return low + (high - low) * torch.rand(batch, generator=generator)
 
     def symmetric(limit: float) -> Tensor:
+        """(B,) random numbers from -limit to limit."""
         return uniform(-limit, limit)
 
     angle, shear = symmetric(math.radians(settings.rotation)), symmetric(math.radians(settings.shear))
@@ -84,7 +86,7 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
     unrotate = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     unshear = torch.stack([torch.stack([one, -tan], 1), torch.stack([zero, one], 1)], 1)
     linear = unshear @ unrotate
-    # The crop is a window of the moved picture: scale (w, h), centre within what is left.
+    # The crop is a window of the moved picture: its size (w, h), and its centre so that it stays inside the picture.
     area = uniform(*settings.crop_area).clamp_max(1)
     low, high = settings.crop_aspect
     aspect = uniform(math.log(low), math.log(high)).exp()
@@ -107,6 +109,7 @@ def jitter(
     share = share or Share(len(x))
 
     def factor(limit: float) -> Tensor:
+        """(b, 1, 1, 1) random factors from 1 - limit to 1 + limit."""
         draw = 1 - limit + 2 * limit * torch.rand(share.batch, generator=generator)
         return to_device(share.of(draw), x.device)[:, None, None, None]
 
@@ -140,8 +143,8 @@ def _blend(image: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 def turn_hue(image: Tensor, turn: Tensor) -> Tensor:
     """Turn the HSV hue by `turn` (B,), in full circles. image: (B, 3, S, S) in [0, 1].
 
-    Value and chroma do not change, so only the hue's sector formula is needed: channel n of a colour with hue h in
-    [0, 6), value v and chroma c is v - c * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6, n = 5, 3, 1.
+    Value v and chroma c stay the same, so the picture need not be converted to HSV and back. For a hue h in [0, 6),
+    the channels are v - c * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6 and n = 5, 3, 1 for red, green, blue.
     """
     value, low = image.amax(1, keepdim=True), image.amin(1, keepdim=True)
     chroma = value - low

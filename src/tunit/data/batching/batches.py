@@ -1,8 +1,8 @@
 """Batches of packed pictures: endless, seeded and resumable.
 
 A stream (all pictures, the labelled ones, or the unlabelled ones) is an endless sequence of epochs, each a
-permutation drawn from (seed, stream, epoch). The position in a stream is a cursor, the number of pictures drawn so
-far. It is part of the training state, so that a resumed run continues exactly there.
+permutation drawn from (seed, stream, epoch). The position in a stream is the cursor: the number of pictures drawn so
+far. The cursors are part of the training state, so that a resumed run continues exactly there.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +31,7 @@ class Batch:
     x: Tensor
     x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
-    # Known on the CPU, so that a step can leave out a loss that has no pictures without waiting for the GPU.
+    # These are Python bools, so that a step can leave out a loss that has no pictures without waiting for the GPU.
     any_labelled: bool
     any_unlabelled: bool
     index: Tensor | None = None  # (B,) int64: the pictures' rows in the pack; None if they come from no pack
@@ -56,8 +56,8 @@ class Batches:
     """Batches of packed pictures.
 
     images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
-    device's free memory), they are copied to the device once. Otherwise each batch is read when it is needed, while a
-    thread already reads the batch that probably comes next. labels: (N,) int64, -1 if unlabelled.
+    device's free memory), they are copied to the device once. If not, each batch is read when it is needed, and a
+    thread reads the batch that probably comes next in advance. labels: (N,) int64, -1 if unlabelled.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Batches:
         neighbours: Tensor | None = None,
         both: bool = False,
     ) -> Batch:
-        """The batch of `size` pictures for `step`, from the stream's cursor on; the cursor is moved.
+        """The batch of `size` pictures for `step`, from the stream's cursor on. The cursor advances by `size`.
 
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,

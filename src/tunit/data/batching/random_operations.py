@@ -1,7 +1,7 @@
-"""The stronger policy of x+ for food: a few randomly chosen operations of the same magnitude, as in RandAugment.
+"""The stronger augmentation of x+ for food: a few random operations of the same magnitude, as in RandAugment.
 
-They run on a batch, but each picture gets its own operations. Operations are defined for 8-bit pictures, so pictures
-are rounded to 256 values before and after each; colour operations agree with Pillow's to the last bit.
+Each picture of a batch gets its own operations. Operations are defined for 8-bit pictures, so pictures are rounded to
+256 values before and after each operation. The results of colour operations are exactly those of Pillow.
 
 References:
     [1] Cubuk et al. RandAugment: practical automated data augmentation with a reduced search space, 2020 (the 14
@@ -19,12 +19,12 @@ from torch import Tensor
 from tunit.data.batching.randomness import Share
 from tunit.machine import constant, to_device
 
-LARGEST = 10.0  # magnitude
+LARGEST = 10.0  # the largest magnitude
 # The largest change by each operation, at a magnitude of 10 [2].
 ROTATION = 30.0  # degrees
-SHEAR = 0.3  # shift over height
-TRANSLATION = 150 / 331  # of the side
-BITS_LOST = 4  # of 8
+SHEAR = 0.3  # shift divided by height
+TRANSLATION = 150 / 331  # share of the side
+BITS_LOST = 4  # how many of the 8 bits become 0
 ENHANCEMENT = 0.9  # factors from 1 - 0.9 to 1 + 0.9
 VALUES = 256
 SMOOTH = (1.0, 1, 1, 1, 5, 1, 1, 1, 1)  # the kernel of the blur for sharpness, before division by 13
@@ -68,7 +68,7 @@ def whole(image: Tensor) -> Tensor:
 
 
 def autocontrast(image: Tensor) -> Tensor:
-    """Each channel stretched from its least and largest value to 0 and 255; a channel of one value stays."""
+    """Stretch each channel so that its values go from 0 to 255; a channel of a single value stays as it is."""
     low, high = image.amin((2, 3)).double(), image.amax((2, 3)).double()  # (n, 3)
     # Dividing a number by a tensor would multiply by the reciprocal, which rounds differently from Pillow.
     scale = torch.full_like(low, VALUES - 1) / (high - low).clamp_min(1)
@@ -120,7 +120,10 @@ def brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def sharpness(image: Tensor, factor: Tensor) -> Tensor:
-    """Change sharpness: factor 0 blurs, 1 gives the picture itself, more than 1 sharpens. The border stays."""
+    """Change sharpness: factor 0 blurs, 1 gives the picture itself, more than 1 sharpens.
+
+    Border pixels do not change.
+    """
     kernel = constant(SMOOTH, image.dtype, image.device).view(1, 1, 3, 3)
     height, width = image.shape[2:]
     # Whole numbers, so that the sums are exact at any precision of convolutions.
@@ -168,20 +171,20 @@ def moved(image: Tensor, matrix: list[list[Tensor]]) -> Tensor:
 
 
 def rotated(image: Tensor, degrees: Tensor) -> Tensor:
-    """Turned about the centre, anticlockwise as one sees it."""
+    """Turn pictures about their centres by `degrees` (n,), anticlockwise."""
     angle = degrees * (math.pi / 180)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return moved(image, [[cos, -sin, zero], [sin, cos, zero]])
 
 
 def sheared(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Rows shifted by x times their height above the centre, columns by y."""
+    """Shift each row by x (n,) times its height above the centre; in the same way, columns by y (n,)."""
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     return moved(image, [[one, x, zero], [y, one, zero]])
 
 
 def shifted(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Moved to the left by a share x of the side, up by y."""
+    """Move pictures to the left by a share x (n,) of the side, and up by a share y (n,)."""
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     return moved(image, [[one, zero, 2 * x], [zero, one, 2 * y]])
 

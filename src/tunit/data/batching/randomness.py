@@ -1,6 +1,6 @@
 """Random numbers without state: all are determined by the run's seed, a purpose and a counter.
 
-So resuming is exact, because there is no generator whose state could be lost.
+There is no generator whose state would have to be saved, so resuming is exact.
 """
 
 import zlib
@@ -19,17 +19,18 @@ class CounterStart(IntEnum):
     apart from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
-    FIRST_KEYS = 2**40  # fill the key queue of a fresh run
-    CANDIDATES = 2**41  # compare E's candidate domain heads
-    TWO_VIEWS = 2**42  # measure how stable domains are, for a report
-    AFTER_ROLLBACK = 2**43  # multiplied by the number of rollbacks: for steps after a rollback
+    FIRST_KEYS = 2**40  # for the batches that fill the key queue of a new run
+    CANDIDATES = 2**41  # to compare E's candidate domain heads
+    TWO_VIEWS = 2**42  # to measure how stable domains are, for a report
+    AFTER_ROLLBACK = 2**43  # times the number of rollbacks, added to the number of a step
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which pictures of a batch this process has. Random numbers are drawn for the whole batch, then these are taken.
+    """Which pictures of a batch this process has.
 
-    Drawing costs little, and so a picture's random numbers do not depend on the number of processes.
+    Random numbers are drawn for the whole batch, and then those of this process's pictures are taken. So a picture's
+    random numbers do not depend on the number of processes. Drawing costs little.
     """
 
     batch: int

@@ -1,4 +1,4 @@
-"""What each species has of its own: ears, tails, wings, noses, and the patterns of head and body."""
+"""The parts that differ between species: ears, tails, wings, noses, and the patterns of head and body."""
 
 import numpy as np
 
@@ -43,14 +43,13 @@ def fox_on_body(pen: Pen, body: Stencil) -> None:
 
 
 def fox_on_head(pen: Pen, head: Stencil) -> None:
-    """The pale mask, and a blaze as long as the individual's."""
+    """A pale mask, and a blaze (a pale stripe on the forehead) whose length differs between individuals."""
     s = pen.style
     width = 0.34 * s.scale
     for side in SIDES:
         cheek = ellipse(side * 0.36, 0.34, width, 0.27 + 0.05 * s.density, side * -20)
         pen.mark(pen.face, cheek, pen.second, head)
     pen.mark(pen.face, ellipse(0, 0.28, 0.2, 0.22), pen.second, head)
-    # The blaze, a pale stripe on the forehead, has a different length for each individual.
     top = -0.48 + 0.14 * s.phase
     pen.mark(pen.face, limb((0, -0.02), (0, top), 0.02, 0.075 + 0.03 * s.density), pen.second, head)
 
@@ -68,7 +67,7 @@ def fox_ears(pen: Pen) -> None:
 
 
 def frog_ears(pen: Pen) -> None:
-    """No ears but the bulges of the eyes."""
+    """A frog has no ears; in their place, the bulges of the eyes."""
     dx, dy = pen.look.eyes
     for side in SIDES:
         pen.part(pen.face, ellipse(side * dx, dy - 0.02, 0.25, 0.26), pen.base, 0.06)
@@ -240,11 +239,12 @@ def dragon_nose(pen: Pen) -> None:
 
 
 def _stripes(pen: Pen, x: float, slope: float, face: float) -> Shape:
-    """Stripes that go down by `slope` from the middle to the sides, with none at |u| < face."""
+    """Stripes that go down by `slope` from the middle to the sides; there are no stripes where |u| < face."""
     period = 0.52 * pen.style.scale  # wide enough to be seen at 32 px
     share = 0.36 + 0.12 * pen.style.density
 
     def distance(u: Array, v: Array) -> Array:
+        """The signed distance of points (u, v) from the edge of the nearest stripe, below 0 inside."""
         across = np.abs(u - np.float32(x))
         t = (v - slope * across) / period + 0.5 * pen.style.phase
         band = np.abs(t - np.rint(t)) * period - share * period / 2

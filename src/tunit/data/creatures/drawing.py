@@ -24,7 +24,7 @@ from tunit.data.creatures.shapes import (
     squircle,
 )
 
-OUTLINE = 0.034
+OUTLINE = 0.034  # width of the outline
 HEAD: Point = (0.0, -0.13)
 BODY: Point = (0.0, 0.56)
 WHITE: Colour = (1.0, 1.0, 1.0)
@@ -59,7 +59,7 @@ class Look:
 
 @dataclass
 class Pen:
-    """One creature being drawn: the canvas, the frames of its parts and its individual colours."""
+    """What is needed to draw one creature: the canvas, the frames of its parts, and its individual colours."""
 
     canvas: Canvas
     look: Look
@@ -77,7 +77,7 @@ class Pen:
         self.head = self.root.child(HEAD[0] + 0.07 * turn, HEAD[1], 4 * turn)
         self.face = self.head.child(0.13 * turn, 0.0)
         self.torso = self.root.child(0.0, 0.0, 2 * turn)
-        self.tail_side = -1.0 if turn > 0 else 1.0  # behind the creature
+        self.tail_side = -1.0 if turn > 0 else 1.0  # on the side away from which it looks
         lightness, chroma, hue = self.look.base
         lightness = min(
             lightness * (1 + s.lightness), 0.985
@@ -116,7 +116,10 @@ class Pen:
         soft: float = 0.0,
         shade: float = 0.0,
     ) -> Stencil | None:
-        """Paint something onto a piece, without an outline and cut to `inside`."""
+        """Paint a shape without an outline, only where `inside` is.
+
+        Returns its stencil, or None if nothing is visible.
+        """
         for stencil in self.canvas.stencils(frame, shape, (0.0,), inside, soft):
             self.canvas.fill(stencil, colour, shade, opacity)
             return stencil
@@ -137,7 +140,7 @@ def _ground(canvas: Canvas, style: Style, habitat: float) -> Colour:
 
 
 def _shadow(pen: Pen, colour: Colour) -> None:
-    # It lies on the ground, so it stays level however much the creature tilts.
+    # The shadow lies on the ground, so it stays level even if the creature tilts.
     x, y = pen.root.to_canvas(0.0, 0.97)
     flat = Frame(x, y, pen.root.scale)
     pen.mark(flat, ellipse(0.06, 0.03, 0.56, 0.11), colour, opacity=0.55, soft=0.07)

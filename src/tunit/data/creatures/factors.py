@@ -12,7 +12,7 @@ _CONTENT, _STYLE, _ORDER = 0, 1, 2
 
 @dataclass(frozen=True)
 class Content:
-    """Pose and expression: every species is drawn from the same factors on the same skeleton."""
+    """Pose and expression. All species have the same factors, and the same skeleton."""
 
     x: float  # how far the centre is right of the picture's centre, as a fraction of its side: -0.1 .. 0.1
     y: float  # how far the centre is below the picture's centre: as x, but less for a large creature
@@ -23,20 +23,20 @@ class Content:
     gaze_y: float  # pupils: -1 (up) .. 1 (down)
     openness: float  # eyes: 0.4 (sleepy) .. 1 (wide open)
     smile: float  # mouth: -0.7 (frown) .. 1 (smile)
-    mouth: float  # mouth: 0 (closed, two in five) .. 1 (wide open)
+    mouth: float  # mouth: 0 (closed, for two of five creatures) .. 1 (wide open)
     left_arm: float  # the arm on the left of the picture: 0 (hangs down) .. 1 (raised)
     right_arm: float  # the arm on the right of the picture: 0 .. 1
 
 
 @dataclass(frozen=True)
 class Style:
-    """Species and individual: everything about the look that is not pose or expression."""
+    """Species and individual: everything that makes up the look, except pose and expression."""
 
     species: int  # index into SPECIES
     hue: float  # of the base colour, in degrees from that of the species: -10 .. 10
     lightness: float  # of the base colour, relative to that of the species: -0.1 .. 0.1
-    accent_hue: float  # of the second and pattern colours, degrees away: -20 .. 20
-    accent_lightness: float  # of the second and pattern colours, relative: -0.08 .. 0.08
+    accent_hue: float  # of all other colours, in degrees from those of the species: -20 .. 20
+    accent_lightness: float  # of all other colours, relative to those of the species: -0.08 .. 0.08
     phase: float  # where the pattern begins: 0 .. 1
     scale: float  # size of the pattern's elements, relative: 0.85 .. 1.2
     density: float  # how many or how wide the elements are: 0 (sparse) .. 1 (dense)
@@ -44,7 +44,7 @@ class Style:
     tint: float  # strength of the background's tint: 0 (nearly cream) .. 1 (pastel)
 
 
-# The range of every factor, ends included: creatures are drawn from it, and tables must stay in it.
+# The range of every factor, ends included: creatures are sampled from it, and the values in tables must be in it.
 RANGES = {
     "x": (-0.1, 0.1), "y": (-0.1, 0.1), "size": (0.78, 1), "tilt": (-18, 18), "turn": (-1, 1), "gaze_x": (-1, 1),
     "gaze_y": (-1, 1), "openness": (0.4, 1), "smile": (-0.7, 1), "mouth": (0, 1), "left_arm": (0, 1),
@@ -56,7 +56,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Creature:
-    """One individual in one pose: everything that `draw` needs."""
+    """An individual in a pose: everything that `draw` needs."""
 
     content: Content
     style: Style

@@ -1,8 +1,8 @@
 """`creatures`: a procedural picture set whose translations are known exactly.
 
-Six species (the domains), individuals within them (the style), poses and expressions (the content). Every picture is
-drawn from its factors, so the picture of this content as that individual can be drawn, too, and the error of a
-translation can be measured exactly.
+The species are the domains, the individuals are styles, poses and expressions are content. Every picture is drawn
+from its factors. So the true translation, with the content of one picture and the style of another, can be drawn as
+well, and the error of a translation can be measured exactly.
 """
 
 import csv
@@ -91,7 +91,7 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
                         yield drawing
                         done += 1
         except BrokenProcessPool:
-            pass  # such as in a script without a __main__ guard; this process draws the rest, with the same bytes
+            pass  # such as in a script without a __main__ guard; this process then draws the rest
     for creature in creatures[done:]:
         yield draw(creature, size)
 
@@ -99,8 +99,8 @@ def _drawings(creatures: Sequence[Creature], size: int, workers: int | None) -> 
 def draw_all(creatures: Sequence[Creature], size: int, workers: int | None = None) -> Drawing:
     """All pictures (N, size, size, 3) and masks (N, size, size), in the order of `creatures`.
 
-    workers: how many processes; 1 draws in this process, None takes all cores if there is enough to draw. A script
-    that may use several must have its own work under `if __name__ == "__main__":`.
+    workers: the number of processes; 1 draws in this process, None uses all cores if there is enough to draw. A
+    script that uses several processes must have its own code under `if __name__ == "__main__":`.
     """
     _check_size(size)
     if workers is not None and workers < 1:

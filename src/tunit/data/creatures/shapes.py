@@ -1,8 +1,8 @@
 """The shapes of which creatures consist, given by signed distances, and the canvas on which they are painted.
 
-For every point of its frame, a shape tells how far the point is outside of its edge (negative inside). The canvas
-turns distances into coverage, paints only the window that a shape can touch, and averages its sub-pixels at the end,
-so that edges are smooth at every size.
+A shape gives the signed distance of every point of its frame from its edge (negative inside). The canvas converts
+distances to coverage, paints only the window that the shape can touch, and averages its sub-pixels at the end, so
+that edges are smooth at every size.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Stencil:
-    """Coverage 0 .. 1 on a window of the canvas, and the circle (x, y, radius) of its shape in sub-pixels."""
+    """The coverage 0 .. 1 of a shape on a window of the canvas, and its circle (x, y, radius) in sub-pixels."""
 
     rows: slice
     columns: slice
@@ -64,7 +64,7 @@ class Stencil:
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> Shape:
-    """An ellipse; the distance is first order, exact at the edge (I. Quilez, "Ellipse distance")."""
+    """An ellipse. The distance is a first-order approximation, exact at the edge (I. Quilez, "Ellipse distance")."""
     c, s = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
 
     def distance(u: Array, v: Array) -> Array:
@@ -81,7 +81,10 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> S
 
 
 def squircle(x: float, y: float, rx: float, ry: float) -> Shape:
-    """A superellipse |u/rx|^2.5 + |v/ry|^2.5 = 1, fuller than the ellipse; the distance is first order."""
+    """A superellipse |u/rx|^2.5 + |v/ry|^2.5 = 1, fuller than an ellipse.
+
+    The distance is a first-order approximation.
+    """
 
     def distance(u: Array, v: Array) -> Array:
         """The signed distance of points (u, v) from the edge, below 0 inside."""
@@ -158,7 +161,7 @@ def _clip(values: Array, low: float, high: float) -> Array:
 
 
 def union(*shapes: Shape, blend: float = 0.0) -> Shape:
-    """All of the shapes as one, their joints smoothed over the length `blend` (polynomial minimum)."""
+    """All of the shapes as one shape, with joints smoothed over the length `blend` (polynomial minimum)."""
 
     def distance(u: Array, v: Array) -> Array:
         """The signed distance of points (u, v) from the edge, below 0 inside."""
@@ -179,7 +182,7 @@ def union(*shapes: Shape, blend: float = 0.0) -> Shape:
 
 
 class Canvas:
-    """Sub-pixels to paint on: `pixels` (3, n, n) in sRGB; `cover` (n, n), how far the creature hides them."""
+    """Sub-pixels to paint on: `pixels` (3, n, n) in sRGB; `cover` (n, n), how much of each the creature covers."""
 
     def __init__(self, size: int, factor: int) -> None:
         self.size, self.factor, n = size, factor, size * factor
@@ -231,7 +234,7 @@ class Canvas:
         return found
 
     def fill(self, stencil: Stencil, colour: Colour, shade: float = 0.0, opacity: float = 1.0) -> None:
-        """Paint through the stencil: `shade` brighter at its top left, `shade` darker at its bottom right."""
+        """Paint through the stencil: brighter by `shade` at its top left, darker by it at its bottom right."""
         under = self.pixels[:, stencil.rows, stencil.columns]
         paint = np.asarray(colour, np.float32)[:, None, None]
         if shade:
@@ -259,7 +262,7 @@ class Canvas:
 def oklch(lightness: float, chroma: float, hue: float) -> Colour:
     """The sRGB colour of an OKLCH one (B. Ottosson, 2020), clipped; hue in degrees.
 
-    In OKLCH equal steps look equal, so an individual's hue and lightness vary alike in every species."""
+    In OKLCH, equal distances look equally different, so individuals differ to the same degree in every species."""
     a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
     l_ = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     m_ = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3

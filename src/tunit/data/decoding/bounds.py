@@ -3,9 +3,9 @@
 MAX_PIXELS = 178_956_970  # half a gibibyte of RGB; also Pillow's own limit
 SECONDS = 10.0  # of CPU time for one picture of up to MAX_PIXELS; a photograph takes far less
 MEMORY = 6  # decoding a picture may take this many bytes for each pixel of `max_pixels`
-# Lower limits if no worker process can be started, because then nothing can stop a decoder that hangs.
+# Lower limits for the case that no worker process can be started: then a decoder that hangs cannot be stopped.
 ALONE_PIXELS, ALONE_BYTES = 50_000_000, 1 << 25
-_LEAST_MEMORY = 1 << 28  # bytes, however few pixels are allowed
+_LEAST_MEMORY = 1 << 28  # bytes that a picture may always take, even if few pixels are allowed
 REMEDY = "raise --max-pixels to allow it"
 
 

@@ -22,7 +22,7 @@ _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # Pillow's 
 
 @dataclass(frozen=True)
 class Colours:
-    """How the stored values of one picture become sRGB; found once, used for each of its parts."""
+    """How the stored values of one picture are converted to sRGB; the same for each of its parts."""
 
     mode: str  # the mode of the colours without opacity: RGB, L, CMYK or LAB
     levels: Levels | None
@@ -43,7 +43,7 @@ class Colours:
         return cls(mode, levels, transform, None if profile else _curve(image))
 
     def rgb(self, image: Image.Image, background: Colour) -> Image.Image:
-        """A picture, or a part of it, as a new image of mode RGB; transparency is laid on `background`."""
+        """A picture, or a part of it, as a new image of mode RGB; behind transparent pixels is `background`."""
         return self.layers(image, background)[0]
 
     def layers(self, image: Image.Image, background: Colour) -> tuple[Image.Image, Image.Image | None]:
@@ -115,8 +115,8 @@ def _transform(profile: bytes, mode: str) -> Any:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if opened.profile.xcolor_space.strip() != _SPACES[mode]:
             return None
-        # The 256 levels of grey are computed exactly, which costs little: the usual tables are coarse for dark
-        # levels.
+        # For grey, compute all 256 levels exactly, which costs little; the tables of the default mode are too coarse
+        # for dark levels.
         exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(opened, srgb, mode, "RGB", flags=exact)

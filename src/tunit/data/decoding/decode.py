@@ -38,7 +38,7 @@ BOMB = "decompression bomb"
 
 # Where each orientation moves the corner at which the stored pixels begin.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
-# Bytes of memory per pixel for those decoders that need far more than the picture itself.
+# The memory, in bytes per pixel, of decoders that need far more than the decoded picture takes.
 _MEMORY = {"WEBP": 17, "AVIF": 17, "HEIF": 17}
 # Pixels; larger pictures are reduced part by part before anything else is done with them.
 _LARGE = 1 << 24
@@ -109,7 +109,7 @@ def decode_scaled(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """How one picture is to be decoded."""
+    """How to decode one picture."""
 
     background: Colour
     max_pixels: int

@@ -1,6 +1,7 @@
 """Convert grey pictures of more than 8 bits, signed or floating-point, to the 256 levels that viewers show.
 
-Not all such files tell which value is white. If they do (by their type, or by tags of PNG and TIFF), that is used.
+If a file says which value is white, by its type or by tags of PNG and TIFF, this value is used. If not, it is guessed
+from the values in the picture.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
 # Possible values of white if a file does not tell it: those of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
-_OVERSHOOT = 0.25  # times white: how far sharpening and resampling may go beyond black and white
-_DARKEST = 1 / 16  # times white: if nothing in a picture is brighter than this, this value of white is wrong
+# How far values may lie below black or above white, for example after sharpening; as share of white.
+_OVERSHOOT = 0.25
+_DARKEST = 1 / 16  # if no value of a picture is above this share of white, the guess of white is wrong
 
 
 class NoLevelsError(ValueError):
@@ -24,15 +26,15 @@ class NoLevelsError(ValueError):
 
 @dataclass(frozen=True)
 class Levels:
-    """How the stored values of one picture become grey."""
+    """How the stored values of one picture are converted to grey levels."""
 
     kind: np.dtype[Any]  # what the stored bytes are
     black: float
     white: float
-    transparent: float | None = None  # this value is not shown at all
+    transparent: float | None = None  # pixels of this value are transparent
 
     def eight_bits(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
-        """(H, W) values to 0..255; those beyond black and white are clipped."""
+        """(H, W) values to 0..255; values beyond black and white are clipped."""
         grey = _as(stored, self.kind).astype(np.float32)
         scale = np.float32(255 / (self.white - self.black))
         shown: NDArray[np.float32] = np.clip((grey - np.float32(self.black)) * scale, 0, 255)

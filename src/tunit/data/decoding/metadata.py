@@ -13,9 +13,10 @@ from typing import Any
 
 _MAX_PROFILE = 8 << 20  # bytes
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-# These too, if their checksums are right and they are as long as they have to be.
+# These chunks are kept, too, if their checksums are right and they have at least this many bytes.
 _PNG_KEPT_WHOLE = {b"tRNS": 1, b"gAMA": 4, b"sRGB": 1, b"eXIf": 1}
-# Of a TIFF: sizes, bits, compression, strips and tiles, palette, orientation, subsampling, profile.
+# The tags of a TIFF that are kept: sizes, bits, compression, strips and tiles, palette, orientation, subsampling,
+# profile.
 _TIFF_KEPT = {
     *(254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 281, 284, 292, 293, 317, 320, 322, 323),
     *(324, 325, 332, 336, 338, 339, 347, 529, 530, 531, 532, 34675),
@@ -25,10 +26,10 @@ _WEBP_DROPPED = (b"EXIF", b"XMP ", b"ICCP")
 
 @dataclass
 class Bare:
-    """A picture's file without metadata, and the parts of it that its reader needs."""
+    """A picture's file without metadata, and those metadata that its reader needs."""
 
     data: bytes
-    info: dict[str, Any] = field(default_factory=dict)  # as Pillow calls it: icc_profile, exif
+    info: dict[str, Any] = field(default_factory=dict)  # by Pillow's names: icc_profile, exif
 
 
 def without_metadata(data: bytes) -> Bare | None:

@@ -1,4 +1,4 @@
-"""The opacity of each pixel of a picture, compressed: most pixels have the same value, so it takes little memory."""
+"""The opacity of each pixel of a picture. It is kept compressed, because most pixels have the same value."""
 
 import zlib
 from dataclasses import dataclass

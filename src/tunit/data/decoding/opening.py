@@ -26,7 +26,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")  # not MPO and TIFF, whose ot
 # Brands of files that begin with a box "ftyp" (ISO/IEC 14496-12); mif1 and msf1 may hold either kind.
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
-LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # their decoders neither check Pillow's limit nor warn
+LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats whose decoders neither check Pillow's limit nor warn
 _pillow = threading.RLock()
 
 
@@ -70,9 +70,10 @@ class NoReaderError(Exception):
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """The picture, of which only the header is read. Holds the lock, because all threads share Pillow's table.
+    """Open a picture; only its header is read.
 
-    Raises NoReaderError where a package is missing, and what Pillow raises.
+    Call it inside `quiet_pillow`, because it changes a global table of Pillow for a moment. Raises NoReaderError if a
+    package is missing, and what Pillow raises.
     """
     formats = _formats_for(data)
     TiffImagePlugin.OPEN_INFO.update(_GREY_TIFFS)  # type: ignore[arg-type]
@@ -110,9 +111,8 @@ def _avif() -> tuple[str, ...]:
         AvifImagePlugin = None  # type: ignore[assignment]
     if AvifImagePlugin is None or not AvifImagePlugin.SUPPORTED:
         raise NoReaderError("an AVIF picture, which this Pillow cannot read: pip install --upgrade pillow")
-    AvifImagePlugin.DEFAULT_MAX_THREADS = (
-        1  # each would take memory of its own; pictures are decoded side by side
-    )
+    # One thread per picture: each thread would take memory, and several pictures are decoded at the same time anyway.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return ("AVIF",)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _IDLE_SECONDS = 30.0
-IDLE, LOST, SLOW = 3, 4, 5  # exit codes: nothing to do, an unreadable request, out of time
+IDLE, LOST, SLOW = 3, 4, 5  # exit codes: no work for some time, an unreadable request, time limit reached
 
 # The current folder, a function, and its argument.
 _Request = tuple[str | None, Callable[[Any], Any], Any]
@@ -55,7 +55,7 @@ def serve() -> None:
     """Answer the requests from standard input until there are no more."""
     global _base_memory
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # so that text printed by a library does not get between the answers
+    os.dup2(2, 1)  # text that a library prints must not get between the answers
     _base_memory = _data_bytes()
     requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
     threading.Thread(target=_queue_requests, args=(requests,), daemon=True).start()
@@ -80,7 +80,7 @@ def serve() -> None:
 
 
 def _queue_requests(requests: "queue.SimpleQueue[_Request]") -> None:
-    """Queue incoming requests. When no more can come, such as after the parent's end, this process ends at once."""
+    """Queue incoming requests. If the parent ends, or sends something unreadable, this process ends at once."""
     code = LOST
     try:
         while True:

@@ -1,5 +1,5 @@
-"""Worker processes that decode pictures, so that a file that crashes or blocks a decoder, or fills the memory, does
-not harm the training.
+"""Worker processes that decode pictures. A file that crashes or blocks a decoder, or fills the memory, then does not
+harm the training.
 
 The processes are started as programs. They are not forked, because a fork of a process that runs threads or holds a
 GPU may hang, and not spawned by multiprocessing, because that imports the caller's script again. Each ends by itself

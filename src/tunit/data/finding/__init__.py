@@ -1,1 +1,1 @@
-"""Find pictures: in folders, archives, lists, tables, databases: names, labels, and how to read the bytes."""
+"""Find pictures in folders, archives, lists, tables and databases: their names, their labels, how to read them."""

@@ -34,7 +34,7 @@ from tunit.data.finding.unpacking import OutOfTimeError
 from tunit.data.finding.zips import LongDirectoryError, open_member, open_zip
 from tunit.errors import DataError
 
-MAX_BYTES = 1 << 30  # of one picture's file; larger files are not decoded
+MAX_BYTES = 1 << 30  # the largest file of a picture; larger files are not decoded
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
 _MOST_ALIKE = 16  # members of a zip that may share their data; some packers store equal files only once
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
@@ -46,9 +46,9 @@ class ZipMember:
 
     archive: Path
     size: int  # bytes, declared
-    position: int  # of its header in the archive: the order in which reading is fastest
+    position: int  # of its header in the archive; members are read fastest in this order
     packed: int  # bytes in the archive
-    method: int  # of compression, as zipfile numbers them
+    method: int  # of compression, by zipfile's numbers
     crc: int
 
     def read(self) -> bytes:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from tunit.data.finding.naming import names_archive
 
-# Parts of a set, whose folders may contain those of the classes.
+# Names of parts of a set, whose folders may contain the folders of classes.
 _PARTS = re.compile(
     r"train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|held[ _-]?(out|back)", re.IGNORECASE
 )
-# Folders inside that of a class whose names are not the class.
+# Names of folders inside a class's folder that are not names of classes.
 _HOLDERS = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?|data|files)", re.IGNORECASE)
 _SHOWN = 4  # names in a note
 

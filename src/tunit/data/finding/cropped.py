@@ -23,7 +23,7 @@ class Cropped:
 
     @property
     def position(self) -> int:
-        """Reading in ascending order of it is fastest."""
+        """Pictures are read fastest in ascending order of their positions."""
         return self.content.position
 
     def read(self) -> bytes:

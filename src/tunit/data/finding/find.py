@@ -32,7 +32,7 @@ def find_pictures(
 
     labels: "none"; "folders", as `class_labels` reads them; or "csv", the column
         `label_column` of a table, where an empty cell is no label.
-    picture_column: of a table, by name or by number from 1; "" finds it.
+    picture_column: the column of a table with the pictures' paths, by name or by number from 1; "" finds it.
 
     Raises DataError if the source does not exist, is of an unknown kind, or holds no picture.
     """

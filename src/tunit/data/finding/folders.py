@@ -22,7 +22,7 @@ from tunit.data.finding.naming import (
 from tunit.errors import DataError
 from tunit.files import RESULTS
 
-# A folder that contains all names of one line is a folder of results.
+# A folder that contains all files of one of these sets is a folder of tunit's results.
 _RESULTS = (
     {RESULTS},
     {MARKER},
@@ -83,7 +83,7 @@ def _note_of_nested(names: list[str]) -> list[str]:
 
 
 def stamp_of(name: str, status: os.stat_result) -> str:
-    """A file's share of the fingerprint."""
+    """What a file contributes to the fingerprint of its source."""
     return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
@@ -104,7 +104,7 @@ class _Walk:
     _seen: set[str] = field(default_factory=set)  # folders outside, by their real paths
 
     def items(self) -> Iterator[Item]:
-        """Every picture, and every file that has a picture's name but is no picture."""
+        """Every picture, and every file that has the suffix of a picture but is not one."""
         real_root = Path(os.path.realpath(self.root))
         folders = [(str(self.root), "", False)]
         while folders:
@@ -146,8 +146,9 @@ class _Walk:
     def _link(
         self, entry: os.DirEntry[str], name: str, real_root: Path
     ) -> tuple[tuple[str, str] | None, str]:
-        """What is wrong with a link, as reason and detail; and whether it leads to a "file", a "folder", or "nothing"
-        new.
+        """(what is wrong with a link, as reason and detail, or None; where it leads: "file", "folder" or "nothing").
+
+        "nothing": the walk need not follow the link.
         """
         is_picture = suffix_of(entry.name) in PICTURE_SUFFIXES
         try:
@@ -161,7 +162,7 @@ class _Walk:
                 self.outside.append(name)
             return None, "file"
         if inside or str(target) in self._seen:
-            return None, "nothing"  # its target is found anyway, and following the link might never end
+            return None, "nothing"  # the walk finds its target anyway; following the link might never end
         if real_root.is_relative_to(target):
             return (OUTSIDE, "a link to a folder around this one"), "nothing"
         self.outside.append(name)

@@ -17,7 +17,7 @@ class ByteSource(Protocol):
 
     @property
     def position(self) -> int:
-        """Reading in ascending order of it is fastest."""
+        """Pictures are read fastest in ascending order of their positions."""
 
     def read(self) -> bytes:
         """All bytes. Raises PictureError."""
@@ -70,9 +70,10 @@ class Found:
 
 
 def reading_order(pictures: Sequence[PictureSource]) -> list[int]:
-    """The indices of pictures in the order in which reading is fastest: one archive after another, files as given."""
+    """The indices of pictures in the order in which they are read fastest: archive by archive, files as given."""
 
     def place(index: int) -> tuple[str, int]:
+        """The archive of a picture ("" for a file), and its position there."""
         content = pictures[index].content
         return str(getattr(content, "archive", "")), content.position
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tunit.printing import printable
 
 _NAMES_SHOWN = 3
-_DETAILS_SHOWN = 3  # different details for one reason; if there are more, only the first pictures show theirs
+_DETAILS_SHOWN = 3  # if a reason has more different details, only those of the first few pictures are given
 _LONGEST = 200  # characters of a name or a detail that are shown
 
 
@@ -22,8 +22,7 @@ class LeftOut:
 def summarise_left_out(left_out: Iterable[LeftOut]) -> str:
     """One line, the most frequent reason first, such as "2 left out: 1 empty (a.jpg: 0 bytes), 1 ...".
 
-    Every reason is given with its detail, which is named once for all pictures that share it, with the first few
-    names.
+    Pictures with the same reason and detail are counted together, and the first few are named.
     """
     by_reason: dict[str, list[LeftOut]] = {}
     for item in left_out:

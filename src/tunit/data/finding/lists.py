@@ -10,7 +10,7 @@ from pathlib import Path
 from tunit.errors import DataError
 from tunit.paths import expand_home
 
-MOST_BYTES = 1 << 28  # of a list: some millions of paths
+MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -91,7 +91,7 @@ class Places:
         return None
 
     def why_not(self, written: str) -> str:
-        """Why `find` finds nothing, for the list's owner."""
+        """Why `find` finds nothing, in words for the user."""
         if _ADDRESS.match(written):
             return "an address, not a file: download it first"
         if "\n" in written:
@@ -127,7 +127,10 @@ def _spellings(written: str) -> Iterator[str]:
 
 
 def as_text(cell: str) -> str:
-    """Text whose bytes are not UTF-8, decoded as Windows-1252, in which spreadsheets write."""
+    """The text of a cell.
+
+    Bytes that are not UTF-8 are decoded as Windows-1252, the usual encoding of spreadsheets.
+    """
     if cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell):
         return cell
     data = cell.encode("utf-8", "surrogateescape")

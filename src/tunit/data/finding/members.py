@@ -11,9 +11,9 @@ from tunit.data.decoding.bounds import MAX_PIXELS, seconds_for, time_detail
 from tunit.data.decoding.decode import BOMB, TOO_SLOW, TRUNCATED, UNREADABLE, PictureError
 from tunit.data.finding.unpacking import OutOfTimeError
 
-MAX_MEMBER = 1 << 29  # bytes of one member: a small archive may unpack to any size
+MAX_MEMBER = 1 << 29  # bytes; a larger member is refused, because a small archive may unpack to any size
 _PIECE = 1 << 20  # bytes read at a time
-# What reading damaged archives raises, besides tarfile.TarError and zipfile.BadZipFile.
+# The errors that reading a damaged archive may raise, in addition to tarfile.TarError and zipfile.BadZipFile.
 DAMAGE = (
     OSError,
     EOFError,

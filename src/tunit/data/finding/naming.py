@@ -9,7 +9,7 @@ _PICTURE = """
     .heic .heif .jp2 .jxl .tga .psd
 """
 PICTURE_SUFFIXES = frozenset(_PICTURE.split())
-# Files that are often beside pictures. A file in neither list, or without a suffix, is judged by its content.
+# Files that are often in the same folder as pictures. For a file in neither list, the content decides.
 _OTHER = """
     .txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js .py
     .ipynb .sh .pdf .doc .docx .xls .xlsx .ppt .pptx .db .sqlite .lmdb .mdb .zip .tar .gz .tgz .bz2
@@ -33,7 +33,7 @@ def suffix_of(name: str) -> str:
 
 
 def names_archive(name: str) -> str:
-    """The name without an archive's suffix, such as that of a.tar.gz; else "". A plain .gz may hold anything."""
+    """The name without the suffix of an archive: "a" for a.tar.gz; "" for other names, also for a plain .gz."""
     match = _ARCHIVE_NAME.fullmatch(name)
     return match[1] if match else ""
 

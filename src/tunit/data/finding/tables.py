@@ -16,19 +16,18 @@ from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
 from tunit.printing import shown
 
-DELIMITERS = ",;\t|"  # in files without the suffix of a table a space, too
+DELIMITERS = ",;\t|"  # in files without the suffix of a table, also a space
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
-_SAMPLE = 100  # rows, spread over the table, whose cells are searched for on the disk
+_SAMPLE = 100  # the cells of this many rows, spread over the table, are looked up as files
 MOST_SHOWN = 20  # columns that a sentence names
-_HEAD_BYTES = 1 << 16  # of a text file, to see whether it is a table
+_HEAD_BYTES = 1 << 16  # the first bytes of a text file show whether it is a table
 _DECLARED = re.compile(r'"?sep=(.)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _NAMES = """
     picture path file filename image imagepath filepath imagefile imagefilename imagename picturepath picturefile
     picturename photo photopath img imgpath imgfile imgname fname fullpath relpath relativepath pictures images files
 """
-PICTURE_COLUMNS = tuple(
-    _NAMES.split()
-)  # in lower case, without spaces and underscores; the first one found counts
+# Usual names of the column of pictures, in lower case, without spaces and underscores; earlier ones are preferred.
+PICTURE_COLUMNS = tuple(_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,11 @@ def _lines(text: str) -> io.StringIO:
 
 
 def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, wanted: str) -> int:
-    """The column of the pictures: the one asked for; else the first with a known name that has about as many files as
-    any other; else the one with most files or, without any, with most names of pictures.
+    """The column of the pictures.
+
+    It is the one that the user wants. If none is given: a column with a usual name, if at least half as many of its
+    cells are files as in any other column; if not, the column with most files; without files, the column with most
+    names of pictures.
     """
     head = grid.cells[0]
     if wanted:
@@ -154,7 +156,7 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
 
 
 def _header(grid: _Grid, picture: int, places: Places) -> list[str]:
-    """The names of the columns; none if the first row is that of a picture, whether the file exists or not."""
+    """The names of the columns; none if the first row is not a header but names a picture, which may be missing."""
     head = grid.cells[0]
     cell = _cell(head, picture) or ""
     if cell and places.find(cell):
@@ -173,7 +175,7 @@ def _looks_like_path(cell: str) -> bool:
 
 
 def _has_same_pattern(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell has the form of all others, such as a hash above other hashes. Then it names no column."""
+    """Whether a cell looks like all others, such as a hash above other hashes, and so is not a column's name."""
     return bool(
         others
         and re.search(r"\d", cell)

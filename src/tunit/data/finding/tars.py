@@ -1,7 +1,7 @@
 """Read tar archives, compressed or not, within limits, so that reading a hostile one stops early.
 
-Python's own reader trusts the headers: a negative size makes it loop for ever (CVE-2025-8194), long runs of digits
-keep it busy (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
+Python's own reader trusts the headers: a negative size makes it loop for ever (CVE-2025-8194), and long runs of
+digits keep it busy for very long (CVE-2024-6232). Unpacking has limits, too (`unpacking.py`).
 """
 
 import re
@@ -12,12 +12,13 @@ from typing import IO, Any, cast
 
 from tunit.data.finding.unpacking import UnpackedFile, bzip2_stream, gzip_stream, xz_stream
 
-MAX_MEMBERS = 500_000  # in one archive; a longer list would fill the memory
+MAX_MEMBERS = 500_000  # members of one archive; a longer list would fill the memory
 _MAX_HEADERS = (
     1 << 22
-)  # bytes of one member's headers; real ones are below a kilobyte, long names below a megabyte
-_FREE = 1 << 31  # with at most this many unpacked bytes, any ratio is accepted
-_MAX_RATIO = 300  # of unpacked to packed bytes, if there are more; pictures hardly shrink when packed
+)  # bytes of one member's headers; real ones have a kilobyte, or a megabyte with long names
+# An archive may unpack to _FREE bytes, or to _MAX_RATIO times its own size if this is more. (Packing hardly makes
+# pictures smaller.)
+_FREE, _MAX_RATIO = 1 << 31, 300
 _DIGITS = re.compile(rb"[0-9]{64}")
 _STREAMS = {b"\x1f\x8b": gzip_stream, b"BZh": bzip2_stream, b"\xfd7zXZ\0": xz_stream}
 
@@ -86,7 +87,7 @@ class _Headers:
         self._file = file
         self.tell, self.seek = file.tell, file.seek
         self.left = _MAX_HEADERS
-        self.block = b""  # that was read last
+        self.block = b""  # the block that was read last
 
     def read(self, size: int = -1) -> bytes:
         """As a file's `read`. Raises tarfile.ReadError if a header, or all of them, would be too large."""

@@ -1,6 +1,6 @@
 """Unpack bytes while they are read, within limits of memory and CPU time, for archives and members of zips.
 
-Python's own readers have no such limits: with bzip2, zipfile unpacks four kilobytes to gigabytes in one go; gzip
+Python's own readers have no such limits: with bzip2, zipfile unpacks four kilobytes to gigabytes in one call; gzip
 reads millions of empty streams in one call; lzma takes as much memory as a file requests; and a seek unpacks
 everything before its target.
 """
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16  # packed bytes read at a time
 
 
 class OutOfTimeError(RuntimeError):
-    """Unpacking takes far more CPU time than honest files of that size need."""
+    """Unpacking takes far more CPU time than an ordinary file of this size needs."""
 
 
 class Decompressor(Protocol):
@@ -36,7 +36,7 @@ class Decompressor(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What was given beyond its end."""
+        """The bytes that were given after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """At most `max_length` unpacked bytes, perhaps none yet."""
@@ -60,7 +60,7 @@ class Inflater:
 
     @property
     def unused_data(self) -> bytes:
-        """What was given beyond its end."""
+        """The bytes that were given after the end of the stream."""
         return self._stream.unused_data
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
@@ -84,7 +84,7 @@ def xz_stream() -> Decompressor:
 
 
 def lzma_stream(properties: bytes) -> Decompressor:
-    """For bare LZMA; properties: the five bytes that say how it was packed."""
+    """For LZMA without a container. properties: the five bytes that say how it was packed."""
     stream = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_DICTIONARY)
     stream.decompress(properties + b"\xff" * 8, 0)  # of unknown length
     return stream
@@ -93,16 +93,16 @@ def lzma_stream(properties: bytes) -> Decompressor:
 class Unpacking(io.RawIOBase):
     """A file for reading and seeking: the bytes of `packed` from `begin` on, unpacked stream after stream.
 
-    new: makes a decompressor for a stream. length: of the packed bytes, if they end before the file does. Reading and
-    seeking raise OutOfTimeError, EOFError if the data ends early, and the decompressor's errors for damaged data.
-    Each later call raises the same error again, because the position is then unknown.
+    new: makes a decompressor for a stream. length: the number of packed bytes, if they end before the file does.
+    Reading and seeking raise OutOfTimeError, EOFError if the data ends early, and the decompressor's errors for
+    damaged data. After an error the position is unknown, so each later call raises the same error again.
     """
 
     def __init__(
         self, packed: IO[bytes], new: Callable[[], Decompressor], begin: int = 0, length: int | None = None
     ) -> None:
         self._packed, self._new, self._begin, self._length = packed, new, begin, length
-        self._taken = 0  # packed bytes that were read, counted again after going back
+        self._taken = 0  # packed bytes read so far; those that are read again after going back count again
         self._spent = 0.0  # seconds of CPU time
         self._failure: tuple[type[Exception], tuple[Any, ...]] | None = None
         self._rewind()
@@ -161,10 +161,8 @@ class Unpacking(io.RawIOBase):
                     return data
             return b""
         except Exception as error:
-            self._failure = (
-                type(error),
-                error.args,
-            )  # not the error itself, whose frames would keep the data in memory
+            # Do not keep the error itself: its traceback would keep the data in memory.
+            self._failure = type(error), error.args
             raise
         finally:
             self._spent += thread_time() - began

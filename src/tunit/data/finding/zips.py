@@ -11,9 +11,8 @@ from typing import IO, cast
 
 from tunit.data.finding.unpacking import Inflater, Unpacking, bzip2_stream, lzma_stream
 
-_MAX_DIRECTORY = (
-    1 << 25
-)  # bytes of the list of members, which takes twenty times as much memory when it is read
+# The largest list of members, in bytes. Reading it takes twenty times as much memory.
+_MAX_DIRECTORY = 1 << 25
 
 
 class LongDirectoryError(zipfile.BadZipFile):
@@ -30,9 +29,10 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def open_member(file: IO[bytes], position: int, method: int, packed: int) -> IO[bytes] | Unpacking:
-    """The content of the member whose header is at `position` in an open archive: `packed` bytes, by a method.
+    """The content of the member whose header is at `position` in an open archive, unpacked while it is read.
 
-    It is valid until the file is read elsewhere. Raises zipfile.BadZipFile, NotImplementedError for other methods.
+    packed: its bytes in the archive. The result can be used until the file is read at another position. Raises
+    zipfile.BadZipFile, and NotImplementedError for a method that is not supported.
     """
     file.seek(position)
     magic, name, extra = struct.unpack("<4s22xHH", file.read(30))

@@ -1,8 +1,8 @@
-"""AnimalFaces (Liu et al., "Few-shot unsupervised image-to-image translation", 2019): heads of animals, cut out
-of ImageNet's training pictures by a file of coordinates, 149 classes.
+"""AnimalFaces (Liu et al., "Few-shot unsupervised image-to-image translation", 2019): heads of animals of 149
+classes, cut out of ImageNet's training pictures by a file of coordinates.
 
-AnimalFaces-10 are ten of them by their index in the order of WordNet ids. The last 50 pictures of each class by
-name are validation.
+AnimalFaces-10 are ten of the classes, given by their index in the order of WordNet ids. The last 50 pictures of each
+class, by name, are for validation.
 """
 
 from collections import Counter
@@ -67,7 +67,7 @@ def _class_folders(found: Found) -> dict[str, list[PictureSource]]:
 
 
 def _coordinates_beside(source: Path) -> Path | None:
-    """The file of coordinates, in the folder of pictures or beside it. An archive holds ready crops."""
+    """The file of coordinates, in the folder of pictures or beside it; None for an archive, which must hold crops."""
     places = (source, source.absolute().parent) if source.is_dir() else ()
     return next((file for place in places if (file := place / COORDINATES).is_file()), None)
 
@@ -84,8 +84,8 @@ def _cut_out(
 ) -> tuple[dict[str, list[PictureSource]], list[LeftOut]]:
     """The crops of each class, and the lines whose picture is missing.
 
-    A crop gets the file name that the publisher's tool would give it. So names, and with them the split, are in the
-    same order as for ready crops. A picture may have several crops.
+    A crop gets the file name that the publisher's tool would give it. So the order of names, and with it the split,
+    is the same as for crops made by that tool. A picture may have several crops.
     """
     whole = {picture.name: picture for pictures in classes.values() for picture in pictures}
     crops: dict[str, PictureSource] = {}

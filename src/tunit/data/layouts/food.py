@@ -19,10 +19,10 @@ from tunit.data.layouts.layout import (
 )
 from tunit.errors import DataError
 
-# For food, the paper flips and crops the second view as usual, and then applies a stronger policy of randomly chosen
-# operations instead of the affine transform and the colour jitter. Its authors report an mFID on Food-10 of 69.5
-# without the policy and of 52.2 with it. They do not tell the number and strength of operations; these here are from
-# RandAugment (Cubuk et al. 2020) for ResNet-50 on ImageNet.
+# For food, the paper flips and crops the second view as usual, and then applies randomly chosen operations instead of
+# the affine transform and the colour jitter. This augmentation is stronger: the authors report an mFID on Food-10 of
+# 69.5 without it and of 52.2 with it. They do not give the number and magnitude of operations; the values here are
+# those of RandAugment (Cubuk et al. 2020) for ResNet-50 on ImageNet.
 SECOND_VIEW = {
     "rotation": 0.0,
     "translation": 0.0,

@@ -22,7 +22,7 @@ class Part:
     layout: str  # a name in LAYOUTS
     split: str = "train"  # "train" or "validation"
     classes: tuple[str, ...] = ()  # if the layout does not fix them
-    # How many pictures at the end of a class or of the set are for validation; 0 if the set has lists.
+    # How many pictures at the end of each class, or of the set, are for validation; 0 if the set has lists of them.
     held_out: int = 0
 
     @property
@@ -32,7 +32,7 @@ class Part:
 
 
 class NotLaidOutError(Exception):
-    """A source is not as a layout expects it; the message, if any, says what was found instead."""
+    """A source does not have the folders and files of a layout; the message, if any, says what was found instead."""
 
 
 # Selects the pictures of one part from everything in a source; their classes, if any, become labels. Raises
@@ -81,7 +81,7 @@ def below(found: Found, prefix: str, inner: str = "") -> Found:
 
 
 def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> list[PictureSource]:
-    """For validation the last `part.held_out` pictures by name, otherwise all before them.
+    """For validation, the last `part.held_out` pictures by name; for training, all others.
 
     Raises DataError if none would be left for training.
     """
@@ -111,7 +111,10 @@ def read_text_of_set(source: Path, name: str) -> str:
 
 
 def stamped(found: Found, source: Path, text: str) -> Found:
-    """`found` with a fingerprint that also changes with the text of a list; an archive's covers its lists already."""
+    """`found`, with a fingerprint that also changes if the text of a list changes.
+
+    (The fingerprint of an archive does so already.)
+    """
     if quick_fingerprint(source):
         return found
     digest = hashlib.blake2b(digest_size=16)

@@ -1,4 +1,4 @@
-"""Sets without classes whose last pictures by name are validation: FFHQ (Karras et al., 2019) and LSUN Car (Yu
+"""Sets without classes, whose last pictures by name are for validation: FFHQ (Karras et al., 2019) and LSUN Car (Yu
 et al., 2015).
 """
 
@@ -10,8 +10,8 @@ from tunit.data.finding.found import Found
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, below, split_held_out
 
 _DEFAULTS = {"image_size": 128, "domains": 10}
-# A face's name is a number. It may be in any folder and, inside this, in a folder of a thousand faces whose name is a
-# number, too: FOLDER/images1024x1024/00000/00000.png
+# The name of a face is a number, such as FOLDER/images1024x1024/00000.png. There may be a folder for each thousand
+# faces, whose name is a number, too: FOLDER/images1024x1024/00000/00000.png
 _FACE = re.compile(r"(?P<home>(?:[^/]+/)*?)(?:\d{5}/)?\d{5}\.\w+")
 _HOMES = ("images1024x1024/", "thumbnails128x128/")
 

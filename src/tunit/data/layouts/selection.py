@@ -26,7 +26,7 @@ def layout_config(preset: str, overrides: Mapping[str, Any]) -> Config:
     given = explicit_settings(preset, overrides)
     defaults = LAYOUTS[part.layout].defaults
     config = config.with_overrides({name: value for name, value in defaults.items() if name not in given})
-    # Class names instead of the path of a file, so that the run depends on no other file.
+    # The names of the classes instead of the path of a text file, so that the run does not depend on that file.
     return config.with_overrides({"classes": ",".join(part.classes)})
 
 
@@ -94,7 +94,7 @@ def _wrong_classes(layout: str, needed: int, given: int) -> str:
 
 
 def _class_names(classes: str) -> tuple[str, ...]:
-    """The names in a text, or in the file that the text names, in order, each only once."""
+    """The names in a text, or in the file that the text names, sorted, each only once."""
     text = classes
     if classes.lower().endswith(".txt"):
         try:

@@ -10,8 +10,8 @@ from tunit.errors import ConfigError
 
 Box: TypeAlias = tuple[float, float, float, float]
 FIT_MODES = ("stretch", "crop", "pad")
-# Pillow first shrinks by a whole factor to at least three times the target, then resamples with antialiasing. This is
-# several times faster for large pictures, and on photographs within one grey level of resampling in one step.
+# Pillow first reduces a picture by a whole factor to at least three times the target, then resamples with
+# antialiasing. This is several times faster for large pictures, and differs by at most one grey level on photographs.
 _REDUCING_GAP = 3.0
 
 

@@ -1,4 +1,4 @@
-"""Sizes that a config leaves open, chosen from the pictures."""
+"""Choose the image size from the pictures, if the config does not give it."""
 
 import statistics
 from pathlib import Path
@@ -7,15 +7,15 @@ from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.find import find_pictures
 from tunit.data.packing.squares import file_size
 
-LOOK_AT = 100  # pictures, spread over the source
-LARGEST = 128  # chosen at most; larger sizes need a GPU, and the user must ask for them
+LOOK_AT = 100  # how many pictures, spread over the source, are looked at
+LARGEST = 128  # the largest size that is chosen; larger ones need a GPU, and the user must ask for them
 SMALLEST = 32
 
 
 def choose_image_size(source: Path, picture_column: str = "") -> int:
-    """The largest power of two, from 32 to 128, that the median picture's shorter side reaches.
+    """The largest power of two, from 32 to 128, that is not above the median of the pictures' shorter sides.
 
-    picture_column: of a table; "" finds it.
+    picture_column: the column of a table with the pictures' paths; "" finds it.
     """
     pictures = find_pictures(source, picture_column=picture_column).pictures
     sides = []

@@ -1,4 +1,4 @@
-"""From a source to a pack: every picture is found, decoded, fitted and packed once, and batches are drawn from there.
+"""From a source to a pack: every picture is found, decoded, fitted and packed once; batches are drawn from the pack.
 
     find      search.py                 its name, label and way to its bytes (finding/find.py; layouts/)
     decode    squares.py                its bytes as an upright RGB image (decoding/decode.py, in a worker process)
@@ -42,7 +42,7 @@ from tunit.printing import remark
 _AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy
 _TELL_EVERY = 16  # pictures between two calls of `progress`
 _CHUNK = 32  # pictures in a task of a cluster
-_WORTH_A_PROCESS = 128  # pictures; starting a process takes about as long as decoding this many
+_WORTH_A_PROCESS = 128  # to start a process takes about as long as to decode this many pictures
 
 
 def pack_pictures(
@@ -69,8 +69,8 @@ def pack_pictures(
 
     Raises DataError if no picture is left, or the source or the cache cannot be used.
     """
-    # True while a spawned process imports its main script. A script without a main guard gets here then, and would
-    # wait for its own parent. multiprocessing recognises this state by the same attribute.
+    # A spawned process imports the main script. Without a main guard, the script would start to pack again here, and
+    # wait for its own parent. During this import the attribute is True; multiprocessing itself checks it, too.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")

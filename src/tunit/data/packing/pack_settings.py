@@ -12,8 +12,8 @@ from tunit.data.packing.fit import FIT_MODES
 from tunit.data.packing.squares import Squaring
 from tunit.errors import ConfigError
 
-# Increase it whenever the same settings give other pixels than before. An older pack is made again when the pictures
-# are prepared, but a run that already has one continues to use it.
+# The version of decoding. Increase it whenever the same settings give other pixels than before. Packs of an older
+# version are then made again, but a run that already has such a pack continues to use it.
 DECODING = 3
 
 
@@ -28,7 +28,7 @@ class PackSettings:
     max_pixels: int = MAX_PIXELS  # a picture that declares more is left out undecoded
     labels: str = "none"  # "none", "folders" or "csv"
     label_column: str = "label"
-    picture_column: str = ""  # of a table; empty finds it
+    picture_column: str = ""  # the column of a table with the pictures' paths; empty finds it
     keep_duplicates: bool = False
     part: Part | None = None  # of a published data set; its labels are "folders"
 

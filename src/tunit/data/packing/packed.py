@@ -25,7 +25,7 @@ from tunit.errors import DataError
 from tunit.files import clear_leftovers, replacing
 
 _LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
-_DARK = 72  # grey levels; values of 14 bits stored in 16 are below 64
+_DARK = 72  # grey levels below which a picture counts as dark; 14-bit values stored in 16 bits are below 64
 HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 
 
@@ -193,8 +193,8 @@ class LostRecordError(Exception):
 def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:
     """Keep only the pictures of `slots` (ascending) by moving each forward in the file.
 
-    expected: the digest of each, where another process may have begun to move them. Raises LostRecordError if a
-    picture is then neither at its slot nor where it goes.
+    expected: the digest of each, if an earlier process may have moved some of them already. Raises LostRecordError if
+    a picture is then neither at its slot nor at its new position.
     """
     step, kept = record_bytes(size), 0
     with path.open("r+b") as file:

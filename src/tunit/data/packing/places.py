@@ -1,4 +1,4 @@
-"""Where shards are: a folder on this machine (or a mounted one), or a store whose URL fsspec supports."""
+"""Where shards are: in a folder of this machine (perhaps a mounted one), or in a store whose URL fsspec supports."""
 
 import errno
 import os

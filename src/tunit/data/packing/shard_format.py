@@ -21,7 +21,7 @@ def shard_name(number: int) -> str:
 
 
 def part_name(number: int) -> str:
-    """The file that has the outcomes of pictures up to the end of a shard, until all shards are written."""
+    """The name of a shard's part file, which records the outcomes of its pictures until all shards are written."""
     return f"shard-{number:06d}.json"
 
 

@@ -1,8 +1,8 @@
 """The pixels of a sharded set: rows are read from the shards when needed, and compared with their hashes.
 
 Pictures from a store are cached in a file on this machine, up to a limit. When the file is full, nothing in it is
-replaced: each epoch reads every picture once, so a new picture is not needed sooner than an old one. The file has no
-name, so the system deletes it when the process ends, even after kill -9.
+replaced: each epoch reads every picture once, so newer pictures are not needed sooner than older ones. The file has
+no name, so the system deletes it when the process ends, even after kill -9.
 """
 
 import os
@@ -36,7 +36,7 @@ class ShardedImages:
     def __init__(self, place: Place, index: Index, shards: Shards, keep_bytes: int | None = None) -> None:
         self._place, self._index, self._shards = place, index, shards
         self.shape = (len(index.names), index.size, index.size, 3)
-        # used by two threads: one reads ahead, one makes samples and figures
+        # A lock, because two threads read: one reads the next batch in advance, one needs samples and figures.
         self._turn = threading.Lock()
         self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
 

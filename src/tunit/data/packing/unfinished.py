@@ -61,9 +61,9 @@ def by_slot(order: Sequence[int], outcomes: Sequence[Outcome]) -> tuple[list[str
 class UnfinishedPack:
     """A pack that is being made, in a cache locked by this process; `outcomes` has the outcomes so far.
 
-    order: the slots of the pictures, in the order of reading; about: what the pack depends on. resumable: continue
-    the work of a killed job, and keep the files if this job ends early. False if the cache could not be locked,
-    because another process might write there too.
+    order: the slots of the pictures, in the order of reading. about: what the pack depends on. resumable: continue
+    the work of a killed job, and keep the files if this job ends early. It must be False if the cache is not locked,
+    because another process might write there, too.
     """
 
     def __init__(
@@ -171,8 +171,7 @@ class UnfinishedPack:
         return outcomes, ends
 
     def _written(self, outcomes: list[Outcome]) -> int:
-        """The number of outcomes before the first one whose pixels are missing in the file (as after a power
-        failure).
+        """The number of outcomes before the first one whose pixels are missing in the file, as after a power cut.
 
         Raises OSError if the file does not exist or has another size.
         """
