@@ -16,14 +16,14 @@ from tunit.evaluation.clusters import (
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
-WITHIN = 1.96  # standard errors; a smaller difference may be chance
-SAME = 0.5  # with this NMI or more, the domains are largely those of a trivial answer
+WITHIN = 1.96  # a difference of fewer standard errors may be chance
+SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial answer
 OURS = "the domains found"
 
 
 @dataclass
 class TrivialComparison:
-    """Accuracy and NMI of our domains and of k-means on pixels, colours and random features."""
+    """Accuracy and NMI of the domains found, and of each trivial answer."""
 
     # OURS, or the name of a trivial answer -> its figures: "accuracy" and "NMI" against the classes, if these are
     # known; for a trivial answer also "agreement", its NMI with our domains.

@@ -18,9 +18,9 @@ SMALLEST_DISTANCE = 1e-12  # a smaller mean distance counts as 0
 
 
 def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> Integers:
-    """How many pictures of class j lie in domain i: (domains, classes).
+    """How many pictures of class j are in domain i: (domains, classes).
 
-    domains, classes: (N,) integers from 0. number: of domains, including empty ones.
+    domains, classes: (N,) integers from 0. number: the number of domains, including empty ones.
     """
     matrix = np.zeros((max(number, domains.max() + 1), classes.max() + 1), np.int64)
     np.add.at(matrix, (domains, classes), 1)
@@ -69,6 +69,7 @@ def adjusted_rand_index(domains: Integers, classes: Integers) -> float:
     matrix = confusion_matrix(domains, classes)
 
     def pairs(counts: NDArray[np.int64]) -> float:
+        """How many pairs of pictures are in the same group, for groups of these sizes."""
         return float((counts * (counts - 1) // 2).sum())
 
     both, first, second = pairs(matrix), pairs(matrix.sum(1)), pairs(matrix.sum(0))
@@ -91,7 +92,7 @@ def inter_over_intra(styles: NDArray[np.floating], domains: Integers) -> float |
     sizes = np.bincount(domains)
     sums = np.zeros((len(sizes), vectors.shape[1]))
     np.add.at(sums, domains, vectors)
-    own = np.square(vectors).sum()  # each picture with itself
+    own = np.square(vectors).sum()  # the cosines of each picture with itself
     within = np.square(sums).sum() - own
     between = np.square(sums.sum(0)).sum() - np.square(sums).sum()
     pairs_within = float((sizes * (sizes - 1)).sum())
@@ -108,7 +109,7 @@ class DomainSizes:
 
     sizes: list[int]
     entropy: float  # nats, up to ln(domains)
-    effective: float  # exp(entropy): so many domains of equal size would have the same entropy
+    effective: float  # exp(entropy): this many domains of equal size would have the same entropy
     empty: list[int]
 
 

@@ -10,10 +10,10 @@ from tunit.evaluation.density_coverage import NEAREST, neighbourhoods
 from tunit.evaluation.distances import frechet_distance_of, kernel_distance
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
 
-FID_REPEATS = 10  # resamplings for its interval
-FEWEST = 2  # pictures on each side; fewer have no covariance, and so no distance
+FID_REPEATS = 10  # how often the sets are resampled for the interval of FID
+FEWEST = 2  # with fewer pictures on a side there is no covariance, and so no distance
 FEWEST_NEAR = NEAREST + 1  # with fewer pictures, a picture has too few neighbours
-FEW = 50  # pictures on a side; with fewer, a figure is only a rough estimate
+FEW = 50  # with fewer pictures on a side, a figure is only a rough estimate
 
 
 @dataclass

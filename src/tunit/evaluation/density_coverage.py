@@ -31,11 +31,11 @@ class Neighbourhoods:
 def neighbourhoods(
     real: Tensor, fake: Tensor, *, k: int = NEAREST, recall: bool = True, rows: int = ROWS
 ) -> Neighbourhoods:
-    """Around each picture there is a ball that reaches to its k-th nearest neighbour in its own set; find which
-    pictures of the other set lie in it.
+    """Find which pictures of each set lie in the balls around the pictures of the other set.
 
-    real (N, width), fake (M, width): features on one device, in the precision to compute in. `rows` rows of distances
-    are computed at a time. Without `recall` the balls of the fakes, a third of the work, are left out.
+    The ball around a picture reaches to its k-th nearest neighbour in its own set. real (N, width), fake (M, width):
+    features on one device; their dtype is the precision of the computation. `rows` rows of distances are computed at
+    a time. recall: False does not compute the balls of the fakes, which saves a third of the time.
 
     Raises DataError for k or fewer pictures on a side.
     """
@@ -72,9 +72,9 @@ def neighbourhoods(
 
 
 class _Sides:
-    """Features (N, width), prepared as left and right factor of a matrix product that gives squared distances.
+    """Features (N, width), prepared as left and as right factor of a matrix product that gives squared distances.
 
-    (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2, so the large matrix of distances is only written once.
+    (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2. So the large matrix of distances is written to memory only once.
     """
 
     def __init__(self, features: Tensor) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from tunit.errors import DataError
 
-SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as in [2]
+SUBSETS, SUBSET_SIZE = 100, 1000  # KID is computed on this many subsets of this many pictures, as in [2]
 
 
 class FeatureMoments:
-    """Mean and covariance in float64 of features that come in batches; batches are merged as in [3].
+    """Mean and covariance, in float64, of features that come in batches, which are merged as in [3].
 
-    For any number of pictures it needs the memory of one (width, width) matrix.
+    The memory is that of one (width, width) matrix, for any number of pictures.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class FeatureMoments:
         self._scatter = torch.zeros(0, 0, dtype=torch.float64)  # sum of (x - mean)(x - mean)^T
 
     def add(self, features: Tensor) -> "FeatureMoments":
-        """Take in a batch (B, width); returns itself."""
+        """Add a batch of features (B, width). Returns this object."""
         features = features.double()
         if not len(features):
             return self
@@ -56,8 +56,9 @@ class FeatureMoments:
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     """FID [1] between two Gaussians: |mu_a - mu_b|^2 + tr(A) + tr(B) - 2 tr (A^1/2 B A^1/2)^1/2.
 
-    The matrix under the root is symmetric and positive, so the trace is the sum of the roots of its eigenvalues and
-    always real. The root of A B, which is not symmetric, becomes complex if there are few pictures.
+    The matrix under the root is symmetric and positive, so the trace is the sum of the roots of its eigenvalues,
+    which is always real. (The usual form with the root of A B, which is not symmetric, becomes complex for few
+    pictures.)
     """
     if a.mean.shape != b.mean.shape:
         raise DataError(
@@ -73,10 +74,10 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
 
 
 def frechet_distance_of(a: Tensor, b: Tensor) -> float:
-    """FID [1] of two sets of features, (N, width) and (M, width), in the cheaper of two equal forms.
+    """FID [1] of two sets of features, (N, width) and (M, width), computed by the faster of two equal formulas.
 
-    With X and Y the centred features, tr (A B)^1/2 is the sum of the singular values of X Y^T / sqrt((N - 1)(M - 1)):
-    a matrix of pictures by pictures, which for few pictures is far smaller than (width, width).
+    With X and Y the centred features, tr (A B)^1/2 is the sum of the singular values of X Y^T / sqrt((N - 1)(M - 1)).
+    This matrix is (N, M), which for few pictures is far smaller than (width, width).
     """
     if min(len(a), len(b)) >= a.shape[1] or a.shape[1:] != b.shape[1:]:
         return frechet_distance(FeatureMoments().add(a), FeatureMoments().add(b))
@@ -106,8 +107,8 @@ def kernel_distance(
 ) -> KernelDistance:
     """KID [2]: unbiased squared MMD under the kernel (x.y / width + 1)^3, over random subsets of both sets.
 
-    a (N, width), b (M, width): features; at least 2 each. Subsets are no larger than the smaller set. As the estimate
-    is unbiased, it may be slightly below 0 for very similar sets.
+    a (N, width), b (M, width): features of at least 2 pictures each. Subsets are at most as large as the smaller set.
+    The estimate is unbiased, so it may be slightly below 0 for very similar sets.
     """
     size = min(subset_size, len(a), len(b))
     if size < 2:
@@ -127,6 +128,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
     """The unbiased estimate of the squared maximum mean discrepancy of two sets of equal size n, (n, width) each."""
 
     def kernel(p: Tensor, q: Tensor) -> Tensor:
+        """(n, n): the kernel of each pair of rows of p and q."""
         return (p @ q.T / p.shape[1] + 1) ** 3
 
     n = len(x)

@@ -14,7 +14,7 @@ CHUNK = 1 << 20
 
 
 class UnreachableError(ConfigError):
-    """A file cannot be downloaded; whatever does not need it can continue."""
+    """A file cannot be downloaded. The caller may catch this and leave out what needs the file."""
 
 
 def fetched(address: str, sha256: str, instead: str) -> Path:

@@ -25,8 +25,8 @@ from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 
 BEST = "best"  # folder in the run: a model that `tunit translate` and other commands accept like a run
-SCORES = ("mFID", "FID of all")  # models are compared by the first of these that could be measured
-MOST_SOURCES = 200  # into each group
+SCORES = ("mFID", "FID of all")  # models are compared by the first of these figures that could be measured
+MOST_SOURCES = 200  # how many pictures are translated into each group
 MOST_HELD = 2_000  # how many training pictures to use if no pictures are held back
 
 
@@ -34,9 +34,9 @@ class Evaluator:
     """A function that the trainer calls with its state; it returns figures by name and keeps the best model in
     RUN/best.
 
-    held: held-back pictures; None takes the training pictures. For a run on a published set its validation pictures
-    are used: those in `held` or, if that is None, those beside the training pictures. The best score is stored in the
-    run, so that a resumed run knows it.
+    held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
+    of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
+    stored in the run, so that a resumed run knows it.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class Evaluator:
             train,
             self.network,
             most_sources=MOST_SOURCES,
-            beside_trivial=False,  # the pictures do not change while the model learns
+            beside_trivial=False,  # trivial answers do not change during the training
             cache=self.run.path / "evaluation",
         )
         values = plain_values(result)

@@ -55,9 +55,10 @@ def evaluate_model(
     paper's protocol; otherwise they are the domains that the model finds. If there is only one group, pairs are drawn
     from all pictures.
 
-    network: None leaves out the figures that need features. most_sources: sources per group, 0 for all.
-    truth: exact translations, which only drawn creatures have. translates: False measures the clustering alone.
-    beside_trivial: compare the domains with answers without training. cache: folder for features of real pictures.
+    network: None leaves out the figures that need features. most_sources: how many pictures are translated into each
+    group; 0 for all. truth: exact translations, which exist only for drawn creatures. translates: False measures only
+    the clustering. beside_trivial: compare the domains with trivial answers. cache: folder for features of real
+    pictures.
     """
     result = Evaluation(features=network.name if network else "none")
     say(f"sorting {len(held.images):,} pictures")
@@ -149,7 +150,7 @@ def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int)
 
 @dataclass
 class _Pools:
-    """Values per translation, collected over all groups."""
+    """What was measured for each translation, collected over all groups."""
 
     features: list[Tensor] = field(default_factory=list)
     same_domain: list[NDArray[np.bool_]] = field(default_factory=list)

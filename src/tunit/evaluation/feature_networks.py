@@ -40,7 +40,7 @@ DINOV2_SIDE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESSINGS = ("clean", "legacy")
 DEFAULT = "random-vgg16"
-# Multiples of 64 channels; "M" is a 2 x 2 max-pool.
+# The widths of the layers, in multiples of 64 channels; "M" is a 2 x 2 max-pool.
 VGG16 = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")
 VGG_SIDE, VGG_WIDTH, VGG_SEED = 64, 1024, 20200222
 
@@ -117,7 +117,7 @@ def load_feature_network(
 
 
 class InceptionFeatures:
-    """The 2,048 pooled features of the FID Inception network [1], which itself scales [0, 255] to [-1, 1]."""
+    """The 2,048 pooled features of the FID Inception network [1]."""
 
     def __init__(self, layers: Callable[[Tensor], Tensor], preprocessing: str) -> None:
         self.layers = layers
@@ -129,7 +129,7 @@ class InceptionFeatures:
 
 
 def inception_input(x: Tensor, *, legacy: bool) -> Tensor:
-    """What the Inception layers see of pictures x (B, 3, S, S) in [0, 1]: (B, 3, 299, 299)."""
+    """The input of the Inception layers for pictures x (B, 3, S, S) in [0, 1]: (B, 3, 299, 299)."""
     side = (INCEPTION_SIDE, INCEPTION_SIDE)
     if legacy:
         return 2 * F.interpolate(imagenet_normalised(x), side, mode="nearest") - 1
@@ -147,7 +147,7 @@ class RandomVGG16(nn.Module):
     """VGG-16 with seeded random weights [2]: it needs no download, and does not prefer any kind of pictures.
 
     To be fast enough on a CPU, it resizes pictures to 64 px, and its fully connected layers have a quarter of VGG's
-    width. The features are those of the second of these layers, before its ReLU.
+    width. The features are the output of the second fully connected layer, before its ReLU.
     """
 
     def __init__(self, seed: int = VGG_SEED) -> None:
@@ -185,7 +185,7 @@ class RandomVGG16(nn.Module):
 
 
 def _load_file(path: Path, device: torch.device) -> nn.Module:
-    """A TorchScript or exported (.pt2) network: a program, loaded only if the caller trusts it."""
+    """Load a TorchScript or exported (.pt2) network. Such a file is a program: the caller must trust it."""
     try:
         if path.suffix == ".pt2":
             return torch.export.load(str(path)).module().to(device)
@@ -197,7 +197,8 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
     except Exception as error:  # a damaged file can fail in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"{path} is no TorchScript or .pt2 network ({reason}): save it with torch.jit.save or torch.export.save"
+            f"{path} is not a TorchScript or .pt2 network ({reason}): save it with torch.jit.save or "
+            "torch.export.save"
         ) from None
 
 
@@ -246,7 +247,9 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
         ) from None
     try:
         model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
-    except Exception as error:  # the hub's client raises many kinds of errors; here all mean the same
+    except (
+        Exception
+    ) as error:  # the hub's client raises many kinds of errors; all mean that there are no weights
         raise UnreachableError(
             f"the weights {DINOV2} cannot be downloaded ({type(error).__name__}): check the network, or take "
             "random-vgg16"

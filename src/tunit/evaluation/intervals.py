@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MEAN_REPEATS = 1000
+MEAN_REPEATS = 1000  # resamplings for the interval of a mean
 WITHIN = 0.95  # confidence level of the intervals
-NORMAL_WITHIN = 1.96  # standard deviations within which a normal variable lies with that probability
+NORMAL_WITHIN = 1.96  # a normal variable is within this many standard deviations with that probability
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Figure:
     """One figure, with its interval and sample size."""
 
     value: float
-    low: float  # of the 95 % interval
+    low: float  # the ends of the 95 % interval
     high: float
-    number: int  # of pictures (or pairs) that it was computed from
+    number: int  # how many pictures (or pairs) it was computed from
 
     def __post_init__(self) -> None:
-        # Resampling rounds differently; this must not put the value outside its own interval.
+        # Because of rounding, the value could lie just outside its own interval; then widen the interval.
         object.__setattr__(self, "low", min(self.low, self.value))
         object.__setattr__(self, "high", max(self.high, self.value))
 
@@ -36,7 +36,8 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
     """The mean of per-picture values (N,), with its percentile bootstrap interval [1]."""
     array = np.asarray(values, np.float64)
     rng = np.random.default_rng(seed)
-    # Counting how often each value is drawn gives the same means as drawing them, with far less memory.
+    # Drawing how often each value occurs gives the same distribution of means as drawing values, with far less
+    # memory.
     means = [
         float(rng.multinomial(len(array), np.full(len(array), 1 / len(array))) @ array) / len(array)
         for _ in range(repeats)
@@ -48,14 +49,15 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
 def resampled_figure(
     statistic: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, *, repeats: int, seed: int = 0
 ) -> Figure:
-    """statistic(a, b), with an interval from its spread when both sets are resampled [1].
+    """statistic(a, b), with an interval from its standard deviation when both sets are resampled [1].
 
-    This is for statistics that resampling shifts, such as FID, which grows if there are fewer different pictures.
-    Only the width of the interval comes from the resampled values; its centre is the figure itself.
+    Use it for statistics that resampling shifts, such as FID: a resampled set has fewer different pictures, and then
+    FID is larger. Only the width of the interval comes from the resampled values; its centre is the figure itself.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(x: Tensor) -> Tensor:
+        """As many rows of x as it has, drawn at random with repetition."""
         return x[torch.randint(len(x), (len(x),), generator=generator).to(x.device)]
 
     value = statistic(a, b)

@@ -42,7 +42,7 @@ def pack_held(
 
 
 def check_there(source: Path, what: str) -> None:
-    """Before any work: raises DataError if `source`, which was given as `what`, does not exist."""
+    """Raises DataError if `source` does not exist. what: which argument it was, for the message."""
     if not source.exists():
         raise DataError(f"{source} does not exist: give {what} as a folder, archive or list of pictures")
 
@@ -54,9 +54,9 @@ def square_settings(
     part: Part | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> PackSettings:
-    """Settings for squares as a model sees them, where repeated pictures are kept.
+    """Settings to make squares of the size that a model needs; copies of a picture are kept.
 
-    part: of a published set. max_pixels: a picture that declares more is left out.
+    part: the part of a published set, if any. max_pixels: a picture that declares more is left out.
     """
     return PackSettings(
         size=size, fit=fit, background=background, keep_duplicates=True, part=part, max_pixels=max_pixels
@@ -82,7 +82,7 @@ def labelled(pictures: PackedPictures) -> Labelled:
 def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
     """A run's training pictures, with classes numbered as in `held`; None if the run holds no pictures.
 
-    A run that was trained without labels still knows the folders that its pictures came from.
+    If the run was trained without labels, classes come from the names of the folders of its pictures.
     """
     try:
         packed = open_packed(run / "data")
@@ -96,7 +96,7 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
 
 
 def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
-    """`pictures` with the class numbers of `held`. Classes of equal names are the same; all others become unknown."""
+    """`pictures`, with classes numbered as in `held`, by their names. Classes that `held` does not have become -1."""
     return _numbered(held, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes])
 
 

@@ -59,11 +59,11 @@ def evaluate_run(
     train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
         held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
-    part: the part of a published set to use from `source`; from `train`, its training pictures are used.
+    part: the part of a published set to use of `source`; of `train`, the training part of that set is used.
     max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
     most_sources: how many pictures to translate into each class, 0 for all.
-    translates: False measures the clustering alone. beside_trivial: compare the domains with trivial answers.
+    translates: False measures only the clustering. beside_trivial: compare the domains with trivial answers.
     out: the result file [RUN/evaluation/evaluation.json]; give another place if the run is read-only.
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
@@ -161,5 +161,5 @@ def _network(
     try:
         return load_feature_network(features, preprocessing=preprocessing, device=device, trust=trust), ""
     except UnreachableError as error:
-        say(f"{error}; the figures that need no features are measured all the same")
+        say(f"{error}; only the figures that need no features are measured")
         return None, str(error)

@@ -56,8 +56,9 @@ def class_pairings(classes: Integers, seed: int = 0, most_sources: int = 0) -> d
 
 
 def random_pairing(number: int, pairs: int, seed: int = 0) -> Pairing:
-    """At most `pairs` pairs of different pictures among `number`. No picture is a source for a second time before all
-    pictures were a source once.
+    """`pairs` random pairs of different pictures among `number`.
+
+    Every picture is a source once before any picture is a source for the second time, and so on.
     """
     rng = np.random.default_rng(seed)
     sources = np.concatenate([rng.permutation(number) for _ in range(-(-pairs // number))])[:pairs]
@@ -70,9 +71,10 @@ class Translated:
 
     rows: slice  # of the pairing
     pictures: Pictures  # (B, S, S, 3)
-    domains: Integers  # (B,) predicted for the translations
-    styles: torch.Tensor  # (B, style width), of the translations
-    cycle_error: NDArray[np.float64]  # (B,) error of translating there and back, in grey levels; or empty
+    domains: Integers  # (B,): E's domains of the translations
+    styles: torch.Tensor  # (B, style width): E's style codes of the translations
+    # (B,): the error, in grey levels, after translating back to the source's own style; empty without `cycle`.
+    cycle_error: NDArray[np.float64]
 
 
 def translated(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.pickles import PickleError, RefusedPickle, read_pickle
 
-WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # of the four stages
-EXPANSION = 4  # a bottleneck's output width over its inner width
+WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # the widths and the numbers of blocks of the four stages
+EXPANSION = 4  # the output width of a bottleneck divided by its inner width
 QUERY = "module.encoder_q."  # MoCo's encoder; the rest is its momentum copy and its queue
 HEAD = "fc."  # the projection head, on which the contrastive loss is computed
 

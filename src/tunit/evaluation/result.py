@@ -59,7 +59,7 @@ class Evaluation:
 
     @contextmanager
     def noted(self, what: str) -> Iterator[None]:
-        """Turn a DataError of the block, something that cannot be measured, into a note."""
+        """Turn a DataError of the block, which means that something cannot be measured, into a note."""
         try:
             yield
         except DataError as error:

@@ -1,8 +1,8 @@
 """Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
 
-A training whose domains are no better than these was not worth its time. Each function takes pictures (N, S, S, 3) of
-bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. With fewer than k different
-pictures there are fewer groups.
+If the domains of a training are not better than these, the training was not worth its time. Each function takes
+pictures (N, S, S, 3) of bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. If
+there are fewer than k different pictures, there are fewer groups.
 """
 
 from collections.abc import Callable

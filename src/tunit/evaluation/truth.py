@@ -24,7 +24,7 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TruthTest:
-    """Pairs of unseen creatures, and the exact picture of "the source's content, the reference's style"."""
+    """Pairs of creatures, and for each the exact picture with the source's content and the reference's style."""
 
     sources: Pictures  # (N, S, S, 3)
     references: Pictures  # (N, S, S, 3)
@@ -55,7 +55,7 @@ def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
 
 
 def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
-    """Random pairs of the creatures whose table is in `source` or beside it; None for other pictures."""
+    """Random pairs of creatures from the table in the folder `source` or in its parent; None if there is no table."""
     for folder in (source, source.parent):
         if (folder / TABLE).is_file():
             creatures = read_creatures(folder / TABLE)

@@ -12,9 +12,9 @@ from tunit.experiments.experiment import CLASSES, NONE, Experiment, Table
 def with_rows(table: Table, presets: Sequence[Path]) -> Table:
     """`table` with a row for each preset file, named after the file.
 
-    A preset that trains with labels gets the true ones. The new rows have all figures of the table, but do not count
-    in the paper's claims. Raises ConfigError if a file is not a preset based on `paper`, or if the table has a row of
-    that name already.
+    A preset that trains with labels gets the true ones. The new rows have all figures of the table, but the paper's
+    claims do not include them. Raises ConfigError if a file is not a preset based on `paper`, or if the table has a
+    row of that name already.
     """
     rows = list(table.rows)
     for path in presets:

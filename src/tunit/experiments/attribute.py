@@ -54,7 +54,7 @@ def attribute_figures(
 
 @torch.inference_mode()
 def content_error(model: Model, x: Tensor, out: Tensor) -> float:
-    """How much translating changes the content: 0 not at all, 1 as much as taking another picture.
+    """How much translating changes the content: 0 means not at all, 1 as much as between two different pictures.
 
     It is the mean distance between the content codes of `out` and `x`, divided by the mean distance between those of
     different pictures of `x`. Distances are mean absolute differences. x, out: (N, 3, S, S) in [-1, 1]. NaN for a

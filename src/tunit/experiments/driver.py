@@ -1,4 +1,4 @@
-"""Runs the rows of a table: labels, trainings, evaluation. Finished runs are skipped, stopped ones resumed."""
+"""Run the rows of a table: labels, trainings, evaluation. Finished runs are skipped, stopped runs are resumed."""
 
 import json
 from collections.abc import Callable
@@ -35,8 +35,9 @@ COUNTED = ("domains", "candidate heads", "overclusters")
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
-    """Run a row for one seed. Returns its figures, which are kept in outcome.json in the row's folder; if that file
-    exists, it is read instead.
+    """Run a row for one seed. Returns its figures, which are also written to outcome.json in the row's folder.
+
+    If that file exists already, nothing is run, and the figures are read from the file.
     """
     folder = plan.folder(table, row, seed)
     done = folder / "outcome.json"
@@ -101,7 +102,7 @@ def _labelled(
     row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
 ) -> tuple[Path, Config]:
     """For a training with labels: the CSV table of its pictures and labels, and its config."""
-    # A method that needs a label for every picture learns only from the labelled ones.
+    # A method that needs labels for all pictures gets only the labelled pictures.
     labelled_alone = row.few_labels and method_of(config).labels is Labels.ALL
     pictures = [p for p in split.train if p[0] in labels] if labelled_alone else split.train
     given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
@@ -117,7 +118,7 @@ def _labelled(
 def _measured(
     row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
 ) -> dict[str, Any]:
-    """What is kept of a row: its figures, and how they were measured."""
+    """Measure the trained run of a row. Returns its figures, and how they were measured."""
     result = evaluate_run(
         folder / "run",
         held,
@@ -201,7 +202,7 @@ def _accuracy_of(path: Path) -> float:
 
 
 def _settings_of(config: Config) -> dict[str, Any]:
-    """What the printed table says about our setting."""
+    """The settings that the printed table mentions."""
     return {
         "image size": config.data.image_size,
         "steps": config.schedule.steps,

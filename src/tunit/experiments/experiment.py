@@ -25,9 +25,9 @@ class Experiment:
     guide_kept: bool = False  # whether the training begins with the E of the first training
     overrides: dict[str, str] = field(default_factory=dict)
     translates: bool = True  # if False, only the clustering is measured
-    labelled_share: float = 0.0  # the share of pictures whose true label the training sees
+    labelled_share: float = 0.0  # the share of pictures with a (true) label in the training
     labelled_of_class: int = 0  # instead of a share, the number of labelled pictures per class
-    strengths: tuple[float, ...] = ()  # how far to translate the first class into the second (figure 4)
+    strengths: tuple[float, ...] = ()  # strengths of the translations in figure 4
     paper: Paper = field(default_factory=dict)
 
     @property
@@ -40,7 +40,8 @@ class Experiment:
 class Ordering:
     """A claim of the paper: the `figure` of every row in `low` is at most `factor` times that of every row in `high`.
 
-    If the same rows are in both, the claim is that all of them lie within that factor of each other.
+    If `low` and `high` are the same rows, the claim is that the largest figure is at most `factor` times the
+    smallest.
     """
 
     words: str
@@ -66,8 +67,8 @@ class Table:
 def chosen(table: Table, words: tuple[str, ...]) -> tuple[list[Experiment], str]:
     """The rows that are named by `words`, in the table's order, and the first word that names no row (or "").
 
-    A word is the name of a row, or the first words of several names: "TUNIT" stands for "TUNIT 1 %" and so on.
-    Otherwise spaces do not matter.
+    A word is the name of a row (spaces do not matter), or the beginning of several names: "TUNIT" stands for
+    "TUNIT 1 %" and so on.
     """
     names: set[str] = set()
     for word in words:

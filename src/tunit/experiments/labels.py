@@ -1,4 +1,4 @@
-"""Labels for trainings that do not use all true ones: from k-means, from an earlier training, or a few true ones."""
+"""Labels for the trainings of a table: the true ones, a few of them, or groups by k-means or an earlier training."""
 
 from pathlib import Path
 
@@ -36,9 +36,10 @@ def labels_for(
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
-    row: tells where labels come from, and how many. table: a CSV of the training pictures. cache: where they are
-    packed. size: side in pixels of the pictures for k-means. clusters: the number of labels. features: the name of a
-    feature network (trust_features: it may be a program). first: the run whose domains become labels.
+    row: says where labels come from, and how many there are. table: a CSV of the training pictures. cache: the folder
+    in which they are packed. size: side in pixels of the pictures for k-means. clusters: the number of different
+    labels. features: the name of a feature network (trust_features: it may be a program). first: the run whose
+    domains become labels.
     """
     kind = row.labels
     if kind == NONE:

@@ -61,7 +61,7 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
 
 
 def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
-    """In which ways our setting and the paper's differ."""
+    """Notes on how our setting differs from the paper's."""
     if not outcomes:
         return ["nothing was run"]
     first = outcomes[0]
@@ -69,6 +69,7 @@ def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
     seeds = len({o["seed"] for o in outcomes})
 
     def listed(name: str) -> str:
+        """The values of a setting in all rows, such as "3,000 or 3,763"."""
         return " or ".join(f"{value:,}" for value in sorted({o["settings"][name] for o in outcomes}))
 
     notes = [

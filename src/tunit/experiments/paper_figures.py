@@ -15,8 +15,8 @@ SWEEP: dict[int, tuple[Row, Row]] = {
     1000: ((66.9, 0.908, 0.707), (60.7, 0.945, 0.845)),
 }
 
-# Table 3: mFID by model and data set, a column for each share of labels. The paper prints TUNIT's first four columns
-# of AnimalFaces-10 and of Food-10 twice; so do we.
+# Table 3: mFID by model and data set, with a column for each share of labels. For TUNIT on AnimalFaces-10 and on
+# Food-10, the last four values in the paper repeat the first four; we print them as they are.
 RATIOS = (1, 2, 4, 8, 20, 40, 60, 80)  # per cent
 FEW_LABELS: dict[str, dict[str, tuple[float, ...]]] = {
     "FUNIT": {

@@ -33,7 +33,7 @@ class Plan:
     preprocessing: str = "clean"
     trust_features: bool = False  # allow TorchScript and .pt2 files, which can run any code
     most_sources: int = 0
-    classes: tuple[str, ...] = ()  # only these, in this order if it matters; empty for all
+    classes: tuple[str, ...] = ()  # use only these classes, in this order; empty for all
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
@@ -60,18 +60,19 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
 
 
 def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
-    """The schedule and the batch size of a row with a base of fewer steps than the paper, as overrides.
+    """The schedule and the batch size of a row if the base has fewer steps than the paper, as overrides.
 
-    The paper's 65,000 steps of E alone are scaled to the steps of E alone in the base, and its 135,000 joint steps to
-    the joint steps in the base. So a joint row has the schedule of the base; a row in which only E trains has the
-    base's steps of E alone; a row in which G and D train from the start has 200 / 135 of the base's joint steps.
-    Batch sizes keep their ratio to the paper's 32.
+    The paper's 65,000 steps of E alone become the base's steps of E alone, and the paper's 135,000 joint steps become
+    the base's joint steps. So a row with both phases has the schedule of the base; a row in which only E trains has
+    the base's steps of E alone; a row with 200,000 joint steps from the start has 200 / 135 of the base's joint
+    steps. Batch sizes keep their ratio to the paper's 32.
 
-    row: the config of a preset based on `paper`. Phases of row and base must be in steps. share: of the base's steps.
+    row: the config of a preset based on `paper`. Phases of row and base must be in steps. share: a factor on all
+    steps of the base.
     """
     paper, ours, own = read_config(PAPER), base.schedule, row.schedule
     theirs = paper.schedule
-    # How many of our steps stand for one step of the paper.
+    # How many of our steps correspond to one step of the paper, in each phase.
     before = share * ours.guide_only_until / theirs.guide_only_until
     joint = share * (ours.steps - ours.guide_only_until) / (theirs.steps - theirs.guide_only_until)
     late = share * (ours.average_from - ours.guide_only_until)

@@ -18,7 +18,7 @@ from tunit.errors import DataError, RunError
 from tunit.files import writable, write_text
 from tunit.reading import UnreadableError, read_table
 
-HELD_SHARE = 0.2
+HELD_SHARE = 0.2  # the share of each class that is held back
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column of the labels to train with
 LARGEST_TABLE = 1 << 30  # bytes

@@ -10,14 +10,14 @@ from tunit.experiments.experiment import CLASSES, Experiment, Ordering, Table
 
 Outcomes = list[dict[str, Any]]
 Values = dict[str, dict[str, float]]  # row -> figure -> value
-DECIMALS = {"mFID": 1}  # 3 for all other figures
+DECIMALS = {"mFID": 1}  # digits after the point; 3 for all other figures
 LOWER_IS_BETTER = ("mFID", "content error")
 UNRANKED = ("effective number of domains",)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, and whether our figures show it; None if a row was not run."""
+    """A claim of the paper, and whether our figures show it (`found`; None if a row was not run)."""
 
     words: str
     found: bool | None

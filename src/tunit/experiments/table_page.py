@@ -1,4 +1,4 @@
-"""The page of a table: one HTML file that needs neither scripts nor network, in the style of `tunit report`."""
+"""The page of a table: one HTML file in the style of `tunit report`, without scripts and without other files."""
 
 from collections.abc import Sequence
 from functools import partial
