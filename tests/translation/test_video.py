@@ -147,7 +147,7 @@ def test_a_bad_video_is_one_sentence_and_leaves_no_file(run, clip, tmp_path, cap
         "text": "text.mp4 cannot be read as a video",
         "empty": "empty.mp4 cannot be read as a video",
         "cut": "cut.mp4 cannot be read as a video",
-        "sound": "sound.mp4 holds sound alone: give a video",
+        "sound": "sound.mp4 holds only sound: give a video",
         "nowhere": "nowhere.mp4 does not exist",
     }.items():
         assert translate(run, tmp_path / f"{name}.mp4", "--domain", 0, "--out", tmp_path / "out.mp4") == 2

@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
 # Pixels of a bar chart: the height of a row, the space for its value, and the width of a letter of its name.
 ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
-POINTS = 400  # of a line, at most
+POINTS = 400  # the most points of a line
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
 
 
@@ -36,9 +36,11 @@ def line_chart(title: str, series: Sequence[Series]) -> str:
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def px(x: float) -> float:
+        """The position of a step in the drawing, from the left."""
         return LEFT + inner_w * (x - x0) / (x1 - x0)
 
     def py(y: float) -> float:
+        """The position of a value in the drawing, from the top."""
         return TOP + inner_h * (1 - (y - y0) / (y1 - y0))
 
     parts = []

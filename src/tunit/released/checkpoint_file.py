@@ -1,6 +1,7 @@
-"""A checkpoint of the authors' release as a file: found, read without running code from it, and written.
+"""Find, read and write files of checkpoints of the authors' release.
 
-Such a file is a pickle, which can call any Python function when it is loaded; `tunit.pickles` reads it without that.
+Such a file is a pickle, and a pickle can call any Python function when it is loaded. `tunit.pickles` reads it without
+running code.
 """
 
 import re
@@ -39,7 +40,7 @@ def find_checkpoint(path: Path) -> Path:
     named = [line for line in lines if line]
     if not named:
         raise RunError(f"{path / NEWEST} names no file: give a model_*.ckpt file by name")
-    # A path in it belongs to the machine that trained, so only the file name is used.
+    # The path was valid on the machine that trained, so only its file name is used.
     newest = path / re.split(r"[/\\]", named[-1])[-1]
     if not newest.is_file():
         raise RunError(
@@ -49,7 +50,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def read_published(path: Path) -> dict[str, Any]:
-    """The content of a file of `torch.save`, its tensors on the CPU, mapped from the file where possible.
+    """The content of a file of `torch.save`. Tensors are on the CPU, memory-mapped from the file if possible.
 
     Raises RunError if the file is of another kind, truncated or damaged, or if reading it would run code.
     """
@@ -58,7 +59,9 @@ def read_published(path: Path) -> dict[str, Any]:
     except RefusedPickle as error:
         raise RunError(f"{path} is refused: {error}: take the file from the authors") from None
     except (PickleError, OSError) as error:
-        raise RunError(f"{path} is damaged or no checkpoint ({error}): copy or download it again") from None
+        raise RunError(
+            f"{path} is damaged or not a checkpoint ({error}): copy or download it again"
+        ) from None
     if not isinstance(content, dict):
         raise RunError(f"{path} holds a {type(content).__name__}, not a checkpoint: give a model_*.ckpt file")
     return content

@@ -1,7 +1,7 @@
-"""Convert a checkpoint of the authors' release to the tensors of a run's checkpoint and back: names, order, shapes.
+"""Convert a checkpoint of the authors' release to the tensors of a run's checkpoint, and back: names, order, shapes.
 
-Both are plain dicts here. A checkpoint of the release holds E and its EMA, G and its EMA, D, and the state of their
-three optimisers. It has no key queue; it also holds an Inception network, which is not needed here.
+Both are plain dicts here. A checkpoint of the release holds E, G and D, the EMAs of E and G, and the state of three
+optimisers. It has no key queue. It also holds an Inception network, which is not needed here.
 """
 
 import re
@@ -43,7 +43,7 @@ NETWORKS = {
 }
 INCEPTION = "inceptionNet_state_dict"
 PARALLEL = "module."  # prefix of every name of a network that was trained on several GPUs
-# Settings that change what E computes from the same weights, and which the release does not know.
+# Settings that the release does not have: with the same weights, its E computes something else. With their meaning.
 BEYOND_THE_RELEASE = {
     "standardise": "E standardises its pictures (--standardise)",
     "normalise_style": "style codes have one length (--normalise-style)",
@@ -52,7 +52,7 @@ BEYOND_THE_RELEASE = {
 
 @dataclass(frozen=True)
 class Imported:
-    """The content of a checkpoint of the release, in our terms."""
+    """The content of a checkpoint of the release, with our names."""
 
     config: Config  # the paper's, with the sizes of the networks and the learning rates from the checkpoint
     tensors: Tensors  # named as in a checkpoint of a run; a missing network will be initialised again
@@ -123,7 +123,7 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
             f"the {config.networks.candidate_heads} candidate domain heads are left out: the release has none"
         )
     notes += [
-        f"the release cannot be told that {what}: its E gives other domains and styles than this run's"
+        f"the release does not know that {what}: its E gives other domains and styles than this run's"
         for setting, what in BEYOND_THE_RELEASE.items()
         if getattr(config.networks, setting)
     ]
@@ -216,6 +216,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
         return int(value.shape[axis])
 
     def unless_default(value: int) -> int:
+        """The value of the width's setting: 0 if the width is the paper's."""
         return 0 if value == default_width(image_size) else value
 
     settings = NetworkConfig(
@@ -231,9 +232,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
 
 
 def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
-    """E, G and D with names and shapes but without values, so that a wrong file cannot make us allocate much
-    memory.
-    """
+    """E, G and D on the meta device: tensors have shapes, but no values, so a wrong file cannot fill the memory."""
     config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     with torch.device("meta"):
         return {

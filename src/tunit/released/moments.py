@@ -1,7 +1,7 @@
 """Convert the optimisers of a checkpoint of the release to those of a run and back.
 
-PyTorch stores moments under the number of their parameter. The order of parameters in the release differs from ours
-in D.
+PyTorch stores the moments of a parameter under the parameter's number. In D, the release has another order of
+parameters than we have.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tunit.released.tensor_names import published_names, published_order, publis
 
 Tensors = dict[str, Tensor]
 
-# Our name of the network that an optimiser trains -> the release's key, and what is kept per parameter.
+# Our name of the network that an optimiser trains -> the release's key; and -> what is kept for each parameter.
 OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
 MOMENTS = {
     "guide": ("step", "exp_avg", "exp_avg_sq"),

@@ -1,7 +1,7 @@
 """How the authors' release names the tensors of E, G and D, for any image size and number of domains.
 
-The networks are the same; only names and their order differ, and FRN's parameters have shape (1, C, 1, 1) there
-and (C,) here. The release's AdaIN layers also carry running statistics, which do not influence its output.
+The networks are the same. But names and their order differ, and FRN's parameters have shape (1, C, 1, 1) there and
+(C,) here. The release's AdaIN layers also have running statistics, which do not influence their output.
 """
 
 import re
@@ -67,12 +67,12 @@ def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def is_adain_statistic(theirs: str) -> bool:
-    """Whether the release's name is that of a buffer that does not influence its output."""
+    """Whether a name of the release is that of a running statistic of AdaIN, which does not influence the output."""
     return theirs.endswith(ADAIN_STATISTICS)
 
 
 def _block_of(theirs: str) -> str:
-    """The discriminator block that a name of the release belongs to; else the name itself, its own block."""
+    """The block of D to which a name of the release belongs; for other names, the name itself."""
     found = re.match(r"main\.\d+(?=\.(norm|conv))", theirs)
     return found.group() if found else theirs
 

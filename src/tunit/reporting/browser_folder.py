@@ -1,6 +1,6 @@
-"""A static page that runs an exported model in the browser by onnxruntime-web, as a folder for any web server.
+"""Write a folder for any web server: a static page that runs an exported model in the browser (onnxruntime-web).
 
-All that the page loads lies in this folder: it asks no other server for anything.
+The page loads only files of this folder, nothing from other servers.
 """
 
 import json

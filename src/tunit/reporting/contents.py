@@ -1,4 +1,4 @@
-"""Gather the content of a report from a run folder: its pictures, the model's output for them, translations."""
+"""Gather the content of a report from a run folder: pictures, the model's output for them, and translations."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ SHOWN_CASES = 6
 # Trivial answers are computed on at most this many pictures: random features take a hundredth of a second for each.
 MOST_GROUPED = 1_000
 LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
-VIEWED = 512  # pictures that are seen in two views, to measure how steady domains are
+VIEWED = 512  # how many pictures are augmented, to measure how stable their domains are
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Case:
 
 @dataclass
 class Contents:
-    """Everything that the page is made from."""
+    """Everything that the page shows."""
 
     title: str
     about: dict[str, Any]
     config: Config
     config_text: str
-    pictures: int  # of the run
-    looked: int  # the report is based on this many of them
+    pictures: int  # how many pictures the run has
+    looked: int  # on how many of them the report is based
     step: int
     domains: list[DomainShown]
     hidden_domains: int
@@ -111,7 +111,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     seen = guide_pictures(packed, model)
     rng = numpy_generator(seed, "report", 0)
     chosen = _of_every_domain(rng.permutation(len(seen.images)), seen.found, 2 * SOURCES)
-    # Every second one, so that sources and references both contain every domain if there are enough pictures.
+    # Alternately sources and references, so that both contain every domain if there are enough pictures.
     sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
     sizes = seen.sizes.sizes
     largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
@@ -217,7 +217,7 @@ def _redraw(model: Model, sources: Pictures, codes: Tensor) -> list[list[Picture
 
 
 def _cases(model: Model, images: Pictures, styles: Tensor, seed: int) -> list[Case]:
-    """Random translations, those that reach their reference's style best first."""
+    """Random translations; first those whose style is nearest to that of their reference."""
     pairing = random_pairing(len(images), CASES, seed)
     cases = []
     for batch in translated(model, images, pairing, styles):

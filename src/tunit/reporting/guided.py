@@ -43,7 +43,7 @@ class GuidedPictures:
 
     @cached_property
     def average_styles(self) -> Tensor:
-        """The average style of each domain over these pictures: (domains, style width); zeros for an empty one."""
+        """The average style of each domain over these pictures: (domains, style width); zeros for an empty domain."""
         found = torch.from_numpy(self.found)
         totals = torch.zeros(self.domains, self.styles.shape[1]).index_add_(0, found, self.styles)
         return totals / torch.bincount(found, minlength=self.domains).clamp_min(1)[:, None]
@@ -79,7 +79,7 @@ class GuidedPictures:
 
 
 def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
-    """Run E on the pack's pictures or, if there are many, on evenly spread ones."""
+    """Run E on the pictures of a pack or, if there are many, on some of them, evenly spread."""
     there = len(packed.names)
     rows = evenly_spread(there, number_looked_at(there, packed.images.shape[1]))
     images = np.asarray(packed.images[rows])

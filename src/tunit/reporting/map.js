@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  // The golden angle keeps neighbouring numbers apart, however many there are.
+  // Steps of the golden angle give neighbouring numbers different hues, for any number of domains.
   const colour = (k) => `hsl(${(k * 137.508 + 200) % 360} ${60 + (k % 3) * 10}% ${dark.matches ? 66 : 46}%)`;
   const paintDots = () => {
     for (const dot of document.querySelectorAll(".dot")) dot.style.background = colour(+dot.dataset.domain);

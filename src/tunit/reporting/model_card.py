@@ -146,8 +146,8 @@ def _figures(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     lines = [
-        "It works for pictures like those of its training; expect little for others.",
-        f"It sees and draws {facts.image_size} x {facts.image_size} pixels; larger results are enlarged.",
+        "It works for pictures like those of its training; for other pictures, results may be poor.",
+        f"It reads and draws {facts.image_size} x {facts.image_size} pixels; larger results are enlarged.",
     ]
     if not facts.labels:
         lines.append("It found its domains by itself: they need not be the kinds that a person would name.")

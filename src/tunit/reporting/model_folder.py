@@ -1,4 +1,4 @@
-"""A model folder for others: the networks and what inference needs, thumbnails of the domains, and a card."""
+"""Write a model folder to share: the networks and all that inference needs, thumbnails of the domains, and a card."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from tunit.translation.outputs import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"
-SHOWN = 4  # in a thumbnail: this many pictures of a domain, and this many redrawn in its style
+SHOWN = 4  # a thumbnail shows this many pictures of a domain, and this many redrawn in its style
 
 
 def files_of_folder(model: Model, *, pictures: bool) -> list[str]:

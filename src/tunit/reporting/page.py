@@ -263,7 +263,7 @@ def _curves(c: Contents) -> str:
         part, line = name.split("/", 1)
         rows = [row for row in c.metrics if name in row]
         series = (line.replace("_", " "), [row["step"] for row in rows], [row[name] for row in rows])
-        # Losses of a network share a chart; speeds and single figures differ too much in size for that.
+        # The losses of D share a chart, and so do those of G. Other values are of too different sizes to share one.
         groups.setdefault(
             part if part in ("discriminator", "generator") else f"{part}: {series[0]}", []
         ).append(series)

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CROWDED = 0.6  # a domain with more than this share of all pictures is crowded
-ALIKE = 0.98  # with this cosine or more, the average styles of two domains look the same
-UNSTEADY = 0.85  # domains are unsteady if fewer pictures keep their domain in another view
-UNSURE = 0.5  # a domain with a lower mean confidence is unsure
-TINY = 0.1  # a domain with less than this part of an even share is tiny
+CROWDED = 0.6  # warn if a domain has more than this share of all pictures
+ALIKE = 0.98  # warn if the cosine of two domains' average styles is above this
+UNSTEADY = 0.85  # warn if a smaller share of pictures keeps the domain when they are augmented
+UNSURE = 0.5  # warn if the mean confidence in a domain is below this
+TINY = 0.1  # warn if a domain has less than this part of an even share
 
 
 class Finding(NamedTuple):
@@ -133,7 +133,7 @@ def _about_style(cosine: float | None) -> list[Finding]:
 
 
 def listed(items: list[str], most: int = 6) -> str:
-    """The items as "a, b and c"; after `most` items only how many more there are."""
+    """The items as "a, b and c"; if there are more than `most`, the rest is only counted."""
     if len(items) > most:
         return f"{', '.join(items[:most])} and {len(items) - most} more"
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tunit.methods.inference import evenly_spread
 
-MOST_LAID_OUT = 1_500  # pictures for t-SNE, which takes seconds for this many
-PLACED_BY = 5  # every other picture is placed by its 5 nearest ones of these
+MOST_LAID_OUT = 1_500  # t-SNE is computed for at most this many pictures, which takes some seconds
+PLACED_BY = 5  # any other picture is placed by its 5 nearest pictures among these
 CHUNK = 1024
 Points = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
 
-BATCH = 32  # pictures that are in memory and pass the networks together
+BATCH = 32  # how many pictures are in memory and go through the networks together
 
 Squares: TypeAlias = list[tuple[Picture, Square]]
 # A picture, its square, and the (S, S, 3) pixels of its results.
@@ -34,15 +34,18 @@ def check_computing(precision: str, batch: int) -> None:
 
 
 class Engine:
-    """E and G of one model. Inference mode is on only while they compute, not while the caller's code runs between
-    batches."""
+    """E and G of one model.
+
+    Inference mode is on only while the networks compute. It is off while the caller's code runs between two batches.
+    """
 
     def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
         check_computing(precision, batch)
         self.batch = batch
         self._low = precision == "bfloat16"
         self._device = model.domain_styles.device
-        # Threads take turns, because one computation uses all cores or the whole GPU, and memory may suffice for one.
+        # Threads compute one after the other: one computation uses all cores or the whole GPU, and the memory may not
+        # suffice for two.
         self._turn = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
 

@@ -25,9 +25,11 @@ ABOUT = "export.json"
 FORMAT = 1
 PACKAGES = "onnx", "onnxscript", "onnxruntime"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-TOLERANCE = 1e-3  # relative to the largest value of an output, or to 1 if that is larger
+TOLERANCE = (
+    1e-3  # the largest allowed difference, relative to the largest value of an output, or to 1 if larger
+)
 MOST_BATCH = 1 << 16
-RANDOM_BATCHES = (1, 3)  # pictures; the networks are traced with 2
+RANDOM_BATCHES = (1, 3)  # sizes of the random batches; the networks are traced with a batch of 2
 Run = Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -135,7 +137,7 @@ def export_model(
     """Write the files of `kind` ("onnx" or "torch") into `folder`, with export.json, which describes how to use them.
 
     model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N >= 0; outputs are compared on them and on random pictures.
-    names: of domains; a domain without a name is called "domain K". only: names of the parts to write; () for all.
+    names: the names of domains; a domain without a name is called "domain K". only: the parts to write; () for all.
     Returns the largest difference from PyTorch for each file. Raises RunError if one differs by more than TOLERANCE;
     then the caller should keep no file.
     """
@@ -185,6 +187,7 @@ def _as_onnx(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
+        """The output of the file for some inputs."""
         feed = {name: x.numpy() for name, x in zip(part.inputs, inputs, strict=True)}
         return torch.from_numpy(session.run([part.output], feed)[0])
 
@@ -198,6 +201,7 @@ def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path
         program = exported.module()
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
+        """The output of the file for some inputs."""
         drawn: Tensor = program(*inputs)
         return drawn
 
@@ -212,7 +216,7 @@ def _dynamic(example: tuple[Tensor, ...]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A block without the exporter's own messages, such as that torchvision (which is not needed) is missing."""
+    """A context without the exporter's own messages. (One says that torchvision is missing, which is not needed.)"""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -228,7 +232,7 @@ def _quiet() -> Iterator[None]:
 def _difference(
     name: str, network: nn.Module, run: Run, part: _Part, samples: list[dict[str, Tensor]]
 ) -> float:
-    """The largest difference from PyTorch, relative as described at TOLERANCE. Raises RunError if it is larger."""
+    """The largest difference from PyTorch, relative as at TOLERANCE. Raises RunError if it is larger than that."""
     largest = 0.0
     for sample in samples:
         inputs = [sample[key] for key in part.inputs]

@@ -1,4 +1,4 @@
-"""Shared by videos and walks: PyAV, and a picture as a frame."""
+"""What videos and walks share: importing PyAV, and converting a picture to a frame."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def pyav(instead: str) -> Any:
 
 
 def on_canvas(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels (height, width, 3) of a picture on white, with even sides, since videos store colours at
-    half size.
+    """The pixels (height, width, 3) of a picture on white. Sides are made even, because videos store colours at half
+    the size.
     """
     canvas = Image.new("RGB", (image.width + image.width % 2, image.height + image.height % 2), "white")
     canvas.paste(image, mask=image.getchannel("A") if image.mode in ("RGBA", "LA") else None)

@@ -11,7 +11,8 @@ from tunit.machine import check_compiler
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 
-# Pictures that a CPU computes together: enough that transforming the kernels is worth it (networks.winograd).
+# How many pictures a CPU computes together. With fewer, transforming the kernels costs more than it saves
+# (networks.winograd).
 CPU_PART = 16
 Items = TypeVar("Items", Tensor, Sequence[Any])
 

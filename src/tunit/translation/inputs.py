@@ -41,24 +41,23 @@ Resize: TypeAlias = str | int | None
 ORIGINAL = "original"
 _CHUNK = 16  # pictures in a task of a cluster
 MAX_SIDE = 16_384  # the largest size, in pixels, that can be requested for a result
-_TOLERANCE = 1e-3  # rounding may leave [-1, 1] by this much; a picture in another range leaves it by far more
+_TOLERANCE = 1e-3  # because of rounding, values may lie this far outside of [-1, 1]
 
 
 @dataclass(frozen=True)
 class Square:
-    """A picture as the networks see it, and the way back to its own shape."""
+    """A picture as the input of the networks, and what is needed to give a result the shape of the picture again."""
 
     x: Tensor  # (3, S, S) float32 in [-1, 1], on the CPU
     inner: tuple[int, int, int, int]  # left, upper, right, lower: the part of the square that is not padding
     shown: tuple[int, int]  # width and height of what the square shows, in the picture's own pixels
-    opacity: Opacity | None = (
-        None  # opacity of the whole picture, if requested and if the picture has transparent parts
-    )
+    # The opacity of the whole picture, if it was requested and if the picture has transparent parts.
+    opacity: Opacity | None = None
     animated: bool = False  # whether it is the first picture of an animation
 
 
 def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
-    """Every picture with its name, lazily; and whether `pictures` was one single picture.
+    """An iterator over every picture with its name; and whether `pictures` was one single picture.
 
     report: called for each file of a folder, archive or list that cannot be used; with None, DataError is raised.
     """
@@ -112,7 +111,7 @@ def squares(
     opacity: bool = False,
     engine: str = "local",
 ) -> Iterator[tuple[Picture, Square]]:
-    """Every picture with its square, in order; those that cannot be decoded go to `report`.
+    """Every picture with its square, in order; pictures that cannot be decoded are passed to `report`.
 
     ahead: how many files may be read and decoded in advance, in threads. The caller's own images and arrays are
         taken one at a time, when they are needed.
@@ -168,7 +167,7 @@ def _all(
 
 
 def to_square(picture: Picture, how: Squaring) -> Square:
-    """The square that the networks see of one picture, made as in training. A tensor is used as it is.
+    """The square of one picture, made as in training: the input of the networks. A tensor is used as it is.
 
     Raises PictureError if a file cannot be decoded, DataError if the value is not a picture.
     """

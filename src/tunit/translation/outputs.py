@@ -81,7 +81,7 @@ def marked(folder: Path) -> Iterator[None]:
     """
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     new = not folder.is_dir() or not any(folder.iterdir())
-    with suppress(OSError):  # the block says why it cannot write
+    with suppress(OSError):  # if the folder cannot be written, the block will raise the error
         if new:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / RESULTS).touch()
@@ -120,8 +120,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Files are not flushed to the disk one by one: for thousands of results that would take longer than making
-        # them.
+        # Do not flush each file to the disk: for thousands of results this would take longer than making them.
         with replacing(path, durable=False) as partial:
             partial.write_bytes(data)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The engine that translates on a Ray cluster: batches go to workers, which load the model, and come back in order.
+"""The engine that translates on a Ray cluster. Workers load the model; results come back in the order of the batches.
 
-A batch has the same pictures as on one machine, and a worker uses the same code and as many threads. So on machines
-of the same kind the results are the same bytes.
+A batch has the same pictures as on one machine, and a worker uses the same code and the same number of threads. So on
+machines of the same kind the results are identical, byte by byte.
 """
 
 from collections.abc import Generator, Iterable, Iterator

@@ -10,19 +10,20 @@ from tunit.data.packing.overlap import map_in_threads
 from tunit.translation.engine import Drawn
 from tunit.translation.inputs import Picture, Resize, Square, from_square
 
-ANIMATED = "animated"  # in the info of results whose source is the first picture of an animation
+ANIMATED = "animated"  # a key in the `info` of a result whose source is the first picture of an animation
 _GREY = 2 / 127.5  # channels of a grey picture may differ by two levels of 255, because of colour profiles
 
 
 def finished(
     drawn: Iterator[Drawn], resize: Resize, fit: str, *, restore_grey: bool = False, ahead: int
 ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-    """Each source with its results, lazily; they are enlarged in threads, up to `ahead` sources in advance.
+    """Yield each source with its results. Results are resized in threads, for up to `ahead` sources in advance.
 
     restore_grey: results of grey sources are grey, of mode L.
     """
 
     def finish(item: Drawn) -> tuple[Picture, list[Image.Image]]:
+        """Convert the pixels of one source's results to pictures."""
         picture, square, pixels_of_results = item
         results = [from_square(pixels, square, resize) for pixels in pixels_of_results]
         if restore_grey and is_grey(square, fit):
@@ -42,7 +43,7 @@ def finished(
 
 
 def is_grey(square: Square, fit: str) -> bool:
-    """Whether a picture, as the networks see it, has no colours; what lies behind transparency does not count."""
+    """Whether the square of a picture has no colours. Transparent pixels do not count."""
     left, upper, right, lower = square.inner
     seen = square.x[:, upper:lower, left:right]
     if square.opacity is not None:
@@ -52,7 +53,7 @@ def is_grey(square: Square, fit: str) -> bool:
 
 
 def with_transparency(result: Image.Image, alpha: Image.Image, fit: str) -> Image.Image:
-    """A result (RGB or L) with the transparency of its source. After `fit` "crop" it shows the central square."""
+    """A result (RGB or L) with the transparency of its source; with `fit` "crop", of its central square."""
     result = result.copy()
     result.putalpha(_resized(alpha, result.size, fit))
     return result

@@ -87,10 +87,11 @@ class Translator:
         run: a path, or the name of a model on the hub of huggingface_hub, "user/name". An existing path is never
         looked for on the hub, nor is a name in an existing folder, such as "runs/cats" if there is a folder runs.
 
-        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: of convolutions and matrix
-        products, "float32" or "bfloat16". compiled: use torch.compile, which takes about a minute before the first
-        result. max_pixels: a file that declares more pixels is refused before decoding. engine: "ray" decodes and
-        computes on a Ray cluster, whose machines find the model and the pictures under the same absolute paths.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: "float32" or "bfloat16", for
+        convolutions and matrix products. batch: how many pictures are in memory and go through the networks together.
+        compiled: use torch.compile, which takes about a minute before the first result. max_pixels: a file that
+        declares more pixels is refused before decoding. engine: "ray" decodes and computes on a Ray cluster, whose
+        machines must have the model and the pictures under the same absolute paths.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
@@ -107,7 +108,7 @@ class Translator:
 
     @property
     def image_size(self) -> int:
-        """S, the side of the squares that the networks see."""
+        """S, the side of the squares that are the input of the networks."""
         return self.model.image_size
 
     @property
@@ -125,8 +126,7 @@ class Translator:
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
     ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
-        """For each batch: the pictures, the squares that the networks see (B, 3, S, S), and the guidance; on the
-        CPU."""
+        """For each batch: the pictures, their squares (B, 3, S, S), and E's output for them; on the CPU."""
         opened, is_single = open_pictures(pictures, report)
         return self._engine.guided(self._batches(opened, self.model.fit, None if is_single else report))
 
@@ -208,12 +208,11 @@ class Translator:
         restore_grey: bool = False,
         report: Report | None = None,
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-        """Each source with its results, one per style code, lazily and in bounded memory.
+        """An iterator over each source with its results, one per style code. It needs a bounded amount of memory.
 
         styles: (M, style width).
         strength: how far to move from the source's own style code to the given ones: 0 keeps the source's, 1 takes
-        the
-            given ones, more than 1 exaggerates the difference.
+            the given ones, more than 1 exaggerates the difference.
         fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad" (the padding is cut off
             the result); None is the fit that the model was trained with, which references always get.
         resize: None gives results of the model's size (after "pad" that is the longer side); "original" gives the
@@ -221,7 +220,7 @@ class Translator:
             the source's proportions.
         restore_grey: results of sources without colours are grey (mode L).
 
-        If a source is transparent, its results are, too; their mode is RGBA then, or LA.
+        If a source is transparent, its results are transparent, too (mode RGBA or LA).
         """
         width = self.model.settings.style_width
         if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
@@ -263,10 +262,10 @@ class Translator:
         restore_size: bool = False,
         restore_grey: bool = False,
     ) -> Walk:
-        """`source` in styles that change in equal steps from the first reference to the next, and so on to the last.
+        """`source` redrawn in styles that move in equal steps from the first reference to the second, and so on.
 
-        With a single reference the walk starts from the source's own style. frames: 2 to 2,000; the first and last
-        frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.
+        With a single reference, the walk starts from the source's own style. frames: how many, 2 to 2,000; the first
+        and last frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.
         """
         if not 2 <= frames <= MOST_FRAMES:
             raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")

@@ -1,7 +1,7 @@
-"""Resume translations that were stopped: a journal in their folder says which sources are done, with which result.
+"""Resume translations that were stopped: a journal in the folder of results lists the sources that are done.
 
-A resumed job begins at the start of a batch. So all batches and results are the same, to the byte, as without the
-stop.
+A resumed job begins at the start of a batch. So all batches, and all bytes of the results, are the same as without
+the stop.
 """
 
 import hashlib

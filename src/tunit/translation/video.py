@@ -1,7 +1,7 @@
 """A video translated picture by picture into one style, with limited memory. Its sound is copied if possible.
 
-PyAV (FFmpeg) reads and writes. A video is read through an open file and only in a few formats, so a file that is a
-playlist cannot make FFmpeg open other files or addresses.
+PyAV (FFmpeg) reads and writes videos. FFmpeg gets an open file instead of a path, and may try only a few formats; so
+a playlist that pretends to be a video cannot make it open other files or addresses.
 """
 
 from collections import deque
@@ -96,7 +96,9 @@ def redraw_video(
                     written += 1
                     advance()
     except av.error.FFmpegError as error:
-        raise DataError(f"{source} cannot be read to its end as a video ({_said(error)}): mend it") from None
+        raise DataError(
+            f"{source} cannot be read to its end as a video ({_said(error)}): repair it"
+        ) from None
     except OSError as error:
         raise DataError(f"{source} cannot be read ({reason_of(error)}): give another video") from None
     return Redrawn(written, writer.size, None if clip.sound is None else writer.copies_sound)
@@ -118,7 +120,7 @@ class _Clip:
 
     def __init__(self, container: Any, source: Path, max_pixels: int) -> None:
         if not container.streams.video:
-            raise DataError(f"{source} holds sound alone: give a video")
+            raise DataError(f"{source} holds only sound: give a video")
         self.source, self.container = source, container
         self.video = container.streams.video[0]
         self.sound = container.streams.audio[0] if container.streams.audio else None

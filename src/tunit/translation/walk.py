@@ -16,8 +16,8 @@ from tunit.paths import expand_home
 from tunit.translation.frames import on_canvas, pyav
 from tunit.translation.outputs import write_bytes
 
-MOST_FRAMES = 2_000  # all are in memory: 100 MB at 128 px
-MOST_RATE = 100.0  # frames per second; a GIF counts hundredths of a second
+MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px
+MOST_RATE = 100.0  # frames per second; the times in a GIF are in hundredths of a second
 SUFFIXES = ".gif, .webp or .mp4"
 ENCODED = (".gif", ".webp", ".mp4")
 

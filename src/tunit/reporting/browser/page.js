@@ -3,8 +3,8 @@ import * as ort from "./runtime/ort.wasm.min.mjs";
 import { paint, square } from "./picture.js";
 
 const element = (id) => document.getElementById(id);
-const chosen = { source: null, style: null }; // {x, inner, own}; a style code
-const newest = { source: 0, style: 0 }; // what is chosen while an older choice is still being read replaces it
+const chosen = { source: null, style: null }; // source: {x, inner, own}; style: a style code
+const newest = { source: 0, style: 0 }; // numbers of the last choices: when an older choice has been read, it is ignored
 let about, encoder, translator;
 let turn = Promise.resolve(), busy = false, again = false;
 
@@ -13,7 +13,7 @@ function say(text, wrong = false) {
   element("message").classList.toggle("wrong", wrong);
 }
 
-// One network at a time.
+// Run networks one after the other.
 function run(network, inputs) {
   return (turn = turn.catch(() => null).then(() => network.run(inputs)));
 }
@@ -26,8 +26,8 @@ export const drawn = async (x, style) =>
   (await run(translator, { picture: tensor(x), style: new ort.Tensor("float32", style, [1, style.length]) })).translation.data;
 
 async function redraw() {
-  if (!chosen.source || !chosen.style) return say(chosen.source ? "Now pick a style." : "Now give your picture.");
-  if (busy) return void (again = true); // the newest wish is drawn next
+  if (!chosen.source || !chosen.style) return say(chosen.source ? "Now choose a style." : "Now choose your picture.");
+  if (busy) return void (again = true); // the newest choice is drawn next
   busy = true;
   try {
     do {
@@ -63,7 +63,7 @@ async function attempt(work) {
 function choose(name, file) {
   const kind = name === "source" ? "source" : "style", wish = ++newest[kind];
   return attempt(async () => {
-    if (!file) throw new Error("What was given holds no picture: give a PNG, JPEG or WebP file.");
+    if (!file) throw new Error("There is no picture in it: give a PNG, JPEG or WebP file.");
     const { x, inner } = await squareOf(file);
     const value = kind === "source" ? { x, inner } : await styleOf(x);
     if (wish !== newest[kind]) return;
@@ -126,7 +126,7 @@ function listen() {
 }
 
 async function load() {
-  ort.env.wasm.numThreads = 1; // more take a server that isolates the page
+  ort.env.wasm.numThreads = 1; // more threads need a server that isolates the page
   ort.env.wasm.wasmPaths = new URL("runtime/", document.baseURI).href;
   const answer = await fetch("export.json");
   if (!answer.ok) throw new Error(`export.json: ${answer.status}`);
@@ -143,7 +143,7 @@ try {
   addDomains();
   listen();
   document.body.dataset.ready = "yes";
-  say("Ready: give a picture and pick a style.");
+  say("Ready: choose a picture and a style.");
 } catch (error) {
   console.debug(error);
   say(`The model cannot be loaded (${error.message}): put the whole folder on the server, and reload.`, true);

@@ -1,7 +1,7 @@
-// From a file to the square that the networks see, with the arithmetic of Pillow, which made the squares of the training.
+// From a file to the square that is the input of the networks. The arithmetic is that of Pillow, as in training.
 
-const MOST_PIXELS = 50_000_000; // of a picture
-const GAP = 3; // a picture is first averaged over whole blocks while this many times the square's side remains
+const MOST_PIXELS = 50_000_000; // larger pictures are refused
+const GAP = 3; // a picture is first averaged over blocks, but only down to this many times the side of the square
 
 // Python's round() of a number that is not negative: halves go to the even side.
 function rounded(value) {
@@ -27,8 +27,9 @@ function reduced({ pixels, width, channels }, [left, top, right, bottom], across
   return { pixels: drawn, width: columns, height: rows, channels: 3 };
 }
 
-// For each of `size` results: the first value that it takes of `length`, and the weights from there on, of a triangle
-// that is as wide as a result between `start` and `end`, and at least a value to either side.
+// Resampling weights for `size` results that cover `start` to `end` of `length` values: for each result, the first value
+// that counts, and the weights from there on. They form a triangle around the result's centre, whose half width is the
+// distance between results, but at least one value.
 function triangles(length, start, end, size) {
   const scale = (end - start) / size, reach = Math.max(scale, 1);
   return Array.from({ length: size }, (_, i) => {
@@ -41,7 +42,7 @@ function triangles(length, start, end, size) {
   });
 }
 
-// `box` of a picture as (columns, rows) of RGB, rounded after each direction.
+// `box` of a picture, resampled to columns x rows of RGB; values are rounded after each direction.
 function filtered({ pixels, width, height, channels }, [left, top, right, bottom], columns, rows) {
   const across = new Uint8ClampedArray(height * columns * 3), drawn = new Uint8ClampedArray(rows * columns * 3);
   triangles(width, left, right, columns).forEach(({ first, weights }, x) => {
@@ -76,7 +77,7 @@ export function resized(picture, box, columns, rows) {
   return filtered(reduced(picture, safe, across, down), rest, columns, rows);
 }
 
-// The pixels of a file, upright, on the background.
+// The pixels of a file: upright, with the background behind transparent parts.
 async function decoded(file, [red, green, blue]) {
   const name = file.name || "this";
   let bitmap;
@@ -98,7 +99,7 @@ async function decoded(file, [red, green, blue]) {
   }
 }
 
-// {x: Float32Array (3, S, S) in [-1, 1], inner: left, top, width, height of what is not padding}.
+// The square of a file: {x: Float32Array (3, S, S) in [-1, 1], inner: left, top, width, height of the part that is not padding}.
 export async function square(file, { image_size: side, fit, background }) {
   const picture = await decoded(file, background);
   const { width, height } = picture, shorter = Math.min(width, height), scale = side / Math.max(width, height);
