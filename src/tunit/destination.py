@@ -22,9 +22,9 @@ OF_A_RUN = {
     *SIGNS_OF_A_RUN, "pictures.csv", "metrics.jsonl", "model.json", "model.safetensors", "data", "checkpoints",
     "samples", "tensorboard", "best", ".new", ".lock",
 }  # fmt: skip
-# The folder in a run for files of the studio: the log of a training that it started, the labels that people gave.
+# The folder in a run for files of the studio: logs of trainings that it started, labels that people gave.
 STUDIO = "studio"
-LONGEST_NAME = 255  # bytes of one part of a path, if the system does not tell its limit
+LONGEST_NAME = 255  # bytes of one part of a path; used if the system does not say what its limit is
 PROBE = bytes(4096)  # bytes that are written to check whether there is space
 _UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
 
@@ -46,9 +46,9 @@ def check_apart(path: Path, flag: str = "--out") -> None:
 
 
 def check_file(path: Path, flag: str = "--out") -> None:
-    """Make sure, as far as possible, that a file can be written at `path`, where an older one may be.
+    """Check, as far as possible, that a file can be written at `path`. An older file may be there.
 
-    Leaves nothing behind, and does not make missing folders. Raises RunError with the reason.
+    The check leaves nothing on the disk, and makes no folders. Raises RunError with the reason.
     """
     check_apart(path, flag)
     there = _status(path, flag)
@@ -60,9 +60,9 @@ def check_file(path: Path, flag: str = "--out") -> None:
 
 
 def check_folder(path: Path, flag: str = "--out") -> None:
-    """Make sure, as far as possible, that files can be written into the folder `path`, which need not exist.
+    """Check, as far as possible, that files can be written into the folder `path`, which need not exist.
 
-    Leaves nothing behind. Raises RunError with the reason.
+    The check leaves nothing on the disk. Raises RunError with the reason.
     """
     check_apart(path, flag)
     there = _status(path, flag)
@@ -94,13 +94,13 @@ def _check_place(path: Path, folder: Path, flag: str) -> None:
     if not stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} cannot be written ({above} is a file, not a folder): give another {flag}")
     longest = LONGEST_NAME
-    with suppress(OSError, ValueError, AttributeError):  # some systems do not tell
+    with suppress(OSError, ValueError, AttributeError):  # some systems do not give their limit
         longest = os.pathconf(above, "PC_NAME_MAX")
     for part in path.parts:
         if len(os.fsencode(part)) > longest:
             raise _refused(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), flag)
     try:
-        # Try it instead of looking at permissions, which tell nothing about root or a full disk.
+        # Try to write instead of checking permissions: root may write anywhere, and the disk may be full.
         with tempfile.TemporaryFile(dir=above) as probe:
             probe.write(PROBE)
             probe.flush()
@@ -130,8 +130,8 @@ def workplace(folder: Path) -> Iterator[Path]:
 def staged(folder: Path) -> Iterator[Path]:
     """A hidden folder inside `folder` to write results to; they move to `folder` if the block ends without an error.
 
-    Until then the content of `folder` does not change; then only files of the same names are replaced. Hidden folders
-    of killed jobs are removed. Raises RunError if `folder` cannot be written.
+    Before that, the content of `folder` does not change; then only files with the same names are replaced. Hidden
+    folders of killed jobs are removed. Raises RunError if `folder` cannot be written.
     """
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}"
@@ -163,7 +163,7 @@ def _move(stage: Path, folder: Path) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what killed jobs of this machine have left in `folder` by `staged`."""
+    """Remove the hidden folders of `staged` that killed jobs of this machine have left in `folder`."""
     for path in list(folder.iterdir()):
         found = _UNFINISHED.fullmatch(path.name)
         if found and found["host"] == socket.gethostname() and not is_running(found["process"]):

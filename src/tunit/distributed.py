@@ -1,8 +1,8 @@
 """Communication between the processes of a process group, which share every batch.
 
-A step of n processes computes the same as one process with the whole batch. Logits, styles and statistics are
-gathered or summed here, so every process computes the loss of the whole batch. The graph of a process holds only its
-own pictures, so the sum of the gradients over all processes is the gradient of the whole batch. With one process,
+A step of n processes computes the same as one process with the whole batch. For this, logits, styles and statistics
+are gathered or summed, and every process computes the loss of the whole batch. The graph of a process contains only
+its own pictures, so the sum of the gradients over all processes is the gradient of the whole batch. With one process,
 every function here returns its input. The group is formed in process_group.py.
 """
 
@@ -26,9 +26,9 @@ def world_size() -> int:
 
 @contextmanager
 def without_process_group() -> Iterator[None]:
-    """Inside the block this process acts as if it were the only one.
+    """Inside the block, this process acts as if it were the only one.
 
-    For work that only some ranks do: a collective operation would wait for the other ranks for ever.
+    Use it for work that only some ranks do: a collective operation would wait for the other ranks for ever.
     """
     global _without_group
     before, _without_group = _without_group, True
@@ -55,7 +55,7 @@ def rows_of_rank(size: int) -> slice:
 
 
 def all_gather(rows: Tensor, *, same_loss: bool = True) -> Tensor:
-    """The rows of all processes, (n, ...) to (n * world size, ...), in the order of ranks. Differentiable.
+    """Gather the rows of all processes in the order of ranks: (n, ...) to (n * world size, ...). Differentiable.
 
     same_loss: every rank computes the same loss from the gathered rows, so the gradient of this rank's rows is
     complete here. If False, ranks compute different losses, and the gradients are summed over all ranks.

@@ -1,7 +1,7 @@
 """Atomic file writes, and locks that are released when their owner ends.
 
 A file is written under another name in the same folder, flushed to the disk and then renamed. So if a job is killed,
-the path holds either the complete old file or the complete new one. `clear_leftovers` removes unfinished files.
+there is either the complete old file or the complete new one. `clear_leftovers` removes unfinished files.
 """
 
 import json
@@ -27,12 +27,13 @@ _LONGEST_OWNER = 1000  # bytes that are read from a lock file
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary file to write, beside `path`. It replaces `path` if the block succeeds, and is removed if not.
+    """A temporary file to write, in the folder of `path`. It replaces `path` if the block succeeds; if not, it is
+    removed.
 
-    durable: flush it to the disk before it replaces `path`; for files that would be hard to make again. Raises
-    OSError.
+    durable: flush it to the disk before it replaces `path`; False is faster, for files that are easy to make again.
+    Raises OSError.
     """
-    # Not the file's name with a suffix, because that may be too long; different for each thread.
+    # The name is different for each thread. It does not contain the name of `path`, because it could become too long.
     partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
     try:
         yield partial
@@ -82,7 +83,7 @@ class UnwritableError(RunError):
 
 @contextmanager
 def writable(path: Path, remedy: str = "check its folder and the space on its disk") -> Iterator[None]:
-    """A block that writes `path`: an OSError in it becomes an UnwritableError of one sentence."""
+    """A context in which `path` is written: an OSError becomes an UnwritableError of one sentence."""
     try:
         yield
     except OSError as error:
@@ -110,7 +111,7 @@ def clear_leftovers(folder: Path) -> None:
 def is_running(process: str | None) -> bool:
     """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # an earlier process had the same ID as this one, as happens in containers
+        return False  # if it is our own ID, it was an earlier process with this ID, as happens in containers
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):
@@ -155,7 +156,7 @@ def lock(path: Path) -> Iterator[str]:
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 break
-        file.close()  # its owner has just removed it; the file that is there now may have another lock
+        file.close()  # the former owner has just removed this file, and another process may hold a new one: try again
     with file:
         about = {"host": socket.gethostname(), "process": os.getpid()}
         file.truncate(0)

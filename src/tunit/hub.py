@@ -77,7 +77,7 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
 
     api = HfApi()
     with _in_one_sentence(f"{name} was not uploaded:"):
-        # With private=None the owner's settings on the hub decide.
+        # With private=None, the hub uses the settings of the user's account.
         address = str(api.create_repo(name, private=private or None, exist_ok=True))
         if private and not api.model_info(name).private:
             raise RunError(
@@ -117,11 +117,9 @@ def is_installed() -> bool:
 
 @contextmanager
 def _in_one_sentence(begins: str, offline: str = ": check the network") -> Iterator[None]:
-    """Turn errors of huggingface_hub into one sentence that begins with `begins`; offline: its end if there is no
-    network.
+    """Turn errors of huggingface_hub into a RunError of one sentence.
 
-
-    Raises RunError.
+    begins: how the sentence begins. offline: how it ends if the hub cannot be reached.
     """
     from huggingface_hub import constants, errors
 

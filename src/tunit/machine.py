@@ -1,4 +1,4 @@
-"""Devices, precision and memory of this machine. Its cores: data/decoding/workers.py."""
+"""Devices, precision and memory of this machine. (For its cores, see data/decoding/workers.py.)"""
 
 import ctypes
 import platform
@@ -22,8 +22,7 @@ PICTURES_SHARE = 0.25
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda`, `cuda:N`, or of another kind that PyTorch knows, such as `mps`,
-    `xpu`.
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N`, or another kind that PyTorch knows, such as `mps`.
 
     Raises ConfigError if it does not exist. Devices other than cpu and cuda are checked by a small step when training
     starts.
@@ -59,9 +58,9 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def check_threads(number: int) -> None:
-    """Try to start this many threads, and end them again. A library that gets fewer would abort the process.
+    """Raises ConfigError if the system does not let this process start so many threads.
 
-    Raises ConfigError if the system refuses some.
+    They are started and ended again. Without this check, a library that gets too few threads would abort the process.
     """
     started: list[threading.Thread] = []
     done = threading.Event()

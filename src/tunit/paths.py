@@ -8,8 +8,8 @@ from pathlib import Path
 def expand_home(path: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by that home folder; unchanged if there is no such user.
 
-    A shell does this only at the start of a word: not in --out=~/x, a list, a setting or Python. For a file that is
-    really called `~`, write ./~.
+    A shell replaces `~` only at the start of a word, so not in --out=~/x, a list of paths, a setting or Python. For a
+    file that is really called `~`, write ./~.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
 
@@ -23,7 +23,7 @@ def is_url(text: str | Path) -> bool:
 
 
 def path_or_url(text: str | Path) -> Path | str:
-    """A URL as it is, and everything else (file:// too) as a path with its home folder."""
+    """A URL as it is; everything else (also file://) as a path, in which `~` is replaced."""
     if isinstance(text, str) and is_url(text):
         scheme, _, path = text.partition("://")
         return Path(path) if scheme.lower() == "file" else text
@@ -31,7 +31,7 @@ def path_or_url(text: str | Path) -> Path | str:
 
 
 def absolute(place: Path | str) -> str:
-    """A place as it is written down: a URL as it is, a path from the root."""
+    """A URL as it is; a path as an absolute path."""
     return place if isinstance(place, str) else str(place.resolve())
 
 

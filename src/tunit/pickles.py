@@ -1,9 +1,9 @@
 """The only place where pickles are read: untrusted files of torch.save that hold tensors, numbers and texts.
 
-A pickle is a program. PyTorch's restricted unpickler (`weights_only=True`) runs no foreign code, but a file can still
-make it compute or allocate without end: texts compressed a thousand times, keys whose hash takes years, numbers of a
-million digits, storages larger than the file. So the program is checked first, instruction by instruction. Only what
-a file of tensors needs is allowed, and its size is limited by the size of the file.
+A pickle is a program. PyTorch's restricted unpickler (`weights_only=True`) runs no code of the file, but a file can
+still make it compute or allocate memory without end: with texts compressed a thousand times, keys whose hash takes
+years, numbers of a million digits, or storages larger than the file. So the program is checked first, instruction by
+instruction. Only what a file of tensors needs is allowed, and the size of the file limits the sizes in it.
 """
 
 import io
@@ -28,7 +28,9 @@ MOST_PARTS = 1_000_000  # the most values inside one value; a value that occurs 
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
 LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts
-LEGACY_PICKLES = 5  # magic number, protocol, system, content, order of the storages
+LEGACY_PICKLES = (
+    5  # the pickles in an old file: magic number, protocol, system, content, order of the storages
+)
 
 # The classes and functions, as module and name, from which torch.save builds tensors.
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
@@ -77,7 +79,7 @@ class PickleError(Exception):
 
 
 class RefusedPickle(PickleError):
-    """A file may be undamaged, but contains something that tensors do not need, such as a call of a function."""
+    """A file contains something that tensors do not need, such as a call of a function. It need not be damaged."""
 
 
 def read_pickle(path: Path) -> Any:
@@ -99,9 +101,8 @@ def read_pickle(path: Path) -> Any:
             else:
                 _look_through_legacy(file)
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # warnings for pickles not written by torch.save, which fail below
+                # PyTorch warns of pickles that torch.save did not write; these fail below.
+                warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
             return _Plain(path.stat().st_size).of(content)
         except PickleError:
@@ -190,13 +191,8 @@ def _look_through(program: IO[bytes]) -> None:
                 raise PickleError("its instructions do not fit together")
             held = stack[first:]
             parts, depth = 1 + sum(p for p, _ in held), 1 + max((d for _, d in held), default=0)
-            grows = name in (
-                "APPEND",
-                "APPENDS",
-                "SETITEM",
-                "SETITEMS",
-                "BUILD",
-            )  # the first value then contains the others
+            # After these instructions, the first value contains the others.
+            grows = name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
             if grows:
                 parts, depth = parts - 1, max(held[0][1], 1 + max((d for _, d in held[1:]), default=0))
             if parts > MOST_PARTS or depth > DEEPEST:
@@ -250,4 +246,4 @@ def _reason_of_refusal(message: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", message)
     if found:
         return f"reading it would run code ({found.group(1)}), which tensors do not need, so nothing of it was run"
-    return "it is damaged, or a pickle of something else than tensors"
+    return "it is damaged, or a pickle of something other than tensors"

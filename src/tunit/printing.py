@@ -1,5 +1,5 @@
-"""Make text from files, folders, tables or people printable. All output to the terminal and to pages goes through
-here.
+"""Make text from files, folders, tables or people printable. All text for the terminal and for pages passes through
+this module.
 
 Names and labels can contain anything: control characters, escape sequences for terminals, marks that change the
 direction of writing, bytes that are not UTF-8 (Python keeps them as lone surrogates), brackets that look like markup.
@@ -74,8 +74,8 @@ def show_table(
 def steady_streams() -> None:
     """Make sure that no print fails: characters that the terminal's encoding lacks are written as escapes.
 
-    If the reader is gone (`tunit ... | head`), further output is dropped and the work continues; its results are
-    files.
+    If the reader has ended (`tunit ... | head`), further output is dropped, and the work continues, because its
+    results are files.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -95,7 +95,7 @@ def steady_streams() -> None:
             )
 
 
-_replaced: list[TextIO] = []  # by `steady_streams`
+_replaced: list[TextIO] = []  # the streams that `steady_streams` has replaced
 _silenced: list[TextIO] = []  # standard output and error, while this process is silenced
 
 
@@ -113,7 +113,7 @@ def end_silence() -> None:
 
 
 class _Steady(io.RawIOBase):
-    """A stream that drops all further output after its reader is gone, or after a write has failed once."""
+    """A stream that drops all further output after its reader has ended, or after a write has failed once."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -132,7 +132,7 @@ class _Steady(io.RawIOBase):
         return self._raw.fileno()
 
     def write(self, data: "ReadableBuffer") -> int | None:
-        """Write or drop the data. Raises OSError once, unless the reason is that the reader is gone."""
+        """Write or drop the data. Raises OSError at the first failure, except if the reader has ended."""
         if not self._gone:
             try:
                 return self._raw.write(data)

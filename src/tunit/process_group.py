@@ -1,8 +1,8 @@
 """Form the process group: how the processes that train together find each other, wait for rank 0, and end.
 
 torchrun, or another launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, starts the processes; if one
-fails, it ends the others. They meet at the launcher's store, which exists longer than each of them. While rank 0
-works alone, the others wait at the store without a time limit; all other waiting has a limit.
+fails, it ends the others. The processes meet at a store of the launcher, which exists as long as any of them. While
+rank 0 works alone, the others wait without a time limit for its entry in the store; all other waiting has a limit.
 """
 
 import ctypes
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# For collective operations in a step: even the slowest step, with compiling of the networks, takes less time.
+# The time limit of collective operations in a step. Even the slowest step, in which networks are compiled, takes
+# less.
 COLLECTIVE_TIMEOUT = timedelta(minutes=20)
-# If all ranks have the same error, other ranks wait this many seconds, so that rank 0 prints it.
+# Before they report an error, other ranks than 0 wait this many seconds: if rank 0 has the same error, it prints it.
 RANK_ZERO_FIRST = 3
 # After another process has died, this one waits this many seconds to be ended by the launcher, then ends by itself.
 ENDED_WITHIN = 10
@@ -160,8 +161,8 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
         return error if is_rank_zero() else SaidElsewhere(int(stopped))
     if _is_lost_peer(error):
         return _after_a_death()
-    mendable = isinstance(error, TunitError)
-    if not mendable and (not isinstance(error, Exception) or sentence_of(error) is None):
+    correctable = isinstance(error, TunitError)
+    if not correctable and (not isinstance(error, Exception) or sentence_of(error) is None):
         return error  # a bug in tunit: show every traceback
     if not _is_first_to_report():
         return SaidElsewhere(2)
@@ -169,7 +170,7 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
         return error
     end_silence()
     return TrainingError(
-        f"process {rank() + 1} of {world_size()}: {error if mendable else sentence_of(error)}"
+        f"process {rank() + 1} of {world_size()}: {error if correctable else sentence_of(error)}"
     )
 
 
@@ -235,7 +236,7 @@ def _choose_interface() -> None:
 
 @contextmanager
 def rank_zero_alone() -> Iterator[None]:
-    """A block in which rank 0 works alone, as if there was no group; the others call `wait_for_rank_zero`."""
+    """A context in which rank 0 works alone, as if there were no group; the others call `wait_for_rank_zero`."""
     global _turns
     if world_size() == 1 or _store is None:
         yield

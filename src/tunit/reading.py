@@ -163,7 +163,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 class Record:
     """A JSON object whose values are read by name and kind; each method raises UnreadableError.
 
-    values: what was read, of any kind. name: how messages call it.
+    values: what was read, of any kind. name: the name of the object in error messages.
     """
 
     def __init__(self, values: Any, name: str = "it") -> None:

@@ -144,7 +144,7 @@ def test_pictures_are_fitted_as_in_training(browser, fit):
 def test_a_picture_a_style_and_a_translation(browser, translator, tmp_path):
     exact, large = (saved(tmp_path, f"{i}.png", i, shape) for i, shape in ((1, SHAPES[0]), (2, SHAPES[1])))
     browser.find_element("id", "source").send_keys(str(exact))
-    settled(browser, "Now pick a style.")
+    settled(browser, "Now choose a style.")
     browser.find_element("css selector", "[data-number='2']").click()
     settled(browser)
     assert levels_apart(browser, translator.translate(exact, domain=2)) <= LEVELS

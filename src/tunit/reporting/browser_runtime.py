@@ -27,7 +27,9 @@ RUNTIME_FILES = {
 }
 LARGEST = 1 << 26  # bytes of a file
 LONGEST = 600  # seconds that npm may take
-INSTEAD = f"call `npm install {PACKAGE}` on a machine with a network, and give node_modules/onnxruntime-web as --runtime"
+INSTEAD = (
+    f"call `npm install {PACKAGE}` on another machine, and give node_modules/onnxruntime-web as --runtime"
+)
 
 
 def find_runtime(given: Path | None = None) -> Path:

@@ -10,8 +10,9 @@ An action is a JSON object with `do`, one of:
   leave_out {pictures}                a person decides that they belong to no domain
   forget    {pictures}                removes what a person decided about them
 
-or undo, which takes back the last action in effect, or redo, which repeats the last action that was undone. Pictures
-are rows of the run's pack. A domain keeps its number for ever; a new domain gets the next free number.
+or "undo", which takes back the last action in effect, or "redo", which repeats the last action that was undone.
+Pictures are given by their row in the run's pack. A domain keeps its number for ever; a new domain gets the next free
+number.
 """
 
 import re
@@ -36,7 +37,7 @@ class Opinion:
     names: dict[int, str]  # of every existing domain; "" if it has no name
     merged: dict[int, int] = field(
         default_factory=dict
-    )  # a merged domain -> the domain of which it is a part now
+    )  # a merged domain -> the domain that it belongs to now
     moved: dict[int, int] = field(default_factory=dict)  # picture -> domain, by splits
     given: dict[int, int] = field(default_factory=dict)  # picture -> domain, by a person
     left_out: set[int] = field(default_factory=set)
@@ -81,7 +82,7 @@ def opinion_after(found: Sequence[int], domains: int, actions: Iterable[Action])
 
 
 def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
-    """(actions in effect, undone actions that may be redone; the next one to redo is the last)."""
+    """(actions in effect, undone actions that may be redone). The last undone action is the next one to redo."""
     done: list[Action] = []
     undone: list[Action] = []
     for action in actions:

@@ -12,9 +12,12 @@ from tunit.printing import printable, shown
 from tunit.studio.orders import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
-DEEPEST, MOST = 2, 300  # offered: this many levels below a given folder, and at most this many folders
-MOST_ENTRIES = 500_000  # files that are checked for links
-LOOK_WITHIN = 600  # looking at a folder is given up after this many seconds
+DEEPEST, MOST = (
+    2,
+    300,
+)  # the page offers folders of this many levels below a given folder, and at most this many
+MOST_ENTRIES = 500_000  # at most this many files are checked for links
+LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
 _TURN = threading.Lock()  # only one folder at a time is looked at: decoding uses all cores
 
 

@@ -60,7 +60,7 @@ def address(part: str, run: Run | None = None) -> str:
 
 
 def why_not(run: Run, use: str) -> str:
-    """A sentence that tells why a run has no pictures to explore or teach (`use`); "" if it has pictures."""
+    """Why a run has no pictures to explore or teach (`use`), in one sentence; "" if it has pictures."""
     if not run.has_model:
         return NO_MODEL
     if not run.has_pictures:

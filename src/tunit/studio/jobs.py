@@ -74,7 +74,7 @@ def start(command: list[str], run: Path) -> int:
             )
         except OSError as error:
             raise RunError(f"the training cannot be started ({reason_of(error)}): try again") from None
-    # A process that has ended seems to run on until it is waited for.
+    # Wait for the process in a thread; without this, an ended process would remain as a zombie and seem to run.
     threading.Thread(target=process.wait, daemon=True).start()
     job = {
         "process": process.pid,
@@ -128,7 +128,7 @@ def stop(run: Path) -> None:
 
 
 def last_words(run: Path) -> str:
-    """Why the last training ended, in one sentence: the last line of its log."""
+    """Why the last training ended, in one sentence, from the last line of its log."""
     lines = [line for line in log_tail(run).splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""
     if not last or last.startswith("--- "):

@@ -1,4 +1,4 @@
-"""A cache of values that are made from files: the last few are kept, and made again if their files change."""
+"""A cache for values that are made from files. The last few values are kept; keys contain the stamps of files."""
 
 import threading
 from collections import OrderedDict
@@ -11,7 +11,7 @@ Stamp = tuple[int, int, int]
 
 
 class Kept(Generic[Value]):
-    """The last `most` values by key. Threads that ask for one at the same time wait for it to be made once."""
+    """The `most` values that were used last, by key. If several threads need a value at once, only one makes it."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -50,12 +50,12 @@ class Looked:
 class Standing:
     """The state of the labels after some actions."""
 
-    number: (
-        int  # of actions so far, including undo and redo; the author of the next one must have seen this many
-    )
+    # How many actions there are so far, including undo and redo. The author of the next one must have seen all of
+    # them.
+    number: int
     opinion: Opinion
     sure: Sequence[float]
-    step: int  # of the model whose domains these are
+    step: int  # the training step of the model that found these domains
     done: list[Action]  # the actions in effect
     undone: list[Action]
 
@@ -73,7 +73,9 @@ class Labels:
         self._looked, self.paths = looked, paths
         self._journal = Journal(self.folder / JOURNAL)
         self._lock = threading.Lock()
-        self._last: tuple[int, Standing] | None = None  # of this many entries
+        self._last: tuple[int, Standing] | None = (
+            None  # the last state, and the number of entries that it is from
+        )
 
     def standing(self) -> Standing:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""

@@ -78,7 +78,10 @@ class Library:
         return np.asarray(packed.images[row])
 
     def version(self, run: Run) -> str:
-        """A word that changes when the run's pictures or its model change, so that browsers may cache by it."""
+        """A word that changes with the run's pictures and its model.
+
+        With it in addresses, browsers may cache them.
+        """
         return "-".join(f"{part:x}" for stamp in self._stamps(run) for part in stamp[:2])
 
     def _stamps(self, run: Run) -> tuple[Stamp, Stamp]:

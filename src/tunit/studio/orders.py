@@ -1,7 +1,7 @@
-"""The commands that the studio starts, as lists of words; no shell reads them.
+"""The commands that the studio starts, as lists of words. They do not pass through a shell.
 
-Only the options in this file are ever given, each with a checked value. Paths are absolute, so that none is taken for
-an option.
+Only the options in this file are used, each with a checked value. Paths are absolute, so a path cannot be mistaken
+for an option.
 """
 
 import os
@@ -17,9 +17,9 @@ from tunit.printing import shown
 
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
-# The settings that change if a run is continued with labels. Its E is trained already, so it learns domains, and from
-# neighbours, from the start. Labelled pictures are few, so a share of the steps draws only these. Labels fix what the
-# outputs of the domain head mean, so candidate heads are of no use.
+# The settings that change if a run is continued with labels. E is trained already, so it learns domains, and uses
+# neighbours, from the start. There are few labelled pictures, so half of the steps draw only these. Labels decide
+# what the outputs of the domain head mean, so candidate heads are useless.
 WITH_LABELS = {
     "--labelled-ratio": "0.5",
     "--labelled-only-until": "0",

@@ -1,5 +1,6 @@
-"""Read a request: its workspace, its run and its fields. A value that is not allowed gives an error of one
-sentence.
+"""Read a request: its workspace, its run and its fields.
+
+For a value that is not allowed, the error is one sentence.
 """
 
 import io

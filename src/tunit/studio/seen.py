@@ -1,6 +1,7 @@
 """E's output for a run's own pictures: computed once, in a separate thread, and kept in a file in RUN/studio/.
 
-The file records its model and its pictures, and is made anew if one of them changes. It can be removed at any time.
+The file says from which model and which pictures it was made, and is made again if one of them changes. It can be
+removed at any time.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ _TURN = threading.Lock()  # one look at a time: each uses all cores
 
 @dataclass(frozen=True)
 class Seen:
-    """N pictures of a run as E sees them."""
+    """E's output for N pictures of a run, and their places on the map."""
 
     rows: NDArray[np.int64]  # (N,), rows of the pack
     domains: NDArray[np.int64]  # (N,), the likeliest domain
@@ -61,7 +62,7 @@ class Seen:
 
 
 class Look:
-    """E's look at a run's pictures, in a thread; `seen` is set after it has succeeded."""
+    """A thread that computes E's output for a run's pictures; `seen` is set after it has succeeded."""
 
     def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
         self.total = min(len(packed.names), MOST_SEEN)

@@ -14,7 +14,7 @@ from tunit.studio.app import create_app
 from tunit.studio.guard import is_loopback, rules_for
 from tunit.studio.workspace import Workspace
 
-END_WITHIN = 3  # seconds for answers that are not finished at the end
+END_WITHIN = 3  # at the end, the studio waits this many seconds for unfinished answers
 
 
 class _Remarks(logging.Handler):

@@ -12,8 +12,8 @@ from tunit.reading import UnreadableError, parse_json
 from tunit.studio.library import Library
 from tunit.studio.workspace import Run
 
-MOST_PARTS = 16  # in a mix
-LARGEST = 1e6  # for a weight, and for a number in a style code
+MOST_PARTS = 16  # the most parts of a mix
+LARGEST = 1e6  # the largest weight, and the largest number in a style code
 _KINDS = ("domain", "row", "code")
 
 

@@ -30,7 +30,7 @@ from tunit.studio.train import begin, free_place
 from tunit.studio.workspace import Run
 
 STEPS = 300  # the suggested length of the new training
-HISTORY = 30  # actions that the page lists
+HISTORY = 30  # how many of the last actions the page lists
 _LABELS: Kept[Labels] = Kept(8)
 _STARTING = threading.Lock()
 
@@ -75,7 +75,7 @@ def state(request: Request) -> Response:
 
 
 async def act(request: Request) -> Response:
-    """Carry out an action. The form has `action` as JSON (see `actions`), and `seen`, the number of actions shown."""
+    """Carry out an action. Fields: `action`, as JSON (see actions.py); `seen`, how many actions the page shows."""
     form = await form_of(request)
     try:
         action: Any = parse_json(text_of(form, "action"))
@@ -86,6 +86,7 @@ async def act(request: Request) -> Response:
     seen = whole_of(text_of(form, "seen"), "seen", 0, 10**9)
 
     def work() -> Standing:
+        """Carry out the action, in a thread."""
         run, library = run_of(request), library_of(request)
         labels = _ready(run, library)
         done = _with_part(action, labels, library, run) if action.get("do") == "split" else action
@@ -105,6 +106,7 @@ async def go_on(request: Request) -> Response:
     steps = whole_of(text_of(form, "steps", str(STEPS)), "steps", 2, 10_000_000)
 
     def work() -> Path:
+        """Write the table and start the training, in a thread. Returns the folder of the new run."""
         run, library, workspace = run_of(request), library_of(request), workspace_of(request)
         labels = _ready(run, library)
         out = free_place(workspace, name)
@@ -120,7 +122,7 @@ async def go_on(request: Request) -> Response:
         missing = len(set(library.pictures(run).names) - labels.paths().keys())
         if missing:
             raise DataError(
-                f"{missing:,} pictures of {run.name} are no longer files at their place during the training "
+                f"{missing:,} pictures of {run.name} are no longer where they were during the training "
                 f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
             )
         domains = sum(bool(members) for members in now.opinion.members().values())
@@ -140,6 +142,7 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
     """The labels of a run whose pictures E has looked at."""
 
     def make() -> Labels:
+        """Open the labels."""
         packed, model = library.pictures(run), library.translator(run).model
         seen_rows = set(seen.rows.tolist())
         looked = Looked(
@@ -153,6 +156,7 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
         kept: dict[str, Path] = {}
 
         def paths() -> Mapping[str, Path]:
+            """The file of each picture; searched once."""
             if not kept:
                 kept.update(_paths(run))
             return kept

@@ -22,7 +22,7 @@ from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
-MOST_SAMPLES = 200  # sample grids of a run that can be looked through
+MOST_SAMPLES = 200  # how many sample grids of a run the page offers
 _LOGS = Logs()
 _MEANING = {
     "small": "small: 32 pixels, for a CPU",
@@ -49,6 +49,7 @@ async def look(request: Request) -> Response:
     folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
 
     def work() -> tuple[bool, list[str]]:
+        """Check the folder, in a thread."""
         check_links(workspace, folder)
         return look_at(folder, preset)
 
@@ -62,6 +63,7 @@ async def start(request: Request) -> Response:
     folder, name = folder_at(workspace, text_of(form, "folder")), check_name(text_of(form, "name"))
 
     def number(field: str, high: int) -> int:
+        """A whole number in the form; 0 if the field is empty."""
         text = text_of(form, field).strip()
         return whole_of(text, field.replace("_", " "), 0, high) if text else 0
 
@@ -79,6 +81,7 @@ async def start(request: Request) -> Response:
         raise ConfigError(f"preset is {order.preset!r}: take one of {', '.join(PRESETS)}")
 
     def work() -> None:
+        """Start the training, in a thread."""
         check_links(workspace, folder)
         begin(workspace, order.command(), out)
 
@@ -125,6 +128,7 @@ async def resume(request: Request) -> Response:
     steps = whole_of(text, "steps", 1, 10_000_000) if text else 0
 
     def work() -> None:
+        """Resume the training, in a thread."""
         state = jobs.state_of(run.path)
         if state.runs:
             raise RunError(f"{run.name} is in training already")

@@ -28,7 +28,7 @@ from tunit.studio.workspace import Run
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8
 KINDS = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4"}
-PICKED = 2_000  # at most this many pictures of the run are offered
+PICKED = 2_000  # at most this many pictures of the run are offered for choice
 
 
 def show(request: Request) -> Response:
@@ -57,7 +57,7 @@ def _page_data(library: Library, run: Run) -> dict[str, Any]:
 
 
 async def prepare(request: Request) -> Response:
-    """An uploaded picture as the networks see it, with its style code and its domain, for the page to keep."""
+    """The square of an uploaded picture, with its style code and its domain, for the page to keep."""
     run, library = run_of(request), library_of(request)
     source = await _source_of(request, library, run, await form_of(request))
     return JSONResponse(await run_in_threadpool(_prepared, source))

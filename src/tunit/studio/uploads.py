@@ -37,7 +37,7 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the networks see it, and how it is shown."""
+    """The square of a picture, and what is needed to show it."""
 
     pixels: NDArray[np.uint8]  # (S, S, 3)
     square: Square
@@ -62,7 +62,7 @@ async def picture_of(form: FormData, name: str) -> PictureSource | None:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """A block that decodes an uploaded picture; only a few may do so at a time, to limit the memory."""
+    """A context for decoding an uploaded picture; only a few may be decoded at a time, to limit the memory."""
     with _DECODING:
         yield
 

@@ -17,7 +17,7 @@ from tunit.training.run_folder import RunFolder
 
 DEEPEST = 3  # runs are looked for at most this many folders below the given one
 MOST_RUNS = 500
-MOST_FOLDERS = 5_000  # searched at most
+MOST_FOLDERS = 5_000  # at most this many folders are searched
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
 # What the studio, and the code that it calls, reads in a run. None may be a link that leads out of the workspace.
@@ -56,11 +56,11 @@ class Run:
 class Workspace:
     """What a studio may read, and its limits. It keeps no state: runs appear and disappear with their folders."""
 
-    root: Path  # of a run, or of runs
+    root: Path  # the folder of a run, or of runs
     pictures: tuple[Path, ...] = ()  # folders whose pictures may be trained on
     device: str = "auto"
-    max_pixels: int = 50_000_000  # of an uploaded picture
-    max_upload: int = 64_000_000  # bytes of a request
+    max_pixels: int = 50_000_000  # the largest uploaded picture
+    max_upload: int = 64_000_000  # the largest request, in bytes
 
     def __post_init__(self) -> None:
         """Raises ConfigError or RunError if a folder or the device does not exist."""
