@@ -192,7 +192,7 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
         looked(client)
         act(client, 0, do="add", name="x")
         answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
-    assert "20 pictures of birds are no longer files" in answer.json()["error"]
+    assert "20 pictures of birds are no longer where they were" in answer.json()["error"]
 
 
 def test_invalid_orders_are_one_sentence(own):

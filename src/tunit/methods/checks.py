@@ -93,7 +93,7 @@ def check_number(config: Config, pictures: int) -> None:
 def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:
     """Raises DataError if there are more labels than domains, or labels that the method needs are missing.
 
-    labels: (N,), -1 where unlabelled; names: of the pictures.
+    labels: (N,), -1 where unlabelled; names: the names of the pictures.
     """
     method = method_of(config)
     classes, domains = int(labels.max(initial=-1)) + 1, config.networks.domain_logits

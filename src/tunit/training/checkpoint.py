@@ -90,7 +90,8 @@ def _choice_of(about: Record) -> Choice | None:
 def check_checkpoint(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
     """Raises UnreadableError if a checkpoint does not fit this state's networks.
 
-    undecided: E's domains before their number is found. The state gets as many domains as the checkpoint has.
+    undecided: how many domains E has before their number is found. The state gets as many domains as the checkpoint
+    has.
     """
     about.whole("format", FORMAT, FORMAT)
     about.whole("step", high=MOST_STEPS)

@@ -1,8 +1,8 @@
 """Locking a run's folder, and replacing what it holds with a new run.
 
 A new run is prepared in the hidden folder .new, and checked before the old content is removed. If the process is
-killed while preparing, .new is ignored; if it is killed while moving files, the next process that owns the folder
-finishes.
+killed while it prepares the run, .new is ignored. If it is killed while it moves files, the next process that locks
+the folder moves the rest.
 """
 
 import shutil
