@@ -5,7 +5,6 @@ Skipped if Ray is not installed. Ray is large and not among the packages for tes
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 import time
@@ -20,7 +19,7 @@ from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.places import place_of
 from tunit.data.packing.unfinished import UnfinishedPack
 from tunit.errors import ConfigError, TunitError
-from tunit.translation.unfinished import UnfinishedTranslation
+from tunit.translation.unfinished import UnfinishedWork
 
 ray = pytest.importorskip("ray", reason='needs Ray, which is large: pip install "tunit[ray]"')
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -131,7 +130,7 @@ def test_translate_gives_the_same_files_continues_and_survives(source, model, tm
     assert "1 truncated (017.png" in capsys.readouterr().out
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     # Killed while it writes, and called again.
-    calls, noted = iter(range(999)), UnfinishedTranslation.note
+    calls, noted = iter(range(999)), UnfinishedWork.note
 
     def die(*arguments):
         if next(calls) == 45:
@@ -139,9 +138,9 @@ def test_translate_gives_the_same_files_continues_and_survives(source, model, tm
         noted(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedTranslation, "note", die)
+        patch.setattr(UnfinishedWork, "note", die)
         assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 130
-    assert (tmp_path / "again" / ".tunit-unfinished").is_file()
+    assert len(list((tmp_path / "again").glob(".tunit-unfinished.*"))) == 1
     assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 0
     said = capsys.readouterr()
     assert f"of {PICTURES} sources" in said.err
@@ -155,13 +154,6 @@ def test_domains_gives_the_same_files_although_workers_are_killed(source, model,
     with killing():
         assert main([*words, str(tmp_path / "ray"), "--engine", "ray"]) == 0
     assert content(tmp_path / "ray") == content(tmp_path / "local")
-
-
-def test_other_arguments_do_not_continue_an_old_jobs_journal(source, model, tmp_path):
-    assert redraw(model, source, tmp_path / "out", "--engine", "ray") == 0
-    shutil.copytree(tmp_path / "out", tmp_path / "other")
-    (tmp_path / "other" / ".tunit-unfinished").write_text('{"job": "another"}\n')
-    assert redraw(model, source, tmp_path / "other", "--engine", "ray") == 2
 
 
 def test_an_error_in_a_task_is_raised_unchanged():

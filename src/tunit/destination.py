@@ -142,7 +142,7 @@ def staged(folder: Path) -> Iterator[Path]:
             stage.mkdir()
         yield stage
         with writable(folder, "check its space, and call again"):
-            _move(stage, folder)
+            move_into(folder, stage)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         for made in missing:  # innermost first; only those that are still empty can be removed
@@ -150,14 +150,14 @@ def staged(folder: Path) -> Iterator[Path]:
                 made.rmdir()
 
 
-def _move(stage: Path, folder: Path) -> None:
+def move_into(folder: Path, stage: Path) -> None:
     """Move the content of `stage` to `folder`, folders before files, so that a table comes after the files it
-    lists.
+    lists. Raises OSError.
     """
     for path in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
         target = folder / path.name
         if path.is_dir() and target.is_dir():
-            _move(path, target)
+            move_into(target, path)
         else:
             path.replace(target)
 

@@ -149,8 +149,9 @@ def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
 
 def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
     """The files of the pictures, or the archives that hold them."""
-    paths = {getattr(p.content, "path", None) or getattr(p.content, "archive", None) for p in pictures}
-    return [path for path in paths if path is not None]
+    from tunit.data.finding.found import file_of
+
+    return [path for path in {file_of(picture) for picture in pictures} if path is not None]
 
 
 @contextmanager

@@ -11,10 +11,9 @@ may be pictures, folders, zip or tar archives, and lists; a folder's sub-folders
 """
 
 import argparse
-from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tunit.commands.picture_arguments import (
     add_engine,
@@ -25,26 +24,20 @@ from tunit.commands.picture_arguments import (
     load_translator,
     progress,
     reading_order,
-    say,
 )
+from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
 from tunit.printing import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from PIL.Image import Image
     from torch import Tensor
 
     from tunit.data.finding.found import PictureSource
-    from tunit.translation.inputs import Picture, Report
+    from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
-    from tunit.translation.unfinished import UnfinishedTranslation
 
 HELP = "redraw pictures in the style of others, or of a domain"
-SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +119,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit translate`."""
     from tunit.data.decoding.decode import READABLE
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
+    from tunit.destination import move_into
     from tunit.errors import ConfigError, DataError
+    from tunit.files import writable
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
     from tunit.translation.outputs import claim_names, marked, plan_names
@@ -151,61 +146,35 @@ def run(args: argparse.Namespace) -> int:
         sources = of_domain(translator, sources, number_of(args.from_label, args.model, translator), report)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format)
-    targets = [folder + name for folder in folders for name in names]
+    sources = named_apart(sources, names)
+    results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
     order = reading_order(sources)
-    unfinished = _unfinished(args, targets, order)
-    again = args.overwrite or (unfinished is not None and unfinished.goes_on)
-    claim_names(args.out, targets, overwrite=again, keep=files_of([*sources, *references]))
-    styles = _styles(translator, domains, references, report)
-    named = dict(zip(sources, names, strict=True))
-    drawn = partial(
+    work = work_on(args, results, order, references)
+    keep = files_of([*sources, *references])
+    ours = results.ours(work)
+    claim_names(args.out, results.all(), overwrite=args.overwrite, keep=keep, ours=ours)
+    place = place_for(work, results, ours)
+    redraw = partial(
         translator.redraw,
-        styles=styles,
+        styles=_styles(translator, domains, references, report),
         strength=args.strength,
         fit=args.fit,
         resize=resize,
         restore_grey=args.restore_grey,
     )
-    into = nullcontext(args.out) if unfinished else _place(args.out, targets)
-    with marked(args.out), into as place, unfinished or nullcontext() as journal:
-        written = _translate(drawn, named, order, place, folders, report, journal)
+    with marked(args.out), work:
+        written = redraw_all(redraw, results, order, place, report, work)
         if not written:
             summary = summarise_left_out(left_out)
             raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
+        if place != args.out:
+            with writable(args.out, "check its space, and give the same command again"):
+                move_into(args.out, place)
     summary = summarise_left_out(left_out)
     noun = "picture" if written == 1 else "pictures"
     of_all = f" into {len(domains)} domains" if args.domain == ALL else ""
     show(f"translated {written:,} {noun}{of_all}: {args.out}; {summary}")
     return 0
-
-
-def _unfinished(
-    args: argparse.Namespace, targets: list[str], order: "list[PictureSource]"
-) -> "UnfinishedTranslation | None":
-    """The journal from which a stopped job on a cluster can go on.
-
-    None on one machine, if results are replaced, or if sources from several folders have the same name.
-    """
-    from tunit.translation.unfinished import UnfinishedTranslation, stamp_of
-
-    if args.engine != "ray" or len({source.name for source in order}) < len(order):
-        return None
-    names = ("domain", "to_label", "from_label", "strength", "fit", "size", "restore_size", "restore_grey")
-    about = [str(getattr(args, name)) for name in (*names, "precision", "max_pixels")]
-    about += [str(path.resolve()) for path in (args.model, *(args.reference or []))]
-    about.append(stamp_of(args.model))
-    unfinished = UnfinishedTranslation(args.out, [*about, *targets], order, args.batch)
-    replaces = not unfinished.goes_on and any((args.out / name).exists() for name in targets)
-    return None if replaces else unfinished
-
-
-def _place(out: Path, targets: list[str]) -> "AbstractContextManager[Path]":
-    """The folder to write results into: `out` or, if old results must stay until all new ones are complete, a hidden
-    folder in it.
-    """
-    from tunit.destination import staged
-
-    return staged(out) if any((out / name).exists() for name in targets) else nullcontext(out)
 
 
 def _style_of_video(
@@ -229,80 +198,3 @@ def _styles(
         report = None  # a single reference that cannot be read is an error
     with progress(len(references), "references") as advance:
         return translator.style(counted(reading_order(references), advance), report=report)[None]
-
-
-def _translate(
-    redraw: "Callable[..., Iterator[tuple[Picture, list[Image]]]]",
-    names: "dict[PictureSource, str]",
-    order: "list[PictureSource]",
-    out: Path,
-    folders: list[str],
-    report: "Report | None",
-    unfinished: "UnfinishedTranslation | None",
-) -> int:
-    """Write every result as soon as it is ready; returns how many sources were translated."""
-    from tunit.data.decoding.decode import PictureError
-    from tunit.data.finding.found import PictureSource
-    from tunit.data.finding.left_out import LeftOut
-    from tunit.data.packing.overlap import map_in_threads
-    from tunit.translation.inputs import leave_out
-    from tunit.translation.outputs import holds_transparency, write_picture
-    from tunit.translation.results import ANIMATED
-
-    def write(result: "tuple[Picture, list[Image]]") -> tuple[str, LeftOut | None]:
-        """Write the results of one source. Returns its name, and the reason if they cannot be written."""
-
-        found = cast(PictureSource, result[0])  # all sources here are of this type
-        try:
-            for folder, image in zip(folders, result[1], strict=True):
-                if image.mode in ("RGBA", "LA") and not holds_transparency(names[found]):
-                    lost.add(found.name)
-                if image.info.get(ANIMATED):
-                    animated.add(found.name)
-                write_picture(out, folder + names[found], image)
-        except PictureError as error:
-            return found.name, LeftOut(found.name, error.reason, error.detail)
-        return found.name, None
-
-    def leave(item: LeftOut) -> None:
-        """Report a source that cannot be used, and remember it."""
-
-        if unfinished:
-            unfinished.note(item.name, item)
-        leave_out(item, report)
-
-    written = unfinished.written if unfinished else 0
-    if unfinished and unfinished.done:
-        say(f"going on after {unfinished.done:,} of {len(order):,} sources")
-        for item in unfinished.left_out:
-            leave_out(item, report)
-        order = order[unfinished.done :]
-    animated = set[str]()  # sources that are animations
-    lost = set[str]()  # transparent sources whose results have a format without transparency
-    with progress(len(order), "translating") as advance:
-        sources = counted(order, advance)
-        # Saving runs in threads, so that the networks need not wait for it.
-        drawn = redraw(sources, report=leave)
-        with closing(map_in_threads(write, drawn, ahead=SAVED_BEHIND)) as outcomes:
-            for name, problem in outcomes:
-                if problem is not None:
-                    leave(problem)
-                    continue
-                written += 1
-                if unfinished:
-                    unfinished.note(name, None)
-    _tell(lost, animated)
-    return written
-
-
-def _tell(lost: set[str], animated: set[str]) -> None:
-    """Report what the results lack compared with their sources."""
-    if lost:
-        say(
-            f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
-        )
-    if animated:
-        say(
-            f"{len(animated):,} sources are animations, of which only the first picture was redrawn: give a GIF by "
-            "itself and a name such as out.mp4 as --out for a video"
-        )

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -46,11 +46,19 @@ def plan_names(names: Sequence[str], kind: str) -> list[str]:
     return planned
 
 
-def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
+def claim_names(
+    folder: Path,
+    names: Iterable[str],
+    *,
+    overwrite: bool,
+    keep: Iterable[Path] = (),
+    ours: Container[str] = (),
+) -> None:
     """Make sure that `names` can be written into `folder`, before any work.
 
-    keep: files that are never overwritten, such as the sources. Raises DataError if a file exists already (unless
-    `overwrite`), must be kept, or would lie outside of the folder.
+    keep: files that are never overwritten, such as the sources. ours: names of files that a stopped job has written.
+    Raises DataError if another file exists already (unless `overwrite`), must be kept, or would lie outside of the
+    folder.
     """
     check_folder(folder)
     names = list(names)
@@ -59,9 +67,10 @@ def claim_names(folder: Path, names: Iterable[str], *, overwrite: bool, keep: It
         if not Path(os.path.realpath(folder / parent)).is_relative_to(root):
             raise DataError(f"{folder / parent} is a link out of {folder}: remove it or give another folder")
     there = [name for name in names if os.path.lexists(folder / name)]
-    if there and not overwrite:
-        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
-        first = printable(str(folder / there[0]))
+    others = [] if overwrite else [name for name in there if name not in ours]
+    if others:
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        first = printable(str(folder / others[0]))
         raise DataError(f"{first}{more} exists already: give another --out, or --overwrite what is there")
     kept = {os.path.realpath(path) for path in keep} if there else set()
     for name in there:
@@ -96,19 +105,21 @@ def marked(folder: Path) -> Iterator[None]:
 
 
 def write_picture(folder: Path, name: str, image: Image.Image) -> None:
-    """Write one result atomically, in the format of its suffix.
+    """Write one result atomically, in the format of its suffix. Raises as `encoded` and `write_bytes` do."""
+    write_bytes(folder / name, encoded(name, image))
 
-    Raises PictureError if the format cannot hold the picture, DataError if the folder cannot be written.
-    """
+
+def encoded(name: str, image: Image.Image) -> bytes:
+    """The bytes of a result, in the format of its name's suffix. Raises PictureError if the format cannot hold it."""
     kind, options = _WRITERS[suffix_of(name)]
     if image.mode in ("RGBA", "LA") and not holds_transparency(name):
         image = image.convert(image.mode[:-1])  # without transparency, on the background colour
-    encoded = io.BytesIO()
+    data = io.BytesIO()
     try:
-        image.save(encoded, kind, **options)
+        image.save(data, kind, **options)
     except (OSError, ValueError) as error:
         raise PictureError(UNWRITABLE, f"{image.width} x {image.height} as {kind}: {error}") from None
-    write_bytes(folder / name, encoded.getvalue())
+    return data.getvalue()
 
 
 def holds_transparency(name: str) -> bool:

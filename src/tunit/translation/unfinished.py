@@ -1,24 +1,28 @@
-"""Resume translations that were stopped: a journal in the folder of results lists the sources that are done.
+"""Continue translating or sorting after a stop: a hidden folder among the results records the finished sources.
 
-A resumed job begins at the start of a batch. So all batches, and all bytes of the results, are the same as without
-the stop.
+A job begins again at the start of a batch. So all batches and results are the same, to the byte, as without the stop.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-from tunit.data.finding.found import PictureSource
+from tunit._version import __version__
+from tunit.data.finding.found import PictureSource, stamp_of
 from tunit.data.finding.left_out import LeftOut
-from tunit.files import clear_leftovers
+from tunit.errors import RunError
+from tunit.files import LockedError, lock, writable
+from tunit.translation.outputs import UNWRITABLE
+from tunit.work_journal import WorkJournal
 
-JOURNAL, WEIGHTS = ".tunit-unfinished", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
-def stamp_of(model: Path) -> str:
+def stamp_of_model(model: Path) -> str:
     """A value that changes when the model in a folder changes."""
     try:
         status = (model / WEIGHTS).stat()
@@ -27,78 +31,118 @@ def stamp_of(model: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-class UnfinishedTranslation:
-    """The journal of a job in the folder `out`.
+class Finished(NamedTuple):
+    """What an earlier job has noted about a source."""
 
-    about: what the results depend on; order: the sources in reading order, with different names; batch: how many are
-        computed together.
+    stamp: str  # of the source at that time
+    result: Any  # what the command has noted; None if the source was left out
+    left_out: LeftOut | None
+
+
+class UnfinishedWork:
+    """The record of a job in the folder `out`. Use it as a context; only one process at a time can.
+
+    about: what the results depend on, besides the sources; order: the sources in the order of work, with different
+        names; batch: how many are computed together.
+    is_whole: whether what was noted about a source is still true, such as that its results are in the folder.
+
+    If the block ends without an error, or before any result was noted, the record is removed.
     """
 
-    def __init__(self, out: Path, about: Sequence[str], order: Sequence[PictureSource], batch: int) -> None:
-        self._path = out / JOURNAL
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (*about, *(source.name for source in order)):
+    def __init__(
+        self,
+        out: Path,
+        about: Sequence[str],
+        order: Sequence[PictureSource],
+        batch: int,
+        is_whole: "Callable[[UnfinishedWork, PictureSource, Any], bool]",
+    ) -> None:
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (__version__, str(batch), *about, *(source.name for source in order)):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-        self._head = json.dumps({"job": digest.hexdigest()})
-        self._order, self._batch = order, batch
-        self.left_out: list[LeftOut] = []
-        self.written = 0
+        self.out, self.folder = out, out / f".tunit-unfinished.{digest.hexdigest()}"
+        self._journal = WorkJournal(self.folder / "journal", {"tunit": __version__})
+        self._order, self._batch, self._is_whole = order, batch, is_whole
+        self._stamps = {source.name: stamp_of(source) for source in order}
+        self._held = ExitStack()
+        self._noted = False  # whether there is a result that would have to be made again
         self.done = 0  # how many sources at the beginning are finished
-        self.goes_on = self._read()
-        self._file: IO[str] | None = None
+        self._lines = 0
+        self._noted_before: dict[str, Finished] = {}
+        self._read()
 
-    def __enter__(self) -> "UnfinishedTranslation":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(self._path.parent)
-        self._file = self._path.open("w", encoding="utf-8")
-        self._line(self._head)
-        for source in self._order[: self.done]:
-            self._line(json.dumps([source.name]))
-        for item in self.left_out:
-            self._line(json.dumps([item.name, item.reason, item.detail]))
+    def __enter__(self) -> "UnfinishedWork":
+        with writable(self.out, "give another --out"), self._held:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._held.enter_context(lock(self.folder / ".lock"))
+            except LockedError as error:
+                raise RunError(
+                    f"{error.owner} does the same work in {self.out} now: wait until it has ended, or end it"
+                ) from None
+            self._read()
+            self._journal.begin(self._lines)
+            self._held = self._held.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-        if kind is None:
-            self._path.unlink(missing_ok=True)
+        self._journal.close()
+        if kind is None or not self._noted:
+            with suppress(OSError):
+                for path in self.folder.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                self._held.close()
+                self._journal.remove()
+                self.folder.rmdir()
+        self._held.close()
 
-    def note(self, name: str, problem: LeftOut | None) -> None:
-        """Record that a source is done, or why it was left out."""
-        self._line(json.dumps([name] if problem is None else [name, problem.reason, problem.detail]))
+    def noted(self, source: PictureSource) -> Any:
+        """What an earlier job has noted as the result of a source, even if it has changed since; None if nothing."""
+        found = self._noted_before.get(source.name)
+        return None if found is None else found.result
 
-    def _line(self, text: str) -> None:
-        assert self._file is not None
-        self._file.write(text + "\n")
-        self._file.flush()
-
-    def _read(self) -> bool:
-        """Read what a stopped job has left. Returns whether there is anything."""
-        try:
-            head, *lines = self._path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            return False
-        if head != self._head:
-            return False
-        outcomes: dict[str, list[Any]] = {}
-        for line in lines:
-            try:
-                name, *problem = json.loads(line)
-            except ValueError:
-                break
-            outcomes[name] = problem
-        good = 0
-        for number, source in enumerate(self._order):
-            problem = outcomes.get(source.name)
-            if problem is None:
-                break
-            good += not problem
-            if not problem and good % self._batch == 0:
-                self.done, self.written = number + 1, good
+    def finished(self) -> Iterator[tuple[PictureSource, Finished]]:
+        """The first `done` sources, with what was noted about them."""
         for source in self._order[: self.done]:
-            if problem := outcomes[source.name]:
-                self.left_out.append(LeftOut(source.name, *problem))
-        return True
+            yield source, self._noted_before[source.name]
+
+    def note(self, source: PictureSource, result: Any) -> None:
+        """Record the result (a JSON value) of a source. Raises UnwritableError."""
+        self._add([source.name, self._stamps[source.name], result])
+        self._noted = True
+
+    def note_left_out(self, item: LeftOut) -> None:
+        """Record why a source was left out. Raises UnwritableError."""
+        self._add([item.name, self._stamps.get(item.name, ""), item.reason, item.detail])
+
+    def _add(self, step: Any) -> None:
+        with writable(self.folder, "make room and give the same command, which goes on where it stopped"):
+            self._journal.add(step)
+
+    def _read(self) -> None:
+        """Read what a stopped job has left."""
+        self._noted_before.clear()
+        self._lines = self.done = 0
+        for step in self._journal.steps():
+            self._lines += 1
+            match step:
+                case [str(name), str(stamp), result] if result is not None:
+                    self._noted_before[name] = Finished(stamp, result, None)
+                    self._noted = True
+                case [str(name), str(stamp), str(reason), str(detail)]:
+                    self._noted_before[name] = Finished(stamp, None, LeftOut(name, reason, detail))
+        computed = 0  # sources that have passed the networks
+        for number, source in enumerate(self._order, 1):
+            found = self._noted_before.get(source.name)
+            if found is None or found.stamp != self._stamps[source.name]:
+                return
+            if found.left_out is None and not self._is_whole(self, source, found.result):
+                return
+            if found.left_out is None or found.left_out.reason == UNWRITABLE:
+                computed += 1
+                if computed % self._batch == 0:
+                    self.done = number
+        self.done = len(self._order)

@@ -69,6 +69,27 @@ class Found:
     notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
 
 
+def file_of(source: PictureSource) -> Path | None:
+    """The file of a picture, or the archive or database that holds it; None if it is not on this machine's disks."""
+    for name in ("path", "archive", "folder"):
+        path = getattr(source.content, name, None)
+        if path is not None:
+            return Path(path)
+    return None
+
+
+def stamp_of(source: PictureSource) -> str:
+    """A value that changes when the file that holds a picture changes; "" if the file cannot be found."""
+    path = file_of(source)
+    if path is None:
+        return str(getattr(source.content, "stamp", ""))
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def reading_order(pictures: Sequence[PictureSource]) -> list[int]:
     """The indices of pictures in the order in which they are read fastest: archive by archive, files as given."""
 

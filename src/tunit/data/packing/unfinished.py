@@ -6,12 +6,10 @@ and continues after the last line; the result is the same bytes.
 """
 
 import contextlib
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +19,9 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, PIXELS
 from tunit.data.packing import packed as packs
 from tunit.data.packing.packed import HEADER_BYTES, Index
+from tunit.work_journal import WorkJournal
 
 JOURNAL = "pictures.journal"
-_LONGEST_HEAD = 1 << 20  # bytes
 
 # The digest of a picture's pixels, or the reason why it was left out.
 Outcome: TypeAlias = str | LeftOut
@@ -76,11 +74,10 @@ class UnfinishedPack:
         resumable: bool,
     ) -> None:
         self._cache, self._order, self._pictures, self._size = cache, order, pictures, size
-        self._resumable, self._journal_path = resumable, cache / JOURNAL
-        self._head = json.dumps({**about, "pictures": len(order)}).encode() + b"\n"
+        self._resumable = resumable
+        self._journal = WorkJournal(cache / JOURNAL, {**about, "pictures": len(order)})
         self._again = False  # whether an earlier job may have started to move pixels
         self.outcomes: list[Outcome] = []
-        self._journal: IO[bytes] | None = None
         self.pixels = cache / f"{PIXELS}.part"
         if not resumable:
             self.pixels = packs.new_pixels(cache, len(order), size)
@@ -93,8 +90,7 @@ class UnfinishedPack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._journal is not None:
-            self._journal.close()
+        self._journal.close()
         if not self._resumable or not any(isinstance(outcome, str) for outcome in self.outcomes):
             with contextlib.suppress(OSError):
                 self.discard()
@@ -104,9 +100,8 @@ class UnfinishedPack:
         if square is not None:
             packs.write_record(self.pixels, self._order[len(self.outcomes)], square)
         self.outcomes.append(outcome)
-        if self._journal is not None:
-            self._journal.write(json.dumps(outcome_line(outcome)).encode() + b"\n")
-            self._journal.flush()
+        if self._resumable:
+            self._journal.add(outcome_line(outcome))
 
     def install(self, keep: list[int], index: Index) -> None:
         """Make the pictures of the slots `keep` (ascending) the content of the cache.
@@ -120,55 +115,37 @@ class UnfinishedPack:
 
     def discard(self) -> None:
         """Remove all files of this unfinished pack."""
-        if self._journal is not None:
-            self._journal.close()
         self.pixels.unlink(missing_ok=True)
         if self._resumable:
-            self._journal_path.unlink(missing_ok=True)
+            self._journal.remove()
 
     def _begin(self) -> None:
         self.discard()
         self.outcomes = []
         packs.new_pixels(self._cache, len(self._order), self._size, self.pixels)
-        self._journal = self._journal_path.open("wb")
-        self._journal.write(self._head)
-        self._journal.flush()
+        self._journal.begin()
 
     def _take_up(self) -> bool:
         """Continue the work of a killed job. Returns False if there is none."""
+        outcomes = []
+        for slot, line in zip(self._order, self._journal.steps(), strict=False):
+            outcome = outcome_of(line, self._pictures[slot].name)
+            if outcome is None:
+                break
+            outcomes.append(outcome)
         ready = self._cache / PIXELS
         try:
-            with self._journal_path.open("rb") as journal:
-                if journal.readline(_LONGEST_HEAD) != self._head:
-                    return False
-                outcomes, ends = self._read(journal)
-            if not self.pixels.exists() and not (self._cache / INDEX).exists():
+            if outcomes and not self.pixels.exists() and not (self._cache / INDEX).exists():
                 ready.replace(self.pixels)  # the earlier job was killed between the last two steps
             self._again = len(outcomes) == len(self._order)
             done = len(outcomes) if self._again else self._written(outcomes)
-            self._journal = self._journal_path.open("r+b")
-            self._journal.truncate(ends[done])
-            self._journal.seek(0, os.SEEK_END)
+            if not done:
+                return False
+            self._journal.begin(done)
         except OSError:
             return False
         self.outcomes = outcomes[:done]
         return self.pixels.is_file()
-
-    def _read(self, journal: IO[bytes]) -> tuple[list[Outcome], list[int]]:
-        """The outcomes before the first incomplete line, and the positions between the lines."""
-        outcomes: list[Outcome] = []
-        ends = [journal.tell()]
-        for slot in self._order:
-            line = journal.readline()
-            try:
-                outcome = outcome_of(json.loads(line), self._pictures[slot].name)
-            except ValueError:
-                break
-            if outcome is None or not line.endswith(b"\n"):
-                break
-            outcomes.append(outcome)
-            ends.append(ends[-1] + len(line))
-        return outcomes, ends
 
     def _written(self, outcomes: list[Outcome]) -> int:
         """The number of outcomes before the first one whose pixels are missing in the file, as after a power cut.
