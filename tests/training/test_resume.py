@@ -1,5 +1,6 @@
 """A run that is stopped and resumed equals an uninterrupted one, bit for bit."""
 
+import functools
 import json
 import shutil
 import signal
@@ -59,9 +60,30 @@ CASES = {
 }
 
 
-@pytest.fixture
-def pictures(tmp_path):
-    return some_with_labels(tmp_path)
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return some_with_labels(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory):
+    """A function that returns the uninterrupted run of a case; each is trained once."""
+
+    @functools.cache
+    def trained(case="paper"):
+        run = tmp_path_factory.mktemp("whole") / "run"
+        start_run(pictures, run, tiny_config(**CASES[case]), quiet=True)
+        return run
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def unfinished(pictures, tmp_path_factory):
+    """A function that copies a run of ten steps, with checkpoints after five and ten, to a path."""
+    run = tmp_path_factory.mktemp("unfinished") / "run"
+    start_run(pictures, run, tiny_config(steps=10), quiet=True)
+    return lambda path: shutil.copytree(run, path)
 
 
 def some_with_labels(place):
@@ -86,14 +108,12 @@ def assert_equal_runs(one, other):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("stop", [2, 5, 8])
-def test_resumed_equals_uninterrupted(tmp_path, pictures, case, stop):
-    config = tiny_config(**CASES[case])
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    start_run(pictures, whole, config, quiet=True)
-    start_run(pictures, parts, config.with_overrides({"steps": stop}), quiet=True)
+def test_resumed_equals_uninterrupted(tmp_path, pictures, whole, case, stop):
+    parts = tmp_path / "parts"
+    start_run(pictures, parts, tiny_config(**CASES[case], steps=stop), quiet=True)
     assert final(parts)[1]["step"] == stop
     resume_run(parts, overrides={"steps": str(STEPS)}, quiet=True)
-    assert_equal_runs(whole, parts)
+    assert_equal_runs(whole(case), parts)
     steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
 
@@ -109,11 +129,11 @@ def test_rates_that_fall_at_the_end_resume_exactly(tmp_path, pictures):
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_runs_with_the_same_seed_are_equal_and_others_are_not(tmp_path, pictures):
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+def test_runs_with_the_same_seed_are_equal_and_others_are_not(tmp_path, pictures, whole):
+    for name, seed in (("same", 0), ("other", 1)):
         start_run(pictures, tmp_path / name, tiny_config(seed=seed), quiet=True)
-    assert_equal_runs(tmp_path / "a", tmp_path / "b")
-    assert not torch.equal(final(tmp_path / "a")[0]["queue"], final(tmp_path / "c")[0]["queue"])
+    assert_equal_runs(whole(), tmp_path / "same")
+    assert not torch.equal(final(whole())[0]["queue"], final(tmp_path / "other")[0]["queue"])
 
 
 def damage(path, how):
@@ -129,22 +149,19 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "one byte"])
 def test_if_the_newest_checkpoint_is_damaged_the_previous_one_is_used_with_a_warning(
-    tmp_path, pictures, how, capsys
+    tmp_path, unfinished, whole, how, capsys
 ):
-    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
-    start_run(pictures, whole, tiny_config(), quiet=True)
-    start_run(pictures, hurt, tiny_config(steps=10), quiet=True)
+    hurt = unfinished(tmp_path / "hurt")
     newest = checkpoints(hurt / "checkpoints")[-1]
     assert newest.stem == "step_00000010"
     damage(newest, how)
     resume_run(hurt, overrides={"steps": str(STEPS)})
     assert "damaged" in capsys.readouterr().err
-    assert_equal_runs(whole, hurt)
+    assert_equal_runs(whole(), hurt)
 
 
-def test_without_an_undamaged_checkpoint_the_error_is_one_sentence(tmp_path, pictures):
-    run = tmp_path / "run"
-    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+def test_without_an_undamaged_checkpoint_the_error_is_one_sentence(tmp_path, unfinished):
+    run = unfinished(tmp_path / "run")
     for path in checkpoints(run / "checkpoints"):
         damage(path, "truncated")
     with pytest.raises(RunError, match="no checkpoint to resume from"):
@@ -170,10 +187,9 @@ LONGER = {"steps": 30, "checkpoint_every": 5, "guide_only_until": 10, "average_f
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    place = tmp_path_factory.mktemp("uninterrupted")
-    run = place / "whole"
-    start_run(some_with_labels(place), run, tiny_config(**LONGER), quiet=True)
+def uninterrupted(pictures, tmp_path_factory):
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    start_run(pictures, run, tiny_config(**LONGER), quiet=True)
     return run
 
 
@@ -196,7 +212,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, uninterrup
 
 def test_a_run_is_never_overwritten_by_default(tmp_path, pictures, capsys):
     run = tmp_path / "run"
-    words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]
+    words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=2)]
     assert main(words) == 0
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
     assert main(words) == 2
@@ -205,9 +221,8 @@ def test_a_run_is_never_overwritten_by_default(tmp_path, pictures, capsys):
     assert main([*words, "--overwrite"]) == 0
 
 
-def test_a_mistyped_source_does_not_delete_the_run_to_be_overwritten(tmp_path, pictures, capsys):
-    run = tmp_path / "run"
-    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+def test_a_mistyped_source_does_not_delete_the_run_to_be_overwritten(tmp_path, unfinished, capsys):
+    run = unfinished(tmp_path / "run")
     words = ["train", str(tmp_path / "typo"), "--out", str(run), "--preset", "paper", "--overwrite", *flags()]
     assert main(words) == 2
     assert "typo does not exist" in capsys.readouterr().err
@@ -224,15 +239,14 @@ def test_overwrite_keeps_a_folder_that_is_not_a_run(tmp_path, pictures, capsys):
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
-def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, pictures):
-    run = tmp_path / "run"
-    start_run(pictures, run, tiny_config(steps=5), quiet=True)
+def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, unfinished):
+    run = unfinished(tmp_path / "run")
     with pytest.raises(ConfigError, match="--guide-rate cannot change"):
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
 
 
-def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path, pictures):
-    run = tmp_path / "run"
+def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):
+    pictures, run = some_with_labels(tmp_path), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
     for path in (run / "data").iterdir():
         path.unlink()
