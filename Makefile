@@ -11,9 +11,9 @@ demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
 
 # Two workers with one thread each, because threads do not help with tiny networks. The tests of a file run in the same
-# worker, because they share trained models.
+# worker, because they share trained models. The files start in the order of tests/conftest.py.
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check src tests benchmarks docs/site docs/first-steps.ipynb

@@ -1,8 +1,34 @@
 """Fixtures for all tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+# The files that take longest. They come first, so that at the end no worker waits long for the other's last file.
+LONG = (
+    "training/test_launcher.py",
+    "training/test_processes.py",
+    "training/test_resume.py",
+    "training/test_trainer.py",
+    "test_docs.py",
+    "training/test_number_of_domains.py",
+    "methods/test_golden.py",
+    "experiments/test_experiments.py",
+    "test_soak.py",
+    "test_wheel.py",
+    "native/test_operators.py",
+    "test_fuzz.py",
+    "reporting/test_browser_folder.py",
+    "test_benchmarks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests of `LONG` to the front."""
+    order = {TESTS / name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

@@ -26,10 +26,11 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes"),
 ]
+STEPS = 16
 SETTINGS = {
-    "steps": 24,
-    "guide_only_until": 8,
-    "average_from": 12,
+    "steps": STEPS,
+    "guide_only_until": 5,
+    "average_from": 8,
     "checkpoint_every": 4,
     "sample_every": 0,
 }
@@ -86,18 +87,20 @@ def final(run):
 
 def test_two_processes_write_and_print_once(through):
     run, said = through
-    assert said.count("trained 24 steps") == 1
+    assert said.count(f"trained {STEPS} steps") == 1
     assert said.count("pictures at 32 x 32") == 1
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
-    assert steps[-1] == 24
+    assert steps[-1] == STEPS
     assert (run / "model.safetensors").is_file()
-    assert main(["train", "--resume", str(run), "--processes", "1", "--steps", "25", "--quiet"]) == 0
+    assert (
+        main(["train", "--resume", str(run), "--processes", "1", "--steps", str(STEPS + 1), "--quiet"]) == 0
+    )
 
 
 def test_sigterm_stops_all_after_the_same_step_and_the_run_resumes_exactly(pictures, through, tmp_path):
     run = tmp_path / "run"
-    process = started(pictures, run, steps=4000)
+    process = started(pictures, run, steps=4000, log_every=1)
     wait_for(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text(), process)
     ranks = ranks_of(process)
     process.send_signal(signal.SIGTERM)
@@ -111,11 +114,11 @@ def test_sigterm_stops_all_after_the_same_step_and_the_run_resumes_exactly(pictu
     stopped = int(re.search("stopped by SIGTERM after step ([0-9]+)", said)[1])
     assert checkpoints(run / "checkpoints")[-1].stem == f"step_{stopped:08d}"
     # On a slow machine the signal may come so late that this run has gone further than the other.
-    whole, end = through[0], max(24, stopped)
-    if end > 24:
+    whole, end = through[0], max(STEPS, stopped)
+    if end > STEPS:
         whole = shutil.copytree(whole, tmp_path / "whole")
         # written by a run of one process
-        (whole / "checkpoints" / "step_00000025.safetensors").unlink(missing_ok=True)
+        (whole / "checkpoints" / f"step_{STEPS + 1:08d}.safetensors").unlink(missing_ok=True)
         assert (
             main(["train", "--resume", str(whole), "--steps", str(end), "--quiet", "--processes", "2"]) == 0
         )
@@ -152,8 +155,8 @@ def test_with_restarts_a_killed_process_costs_only_time(pictures, through, tmp_p
     assert process.returncode == 0, said
     assert said.count("restart 1: ") == 1, said
     steps = read_tensors(checkpoints(run / "checkpoints")[-1])[1]["step"]
-    assert steps == 24
-    expected = read_tensors(through[0] / "checkpoints" / "step_00000024.safetensors")[0]
+    assert steps == STEPS
+    expected = read_tensors(through[0] / "checkpoints" / f"step_{STEPS:08d}.safetensors")[0]
     assert [name for name, value in final(run).items() if not torch.equal(value, expected[name])] == []
 
 

@@ -1,5 +1,6 @@
 """Several processes that train together take the same steps as one process."""
 
+import functools
 import os
 import re
 import shutil
@@ -57,6 +58,9 @@ def shared(request, tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") | {"folder": str(folder)} for rank in range(number)]
 
 
+alone = functools.cache(three_steps)  # by one process, for either number of processes
+
+
 def compared(found, expected):
     for tensors in found:
         assert tensors.keys() == expected.keys()
@@ -66,12 +70,12 @@ def compared(found, expected):
 
 @pytest.mark.parametrize("name", [*CASES, *BASELINES])
 def test_steps_of_several_processes_equal_those_of_one_with_the_whole_batch(shared, name):
-    compared([each[name] for each in shared], three_steps(name))
+    compared([each[name] for each in shared], alone(name))
 
 
 def test_compiled_steps_of_several_processes_equal_uncompiled_ones_of_one(shared):
     if "compiled" in shared[0]:
-        compared([each["compiled"] for each in shared], three_steps("no labels"))
+        compared([each["compiled"] for each in shared], alone("no labels"))
 
 
 @pytest.mark.parametrize("name", [*CASES, *BASELINES])
