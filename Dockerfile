@@ -3,7 +3,7 @@
 ARG PYTHON=3.13.5-slim-bookworm
 
 FROM python:${PYTHON} AS build
-# gcc compiles what makes training on a CPU fast; it stays behind in this stage.
+# gcc compiles the C code that makes training on a CPU fast; the final image does not contain it.
 # Debian keeps only the newest version of a package, so naming one would break the build later.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -13,13 +13,13 @@ RUN python -m venv /opt/tunit
 ENV PATH=/opt/tunit/bin:$PATH
 ARG TORCH=2.13.0
 ARG TORCH_INDEX=
-# The release is pinned; what is taken for a second package is the address, where one is given.
+# The release is pinned. hadolint takes the address after --index-url for a second package without a version.
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch==${TORCH}"
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-# What is installed is this folder; pyproject.toml says which releases of the others it takes.
+# This folder is installed; pyproject.toml says which releases of other packages it accepts.
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir ".[studio,video,onnx,hub]"
 

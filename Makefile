@@ -1,5 +1,8 @@
-# make demo: the main job, end to end, on CPU.   make test: every check and test.   make docs: the documentation site.   make bench: all measurements of speed.
-# make soak: kills, full disks, damage, bad input and many steps, for hours.
+# make demo   train and translate on drawn pictures, on a CPU
+# make test   every check and test
+# make docs   the documentation site
+# make bench  all measurements of speed
+# make soak   stress tests for hours: killed processes, full disks, damaged files, bad input
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,12 +24,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The documentation as a site with search, in build/docs/site; broken links and pages in no menu are errors.
+# The documentation as a site with search, in build/docs/site. A broken link, or a page that no menu lists, is an error.
 docs: $(VENV)/.installed-test
 	$(BIN)/python docs/site/build_site.py
 
-# Takes half an hour on an idle machine, and hours for domains.py if its pictures are available (TUNIT_TEST_DATA). Results are
-# written to benchmarks/results/. ARGS=--quick only tests that everything runs.
+# Takes half an hour on an idle machine, and hours more for domains.py if its pictures are there (TUNIT_TEST_DATA). Results
+# are written to benchmarks/results/. ARGS=--quick only tests that everything runs.
 bench: $(VENV)/.installed-test
 	for name in step packing feeding translation startup studio; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 	$(BIN)/python benchmarks/step.py --memory $(ARGS)
@@ -34,8 +37,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/domains.py $(ARGS)
 	$(BIN)/python benchmarks/chart.py
 
-# What make test tries for a minute, for hours: a line for each promise of docs/reliability.md, and their figures.
-# ARGS="--scale 0.1" takes a tenth. Where atheris has no wheel for this Python, bad input is made without it.
+# The stress tests of which make test runs a minute. Prints a line for each promise of docs/reliability.md, and writes the
+# figures as JSON. ARGS="--scale 0.1" takes a tenth. If atheris has no wheel for this Python, bad input is made without it.
 soak: $(VENV)/.installed-test
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:src $(BIN)/python -m soak --out benchmarks/results/soak.json $(ARGS)

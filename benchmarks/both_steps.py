@@ -23,7 +23,7 @@ NARROW = {"guide_width": 8, "generator_width": 8, "discriminator_width": 8}
 
 
 class Bench:
-    """Both steps on one random batch, which stays the same: only time is of interest."""
+    """Both steps on one random batch, which stays the same, because only time is measured."""
 
     def __init__(self, config: Config) -> None:
         size, number = config.data.image_size, config.optimisers.batch_size

@@ -1,5 +1,5 @@
-"""docs/performance.svg from the results of the other benchmarks: how many times as fast as the baseline, with the
-target.
+"""Draw docs/performance.svg from the results of the other benchmarks: how many times as fast as the baseline, with a
+line for the target.
 
 python benchmarks/chart.py
 """

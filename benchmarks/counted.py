@@ -1,4 +1,4 @@
-"""Launches, bytes and operations of a training step on a GPU, calculated with tensors without values, on any machine.
+"""Count kernel launches, bytes and operations of a step on a GPU, with tensors without values, on any machine.
 
   python benchmarks/counted.py
 

@@ -1,11 +1,11 @@
 """Everything to measure on a GPU, in calls of a few minutes, from a copy of the source tree (benchmarks/gpu.sh starts
 it).
 
-  benchmarks/gpu.sh correct                 # 2 minutes: the same as on the CPU, row by row
-  benchmarks/gpu.sh speed                   # 6 minutes: steps against the literal one, profile, translating
-  benchmarks/gpu.sh train --seconds 500     # as long as it is given; again: goes on in --runs
-  benchmarks/gpu.sh all                     # the three, in TUNIT_GPU_SECONDS or 570
-  benchmarks/gpu.sh all --device cpu --tiny # does it run
+  benchmarks/gpu.sh correct                 # 2 minutes: are results the same as on the CPU?
+  benchmarks/gpu.sh speed                   # 6 minutes: our steps and the literal one, a profile, translating
+  benchmarks/gpu.sh train --seconds 500     # whole trainings; each further call continues them in --runs
+  benchmarks/gpu.sh all                     # all three, in TUNIT_GPU_SECONDS or 570 seconds
+  benchmarks/gpu.sh all --device cpu --tiny # to see whether it runs
 
 JSON and pictures go to --out, else $OUT, else benchmarks/results/gpu. Each result is written at once, and a guard
 thread ends the process when the time is over.
@@ -37,19 +37,24 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument(
-        "--seconds", type=float, help="for all of it; else TUNIT_GPU_SECONDS, else the part's own"
+        "--seconds", type=float, help="for the whole call [TUNIT_GPU_SECONDS, else the part's usual time]"
     )
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
         "--out", type=Path, default=Path(os.environ.get("OUT") or Path(__file__).parent / "results" / "gpu")
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("/tmp/tunit-gpu-runs"), help="trainings, which go on there"
+        "--runs",
+        type=Path,
+        default=Path("/tmp/tunit-gpu-runs"),
+        help="folder of the trainings; the next call continues them",
     )
     parser.add_argument(
         "--data", type=Path, help="pictures in a folder per kind, to train on beside creatures"
     )
-    parser.add_argument("--tiny", action="store_true", help="narrow networks and few steps: does it run")
+    parser.add_argument(
+        "--tiny", action="store_true", help="narrow networks and few steps, to see whether it runs"
+    )
     args = parser.parse_args(words)
     try:
         device = choose_device(args.device)

@@ -1,6 +1,6 @@
-"""The literal training step: section 4 of the method as written, each forward pass separate, in eager float32.
+"""The literal training step: the paper's equations as written, each forward pass separate, in eager float32.
 
-`tunit.methods.tunit` is compared with it. Networks are built layer by layer from the method's section 2, on
+`tunit.methods.tunit` is compared with it. Networks are built layer by layer as in the paper's appendix, on
 contiguous pictures, with PyTorch's own modules, up-sampling before the convolution and pooling after it.
 """
 
@@ -125,7 +125,7 @@ class Guide(nn.Module):
 
 
 class LiteralStep:
-    """The steps of E, D and G in section 4, with the forward passes named there; optimisers without foreach."""
+    """The updates of E, D and G in the paper's order, each with its own passes; optimisers without foreach."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         n, o = config.networks, config.optimisers

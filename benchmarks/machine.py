@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def about() -> dict[str, Any]:
-    """Machine, versions, date."""
+    """Machine, versions and date, for a result file."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),

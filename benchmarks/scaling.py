@@ -1,7 +1,7 @@
 """Several processes: bytes sent per step (counted), time on N GPUs (calculated), seconds on this CPU (measured).
 
   python benchmarks/scaling.py             # counts at 128 px, the paper's widths; seconds at 32 px: ten minutes
-  python benchmarks/scaling.py --quick     # narrow networks at 32 px: does it run
+  python benchmarks/scaling.py --quick     # narrow networks at 32 px, to see whether it runs
 
 Counting needs no second process: the collective operations are replaced by functions that count their bytes.
 """

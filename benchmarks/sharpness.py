@@ -1,4 +1,4 @@
-"""How good translations are after equal time, by preset: the error from the exact translation, or mFID and coverage.
+"""How good translations are after equal time, by preset: the error against exact translations, or mFID and coverage.
 
   python benchmarks/sharpness.py creatures --presets demo demo,r1_weight=0.01 --seconds 240 --seeds 3
   python benchmarks/sharpness.py creatures --pictures 300 --presets demo demo,discriminator_augment=0.5
@@ -71,7 +71,7 @@ def with_steps(config: Config, alone: int, joint: int, look_back: bool) -> Confi
 
 
 def creatures_set(number: int, seed: int, size: int, folder: Path) -> tuple[PackedPictures, np.ndarray]:
-    """The demo's creatures, or the first of them; their species."""
+    """The first `number` of the demo's creatures, and their species."""
     creatures = sample_creatures(number, seed)
     images, _ = draw_all(creatures, size)
     (folder / "png").mkdir(parents=True)

@@ -1,10 +1,10 @@
-"""The training step and the literal one, alternately in one run: phases, parts, FLOPs, matrix rate, memory.
+"""Our training step and the literal one, timed alternately in one run: phases, parts, FLOPs, matrix rate, memory.
 
   python benchmarks/step.py                              # 32 px x 32 and 64 px x 8, the paper's widths: 20 minutes
   python benchmarks/step.py --shapes 128x32 --device cuda
   python benchmarks/step.py --memory                     # instead: peak memory
   python benchmarks/step.py --growth                     # instead: seconds over image size, batch, domains, processes
-  python benchmarks/step.py --quick                      # narrow networks: does it run
+  python benchmarks/step.py --quick                      # narrow networks, to see whether it runs
 
 The literal step (literal.py) is eager float32 with every forward pass written out. Ours runs in the precision of the
 device (`--precision`). Lazy R1 is R1 every 16th step: one step with it and fifteen without.

@@ -2,10 +2,10 @@
 
     python benchmarks/translation.py [--quick] [--pictures 64] [--size 128] [--threads N]
 
-The baseline follows section 2 of the method as a loop over pictures: decode the source and the reference, E's style
-code of the reference, G(x, s) in float32 without our fast code (literal.py), save. Both load the model, read
-the same JPEGs and write PNGs. The networks are untrained (this does not change their speed) and have the paper's
-width.
+The baseline is a loop over pictures, with networks written layer by layer as in the paper (literal.py): decode the
+source and the reference, compute E's style code of the reference and G(x, s) in float32 without our fast code, save.
+Both load the model, read the same JPEGs and write PNGs. The networks are untrained (this does not change their speed)
+and have the paper's width.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def read(path: Path, size: int) -> torch.Tensor:
 
 
 def literal_networks(model: Model) -> tuple[literal.Guide, literal.Generator]:
-    """E and G of a model, built layer by layer as in the method's section 2."""
+    """E and G of a model, built layer by layer as in the paper's appendix."""
     ours, settings = model.generator, model.settings
     assert isinstance(ours, Generator)
     generator = literal.Generator(model.image_size, settings.generator_width or 64, settings.style_width)

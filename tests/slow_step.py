@@ -1,5 +1,6 @@
-"""The training step of the method's section 4, written out with each forward pass separate, and its comparison with
-ours.
+"""TUNIT's training step, written out slowly with each forward pass separate, and its comparison with ours.
+
+docs/equations.md has the equations.
 """
 
 import copy
@@ -20,7 +21,7 @@ from tunit.methods.tunit import tunit_step
 
 
 class SlowTraining(LiteralNetworks):
-    """Section 4 of the method, step by step. Only the networks' forward passes are shared with our code."""
+    """TUNIT's training step, one part after the other. Only the networks' forward passes are shared with our code."""
 
     def __init__(self, state: TrainingState, config: Config) -> None:
         networks = copy.deepcopy(state.networks)

@@ -1,4 +1,4 @@
-"""Bad input, a short form of `make soak`: damage with random seeds; tables and command lines from hypothesis.
+"""Bad input, in the short form of `make soak`: damage with random seeds; tables and command lines from hypothesis.
 
 Each bug that was found this way has its own test here.
 """

@@ -1,4 +1,4 @@
-"""The short form of `make soak`: each misfortune once, and all must be as if it had not been."""
+"""The short form of `make soak`: each kind of accident once. The result must be the same as without it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ SHORT = ("kills", "signals", "disks", "misfortunes")
 
 @pytest.fixture(scope="module")
 def promises(tmp_path_factory):
-    """The rows of what was tried, by name: in one process, from which all others are forked."""
+    """The rows of the ledger, one for each promise. One process tests all of them; the others are forked from it."""
     out = tmp_path_factory.mktemp("soak") / "soak.json"
     paths = [str(Path(__file__).parent), *filter(None, sys.path)]
     words = [sys.executable, "-m", "soak", "--scale", "0", "--seed", "3", "--out", str(out), "--only", *SHORT]

@@ -22,7 +22,7 @@ SMALL = {
     "generator_width": 4,
     "discriminator_width": 4,
     "queue_length": 10,
-    # So high that the changes of one step show in the losses of the next.
+    # Rates so high that a step clearly changes the losses of the next step.
     "guide_rate": 1e-3,
     "generator_rate": 5e-4,
     "discriminator_rate": 2e-4,

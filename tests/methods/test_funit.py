@@ -1,4 +1,4 @@
-"""The baseline's training step compared with method section 10, written out in float64; and whole tiny runs."""
+"""FUNIT's training step, compared with one written out slowly in float64; and whole tiny runs."""
 
 import copy
 import json
@@ -53,8 +53,9 @@ def random_batch(
 
 
 class SlowTraining(LiteralNetworks):
-    """Section 10 step by step. Each picture passes each network by itself; one RMSprop for G and the class
-    encoder.
+    """FUNIT's training step, one part after the other.
+
+    Each picture passes each network by itself. G and the class encoder share one RMSprop.
     """
 
     def __init__(self, state: TrainingState, config: Config) -> None:

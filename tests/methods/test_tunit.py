@@ -1,4 +1,4 @@
-"""The training step, compared with the method's section 4 written out in float64, with each forward pass separate."""
+"""The training step, compared with one written out slowly in float64, with each forward pass separate."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from tunit.networks.discriminator import ActivationFirstBlock, Discriminator
 
 
 def count(size: int, width: int, domains: int) -> int:
-    """Parameters of method section 2, added layer by layer."""
+    """The number of D's parameters in the paper's architecture, added layer by layer."""
     total, w = 3 * width * 9 + width, width
     for _ in range(int(math.log2(size)) - 2):
         wider = min(2 * w, 1024)

@@ -11,7 +11,7 @@ from tunit.networks.generator import Generator, default_width
 
 
 def count(size: int, width: int) -> int:
-    """Parameters of method section 2, added layer by layer."""
+    """The number of G's parameters in the paper's architecture, added layer by layer."""
     n = int(math.log2(size // 16))
     wide = width * 2**n
 

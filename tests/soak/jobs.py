@@ -34,7 +34,7 @@ LEFT_BY_THE_KILLED = re.compile(r".*\.partial|\.tmp\w{6}|.*\.part|\.new|\.lock|\
 
 @dataclass(frozen=True)
 class Field:
-    """What all jobs start from: pictures, and the result of each job without interruption."""
+    """What all jobs need: pictures, and the result of each job without interruption."""
 
     folder: Path
 

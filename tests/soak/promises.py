@@ -18,7 +18,9 @@ from soak.misfortunes import (
 from soak.setting import Setting
 from soak.steady import steady
 
-BAD_INPUT = "values or one sentence: no traceback, hang, write elsewhere, unbounded memory or code run"
+BAD_INPUT = (
+    "gives values or one sentence: no traceback, no hang, no file elsewhere, bounded memory, no code is run"
+)
 
 
 # The short form leaves out the slow ones, which have tests in tests/training/ and tests/reporting/.
@@ -35,12 +37,12 @@ def of_kills(setting: Setting, ledger: Ledger) -> None:
         if not setting.short:
             ledger.hold(
                 f"kill -9: {name}",
-                "killed at random moments it loses nothing but what was begun since, and ends as if it had not been",
+                "killed at random moments, it loses only unfinished work; the result is that of an undisturbed job",
                 lambda trials=trials: kills(trials, setting.times(50), setting.rng),
             )
         ledger.hold(
             f"kill -9 before a change of a file: {name}",
-            "killed just before any change of a file, no half file is taken for a whole one",
+            "killed just before any change of a file, it never takes an incomplete file for a complete one",
             lambda trials=trials: kills_at_operations(trials, setting.times(100), setting.rng),
         )
 
@@ -49,7 +51,7 @@ def of_signals(setting: Setting, ledger: Ledger) -> None:
     for name, trials in jobs(setting):
         ledger.hold(
             f"SIGTERM, SIGINT: {name}",
-            "stopped by a signal it ends within a step's time with 143 or 130, and goes on as if it had not been",
+            "stopped by a signal, it ends within a step's time with 143 or 130, and continues with the same result",
             lambda trials=trials: signals(trials, setting.times(50), setting.rng),
         )
 
@@ -58,7 +60,7 @@ def of_disks(setting: Setting, ledger: Ledger) -> None:
     for name, trials in jobs(setting):
         ledger.hold(
             f"full disk: {name}",
-            "a full disk is one sentence and exit code 2; with room it goes on as if there had always been",
+            "a full disk is one sentence and exit code 2; with free space it continues with the same result",
             lambda trials=trials: full_disks(trials, setting.times(50), setting.rng, setting.disk),
         )
 
@@ -67,7 +69,7 @@ def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
     field, rng = setting.field, setting.rng
     ledger.hold(
         "two trainings, one folder",
-        "one trains and the other says so",
+        "one trains; the other is refused and names it",
         lambda: rivals(field, setting.folder("rivals"), setting.times(50)),
     )
     if setting.short:
@@ -78,32 +80,32 @@ def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
         trials.undisturbed()
     ledger.hold(
         "out of memory",
-        "training without enough memory ends in one sentence, and goes on with more",
+        "training with too little memory ends with one sentence, and continues with more memory",
         lambda: little_memory(field, expected, setting.folder("memory"), setting.times(50), rng),
     )
     ledger.hold(
         "damage to every file of a run",
-        "a flipped byte, a missing part, a missing file: the right weights after all, or one sentence",
+        "a flipped byte, a missing part or a missing file gives the right weights nevertheless, or one sentence",
         lambda: damage(field, expected, setting.folder("damage"), setting.times(5, 0), rng),
     )
     ledger.hold(
         "pictures that go",
-        "pictures deleted, changed or unreadable while training do not change it; while packing they are left out",
+        "pictures deleted or changed during training do not change it; those deleted during packing are left out",
         lambda: pictures_that_go(field, expected, setting.folder("pictures-go")),
     )
     ledger.hold(
         "closed folders",
-        "folders of other users and read-only mounts are one sentence for every command, and stay as they are",
+        "for folders of other users and read-only mounts, every command gives one sentence and changes nothing",
         lambda: closed_folders(field, expected, setting.folder("closed-folders")),
     )
     ledger.hold(
         "clocks",
-        "a clock that goes back, and files of the far future, change nothing",
+        "a clock that goes back, and files dated in the far future, change nothing",
         lambda: clocks(field, expected, setting.folder("clocks")),
     )
     ledger.hold(
         "strange names",
-        "names with line ends, dashes, lone bytes, escapes, and of 240 bytes pass through every command",
+        "every command works with names that have line ends, dashes, invalid bytes, escapes, or 240 bytes",
         lambda: strange_names(field, setting.folder("strange"), rng),
     )
 
@@ -111,7 +113,7 @@ def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
 def of_many_steps(setting: Setting, ledger: Ledger) -> None:
     ledger.hold(
         "many steps",
-        "memory and speed stay as they are",
+        "memory and time per step stay constant",
         lambda: steady(setting.field, setting.folder("many-steps"), setting.times(10_000, 400)),
     )
 

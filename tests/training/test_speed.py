@@ -1,4 +1,4 @@
-"""Counted operations compared with closed forms; a counted step compared with a plain one; shares of a fixed rate."""
+"""Counted operations compared with closed forms, and a counted step with a plain one; shares of a given rate."""
 
 import time
 
