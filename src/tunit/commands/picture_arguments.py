@@ -64,16 +64,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def add_max_pixels(
     parser: argparse.ArgumentParser,
-    said: str = "a picture that declares more pixels is left out and not decoded",
+    text: str = "a picture that declares more pixels is left out and not decoded",
     most: int = MAX_PIXELS,
 ) -> None:
-    """Add --max-pixels. said: what happens to larger pictures; most: the default."""
+    """Add --max-pixels. text: what happens to larger pictures, for the help; most: the default."""
     parser.add_argument(
         "--max-pixels",
         type=whole(1, 2**32),
         default=most,
         metavar="N",
-        help=f"{said} [{most}]",
+        help=f"{text} [{most}]",
     )
 
 

@@ -32,7 +32,7 @@ def padded(x: Tensor, rows: int, columns: int, edge: Repeated) -> Tensor:
 
 
 class Padded(Function):
-    """`padded` by copying rows and columns; its gradient can be differentiated."""
+    """The operation of `padded`, by copying rows and columns. Its gradient can be differentiated, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: int, columns: int, edge: str) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 def push(queue: Tensor, keys: Tensor) -> Tensor:
     """The queue (length, width) after `keys` (n, width) were appended and the oldest ones removed.
 
-    The whole queue is copied in each step (half a megabyte in the paper). This costs little, and no pointer to the
-    oldest key is needed, as a ring buffer would.
+    The whole queue is copied in each step (half a megabyte in the paper). This costs little, and a ring buffer would
+    need a pointer to the oldest key.
     """
     return torch.cat([queue, keys.to(queue.dtype)])[-len(queue) :]

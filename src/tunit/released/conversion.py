@@ -43,7 +43,8 @@ NETWORKS = {
 }
 INCEPTION = "inceptionNet_state_dict"
 PARALLEL = "module."  # prefix of every name of a network that was trained on several GPUs
-# Settings that the release does not have: with the same weights, its E computes something else. With their meaning.
+# Settings that the release does not have, and what they do. With the same weights, E of the release computes
+# something else than an E that was trained with these settings.
 BEYOND_THE_RELEASE = {
     "standardise": "E standardises its pictures (--standardise)",
     "normalise_style": "style codes have one length (--normalise-style)",

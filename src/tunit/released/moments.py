@@ -17,7 +17,7 @@ from tunit.released.tensor_names import published_names, published_order, publis
 
 Tensors = dict[str, Tensor]
 
-# Our name of the network that an optimiser trains -> the release's key; and -> what is kept for each parameter.
+# The network that an optimiser trains -> the release's key of the optimiser, and the names of its state's values.
 OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
 MOMENTS = {
     "guide": ("step", "exp_avg", "exp_avg_sq"),

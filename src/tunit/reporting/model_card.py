@@ -42,7 +42,7 @@ class CardFacts:
     began: str  # date, or ""
     domains: Sequence[CardDomain]
     evaluation: dict[str, Any] | None  # what `tunit evaluate` wrote
-    alarms: Sequence[str]  # alarms of the training that never ended
+    alarms: Sequence[str]  # alarms that were still on when the training ended
 
 
 def check_licence(licence: str) -> str:

@@ -44,7 +44,7 @@ def show(request: Request) -> Response:
 
 
 def pictures(request: Request) -> Response:
-    """E's output for the pictures; while E still looks at them, how far it is (status 202)."""
+    """E's output for the pictures; the progress (status 202) while it is being computed."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     seen = look.seen
@@ -88,7 +88,7 @@ def picture(request: Request) -> Response:
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("E still looks at the pictures: wait a little")
+        raise ConfigError("the model is not through with the pictures yet: wait a little")
     place = whole_of(request.path_params["place"], "the number of the picture", 0, look.total - 1)
     row = int(look.seen.rows[place])
     packed = library.pictures(run)

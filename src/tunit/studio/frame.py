@@ -60,7 +60,10 @@ def address(part: str, run: Run | None = None) -> str:
 
 
 def why_not(run: Run, use: str) -> str:
-    """Why a run has no pictures to explore or teach (`use`), in one sentence; "" if it has pictures."""
+    """Why a part of the studio cannot show a run that lacks a model or pictures, in one sentence; "" if it can.
+
+    use: what the part does with the pictures, "explore" or "teach".
+    """
     if not run.has_model:
         return NO_MODEL
     if not run.has_pictures:

@@ -56,7 +56,10 @@ class Library:
         return self._packs.get(self._pack_key(run), open_pack)
 
     def look(self, run: Run) -> Look:
-        """E's look at the run's pictures; it is started if necessary. Raises RunError if that is impossible."""
+        """The thread that computes E's output for the run's pictures, started if necessary.
+
+        Raises RunError if that is impossible.
+        """
         translator, packed = self.translator(run), self.pictures(run)
         if packed.images.shape[1] != translator.image_size:
             raise RunError(

@@ -103,7 +103,7 @@ class Look:
                 with writable(path):
                     path.parent.mkdir(exist_ok=True)
                 _write(path, seen, about)
-            except RunError as error:  # the run cannot be written to; the look is still useful
+            except RunError as error:  # the run cannot be written to; the output is useful all the same
                 LOG.warning("%s", error)
         return seen
 

@@ -50,7 +50,7 @@ def show(request: Request) -> Response:
 
 
 def pictures(request: Request) -> Response:
-    """The pictures and the current state; while E still looks at the pictures, how far it is (status 202)."""
+    """The pictures and the current state; the progress (status 202) while E's output is being computed."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     if look.seen is None:
@@ -139,7 +139,7 @@ async def go_on(request: Request) -> Response:
 
 
 def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
-    """The labels of a run whose pictures E has looked at."""
+    """The labels of a run. E's output for its pictures must be complete."""
 
     def make() -> Labels:
         """Open the labels."""
@@ -169,7 +169,7 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
 def _ready(run: Run, library: Library) -> Labels:
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("E still looks at the pictures: wait a little")
+        raise ConfigError("the model is not through with the pictures yet: wait a little")
     return labels_of(run, library, look.seen)
 
 

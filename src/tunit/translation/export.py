@@ -232,7 +232,7 @@ def _quiet() -> Iterator[None]:
 def _difference(
     name: str, network: nn.Module, run: Run, part: _Part, samples: list[dict[str, Tensor]]
 ) -> float:
-    """The largest difference from PyTorch, relative as at TOLERANCE. Raises RunError if it is larger than that."""
+    """The largest relative difference from PyTorch. Raises RunError if it is larger than TOLERANCE."""
     largest = 0.0
     for sample in samples:
         inputs = [sample[key] for key in part.inputs]

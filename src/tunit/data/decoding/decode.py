@@ -202,7 +202,7 @@ def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opac
         shown, alpha = Colours.of(image).layers(image, background)
         orientation = orientation_of(image)
         return upright(shown, orientation), Opacity.of(alpha and upright(alpha, orientation))
-    except Exception as error:  # as above: a lazily opened file is decoded just now
+    except Exception as error:  # Pillow decodes a file only now, and a damaged file can fail in any way
         raise PictureError(UNREADABLE, str(error) or type(error).__name__) from None
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # TIFF tags
 _SIGNED, _FLOAT = 2, 3  # values of SAMPLE_FORMAT
-# Possible values of white if a file does not tell it: those of 8, 12 and 16 bits, and 1 for floating-point values.
+# Possible values of white if a file does not state it: those of 8, 12 and 16 bits, and 1 for floating-point values.
 _INTEGERS, _FLOATS = (255.0, 4095.0, 65535.0), (1.0, 255.0, 4095.0, 65535.0)
 # How far values may lie below black or above white, for example after sharpening; as share of white.
 _OVERSHOOT = 0.25

@@ -92,7 +92,7 @@ def _queue_requests(requests: "queue.SimpleQueue[_Request]") -> None:
 
 
 def _data_bytes() -> int:
-    """The private memory of this process, as RLIMIT_DATA counts it; 0 if the system does not tell."""
+    """The private memory of this process, as RLIMIT_DATA counts it; 0 if the system does not report it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmData:")).split()[1])

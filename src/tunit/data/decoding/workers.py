@@ -118,7 +118,9 @@ class _Worker:
 
 
 _lock = threading.Lock()
-_idle: dict[int, list[_Worker]] = {}  # by the process that started them: a fork inherits the table
+_idle: dict[
+    int, list[_Worker]
+] = {}  # key: the process that started them; a forked process must not use its parent's
 _startable = True
 
 

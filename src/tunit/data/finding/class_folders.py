@@ -29,22 +29,21 @@ def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
 
 
 def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[str]]:
-    kept = {
-        folder: folder for folder in folders
-    }  # the names without the levels that divide the set into parts
+    # For each folder: its levels without those that divide the set into parts.
+    kept = {folder: folder for folder in folders}
     rest = dict(kept)  # the levels that were not looked at yet
     while True:
         heads = {part[0] for part in rest.values() if part}
         if not heads:
             return _one_class(kept), []
-        parting = _parting(heads)
-        deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in parting}
-        if parting == heads and not deeper:
+        dividing = _dividing(heads)
+        deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in dividing}
+        if dividing == heads and not deeper:
             if not any(map(names_archive, heads)):
                 return {}, [f"{_listed(heads)} are parts of a set, not classes: no picture has a label"]
-            parting = set()
+            dividing = set()
         if deeper:
-            for folder in (folder for folder, part in rest.items() if part and part[0] in parting):
+            for folder in (folder for folder, part in rest.items() if part and part[0] in dividing):
                 level = len(kept[folder]) - len(rest[folder])
                 kept[folder] = kept[folder][:level] + kept[folder][level + 1 :]
                 rest[folder] = rest[folder][1:]
@@ -54,7 +53,7 @@ def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[s
             return {folder: _label(part[0]) for folder, part in rest.items() if part}, _notes(rest)
 
 
-def _parting(heads: set[str]) -> set[str]:
+def _dividing(heads: set[str]) -> set[str]:
     """The names of a level that divides the set: archives, or several parts such as train and val."""
     parts = {head for head in heads if _PARTS.fullmatch(head)}
     archives = {head for head in heads if names_archive(head)}

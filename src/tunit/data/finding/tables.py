@@ -1,6 +1,6 @@
 """Read tables of pictures: find the delimiter, the header, and the column that holds the pictures' paths.
 
-A CSV file does not tell these, so they are found by checking which cells are paths of existing files.
+A CSV file does not say what they are, so they are found by checking which cells are paths of existing files.
 """
 
 import csv
@@ -53,7 +53,8 @@ def read_picture_table(
     """The rows of a table.
 
     label_column: its name in any case, or its number from 1; None reads no labels. An empty cell is no label.
-    picture_column: likewise; "" finds the column whose cells are files, preferring the names in `PICTURE_COLUMNS`.
+    picture_column: likewise; "" finds the column whose cells are paths of files, preferring the names in
+    `PICTURE_COLUMNS`.
     Raises DataError if the table cannot be read or lacks a column.
     """
     text = read_list_text(path)
@@ -132,11 +133,11 @@ def _lines(text: str) -> io.StringIO:
 
 
 def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, wanted: str) -> int:
-    """The column of the pictures.
+    """The index of the column of the pictures: the column `wanted` or, if that is "", the first of these that exists.
 
-    It is the one that the user wants. If none is given: a column with a usual name, if at least half as many of its
-    cells are files as in any other column; if not, the column with most files; without files, the column with most
-    names of pictures.
+    1. A column with a usual name, if it has at least half as many paths of files as any other column.
+    2. The column with most paths of files.
+    3. The column with most names of pictures.
     """
     head = grid.cells[0]
     if wanted:

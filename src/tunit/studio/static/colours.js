@@ -1,7 +1,7 @@
 // One colour for each domain, readable on light and on dark pages.
 
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
-const NAMED = 8; // that pages.css has
+const NAMED = 8; // colours that pages.css defines
 
 /** The colour of domain k. */
 export function colourOf(k) {

@@ -18,7 +18,7 @@ async function start() {
   new Explorer(page, base, found);
 }
 
-/** E's output for all pictures, as soon as the studio has looked at them. */
+/** E's output for all pictures, as soon as the studio has computed it. */
 async function looked(address) {
   for (;;) {
     const answer = await call(address);

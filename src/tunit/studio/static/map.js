@@ -15,10 +15,10 @@ export class StyleMap {
     this.shown = null; // Uint8Array: which points are bright; null for all
     this.cursor = -1;
     this.scale = 1;
-    this.left = 0; // of the view, in shares of the whole map
+    this.left = 0; // where the visible part begins, from 0 to 1 of the whole map
     this.top = 0;
     this.mode = "lasso";
-    this.drawn = []; // the lasso, in shares of the map
+    this.drawn = []; // the points of the lasso, from 0 to 1 of the map
     this.context = canvas.getContext("2d");
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.#down(event));

@@ -8,7 +8,7 @@ const AT_ONCE = 60; // pictures that are added to the picker at a time
 
 // Everything that was chosen is kept in this page, so two people, or two tabs, do not disturb each other.
 let source = null; // {name, url, blob, file or row, code, aspect}
-let parts = []; // of the style: {name, url, weight, and domain, row or code}
+let parts = []; // parts of the mixed style: {name, url, weight, and one of domain, row, code}
 let result = null; // a Blob
 let pending = null; // AbortController of the request that is not finished yet
 
