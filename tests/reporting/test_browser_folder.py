@@ -241,7 +241,9 @@ def npm(tmp_path, monkeypatch):
 
 
 def test_files_from_npm_are_checked_and_cached(npm, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"what npm brought is not onnxruntime-web@.* SHA-256 .*--runtime"):
+    with pytest.raises(
+        ConfigError, match=r"what npm downloaded is not onnxruntime-web@.* SHA-256 .*--runtime"
+    ):
         find_runtime()
     right = {name: hashlib.sha256(data).hexdigest() for name, data in npm.items()}
     monkeypatch.setattr(browser_runtime, "RUNTIME_FILES", right)

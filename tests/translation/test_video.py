@@ -120,7 +120,7 @@ def test_a_video_turned_by_a_phone_is_upright(run, clip, tmp_path):
 def test_sound_that_the_format_does_not_support_is_left_out_and_reported(run, clip, tmp_path, capsys):
     out = tmp_path / "out.webm"
     assert translate(run, clip, "--domain", 0, "--out", out) == 0
-    assert "out.webm has no sound: this format cannot hold that of" in capsys.readouterr().err
+    assert "out.webm has no sound: this format cannot hold the sound of" in capsys.readouterr().err
     pictures, *_, sound = seen(out)
     assert (len(pictures), sound) == (FRAMES, [])
 

@@ -213,8 +213,8 @@ def _reasons(
         if k > 1 and k in whole:
             which = "even the two nearest" if k == chosen else "the two nearest"
             said.append(
-                f"with {k} groups, {which} are apart by {whole[k].apart:.1f} times what chance gives "
-                f"({needed(k):.1f} or more is evidence for {k})"
+                f"with {k} groups, {which} are separated {whole[k].apart:.1f} times as clearly as by chance "
+                f"(at least {needed(k):.1f} is evidence for {k})"
             )
     if chosen == 1:
         said.append(
@@ -232,7 +232,7 @@ def _reasons(
         )
     if len(sizes) < separated:
         said.append(
-            f"{separated - len(sizes)} of {separated} groups differ from another by a continuous shade alone "
+            f"{separated - len(sizes)} of {separated} groups differ from another one only gradually "
             "(neither colours nor shapes, outlines or textures separate them), and were merged"
         )
     if chosen > 1:

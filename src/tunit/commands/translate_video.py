@@ -58,7 +58,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
         )
     if done.sound is False:
         remark(
-            f"{target} has no sound: this format cannot hold that of {source}, .mkv and .mp4 hold more kinds"
+            f"{target} has no sound: this format cannot hold the sound of {source}; .mkv and .mp4 hold more kinds"
         )
     sound = ", with its sound" if done.sound else ""
     show(f"translated {done.pictures:,} pictures of {source}{sound}: {target}")

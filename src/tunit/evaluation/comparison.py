@@ -41,7 +41,7 @@ def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     few = min(len(real), len(fake))
     if few < FEW:
         found.notes.append(
-            f"with only {few} pictures on a side every figure is only a hint: see the intervals"
+            f"with only {few} pictures on a side, every figure is only a rough estimate: see its interval"
         )
     return found
 

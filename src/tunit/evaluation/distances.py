@@ -62,7 +62,7 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise DataError(
-            f"features of width {len(a.mean)} and {len(b.mean)} cannot be compared: use one feature network"
+            f"features of width {len(a.mean)} and {len(b.mean)} cannot be compared: use the same feature network"
         )
     first, second = a.covariance, b.covariance
     values, vectors = torch.linalg.eigh(first)

@@ -88,9 +88,9 @@ def _keep(packed: Path, folder: Path) -> None:
             brought = {name: archive.extractfile(f"package/dist/{name}") for name in RUNTIME_FILES}
             data = {name: file.read(LARGEST) for name, file in brought.items() if file is not None}
     except (OSError, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
-        raise ConfigError(f"what npm brought of {PACKAGE} cannot be read ({error}): {INSTEAD}") from None
+        raise ConfigError(f"what npm downloaded of {PACKAGE} cannot be read ({error}): {INSTEAD}") from None
     if {name: hashlib.sha256(held).hexdigest() for name, held in data.items()} != RUNTIME_FILES:
-        raise ConfigError(f"what npm brought is not {PACKAGE} (its SHA-256 sums differ): {INSTEAD}")
+        raise ConfigError(f"what npm downloaded is not {PACKAGE} (its SHA-256 sums differ): {INSTEAD}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, held in data.items():

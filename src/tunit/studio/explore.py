@@ -88,7 +88,7 @@ def picture(request: Request) -> Response:
     run, library = run_of(request), library_of(request)
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("the model is not through with the pictures yet: wait a little")
+        raise ConfigError("the model is still working on the pictures: wait a little")
     place = whole_of(request.path_params["place"], "the number of the picture", 0, look.total - 1)
     row = int(look.seen.rows[place])
     packed = library.pictures(run)

@@ -18,7 +18,7 @@ DEEPEST, MOST = (
 )  # the page offers folders of this many levels below a given folder, and at most this many
 MOST_ENTRIES = 500_000  # at most this many files are checked for links
 LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
-_TURN = threading.Lock()  # only one folder at a time is looked at: decoding uses all cores
+_TURN = threading.Lock()  # only one folder at a time is checked: decoding uses all cores
 
 
 def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
@@ -89,11 +89,12 @@ def check_links(workspace: Workspace, folder: Path) -> None:
 
 
 def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
-    """Run `tunit prepare` on a folder. Returns whether it can be trained on, and the printed lines. Raises
-    DataError.
+    """Run `tunit prepare` on a folder. Returns whether it can be trained on, and the printed lines.
+
+    Raises DataError if `tunit prepare` cannot be run on it.
     """
     if not _TURN.acquire(blocking=False):
-        raise DataError("another folder is being looked at: wait until this has ended")
+        raise DataError("another folder is being checked: wait until that has ended")
     try:
         with tempfile.TemporaryDirectory(prefix="tunit-look-") as out:
             pack = Path(out) / "pack"
@@ -109,7 +110,7 @@ def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
             )
     except subprocess.TimeoutExpired:
         return True, [
-            f"looking at {folder} took longer than {LOOK_WITHIN} s: a training will look at it again"
+            f"checking {folder} took longer than {LOOK_WITHIN} s, so it was stopped: a training will check it again"
         ]
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({reason_of(error)}): try again") from None

@@ -43,7 +43,7 @@ class Looked:
     sure: Sequence[float]  # (N,) its probability
     domains: int  # how many the model knows
     step: int  # of the training
-    others: Sequence[str] = ()  # pictures that the model has not looked at; they train without a label
+    others: Sequence[str] = ()  # pictures without output of the model; they train without a label
 
 
 @dataclass(frozen=True)

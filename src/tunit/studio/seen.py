@@ -31,7 +31,7 @@ from tunit.studio.answers import UNEXPECTED
 from tunit.studio.workspace import Run
 
 NAME, FORMAT = "seen.safetensors", 1
-MOST_SEEN = 20_000  # at most this many pictures are looked at, evenly spread over the set
+MOST_SEEN = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 BATCH = 64
 LOG = logging.getLogger("tunit.studio")
 _TURN = threading.Lock()  # one look at a time: each uses all cores
@@ -49,7 +49,7 @@ class Seen:
     points: NDArray[np.float32]  # (N, 2), in [0, 1] x [0, 1]: the map
 
     def place_of(self, row: int) -> int | None:
-        """The index, among the N, of a picture of the pack; None if it was not looked at."""
+        """The index, among the N, of a picture of the pack; None if it is not among them."""
         place = int(np.searchsorted(self.rows, row))
         return place if place < len(self.rows) and self.rows[place] == row else None
 
@@ -86,7 +86,7 @@ class Look:
             LOG.warning("%s: %s", self._run.name, error)
         except Exception as error:
             self.error = sentence_of(error) or UNEXPECTED
-            LOG.exception("%s could not be looked at", self._run.name)
+            LOG.exception("E's output for the pictures of %s could not be computed", self._run.name)
 
     def _read_or_compute(self) -> Seen:
         path = self._run.path / STUDIO / NAME

@@ -169,7 +169,7 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
 def _ready(run: Run, library: Library) -> Labels:
     look = library.look(run)
     if look.seen is None:
-        raise ConfigError("the model is not through with the pictures yet: wait a little")
+        raise ConfigError("the model is still working on the pictures: wait a little")
     return labels_of(run, library, look.seen)
 
 

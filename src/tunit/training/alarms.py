@@ -238,7 +238,7 @@ def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
         return None
     return (
         f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({frame.chance:.2g}), so E's style "
-        "codes say nothing of the pictures"
+        "codes say nothing about the pictures"
     )
 
 

@@ -239,12 +239,12 @@ def _difference(
         ours, theirs = network(*inputs), run(inputs)
         if ours.shape != theirs.shape:
             raise RunError(
-                f"{name} gives shape {tuple(theirs.shape)} instead of {tuple(ours.shape)}: nothing was kept"
+                f"{name} gives shape {tuple(theirs.shape)} instead of {tuple(ours.shape)}: nothing was written"
             )
         apart = float(((ours - theirs).abs().max() / ours.abs().max().clamp_min(1)).item())
         if not apart <= TOLERANCE:  # true for NaN, too
             raise RunError(
-                f"{name} differs from PyTorch by {apart:.2g}, more than {TOLERANCE:g}: nothing was kept; try the "
+                f"{name} differs from PyTorch by {apart:.2g}, more than {TOLERANCE:g}: nothing was written; try the "
                 "other --format, or another version of its package"
             )
         largest = max(largest, apart)
