@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunit.errors import RunError
-from tunit.files import is_running, reason_of, writable
+from tunit.files import reason_of, writable
+from tunit.partials import is_running
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {

@@ -9,17 +9,16 @@ import os
 import re
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tunit.errors import RunError
+from tunit.partials import clear_abandoned, held, is_partial, partial_in
 
-# Unfinished files: `replacing` names them .PROCESS.THREAD.partial, earlier versions NAME.partial, safetensors
-# .tmpXXXXXX.
-_LEFTOVER = re.compile(r"(?:\.(?P<process>\d+)\.\d+|.+)\.partial|\.tmp\w{6}")
+# Unfinished files in run folders: the names of early versions, and those of safetensors.
+_LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"
 _LONGEST_OWNER = 1000  # bytes that are read from a lock file
@@ -33,18 +32,14 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     durable: flush it to the disk before it replaces `path`; False is faster, for files that are easy to make again.
     Raises OSError.
     """
-    # The name is different for each thread. It does not contain the name of `path`, because it could become too long.
-    partial = path.parent / f".{os.getpid()}.{threading.get_ident()}.partial"
-    try:
+    # The temporary name does not contain the name of `path`, because it could become too long.
+    with partial_in(path.parent) as partial:
         yield partial
-        if durable:
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+        with held(partial):  # again, because safetensors replaces the file
+            if durable:
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+            partial.replace(path)
     if durable:
         flush_folder(path.parent)
 
@@ -96,29 +91,17 @@ def reason_of(error: OSError) -> str:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove half-written files of killed jobs from `folder`, except those that a process here is still writing.
+    """Remove half-written files of killed jobs from a folder that is tunit's alone, such as a run, except those that
+    a process is still writing.
 
     Call it in the process that owns the folder, before it writes there itself.
     """
     if not folder.is_dir():
         return
+    clear_abandoned(folder)
     for path in list(folder.iterdir()):
-        found = _LEFTOVER.fullmatch(path.name)
-        if found and path.is_file() and not is_running(found["process"]):
+        if _LEFTOVER.fullmatch(path.name) and not is_partial(path.name) and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def is_running(process: str | None) -> bool:
-    """Whether another process with this process ID runs on this machine."""
-    if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # if it is our own ID, it was an earlier process with this ID, as happens in containers
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # it belongs to another user
-    return True
 
 
 class LockedError(RunError):

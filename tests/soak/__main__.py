@@ -1,21 +1,21 @@
 """Tests the promises of docs/reliability.md for long: `make soak`, or `python -m soak` with PYTHONPATH=tests:src.
 
-Prints a line for each promise, and writes all figures as JSON. --scale 0.1 takes a tenth of the kills, files and
-steps.
+Prints a line for each promise, and writes the figures so far as JSON. --scale 0.1 takes a tenth of the kills, files
+and steps.
 """
 
 import argparse
-import json
 import random
+import shlex
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from soak.ledger import Ledger, machine
+from soak.jobs import JOBS
+from soak.ledger import Ledger
 from soak.promises import PARTS
 from soak.setting import Setting
 
@@ -26,27 +26,27 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="of all counts [1]")
     parser.add_argument("--seed", type=int, default=None, help="of random moments and files [the time]")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to try [all]")
+    parser.add_argument(
+        "--jobs",
+        nargs="+",
+        choices=JOBS,
+        default=list(JOBS),
+        help="jobs to kill, stop and refuse space to [all]",
+    )
     args = parser.parse_args()
     seed = int(time.time()) if args.seed is None else args.seed
     torch.set_num_threads(1)
-    ledger = Ledger()
-    began = time.monotonic()
+    command = f"python -m soak --scale {args.scale:g} --seed {seed} --only {' '.join(args.only)}"
+    if args.jobs != list(JOBS):
+        command += " --jobs " + shlex.join(args.jobs)
+    ledger = Ledger(args.out, command)
     with tempfile.TemporaryDirectory(prefix="tunit-soak-") as scratch:
-        setting = Setting(Path(scratch), args.scale, random.Random(seed))
+        setting = Setting(Path(scratch), args.scale, random.Random(seed), args.jobs)
         try:
             for name in args.only:
                 PARTS[name](setting, ledger)
         finally:
             setting.close()
-    content = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m soak --scale {args.scale:g} --seed {seed} --only {' '.join(args.only)}",
-        "machine": machine(),
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "promises": ledger.rows,
-    }
-    if args.out:
-        args.out.write_text(json.dumps(content, indent=1) + "\n")
     failed = sum(not row["holds"] for row in ledger.rows)
     print(f"{len(ledger.rows) - failed} of {len(ledger.rows)} promises held (seed {seed})")
     return int(failed > 0)

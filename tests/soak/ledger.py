@@ -1,20 +1,24 @@
 """What was tested and whether it held: a line for each promise on the terminal, and rows for a JSON file."""
 
+import json
 import platform
 import resource
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
 
 class Ledger:
-    """One row per promise."""
+    """One row per promise. out: the file for all rows, written again after each of them; command: goes into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path | None = None, command: str = "") -> None:
         self.rows: list[dict[str, Any]] = []
+        self._out, self._command, self._began = out, command, time.monotonic()
 
     def hold(self, name: str, promise: str, check: Callable[[], dict[str, object]]) -> bool:
         """Test a promise. name: short, for tests and tables. check: returns figures; raises an error if the promise
@@ -30,11 +34,24 @@ class Ledger:
         row["seconds"] = round(time.monotonic() - began, 1)
         row["CPU seconds"] = round(cpu_seconds() - cpu, 1)
         self.rows.append(row)
+        self._write()
         told = ", ".join(f"{key} {value}" for key, value in row["figures"].items())
         print(
             f"{'pass' if row['holds'] else 'FAIL'}  {name}: {promise} ({told or row.get('why')})", flush=True
         )
         return bool(row["holds"])
+
+    def _write(self) -> None:
+        if self._out is None:
+            return
+        content = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": self._command,
+            "machine": machine(),
+            "minutes": round((time.monotonic() - self._began) / 60, 1),
+            "promises": self.rows,
+        }
+        self._out.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def cpu_seconds() -> float:

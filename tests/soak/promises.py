@@ -29,7 +29,7 @@ SHORT = ("checkpoint writing", "packing", "translating", "studio saving")
 
 def jobs(setting: Setting) -> list[tuple[str, Trials]]:
     """The promises to test, by name."""
-    return [(name, trials) for name, trials in setting.trials.items() if name in SHORT or not setting.short]
+    return [(name, setting.trials[name]) for name in setting.jobs if name in SHORT or not setting.short]
 
 
 def of_kills(setting: Setting, ledger: Ledger) -> None:

@@ -1,23 +1,28 @@
 """What all parts share: a folder, the scale, random moments, and the field from which jobs start."""
 
 import random
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from soak.children import finish
 from soak.interruptions import Trials, of_all_jobs, small_disk, unmount
-from soak.jobs import Field, prepare_field
+from soak.jobs import JOBS, Field, prepare_field
 
 
 class Setting:
-    """scale: a factor for all counts. 1 is the long form; 0 is the short form in `make test`.
+    """scale: a factor for all counts. 1 is the long form; 0 is the short form in `make test`. jobs: names of the jobs
+    that are interrupted.
 
     The field is made at its first use, in a child process.
     """
 
-    def __init__(self, scratch: Path, scale: float, rng: random.Random) -> None:
+    def __init__(
+        self, scratch: Path, scale: float, rng: random.Random, jobs: Sequence[str] = tuple(JOBS)
+    ) -> None:
         self.scratch, self.scale, self.rng = scratch, scale, rng
         self.short = scale == 0
+        self.jobs = jobs
 
     def times(self, long: int, least: int = 1) -> int:
         """This number times the scale."""

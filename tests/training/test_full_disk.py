@@ -68,7 +68,7 @@ def check(run, whole, sentence, last):
         (r"metrics\.jsonl", 8),
         (r"tensorboard/", 8),
         (r"samples/", 6),
-        (r"run/\.[0-9.]+partial", 8),  # the model and the files next to it
+        (r"run/\.tunit\.[^/]+\.partial", 8),  # the model and the files next to it
     ],
     ids=["checkpoint", "metrics", "events", "samples", "model"],
 )

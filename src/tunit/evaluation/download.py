@@ -1,12 +1,12 @@
 """Files that are downloaded once from their public address, checked by their SHA-256, and kept."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tunit.errors import ConfigError
+from tunit.files import replacing
 from tunit.paths import cache_folder
 
 TIMEOUT = 30  # seconds without an answer
@@ -26,22 +26,19 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
     path = cache_folder() / address.rsplit("/", 1)[-1]
     if path.is_file() and sha256_of(path) == sha256:
         return path
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, partial.open("wb") as file:
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-        if sha256_of(partial) != sha256:
-            raise UnreachableError(
-                f"{address} has changed (its SHA-256 is not the expected one): give it by {instead}"
-            )
-        partial.replace(path)
+        with replacing(path, durable=False) as partial:
+            with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, partial.open("wb") as file:
+                while chunk := answer.read(CHUNK):
+                    file.write(chunk)
+            if sha256_of(partial) != sha256:
+                raise UnreachableError(
+                    f"{address} has changed (its SHA-256 is not the expected one): give it by {instead}"
+                )
     except (urllib.error.URLError, OSError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
         raise UnreachableError(f"{address} cannot be downloaded ({reason}): give it by {instead}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -22,7 +22,7 @@ from tunit.data.packing.digests import digest_of_bytes, hash_of
 from tunit.data.packing.index import Index, index_bytes, is_index, read_index
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
-from tunit.files import clear_leftovers, replacing
+from tunit.files import replacing
 
 _LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
 _DARK = 72  # grey levels below which a picture counts as dark; 14-bit values stored in 16 bits are below 64
@@ -154,7 +154,6 @@ def locked(cache: Path) -> Iterator[bool]:
                 alone = True
                 for stale in cache.glob(f"{PIXELS}.*.part"):
                     stale.unlink(missing_ok=True)
-                clear_leftovers(cache)
         yield alone
 
 

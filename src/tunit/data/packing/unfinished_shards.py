@@ -7,11 +7,10 @@ bytes. The part files are removed once the index is written.
 """
 
 import json
-import os
 import re
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
@@ -24,7 +23,7 @@ from tunit.data.finding.naming import INDEX
 from tunit.data.packing.places import Place
 from tunit.data.packing.shard_format import END, member, part_name, shard_name
 from tunit.data.packing.unfinished import Outcome, outcome_line, outcome_of
-from tunit.files import clear_leftovers
+from tunit.partials import clear_abandoned, partial_in
 
 _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
 
@@ -53,6 +52,7 @@ class UnfinishedShards:
         self._parts = 0
         self._begun = 0  # where the current part begins in `outcomes`
         self._file: IO[bytes] | None = None
+        self._held = ExitStack()  # the file, as long as it is needed
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="tunit-send")
         self._sending: Future[None] | None = None
         self._take_up()
@@ -66,15 +66,14 @@ class UnfinishedShards:
         self._sender.shutdown(wait=True)
         if self._file is not None:
             self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
+        self._held.close()
 
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
         """Add the outcome of the next picture, and its square (S, S, 3) unless it is left out."""
         if square is not None and self._note(outcome):
             if self._file is None:
-                # The same name as `replacing` uses, so that the file of a killed job is removed.
-                name = f".{os.getpid()}.{threading.get_ident()}{self._parts}.partial"
-                self._file = (self._place.scratch() / name).open("wb")
+                self._held = ExitStack()
+                self._file = self._held.enter_context(partial_in(self._place.scratch())).open("wb")
             self._file.write(member(self._written - 1, square))
         self.outcomes.append(outcome)
         if square is not None and self._written == (self._parts + 1) * self._each:
@@ -117,16 +116,18 @@ class UnfinishedShards:
             "outcomes": [outcome_line(outcome) for outcome in self.outcomes[self._begun :]],
         }
         path, self._file = Path(self._file.name), None
-        self._sending = self._sender.submit(self._send, self._parts, path, json.dumps(part).encode())
+        data = json.dumps(part).encode()
+        self._sending = self._sender.submit(self._send, self._parts, path, data, self._held)
         self._begun, self._parts = len(self.outcomes), self._parts + 1
 
-    def _send(self, number: int, path: Path, part: bytes) -> None:
-        self._place.take(shard_name(number), path)
+    def _send(self, number: int, path: Path, part: bytes, held: ExitStack) -> None:
+        with held:
+            self._place.take(shard_name(number), path)
         self._place.write(part_name(number), part)
 
     def _take_up(self) -> None:
         """Continue after the last complete shard of a killed job; remove all other files that it left."""
-        clear_leftovers(self._place.scratch())
+        clear_abandoned(self._place.scratch())
         there = self._place.names()
         while {shard_name(self._parts), part_name(self._parts)} <= there:
             outcomes = self._outcomes_of(self._place.read(part_name(self._parts)))

@@ -1,0 +1,121 @@
+"""Files that are being written: their names, who owns each, and what killed processes have left of them.
+
+The name contains the machine and the process. The process also holds a lock on its file, which the system frees when
+it ends, so that other machines and containers can tell whether it still writes.
+"""
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
+# Version 0.1 used names without "tunit" and the machine.
+_NAME = re.compile(r"\.(?:tunit\.(?P<host>.+)\.)?(?P<process>\d+)\.\d+\.partial")
+_SETTLED = 60  # seconds without a change, after which a file without a lock is surely not being written
+_numbers = count()
+_mine = set[str]()  # names of the files that this process writes now
+_cleared = set[str]()  # folders that were cleared by this process
+_turn = threading.Lock()
+
+
+@contextmanager
+def partial_in(folder: Path) -> Iterator[Path]:
+    """A new file in `folder` that belongs to this process; it is removed at the end, unless it was moved away.
+
+    Before the first one in a folder, what killed processes have left there is removed. Raises OSError.
+    """
+    with _turn:
+        place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps `..`)
+        if place not in _cleared:
+            clear_abandoned(folder)
+            _cleared.add(place)
+    path = folder / f".tunit.{HOST}.{os.getpid()}.{next(_numbers)}.partial"
+    _mine.add(path.name)
+    try:
+        path.touch(exist_ok=False)
+        with held(path):
+            yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        _mine.discard(path.name)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A context in which a lock on the file says that it is being written. Raises OSError if it cannot be opened."""
+    if sys.platform == "win32":  # an open file cannot be moved there
+        yield
+        return
+    import fcntl
+
+    with path.open("rb+") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove from `folder` the files by `partial_in` that no living process owns, and nothing else."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
+            if found and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    if _is_abandoned(Path(entry.path), found["host"], found["process"]):
+                        Path(entry.path).unlink(missing_ok=True)
+
+
+def is_partial(name: str) -> bool:
+    """Whether this is the name of a file by `partial_in`."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_running(process: str | None) -> bool:
+    """Whether another process with this process ID runs on this machine."""
+    if process is None or sys.platform == "win32" or int(process) == os.getpid():
+        return False  # if it is our own ID, it was an earlier process with this ID, as happens in containers
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # it belongs to another user
+    return True
+
+
+def _is_abandoned(path: Path, host: str | None, process: str) -> bool:
+    here = host in (None, HOST)
+    if here and int(process) == os.getpid():
+        return path.name not in _mine
+    if sys.platform == "win32":
+        return False
+    is_free = _is_free(path)
+    if is_free is False:
+        return False
+    if here and not is_running(process):
+        return True
+    # Another machine or container, or another process that has got the same ID. safetensors replaces the file that
+    # it writes, so for a moment it has no lock.
+    return bool(is_free) and host is not None and time.time() - path.stat().st_mtime > _SETTLED
+
+
+def _is_free(path: Path) -> bool | None:
+    """Whether no process holds the file; None if the file system has no locks. Raises OSError."""
+    import fcntl
+
+    with path.open("rb+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+    return True
