@@ -14,6 +14,7 @@ from tunit.files import write_text
 from tunit.methods.registry import method_of
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
+from tunit.networks.only_shapes import only_shapes
 from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_tensors
 from tunit.printing import shown
 from tunit.reading import Record, UnreadableError, is_file
@@ -115,7 +116,7 @@ def _check(about: Record, found: Kinds) -> None:
     about.whole("step")
     config = _config_of(about)
     networks, method = config.networks, method_of(config)
-    with torch.device("meta"):
+    with only_shapes():
         guide, generator = method.guide(config), method.generator(config)
         styles = torch.zeros(networks.domains, networks.style_width)
         sizes = torch.zeros(networks.domains, dtype=torch.int64)

@@ -17,6 +17,7 @@ from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
 from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import CONTENT_SIZE, default_width
+from tunit.networks.only_shapes import only_shapes
 from tunit.released.misfits import description_of, fits, misfit
 from tunit.released.moments import (
     OPTIMISERS,
@@ -233,9 +234,9 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
 
 
 def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
-    """E, G and D on the meta device: tensors have shapes, but no values, so a wrong file cannot fill the memory."""
+    """E, G and D without memory, which a wrong file therefore cannot fill."""
     config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
-    with torch.device("meta"):
+    with only_shapes():
         return {
             "guide": TUNIT.guide(config),
             "generator": TUNIT.generator(config),

@@ -9,6 +9,7 @@ import torch
 from tunit.config import Config
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
+from tunit.networks.only_shapes import only_shapes
 from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
@@ -72,10 +73,9 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
 
 
 def _state_bytes(config: Config, pictures: int) -> int:
-    """Bytes of networks and queue. They are built on the meta device, where tensors have shapes but no values."""
-    meta = torch.device("meta")
-    with meta:
-        state = new_state(config, meta, pictures)
+    """Bytes of networks and queue, which are built without memory."""
+    with only_shapes():
+        state = new_state(config, torch.device("meta"), pictures)
     total = state.queue.nbytes + sum(t.nbytes for t in state.own_tensors().values())
     learning = state.optimisers.named().keys()
     for name, network in state.networks.named().items():
