@@ -1,61 +1,69 @@
-"""The choice among several clusterings of the same pictures."""
+"""Several clusterings of the same pictures: the groups on which they agree, and the choice of the best division."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
 from tunit.clustering.measures import modularity
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.partition import best_partition
+from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
 
 
 @pytest.fixture
 def seen():
-    """Codes of three kinds, clearly separate."""
+    """Codes of three kinds, clearly separate, and their graph of ten nearest neighbours."""
     generator = torch.Generator().manual_seed(0)
     kinds = torch.arange(3).repeat_interleave(40)
-    return 9 * torch.eye(3)[kinds] + torch.randn(120, 3, generator=generator), kinds
+    codes = 9 * torch.eye(3)[kinds] + torch.randn(120, 3, generator=generator)
+    return find_neighbours([codes], 10), codes.numpy(), kinds.numpy()
 
 
-def logits_of(groups):
-    return 5 * torch.eye(3)[groups]
+def test_the_division_of_highest_modularity_is_chosen(seen):
+    graph, _, kinds = seen
+    merged = np.where(kinds == 2, 1, kinds)
+    best, scores = best_partition(graph, {"merged": merged, "right": kinds, "one": np.zeros(120, np.int64)})
+    assert best == "right"
+    assert scores["right"] == pytest.approx(2 / 3, abs=0.01)  # three equal parts with no edges between
+    assert scores["merged"] == pytest.approx(modularity(graph, torch.from_numpy(merged)), abs=1e-12)
+    assert scores["one"] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_correct_head_keeps_its_domains(seen):
-    codes, kinds = seen
-    merged = torch.where(kinds == 2, 1, kinds)
-    best, groups, scores = best_partition(
-        find_neighbours([codes], 10), torch.stack([logits_of(merged), logits_of(kinds)]), {}, 0
-    )
-    assert best == "head 1"
-    assert groups.tolist() == kinds.tolist()
-    graph = find_neighbours([codes], 10)
-    assert scores["head 0"] == pytest.approx(modularity(graph, merged), abs=1e-12)
-    assert scores["head 1"] == pytest.approx(2 / 3, abs=0.01)  # three equal parts with no edges between
+def test_of_equally_good_divisions_the_first_is_chosen(seen):
+    graph, _, kinds = seen
+    assert best_partition(graph, {"first": kinds, "second": (kinds + 1) % 3})[0] == "first"
 
 
-def test_k_means_is_chosen_if_every_head_merges_kinds(seen):
-    codes, kinds = seen
-    merged = torch.where(kinds == 2, 1, kinds)
-    noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
-    best, groups, scores = best_partition(
-        find_neighbours([codes], 10), logits_of(merged)[None], {"codes": codes, "features": noise}, 0
-    )
-    assert best == "codes"
-    assert adjusted_rand_score(kinds, groups) == 1
-    assert list(scores) == ["head 0", "codes", "features"]
+def test_clusterings_with_different_mistakes_agree_on_the_truth():
+    """Each of five clusterings puts one of five kinds with the next and splits a third; no single one is right."""
+    kinds = np.arange(5).repeat(30)
+    half = np.arange(150) % 2
+    clusterings = []
+    for i in range(5):
+        merged = np.where(kinds == (i + 1) % 5, i, kinds)
+        clusterings.append(np.where((kinds == (i + 3) % 5) & (half == 1), (i + 1) % 5, merged))
+    assert all(adjusted_rand_score(kinds, groups) < 0.9 for groups in clusterings)
+    agreed = agreed_groups(clusterings, 5)
+    assert adjusted_rand_score(kinds, agreed) == 1
+    assert set(agreed) == set(range(5))
 
 
-def test_other_vectors_may_divide_the_graph_better_than_the_codes(seen):
-    """A few codes are far away from the rest, so k-means on the codes wastes its groups on them."""
-    codes, kinds = seen
-    far = codes.clone()
-    far[::40] += 300 * torch.eye(3)
-    best, groups, _ = best_partition(
-        find_neighbours([codes], 10),
-        logits_of(torch.zeros_like(kinds))[None],
-        {"codes": far, "features": codes},
-        0,
-    )
-    assert best == "features"
-    assert adjusted_rand_score(kinds, groups) == 1
+def test_agreed_groups_are_those_of_scipy_on_literal_shares():
+    rng = np.random.default_rng(3)
+    clusterings = [rng.integers(0, k, 40) for k in (3, 4, 7, 4, 5, 9, 2)]
+    clusterings += [np.arange(40) // 10 for _ in range(5)]
+    apart = [sum(c[i] != c[j] for c in clusterings) / 12 for i in range(40) for j in range(i + 1, 40)]
+    expected = fcluster(linkage(apart, "average"), 4, "maxclust")
+    assert adjusted_rand_score(expected, agreed_groups(clusterings, 4)) == 1
+
+
+def test_there_are_never_more_groups_than_pictures():
+    assert sorted(agreed_groups([np.array([0, 1, 1])], 5)) == [0, 1, 2]
+
+
+def test_repeated_k_means_starts_anew_each_time_and_repeats_with_its_seed(seen):
+    _, codes, _ = seen
+    first, again = repeated_k_means(codes, 6, 1), repeated_k_means(codes, 6, 1)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any(adjusted_rand_score(first[0], other) < 1 for other in first[1:])

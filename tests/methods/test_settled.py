@@ -1,5 +1,6 @@
-"""The choice of domains after E has trained alone: the head that agrees best with the groups of style codes."""
+"""The division of the pictures into domains after E has trained alone, and the head that is fitted to it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,20 +61,6 @@ def test_a_head_with_one_answer_for_all_is_replaced_by_a_clustering(pictures):
     assert guide.training
 
 
-def test_a_correct_head_keeps_its_domain_numbers(pictures):
-    config = config_of(candidate_heads=1, neighbours=3)
-    state = state_of(config)
-    seen = look(state, pictures)
-    groups = (pictures.kinds + 1) % 3  # correct, but with other numbers
-    weight, bias = fitted_head(seen.features.numpy(), groups, 3)
-    with torch.no_grad():
-        for guide in (state.networks.guide, state.networks.guide_average):
-            guide.domain_head.weight.zero_()
-            guide.candidate_heads[0].weight.copy_(weight), guide.candidate_heads[0].bias.copy_(bias)
-    settle_domains(state, pictures, config)
-    assert domains_of(state, pictures).tolist() == groups.tolist()
-
-
 def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     """E's codes divide the pictures by colour. The neighbours from training divide them into halves that no colour
     shows.
@@ -83,11 +70,18 @@ def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     halves = torch.arange(90) % 2
     state.own.table.copy_((torch.arange(90)[:, None] + torch.tensor([2, 4, 6])) % 90)
     seen = look(state, pictures)
-    heads = torch.stack([torch.eye(2)[(pictures.kinds == 0).astype(int)], torch.eye(2)[halves]])
-    groups = partition(seen, heads, state, pictures, 0)
+    groups = partition(seen, 2, halves.numpy(), state, pictures, 0)
     assert adjusted_rand_score(groups, halves) == 1
     state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # no neighbours were found
-    assert adjusted_rand_score(partition(seen, heads, state, pictures, 0), halves) < 0.1
+    assert adjusted_rand_score(partition(seen, 2, halves.numpy(), state, pictures, 0), halves) < 0.1
+
+
+def test_heads_are_outvoted_by_codes_and_features(pictures):
+    """E's heads merge two of three kinds; k-means on its codes and features tells all three apart."""
+    state = state_of(config_of(candidate_heads=1, neighbours=3))
+    seen = look(state, pictures)
+    seen = replace(seen, heads=10 * torch.eye(3)[np.minimum(pictures.kinds, 1)][None], cues={})
+    assert adjusted_rand_score(partition(seen, 3, None, state, pictures, 0), pictures.kinds) == 1
 
 
 def test_look_returns_what_e_predicts(pictures):

@@ -1,10 +1,10 @@
 """Decide the final domains after E has trained alone, before G and D train: their number, and the pictures in each.
 
 While K-hat is not known, E's domain head has `most_domains` outputs: too many on purpose. After E has trained alone,
-its style codes are clustered to find the number (tunit.clustering.number). Several clusterings into this number of
-groups, including those by E's heads, are compared on the graph of neighbours (tunit.clustering.partition). A new
-domain head is fitted to the best clustering, on the features that are the input of all heads. So no domain is empty
-at the first joint step, and no kind has two domains.
+its style codes are clustered to find the number (tunit.clustering.number). The groups by E's heads and by k-means are
+then combined, and the best division is chosen on the graph of neighbours (tunit.clustering.partition). A new domain
+head is fitted to it, on the features that are the input of all heads. So no domain is empty at the first joint step,
+and no kind has two domains.
 """
 
 import json
@@ -25,7 +25,7 @@ from tunit.clustering.cues import Integers, Vectors
 from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
-from tunit.clustering.partition import best_partition
+from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
 from tunit.config import Config
 from tunit.data.batching.randomness import seed_of
 from tunit.data.packing.packed import PackedPictures
@@ -68,8 +68,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed, simple)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
-            heads = F.one_hot(torch.from_numpy(groups), choice.domains)[None]
-            groups = partition(seen, heads, state, pictures, seed)
+            groups = partition(seen, choice.domains, groups, state, pictures, seed)
         return choice, fitted_head(seen.features.numpy(), groups, choice.domains)
 
     choice, head = _shared(on_rank_zero(found), state)
@@ -89,7 +88,8 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
         seen = look(state, pictures)
         if domains == 1 or len(seen.styles) <= domains:
             return guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
-        return fitted_head(seen.features.numpy(), partition(seen, seen.heads, state, pictures, seed), domains)
+        groups = partition(seen, domains, None, state, pictures, seed)
+        return fitted_head(seen.features.numpy(), groups, domains)
 
     empty = torch.zeros(domains, guide.features), torch.zeros(domains)
     weight, bias = on_rank_zero(fitted) or empty
@@ -97,13 +97,14 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 
 
 def partition(
-    seen: Seen, heads: Tensor, state: TrainingState, pictures: PackedPictures, seed: int
+    seen: Seen, number: int, given: Integers | None, state: TrainingState, pictures: PackedPictures, seed: int
 ) -> Integers:
-    """The best groups (N,) of the pictures: those of a head, or of k-means on E's codes, E's features, or a cue.
+    """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
-    The best groups have the highest modularity on a graph of neighbours. The graph has the neighbours that E has
-    learnt from or, if E did not learn from neighbours or `seen` has only some of the pictures, the neighbours by E's
-    codes.
+    Compared are: the groups on which E's heads and repeated k-means on E's codes and features agree; the groups on
+    which repeated k-means on a cue agrees, for each cue; and the groups that are `given`, if any. The best groups have
+    the highest modularity on a graph of neighbours. The graph has the neighbours that E has learnt from or, if E did
+    not learn from neighbours or `seen` has only some of the pictures, the neighbours by E's codes.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
@@ -111,8 +112,14 @@ def partition(
         graph = cast(Neighbourhood, state.own).table
     else:
         graph = find_neighbours([seen.styles], min(GRAPH_NEIGHBOURS, len(seen.rows) - 1))
-    vectors = {"codes": seen.styles, "features": seen.features, **seen.cues}
-    return best_partition(graph, heads, vectors, seed)[1]
+    voters = [logits.argmax(1).numpy() for logits in seen.heads]
+    for vectors in (seen.styles, seen.features):
+        voters += repeated_k_means(vectors.numpy(), number, seed)
+    divisions = {} if given is None else {"given": given}
+    divisions["agreed"] = agreed_groups(voters, number)
+    for name, cue in seen.cues.items():
+        divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
+    return divisions[best_partition(graph, divisions)[0]]
 
 
 @torch.no_grad()
