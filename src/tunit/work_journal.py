@@ -1,8 +1,9 @@
-"""A journal of what a job has finished, with which a killed job is continued.
+"""A journal of the finished steps of a job, from which the next job can continue if this one is killed.
 
-A line of JSON describes the job, and each line after it is one finished step. Lines are only added at the end, so a
-kill leaves at most one incomplete line. Lines are not flushed to the disk one by one: after a power cut some may be
-lost, or what they describe. So the next job must check what it reads against the results.
+The first line of JSON describes the job, and each line after it is one finished step. Lines are only added at the
+end, so a kill leaves at most one incomplete line. Lines are not flushed to the disk one by one. After a power cut,
+lines may therefore be missing, and so may results that a line describes: the next job must check whether the results
+exist.
 """
 
 import json
@@ -44,7 +45,7 @@ class WorkJournal:
             return
 
     def begin(self, keep: int = 0) -> None:
-        """Open the file for `add`, after the first `keep` of the steps that were read. Raises OSError."""
+        """Open the file for `add`, and keep the first `keep` of the steps that were read. Raises OSError."""
         if keep:
             self._file = FileIO(self._path, "r+")
             self._file.truncate(self._ends[keep])

@@ -21,7 +21,7 @@ from tunit.clustering.separation import Points, held_out_separation, largest_sep
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 # A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED (1 is the limit of
 # chance). Cues are used only if they describe the kinds of this set: they must separate at least a quarter of all
-# pairs of groups, by at least 0.6 of the largest possible separation. More than a quarter cannot be asked for,
+# pairs of groups, by at least 0.6 of the largest possible separation. A larger share cannot be required,
 # because many pairs may be halves of one kind.
 CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
 

@@ -3,8 +3,8 @@
 First, k-means makes far more groups than there are domains. These are then merged pair by pair, the nearest pair
 first [1]. Before each merge, the pictures of both groups are projected onto the direction that separates the groups
 best [2]. If the projections have a single mode [3], the two groups are halves of one cluster; if they have two modes,
-the groups are two kinds. A merge seen in reverse is a split, so each is evidence for or against one more domain. The
-weight of the evidence is how far the dip exceeds the dip to expect by chance [4].
+the groups are two kinds. Read backwards, each merge splits a group in two, so it is evidence for or against one more
+domain. The weight of the evidence is how far the dip exceeds the dip to expect by chance [4].
 
 No single measure is right on every set. The evidence is therefore averaged over clusterings of random subsets of the
 pictures, and two more votes are added: how well these clusterings agree, and the silhouette [5].

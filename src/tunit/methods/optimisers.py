@@ -101,7 +101,7 @@ def set_rates_of_baseline(optimisers: Optimisers, step: int, config: Config) -> 
 
 
 def _set(optimisers: Optimisers, of_guide: float, step: int, config: Config) -> None:
-    """of_guide: the learning rate of E or of the class encoder."""
+    """Set the rates of all optimisers. of_guide: the rate of E or of the class encoder."""
     settings, share = config.optimisers, share_of_rate(step, config)
     for optimiser, rate in (
         (optimisers.guide, of_guide),

@@ -1,5 +1,6 @@
-"""Python functions as PyTorch operators for the CPU, with a backward pass, and countable for the log's speed.
+"""Python functions as PyTorch operators for the CPU, with a backward pass.
 
+As operators, they are visible to the code that counts floating-point operations for the speed in the log.
 They do the same as `torch.library.custom_op`, whose operators import PyTorch's compiler at their first call, which
 takes two seconds. These need no compiler, because compiled code does not call them (`tunit.native.supports`).
 """

@@ -40,11 +40,11 @@ class Finished(NamedTuple):
 
 
 class UnfinishedWork:
-    """The record of a job in the folder `out`. Use it as a context; only one process at a time can.
+    """The record of a job in the folder `out`, as a context that only one process at a time can enter.
 
     about: what the results depend on, besides the sources; order: the sources in the order of work, with different
         names; batch: how many are computed together.
-    is_whole: whether what was noted about a source is still true, such as that its results are in the folder.
+    is_whole: tells whether the noted results of a source still exist.
 
     If the block ends without an error, or before any result was noted, the record is removed.
     """
