@@ -18,7 +18,7 @@ from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
 MOST_ROLLBACKS = 2**16
-MOST_STEPS = 2**40  # larger numbers seed random draws outside of training steps
+MOST_STEPS = 2**40  # `randomness.py` seeds draws outside of training steps with larger numbers
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
