@@ -144,7 +144,7 @@ def _decode(data: bytes, wanted: _Wanted) -> Decoded:
 
 
 def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
-    """info: what Pillow can no longer find in `data`, because metadata was removed from it."""
+    """Decode `data`. info: entries for Pillow's `info` from metadata that was removed from `data`."""
     with contextlib.ExitStack() as stack:
         with quiet_pillow(wanted.max_pixels):
             image = stack.enter_context(open_picture(data))
@@ -221,7 +221,11 @@ def size_of(data: bytes) -> tuple[int, int]:
 def _decoded(
     image: Image.Image, shown: tuple[float, float], size: tuple[int, int], orientation: int
 ) -> Decoded:
-    """shown, size: width and height as stored, of the scaled picture (not whole pixels) and of the file."""
+    """The record of a picture that was turned upright.
+
+    shown: width and height of the picture inside `image`, before turning; fractions of pixels if it was scaled.
+    size: width and height of the file, before turning.
+    """
     if orientation in _SWAPPED:
         shown, size = shown[::-1], size[::-1]
     left = image.width - shown[0] if orientation in _FROM_RIGHT else 0.0
