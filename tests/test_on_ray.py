@@ -148,12 +148,26 @@ def test_translate_gives_the_same_files_continues_and_survives(source, model, tm
     assert content(tmp_path / "again") == content(tmp_path / "local")
 
 
-def test_domains_gives_the_same_files_although_workers_are_killed(source, model, tmp_path):
+def test_domains_gives_the_same_files_continues_and_survives(source, model, tmp_path, monkeypatch, capsys):
     words = ["domains", str(model), str(source), "--device", "cpu", "--batch", "8", "--out"]
     assert main([*words, str(tmp_path / "local")]) == 0
     with killing():
         assert main([*words, str(tmp_path / "ray"), "--engine", "ray"]) == 0
     assert content(tmp_path / "ray") == content(tmp_path / "local")
+    # Killed in the middle, and called again.
+    calls, noted = iter(range(999)), UnfinishedWork.note
+
+    def die(*arguments):
+        if next(calls) == 45:
+            raise KeyboardInterrupt
+        noted(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedWork, "note", die)
+        assert main([*words, str(tmp_path / "again"), "--engine", "ray"]) == 130
+    assert main([*words, str(tmp_path / "again"), "--engine", "ray"]) == 0
+    assert f"going on after 41 of {PICTURES} pictures" in capsys.readouterr().err
+    assert content(tmp_path / "again") == content(tmp_path / "local")
 
 
 def test_an_error_in_a_task_is_raised_unchanged():

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from PIL import Image
 
 from tiny_model import DOMAINS, SIZE, noise, save_tiny, to_input, write
 from tunit.cli import main
-from tunit.commands.domains import Tally, remarks
+from tunit.commands.domains import remarks
+from tunit.commands.tally import Looked, Tally, looked_of
 from tunit.data.galleries import CAPTION, GAP
+from tunit.translation.unfinished import UnfinishedWork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -160,7 +164,8 @@ def test_remarks_in_plain_words():
 def test_a_tally_keeps_the_best_pictures_and_the_earlier_of_equal_ones():
     tally = Tally(2, 2)
     for number, confidence in enumerate([0.5, 0.9, 0.7, 0.9, 0.7]):
-        tally.add(str(number), 1, confidence, np.full((2, 2, 3), number, np.uint8))
+        seen = Looked(1, confidence, np.zeros(3, np.float32), np.full((2, 2, 3), number, np.uint8))
+        tally.add(str(number), seen)
     assert [image.getpixel((0, 0))[0] for image in tally.best(1)] == [1, 3]
     assert tally.best(0) == []
     assert tally.sizes == [0, 5]
@@ -193,3 +198,61 @@ def test_a_list_of_paths_needs_a_folder(run, pictures, capsys):
     one = next(pictures.rglob("*.png"))
     assert domains(run, one, "--leave-out-outliers", 0.5) == 2
     assert "is not a folder: give a folder" in " ".join(capsys.readouterr().err.split())
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_command_goes_on_after_a_stop(run, pictures, tmp_path, monkeypatch, capsys):
+    shutil.copytree(pictures, tmp_path / "in")
+    (tmp_path / "in" / "even" / "10.png").write_bytes(b"")
+    words = (run, tmp_path / "in", "--batch", 4, "--per-domain", 3, "--leave-out-outliers", 0.9, "--out")
+    assert domains(*words, tmp_path / "whole") == 0
+    note, calls = UnfinishedWork.note, iter(range(99))
+
+    def stop(*arguments):
+        if next(calls) == 14:
+            raise KeyboardInterrupt
+        note(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedWork, "note", stop)
+        assert domains(*words, tmp_path / "out") == 130
+    replace, calls = Path.replace, iter(range(99))
+
+    def stop_moving(path, target):
+        if path.parent.name.startswith(".unfinished.") and path.name == "domain_1.png":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_moving)
+        assert domains(*words, tmp_path / "out") == 130
+    assert (tmp_path / "out" / "domain_0.png").exists()
+    (tmp_path / "out" / "overview.png").write_bytes(b"mine")
+    capsys.readouterr()
+    assert domains(*words, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert f"going on after {NUMBER} of {NUMBER} pictures" in said
+    assert "overview.png exists already: give another --out" in said
+    assert (tmp_path / "out" / "overview.png").read_bytes() == b"mine"
+    (tmp_path / "out" / "overview.png").unlink()
+    assert domains(*words, tmp_path / "out") == 0
+    assert "1 left out: 1 empty (even/10.png" in capsys.readouterr().out
+    whole, again = content(tmp_path / "whole"), content(tmp_path / "out")
+    assert again == whole
+
+
+def test_a_recorded_picture_is_read_back_exactly_or_not_at_all():
+    rng = np.random.default_rng(0)
+    style, seen = rng.normal(size=5).astype(np.float32), rng.integers(0, 256, (4, 4, 3), np.uint8)
+    for thumbnail in (seen, None):
+        value = json.loads(json.dumps(Looked(2, 0.1 + 0.2, style, thumbnail).as_json()))
+        back = looked_of(value, 3, 5, 4)
+        assert (back.domain, back.confidence, back.style.tobytes()) == (2, 0.1 + 0.2, style.tobytes())
+        assert (back.thumbnail is None) if thumbnail is None else np.array_equal(back.thumbnail, seen)
+    value = Looked(2, 0.5, style, seen).as_json()
+    assert looked_of(value, 2, 5, 4) is looked_of(value, 3, 4, 4) is looked_of(value, 3, 5, 3) is None
+    for place, wrong in ((0, -1), (1, 1.5), (1, "x"), (2, "?"), (2, None), (3, "AAAA"), (3, 7)):
+        assert looked_of([*value[:place], wrong, *value[place + 1 :]], 3, 5, 4) is None

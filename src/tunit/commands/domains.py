@@ -11,7 +11,6 @@ reasons and other likely numbers are printed. To train again without off-topic p
 """
 
 import argparse
-import heapq
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,23 +25,19 @@ from tunit.commands.picture_arguments import (
     reading_order,
     say,
 )
+from tunit.commands.tally import Looked, Tally, looked_of
 from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
-
     from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
+    from tunit.translation.unfinished import UnfinishedWork
 
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
-OVERVIEW_COLUMNS, OVERVIEW_ROWS = (
-    8,
-    64,
-)  # pictures per domain, and domains; some viewers cannot open larger images
+# Pictures per domain, and domains; some viewers cannot open larger images.
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64
 MOST_SHOWN = 10_000  # pictures of a domain in a gallery; their thumbnails take 500 MB of memory
 THUMBNAIL = 128  # pixels; larger pictures are reduced to this size in galleries
 CROWDED = 0.6  # a warning is given if one domain holds at least this share of all pictures
@@ -72,51 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
 
 
-class Tally:
-    """What was found for each picture, and thumbnails of the most confident pictures of every domain."""
-
-    def __init__(self, domains: int, per_domain: int) -> None:
-        self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
-        self.styles: list[NDArray[np.float32]] = []  # the style code of each picture
-        self.sizes = [0] * domains
-        self._confidences = [0.0] * domains  # summed over the pictures of each domain
-        self._per_domain = per_domain
-        # Heaps with the smallest confidence first. Of equal confidences, the picture with the lower row number ranks
-        # higher.
-        self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
-
-    def add(self, name: str, domain: int, confidence: float, pixels: "NDArray[np.uint8]") -> None:
-        """Add one picture; pixels: (S, S, 3), copied if they are kept."""
-        rank = (confidence, -len(self.rows))
-        self.rows.append((name, domain, confidence))
-        self.sizes[domain] += 1
-        self._confidences[domain] += confidence
-        best = self._best[domain]
-        if len(best) < self._per_domain:
-            heapq.heappush(best, (*rank, pixels.copy()))
-        elif rank > best[0][:2]:
-            heapq.heapreplace(best, (*rank, pixels.copy()))
-
-    def outliers(self) -> "NDArray[np.float64]":
-        """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added."""
-        import numpy as np
-
-        from tunit.clustering.outliers import outlier_scores
-
-        return outlier_scores(np.stack(self.styles) if self.styles else np.zeros((0, 1)))
-
-    def mean_confidence(self, domain: int) -> float:
-        """The mean confidence over the pictures of a domain, which must not be empty."""
-        return self._confidences[domain] / self.sizes[domain]
-
-    def best(self, domain: int) -> "list[Image.Image]":
-        """The pictures that belong most clearly to a domain, the most confident first."""
-        from PIL import Image
-
-        ranked = sorted(self._best[domain], key=lambda entry: entry[:2], reverse=True)
-        return [Image.fromarray(pixels) for *_, pixels in ranked]
-
-
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
@@ -137,24 +87,40 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--leave-out-outliers writes a list of paths, but {args.source} is not a folder: give a folder"
         )
-    claim_names(out, [TABLE, OVERVIEW, KEPT, *galleries], overwrite=args.overwrite, keep=[args.source])
-    tally = _look(translator, pictures, args.per_domain, report)
-    if not tally.rows:
-        raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
-    _print_table(tally)
-    _tell_number(args.model, translator.number_of_domains)
-    for remark in remarks(tally.sizes):
-        say(remark)
-    with staged(out) as stage:
-        _write(stage, tally)
-        if args.leave_out_outliers is not None:
-            _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
-        written = {path.name for path in stage.iterdir()}
-    for name in {KEPT, *galleries} - written:  # files of an earlier call
-        (out / name).unlink(missing_ok=True)
+    order = reading_order(pictures)
+    work = _work_on(args, out, translator, order)
+    names = [TABLE, OVERVIEW, KEPT, *galleries]
+    # A stopped job that had looked at all pictures may have been moving its results, which are compared below.
+    looked_at_all = 0 < work.done == len(order)
+    claim_names(out, names, overwrite=args.overwrite or looked_at_all, keep=[args.source])
+    with work:
+        tally = _look(translator, order, args.per_domain, report, work)
+        if not tally.rows:
+            raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
+        _print_table(tally)
+        _tell_number(args.model, translator.number_of_domains)
+        for remark in remarks(tally.sizes):
+            say(remark)
+        with staged(out) as stage:
+            _write(stage, tally)
+            if args.leave_out_outliers is not None:
+                _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
+            written = {path.name for path in stage.iterdir()}
+            others = [name for name in written if not _is_same(stage / name, out / name)]
+            claim_names(out, others, overwrite=args.overwrite)
+        if args.overwrite:
+            for name in {KEPT, *galleries} - written:  # files of an earlier call
+                (out / name).unlink(missing_ok=True)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 def _tell_number(model: Path, domains: int) -> None:
@@ -185,27 +151,73 @@ def remarks(sizes: list[int]) -> list[str]:
     return said
 
 
+def _work_on(
+    args: argparse.Namespace, out: Path, translator: "Translator", order: "list[PictureSource]"
+) -> "UnfinishedWork":
+    """The record with which this job can go on, if it is stopped."""
+    from tunit.translation.unfinished import UnfinishedWork, stamp_of_model
+
+    names = ("device", "precision", "compile", "max_pixels", "per_domain")
+    about = ["domains", *(str(getattr(args, name)) for name in names)]
+    if args.model.exists():
+        folder = args.model if args.model.is_dir() else args.model.parent
+        about += [str(folder.resolve()), stamp_of_model(folder)]
+    else:  # a name on the hub
+        about.append(str(args.model))
+
+    def is_whole(work: "UnfinishedWork", source: "PictureSource", result: object) -> bool:
+        return _looked_of(translator, result) is not None
+
+    return UnfinishedWork(out, about, order, args.batch, is_whole)
+
+
+def _looked_of(translator: "Translator", result: object) -> Looked | None:
+    side = min(translator.image_size, THUMBNAIL)
+    return looked_of(result, translator.number_of_domains, translator.model.settings.style_width, side)
+
+
 def _look(
-    translator: "Translator", pictures: "list[PictureSource]", per_domain: int, report: "Report | None"
+    translator: "Translator",
+    order: "list[PictureSource]",
+    per_domain: int,
+    report: "Report | None",
+    work: "UnfinishedWork",
 ) -> Tally:
-    """Run E on every picture, a batch at a time."""
+    """Run E on every picture, a batch at a time. What a stopped job has recorded is taken from there."""
     import torch.nn.functional as F
 
     from tunit.data.batching.augment import to_uint8
     from tunit.data.finding.found import PictureSource
+    from tunit.data.finding.left_out import LeftOut
+    from tunit.translation.inputs import leave_out
+
+    def leave(item: LeftOut) -> None:
+        """Report a picture that cannot be used, and record it."""
+        work.note_left_out(item)
+        leave_out(item, report)
 
     tally = Tally(translator.number_of_domains, per_domain)
-    with progress(len(pictures), "looking") as advance:
-        for batch, x, guidance in translator.guided(counted(reading_order(pictures), advance), report=report):
+    if work.done:
+        say(f"going on after {work.done:,} of {len(order):,} pictures")
+    for source, found in work.finished():
+        if found.left_out is not None:
+            leave_out(found.left_out, report)
+        elif looked := _looked_of(translator, found.result):
+            tally.add(source.name, looked)
+    left = order[work.done :]
+    with progress(len(left), "looking") as advance:
+        for batch, x, guidance in translator.guided(counted(left, advance), report=leave):
             if translator.image_size > THUMBNAIL:
                 x = F.interpolate(x, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
             thumbnails = to_uint8(x).numpy()
             confidences, domains = guidance.logits.softmax(1).max(1)
             styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
-                name = cast(PictureSource, picture).name  # all pictures here are of this type
-                tally.add(name, int(domains[i]), float(confidences[i]), thumbnails[i])
-                tally.styles.append(styles[i])
+                source = cast(PictureSource, picture)  # all pictures here are of this type
+                looked = Looked(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
+                if not tally.add(source.name, looked):
+                    looked = looked._replace(thumbnail=None)
+                work.note(source, looked.as_json())
     return tally
 
 

@@ -65,6 +65,7 @@ class UnfinishedWork:
         self._order, self._batch, self._is_whole = order, batch, is_whole
         self._stamps = {source.name: stamp_of(source) for source in order}
         self._held = ExitStack()
+        self._made: list[Path] = []  # folders that were missing
         self._noted = False  # whether there is a result that would have to be made again
         self.done = 0  # how many sources at the beginning are finished
         self._lines = 0
@@ -72,6 +73,7 @@ class UnfinishedWork:
         self._read()
 
     def __enter__(self) -> "UnfinishedWork":
+        self._made = [above for above in (self.out, *self.out.parents) if not above.exists()]
         with writable(self.out, "give another --out"), self._held:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -97,6 +99,8 @@ class UnfinishedWork:
                 self._held.close()
                 self._journal.remove()
                 self.folder.rmdir()
+                for made in self._made:  # innermost first; only those that are still empty can be removed
+                    made.rmdir()
         self._held.close()
 
     def noted(self, source: PictureSource) -> Any:

@@ -1,0 +1,102 @@
+"""What `tunit domains` keeps of each picture, in memory and in the record of an unfinished job."""
+
+import heapq
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import compress, decompressobj
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+
+class Looked(NamedTuple):
+    """What E says about a picture."""
+
+    domain: int
+    confidence: float  # the probability of that domain
+    style: "NDArray[np.float32]"
+    thumbnail: "NDArray[np.uint8] | None"  # (S, S, 3); None if no gallery needs it
+
+    def as_json(self) -> list[Any]:
+        """All of it, exactly, as a JSON value."""
+        seen = None if self.thumbnail is None else b64encode(compress(self.thumbnail.tobytes(), 1)).decode()
+        return [self.domain, self.confidence, b64encode(self.style.tobytes()).decode(), seen]
+
+
+def looked_of(value: Any, domains: int, width: int, side: int) -> Looked | None:
+    """What `as_json` wrote, for a model with this many domains, style width and side of thumbnails; None for anything
+    else.
+    """
+    import numpy as np
+
+    match value:
+        case [int(domain), float(confidence), str(style), str() | None as seen] if 0 <= domain < domains:
+            try:
+                code = b64decode(style, validate=True)
+                pixels = (
+                    None if seen is None else decompressobj().decompress(b64decode(seen), side * side * 3 + 1)
+                )
+            except Exception:  # zlib and base64 have their own errors
+                return None
+            if (
+                len(code) == 4 * width
+                and 0 <= confidence <= 1
+                and (pixels is None or len(pixels) == side * side * 3)
+            ):
+                shape = (side, side, 3)
+                thumbnail = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(shape)
+                return Looked(domain, confidence, np.frombuffer(code, np.float32), thumbnail)
+    return None
+
+
+class Tally:
+    """What was found for each picture, and thumbnails of the most confident pictures of every domain."""
+
+    def __init__(self, domains: int, per_domain: int) -> None:
+        self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
+        self.styles: list[NDArray[np.float32]] = []  # the style code of each picture
+        self.sizes = [0] * domains
+        self._confidences = [0.0] * domains  # summed over the pictures of each domain
+        self._per_domain = per_domain
+        # Heaps with the smallest confidence first. Of equal confidences, the picture with the lower row number ranks
+        # higher.
+        self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
+
+    def add(self, name: str, looked: Looked) -> bool:
+        """Add one picture. Returns whether its thumbnail, which is copied, belongs to the best so far."""
+        rank = (looked.confidence, -len(self.rows))
+        self.rows.append((name, looked.domain, looked.confidence))
+        self.styles.append(looked.style)
+        self.sizes[looked.domain] += 1
+        self._confidences[looked.domain] += looked.confidence
+        best = self._best[looked.domain]
+        if looked.thumbnail is None:
+            return False
+        if len(best) < self._per_domain:
+            heapq.heappush(best, (*rank, looked.thumbnail.copy()))
+        elif rank > best[0][:2]:
+            heapq.heapreplace(best, (*rank, looked.thumbnail.copy()))
+        else:
+            return False
+        return True
+
+    def outliers(self) -> "NDArray[np.float64]":
+        """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added."""
+        import numpy as np
+
+        from tunit.clustering.outliers import outlier_scores
+
+        return outlier_scores(np.stack(self.styles) if self.styles else np.zeros((0, 1)))
+
+    def mean_confidence(self, domain: int) -> float:
+        """The mean confidence over the pictures of a domain, which must not be empty."""
+        return self._confidences[domain] / self.sizes[domain]
+
+    def best(self, domain: int) -> "list[Image.Image]":
+        """The pictures that belong most clearly to a domain, the most confident first."""
+        from PIL import Image
+
+        ranked = sorted(self._best[domain], key=lambda entry: entry[:2], reverse=True)
+        return [Image.fromarray(pixels) for *_, pixels in ranked]
