@@ -141,7 +141,7 @@ def test_flags_named_alone_exist(parser):
             unknown |= {
                 flag for span in spans for flag in re.findall(r"(?:^| )(--[a-z][\w-]*)", span)
             } - known
-    assert unknown - OF_OTHER_PROGRAMS == set(), "mend the page, or add the flag to OF_OTHER_PROGRAMS"
+    assert unknown - OF_OTHER_PROGRAMS == set(), "correct the page, or add the flag to OF_OTHER_PROGRAMS"
 
 
 def test_commands_of_every_form_are_recognised(tmp_path):

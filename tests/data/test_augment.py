@@ -383,8 +383,9 @@ def test_hue_of_each_picture_turns_within_its_limit() -> None:
 
 
 def test_jitter_uses_every_order() -> None:
-    """The order matters if colours are clipped, and is drawn for each picture: 24 orders; two kinds are
-    tested here.
+    """The order of the four changes matters where colours are clipped, and is drawn once for each batch.
+
+    Only the two orders of brightness and contrast are tested here.
     """
     x = torch.full((1, 3, 4, 4), 0.9)
     x[:, :, :2] = -0.9
