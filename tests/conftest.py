@@ -51,3 +51,22 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of a bucket on a real S3 server that runs on this machine."""
+    moto = pytest.importorskip("moto.server", reason="needs moto and flask, a server of S3's protocol")
+    fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
+    pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("s3://pictures")
+        yield "s3://pictures"
+    server.stop()

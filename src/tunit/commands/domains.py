@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from tunit.commands.numbers import share, whole
 from tunit.commands.picture_arguments import (
+    absolute,
     add_engine,
     add_model_arguments,
     counted,
@@ -26,6 +27,7 @@ from tunit.commands.picture_arguments import (
     say,
 )
 from tunit.commands.tally import Looked, Tally, looked_of
+from tunit.paths import path_or_url
 from tunit.printing import show, show_table
 
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit domains`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument(
-        "source", type=Path, metavar="FOLDER", help="a folder, archive, list of paths or picture"
+        "source",
+        type=path_or_url,
+        metavar="FOLDER",
+        help="a folder, archive, list of paths or picture; or the URL of a folder in a store, such as s3://bucket/folder",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results [RUN/domains]")
     parser.add_argument(
@@ -76,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
     from tunit.translation.outputs import claim_names
 
     if args.engine == "ray":  # workers may run in other folders
-        args.source = args.source.absolute()
-    out = results_of(args.model, args.out, "domains")
+        args.source = absolute(args.source)
+    out, is_local = results_of(args.model, args.out, "domains"), isinstance(args.source, Path)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
     translator = load_translator(args)
     galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
-    if args.leave_out_outliers is not None and not args.source.is_dir():
+    if args.leave_out_outliers is not None and not (is_local and args.source.is_dir()):
         raise ConfigError(
             f"--leave-out-outliers writes a list of paths, but {args.source} is not a folder: give a folder"
         )
@@ -92,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     names = [TABLE, OVERVIEW, KEPT, *galleries]
     # A stopped job that had looked at all pictures may have been moving its results, which are compared below.
     looked_at_all = 0 < work.done == len(order)
-    claim_names(out, names, overwrite=args.overwrite or looked_at_all, keep=[args.source])
+    claim_names(out, names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
     with work:
         tally = _look(translator, order, args.per_domain, report, work)
         if not tally.rows:

@@ -77,6 +77,11 @@ def add_max_pixels(
     )
 
 
+def absolute(source: Path | str) -> Path | str:
+    """A path from the root, which is the same in all folders; a URL as it is."""
+    return source if isinstance(source, str) else source.absolute()
+
+
 def load_translator(args: argparse.Namespace) -> "Translator":
     """Load the model, as the options of `add_model_arguments` say."""
     from tunit.translation.translator import Translator
@@ -93,7 +98,7 @@ def load_translator(args: argparse.Namespace) -> "Translator":
 
 
 def find_sources(
-    sources: Sequence[Path], *, out: Path | None, report: "Report | None", picture_column: str = ""
+    sources: Sequence[Path | str], *, out: Path | None, report: "Report | None", picture_column: str = ""
 ) -> "list[PictureSource]":
     """The pictures of all sources; within each source in the order of their names, and each picture once.
 
@@ -112,7 +117,7 @@ def find_sources(
         try:
             here = find_pictures(source, picture_column=picture_column)
         except DataError as error:
-            if report is None or len(sources) == 1 or not source.exists():
+            if report is None or len(sources) == 1 or isinstance(source, str) or not source.exists():
                 raise
             report(LeftOut(str(source), "unusable", str(error)))
             last = error
@@ -132,9 +137,14 @@ def find_sources(
     return list(found)
 
 
-def _outside(pictures: "list[PictureSource]", source: Path, out: Path | None) -> "list[PictureSource]":
+def _outside(pictures: "list[PictureSource]", source: Path | str, out: Path | None) -> "list[PictureSource]":
     """The pictures except those in `out`, results of an earlier call, if `out` is inside the folder `source`."""
-    if out is None or not source.is_dir() or not out.resolve().is_relative_to(source.resolve()):
+    if (
+        out is None
+        or isinstance(source, str)
+        or not source.is_dir()
+        or not out.resolve().is_relative_to(source.resolve())
+    ):
         return pictures
     inside = out.resolve().relative_to(source.resolve())
     return [picture for picture in pictures if not Path(picture.name).is_relative_to(inside)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.picture_arguments import (
+    absolute,
     add_engine,
     add_model_arguments,
     counted,
@@ -28,6 +29,7 @@ from tunit.commands.picture_arguments import (
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
+from tunit.paths import path_or_url
 from tunit.printing import show
 
 if TYPE_CHECKING:
@@ -43,11 +45,17 @@ HELP = "redraw pictures in the style of others, or of a domain"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `tunit translate`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="pictures to redraw")
+    parser.add_argument(
+        "sources",
+        type=path_or_url,
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures to redraw; folders in a store by URL, such as s3://bucket/folder",
+    )
     style = parser.add_mutually_exclusive_group(required=True)
     style.add_argument(
         "--reference",
-        type=Path,
+        type=path_or_url,
         nargs="+",
         metavar="PICTURE",
         help="use the style of this picture; for several pictures, or a folder, their average style",
@@ -129,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
     if wants_video(args):
         return translate_video(args, _style_of_video)
     if args.engine == "ray":  # workers may run in other folders
-        args.sources = [path.absolute() for path in args.sources]
-        args.reference = args.reference and [path.absolute() for path in args.reference]
+        args.sources = [absolute(path) for path in args.sources]
+        args.reference = args.reference and [absolute(path) for path in args.reference]
     resize = check_resize(restored(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append

@@ -22,7 +22,7 @@ def wants_video(args: argparse.Namespace) -> bool:
     """Whether a source is a video, or the result shall be one."""
     from tunit.translation.video import WRITTEN, is_video
 
-    return any(is_video(path) and not path.is_dir() for path in args.sources) or (
+    return any(isinstance(path, Path) and is_video(path) and not path.is_dir() for path in args.sources) or (
         args.out.suffix.lower() in WRITTEN and not args.out.is_dir()
     )
 
@@ -77,6 +77,8 @@ def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
             "a video is redrawn in one style: give only --reference, one --domain or --to-label"
         )
     (source,) = args.sources
+    if isinstance(source, str):
+        raise DataError(f"{source} is not on this machine: download the video, and give its path")
     if not source.exists():
         raise DataError(f"{source} does not exist: give the path of a video")
     if source.suffix.lower() not in READ | {".gif"} or source.is_dir():

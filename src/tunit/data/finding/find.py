@@ -18,15 +18,16 @@ from tunit.data.finding.found import DiskFile, Found, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.finding.listed import walk_list
 from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
+from tunit.data.finding.stores import walk_store
 from tunit.errors import DataError
-from tunit.paths import expand_home
+from tunit.paths import path_or_url
 
 LabelMode = Literal["none", "folders", "csv"]
 LABEL_MODES = ("none", "folders", "csv")
 
 
 def find_pictures(
-    source: Path, *, labels: LabelMode = "none", label_column: str = "label", picture_column: str = ""
+    source: Path | str, *, labels: LabelMode = "none", label_column: str = "label", picture_column: str = ""
 ) -> Found:
     """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, or one picture.
 
@@ -38,8 +39,8 @@ def find_pictures(
     """
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
-    source = expand_home(source)
-    kind = kind_of(source)
+    source = path_or_url(source)
+    kind = "store" if isinstance(source, str) else kind_of(source)
     if labels == "csv" and kind != "table":
         raise DataError(f"{source} is a {kind} and has no label column: give a CSV file, or labels 'folders'")
     stamps: list[str] = [kind]
@@ -60,13 +61,16 @@ def find_pictures(
         notes += remarks
         pictures = [replace(picture, label=label) for picture, label in zip(pictures, classes, strict=True)]
     left_out.sort(key=lambda item: (item.name, item.reason))
-    return Found(pictures, left_out, quick_fingerprint(source) or digest_of(stamps), tuple(notes))
+    fingerprint = None if isinstance(source, str) else quick_fingerprint(source)
+    return Found(pictures, left_out, fingerprint or digest_of(stamps), tuple(notes))
 
 
 def _walk(
-    source: Path, kind: str, label_column: str | None, picture_column: str, notes: list[str]
+    source: Path | str, kind: str, label_column: str | None, picture_column: str, notes: list[str]
 ) -> Iterable[Item]:
     """Every picture or left-out file, each with its stamp; notes for the user are added to `notes`."""
+    if isinstance(source, str):
+        return walk_store(source, notes)
     if kind == "folder":
         return walk_folder(source, notes)
     if kind in ("zip", "tar"):
@@ -78,7 +82,7 @@ def _walk(
     return walk_list(source, notes, table=kind == "table", labels=label_column, pictures=picture_column)
 
 
-def _nothing_found(source: Path, kind: str, left_out: list[LeftOut], notes: list[str]) -> str:
+def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes: list[str]) -> str:
     reasons = [*([summarise_left_out(left_out)] if left_out else []), *notes]
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"the {kind} {source} holds no picture that can be used{why}: add {READABLE} files"

@@ -52,9 +52,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         for name in walk.archives:
             yield from _walk_inner_archive(root / name, name, notes)
     if walk.results:
-        notes.append(
-            f"{_some('folder', walk.results)} of tunit's own results left out: give it by itself to use it"
-        )
+        notes.append(note_of_results(walk.results))
     if walk.outside:
         notes.append(f"{_some('link', walk.outside)} out of the folder followed")
 
@@ -221,6 +219,11 @@ def _is_archive(path: Path) -> bool:
 
 def _are_results(names: set[str]) -> bool:
     return any(marks <= names for marks in _RESULTS)
+
+
+def note_of_results(folders: list[str]) -> str:
+    """The note about folders that were skipped."""
+    return f"{_some('folder', folders)} of tunit's own results left out: give it by itself to use it"
 
 
 def _some(noun: str, names: list[str]) -> str:

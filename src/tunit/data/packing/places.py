@@ -1,18 +1,15 @@
 """Where shards are: in a folder of this machine (perhaps a mounted one), or in a store whose URL fsspec supports."""
 
-import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunit.errors import ConfigError, DataError
+from tunit.data.finding.stores import open_store, sentences
 from tunit.files import replacing
 from tunit.paths import cache_folder, path_or_url
-from tunit.printing import shown
 
 Span = tuple[str, int, int]  # a file, its first byte, and the byte after the last one
 
@@ -61,12 +58,12 @@ class FolderPlace:
 
     def names(self) -> set[str]:
         """See Place."""
-        with _sentences(self.where):
+        with sentences(self.where):
             return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        with _sentences(self.where):
+        with sentences(self.where):
             path = self._folder / name
             return path.read_bytes() if path.is_file() else None
 
@@ -74,7 +71,7 @@ class FolderPlace:
         """See Place."""
         found: list[bytes] = [b""] * len(wanted)
         for name in dict.fromkeys(name for name, _, _ in wanted):
-            with _sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
+            with sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
                 for i, (of, begin, end) in enumerate(wanted):
                     if of == name:
                         found[i] = os.pread(file.fileno(), end - begin, begin)
@@ -82,7 +79,7 @@ class FolderPlace:
 
     def write(self, name: str, data: bytes) -> None:
         """See Place."""
-        with _sentences(self.where), replacing(self._folder / name) as partial:
+        with sentences(self.where), replacing(self._folder / name) as partial:
             partial.write_bytes(data)
 
     def scratch(self) -> Path:
@@ -91,14 +88,14 @@ class FolderPlace:
 
     def take(self, name: str, path: Path) -> None:
         """See Place."""
-        with _sentences(self.where):
+        with sentences(self.where):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(self._folder / name)
 
     def remove(self, name: str) -> None:
         """See Place."""
-        with _sentences(self.where):
+        with sentences(self.where):
             (self._folder / name).unlink(missing_ok=True)
 
 
@@ -109,21 +106,11 @@ class UrlPlace:
 
     def __init__(self, url: str) -> None:
         self.where = url.rstrip("/")
-        try:
-            from fsspec.core import url_to_fs
-
-            self._store, self._root = url_to_fs(self.where)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(
-                f'{self.where} cannot be opened ({shown(str(error), 200)}): pip install "tunit[cloud]" for s3://, or '
-                "the package of fsspec for this kind of store"
-            ) from None
-        except Exception as error:
-            raise _unusable(self.where, error) from None
+        self._store, self._root = open_store(self.where)
 
     def names(self) -> set[str]:
         """See Place."""
-        with _sentences(self.where):
+        with sentences(self.where):
             self._store.invalidate_cache()
             try:
                 found: list[Any] = self._store.ls(self._root, detail=False)
@@ -133,7 +120,7 @@ class UrlPlace:
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        with _sentences(f"{self.where}/{name}"):
+        with sentences(f"{self.where}/{name}"):
             try:
                 return bytes(self._store.cat_file(f"{self._root}/{name}"))
             except FileNotFoundError:
@@ -143,12 +130,12 @@ class UrlPlace:
         """See Place. From a store such as S3, all parts are requested at the same time."""
         paths = [f"{self._root}/{name}" for name, _, _ in wanted]
         begins, ends = [begin for _, begin, _ in wanted], [end for _, _, end in wanted]
-        with _sentences(self.where):
+        with sentences(self.where):
             return [bytes(part) for part in self._store.cat_ranges(paths, begins, ends, on_error="raise")]
 
     def write(self, name: str, data: bytes) -> None:
         """See Place. An object appears in the store only when it is complete."""
-        with _sentences(f"{self.where}/{name}"):
+        with sentences(f"{self.where}/{name}"):
             self._store.pipe_file(f"{self._root}/{name}", data)
 
     def scratch(self) -> Path:
@@ -157,13 +144,13 @@ class UrlPlace:
 
     def take(self, name: str, path: Path) -> None:
         """See Place."""
-        with _sentences(f"{self.where}/{name}"):
+        with sentences(f"{self.where}/{name}"):
             self._store.put_file(str(path), f"{self._root}/{name}")
             path.unlink()
 
     def remove(self, name: str) -> None:
         """See Place."""
-        with _sentences(f"{self.where}/{name}"):
+        with sentences(f"{self.where}/{name}"):
             try:
                 self._store.rm_file(f"{self._root}/{name}")
             except FileNotFoundError:
@@ -185,26 +172,3 @@ def local_scratch() -> Path:
 def free_bytes(folder: Path) -> int:
     """The free space on the disk of a folder."""
     return shutil.disk_usage(folder).free
-
-
-@contextmanager
-def _sentences(what: str) -> Iterator[None]:
-    """Turn any error of a store into one sentence; each store has its own exception classes."""
-    try:
-        yield
-    except (DataError, ConfigError):
-        raise
-    except Exception as error:
-        raise _unusable(what, error) from error
-
-
-def _unusable(what: str, error: Exception) -> DataError:
-    number = getattr(error, "errno", None)
-    why = (
-        os.strerror(number)
-        if isinstance(number, int) and number in errno.errorcode
-        else shown(str(error) or type(error).__name__, 200)
-    )
-    return DataError(
-        f"{what} cannot be used ({why}): check the address, the keys and the connection, then give the same command"
-    )

@@ -1,0 +1,105 @@
+"""Pictures in a store by URL, on a real S3 server on this machine: the same as from a folder."""
+
+import pytest
+
+from tiny_model import save_tiny, write
+from tunit.cli import main
+from tunit.data.decoding.decode import PictureError
+from tunit.data.finding import stores
+from tunit.data.finding.find import find_pictures
+
+fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model; pictures, one broken, one empty, one hidden; results and other files."""
+    folder = tmp_path_factory.mktemp("stores")
+    save_tiny(folder / "model")
+    for number in range(6):
+        write(folder / "in" / f"{number % 2}" / f"{number}.png", number)
+    (folder / "in" / "1" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (folder / "in" / "0" / "empty.png").write_bytes(b"")
+    (folder / "in" / "0" / "notes.txt").write_text("no picture")
+    write(folder / "in" / ".hidden" / "a.png", 1)
+    write(folder / "in" / "old" / "a.png", 1)
+    (folder / "in" / "old" / ".tunit-results").touch()
+    return folder
+
+
+@pytest.fixture
+def url(s3, folder, tmp_path):
+    """The URL of the pictures in a store."""
+    url = f"{s3}/{tmp_path.name}"
+    store, root = fsspec.url_to_fs(url)
+    for path in (folder / "in").rglob("*"):
+        if path.is_file():
+            store.pipe_file(f"{root}/{path.relative_to(folder / 'in').as_posix()}", path.read_bytes())
+    return url
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(command, folder, source, out, *more):
+    words = [command, str(folder / "model"), str(source), "--out", str(out), "--batch", "2", *more]
+    return main(words)
+
+
+def test_results_are_those_of_the_same_pictures_in_a_folder(folder, url, tmp_path, capsys):
+    for command, more in (("translate", ["--domain", "0"]), ("domains", [])):
+        said = []
+        for source, out in ((folder / "in", "local"), (url, "far")):
+            assert run(command, folder, source, tmp_path / command / out, *more) == 0
+            said.append(capsys.readouterr().out.replace(str(tmp_path / command / out), "OUT"))
+        assert said[0] == said[1]
+        assert content(tmp_path / command / "far") == content(tmp_path / command / "local")
+    assert (
+        run(
+            "translate",
+            folder,
+            f"{url}/0/2.png",
+            tmp_path / "one",
+            "--reference",
+            f"{url}/1",
+            f"{url}/0/0.png",
+        )
+        == 0
+    )
+    whole = ["--reference", str(folder / "in" / "1"), str(folder / "in" / "0" / "0.png")]
+    assert run("translate", folder, folder / "in" / "0" / "2.png", tmp_path / "same", *whole) == 0
+    assert content(tmp_path / "one") == content(tmp_path / "same")
+
+
+def test_files_are_bounded_and_changes_are_noticed(url, monkeypatch):
+    found = {picture.name: picture for picture in find_pictures(url).pictures}
+    assert sorted(found) == ["0/0.png", "0/2.png", "0/4.png", "0/empty.png", "1/1.png", "1/3.png", "1/5.png"]
+    store, root = fsspec.url_to_fs(url)
+    before = found["0/2.png"].content.stamp
+    store.pipe_file(f"{root}/0/2.png", b"longer " * 1000)
+    assert {p.name: p for p in find_pictures(url).pictures}["0/2.png"].content.stamp != before
+    monkeypatch.setattr(stores, "MAX_BYTES", 300)
+    with pytest.raises(PictureError, match="more than 300 bytes"):
+        found["0/0.png"].read()
+    store.rm_file(f"{root}/1/3.png")
+    with pytest.raises(PictureError, match=r"1/3\.png cannot be used"):
+        found["1/3.png"].read()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("memory://nothing/there", "the store memory://nothing/there holds no picture that can be used"),
+        ("nosuchstore://a", "nosuchstore://a cannot be opened ("),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_one_sentence(folder, tmp_path, capsys, source, message):
+    for command, more in (("translate", ["--domain", "0"]), ("domains", [])):
+        assert run(command, folder, source, tmp_path / "out", *more) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"tunit: {message}")
+        assert said.count("\n") == 1
+    assert run("domains", folder, "memory://a", tmp_path / "out", "--leave-out-outliers", "0.5") == 2
+    assert not (tmp_path / "out").exists()
