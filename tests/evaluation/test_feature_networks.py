@@ -119,7 +119,7 @@ def test_legacy_resizes_by_nearest_pixel_and_clean_with_antialiasing():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("no-such", "neither a file nor a known name"), ("pickle.pt", "no TorchScript or .pt2 network")],
+    [("no-such", "neither a file nor a known name"), ("pickle.pt", "is not a TorchScript or .pt2 network")],
 )
 def test_a_file_that_is_not_a_network_is_refused_with_a_sentence(tmp_path, name, message):
     (tmp_path / "pickle.pt").write_bytes(b"\x80\x04K\x01.")
