@@ -301,7 +301,7 @@ def test_a_damaged_file(tmp_path, content):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(RunError, match=r"is damaged or no checkpoint \(the checksum of its part"):
+    with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(the checksum of its part"):
         read_published(path)
 
 

@@ -30,6 +30,7 @@ CONFIG = tiny_config(
     overclusters=5,
     checkpoint_every=1,
     keep_checkpoints=99,
+    sample_every=0,
 )
 CHOSEN_AT = CONFIG.schedule.guide_only_until
 

@@ -22,6 +22,7 @@ from tunit.training.launch import resume_run, start_run
 CASES = {
     "paper": {},
     "demo's extras": {
+        "sample_every": 0,
         "overclusters": 5,
         "candidate_heads": 2,
         "head_std": 0.3,
@@ -30,6 +31,7 @@ CASES = {
         "r1_every": 3,
     },
     "photographs": {
+        "sample_every": 0,
         "neighbours": 3,
         "neighbours_every": 2,
         "neighbours_from": 0.3,
@@ -42,6 +44,7 @@ CASES = {
         "guide_warm_up": 2,
     },
     "beyond the paper": {
+        "sample_every": 0,
         "r1_weight": "auto",
         "lecam_weight": 0.3,
         "perceptual_weight": 1.0,
@@ -183,7 +186,13 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
-LONGER = {"steps": 30, "checkpoint_every": 5, "guide_only_until": 10, "average_from": 15}
+LONGER = {
+    "steps": 30,
+    "checkpoint_every": 5,
+    "guide_only_until": 10,
+    "average_from": 15,
+    "sample_every": 0,
+}
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,7 @@ def test_slow_steps_without_a_compiler_are_reported_once(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_trains_two_steps(tmp_path, preset):
     small = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "batch_size": 4}
+    small["queue_length"] = 16  # it is filled before the first step, batch by batch
     config = read_config(preset)
     alone = int(config.schedule.guide_only_until > 0)
     config = config.with_overrides(
