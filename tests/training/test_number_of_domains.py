@@ -111,7 +111,8 @@ def test_with_damaged_checkpoints_after_the_choice_an_earlier_one_is_used(run, t
     for path in checkpoints(other / "checkpoints")[CHOSEN_AT - 1 :]:
         path.write_bytes(path.read_bytes()[:-1])
     resume_run(other, quiet=True)
-    assert [k for k, v in newest(run)[0].items() if not torch.equal(v, newest(other)[0][k])] == []
+    ours, theirs = newest(run)[0], newest(other)[0]
+    assert [k for k, value in ours.items() if not torch.equal(value, theirs[k])] == []
 
 
 def test_a_single_kind_gives_a_single_domain_and_trains(tmp_path):
@@ -175,7 +176,8 @@ def test_the_presets_for_own_pictures_let_the_training_find_the_number():
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
 def test_two_processes_continue_with_the_same_domains(run, pictures, tmp_path):
-    state = start_run(pictures, tmp_path / "run", CONFIG.with_overrides({"processes": 2}), quiet=True)
+    config = CONFIG.with_overrides({"processes": 2, "steps": CHOSEN_AT + 3, "checkpoint_every": 100})
+    state = start_run(pictures, tmp_path / "run", config, quiet=True)
     one, two = read_choice_file(run), read_choice_file(tmp_path / "run")
     assert state.choice == two and (one.domains, one.step) == (two.domains, two.step)
     assert load_model(tmp_path / "run").settings.domains == two.domains
