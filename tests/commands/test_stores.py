@@ -4,9 +4,11 @@ import pytest
 
 from tiny_model import save_tiny, write
 from tunit.cli import main
+from tunit.commands import redrawing
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding import stores
 from tunit.data.finding.find import find_pictures
+from tunit.data.packing.places import UrlPlace
 
 fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -86,6 +88,50 @@ def test_files_are_bounded_and_changes_are_noticed(url, monkeypatch):
     store.rm_file(f"{root}/1/3.png")
     with pytest.raises(PictureError, match=r"1/3\.png cannot be used"):
         found["1/3.png"].read()
+
+
+def stored(url):
+    store, root = fsspec.url_to_fs(url)
+    store.invalidate_cache()
+    return {path[len(root) + 1 :]: store.cat_file(path) for path in store.find(root)}
+
+
+def test_results_go_into_a_store_and_a_stopped_job_goes_on(folder, s3, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(redrawing, "SAVED_BEHIND", 1)
+    for command, more, last in (("translate", ["--domain", "all"], 9), ("domains", [], 3)):
+        out, local = f"{s3}/{tmp_path.name}/{command}", tmp_path / command
+        assert run(command, folder, folder / "in", local, *more) == 0
+        write, calls = UrlPlace.write, iter(range(99))
+
+        def stop(*arguments, write=write, calls=calls, last=last):
+            if next(calls) == last:
+                raise KeyboardInterrupt
+            write(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(UrlPlace, "write", stop)
+            assert run(command, folder, folder / "in", out, *more) == 130
+        assert 0 < len(stored(out)) < len(content(local))
+        capsys.readouterr()
+        assert run(command, folder, folder / "in", out, *more) == 0
+        assert "going on after" in capsys.readouterr().err
+        assert stored(out) == content(local)
+        assert run(command, folder, folder / "in", out, *more) == 2
+        assert f"{out}/" in capsys.readouterr().err
+        assert run(command, folder, folder / "in", out, *more, "--overwrite") == 0
+        assert stored(out) == content(local)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_a_source_in_a_store_is_never_replaced(folder, url, capsys):
+    before = stored(url)
+    words = ["--domain", "0", "--overwrite"]
+    assert run("translate", folder, f"{url}/0/0.png", f"{url}/0", *words) == 2
+    assert "0/0.png is itself a source" in capsys.readouterr().err
+    assert run("translate", folder, url, url, *words) == 2
+    assert "lie inside" in capsys.readouterr().err
+    assert stored(url) == before
 
 
 @pytest.mark.parametrize(

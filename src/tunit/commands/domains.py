@@ -26,6 +26,7 @@ from tunit.commands.picture_arguments import (
     reading_order,
     say,
 )
+from tunit.commands.sorted_results import Sorted
 from tunit.commands.tally import Looked, Tally, looked_of
 from tunit.paths import path_or_url
 from tunit.printing import show, show_table
@@ -54,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder, archive, list of paths or picture; or the URL of a folder in a store, such as s3://bucket/folder",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results [RUN/domains]")
+    parser.add_argument(
+        "--out",
+        type=path_or_url,
+        metavar="DIR",
+        help="folder for the results, also the URL of one in a store [RUN/domains]",
+    )
     parser.add_argument(
         "--per-domain",
         type=whole(1, MOST_SHOWN),
@@ -75,10 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
-    from tunit.destination import staged
     from tunit.errors import ConfigError, DataError
     from tunit.translation.model_place import results_of
-    from tunit.translation.outputs import claim_names
 
     if args.engine == "ray":  # workers may run in other folders
         args.source = absolute(args.source)
@@ -97,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     names = [TABLE, OVERVIEW, KEPT, *galleries]
     # A stopped job that had looked at all pictures may have been moving its results, which are compared below.
     looked_at_all = 0 < work.done == len(order)
-    claim_names(out, names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
+    results = Sorted(out)
+    results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
     with work:
         tally = _look(translator, order, args.per_domain, report, work)
         if not tally.rows:
@@ -106,26 +111,18 @@ def run(args: argparse.Namespace) -> int:
         _tell_number(args.model, translator.number_of_domains)
         for remark in remarks(tally.sizes):
             say(remark)
-        with staged(out) as stage:
+        with results.staged() as stage:
             _write(stage, tally)
             if args.leave_out_outliers is not None:
                 _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
             written = {path.name for path in stage.iterdir()}
-            others = [name for name in written if not _is_same(stage / name, out / name)]
-            claim_names(out, others, overwrite=args.overwrite)
-        if args.overwrite:
-            for name in {KEPT, *galleries} - written:  # files of an earlier call
-                (out / name).unlink(missing_ok=True)
+            others = [name for name in written if (stage / name).read_bytes() != results.read(name)]
+            results.claim(others, overwrite=args.overwrite)
+        if args.overwrite:  # remove files of an earlier call
+            results.remove({KEPT, *galleries} - written)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False
 
 
 def _tell_number(model: Path, domains: int) -> None:
@@ -157,9 +154,10 @@ def remarks(sizes: list[int]) -> list[str]:
 
 
 def _work_on(
-    args: argparse.Namespace, out: Path, translator: "Translator", order: "list[PictureSource]"
+    args: argparse.Namespace, out: Path | str, translator: "Translator", order: "list[PictureSource]"
 ) -> "UnfinishedWork":
     """The record with which this job can go on, if it is stopped."""
+    from tunit.data.packing.places import local_scratch
     from tunit.translation.unfinished import UnfinishedWork, stamp_of_model
 
     names = ("device", "precision", "compile", "max_pixels", "per_domain")
@@ -173,7 +171,8 @@ def _work_on(
     def is_whole(work: "UnfinishedWork", source: "PictureSource", result: object) -> bool:
         return _looked_of(translator, result) is not None
 
-    return UnfinishedWork(out, about, order, args.batch, is_whole)
+    place = out if isinstance(out, Path) else local_scratch()
+    return UnfinishedWork(place, [*about, "" if place == out else str(out)], order, args.batch, is_whole)
 
 
 def _looked_of(translator: "Translator", result: object) -> Looked | None:

@@ -98,7 +98,11 @@ def load_translator(args: argparse.Namespace) -> "Translator":
 
 
 def find_sources(
-    sources: Sequence[Path | str], *, out: Path | None, report: "Report | None", picture_column: str = ""
+    sources: Sequence[Path | str],
+    *,
+    out: Path | str | None,
+    report: "Report | None",
+    picture_column: str = "",
 ) -> "list[PictureSource]":
     """The pictures of all sources; within each source in the order of their names, and each picture once.
 
@@ -137,17 +141,19 @@ def find_sources(
     return list(found)
 
 
-def _outside(pictures: "list[PictureSource]", source: Path | str, out: Path | None) -> "list[PictureSource]":
+def _outside(
+    pictures: "list[PictureSource]", source: Path | str, out: Path | str | None
+) -> "list[PictureSource]":
     """The pictures except those in `out`, results of an earlier call, if `out` is inside the folder `source`."""
-    if (
-        out is None
-        or isinstance(source, str)
-        or not source.is_dir()
-        or not out.resolve().is_relative_to(source.resolve())
-    ):
+    if isinstance(out, str) and isinstance(source, str):
+        folder, _, inside = (out.rstrip("/") + "/").partition(source.rstrip("/") + "/")
+        return pictures if folder else [p for p in pictures if not p.name.startswith(inside)]
+    if not isinstance(out, Path) or not isinstance(source, Path) or not source.is_dir():
         return pictures
-    inside = out.resolve().relative_to(source.resolve())
-    return [picture for picture in pictures if not Path(picture.name).is_relative_to(inside)]
+    if not out.resolve().is_relative_to(source.resolve()):
+        return pictures
+    within = out.resolve().relative_to(source.resolve())
+    return [picture for picture in pictures if not Path(picture.name).is_relative_to(within)]
 
 
 def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":

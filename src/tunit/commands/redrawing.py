@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from tunit.data.finding.found import PictureSource
+    from tunit.data.packing.places import UrlPlace
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.unfinished import UnfinishedWork
 
@@ -38,12 +40,80 @@ def named_apart(sources: "list[PictureSource]", names: list[str]) -> "list[Pictu
 
 @dataclass
 class Results:
-    """The files of a translation: for every source one in each of `folders`, with the same name in each."""
+    """The files of a translation: for every source one in each of `folders`, with the same name in each.
 
-    out: Path
+    out: a folder, or the URL of one in a store, where each file replaces an older one as soon as it is complete.
+    """
+
+    out: Path | str
     folders: list[str]  # "" or names that end with a slash
     names: "dict[PictureSource, str]"
     _digests: dict[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def store(self) -> "UrlPlace | None":
+        """The store; None for a folder on this machine."""
+        from tunit.data.packing.places import UrlPlace
+
+        return UrlPlace(self.out) if isinstance(self.out, str) else None
+
+    @cached_property
+    def _in_store(self) -> set[str]:
+        return self.store.all_names() if self.store else set()
+
+    def place_of_record(self) -> Path:
+        """The folder for the record of the job: among the results, or on this machine if these go to a store."""
+        from tunit.data.packing.places import local_scratch
+
+        return local_scratch() if isinstance(self.out, str) else self.out
+
+    def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
+        """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
+        from tunit.errors import DataError
+        from tunit.translation.outputs import claim_names, refuse_existing
+
+        if not isinstance(self.out, str):
+            claim_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
+            return
+        base = self.out.rstrip("/")
+        there = [name for name in self.all() if name in self._in_store and name not in ours]
+        refuse_existing(base, [] if overwrite else there)
+        sources = {getattr(source.content, "url", None) for source in self.names}
+        for name in there:
+            if f"{base}/{name}" in sources:
+                raise DataError(f"{base}/{name} is itself a source: give another --out")
+
+    @contextmanager
+    def marked(self) -> Iterator[None]:
+        """A context in which a new or empty folder is marked as a folder of results."""
+        from tunit.files import RESULTS
+        from tunit.translation.outputs import marked
+
+        if isinstance(self.out, Path):
+            with marked(self.out):
+                yield
+        else:
+            if self.store and not self._in_store:
+                self.store.write(RESULTS, b"")
+            yield
+
+    def write(self, place: Path, name: str, data: bytes) -> None:
+        """Write a file, completely or not at all. place: see `place_for`. Raises DataError."""
+        from tunit.translation.outputs import write_bytes
+
+        if self.store:
+            self.store.write(name, data)
+        else:
+            write_bytes(place / name, data)
+
+    def finish(self, place: Path) -> None:
+        """Move files that were held back into the folder. Raises UnwritableError."""
+        from tunit.destination import move_into
+        from tunit.files import writable
+
+        if isinstance(self.out, Path) and place != self.out:
+            with writable(self.out, "check its space, and give the same command again"):
+                move_into(self.out, place)
 
     def of(self, source: "PictureSource") -> list[str]:
         """The names of the files of one source."""
@@ -70,9 +140,12 @@ class Results:
 
     def _digest(self, work: "UnfinishedWork", name: str) -> str | None:
         """The digest of a file; None if it is not there."""
-        if name not in self._digests:
+        if name not in self._digests and self.store:
+            data = self.store.read(name) if name in self._in_store else None
+            self._digests[name] = None if data is None else digest_of(data)
+        elif name not in self._digests:
             self._digests[name] = None
-            for folder in (work.folder / STAGE, self.out):
+            for folder in (work.folder / STAGE, work.out):
                 try:
                     self._digests[name] = digest_of((folder / name).read_bytes())
                     break
@@ -100,16 +173,19 @@ def work_on(
     about += [str(args.model.resolve()), stamp_of_model(args.model)]
     for reference in references:
         about += [reference.name, stamp_of(reference)]
-    return UnfinishedWork(args.out, [*about, *results.all()], order, args.batch, results.are_whole)
+    about += [str(args.out) if results.store else "", *results.all()]
+    return UnfinishedWork(results.place_of_record(), about, order, args.batch, results.are_whole)
 
 
 def place_for(work: "UnfinishedWork", results: Results, ours: set[str]) -> Path:
     """The folder to write results into: `out` or, if old results must stay until all new ones are complete, a folder
     in the record of the job.
     """
+    if results.store:
+        return work.out
     stage = work.folder / STAGE
-    replaces = any((results.out / name).exists() for name in results.all() if name not in ours)
-    return stage if stage.is_dir() or replaces else results.out
+    replaces = any((work.out / name).exists() for name in results.all() if name not in ours)
+    return stage if stage.is_dir() or replaces else work.out
 
 
 def redraw_all(
@@ -126,7 +202,7 @@ def redraw_all(
     from tunit.data.finding.left_out import LeftOut
     from tunit.data.packing.overlap import map_in_threads
     from tunit.translation.inputs import leave_out
-    from tunit.translation.outputs import encoded, holds_transparency, write_bytes
+    from tunit.translation.outputs import encoded, holds_transparency
     from tunit.translation.results import ANIMATED
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
@@ -145,7 +221,7 @@ def redraw_all(
         # Recorded first: so a file that is there without a record is somebody else's.
         work.note(found, [digest_of(data) for data in files])
         for name, data in zip(names, files, strict=True):
-            write_bytes(place / name, data)
+            results.write(place, name, data)
         return None
 
     def leave(item: LeftOut) -> None:

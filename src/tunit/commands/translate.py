@@ -84,10 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_or_url,
         required=True,
         metavar="DIR",
-        help="folder for the results; for a video, it may be the name of the new file",
+        help="folder for the results, or the URL of one in a store; for a video, it may be the name of the file",
     )
     _add_shape(parser)
     add_engine(parser)
@@ -127,12 +127,10 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit translate`."""
     from tunit.data.decoding.decode import READABLE
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
-    from tunit.destination import move_into
     from tunit.errors import ConfigError, DataError
-    from tunit.files import writable
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
-    from tunit.translation.outputs import claim_names, marked, plan_names
+    from tunit.translation.outputs import plan_names
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
@@ -160,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     work = work_on(args, results, order, references)
     keep = files_of([*sources, *references])
     ours = results.ours(work)
-    claim_names(args.out, results.all(), overwrite=args.overwrite, keep=keep, ours=ours)
+    results.claim(ours, keep, overwrite=args.overwrite)
     place = place_for(work, results, ours)
     redraw = partial(
         translator.redraw,
@@ -170,14 +168,12 @@ def run(args: argparse.Namespace) -> int:
         resize=resize,
         restore_grey=args.restore_grey,
     )
-    with marked(args.out), work:
+    with results.marked(), work:
         written = redraw_all(redraw, results, order, place, report, work)
         if not written:
             summary = summarise_left_out(left_out)
             raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
-        if place != args.out:
-            with writable(args.out, "check its space, and give the same command again"):
-                move_into(args.out, place)
+        results.finish(place)
     summary = summarise_left_out(left_out)
     noun = "picture" if written == 1 else "pictures"
     of_all = f" into {len(domains)} domains" if args.domain == ALL else ""

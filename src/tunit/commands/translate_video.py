@@ -23,7 +23,7 @@ def wants_video(args: argparse.Namespace) -> bool:
     from tunit.translation.video import WRITTEN, is_video
 
     return any(isinstance(path, Path) and is_video(path) and not path.is_dir() for path in args.sources) or (
-        args.out.suffix.lower() in WRITTEN and not args.out.is_dir()
+        Path(args.out).suffix.lower() in WRITTEN and not Path(args.out).is_dir()
     )
 
 
@@ -79,6 +79,10 @@ def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
     (source,) = args.sources
     if isinstance(source, str):
         raise DataError(f"{source} is not on this machine: download the video, and give its path")
+    if isinstance(args.out, str):
+        raise DataError(
+            f"{args.out} is not on this machine: a video is written to a file here, so give its path"
+        )
     if not source.exists():
         raise DataError(f"{source} does not exist: give the path of a video")
     if source.suffix.lower() not in READ | {".gif"} or source.is_dir():

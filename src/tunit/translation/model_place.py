@@ -1,11 +1,14 @@
 """Find a model: a local folder, its model.safetensors, or a name on a hub."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from tunit.errors import ConfigError
 from tunit.hub import download, is_on_hub
 from tunit.methods.model_file import MODEL_FILES, TENSORS
 from tunit.paths import expand_home
+
+Place = TypeVar("Place", Path, Path | str)
 
 
 def model_folder(run: str | Path) -> Path:
@@ -20,7 +23,7 @@ def model_folder(run: str | Path) -> Path:
     return path.parent if path.name == TENSORS else path
 
 
-def results_of(run: Path, out: Path | None, name: str) -> Path:
+def results_of(run: Path, out: Place | None, name: str) -> Path | Place:
     """The folder for a command's results: `out` or, if it is None, `name` in the folder of the model.
 
     Raises ConfigError if `out` is None and the model is not a local folder.

@@ -67,17 +67,21 @@ def claim_names(
         if not Path(os.path.realpath(folder / parent)).is_relative_to(root):
             raise DataError(f"{folder / parent} is a link out of {folder}: remove it or give another folder")
     there = [name for name in names if os.path.lexists(folder / name)]
-    others = [] if overwrite else [name for name in there if name not in ours]
-    if others:
-        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        first = printable(str(folder / others[0]))
-        raise DataError(f"{first}{more} exists already: give another --out, or --overwrite what is there")
+    refuse_existing(str(folder), [] if overwrite else [name for name in there if name not in ours])
     kept = {os.path.realpath(path) for path in keep} if there else set()
     for name in there:
         if (folder / name).is_dir():
             raise DataError(f"{printable(str(folder / name))} is a folder: give another --out")
         if os.path.realpath(folder / name) in kept:
             raise DataError(f"{printable(str(folder / name))} is itself a source: give another --out")
+
+
+def refuse_existing(place: str, names: Sequence[str]) -> None:
+    """Raises DataError if `names`, files that exist in a place, are any."""
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        first = printable(f"{place}/{names[0]}")
+        raise DataError(f"{first}{more} exists already: give another --out, or --overwrite what is there")
 
 
 @contextmanager

@@ -106,7 +106,8 @@ class UrlPlace:
 
     def __init__(self, url: str) -> None:
         self.where = url.rstrip("/")
-        self._store, self._root = open_store(self.where)
+        self._store, root = open_store(self.where)
+        self._root = root.rstrip("/")
 
     def names(self) -> set[str]:
         """See Place."""
@@ -117,6 +118,13 @@ class UrlPlace:
             except FileNotFoundError:
                 return set()
         return {str(name).rstrip("/").rsplit("/", 1)[-1] for name in found}
+
+    def all_names(self) -> set[str]:
+        """The names of the files there and in all folders below, with `/` between the parts."""
+        with sentences(self.where):
+            self._store.invalidate_cache()
+            found: list[Any] = self._store.find(self._root)
+        return {str(name)[len(self._root) :].lstrip("/") for name in found}
 
     def read(self, name: str) -> bytes | None:
         """See Place."""

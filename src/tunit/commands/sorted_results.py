@@ -1,0 +1,52 @@
+"""Where `tunit domains` writes its files: a folder on this machine, or one in a store."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunit.data.packing.places import Place
+
+
+class Sorted:
+    """The files of one call; out: a folder, or the URL of one."""
+
+    def __init__(self, out: Path | str) -> None:
+        from tunit.data.packing.places import place_of
+
+        self._out = out
+        self._place: Place = place_of(out)
+
+    def claim(self, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
+        """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
+        from tunit.translation.outputs import claim_names, refuse_existing
+
+        if isinstance(self._out, Path):
+            claim_names(self._out, names, overwrite=overwrite, keep=keep)
+        elif not overwrite:
+            refuse_existing(self._place.where, sorted(self._place.names() & set(names)))
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """A folder to write the files into; at the end they move to their place. See `destination.staged`."""
+        from tunit.destination import staged
+
+        if isinstance(self._out, Path):
+            with staged(self._out) as stage:
+                yield stage
+            return
+        with tempfile.TemporaryDirectory(prefix="tunit-") as scratch:
+            yield Path(scratch)
+            for path in sorted(Path(scratch).iterdir(), key=lambda path: (path.suffix == ".csv", path.name)):
+                self._place.write(path.name, path.read_bytes())
+
+    def read(self, name: str) -> bytes | None:
+        """A file that is there now; None if there is none. Raises DataError."""
+        return self._place.read(name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files that exist."""
+        for name in names:
+            self._place.remove(name)
