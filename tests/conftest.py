@@ -57,6 +57,8 @@ def one_thread() -> Iterator[None]:
 def s3() -> Iterator[str]:
     """The address of a bucket on a real S3 server that runs on this machine."""
     moto = pytest.importorskip("moto.server", reason="needs moto and flask, a server of S3's protocol")
+    from tunit.data.decoding.workers import close_workers
+
     fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
     pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -67,6 +69,8 @@ def s3() -> Iterator[str]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        close_workers()  # processes that decode pictures: new ones get this environment
         fsspec.filesystem("s3").mkdir("s3://pictures")
         yield "s3://pictures"
+    close_workers()
     server.stop()
