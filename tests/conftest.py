@@ -60,7 +60,7 @@ def s3() -> Iterator[str]:
     from tunit.data.decoding.workers import close_workers
 
     fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
-    pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
+    s3fs = pytest.importorskip("s3fs", reason='needs pip install "tunit[cloud]"')
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -70,6 +70,7 @@ def s3() -> Iterator[str]:
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         close_workers()  # processes that decode pictures: new ones get this environment
+        s3fs.S3FileSystem.clear_instance_cache()  # connections to the server of another test
         fsspec.filesystem("s3").mkdir("s3://pictures")
         yield "s3://pictures"
     close_workers()
