@@ -71,7 +71,7 @@ def s3() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         close_workers()  # processes that decode pictures: new ones get this environment
         s3fs.S3FileSystem.clear_instance_cache()  # connections to the server of another test
-        fsspec.filesystem("s3").mkdir("s3://pictures")
+        fsspec.filesystem("s3").makedirs("s3://pictures", exist_ok=True)  # moto keeps it between servers
         yield "s3://pictures"
     close_workers()
     server.stop()
