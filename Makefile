@@ -48,14 +48,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and separately, so that no other package installs another build of it.
-$(VENV)/.installed: pyproject.toml $(wildcard src/tunit/native/*.[ch]) | $(VENV)/bin/python
+$(VENV)/.torch: | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
+	touch $@
+
+$(VENV)/.installed: pyproject.toml $(wildcard src/tunit/native/*.[ch]) $(VENV)/.torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[studio]"
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+# What the tests need includes all that the demo needs.
+$(VENV)/.installed-test: pyproject.toml $(wildcard src/tunit/native/*.[ch]) $(VENV)/.torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -26,7 +26,7 @@ from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder, check_same_pictures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "14"))
 FILES = (
     "run.json", "config.toml", "pictures.csv", "metrics.jsonl", "data/index.json", "data/pictures.npy",
     "model.safetensors", "evaluation/evaluation.json", "checkpoints/step_00000002.safetensors",

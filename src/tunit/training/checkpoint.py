@@ -166,14 +166,14 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
     networks = state.networks.named()
     for name, network in networks.items():
         network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})
+    moments: dict[str, dict[str, Tensor]] = {}  # by optimiser.NETWORK.PARAMETER, then by their own name
+    for name, tensor in tensors.items():
+        of, _, moment = name.rpartition(".")
+        moments.setdefault(of, {})[moment] = tensor
     for name, optimiser in state.optimisers.named().items():
         saved = optimiser.state_dict()
-        saved["state"] = {}
-        for index, (parameter, _) in enumerate(networks[name].named_parameters()):
-            prefix = f"optimiser.{name}.{parameter}."
-            moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if moments:
-                saved["state"][index] = moments
+        names = [f"optimiser.{name}.{parameter}" for parameter, _ in networks[name].named_parameters()]
+        saved["state"] = {i: moments[of] for i, of in enumerate(names) if of in moments}
         optimiser.load_state_dict(saved)
     state.queue = tensors["queue"].to(state.queue.device)
     for name, tensor in state.own_tensors().items():
