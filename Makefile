@@ -14,9 +14,11 @@ demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
 
 # Two workers with one thread each, because threads do not help with tiny networks. The tests of a file run in the same
-# worker, because they share trained models. The files start in the order of tests/conftest.py.
-test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# worker, because they share trained models. The files start in the order of tests/conftest.py. Lint runs meanwhile.
+test: $(VENV)/.installed-test
+	$(MAKE) --no-print-directory lint & lint=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	wait $$lint || { echo "make lint failed: its output is above"; exit 1; }; exit $$tests
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check src tests benchmarks docs/site docs/first-steps.ipynb
