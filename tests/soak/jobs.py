@@ -190,6 +190,8 @@ def look_at_results(field: Field, folder: Path, expected: Path) -> None:
 
 
 def check_results(field: Field, folder: Path, expected: Path) -> None:
+    for record in (folder / "out").glob(".tunit-unfinished.*"):
+        record.rmdir()  # a job that is killed in its last step may leave it, but empty
     names = [{p.relative_to(base).as_posix() for p in base.rglob("*")} for base in (folder, expected)]
     assert names[0] == names[1], f"other files: {sorted(names[0] ^ names[1])}"
     look_at_results(field, folder, expected)
