@@ -19,10 +19,11 @@ from tunit.clustering.separation import Points, held_out_separation, largest_sep
 # SURELY_APART. The separation of small groups is never high, so for a pair with fewer than ENOUGH pictures the limit
 # is proportionally lower.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
-# A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED (1 is the limit of
-# chance). Cues are used only if they describe the kinds of this set: they must separate at least a quarter of all
-# pairs of groups, by at least 0.6 of the largest possible separation. A larger share cannot be required,
-# because many pairs may be halves of one kind.
+# A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED. (By chance a
+# separation exceeds 1 in only 5 % of cases.) On some sets no cue tells the kinds apart; then cues are not used. They
+# are used only if the best cue of a pair reaches KNOWN times the largest possible separation for at least a share
+# SHARE_KNOWN of all pairs of groups. This share is low, because many pairs may be halves of one kind, which no cue
+# should separate.
 CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
 
 Rows = Integers  # (n,): the pictures of one group

@@ -35,9 +35,9 @@ FEWEST = 5  # pictures in a cell, on average
 # Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
 VARIANCE, MOST_AXES = 0.95, 20
 RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
-# A split into k groups counts as evidence for k domains if the dip of its two parts is at least this many times its
-# critical value, which is AT_LEAST + PER_GROUP * k, but no more than AT_MOST. It grows with k because in large sets
-# even small differences, such as those between photographs of two shelves in one shop, are statistically significant.
+# A split into k groups counts as evidence for k domains if the dip of its two parts is at least `needed` times the
+# critical dip, where `needed` = AT_LEAST + PER_GROUP * k, but no more than AT_MOST. It grows with k because in large
+# sets even small differences, such as those between photographs of two shelves in one shop, are significant.
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1

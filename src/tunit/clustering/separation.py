@@ -32,9 +32,12 @@ def separation(one: Points, other: Points) -> float:
 def held_out_separation(one: Points, other: Points, seed: int) -> float:
     """As `separation`, but every picture is projected onto a direction computed without it [3].
 
-    So if one cluster was cut in two by a property that these points do not show, the result is at most 1, in any
-    number of dimensions. It is the mean over `REPEATS` random divisions into folds, and infinite (undecided) if a
-    fold has fewer than two pictures of a group.
+    With few points in many dimensions, some direction always separates two groups, by chance. `separation` finds that
+    direction and is then too large. Here a picture has no part in choosing its own direction, so this does not
+    happen: if one cluster was cut in two by a property that these points do not show, the result is at most about 1.
+
+    It is the mean over `REPEATS` random divisions into folds, and infinite (undecided) if a group is so small that a
+    fold could have fewer than two of its pictures.
     """
     if min(len(one), len(other)) < 2 * FOLDS:
         return float("inf")

@@ -66,10 +66,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The random transform from x to its second view x+ (method: animal faces, AFHQ, FFHQ, LSUN Car).
+    """The random transform from x to its second view x+.
 
-    For food, the layouts `food-10` and `food-101` use randomly chosen operations instead of the affine transform and
-    the colour jitter.
+    The defaults are the paper's for animal faces, AFHQ, FFHQ and LSUN Car. For food, the layouts `food-10` and
+    `food-101` use randomly chosen operations instead of the affine transform and the colour jitter.
     """
 
     flip: float = setting(0.5, "probability of a horizontal flip, in both views", low=0, high=1)

@@ -10,8 +10,8 @@ from tunit.config.fields import setting
 # Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 8192  # channels, or numbers of a style code
-# For numbers of steps, pictures and files. Steps seed random draws, so it must be less than the numbers that seed
-# draws outside of steps (CounterStart).
+# For numbers of steps, pictures and files. The number of a step seeds its random draws. Draws outside of steps are
+# seeded by numbers from CounterStart on, so the limit must be less than these.
 MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
 

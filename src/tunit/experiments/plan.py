@@ -62,10 +62,10 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
 def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     """The schedule and the batch size of a row if the base has fewer steps than the paper, as overrides.
 
-    The paper's 65,000 steps of E alone become the base's steps of E alone, and the paper's 135,000 joint steps become
-    the base's joint steps. So a row with both phases has the schedule of the base; a row in which only E trains has
-    the base's steps of E alone; a row with 200,000 joint steps from the start has 200 / 135 of the base's joint
-    steps. Batch sizes keep their ratio to the paper's 32.
+    Each phase is scaled by itself. The paper has 65,000 steps of E alone; they become the base's steps of E alone.
+    It has 135,000 joint steps; they become the base's joint steps. So a row with both phases has the schedule of the
+    base. Some rows have no phase of E alone, but 200,000 joint steps: these get 200,000 / 135,000 times as many joint
+    steps as the base has. Batch sizes keep their ratio to the paper's 32.
 
     row: the config of a preset based on `paper`. Phases of row and base must be in steps. share: a factor on all
     steps of the base.

@@ -84,7 +84,8 @@ def paper_columns(table: Table) -> list[tuple[str, str]]:
 def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[str]:
     """Names of the rows with the best value: one group of rows with true labels, one without, as in the paper.
 
-    A group of one row has no best row; neither has a figure for which neither high nor low is better.
+    The result is empty for figures of which it cannot be said whether high or low is better. A group of one row has
+    no best row.
     """
     if figure in UNRANKED:
         return set()

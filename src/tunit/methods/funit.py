@@ -1,8 +1,8 @@
-"""One training step of the FUNIT baseline, configuration A of table 1 (method section 10).
+"""One training step of the FUNIT baseline, configuration A of TUNIT's table 1; source: Liu et al., ICCV 2019.
 
-It is the step of section 4 without E's own losses: D learns first, then G and the class encoder learn from the
-updated D. As in TUNIT, the references are a permutation of the batch, so one forward pass gives the codes of sources
-and references.
+It is TUNIT's joint step (methods/tunit.py) without E's own losses: D learns first, then G and the class encoder learn
+from the updated D. As in TUNIT, the references are a permutation of the batch, so one forward pass gives the codes of
+sources and references.
 """
 
 from collections.abc import Sequence

@@ -138,8 +138,8 @@ def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
 def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
     """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
 
-    logit: (B,), or (B, h, w) of patches, whose mean is taken as D_y(x) (method section 10). It must be computed from
-    x: (B, 3, S, S), which requires gradients. The result is differentiable.
+    logit: (B,), or (B, h, w) of the patches that FUNIT's D [6] judges; their mean is then D_y(x). It must be computed
+    from x: (B, 3, S, S), which requires gradients. The result is differentiable.
     """
     logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
     with gradients_of_inputs_only():
@@ -159,7 +159,7 @@ def pooled_features(features: Tensor) -> Tensor:
 
 
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:
-    """FUNIT's feature matching [6] (method section 10): mean absolute error of spatially averaged features of D.
+    """FUNIT's feature matching [6]: mean absolute error of spatially averaged features of D.
 
     features: (B, C, h, w) of G's output; target: of the real pictures that it is compared with. Both may be averaged
     already.

@@ -60,7 +60,7 @@ class Method:
     step: Step
 
     settings: dict[str, type] = field(default_factory=dict)  # the method's own config sections, by name
-    network_settings: tuple[str, ...] = ()  # those of these settings on which the shapes of weights depend
+    network_settings: tuple[str, ...] = ()  # names of `settings` that change shapes of weights
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
@@ -77,7 +77,7 @@ class Method:
 
     # Makes the method's own state, from the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # For the next step: (N, k), for each picture the k pictures of which a view may replace its second view.
+    # For the next step: (N, k), the k neighbours of each picture; its second view may be a view of one of them.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     begin: Begin | None = None
     before_step: Between | None = None

@@ -35,9 +35,10 @@ def domain_loss(
 ) -> tuple[Tensor, Terms]:
     """E's loss on domains. Unlabelled pictures: -5 I(P) of section 3.2; labelled ones: 5 times the cross-entropy.
 
-    (5 is the default weight.) Each of the two is multiplied by its share of the batch and by E's factor for such
-    pictures. The mutual information of the domain head is averaged with that of the candidate heads; the one of the
-    over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
+    (5 is the default weight.) Each of the two terms is multiplied by the share of its pictures in the batch, and by a
+    factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for
+    labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
+    the over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
     """
     unlabelled = (batch.y < 0).to(view.style.dtype)
     loss, terms = view.style.new_zeros(()), Terms()
@@ -70,7 +71,7 @@ def domain_loss(
 def style_loss(
     view: Guidance, keys: Tensor, queue: Tensor, batch: Batch, phase: Phase, config: Config
 ) -> tuple[Tensor, Terms]:
-    """E's loss on styles, equation 2, in which each picture's term is multiplied by E's factor for such pictures.
+    """E's loss on styles, equation 2; each picture's term is multiplied by a factor, as in `domain_loss`.
 
     keys: (B, width), queue: (N, width).
     """
@@ -217,13 +218,14 @@ def reconstruction_loss(
 def temperature_of(config: Config) -> float:
     """The temperature of equations 2 and 4.
 
-    It is tau, or tau times the style width if style codes have length sqrt(width): then logits are cosines over tau.
+    It is the setting tau. If style codes are normalised, they have length sqrt(width), so a dot product is the cosine
+    times the width; then tau is multiplied by the width, and logits are cosines divided by tau.
     """
     return config.losses.temperature * (config.networks.style_width if config.networks.normalise_style else 1)
 
 
 def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
-    """E's factor on unlabelled pictures."""
+    """The factor on E's losses of unlabelled pictures."""
     return weights.joint_guide_factor if phase.joint else 1.0
 
 

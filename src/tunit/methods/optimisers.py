@@ -1,4 +1,4 @@
-"""The optimisers of method section 4, both with L2 (not decoupled) weight decay."""
+"""TUNIT's optimisers: Adam for E, RMSprop for G and D, all with L2 (not decoupled) weight decay."""
 
 import math
 from inspect import unwrap

@@ -3,11 +3,9 @@
 A training step is defined on the whole batch of B pictures. It can be split in two ways:
 
 - Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so every process
-has
-  the domains and styles of the whole batch, but only the pictures of its own part.
+  has the domains and styles of the whole batch, but only the pictures of its own part.
 - G and D may take `micro_batch` pictures at a time and add up the gradients. The result is the same, and less memory
-is
-  needed. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
+  is needed. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
 
 With one process and no micro-batches, the whole batch is the only part, and nothing is computed twice.
 """
@@ -106,13 +104,13 @@ class MicroBatch:
 class Translations:
     """The pictures of a batch, redrawn by G part by part, and their backward passes through G and into E.
 
-    G works on parts, but E works on the whole batch. So the graph is cut between the two, in both directions:
+    G works on parts, but E works on the whole batch. G reads E's styles, and E reads G's translations. Both tensors
+    are detached, and their gradients are passed on by hand:
 
-    - E's styles are detached before G uses them. `backward_part` adds up the gradient of the styles over the parts,
-    and
-      at the end `backward_into_guide` backpropagates this sum into E.
-    - The translations are detached before E encodes them all at once. The backward pass of E's loss leaves a gradient
-      at the translations, and `backward_part` backpropagates it into G, for each part.
+    - Styles, from E to G: `backward_part` adds up their gradient over the parts, and at the end
+      `backward_into_guide` backpropagates this sum into E.
+    - Translations, from G to E, which encodes them all at once: the backward pass of E's loss leaves a gradient at
+      them, and `backward_part` backpropagates it into G, for each part.
     """
 
     def __init__(

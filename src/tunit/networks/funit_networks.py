@@ -1,6 +1,7 @@
 """The networks of the FUNIT baseline, configuration A of table 1: class encoder, generator, patch discriminator.
 
-Source: method section 10, after FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019).
+Source: FUNIT (Liu et al., Few-shot unsupervised image-to-image translation, ICCV 2019), the baseline of TUNIT's
+table 1.
 
 The networks are designed for 128 px. For smaller pictures, G has fewer down-samplings and D fewer poolings, so that
 the content code is still 16 x 16 and D's map of patches 8 x 8. For larger pictures, codes and maps are larger.

@@ -1,7 +1,7 @@
 """The guiding network E = (E_C, E_S): one VGG-11 trunk, a head for domains and a head for style.
 
 References:
-    [1] TUNIT section 3.2 and method appendix (the trunk is VGG-11 with batch norm).
+    [1] TUNIT section 3.2 and appendix (the trunk is VGG-11 with batch norm).
     [2] Ji et al. Invariant information clustering, ICCV 2019 (the over-complete clustering head).
 """
 
@@ -53,7 +53,7 @@ class Guide(GuidingNetwork):
     initial weights. With the paper's 0.01 all pictures start with almost the same soft assignment, and small runs
     have only two clusters for a long time; 0.3 starts from a random partition. standardise: see `standardised`.
     normalise_style: style codes are scaled to the norm sqrt(style_width), so that they cannot grow without limit, but
-    their numbers are still about 1, as G needs. The paper does neither.
+    their numbers are still about 1, as G needs. The paper neither standardises nor normalises.
     """
 
     def __init__(

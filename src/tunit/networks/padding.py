@@ -64,7 +64,10 @@ class Padded(Function):
 
 
 def _lines(height: int, width: int, rows: int, columns: int, edge: str) -> list[tuple[int, int, int]]:
-    """(dimension, line outside, line inside that it is a copy of) in padded coordinates."""
+    """For each line (row or column) of the padding: its dimension, its index, and the index of the line it copies.
+
+    Indices count from the edge of the padded picture.
+    """
     found = []
     for dim, size, pad in ((2, height, rows), (3, width, columns)):
         for i in range(pad):

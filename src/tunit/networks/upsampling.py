@@ -65,8 +65,8 @@ def reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     # torch.compile avoids that by itself.
     differences = _edge_differences if torch.compiler.is_compiling() else _EdgeDifferences.apply
     rows, columns = differences(x)
-    # The corners get both corrections, and together they are exact: the correction of the columns is made for rows
-    # that are padded by replication, the correction of the rows for columns that are padded by reflection.
+    # The corners need both corrections. They are computed as if one came after the other: first that of the columns,
+    # while rows are still padded by replication; then that of the rows, with columns already padded by reflection.
     rows = _convolve_lines(rows, torch.cat([weight[:, :, 0], weight[:, :, 4]]), "reflect")
     columns = _convolve_lines(columns, torch.cat([weight[..., 0], weight[..., 4]]), "replicate")
     y[:, :, :: 2 * h - 1] += rows

@@ -27,9 +27,10 @@ def _plain(text: str) -> str:
 
 
 def fits(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether `value` is a dense tensor of that shape, of floats unless it is a scalar, with all values in memory.
+    """Whether `value` is a dense tensor of that shape on the CPU; unless it is a scalar, of floats.
 
-    Otherwise a file of a few bytes could declare a tensor that fills all memory.
+    Its storage must hold all its values. In a strided tensor many values can share one place, so a file of a few
+    bytes could declare a tensor that fills all memory when it is copied.
     """
     if not isinstance(value, Tensor) or value.shape != shape or value.layout != torch.strided:
         return False

@@ -29,8 +29,9 @@ from tunit.studio.journal import Entry, Journal, StaleError
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 PERSON, MODEL = "person", "model"
-# If no person has assigned a picture to a domain, the pictures that the model is surest of get its label, at most
-# this many. So domains that were merged, split, named or left unchanged also take part in the training.
+# If no person has assigned any picture to a domain, this domain's label is given to the pictures that the model is
+# surest of, at most this many. So domains that were merged, split, named or left unchanged also take part in the
+# training.
 EXAMPLES = 5
 
 

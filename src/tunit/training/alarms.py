@@ -34,8 +34,8 @@ MOST_COMPARED = 200  # overlaps are computed only if there are at most this many
 # NEAR_CHANCE, if all changes are smaller than MOVED, and ends at AWAY_AGAIN.
 NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 
-# A style loss that does not change, by its distance from the loss at chance, as shares of the latter: the alarm
-# begins below the first limit and ends at the second.
+# A style loss that does not change, by |loss - loss at chance| / loss at chance: the alarm begins if this stays below
+# NEAR_STYLE_CHANCE, and ends when it is at least AWAY_FROM_STYLE_CHANCE.
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 
 # Style codes that grow, by the style loss divided by its smallest value so far: the alarm begins above GROWN, if the

@@ -1,4 +1,4 @@
-"""The schedule of section 5: what a step does depends only on its number."""
+"""The schedule of a training: what a step does depends only on its number."""
 
 from tunit.config import Config
 from tunit.methods.method import Phase

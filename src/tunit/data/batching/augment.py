@@ -39,7 +39,7 @@ def two_views(
     both: bool = False,
     share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(x, x+) of section 6 of the method, both (B, 3, S, S) in [-1, 1], on x's device.
+    """A batch x (flipped at random) and its second views x+, both (B, 3, S, S) in [-1, 1], on x's device.
 
     generator: on the CPU; it determines everything random. partners: (B, 3, S, S), the pictures of which x+ are
     views; None for views of x itself. both: transform x at random like x+, instead of only flipping it. share: which

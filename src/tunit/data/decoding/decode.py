@@ -36,7 +36,7 @@ TOO_LARGE = "too large"
 TOO_SLOW = "too slow"
 BOMB = "decompression bomb"
 
-# Where each orientation moves the corner at which the stored pixels begin.
+# EXIF orientations: width and height are swapped; the first stored pixel belongs at the right, or at the bottom.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # The memory, in bytes per pixel, of decoders that need far more than the decoded picture takes.
 _MEMORY = {"WEBP": 17, "AVIF": 17, "HEIF": 17}

@@ -176,7 +176,7 @@ def _looks_like_path(cell: str) -> bool:
 
 
 def _has_same_pattern(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell looks like all others, such as a hash above other hashes, and so is not a column's name."""
+    """Whether a cell looks like all cells below it (a hash above hashes); then it is not the name of a column."""
     return bool(
         others
         and re.search(r"\d", cell)

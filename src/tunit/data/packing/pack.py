@@ -6,8 +6,10 @@
     pack      packed.py                 the square at its place in one file, its hash in the index
     batch     ../batching/batches.py    drawn step by step from that file, as two views (augment.py)
 
-The pixels of each picture are written to their place in the file as soon as they are ready, so the memory does not
-grow with the number of pictures; unfinished.py keeps what is done when a job is killed.
+Each picture that was found has a slot: its number in the order of names, which is also its place in the file until
+the end, when the slots of pictures that are left out are removed. The pixels of a picture are written to its slot as
+soon as they are ready, so the memory does not grow with the number of pictures; unfinished.py keeps what is done when
+a job is killed.
 """
 
 import contextlib
@@ -131,7 +133,7 @@ def _build(
             keep, index = index_of(search, hashes, left_out)
             unfinished.install(keep, index)
             return
-    except OSError as error:  # an error of the cache: reading a picture would raise PictureError
+    except OSError as error:  # from writing the cache, because errors of reading a picture are PictureErrors
         remedy = "choose another folder"
         if resume:
             remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"

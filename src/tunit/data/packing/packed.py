@@ -172,14 +172,17 @@ def record_bytes(size: int) -> int:
 
 
 def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
-    """Write picture number `slot`. This does not use a memory map: with one, a full disk would kill the process."""
+    """Write the picture of a slot (see pack.py).
+
+    This does not use a memory map: with one, a full disk would kill the process.
+    """
     with path.open("r+b") as file:
         file.seek(HEADER_BYTES + slot * pixels.nbytes)
         file.write(pixels.tobytes())
 
 
 def read_record(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
-    """The bytes of picture number `slot`, and their digest."""
+    """The bytes of the picture of a slot, and their digest."""
     file.seek(HEADER_BYTES + slot * record_bytes(size))
     record = file.read(record_bytes(size))
     return record, digest_of_bytes(record)

@@ -44,7 +44,7 @@ def outcome_of(line: Any, name: str) -> Outcome | None:
 def by_slot(order: Sequence[int], outcomes: Sequence[Outcome]) -> tuple[list[str | None], list[LeftOut]]:
     """The digest of every slot (None if it is empty), and the pictures that were left out.
 
-    order: the slots of the pictures, in the order of their outcomes.
+    order: the slots of the pictures (see pack.py), in the order of their outcomes.
     """
     digests: list[str | None] = [None] * len(order)
     left_out = []

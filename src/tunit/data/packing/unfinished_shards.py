@@ -31,7 +31,8 @@ _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
 class UnfinishedShards:
     """Shards that are being written; `outcomes` has the outcome of each picture so far, in the order of reading.
 
-    order: the slots of the pictures in that order; about: what the set depends on; keep_all: keep identical pictures.
+    order: the slots of the pictures (see pack.py) in that order; about: what the set depends on; keep_all: keep
+    identical pictures.
     """
 
     def __init__(
