@@ -214,7 +214,8 @@ def test_the_preset_has_the_methods_constants() -> None:
 
 def test_the_class_encoder_learns_by_rmsprop_at_the_generators_rate() -> None:
     optimisers = new_state(config_of(guide_rate=0.5), torch.device("cpu")).optimisers
-    assert type(optimisers.guide) is type(optimisers.generator) is torch.optim.RMSprop
+    assert type(optimisers.guide) is type(optimisers.generator)
+    assert isinstance(optimisers.guide, torch.optim.RMSprop)
     ours, theirs = optimisers.guide.param_groups[0], optimisers.generator.param_groups[0]
     assert {k: v for k, v in ours.items() if k != "params"} == {
         k: v for k, v in theirs.items() if k != "params"
