@@ -235,7 +235,7 @@ def test_every_change_changes_the_fingerprint(tmp_path: Path) -> None:
     changed(lambda: (tmp_path / "d.png").rename(tmp_path / "e.png"))
     changed(lambda: (tmp_path / "e.png").unlink())
     changed(lambda: (tmp_path / "out.png").symlink_to("/nowhere"))
-    # Without d.png it is as after the first change, except for the link.
+    # After the new picture was removed, the fingerprint is that after the first change; all others differ.
     assert len(set(seen)) == len(seen) - 1
     assert seen[4] == seen[1]
     (tmp_path / "notes.txt").write_text("no picture")

@@ -49,7 +49,7 @@ def pool(h: Tensor) -> Tensor:
 
 
 def block(h: Tensor, values: dict[str, Tensor], name: str, halve: bool) -> Tensor:
-    """As the method describes it: shortcut convolution first, then pooling."""
+    """As the paper describes it: shortcut convolution first, then pooling."""
 
     def conv(h: Tensor, which: str) -> Tensor:
         return F.conv2d(h, values[f"{name}.{which}.weight"], values[f"{name}.{which}.bias"], padding=1)

@@ -161,7 +161,7 @@ TABLE2 = Table(
     orderings=(
         Ordering("one domain is not enough", MFID, _ENOUGH, ("K = 1",)),
         Ordering(
-            "from ten domains on their number matters little (the largest mFID at most 1.5 times the smallest)",
+            "from ten domains on, their number matters little (the largest mFID at most 1.5 times the smallest)",
             MFID,
             _ENOUGH,
             _ENOUGH,
