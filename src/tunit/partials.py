@@ -102,8 +102,9 @@ def _is_abandoned(path: Path, host: str | None, process: str) -> bool:
         return False
     if here and not is_running(process):
         return True
-    # Another machine or container, or another process that has got the same ID. safetensors replaces the file that
-    # it writes, so for a moment it has no lock.
+    # The owner may be a process of another machine or container, or its ID may now belong to another process. Then
+    # only the lock counts; but safetensors replaces the file that it writes, which leaves it without a lock for a
+    # moment. So the file must also be old.
     return bool(is_free) and host is not None and time.time() - path.stat().st_mtime > _SETTLED
 
 

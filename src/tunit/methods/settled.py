@@ -103,8 +103,8 @@ def partition(
 
     Compared are: the groups on which E's heads and repeated k-means on E's codes and features agree; the groups on
     which repeated k-means on a cue agrees, for each cue; and the groups that are `given`, if any. The best groups
-    have the highest modularity on a graph of neighbours. The graph has the neighbours that E has learnt from or, if E
-    did not learn from neighbours or `seen` has only some of the pictures, the neighbours by E's codes.
+    have the highest modularity on a graph of neighbours. These are the neighbours that E has learnt from. If there
+    are none, or if `seen` has only some of the pictures, neighbours by E's codes are used instead.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()

@@ -141,7 +141,8 @@ class KeptMemory:
     """The bytes that autograd keeps for the backward pass, counted as tensors are saved and freed.
 
     Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. If several saved tensors share a storage,
-    it counts once, until the last of them is freed; after that, another storage may have its address.
+    its bytes count once, until the last of them is freed. Storages are known by their addresses; a new storage may
+    get the address of one that was freed.
     """
 
     def __init__(self) -> None:

@@ -77,7 +77,7 @@ class Pen:
         self.head = self.root.child(HEAD[0] + 0.07 * turn, HEAD[1], 4 * turn)
         self.face = self.head.child(0.13 * turn, 0.0)
         self.torso = self.root.child(0.0, 0.0, 2 * turn)
-        self.tail_side = -1.0 if turn > 0 else 1.0  # on the side away from which it looks
+        self.tail_side = -1.0 if turn > 0 else 1.0  # opposite to where it looks
         lightness, chroma, hue = self.look.base
         lightness = min(
             lightness * (1 + s.lightness), 0.985

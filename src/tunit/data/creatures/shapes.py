@@ -116,7 +116,7 @@ def limb(start: Point, end: Point, r0: float, r1: float) -> Shape:
 
 
 def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
-    """A triangle with corners rounded off by `rounding`; the corners may be in either direction."""
+    """A triangle with corners rounded off by `rounding`; the corners may be listed clockwise or anticlockwise."""
     (ax, ay), (bx, by), (cx, cy) = corners
     turn = 1.0 if (bx - ax) * (cy - by) > (by - ay) * (cx - bx) else -1.0
     sides = ((ax, ay, bx - ax, by - ay), (bx, by, cx - bx, cy - by), (cx, cy, ax - cx, ay - cy))
@@ -138,7 +138,7 @@ def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
 
 
 def crescent(x: float, y: float, half: float, bend: float, gap: float, thickness: float) -> Shape:
-    """A line or lens of half width `half`: its corners rise by `bend`, its lower lip hangs down by `gap`."""
+    """A mouth, a line or lens of half width `half`: its corners rise by `bend`, its lower lip hangs down by `gap`."""
 
     def distance(u: Array, v: Array) -> Array:
         """The signed distance of points (u, v) from the edge, below 0 inside."""
