@@ -5,8 +5,9 @@
 Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
 for the given seconds of CPU time in one thread, so that other work on the machine matters little. Two trainings run
 at a time (--jobs). Trivial answers (k-means on pixels, colours, shapes, random features) are measured too.
-`--presets small,guide_width=32,hue=0.1` changes settings of a preset. The result is one JSON in benchmarks/results/,
-written after every training.
+`--presets small,guide_width=32,hue=0.1` changes settings of a preset. Beside the final domains, each clustering of
+E's outputs before them is measured, and the groups on which the clusterings agree ("divisions"). The result is one
+JSON in benchmarks/results/, written after every training.
 """
 
 import argparse
@@ -23,12 +24,14 @@ import numpy as np
 import torch
 
 from machine import write
+from tunit.clustering.partition import agreed_groups, repeated_k_means
 from tunit.config import Config, read_config
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.inference import guidance_over, in_batches
+from tunit.methods.settled import Seen, look
 from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
@@ -93,6 +96,22 @@ def domains_of(training: Training) -> np.ndarray:
     return found.logits.argmax(1).numpy()
 
 
+def divisions(seen: Seen, classes: np.ndarray, seed: int) -> dict[str, Any]:
+    """The accuracy of each clustering into the number of classes, and of the groups on which all of them agree."""
+    number = seen.heads.shape[2]
+    heads = [logits.argmax(1).numpy() for logits in seen.heads]
+    codes = repeated_k_means(seen.styles.numpy(), number, seed)
+    features = repeated_k_means(seen.features.numpy(), number, seed)
+    single = {"heads": heads, "k-means on codes": codes, "k-means on features": features}
+    for name, cue in seen.cues.items():
+        single[f"k-means on {name}"] = repeated_k_means(cue.numpy(), number, seed)
+    groups = {f"agreed {name}": agreed_groups(some, number) for name, some in single.items()}
+    groups["agreed"] = agreed_groups([*heads, *codes, *features], number)
+    return {
+        name: [round(clustering_accuracy(one, classes), 4) for one in some] for name, some in single.items()
+    } | {name: round(clustering_accuracy(some, classes), 4) for name, some in groups.items()}
+
+
 def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +133,10 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         looks = []
         began, looking = time.process_time(), 0.0
         for step in range(1, steps + 1):
+            if step == steps:
+                looked = time.process_time()
+                clusterings = divisions(look(training.state, pictures), classes, seed)
+                looking += time.process_time() - looked
             one_step(training)
             if step % (steps // LOOKS) == 0 or step == steps:
                 spent = time.process_time() - began - looking
@@ -121,7 +144,13 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
                 looks.append(row)
                 looking = time.process_time() - began - spent
                 print(Path(source).name, preset, f"seed {seed}", row, flush=True)
-    return {"preset": preset, "set": Path(source).name, "seed": seed, "looks": looks}
+    return {
+        "preset": preset,
+        "set": Path(source).name,
+        "seed": seed,
+        "looks": looks,
+        "divisions": clusterings,
+    }
 
 
 def trivial_answers(source: str) -> dict[str, dict[str, float]]:

@@ -22,6 +22,8 @@ def test_domains_can_be_measured_over_time_for_any_preset(tmp_path, monkeypatch)
     found = domains.one_training(tiny, str(tmp_path / "pictures"), seed=0, seconds=0.01)
     assert [look["step"] for look in found["looks"]] == [1, 2, 3, 4, 5]
     assert all(0.5 <= look["accuracy"] <= 1 for look in found["looks"])
+    assert len(found["divisions"]["heads"]) == 8
+    assert 0.5 <= found["divisions"]["agreed"] <= 1
     summary = domains.summary([{**found, "seed": seed} for seed in range(2)])
     assert summary[f"pictures {tiny}"]["seeds"] == 2
     assert set(domains.trivial_answers(str(tmp_path / "pictures"))) >= {"pixels", "colours", "outlines"}
