@@ -26,7 +26,7 @@ from tunit.clustering.cues import Integers
 from tunit.clustering.measures import modularity
 
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
-REPEATS = 16  # runs of k-means, from different starts, whose groups are combined
+REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 
 
 def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[str, dict[str, float]]:
