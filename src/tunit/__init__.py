@@ -7,7 +7,7 @@ picture = Translator.load("runs/mine").translate("a.jpg", reference="b.jpg")
 
 from tunit._version import __version__
 
-TYPE_CHECKING = False  # as in `typing`, whose import would take longer than everything below
+TYPE_CHECKING = False  # instead of importing it from `typing`, which would take longer than everything below
 if TYPE_CHECKING:
     from typing import Any
 

@@ -159,7 +159,7 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 @cache
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The values (n,) as a tensor on `device`, which is copied there only once. Do not change it."""
-    with torch.inference_mode(False):  # so that autograd can save it
+    with torch.inference_mode(False):  # autograd could not save a tensor that was made in inference mode
         return to_device(torch.tensor(values, dtype=dtype), device)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
 # Version 0.1 used names without "tunit" and the machine.
 _NAME = re.compile(r"\.(?:tunit\.(?P<host>.+)\.)?(?P<process>\d+)\.\d+\.partial")
-_SETTLED = 60  # seconds without a change, after which a file without a lock is surely not being written
+_SETTLED = 60  # a file without a lock that has not changed for this many seconds is not being written
 _numbers = count()
 _mine = set[str]()  # names of the files that this process writes now
 _cleared = set[str]()  # folders that were cleared by this process
@@ -29,7 +29,8 @@ _turn = threading.Lock()
 def partial_in(folder: Path) -> Iterator[Path]:
     """A new file in `folder` that belongs to this process; it is removed at the end, unless it was moved away.
 
-    Before the first one in a folder, what killed processes have left there is removed. Raises OSError.
+    Before this process makes its first one in a folder, it removes what killed processes have left there. Raises
+    OSError.
     """
     with _turn:
         place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps `..`)
@@ -51,7 +52,7 @@ def partial_in(folder: Path) -> Iterator[Path]:
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """A context in which a lock on the file says that it is being written. Raises OSError if it cannot be opened."""
-    if sys.platform == "win32":  # an open file cannot be moved there
+    if sys.platform == "win32":  # on Windows an open file cannot be moved
         yield
         return
     import fcntl
@@ -63,7 +64,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def clear_abandoned(folder: Path) -> None:
-    """Remove from `folder` the files by `partial_in` that no living process owns, and nothing else."""
+    """Remove from `folder` those files made by `partial_in` that no living process owns, and nothing else."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
@@ -74,14 +75,14 @@ def clear_abandoned(folder: Path) -> None:
 
 
 def is_partial(name: str) -> bool:
-    """Whether this is the name of a file by `partial_in`."""
+    """Whether this is the name of a file that `partial_in` made."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_running(process: str | None) -> bool:
     """Whether another process with this process ID runs on this machine."""
     if process is None or sys.platform == "win32" or int(process) == os.getpid():
-        return False  # if it is our own ID, it was an earlier process with this ID, as happens in containers
+        return False  # our own ID: an earlier process had it too, as happens in containers, and has ended
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):

@@ -28,9 +28,8 @@ MOST_PARTS = 1_000_000  # the most values inside one value; a value that occurs 
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
 LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts
-LEGACY_PICKLES = (
-    5  # the pickles in an old file: magic number, protocol, system, content, order of the storages
-)
+# The number of pickles in an old file: magic number, protocol, system, content, order of the storages.
+LEGACY_PICKLES = 5
 
 # The classes and functions, as module and name, from which torch.save builds tensors.
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")

@@ -68,6 +68,6 @@ CRITICAL = (0.4397, 0.4711, 0.4829, 0.4978, 0.5110, 0.5233, 0.5315, 0.5330)
 def critical_dip(number: int) -> float:
     """The dip that only 5 % of random sets of this many uniform numbers exceed; above it, several modes are likely.
 
-    For fewer than 10 numbers, the entry for 10 is divided by the root of `number`, which makes the test stricter.
+    For fewer than 10 numbers the entry for 10 is used, which is too large: several modes are then found less often.
     """
     return float(np.interp(np.log(number), np.log(NUMBERS), CRITICAL) / np.sqrt(number))

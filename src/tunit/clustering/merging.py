@@ -15,9 +15,10 @@ import numpy as np
 from tunit.clustering.cues import Integers
 from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
 
-# Two groups are merged if their separation is below this share of the median separation, but never if it is above
-# SURELY_APART. The separation of small groups is never high, so for a pair with fewer than ENOUGH pictures the limit
-# is proportionally lower.
+# Two groups are merged if their separation is below a limit. The limit is the larger one of SHARE_OF_USUAL times the
+# median separation and the separation needed for this number of groups, but at most SURELY_APART. The separation of
+# small groups is never high, so the limit is proportionally lower if the smaller group has fewer than ENOUGH / 2
+# pictures.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 # A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED. (By chance a
 # separation exceeds 1 in only 5 % of cases.) On some sets no cue tells the kinds apart; then cues are not used. They

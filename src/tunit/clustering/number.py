@@ -29,9 +29,9 @@ from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
 from tunit.clustering.partition import k_means
 from tunit.clustering.separation import Points, separation
 
-CELLS = 50  # the groups of k-means before merging
-CELL_RESTARTS = 2  # how often k-means starts to find these groups
-FEWEST = 5  # pictures in a cell, on average
+CELLS = 50  # k-means makes at most this many groups (cells), which are then merged
+CELL_RESTARTS = 2  # how often k-means starts; the best result is kept
+FEWEST = 5  # a cell has at least this many pictures, on average
 # Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
 VARIANCE, MOST_AXES = 0.95, 20
 RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
@@ -50,9 +50,8 @@ class Level:
     """One stage of merging: k groups, and how far apart the two groups are that will be merged next."""
 
     groups: Integers  # (N,): from 0 to k - 1
-    apart: (
-        float  # the dip of the two groups that are merged next, over its critical value; 0 for a single group
-    )
+    # The dip of the two groups that are merged next, divided by its critical value; 0 for a single group.
+    apart: float
 
 
 def choose_number(
@@ -99,7 +98,10 @@ def choose_number(
 
 
 def reduced(styles: Vectors) -> Points:
-    """The first principal components of the codes, which hold 95 % of the variance: (N, width) to (N, axes)."""
+    """The first principal components of the codes: as many as hold 95 % of the variance, but at most MOST_AXES.
+
+    (N, width) to (N, axes).
+    """
     codes = np.asarray(styles, np.float64)
     if len(codes) < 3 or not np.ptp(codes, axis=0).any():
         return np.zeros((len(codes), 1))
@@ -141,7 +143,7 @@ def split_evidence(run: dict[int, Level], most: int) -> Points:
 
 
 def refined(points: Points, groups: Integers) -> Integers:
-    """Improve groups by k-means that starts from their centres."""
+    """Improve groups by k-means that starts from their centres; unchanged if a group would become empty."""
     number = int(groups.max()) + 1
     if number == 1:
         return groups
@@ -181,7 +183,7 @@ def _stability(groups: Integers, others: list[tuple[Integers, Integers]]) -> flo
 
 
 def _totals(votes: dict[int, dict[str, float]]) -> dict[int, float]:
-    """The weighted sum of the votes for each number; the silhouette counts relative to the best one."""
+    """The weighted sum of votes for each number. Silhouettes are divided by the best one; a single group gets 1."""
     best = max([vote["silhouette"] for k, vote in votes.items() if k > 1], default=1.0)
     totals = {}
     for k, vote in votes.items():

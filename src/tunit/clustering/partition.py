@@ -74,5 +74,6 @@ def k_means(
     start = {"init": "k-means++", "n_init": restarts} if centres is None else {"init": centres, "n_init": 1}
     found = KMeans(n_clusters=min(k, len(vectors)), random_state=seed % 2**32, **start)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer than k different pictures: fewer groups
+        # A warning if there are fewer than k different pictures, and therefore fewer groups.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         return found.fit(vectors)

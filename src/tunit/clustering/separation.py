@@ -51,7 +51,7 @@ def largest_separation(one: int, other: int) -> float:
 
 
 def _held_out_projections(one: Points, other: Points, rng: np.random.Generator) -> tuple[Points, Points]:
-    """Both groups on a line, (n,) and (m,): 0 is midway between the means, 1 is the spread within groups."""
+    """Both groups on a line, (n,) and (m,): 0 is midway between the means, the unit is the spread within groups."""
     folds = [rng.permutation(len(group)) % FOLDS for group in (one, other)]
     values = [np.zeros(len(group)) for group in (one, other)]
     for fold in range(FOLDS):

@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     order = reading_order(pictures)
     work = _work_on(args, out, translator, order)
     names = [TABLE, OVERVIEW, KEPT, *galleries]
-    # A stopped job that had looked at all pictures may have been moving its results, which are compared below.
+    # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
+    # if they are equal to the new ones, which is checked below.
     looked_at_all = 0 < work.done == len(order)
     results = Sorted(out)
     results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])

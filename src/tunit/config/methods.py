@@ -100,7 +100,7 @@ def load_installed_methods() -> None:
     import importlib
     import importlib.metadata  # takes a tenth of a second, and is only needed here
 
-    _loaded = True  # before the imports, because they may ask for settings
+    _loaded = True  # set first: the modules may ask for settings, which calls this function again
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()

@@ -85,7 +85,7 @@ def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: 
         found.notes.append(
             f"recall: {len(fake)} translated pictures have no {NEAREST} nearest neighbours each"
         )
-    elif "recall" not in found.figures:  # density and coverage with real and generated exchanged
+    elif "recall" not in found.figures:  # recall is precision with real and generated exchanged
         inside = neighbourhoods(fake, real, recall=False).precision
         found.figures["recall"] = mean_figure(inside, seed)
 

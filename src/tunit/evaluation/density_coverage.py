@@ -60,9 +60,8 @@ def neighbourhoods(
         covered[i : i + rows] = distances.amin(1) < radii
         if fake_radii is not None:
             recalled[i : i + rows] = (distances < fake_radii).any(1)
-        counts += (
-            (distances < radii[:, None]).to(real.dtype).sum(0).long()
-        )  # exact, because at most `rows` ones are added up
+        # The sum is exact, because it is a whole number of at most `rows`.
+        counts += (distances < radii[:, None]).to(real.dtype).sum(0).long()
     return Neighbourhoods(
         density=counts.double() / k,
         coverage=covered.double(),
@@ -97,9 +96,8 @@ def squared_radii(features: _Sides, k: int, rows: int) -> Tensor:
     Every block of distances is used for its rows and, transposed, for its columns, so each pair is computed once.
     """
     number = len(features)
-    nearest = features.left.new_full(
-        (number, k + 1), torch.inf
-    )  # k + 1, because it includes the picture itself
+    # k + 1, because each picture is the nearest one to itself.
+    nearest = features.left.new_full((number, k + 1), torch.inf)
     for i in range(0, number, rows):
         distances = features.squared_distances(slice(i, i + rows), features, first=i)
         _merge(nearest, slice(i, i + len(distances)), distances, k)

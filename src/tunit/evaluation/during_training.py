@@ -56,7 +56,7 @@ class Evaluator:
             return {}
 
     def _measured(self, state: TrainingState) -> dict[str, float]:
-        packed = open_packed(self.run.data, verify=False)  # as it was when training began
+        packed = open_packed(self.run.data, verify=False)  # hashes were made or checked when training began
         model = model_of(state, packed, self.run.read_config())
         held, train = self._pictures(model, packed)
         result = evaluate_model(

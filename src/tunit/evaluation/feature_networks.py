@@ -152,7 +152,7 @@ class RandomVGG16(nn.Module):
 
     def __init__(self, seed: int = VGG_SEED) -> None:
         super().__init__()
-        # PyTorch's own initialisation, which is replaced below, draws random numbers too.
+        # PyTorch's own initialisation, which is replaced below, must not advance the global random numbers.
         with torch.random.fork_rng(devices=[]):
             self._build()
         generator = torch.Generator().manual_seed(seed)

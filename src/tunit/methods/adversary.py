@@ -28,8 +28,8 @@ class Adversary:
     """Scalars on the device, updated in each joint step and saved in checkpoints."""
 
     strength: Tensor  # the probability of D's augmentation
-    # The sum of the mean signs of D's logits of real pictures since the strength last changed, and the steps since
-    # then.
+    # Since the strength last changed: the sum over steps of the mean sign of D's logits of real pictures, and the
+    # number of these steps.
     signs: Tensor = field(default_factory=_zero)
     looks: Tensor = field(default_factory=_zero)
     real: Tensor = field(default_factory=_zero)  # average of D's logits of real pictures

@@ -22,10 +22,10 @@ JUDGED = 1024  # heads are compared on two views of this many pictures
 
 @torch.no_grad()
 def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
-    """Swap the domain head with the candidate of the highest mutual information, if that is higher.
+    """Swap the domain head with the candidate of the highest mutual information, if a candidate's is higher.
 
-    Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information of the
-    domain head (before) and of the candidates, (1 + candidates,), in nats.
+    Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information before the
+    swap, of the domain head and of the candidates: (1 + candidates,), in nats.
     """
     guide = state.networks.guide_average
     views: list[tuple[Tensor, Tensor]] = []

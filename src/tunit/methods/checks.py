@@ -45,7 +45,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """Raises ConfigError for settings beyond the paper's losses, for methods without `sharpens`."""
+    """Raises ConfigError if a setting goes beyond the paper's losses; called for methods without `sharpens`."""
     own, paper = config.adversarial, Config()
     found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}

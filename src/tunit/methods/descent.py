@@ -19,7 +19,7 @@ from tunit.methods.losses import full_precision
 def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
     """A context in which convolutions and matrix products on x's device run in the config's precision."""
     low = config.run.precision == "bfloat16"
-    # No cache: it would still hold the old weights after an optimiser step inside the block.
+    # Without autocast's cache of weights, which would still hold the old ones after an optimiser step in the block.
     return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
 
@@ -69,7 +69,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 def backward(loss: Tensor) -> None:
     """Add the gradient of `loss` to the gradients of the parameters."""
-    # Without autocast: an operation's backward pass then has the precision of its forward pass, such as float32.
+    # Autocast is off here, so that each operation's backward pass has the precision of its forward pass.
     with full_precision(loss):
         loss.backward()  # type: ignore[no-untyped-call]
 

@@ -157,7 +157,7 @@ def rmsprop_for_all(networks: Networks, config: Config) -> Optimisers:
 
 
 def halves_of_generator(networks: Networks) -> Sequence[nn.Module]:
-    """G's encoder and decoder. The class encoder is too small to matter."""
+    """G's encoder and decoder. The class encoder is not included, because it takes little of the time and memory."""
     return [networks.generator.content_encoder, networks.generator.decoder]
 
 

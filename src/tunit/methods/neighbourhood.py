@@ -20,7 +20,7 @@ from tunit.networks.guide import Guidance
 
 ENCODED = 256  # pictures through E at a time
 # Measures of similarity are compared by how well they separate at most this many groups. With more groups, a measure
-# that only recognises photographs of one series would win.
+# that only recognises photographs of one series (the same thing, taken in a row) would win.
 MOST_GROUPS = 10
 
 
@@ -30,7 +30,7 @@ class Neighbourhood:
 
     table: Tensor  # (N, k) int64, on the CPU
     seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
-    measures: list[str] = field(default_factory=list)  # the measures of similarity behind the table
+    measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""

@@ -25,19 +25,19 @@ class _Light(Optimizer):
 
 
 class RMSprop(_Light, torch.optim.RMSprop):
-    """PyTorch's RMSprop, which starts faster."""
+    """PyTorch's RMSprop without the slow import (see `_Light`)."""
 
     step = torch.no_grad()(unwrap(torch.optim.RMSprop.step))
 
 
 class Adam(_Light, torch.optim.Adam):
-    """PyTorch's Adam, which starts faster."""
+    """PyTorch's Adam without the slow import (see `_Light`)."""
 
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
 
 def make_rmsprop(network: nn.Module, rate: float, settings: OptimiserConfig) -> RMSprop:
-    """RMSprop, as for G and D."""
+    """RMSprop with the settings for G and D."""
     return RMSprop(
         network.parameters(),
         lr=rate,
@@ -49,7 +49,7 @@ def make_rmsprop(network: nn.Module, rate: float, settings: OptimiserConfig) -> 
 
 
 def make_adam(network: nn.Module, settings: OptimiserConfig) -> Adam:
-    """Adam, as for E."""
+    """Adam with the settings for E."""
     return Adam(
         network.parameters(),
         lr=settings.guide_rate,
@@ -61,6 +61,8 @@ def make_adam(network: nn.Module, settings: OptimiserConfig) -> Adam:
 
 def guide_rate_at(step: int, config: Config) -> float:
     """E's learning rate. While E trains alone: a warm-up, then a cosine [1] from guide_only_rate to guide_rate.
+
+    If guide_only_rate is 0, the rate is always guide_rate.
 
     [1] Loshchilov, Hutter. SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
     """

@@ -42,7 +42,8 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
     """As `guidance_of`, for steps in which the losses on the styles differ between processes.
 
-    Their gradients are therefore summed over processes. The losses on the logits are the same in every process.
+    The gradients of the styles are therefore summed over processes. The losses on the logits are the same in every
+    process.
     """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))
@@ -183,7 +184,8 @@ class Translations:
         """Backpropagate the gradient of the style codes into E."""
         assert self._s.grad is not None
         with full_precision(self._s):
-            gradient = all_reduce(self._s.grad)  # the references of one process are pictures of others
+            # The references of one process are pictures of the others, too.
+            gradient = all_reduce(self._s.grad)
             _along(self._style, gradient).backward()  # type: ignore[no-untyped-call]
 
 

@@ -71,7 +71,7 @@ def semit_step(
 def classifier_loss(
     logits: Tensor, label_logits: Tensor, batch: Batch, config: Config
 ) -> tuple[Tensor, Terms]:
-    """Noise-tolerant pseudo-labelling: what the class encoder and its classifier learn.
+    """Noise-tolerant pseudo-labelling: the loss of the class encoder and its classifier.
 
     On labelled pictures the loss is the cross-entropy; on unlabelled ones, the KL divergence from the soft label plus
     the entropy. Each is multiplied by its share of the batch. logits, label_logits: (B, domains). The compatibility
@@ -124,7 +124,7 @@ def translation_step(
         # Cycle consistency: the translation, translated back with the source's own style.
         cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), pair.s).to(x.dtype), x)
         # The content head learns to read the class from content codes; the encoder learns to make that impossible.
-        # The head's own loss needs no weight: RMSprop divides by the size of its gradients.
+        # The head's own loss needs no weight: RMSprop divides gradients by their size, so a factor would not matter.
         of_head, of_encoder = generator.read_content(c)
         reading = losses.labelled_cross_entropy(of_head, pair.y)
         entropy = losses.prediction_entropy(of_encoder)

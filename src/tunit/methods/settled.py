@@ -3,8 +3,8 @@
 While K-hat is not known, E's domain head has `most_domains` outputs: too many on purpose. After E has trained alone,
 its style codes are clustered to find the number (tunit.clustering.number). The groups by E's heads and by k-means are
 then combined, and the best division is chosen on the graph of neighbours (tunit.clustering.partition). A new domain
-head is fitted to it, on the features that are the input of all heads. So no domain is empty at the first joint step,
-and no kind has two domains.
+head is fitted to it, on the features that are the input of all heads. The aim is that at the first joint step no
+domain is empty, and no kind is divided between two domains.
 """
 
 import json
@@ -40,7 +40,7 @@ from tunit.reading import Record, parse_json
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
 ENCODED = 256  # pictures through E at a time
 NEVER = -30.0  # the logit of a domain without pictures
-PENALTY = 1.0  # scikit-learn's C for the fitted head: keeps it from being overconfident
+PENALTY = 1.0  # scikit-learn's C for the fitted head; limits the weights, so that it is not overconfident
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def partition(
 ) -> Integers:
     """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
-    Compared are: the groups on which E's heads and repeated k-means on E's codes and features agree; the groups on
-    which repeated k-means on a cue agrees, for each cue; and the groups that are `given`, if any. The best groups
-    have the highest modularity on a graph of neighbours. These are the neighbours that E has learnt from. If there
-    are none, or if `seen` has only some of the pictures, neighbours by E's codes are used instead.
+    Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
+    agree; for each cue, the groups on which repeated k-means on this cue agrees; and the groups that are `given`, if
+    any. The best division has the highest modularity on a graph of neighbours. The graph is made of the neighbours
+    that E has learnt from or, if there are none or if `seen` has only some of the pictures, of neighbours by E's
+    codes.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
@@ -160,9 +161,8 @@ def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tens
     present = np.unique(groups)
     if len(present) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # the head trains on, so a rough fit is enough
+            # The head goes on training, so a rough fit is enough.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = LogisticRegression(C=PENALTY, max_iter=500).fit((features - mean) / spread, groups)
         rows = np.column_stack([fitted.coef_, fitted.intercept_])
         if len(present) == 2:  # for two classes, scikit-learn has a single row: their difference

@@ -75,5 +75,5 @@ def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
 
 
 def _index_of(batch: Batch) -> Tensor:
-    assert batch.index is not None  # batches of packed pictures have it
+    assert batch.index is not None  # a batch of packed pictures always has it
     return batch.index

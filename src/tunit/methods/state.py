@@ -63,10 +63,8 @@ class TrainingState:
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
     adversary: Adversary | None = None
-    rollbacks: int = 0  # how often training went back to a checkpoint; each time later random numbers change
-    choice: Choice | None = (
-        None  # the number of domains that was found, with reasons; None if there is none yet
-    )
+    rollbacks: int = 0  # how often training went back to a checkpoint; each time random numbers change
+    choice: Choice | None = None  # the number of domains that was found, with reasons; None before
 
     def own_tensors(self) -> dict[str, Tensor]:
         """The tensors of the method's own state and of the adversary, by name; loading fills them in place."""

@@ -1,8 +1,9 @@
 """TUNIT: its networks, optimisers, and training step, for any mix of labelled and unlabelled pictures.
 
-No forward pass is computed twice. Within a step the reference batch x~ is a permutation of x: E_S(x~) is E_S(x)
-permuted, and D's real pictures are x itself. D and G learn from the same content codes and translations. How several
-processes or micro-batches share a step is in methods/parts.py.
+No forward pass is computed twice with the same weights, unless this is to save memory (micro-batches, activation
+checkpointing). Within a step the reference batch x~ is a permutation of x: E_S(x~) is E_S(x) permuted, and D's real
+pictures are x itself. D and G learn from the same content codes and translations. How several processes or
+micro-batches share a step is in methods/parts.py.
 
 Source: Baek et al., Rethinking the truly unsupervised image-to-image translation, ICCV 2021; docs/fidelity.md.
 """
@@ -188,7 +189,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     """After E's last step alone, decide its final domains, unless labels define them.
 
     With `domains` auto, this includes their number. With a given number, the domain head is fitted to the best
-    clustering if E has learnt from neighbours; if not, it is replaced by the best candidate head, if there are any.
+    clustering if E has learnt from neighbours; if not, the best candidate head replaces it, if E has candidate heads.
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return

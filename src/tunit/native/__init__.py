@@ -3,7 +3,7 @@
 It is compiled from the C files in this folder when tunit is installed (see pyproject.toml). Each function belongs to
 an operator of PyTorch (`torch.library`) in networks/winograd.py or networks/filter_response.py; the reference beside
 the operator, written in PyTorch, specifies what it computes. The references are used if nothing is compiled, if the
-CPU cannot run the library, and if the environment variable TUNIT_NATIVE is 0.
+CPU cannot run the library, or if the environment variable TUNIT_NATIVE is 0.
 """
 
 import ctypes
@@ -20,8 +20,8 @@ SWITCH = "TUNIT_NATIVE"  # environment variable: 0 turns the C code off
 INTERFACE = 9
 LANES = 16  # the number of channels must be a multiple of this; as in lanes.h
 
-# The arguments of each function: p is a pointer, n a pointer that may be null, l an integer, f a float. The number of
-# threads is the last argument.
+# The arguments of each function: p is a pointer, n a pointer that may be null, l an integer, f a float. One more
+# argument, the number of threads, follows in every function.
 _FUNCTIONS = {
     "winograd_convolve": "ppnppllllll",
     "winograd_backward": "npnnnnpllllll",
@@ -84,7 +84,10 @@ def describe() -> str:
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the C code accepts x (B, C, H, W): float32, on a CPU, with a multiple of LANES channels."""
+    """Whether the C code can be used for x (B, C, H, W): float32, on a CPU, with a multiple of LANES channels.
+
+    False inside torch.compile, and if the C code is missing or turned off.
+    """
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"

@@ -64,8 +64,8 @@ static void backward(
     }
 }
 
-/* dx = gamma nu m - gamma nu^3 / pixels (sum of m x) x. sums (3, n, c): each picture's contribution to the gradients
-   of gamma, shift and tau. */
+/* dx = gamma nu m - gamma nu^3 / pixels (sum of m x) x. sums (3, n, c), for each picture: its contributions to the
+   gradients of gamma and of shift, and the sum of dy where the threshold cuts off. */
 long tunit_filter_response_backward(
     float *x, float *dy, float *nu, float *gamma, float *shift, float *dx, float *sums, long n, long pixels, long c,
     long threads) {

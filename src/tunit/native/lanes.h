@@ -8,7 +8,8 @@
 #define LANES 16
 
 /* TUNIT_VECTORS, given at compilation, forces one width: 4 floats, for any CPU; 8, for AVX2 with FMA; 16, for AVX-512,
-   in matrix products only. Without it all widths are compiled, and the CPU decides when the library is loaded. */
+   in matrix products only (the rest of the code uses 8). Without it, a library for x86 contains 8 and 16, of which the
+   matrix products use what the CPU supports; a library for other CPUs contains 4. */
 #if defined(__x86_64__) && !(defined(TUNIT_VECTORS) && TUNIT_VECTORS == 4)
 #define TUNIT_X86 1
 #define WIDTH 8
@@ -45,8 +46,8 @@ INLINE lanes where_positive(lanes u, lanes v) {
 /* Load into the cache what will soon be read (0) or written (1): pixels are too far apart for the CPU to predict it. */
 #define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
-/* `count`, or one more if it is even. With an even number of rows, many cache lines would be a multiple of a page
-   apart, and compete for the same set of the cache. */
+/* `count`, or one more if it is even. With an even number of rows, the distance between planes could be a multiple of a
+   page; then many cache lines would compete for the same set of the cache. */
 INLINE long odd(long count) {
     return count | 1;
 }
@@ -63,7 +64,7 @@ INLINE void transpose_block(float *from, long step, float *to) {
         s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
     UNROLL for (int i = 0; i < 8; i++) {
-        int a = (i & 4) | (i >> 1 & 1); /* index in a pair of rows, and in the next pair */
+        int a = (i & 4) | (i >> 1 & 1); /* s[a] is from one pair of rows, s[a + 2] from the next */
         r[i] = i & 1 ? SHUFFLE(s[a], s[a + 2], 2, 3, 10, 11, 6, 7, 14, 15)
                      : SHUFFLE(s[a], s[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
     }
@@ -78,15 +79,17 @@ INLINE void transpose_block(float *from, long step, float *to) {
         for (int r = 0; r < WIDTH; r++) to[q * LANES + r] = from[r * step + q];
 }
 
-/* Transpose one weight of LANES channels of LANES kernels, which are `size` apart: channel q becomes row q of `to`. */
+/* Transpose one weight of LANES kernels, for LANES channels each: row q of `to` gets channel q of all these kernels.
+   `size`: the distance from one kernel to the next. */
 INLINE void transpose_weights(float *w, long size, float *to) {
     for (long o = 0; o < LANES; o++) PREFETCH(w + o * size + LANES, 0);
     for (long o = 0; o < LANES; o += WIDTH)
         for (long q = 0; q < LANES; q += WIDTH) transpose_block(w + o * size + q, size, to + q * LANES + o);
 }
 
-/* Loops over pictures (n, pixels, c): over pixels; over partial sums of a sum over pixels, which reduce rounding
-   errors; and over LANES channels of a picture at a time, which are divided among threads. */
+/* Loops over pictures (n, pixels, c). FOR_PIXELS: over the pixels of a picture. FOR_TERMS: over groups of TERM pixels;
+   adding up each group first reduces the rounding errors of a sum over all pixels. FOR_LANES_OF_PICTURES: over pictures
+   and LANES channels at a time, which are divided among threads. */
 #define TERM 64
 #define FOR_PIXELS(i) for (long i = 0; i < pixels; i++)
 #define FOR_TERMS(first, last)                                                 \

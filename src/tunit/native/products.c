@@ -1,5 +1,6 @@
 /* The products of matrices that products.h declares. A few rows of the result are kept in registers while the loop runs
-   over the depth. To be fast, both factors must be in a near cache; the caller has to choose small enough parts. */
+   over the depth. This is fast only if both factors are in a cache of the core, so the caller must pass small enough
+   parts. */
 
 #include "products.h"
 
@@ -12,7 +13,7 @@ typedef float all __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #else
 #define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
-#define MOST_ROWS 8 /* the most rows whose sums fit into the registers of any of the CPUs */
+#define MOST_ROWS 8 /* the largest `most` below */
 
 /* Define a function that computes some rows of a product. Element (r, d) of the matrix a is
    a[row * r + step * (d % block) + jump * (d / block)]. */

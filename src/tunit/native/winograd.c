@@ -1,7 +1,7 @@
 /* Winograd's convolution with 3 x 3 kernels, and its gradients. networks/winograd.py defines what they compute,
    winograd_tiles.h how pictures and kernels are transformed to tiles. Between the transforms there are 36 products of
-   matrices. They are computed in parts that fit into the caches: a thread takes some tiles and a panel of kernels,
-   multiplies them, and transforms the result before it takes the next ones. */
+   matrices. They are computed in parts that fit into the caches: a thread takes some tiles and a panel (LANES channels)
+   of kernels, multiplies them, and transforms the result before it takes the next ones. */
 
 #include <omp.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ struct work {
 };
 
 #define OUT_OF_MEMORY 1
-#define TILES_PER_KERNELS 256  /* transformed kernels are used for at least this many tiles, if there are as many */
+#define TILES_PER_KERNELS 256  /* a thread transforms a panel of kernels once for about this many tiles */
 #define FLOATS_AT_ONCE 1048576 /* floats of all tiles in use; they must fit into the cache that threads share */
 
 /* How many floats all panels of tiles have together. */
@@ -33,7 +33,7 @@ INLINE long pictures_at_once(long n, long h, long w, long c) {
 }
 
 /* The workspace: memory for each thread, and for the tiles of x, of dy, or of both. There is memory for two sets of
-   tiles (`turn` 0 and 1), because some threads compute the next tiles while others still use the last ones. */
+   tiles (`turn` 0 and 1), because some threads compute the next tiles while others still use the previous ones. */
 struct memory {
     struct work *works;
     float *of_x, *of_dy;
@@ -45,7 +45,7 @@ INLINE struct memory part_of(float *memory, long of_x, long of_dy, long turn, lo
     return (struct memory){works, tiles, tiles + of_x};
 }
 
-/* How many floats of workspace the functions below need: for the convolution, for one gradient, or for both. */
+/* How many floats of workspace are enough for all functions below: the convolution, one gradient, or both. */
 long tunit_winograd_workspace(long n, long h, long w, long c, long o, long edge, long threads) {
     long of_x = pictures_at_once(n, h, w, c), of_y = pictures_at_once(n, h, w, o);
     long both = of_x < of_y ? of_x : of_y, most = floats_of_tiles(grid_of(of_x, h, w, c, edge));
@@ -55,7 +55,7 @@ long tunit_winograd_workspace(long n, long h, long w, long c, long o, long edge,
     return threads * (long)(sizeof(struct work) / sizeof(float)) + 2 * most;
 }
 
-/* A loop over groups of the tiles from `first` up to `last`; the tiles of a group are a to b - 1. */
+/* A loop over groups of the tiles `first` to `last` - 1; the tiles of a group are a to b - 1. */
 #define FOR_GROUPS(group, a, b)                                                                  \
     for (long group = 0, groups = (last - first + TILES_AT_ONCE - 1) / TILES_AT_ONCE, a = first, \
               b = first + (last - first) / groups;                                               \
@@ -68,9 +68,10 @@ struct kernels {
     long c; /* channels of all kernels */
 };
 
-/* Multiply the tiles from `first` up to `last` (at most GROUPS * TILES_AT_ONCE) by a panel of kernels, and sum over all
-   channels. `again`: the kernels are the same as in the last call. `to`, with the grid `out`: where the caller will
-   write the transformed result. */
+/* Multiply the tiles `first` to `last` - 1 (at most GROUPS * TILES_AT_ONCE) by a panel of kernels, and sum over all
+   channels. `again`: the kernels are the same as in the previous call, so the panel still holds them, unless they have
+   more than DEPTH channels. `to`, with the grid `out`: where the caller will write the transformed result; it is loaded
+   into the cache here. */
 INLINE void multiply_tiles(
     struct work *work, struct kernels kernels, int again, float *tiles, struct grid g, long first, long last, float *to,
     struct grid out) {
@@ -158,8 +159,8 @@ static void write_picture_gradients(
         }
 }
 
-/* A loop over pairs of a few panels of gradients and a few panels of tiles, and the memory for the product of a pair.
-   */
+/* FOR_PANELS: a loop over all pairs (a, b) of a few panels of gradients and a few panels of tiles. PRODUCT: the memory
+   for the product of a pair. */
 #define PANELS_AT_ONCE 2
 #define FOR_PANELS(a, b)                              \
     for (long a = i; a < down && a < i + PANELS_AT_ONCE; a++) \

@@ -3,8 +3,8 @@
 
    Pictures are (n, h, w, c), kernels (number, 3, 3, c), all float32; h and w are multiples of 4, c of LANES. Tiles (of
    all pictures, row by row) and transformed kernels are stored in panels of LANES channels: (panels, PLACES,
-   odd(count), LANES), where `count` is their number; lanes.h says why it is made odd. Every transform is applied to the
-   columns of a tile and then to its rows, to WIDTH channels at once. */
+   odd(count), LANES), where `count` is the number of tiles or kernels; lanes.h says why it is made odd. Every transform
+   is applied to the columns of a tile and then to its rows, to WIDTH channels at once. */
 
 #ifndef TUNIT_WINOGRAD_TILES_H
 #define TUNIT_WINOGRAD_TILES_H
@@ -57,7 +57,8 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
     d[0] = d[0] / 4 - a + c / 24, d[1] = b + e, d[2] = c / 6 - a + d[5];
 }
 
-/* Read a column or row of n values (IN, for each q), transform it, and write m values (TO, for each q). */
+/* Read a column or row of n values, transform it, and write m values. IN: an expression that reads value q. TO: a
+   statement that writes value q of the result, d[q]. */
 #define LINE(transform, n, IN, m, TO)          \
     do {                                       \
         lanes d[TILE];                         \
@@ -66,8 +67,8 @@ INLINE void kernel_transform_adjoint(lanes d[6]) {
         for (int q = 0; q < m; q++) TO;        \
     } while (0)
 
-/* The row or column of a picture to use at position i. i may be one outside of the picture; the result -1 means zeros.
-   */
+/* The row or column of a picture to use at position i, which may be one position outside of the picture. The result -1
+   means zeros. */
 INLINE long position_at_edge(long i, long size, enum edge edge) {
     if (i >= 0 && i < size) return i;
     if (edge == ZEROS) return -1;
@@ -85,7 +86,7 @@ INLINE struct grid grid_of(long n, long h, long w, long c, enum edge edge) {
     return (struct grid){h, w, c, n * (h / OUT) * (w / OUT), edge};
 }
 
-/* Where tile t begins: the offset of its picture, its row i and its column j. */
+/* Where tile t begins: the offset of its picture, and the row i and the column j of its first output pixel. */
 #define PLACE(g, t)                                        \
     long across = g.w / OUT, one = g.h / OUT * across;     \
     long i = OUT * (t % one / across), j = OUT * (t % across); \
@@ -173,8 +174,8 @@ static void transform_output(float *product, float *y, float *bias, struct grid 
     }
 }
 
-/* Set rows of x to 0, for LANES channels, before gradients are added: the rows that the row of tiles from t on covers,
-   and that no tile above covers. */
+/* t is the first tile in a row of tiles. Before gradients are added to x, set to 0 the rows of pixels that this row of
+   tiles covers and the one above does not, for LANES channels. */
 FOR_EACH_CPU
 static void clear_rows(float *x, struct grid g, long t) {
     PLACE(g, t);
@@ -241,8 +242,8 @@ static void transform_kernels_by_output(float *w, float *panel, long c, long fro
     }
 }
 
-/* The adjoint of transform_kernel: compute the gradient w of a kernel from gradients of its products (a row of PLACES x
-   LANES x LANES); with `keep`, add it to w. */
+/* The adjoint of transform_kernel: compute the gradient w of a kernel from gradients of its products (one row of each
+   of PLACES matrices LANES x LANES); with `keep`, add it to w. */
 FOR_EACH_CPU
 static void add_kernel_gradient(float *product, float *w, long keep, long c) {
     for (long k = 0; k < LANES; k += WIDTH) {

@@ -10,7 +10,7 @@ from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it
 # For pictures of at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as
 # a matrix product.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # with at most this many output channels, a CPU is busy only in part
+FEW_CHANNELS = 4  # with at most this many output channels, a convolution uses a CPU only in part
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:
@@ -60,8 +60,8 @@ def _is_small(x: Tensor) -> bool:
 def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of pictures of 2 x 2 pixels with zero padding, as a matrix product.
 
-    Each of the four output pixels depends on four pixels, so 16 products suffice instead of 36. Each kernel of nine
-    weights is written as a matrix of 16 numbers; this saves time only if there are many pictures.
+    Each of the four output pixels depends on four pixels, so 16 products suffice instead of 36. But the nine weights
+    of each kernel must be copied into a matrix of 16 numbers, so time is saved only if there are many pictures.
     """
     batch, channels = x.shape[:2]
     kernels = weight.permute(0, 2, 3, 1)

@@ -106,7 +106,7 @@ class Discriminator(DomainDiscriminator):
     def forward(self, x: Tensor) -> Tensor:
         """All domains' logits, (B, domains)."""
         h = self.blocks(self.stem(x))
-        # The kernels cover the whole picture, so these are matrix products, which PyTorch computes faster.
+        # The kernels cover the whole picture, so these convolutions are computed as matrix products, which is faster.
         h = _as_matrix(self.gather, F.leaky_relu(h, LEAKY_SLOPE))
         return _as_matrix(self.head, F.leaky_relu(h, LEAKY_SLOPE)).flatten(1)
 

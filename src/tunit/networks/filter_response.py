@@ -1,8 +1,8 @@
 """Filter response normalisation (FRN), which D uses instead of other norms and activations.
 
 Reading and writing memory limits its speed: on a CPU, FRN can take as long as a convolution. native/filter_response.c
-reads the picture only twice in the forward pass, and twice in each of the backward pass and the gradient of the
-gradient (for R1). PyTorch reads it six times or more.
+reads the picture only twice in each of its three passes: forward, backward, and the gradient of the gradient (for
+R1). PyTorch reads it six times or more.
 
 References:
     [1] Singh, Krishnan. Filter response normalization layer, CVPR 2020.
@@ -35,7 +35,8 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and threshold; same shape as x."""
-        # max(y, tau) = max(y - tau, 0) + tau, whose backward pass needs one comparison instead of four.
+        # max(y, tau) is computed as max(y - tau, 0) + tau, because the backward pass of this form needs one
+        # comparison instead of four.
         shift = self.beta - self.tau
         if supports(x) and self.gamma.dtype == x.dtype:
             y: Tensor = filter_response_norm(x, self.gamma, shift, self.tau)[0]
@@ -46,7 +47,7 @@ class FilterResponseNorm(nn.Module):
 def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     """The specification of `filter_response_norm`: max(gamma nu x + shift, 0) + tau.
 
-    nu = 1 / sqrt(mean of x^2 over H, W + EPS), for each picture and channel.
+    nu = 1 / sqrt(mean of x^2 over H, W + EPS), for each picture and channel. shift is beta - tau.
     """
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     high = torch.promote_types(x.dtype, torch.float32)
@@ -78,7 +79,9 @@ def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -
 def filter_response_gradients(
     x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx, and each picture's contribution to the gradients of gamma, shift and tau: (3, B, C)."""
+    """dx, and (3, B, C) for each picture: its contributions to the gradients of gamma and of shift, and the sum of dy
+    where the threshold cuts off.
+    """
     last = channels_last(x)
     dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)
     call(
@@ -95,7 +98,7 @@ def filter_response_gradients(
 
 @cpu_operator("filter_response_picture_gradient")
 def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
-    """dx alone. Can be differentiated once, with respect to x, dy and gamma, as R1 does."""
+    """dx alone. Can be differentiated once, with respect to x, dy and gamma, as R1 needs."""
     dx: Tensor = filter_response_gradients(x, dy, gamma, shift, nu)[0]
     return dx
 
@@ -104,7 +107,7 @@ def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Te
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of sum(dx * ddx) in x and dy, and each picture's part of the gradient in gamma: (B, C)."""
+    """The gradients of sum(dx * ddx) in x and dy, and each picture's contribution to that in gamma: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
     of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
     call(
@@ -156,7 +159,8 @@ def _norm_backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     if not torch.is_grad_enabled():
         dx, sums = filter_response_gradients(x, dy, gamma, shift, nu)
         of_gamma, of_shift, of_floor = sums.sum(1)
-        # dy sums up to of_shift above the threshold and to of_floor below it; tau is added to y in both cases.
+        # of_shift is the sum of dy above the threshold, of_floor the sum below it. tau is added to y in both cases,
+        # so its gradient is the sum of both.
         return dx, of_gamma, of_shift, of_floor + of_shift
     if inputs_only():
         return picture_gradient(x, dy, gamma, shift, nu), None, None, None

@@ -1,4 +1,4 @@
-"""Which gradients a custom operator must compute if they will be differentiated again, as R1 does."""
+"""Which gradients a custom operator must compute if they will be differentiated again, as for R1."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def differentiable_gradients(
 
     wanted: for which inputs; the others get None.
     """
-    # Views, because one input may have been computed from another; then each must get only its own gradient.
+    # Views: if input b was computed from input a, autograd would otherwise add what flows through b to a's gradient.
     views = [value.view_as(value) for value in inputs]
     asked = [value for value, is_wanted in zip(views, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(function(*views), asked, dy, create_graph=True))

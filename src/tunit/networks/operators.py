@@ -1,8 +1,9 @@
 """Python functions as PyTorch operators for the CPU, with a backward pass.
 
 As operators, they are visible to the code that counts floating-point operations for the speed in the log.
-They do the same as `torch.library.custom_op`, whose operators import PyTorch's compiler at their first call, which
-takes two seconds. These need no compiler, because compiled code does not call them (`tunit.native.supports`).
+`torch.library.custom_op` would do the same, but its operators import PyTorch's compiler at their first call, which
+takes two seconds. The operators here can do without the compiler, because they are never called from compiled code:
+there `tunit.native.supports` is False.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LIBRARY = torch.library.Library("tunit", "FRAGMENT")  # type: ignore[no-untyped-call] # keeps the operators
+# The operators exist as long as this object.
+_LIBRARY = torch.library.Library("tunit", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 class CPUOperator:
@@ -52,5 +54,5 @@ def cpu_operator(name: str) -> Callable[[Callable[..., Any]], CPUOperator]:
 
 
 def no_gradient(ctx: Any, *gradients: Tensor) -> None:
-    """The backward pass of an operator that has none. Raises RuntimeError."""
+    """The backward pass to register for an operator that cannot be differentiated: raises RuntimeError."""
     raise RuntimeError("this operator cannot be differentiated once more")

@@ -130,7 +130,7 @@ def _check_header(path: Path) -> None:
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Path]:
-    """The path; if it is not UTF-8, which safetensors cannot open, a temporary link to it."""
+    """The path or, because safetensors can open only paths in UTF-8, a temporary link to it."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -5,12 +5,13 @@ faster. In F(4 x 4, 3 x 3) [1], the 4 x 4 outputs of a tile take 36 products ins
 
     Y = A^T ((G w G^T) * (B^T x B)) A,
 
-where x are the 6 x 6 pixels under the tile, w is a kernel, and * multiplies position by position. With the sum over
-the input channels, these are 36 products of matrices. The code is in C (native/winograd.c); if it is not compiled,
-PyTorch convolves. `reference` specifies what is computed. Rounding errors are about 1e-5 of the largest output.
+where x are the 6 x 6 pixels under the tile, w is a kernel, and * multiplies position by position. Summed over the
+input channels, for all tiles and kernels, this is one product of matrices for each of the 36 positions. The code is
+in C (native/winograd.c); if it is not compiled, PyTorch convolves. `reference` specifies what is computed. Rounding
+errors are about 1e-5 of the largest output.
 
-The convolution is linear in the picture and in the kernel, so its gradients consist of the same operations; so do the
-gradients of these gradients, which R1 needs.
+The convolution is linear in the picture and in the kernel. So its gradients, and the gradients of these gradients
+(which R1 needs), take only three operations: the convolution itself, and its gradients in the picture and the kernel.
 
 References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.
@@ -30,7 +31,7 @@ from tunit.networks.padding import by_pytorch, padded
 
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
-SIDE, TILE = 3, 4  # the sides of a kernel, and of a tile's outputs
+SIDE, TILE = 3, 4  # the sides of a kernel, and of a tile's outputs; SIDE and OUT in winograd_tiles.h
 
 # With fewer input or output channels, the transforms cost more time than they save.
 FEWEST_CHANNELS = 32
@@ -67,7 +68,8 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
     if edge == "zeros":
         return F.pad(x, (1, 1, 1, 1))
     if edge == "replicate" and by_pytorch(x):
-        # The same as F.pad, whose backward pass gets a wrong memory layout under torch.compile.
+        # The result of F.pad, which is not called because its backward pass gets a wrong memory layout under
+        # torch.compile.
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
         return torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
     return padded(x, 1, 1, edge)
@@ -81,7 +83,8 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
     """The convolution of x with one pixel of padding: (B, O, H, W). Can be differentiated twice.
 
-    edge: what lies outside x. Sizes must be as `is_worth_it` requires, except for its lower bounds.
+    edge: what lies outside x. C and O must be multiples of LANES, H and W of TILE; there is no lower
+    bound, unlike in `is_worth_it`.
     """
     sizes = _Sizes.of(x, weight, edge)
     y = x.new_empty(sizes.y)

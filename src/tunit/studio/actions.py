@@ -35,9 +35,7 @@ class Opinion:
     pictures: int
     found: Sequence[int]  # (pictures,) the domain that the model assigns
     names: dict[int, str]  # of every existing domain; "" if it has no name
-    merged: dict[int, int] = field(
-        default_factory=dict
-    )  # a merged domain -> the domain that it belongs to now
+    merged: dict[int, int] = field(default_factory=dict)  # merged domain -> the one that it belongs to now
     moved: dict[int, int] = field(default_factory=dict)  # picture -> domain, by splits
     given: dict[int, int] = field(default_factory=dict)  # picture -> domain, by a person
     left_out: set[int] = field(default_factory=set)

@@ -74,9 +74,8 @@ class Labels:
         self._looked, self.paths = looked, paths
         self._journal = Journal(self.folder / JOURNAL)
         self._lock = threading.Lock()
-        self._last: tuple[int, Standing] | None = (
-            None  # the last state, and the number of entries that it is from
-        )
+        # The last state, and how many entries of the journal it takes into account.
+        self._last: tuple[int, Standing] | None = None
 
     def standing(self) -> Standing:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""

@@ -39,8 +39,8 @@ NEAR_CHANCE, AWAY_AGAIN, MOVED = 0.1, 0.15, 0.02
 NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 
 # Style codes that grow, by the style loss divided by its smallest value so far: the alarm begins above GROWN, if the
-# loss is also RISING times the loss a tenth of E's steps earlier, and ends at STILL_GROWN. If the mutual information
-# is above LEARNT of its largest possible value, growing style codes do no harm.
+# loss is also at least RISING times what it was a tenth of E's steps earlier, and ends at STILL_GROWN. There is no
+# alarm if the mutual information is above LEARNT times its largest possible value: growing codes then do no harm.
 GROWN, STILL_GROWN, RISING, LEARNT = 2.0, 1.5, 1.05, 0.5
 
 # D over-fits, by the mean sign of its logits of real pictures in the last tenth of the joint steps: the alarm begins
@@ -89,7 +89,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the judges need to know from the config: the phases of E's training, and the limits of its losses."""
+    """What the judges need to know from the config: the phases of E's training, and bounds of its losses."""
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
     counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
@@ -197,7 +197,7 @@ def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
     rows, columns = sight.shared.new_ones(sight.shared.shape).triu(1).nonzero().unbind(1)
     pairs = sight.shared[rows, columns]
     if pairs.median() > APART or pairs.max() <= (STILL_ALIKE if raised else ALIKE):
-        return None  # E tells no domains apart yet
+        return None  # E tells no domains apart yet, or it tells all of them apart
     worst = int(pairs.argmax())
     others = int((pairs > ALIKE).sum()) - 1
     more = f", and {others} more such {'pair' if others == 1 else 'pairs'}" if others > 0 else ""

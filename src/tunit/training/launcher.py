@@ -80,7 +80,8 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
 def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
     """Run torchrun with these words, within this process. Raises what `launch` raises.
 
-    remedy: advice for the error message if a process dies. of: the number of processes for that message, " of 8".
+    remedy: advice for the error message if a process dies. of: for that message, the number of
+    processes in the form " of 8".
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException

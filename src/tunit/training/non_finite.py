@@ -36,8 +36,8 @@ MOST_IN_A_ROW = 3  # rollbacks to the same checkpoint
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
-    """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the cursors on, and the
-    cursors advance.
+    """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
+    cursors on, and the cursors advance.
     """
     config, state = training.config, training.state
     method, size = method_of(config), batch_size_at(step, config)

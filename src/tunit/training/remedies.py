@@ -2,7 +2,7 @@
 
 from tunit.config import AUTO, Config
 
-MOST_OPTIONS = 3  # options in one sentence; the options that helped most come first
+MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
 
 

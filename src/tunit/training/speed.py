@@ -108,7 +108,9 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> floa
     # No random numbers, so that the training's own do not change.
     values = torch.linspace(-1, 1, size * size, device=device, dtype=torch.float32)
     a = values.view(size, size).to(dtype)
-    at_once = 1 if device.type == "cpu" else 8  # on a large GPU, waiting takes a tenth of a product's time
+    # How many products to compute before waiting for the device: on a large GPU, waiting takes a tenth of a product's
+    # time.
+    at_once = 1 if device.type == "cpu" else 8
     best, started, products = float("inf"), time.perf_counter(), 0
     while products < 3 or time.perf_counter() - started < RATE_SECONDS:
         began = time.perf_counter()

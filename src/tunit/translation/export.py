@@ -25,9 +25,8 @@ ABOUT = "export.json"
 FORMAT = 1
 PACKAGES = "onnx", "onnxscript", "onnxruntime"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-TOLERANCE = (
-    1e-3  # the largest allowed difference, relative to the largest value of an output, or to 1 if larger
-)
+# The largest allowed difference, relative to the largest value of an output or, if that is below 1, to 1.
+TOLERANCE = 1e-3
 MOST_BATCH = 1 << 16
 RANDOM_BATCHES = (1, 3)  # sizes of the random batches; the networks are traced with a batch of 2
 Run = Callable[[Sequence[Tensor]], Tensor]

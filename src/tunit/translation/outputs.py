@@ -77,7 +77,7 @@ def claim_names(
 
 
 def refuse_existing(place: str, names: Sequence[str]) -> None:
-    """Raises DataError if `names`, files that exist in a place, are any."""
+    """Raises DataError if there are any `names`: files that exist already in a place."""
     if names:
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         first = printable(f"{place}/{names[0]}")

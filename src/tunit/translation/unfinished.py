@@ -66,7 +66,7 @@ class UnfinishedWork:
         self._stamps = {source.name: stamp_of(source) for source in order}
         self._held = ExitStack()
         self._made: list[Path] = []  # folders that were missing
-        self._noted = False  # whether there is a result that would have to be made again
+        self._noted = False  # whether the record has results, which would have to be made again without it
         self.done = 0  # how many sources at the beginning are finished
         self._lines = 0
         self._noted_before: dict[str, Finished] = {}
@@ -138,7 +138,7 @@ class UnfinishedWork:
                     self._noted = True
                 case [str(name), str(stamp), str(reason), str(detail)]:
                     self._noted_before[name] = Finished(stamp, None, LeftOut(name, reason, detail))
-        computed = 0  # sources that have passed the networks
+        computed = 0  # how many sources have gone through the networks; only whole batches of them are done
         for number, source in enumerate(self._order, 1):
             found = self._noted_before.get(source.name)
             if found is None or found.stamp != self._stamps[source.name]:

@@ -57,7 +57,7 @@ class Batches:
 
     images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
     device's free memory), they are copied to the device once. If not, each batch is read when it is needed, and a
-    thread reads the batch that probably comes next in advance. labels: (N,) int64, -1 if unlabelled.
+    thread reads in advance the batch that probably comes next. labels: (N,) int64, -1 if unlabelled.
     """
 
     def __init__(

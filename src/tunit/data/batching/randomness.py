@@ -22,7 +22,7 @@ class CounterStart(IntEnum):
     FIRST_KEYS = 2**40  # for the batches that fill the key queue of a new run
     CANDIDATES = 2**41  # to compare E's candidate domain heads
     TWO_VIEWS = 2**42  # to measure how stable domains are, for a report
-    AFTER_ROLLBACK = 2**43  # times the number of rollbacks, added to the number of a step
+    AFTER_ROLLBACK = 2**43  # after n rollbacks, n times this is added to the number of a step
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,8 @@ class Pen:
         self.torso = self.root.child(0.0, 0.0, 2 * turn)
         self.tail_side = -1.0 if turn > 0 else 1.0  # opposite to where it looks
         lightness, chroma, hue = self.look.base
-        lightness = min(
-            lightness * (1 + s.lightness), 0.985
-        )  # otherwise the zebra's would be brighter than white
+        # Without the limit, a light zebra would be lighter than white.
+        lightness = min(lightness * (1 + s.lightness), 0.985)
         self.base = oklch(lightness, chroma, hue + s.hue)
         self.line = oklch(lightness * self.look.outline, chroma * 0.75, hue + s.hue - 6)
         self.second = self._individual(self.look.second)

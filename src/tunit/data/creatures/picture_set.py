@@ -55,9 +55,8 @@ _STYLE = tuple(f.name for f in fields(Style))
 _COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
 TABLE = "factors.csv"
 LARGEST_TABLE = 1 << 30  # bytes; a million creatures have 500 MB
-_POOL_PAYS = (
-    2000 * 64 * 64
-)  # pixels of all pictures; for more than this (ten seconds of drawing) several processes draw
+# Pixels of all pictures; if there are more (ten seconds of drawing), several processes draw.
+_POOL_PAYS = 2000 * 64 * 64
 _BATCH = 1024  # drawings that processes may prepare in advance; limits the memory
 
 

@@ -36,7 +36,8 @@ TOO_LARGE = "too large"
 TOO_SLOW = "too slow"
 BOMB = "decompression bomb"
 
-# EXIF orientations: width and height are swapped; the first stored pixel belongs at the right, or at the bottom.
+# The EXIF orientations in which width and height are swapped, in which the first stored pixel belongs at the right,
+# and in which it belongs at the bottom.
 _SWAPPED, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # The memory, in bytes per pixel, of decoders that need far more than the decoded picture takes.
 _MEMORY = {"WEBP": 17, "AVIF": 17, "HEIF": 17}

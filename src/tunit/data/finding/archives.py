@@ -36,7 +36,7 @@ from tunit.errors import DataError
 
 MAX_BYTES = 1 << 30  # the largest file of a picture; larger files are not decoded
 OUTSIDE, ENCRYPTED, DUPLICATE = "outside", "encrypted", "duplicate"
-_MOST_ALIKE = 16  # members of a zip that may share their data; some packers store equal files only once
+_MOST_ALIKE = 16  # how many members of a zip may share their data; some packers store equal files only once
 _MAX_TEXT = 1 << 26  # bytes of a list inside an archive
 
 

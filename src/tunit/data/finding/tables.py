@@ -1,6 +1,6 @@
 """Read tables of pictures: find the delimiter, the header, and the column that holds the pictures' paths.
 
-A CSV file does not say what they are, so they are found by checking which cells are paths of existing files.
+A CSV file itself does not tell these, so they are found by checking which cells are paths of existing files.
 """
 
 import csv
@@ -157,7 +157,7 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
 
 
 def _header(grid: _Grid, picture: int, places: Places) -> list[str]:
-    """The names of the columns; none if the first row is not a header but names a picture, which may be missing."""
+    """The names of the columns; none if the first row already names a picture (whose file may be missing)."""
     head = grid.cells[0]
     cell = _cell(head, picture) or ""
     if cell and places.find(cell):

@@ -13,9 +13,8 @@ from typing import IO, Any, cast
 from tunit.data.finding.unpacking import UnpackedFile, bzip2_stream, gzip_stream, xz_stream
 
 MAX_MEMBERS = 500_000  # members of one archive; a longer list would fill the memory
-_MAX_HEADERS = (
-    1 << 22
-)  # bytes of one member's headers; real ones have a kilobyte, or a megabyte with long names
+# The most bytes of one member's headers; real ones have a kilobyte, or a megabyte with long names.
+_MAX_HEADERS = 1 << 22
 # An archive may unpack to _FREE bytes, or to _MAX_RATIO times its own size if this is more. (Packing hardly makes
 # pictures smaller.)
 _FREE, _MAX_RATIO = 1 << 31, 300

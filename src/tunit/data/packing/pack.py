@@ -72,7 +72,7 @@ def pack_pictures(
     Raises DataError if no picture is left, or the source or the cache cannot be used.
     """
     # A spawned process imports the main script. Without a main guard, the script would start to pack again here, and
-    # wait for its own parent. During this import the attribute is True; multiprocessing itself checks it, too.
+    # wait for its own parent. During this import `_inheriting` is True; multiprocessing itself checks it, too.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")

@@ -123,7 +123,7 @@ def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
 
 
 def claim(cache: Path) -> None:
-    """Create the folder and mark it as ours. Raises DataError if it holds files of these names that are not ours."""
+    """Create the folder and mark it as ours. Raises DataError if PIXELS or INDEX is there and not ours."""
     marker = cache / MARKER
     foreign = not marker.exists() and not is_index(cache)
     if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):

@@ -99,7 +99,7 @@ def _file_size(source: PictureSource) -> tuple[int, int]:
 
 def _read(source: PictureSource, max_pixels: int) -> bytes:
     content = source.content
-    if isinstance(content, Cropped):  # its read() already decodes the picture
+    if isinstance(content, Cropped):  # its read() decodes the whole picture, so it needs the limit
         content = replace(content, max_pixels=max_pixels)
     return content.read()
 

@@ -136,7 +136,8 @@ class UnfinishedPack:
         ready = self._cache / PIXELS
         try:
             if outcomes and not self.pixels.exists() and not (self._cache / INDEX).exists():
-                ready.replace(self.pixels)  # the earlier job was killed between the last two steps
+                # An earlier job was killed when it had moved the pixels, but not yet written the index.
+                ready.replace(self.pixels)
             self._again = len(outcomes) == len(self._order)
             done = len(outcomes) if self._again else self._written(outcomes)
             if not done:

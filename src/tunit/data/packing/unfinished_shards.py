@@ -47,8 +47,8 @@ class UnfinishedShards:
         self._place, self._order, self._pictures, self._each = place, order, pictures, each
         self._about, self._keep_all = {**about, "each": each, "pictures": len(order)}, keep_all
         self.outcomes: list[Outcome] = []
-        self.place_of: dict[int, int] = {}  # of each slot that is not left out
-        self._places: dict[str, int] = {}  # of each digest
+        self.place_of: dict[int, int] = {}  # slot -> position, for pictures that are not left out
+        self._places: dict[str, int] = {}  # digest of a picture -> position
         self._written = 0  # pictures in complete shards and in the current one
         self._parts = 0
         self._begun = 0  # where the current part begins in `outcomes`
