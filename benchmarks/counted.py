@@ -1,4 +1,4 @@
-"""Count kernel launches, bytes and operations of a step on a GPU, with tensors without values, on any machine.
+"""Count kernel launches, bytes and operations of a step on a GPU, on any machine: the tensors hold no values.
 
   python benchmarks/counted.py
 

@@ -205,7 +205,7 @@ def test_an_invalid_name_is_not_requested(run, hub, name, capsys):
 
 
 def test_the_folder_loads_alone_and_contains_nothing_about_its_maker(run, tmp_path, monkeypatch, capsys):
-    """Also without huggingface_hub."""
+    """It loads without huggingface_hub, too."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     out = tmp_path / "folder"
     assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 0

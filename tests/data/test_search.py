@@ -1,4 +1,4 @@
-"""A search reads its source once; the fingerprint of an archive does not need even that."""
+"""A search reads its source once; the fingerprint of an archive is computed without opening it."""
 
 import zipfile
 

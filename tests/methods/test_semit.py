@@ -101,7 +101,7 @@ class SlowTraining(LiteralNetworks):
             network.zero_grad(set_to_none=True)
 
     def means_of_same(self, batch: Batch, p: list[Tensor]) -> dict[int, Tensor]:
-        """For each unlabelled picture, the mean of the classifier's probabilities."""
+        """For each unlabelled picture, the mean of the classifier's answers to its copies in the batch."""
         rows: dict[int, list[Tensor]] = {}
         for i, picture in enumerate(batch.index.tolist()):
             if batch.y[i] < 0:

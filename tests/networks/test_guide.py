@@ -125,8 +125,8 @@ def test_candidate_heads_are_linear_heads_on_the_same_features() -> None:
 
 
 def test_exposure_hardly_changes_a_guide_that_standardises() -> None:
-    """The contrast is not made exactly the same: the division must leave a uniform grey uniform. The difference that
-    remains is a factor on the picture, which hardly changes the direction of its code.
+    """The contrast is not made exactly the same, because a small number is added to the divisor: a uniform grey must
+    stay uniform. The remaining difference is a factor on the picture, which hardly changes the direction of its code.
     """
     torch.manual_seed(0)
     guide = Guide(3, width=2, style_width=4, standardise=True).eval()

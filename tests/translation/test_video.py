@@ -30,7 +30,7 @@ def clip(tmp_path_factory):
 
 
 def filmed(path, encoder="libx264", sound="aac", gap=0):
-    """A video of noise with one second of sound. Its last picture comes `gap` picture times late."""
+    """A video of noise with one second of sound. The last picture is late by `gap` picture durations."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = *SIDES, "yuv420p"
