@@ -10,7 +10,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     before = signal.getsignal(signal.SIGINT)
     try:
-        if before is signal.default_int_handler:  # otherwise Ctrl-C is ignored, as in background jobs
+        if before is signal.default_int_handler:  # another handler, such as that of background jobs, stays
             signal.signal(signal.SIGINT, _end)
         from tunit.cli import main as run
 

@@ -78,7 +78,7 @@ def add_max_pixels(
 
 
 def absolute(source: Path | str) -> Path | str:
-    """A path from the root, which is the same in all folders; a URL as it is."""
+    """An absolute path, which stays valid if the working folder changes. A URL is returned as it is."""
     return source if isinstance(source, str) else source.absolute()
 
 

@@ -117,7 +117,7 @@ def encoded(name: str, image: Image.Image) -> bytes:
     """The bytes of a result, in the format of its name's suffix. Raises PictureError if the format cannot hold it."""
     kind, options = _WRITERS[suffix_of(name)]
     if image.mode in ("RGBA", "LA") and not holds_transparency(name):
-        image = image.convert(image.mode[:-1])  # without transparency, on the background colour
+        image = image.convert(image.mode[:-1])  # the colours are already those on the background colour
     data = io.BytesIO()
     try:
         image.save(data, kind, **options)
