@@ -20,6 +20,8 @@ from tunit.networks.tensor_file import read_tensors
 from tunit.studio.labels import Labels, Looked, rows_of
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint
 from tunit.training.initial_state import new_state
+from tunit.training.new_run import MOVING, READY
+from tunit.training.run_folder import NEW
 
 STEPS = 12
 SETTINGS = {
@@ -66,7 +68,8 @@ class Job:
 
 def train(field: Field, folder: Path) -> int:
     run = folder / "run"
-    if (run / "config.toml").is_file():
+    # Between the two marks and config.toml, a killed training says that its run exists and may be resumed.
+    if any((run / name).is_file() for name in ("config.toml", f"{NEW}/{READY}", f"{NEW}/{MOVING}")):
         return main(["train", "--resume", str(run), "--quiet"])
     words = ["train", str(field.pictures), "--out", str(run), "--preset", "paper", "--quiet"]
     return main([*words, *flags(steps=STEPS, **SETTINGS)])
