@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stopping import content, stopping
 from tiny_model import save_tiny
 from tiny_run import write_pictures
 from tunit.cli import main
@@ -50,10 +51,6 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     save_tiny(folder)
     return folder
-
-
-def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def workers():
@@ -103,15 +100,8 @@ def test_prepare_gives_the_same_files_although_workers_are_killed(source, tmp_pa
 
 def test_prepare_continues_after_it_was_killed(source, tmp_path, monkeypatch, capsys):
     assert prepare(source, tmp_path / "local") == 0
-    add, calls = UnfinishedPack.add, iter(range(999))
-
-    def die(*arguments):
-        if next(calls) == 40:
-            raise KeyboardInterrupt
-        add(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedPack, "add", die)
+        patch.setattr(UnfinishedPack, "add", stopping(UnfinishedPack.add, 40))
         assert prepare(source, tmp_path / "ray", "--engine", "ray") == 130
     assert prepare(source, tmp_path / "ray", "--engine", "ray") == 0
     assert f"going on after 40 of {PICTURES} pictures" in capsys.readouterr().err
@@ -130,15 +120,8 @@ def test_translate_gives_the_same_files_continues_and_survives(source, model, tm
     assert "1 truncated (017.png" in capsys.readouterr().out
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     # Killed while it writes, and called again.
-    calls, noted = iter(range(999)), UnfinishedWork.note
-
-    def die(*arguments):
-        if next(calls) == 45:
-            raise KeyboardInterrupt
-        noted(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedWork, "note", die)
+        patch.setattr(UnfinishedWork, "note", stopping(UnfinishedWork.note, 45))
         assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 130
     assert len(list((tmp_path / "again").glob(".tunit-unfinished.*"))) == 1
     assert redraw(model, source, tmp_path / "again", "--engine", "ray") == 0
@@ -155,15 +138,8 @@ def test_domains_gives_the_same_files_continues_and_survives(source, model, tmp_
         assert main([*words, str(tmp_path / "ray"), "--engine", "ray"]) == 0
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     # Killed in the middle, and called again.
-    calls, noted = iter(range(999)), UnfinishedWork.note
-
-    def die(*arguments):
-        if next(calls) == 45:
-            raise KeyboardInterrupt
-        noted(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedWork, "note", die)
+        patch.setattr(UnfinishedWork, "note", stopping(UnfinishedWork.note, 45))
         assert main([*words, str(tmp_path / "again"), "--engine", "ray"]) == 130
     assert main([*words, str(tmp_path / "again"), "--engine", "ray"]) == 0
     assert f"going on after 41 of {PICTURES} pictures" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stopping import content, stopping
 from tiny_model import DOMAINS, SIZE, noise, save_tiny, to_input, write
 from tunit.cli import main
 from tunit.commands.domains import remarks
@@ -200,26 +201,15 @@ def test_a_list_of_paths_needs_a_folder(run, pictures, capsys):
     assert "is not a folder: give a folder" in " ".join(capsys.readouterr().err.split())
 
 
-def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_the_same_command_goes_on_after_a_stop(run, pictures, tmp_path, monkeypatch, capsys):
     shutil.copytree(pictures, tmp_path / "in")
     (tmp_path / "in" / "even" / "10.png").write_bytes(b"")
     words = (run, tmp_path / "in", "--batch", 4, "--per-domain", 3, "--leave-out-outliers", 0.9, "--out")
     assert domains(*words, tmp_path / "whole") == 0
-    note, calls = UnfinishedWork.note, iter(range(99))
-
-    def stop(*arguments):
-        if next(calls) == 14:
-            raise KeyboardInterrupt
-        note(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedWork, "note", stop)
+        patch.setattr(UnfinishedWork, "note", stopping(UnfinishedWork.note, 14))
         assert domains(*words, tmp_path / "out") == 130
-    replace, calls = Path.replace, iter(range(99))
+    replace = Path.replace
 
     def stop_moving(path, target):
         if path.parent.name.startswith(".unfinished.") and path.name == "domain_1.png":

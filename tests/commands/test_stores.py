@@ -2,6 +2,7 @@
 
 import pytest
 
+from stopping import content, stopping
 from tiny_model import save_tiny, write
 from tunit.cli import main
 from tunit.commands import redrawing
@@ -39,10 +40,6 @@ def url(s3, folder, tmp_path):
         if path.is_file():
             store.pipe_file(f"{root}/{path.relative_to(folder / 'in').as_posix()}", path.read_bytes())
     return url
-
-
-def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def run(command, folder, source, out, *more):
@@ -102,15 +99,8 @@ def test_results_go_into_a_store_and_a_stopped_job_goes_on(folder, s3, tmp_path,
     for command, more, last in (("translate", ["--domain", "all"], 9), ("domains", [], 3)):
         out, local = f"{s3}/{tmp_path.name}/{command}", tmp_path / command
         assert run(command, folder, folder / "in", local, *more) == 0
-        write, calls = UrlPlace.write, iter(range(99))
-
-        def stop(*arguments, write=write, calls=calls, last=last):
-            if next(calls) == last:
-                raise KeyboardInterrupt
-            write(*arguments)
-
         with monkeypatch.context() as patch:
-            patch.setattr(UrlPlace, "write", stop)
+            patch.setattr(UrlPlace, "write", stopping(UrlPlace.write, last))
             assert run(command, folder, folder / "in", out, *more) == 130
         assert 0 < len(stored(out)) < len(content(local))
         capsys.readouterr()

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from stopping import content, stopping
 from tiny_model import save_tiny, write
 from tunit.cli import main
 from tunit.commands import redrawing
@@ -44,10 +45,6 @@ def translate(folder, out, *more, sources="in"):
         "4",
     ]
     return main(["translate", *words, *more])
-
-
-def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def stopped(monkeypatch, folder, out, after, *more, before=False):
@@ -163,15 +160,8 @@ def test_sources_of_the_same_name_go_on_too(folder, tmp_path, monkeypatch, capsy
     assert both(tmp_path / "whole") == 0
     assert (tmp_path / "whole" / "0" / "00~2.png").exists()
     assert "0/03.png for 0/03~2.png" in capsys.readouterr().out
-    calls, write_bytes = iter(range(99)), outputs.write_bytes
-
-    def stop(path, data):
-        if next(calls) == 11:
-            raise KeyboardInterrupt
-        write_bytes(path, data)
-
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "write_bytes", stop)
+        patch.setattr(outputs, "write_bytes", stopping(outputs.write_bytes, 11))
         assert both(tmp_path / "out") == 130
     assert both(tmp_path / "out") == 0
     assert "going on after 9 of 14 sources" in capsys.readouterr().err

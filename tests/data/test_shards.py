@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stopping import stopping
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batching import batches
@@ -105,15 +106,9 @@ def test_a_shard_is_a_tar_of_arrays(source, packed, tmp_path):
 @pytest.mark.parametrize("after", [1, 8, 20, 25])
 def test_writing_continues_after_the_last_complete_shard(source, tmp_path, monkeypatch, memory, after):
     shards_of(source, tmp_path / "whole")
-    add, calls = unfinished_shards.UnfinishedShards.add, iter(range(99))
-
-    def die(*arguments):
-        if next(calls) == after:
-            raise KeyboardInterrupt
-        add(*arguments)
-
+    shards = unfinished_shards.UnfinishedShards
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(unfinished_shards.UnfinishedShards, "add", die)
+        patch.setattr(shards, "add", stopping(shards.add, after))
         shards_of(source, memory)
     fitted, decoded = pack.fitted, []
     monkeypatch.setattr(pack, "fitted", lambda *task: decoded.append(task) or fitted(*task))

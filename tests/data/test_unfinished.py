@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stopping import stopping
 from tunit.cli import main
 from tunit.data.packing import pack, unfinished
 from tunit.data.packing import packed as packs
@@ -44,18 +45,6 @@ def whole(source, tmp_path_factory):
     packed = pack_pictures(source, cache, SMALL, workers=1)
     assert [item.name for item in packed.left_out] == ["03.png", "07.png", "11.png"]
     return content(cache)
-
-
-def stopping(function, after):
-    """`function`, but its call number `after` raises KeyboardInterrupt."""
-    calls = iter(range(10_000))
-
-    def stop(*arguments, **named):
-        if next(calls) == after:
-            raise KeyboardInterrupt
-        return function(*arguments, **named)
-
-    return stop
 
 
 def interrupted(monkeypatch, source, cache, where, name, after):
