@@ -158,21 +158,15 @@ def _work_on(
     args: argparse.Namespace, out: Path | str, translator: "Translator", order: "list[PictureSource]"
 ) -> "UnfinishedWork":
     """The record with which this job can go on, if it is stopped."""
-    from tunit.data.packing.places import local_scratch
-    from tunit.translation.unfinished import UnfinishedWork, stamp_of_model
+    from tunit.translation.unfinished import UnfinishedWork, identity_of, place_of_record
 
     names = ("device", "precision", "compile", "max_pixels", "per_domain")
-    about = ["domains", *(str(getattr(args, name)) for name in names)]
-    if args.model.exists():
-        folder = args.model if args.model.is_dir() else args.model.parent
-        about += [str(folder.resolve()), stamp_of_model(folder)]
-    else:  # a name on the hub
-        about.append(str(args.model))
+    about = ["domains", *(str(getattr(args, name)) for name in names), *identity_of(args.model)]
 
     def is_whole(work: "UnfinishedWork", source: "PictureSource", result: object) -> bool:
         return _looked_of(translator, result) is not None
 
-    place = out if isinstance(out, Path) else local_scratch()
+    place = place_of_record(out)
     return UnfinishedWork(place, [*about, "" if place == out else str(out)], order, args.batch, is_whole)
 
 

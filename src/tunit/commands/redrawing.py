@@ -61,12 +61,6 @@ class Results:
     def _in_store(self) -> set[str]:
         return self.store.all_names() if self.store else set()
 
-    def place_of_record(self) -> Path:
-        """The folder for the record of the job: among the results, or on this machine if these go to a store."""
-        from tunit.data.packing.places import local_scratch
-
-        return local_scratch() if isinstance(self.out, str) else self.out
-
     def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
         """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
         from tunit.errors import DataError
@@ -167,14 +161,14 @@ def work_on(
 ) -> "UnfinishedWork":
     """The record with which this translation can go on, if it is stopped."""
     from tunit.data.finding.found import stamp_of
-    from tunit.translation.unfinished import UnfinishedWork, stamp_of_model
+    from tunit.translation.unfinished import UnfinishedWork, identity_of, place_of_record
 
     about = ["translate", *(str(getattr(args, name)) for name in _ARGUMENTS)]
-    about += [str(args.model.resolve()), stamp_of_model(args.model)]
+    about += identity_of(args.model)
     for reference in references:
         about += [reference.name, stamp_of(reference)]
     about += [str(args.out) if results.store else "", *results.all()]
-    return UnfinishedWork(results.place_of_record(), about, order, args.batch, results.are_whole)
+    return UnfinishedWork(place_of_record(results.out), about, order, args.batch, results.are_whole)
 
 
 def place_for(work: "UnfinishedWork", results: Results, ours: set[str]) -> Path:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tunit._version import __version__
 from tunit.data.finding.found import PictureSource, stamp_of
 from tunit.data.finding.left_out import LeftOut
+from tunit.data.packing.places import local_scratch
 from tunit.errors import RunError
 from tunit.files import LockedError, lock, writable
 from tunit.translation.outputs import UNWRITABLE
@@ -22,13 +23,24 @@ from tunit.work_journal import WorkJournal
 WEIGHTS = "model.safetensors"
 
 
-def stamp_of_model(model: Path) -> str:
-    """A value that changes when the model in a folder changes."""
+def identity_of(model: Path) -> list[str]:
+    """Strings that change when another model is given, or when the model changes: for the record of a job.
+
+    model: a folder, a file in one, or a name on the hub.
+    """
+    if not model.exists():
+        return [str(model)]
+    folder = model if model.is_dir() else model.parent
     try:
-        status = (model / WEIGHTS).stat()
+        status = (folder / WEIGHTS).stat()
     except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+        return [str(folder.resolve()), ""]
+    return [str(folder.resolve()), f"{status.st_size} {status.st_mtime_ns}"]
+
+
+def place_of_record(out: Path | str) -> Path:
+    """The folder for the record of a job: among its results, or on this machine if these go to a store (a URL)."""
+    return local_scratch() if isinstance(out, str) else out
 
 
 class Finished(NamedTuple):
