@@ -74,7 +74,8 @@ def killing():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
                     killed.append(worker)
-            time.sleep(0.3)
+                    time.sleep(0.3)  # so that another worker has begun
+            time.sleep(0.01)  # tasks are short
 
     killer = threading.Thread(target=kill)
     killer.start()
