@@ -11,7 +11,15 @@ from tiny_run import tiny_config
 from tunit.errors import RunError
 from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.training import checkpoint
-from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
+from tunit.training.checkpoint import (
+    checkpoint_path,
+    checkpoint_step,
+    checkpoints,
+    drop_older,
+    load_newest,
+    save_checkpoint,
+    state_tensors,
+)
 from tunit.training.initial_state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,3 +170,12 @@ def test_a_checkpoint_of_the_previous_version_still_fits(folder):
     write_tensors(path, tensors, about)
     assert load_newest(folder, new_state(CONFIG, torch.device("cpu"))) == (path, [])
     assert checkpoint.FORMAT == 1
+
+
+def test_older_checkpoints_are_dropped_and_later_damaged_ones_do_not_count(tmp_path):
+    for step in (3, 6, 9, 12):
+        checkpoint_path(tmp_path, step).write_bytes(b"")
+    drop_older(
+        checkpoint_path(tmp_path, 6), keep=1
+    )  # 9 and 12 are damaged: without 6 nothing could be resumed
+    assert [checkpoint_step(path) for path in checkpoints(tmp_path)] == [6, 9, 12]

@@ -171,6 +171,15 @@ def test_without_an_undamaged_checkpoint_the_error_is_one_sentence(tmp_path, unf
         resume_run(run, quiet=True)
 
 
+def test_a_checkpoint_that_a_kill_left_beyond_the_limit_is_removed(tmp_path, unfinished):
+    run = unfinished(tmp_path / "run")  # all steps are done; it keeps three checkpoints
+    folder = run / "checkpoints"
+    for step in (1, 2, 3):
+        shutil.copy(folder / "step_00000005.safetensors", folder / f"step_{step:08d}.safetensors")
+    resume_run(run, quiet=True)
+    assert [path.stem for path in checkpoints(folder)] == ["step_00000003", "step_00000005", "step_00000010"]
+
+
 def start_in_background(pictures, run, **overrides):
     words = [sys.executable, "-m", "tunit", "train", str(pictures), "--out", str(run), "--preset", "paper"]
     return subprocess.Popen(

@@ -25,7 +25,7 @@ from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
 from tunit.reading import Record, UnreadableError, read_json
 from tunit.studio.orders import environment
-from tunit.training.checkpoint import checkpoints
+from tunit.training.checkpoint import checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG = "job.json", "train.log"
@@ -156,7 +156,7 @@ def log_tail(run: Path) -> str:
 def step_of(folder: RunFolder) -> int:
     """The step of the last line of metrics.jsonl, or of the newest checkpoint if it is later; 0 if there is none."""
     saved = checkpoints(folder.checkpoints)
-    step = int(saved[-1].stem.removeprefix("step_")) if saved else 0
+    step = checkpoint_step(saved[-1]) if saved else 0
     path = folder.path / "metrics.jsonl"
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))

@@ -33,10 +33,20 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
     if state.choice:
         about["choice"] = state.choice.record()
     write_tensors(path, tensors, about)
-    with writable(path):
-        for old in checkpoints(folder)[:-keep]:
-            old.unlink()
+    drop_older(path, keep)
     return path
+
+
+def drop_older(newest: Path, keep: int) -> None:
+    """Remove older checkpoints of the folder, so that `keep` of them, up to `newest`, are left.
+
+    `newest` is complete. Files of later steps stay: they are damaged, or were written before a rollback, and the
+    training will replace them.
+    """
+    until = [path for path in checkpoints(newest.parent) if checkpoint_step(path) <= checkpoint_step(newest)]
+    with writable(newest):
+        for old in until[:-keep]:
+            old.unlink()
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -47,7 +57,12 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
     found = (p for p in folder.glob("step_*.safetensors") if re.fullmatch(r"step_[0-9]{8,16}", p.stem))
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("step_")))
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.stem.removeprefix("step_"))
 
 
 def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:

@@ -25,7 +25,7 @@ from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
 from tunit.process_group import on_rank_zero
-from tunit.training.checkpoint import load_newest
+from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.compiled import compile_parts
 from tunit.training.in_progress import Training, finish_model, save, settle, unwritable
 from tunit.training.initial_state import new_state, settled
@@ -151,10 +151,14 @@ def run_steps(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
     """Take the steps from the state's step to the end of the schedule."""
-    state = training.state
+    state, run = training.state, training.config.run
+    if training.last_checkpoint and is_rank_zero():
+        drop_older(
+            training.last_checkpoint, run.keep_checkpoints
+        )  # a killed process may have left one too many
     if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
-    if training.config.run.on_nan == "rollback" and training.last_checkpoint is None:
+    if run.on_nan == "rollback" and training.last_checkpoint is None:
         save(training)  # a rollback needs a checkpoint
     while state.step < training.config.schedule.steps:
         try:
