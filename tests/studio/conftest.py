@@ -1,6 +1,7 @@
 """A studio for two tiny runs, called without a network."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -43,9 +44,9 @@ def client(workspace):
         yield client
 
 
-@pytest.fixture(scope="package")
-def server(runs):
-    """The address of a studio that serves on its own port, in a thread of this process."""
+@contextmanager
+def serving(runs):
+    """Serves a studio on its own port, in a thread of this process; gives its address."""
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(Workspace(runs, (runs.parent / "pictures",), device="cpu")),
@@ -57,9 +58,25 @@ def server(runs):
     port = listening.getsockname()[1]
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="package")
+def server(runs):
+    """The address of a studio that serves on its own port."""
+    with serving(runs) as address:
+        yield address
+
+
+@pytest.fixture
+def own_server(runs):
+    """The address of a studio that has not looked at any pictures yet."""
+    with serving(runs) as address:
+        yield address
 
 
 @pytest.fixture(scope="package")

@@ -61,7 +61,7 @@ def main(run: Path, out: Path) -> None:
     size = {"width": 1280, "height": 1200, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     driver.get(f"{base}/explore")
-    wait(driver, "!document.getElementById('explore').hidden")
+    wait(driver, "document.getElementById('progress').hidden")
     driver.execute_script(LASSO)
     time.sleep(2)
     shot(driver, out / "studio-explore.png", 1180)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 import time
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 from tiny_model import noise
 from tunit.data.packing.packed import open_packed
+from tunit.reporting.style_map import laid_out
+from tunit.studio import look
 from tunit.translation.translator import Translator
 
 WIDTHS = (360, 800, 1400)
@@ -88,12 +91,54 @@ def page(browser, server):
 @pytest.fixture
 def explore(page):
     page.open("/runs/birds/explore")
-    page.wait("!document.getElementById('explore').hidden")
+    page.wait("document.getElementById('progress').hidden")
     return page
 
 
 def shown(page):
     return [int(one.get_attribute("data-place")) for one in page.all("#gallery .picture")]
+
+
+def test_galleries_can_be_used_before_the_map_is_drawn(browser, own_server, monkeypatch):
+    """What was chosen, and the focus, stay when the map and further pictures follow."""
+    may_draw = threading.Event()
+
+    def later(*args, **kwargs):
+        assert may_draw.wait(60)
+        return laid_out(*args, **kwargs)
+
+    for name, value in {
+        "GLIMPSE": 6,
+        "MOST_LAID_OUT": 12,
+        "read_seen": lambda *_: None,
+        "laid_out": later,
+    }.items():
+        monkeypatch.setattr(look, name, value)
+    page = Page(browser, own_server)
+    page.open("/runs/birds/explore")
+    page.wait("document.querySelectorAll('#gallery .picture').length === 12")
+    assert page.one("#map-later").is_displayed()
+    assert not page.one("#map-parts").is_displayed()
+    page.wait("document.getElementById('state').textContent.includes('the map follows')")
+    assert "12 of 20" in page.one("#state").text
+    pick = next(one for one in page.all(".pick") if one.is_enabled())
+    domain = pick.get_attribute("data-domain")
+    assert pick.find_element("css selector", ".meta").text.endswith(" so far")
+    page.do("arguments[0].click()", pick)
+    row = page.do("const p = document.querySelector('#gallery .picture'); p.focus(); return p.dataset.row")
+    page.do("document.activeElement.click()")
+    page.wait("document.getElementById('one').open")
+    assert not page.one("#where-part").is_displayed()
+    page.press("\ue00c")  # Escape
+    may_draw.set()
+    page.wait("document.getElementById('progress').hidden")
+    assert page.one("#map-parts").is_displayed()
+    pick = page.one(f'.pick[data-domain="{domain}"]')
+    assert pick.get_attribute("aria-pressed") == "true"
+    assert page.one("#count").text == f"{pick.find_element('css selector', '.meta').text} of 20"
+    assert page.do("return document.activeElement.dataset.row") == row
+    assert page.do("return document.activeElement.isConnected")
+    assert page.errors() == []
 
 
 def test_a_domain_filters_the_gallery_and_the_filter_can_be_removed(explore):
@@ -241,7 +286,7 @@ def test_nothing_is_wider_than_the_window_and_controls_have_names(page, width):
     for address in ("/", "/runs/birds/explore", "/runs/birds/translate?source=1&reference=2"):
         page.open(address, width)
         if "explore" in address:
-            page.wait("!document.getElementById('explore').hidden")
+            page.wait("document.getElementById('progress').hidden")
             page.do("document.querySelector('#gallery .picture').click()")
             page.wait("document.getElementById('one').open")
         if "translate" in address:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import open_packed
-from tunit.reporting.style_map import MOST_LAID_OUT, placed
-from tunit.studio import explore, seen
+from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
+from tunit.studio import explore, look, seen
+from tunit.studio.library import Library
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
 
@@ -61,7 +62,7 @@ def test_a_picture_comes_with_its_nearest_neighbours(client, found, truth):
     assert about["domain"] == int(said.domains[3])
     apart = torch.cdist(said.styles[3:4], said.styles)[0]
     order = [i for i in apart.argsort().tolist() if i != 3][: explore.NEIGHBOURS]
-    assert [one["place"] for one in about["neighbours"]] == order
+    assert [one["row"] for one in about["neighbours"]] == order
     assert [one["distance"] for one in about["neighbours"]] == pytest.approx(apart[order].tolist(), rel=1e-3)
 
 
@@ -106,7 +107,7 @@ def test_results_are_cached_and_computed_again_for_another_model(client, found, 
         "format": seen.FORMAT,
         "model": seen.checksum(runs / "birds" / "model.safetensors"),
         "pictures": seen.digest_of(open_packed(runs / "birds" / "data").hashes),
-        "most": seen.MOST_SEEN,
+        "most": look.MOST_SEEN,
     }
     kept = seen.read_seen(path, about, 20, width)
     assert kept is not None
@@ -134,7 +135,7 @@ def test_for_many_pictures_a_sample_is_laid_out_and_others_are_placed_near_simil
     rng = np.random.default_rng(0)
     kinds = rng.permutation(np.arange(120) % 3)
     styles = torch.tensor(np.eye(3)[kinds] * 10 + rng.normal(size=(120, 3)) * 0.1, dtype=torch.float32)
-    points = placed(styles, seed=0)
+    points = spread(styles, *laid_out(styles, seed=0))
     assert points.shape == (120, 2)
     assert points.min() >= 0
     assert points.max() <= 1
@@ -147,7 +148,6 @@ def test_for_many_pictures_a_sample_is_laid_out_and_others_are_placed_near_simil
 
 def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypatch):
     from tunit.errors import RunError
-    from tunit.studio.library import Library
 
     library = Library(Workspace(runs, device="cpu"))
     run = library.workspace.run("birds")
@@ -156,10 +156,42 @@ def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypat
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(seen, "read_seen", fail)
+        patch.setattr(look, "read_seen", fail)
         with pytest.raises(RunError, match="memory"):
             for _ in range(2):
                 library.look(run).wait()
-    look = library.look(run)
-    look.wait()
-    assert look.seen is not None
+    again = library.look(run)
+    again.wait()
+    assert again.seen is not None
+
+
+def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, monkeypatch):
+    """First 5 pictures, then the 12 on the map, then these with their map, and at last all 20."""
+    _, said = truth
+    for name, value in {"GLIMPSE": 5, "MOST_LAID_OUT": 12, "BATCH": 3, "read_seen": lambda *_: None}.items():
+        monkeypatch.setattr(look, name, value)
+    monkeypatch.setattr(look, "write_seen", lambda *_: None)
+    shown = []
+    show = look.Look._show
+    monkeypatch.setattr(
+        look.Look, "_show", lambda self, one: (show(self, one), shown.append((self.done, self.so_far)))
+    )
+    library = Library(Workspace(runs, device="cpu"))
+    whole = library.look(library.workspace.run("birds"))
+    whole.wait()
+    assert [(done, stage, len(one.rows)) for done, (stage, one) in shown] == [
+        (5, 1, 5),
+        (12, 2, 12),
+        (12, 3, 12),
+    ]
+    assert [one.points is not None for _, (_, one) in shown] == [False, False, True]
+    for one in [*(one for _, (_, one) in shown), whole.seen]:
+        assert (
+            one.rows.tolist() == np.linspace(0, 19, len(one.rows)).astype(int).tolist() or len(one.rows) == 5
+        )
+        assert one.domains.tolist() == said.domains[one.rows].tolist()
+        assert one.styles == pytest.approx(said.styles[one.rows], abs=1e-4)
+    first, *_, on_map = (one for _, (_, one) in shown)
+    assert {0, 19} < set(first.rows.tolist()) < set(on_map.rows.tolist())
+    assert whole.done == whole.total == len(whole.seen.rows) == 20
+    assert np.array_equal(whole.seen.points[on_map.rows], on_map.points)

@@ -10,6 +10,7 @@ from tunit.methods.inference import evenly_spread
 
 MOST_LAID_OUT = 1_500  # t-SNE is computed for at most this many pictures, which takes some seconds
 PLACED_BY = 5  # any other picture is placed by its 5 nearest pictures among these
+STEPS = 500  # with 750, neighbours on the map are not closer in style (trustworthiness 0.932 and 0.933)
 CHUNK = 1024
 Points = NDArray[np.float64]
 
@@ -22,19 +23,18 @@ def laid_out(styles: Tensor, seed: int) -> tuple[Points, NDArray[np.int64]]:
         points = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
     else:
         perplexity = min(30.0, (len(rows) - 1) / 3)
-        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=750)
+        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=STEPS)
         points = model.fit_transform(codes).astype(np.float64)
     low, high = points.min(0), points.max(0)
     return (points - low) / np.maximum(high - low, 1e-9), rows
 
 
-def placed(styles: Tensor, seed: int) -> Points:
-    """A place (N, 2) in [0, 1] x [0, 1] for every style code (N, width).
+def spread(styles: Tensor, points: Points, rows: NDArray[np.int64]) -> Points:
+    """A place (N, 2) for every style code (N, width), if M of them, `rows`, already have the places `points` (M, 2).
 
-    A picture that `laid_out` leaves out is placed at the mean of the places of its nearest pictures on the map,
-    weighted by how near they are.
+    Any other picture is placed at the mean of the places of its nearest pictures on the map, weighted by how near
+    they are.
     """
-    points, rows = laid_out(styles, seed)
     if len(rows) == len(styles):
         return points
     codes = torch.nn.functional.normalize(styles, dim=1)

@@ -12,10 +12,12 @@ from tunit.pages.document import data_script
 from tunit.printing import printable
 from tunit.reporting.remarks import typical_rows
 from tunit.studio.frame import address, page, why_not
+from tunit.studio.library import Library
 from tunit.studio.names import domain_names
 from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.seen import Seen
 from tunit.studio.shown import example_rows
+from tunit.studio.workspace import Run
 
 NEIGHBOURS = 12
 TYPICAL = 6  # pictures on a domain's card
@@ -44,26 +46,36 @@ def show(request: Request) -> Response:
 
 
 def pictures(request: Request) -> Response:
-    """E's output for the pictures; the progress (status 202) while it is being computed."""
+    """E's output for the pictures; the progress (status 202) while it is being computed.
+
+    `stage` in the query: also give what is known of some of the pictures, if it is newer than this stage.
+    """
     run, library = run_of(request), library_of(request)
+    stage = request.query_params.get("stage")
+    known = None if stage is None else whole_of(stage, "the stage", 0, 10**6)
     look = library.look(run)
-    seen = look.seen
-    if seen is None:
-        return JSONResponse({"done": look.done, "total": look.total}, 202)
+    so_far, seen = look.so_far, look.seen  # in this order, because another thread sets them
+    if seen is not None:
+        return JSONResponse(_found(run, library, seen) | {"stage": None})
+    if known is not None and so_far is not None and so_far.stage > known:
+        return JSONResponse(_found(run, library, so_far.seen) | {"stage": so_far.stage})
+    return JSONResponse({"done": look.done, "total": look.total}, 202)
+
+
+def _found(run: Run, library: Library, seen: Seen) -> dict[str, Any]:
+    """What the page shows."""
     names, sizes = domain_names(run), library.translator(run).domain_sizes
-    domains = [_domain(seen, k, names, with_style=size > 0) for k, size in enumerate(sizes)]
-    return JSONResponse(
-        {
-            "domains": domains,
-            "rows": seen.rows.tolist(),
-            "domain": seen.domains.tolist(),
-            "x": np.rint(seen.points[:, 0] * 10_000).astype(int).tolist(),
-            "y": np.rint(seen.points[:, 1] * 10_000).astype(int).tolist(),
-            "confidence": np.rint(seen.confidences * 1000).astype(int).tolist(),
-            "outlier": np.rint(seen.outliers * 1000).astype(int).tolist(),
-            "all": len(library.pictures(run).names),
-        }
-    )
+    points = None if seen.points is None else np.rint(seen.points * 10_000).astype(int)
+    return {
+        "domains": [_domain(seen, k, names, with_style=size > 0) for k, size in enumerate(sizes)],
+        "rows": seen.rows.tolist(),
+        "domain": seen.domains.tolist(),
+        "x": None if points is None else points[:, 0].tolist(),
+        "y": None if points is None else points[:, 1].tolist(),
+        "confidence": np.rint(seen.confidences * 1000).astype(int).tolist(),
+        "outlier": np.rint(seen.outliers * 1000).astype(int).tolist(),
+        "all": len(library.pictures(run).names),
+    }
 
 
 def _domain(seen: Seen, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
@@ -84,27 +96,27 @@ def _domain(seen: Seen, k: int, names: dict[int, str], *, with_style: bool) -> d
 
 
 def picture(request: Request) -> Response:
-    """One picture: its name, E's output, and its neighbours by style. `place` is its index in `pictures`."""
+    """One picture: its name, E's output, and its neighbours by style. `row` is its number in the run."""
     run, library = run_of(request), library_of(request)
     look = library.look(run)
-    if look.seen is None:
-        raise ConfigError("the model is still working on the pictures: wait a little")
-    place = whole_of(request.path_params["place"], "the number of the picture", 0, look.total - 1)
-    row = int(look.seen.rows[place])
+    seen = look.seen or (look.so_far.seen if look.so_far else None)
     packed = library.pictures(run)
+    row = whole_of(request.path_params["row"], "the number of the picture", 0, len(packed.names) - 1)
+    place = None if seen is None else seen.place_of(row)
+    if seen is None or place is None:
+        raise ConfigError("the model has not looked at this picture yet: wait a little")
     label = packed.labels[row]
     return JSONResponse(
         {
-            "place": place,
             "row": row,
             "name": printable(packed.names[row]),
             "label": printable(packed.classes[label]) if label >= 0 else "",
-            "domain": int(look.seen.domains[place]),
-            "confidence": float(look.seen.confidences[place]),
-            "outlier": float(look.seen.outliers[place]),
+            "domain": int(seen.domains[place]),
+            "confidence": float(seen.confidences[place]),
+            "outlier": float(seen.outliers[place]),
             "neighbours": [
-                {"place": other, "distance": apart}
-                for other, apart in look.seen.neighbours(place, NEIGHBOURS)
+                {"row": int(seen.rows[other]), "distance": apart}
+                for other, apart in seen.neighbours(place, NEIGHBOURS)
             ],
         }
     )
@@ -119,7 +131,9 @@ _BODY = """
 <div id="domains" class="domains"></div></section>
 <div class="split">
 <section class="map-side" aria-labelledby="map-title"><h2 id="map-title">Map of styles</h2>
-<div class="tools" role="group" aria-label="the map">
+<p class="meta" id="map-later">The map follows as soon as enough pictures have been looked at. Everything else can be
+ used already.</p>
+<div id="map-parts" hidden><div class="tools" role="group" aria-label="the map">
 <button type="button" id="lasso" aria-pressed="true">Lasso</button>
 <button type="button" id="move" aria-pressed="false">Move</button>
 <button type="button" id="closer" aria-label="closer">+</button>
@@ -129,7 +143,7 @@ _BODY = """
  aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L keeps its surroundings in
  the gallery, plus and minus zoom, Escape shows all."></canvas>
 <div id="tip" hidden><img alt="" id="tip-picture"><span id="tip-text"></span></div></div>
-<p class="fine">Pictures near each other have similar styles. Draw around some to see only these.</p></section>
+<p class="fine">Pictures near each other have similar styles. Draw around some to see only these.</p></div></section>
 <section class="gallery-side" aria-labelledby="gallery-title"><h2 id="gallery-title">Pictures</h2>
 <div class="tools"><span id="count" role="status"></span>
 <label>first <select id="order"><option value="confidence">the surest</option><option value="unsure">the least sure
@@ -142,7 +156,8 @@ _BODY = """
 <div class="about"><h2 id="one-name"></h2><dl id="one-facts"></dl>
 <div class="tools"><a class="button primary" id="as-source">Translate it</a>
 <a class="button" id="as-reference">Take its style</a></div></div>
-<div class="where"><h3>On the map</h3><canvas id="where" role="img" aria-label="its place on the map"></canvas></div>
+<div class="where" id="where-part"><h3>On the map</h3><canvas id="where" role="img"
+ aria-label="its place on the map"></canvas></div>
 <div class="near"><h3>Nearest in style</h3><div id="neighbours" class="gallery"></div></div></div>
 <div class="tools ends"><button type="button" id="previous">&larr; Previous</button>
 <button type="button" id="next">Next &rarr;</button>
@@ -152,5 +167,5 @@ _BODY = """
 ROUTES = [
     Route("/runs/{run}/explore", show),
     Route("/runs/{run}/explore/pictures", pictures),
-    Route("/runs/{run}/explore/picture/{place}", picture),
+    Route("/runs/{run}/explore/picture/{row}", picture),
 ]

@@ -15,7 +15,7 @@ from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
 from tunit.studio.kept import Kept, Stamp, stamp_of
-from tunit.studio.seen import Look
+from tunit.studio.look import Look
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 

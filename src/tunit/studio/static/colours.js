@@ -2,9 +2,16 @@
 
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 const NAMED = 8; // colours that pages.css defines
+const known = new Map();
+DARK.addEventListener("change", () => known.clear());
 
 /** The colour of domain k. */
 export function colourOf(k) {
+  if (!known.has(k)) known.set(k, found(k));
+  return known.get(k);
+}
+
+function found(k) {
   if (k < NAMED) return getComputedStyle(document.documentElement).getPropertyValue(`--s${k}`).trim();
   return `hsl(${Math.round((k * 137.5) % 360)} 50% ${DARK.matches ? 68 : 42}%)`;
 }

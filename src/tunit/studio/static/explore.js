@@ -1,56 +1,91 @@
 import { colourOf, dot, onScheme } from "./colours.js";
-import { StyleMap, smallMap } from "./map.js";
+import { StyleMap } from "./map.js";
+import { smallMap } from "./small-map.js";
 import { call, element, json, pageData } from "./studio.js";
 
 const AT_ONCE = 60; // pictures that are added to the gallery at a time
+const RESTS = 60; // milliseconds that the pointer rests on a point before its picture is loaded
 const at = (id) => document.getElementById(id);
 
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const many = (number) => number.toLocaleString("en");
+
+/** Show what E has found about the pictures, as soon as some have been looked at, until nothing new follows. */
 async function start() {
   const page = pageData("page-data");
   const base = `/runs/${page.run}`;
-  const found = await looked(`${base}/explore/pictures`);
+  let explorer = null;
+  for (let stage = 0; stage !== null; ) {
+    const answer = await call(`${base}/explore/pictures?stage=${stage}`);
+    const found = await answer.json();
+    if (answer.status === 200) {
+      stage = found.stage;
+      at("explore").hidden = false;
+      explorer ??= new Explorer(page, base);
+      while (explorer.map?.start) await pause(100); // the user is just drawing a lasso
+      explorer.take(found);
+    } else {
+      at("progress").value = found.total ? found.done / found.total : 0;
+      at("state").textContent = progressOf(found, explorer?.found);
+      await pause(400);
+    }
+  }
+  const { found } = explorer;
   at("state").textContent =
     found.rows.length < found.all
-      ? `${found.rows.length.toLocaleString("en")} of ${found.all.toLocaleString("en")} pictures, evenly spread.`
-      : `${found.all.toLocaleString("en")} pictures in ${found.domains.filter((d) => d.size).length} domains.`;
+      ? `${many(found.rows.length)} of ${many(found.all)} pictures, evenly spread.`
+      : `${many(found.all)} pictures in ${found.domains.filter((d) => d.size).length} domains.`;
   at("progress").hidden = true;
-  at("explore").hidden = false;
-  new Explorer(page, base, found);
 }
 
-/** E's output for all pictures, as soon as the studio has computed it. */
-async function looked(address) {
-  for (;;) {
-    const answer = await call(address);
-    const found = await answer.json();
-    if (answer.status === 200) return found;
-    at("progress").value = found.total ? found.done / found.total : 0;
-    const all = found.total.toLocaleString("en");
-    at("state").textContent =
-      found.done < found.total
-        ? `Looking at the pictures: ${found.done.toLocaleString("en")} of ${all}.`
-        : `Looked at all ${all} pictures; drawing the map.`;
-    await new Promise((done) => setTimeout(done, 400));
-  }
+function progressOf({ done, total }, shown) {
+  if (!shown) return `Looking at the pictures: ${many(done)} of ${many(total)}.`;
+  const parts = [`Looked at ${done < total ? `${many(done)} of ${many(total)}` : `all ${many(total)}`} pictures`];
+  const number = shown.rows.length;
+  if (number < total) parts.push(`${many(number)} of them, evenly spread, are shown already`);
+  if (!shown.x) parts.push("the map follows");
+  return `${parts.join("; ")}.`;
 }
 
 class Explorer {
-  constructor(page, base, found) {
-    Object.assign(this, { page, base, found });
+  constructor(page, base) {
+    Object.assign(this, { page, base, map: null });
     this.chosen = new Set(); // domains
     this.lassoed = null; // Uint8Array
     this.limit = AT_ONCE;
     this.order = [];
-    this.open = -1;
-    this.map = new StyleMap(at("canvas"), found, colourOf, {
+    this.open = -1; // the row of the picture that was opened
+    this.tools();
+  }
+
+  /** Show what E has found about these pictures. What was chosen before stays chosen. */
+  take(found) {
+    const before = this.found;
+    const focused = selectorOf(document.activeElement);
+    this.found = found;
+    this.placeOf = new Map(found.rows.map((row, place) => [row, place]));
+    const places = (mask) => before.rows.filter((_, i) => mask[i]).map((row) => this.placeOf.get(row));
+    at("domains").replaceChildren(...found.domains.map((domain) => this.card(domain)));
+    if (found.x) this.showMap(before);
+    if (this.lassoed) this.lassoed = this.map.lassoed() ?? maskOf(places(this.lassoed), found.rows.length);
+    this.filter(this.limit);
+    if (focused) document.querySelector(focused)?.focus({ preventScroll: true });
+  }
+
+  showMap(before) {
+    at("map-parts").hidden = false;
+    at("map-later").hidden = true;
+    if (this.map) {
+      const row = before.rows[this.map.cursor];
+      this.map.replace(this.found, colourOf, this.placeOf.get(row) ?? -1);
+      return;
+    }
+    this.map = new StyleMap(at("canvas"), this.found, colourOf, {
       point: (place) => this.tip(place),
-      open: (place) => this.show(place),
+      open: (place) => this.show(this.found.rows[place]),
       lasso: (mask) => this.lasso(mask),
     });
     onScheme(() => this.map.recolour(colourOf));
-    at("domains").append(...found.domains.map((domain) => this.card(domain)));
-    this.tools();
-    this.filter();
   }
 
   thumbnail(place) {
@@ -70,11 +105,12 @@ class Explorer {
     const k = domain.number;
     const pick = element(
       "button",
-      { type: "button", class: "pick", "aria-pressed": "false", onclick: () => this.choose(k, pick) },
+      { type: "button", class: "pick", onclick: () => this.choose(k, pick), dataset: { domain: k } },
       dot(k),
       element("b", { text: this.nameOf(k) }),
-      element("span", { class: "meta", text: domain.size.toLocaleString("en") }),
+      element("span", { class: "meta", text: many(domain.size) + (this.found.stage === null ? "" : " so far") }),
     );
+    pick.setAttribute("aria-pressed", String(this.chosen.has(k)));
     pick.disabled = !domain.size;
     const strip = element("div", { class: "strip" }, ...domain.typical.map((place) => this.button(place)));
     const parts = [pick, strip];
@@ -95,12 +131,13 @@ class Explorer {
 
   button(place) {
     const image = element("img", { src: this.thumbnail(place), alt: this.spoken(place), loading: "lazy" });
+    const row = this.found.rows[place];
     const made = element(
       "button",
-      { type: "button", class: "picture", onclick: () => this.show(place), dataset: { place } },
+      { type: "button", class: "picture", onclick: () => this.show(row), dataset: { place, row } },
       image,
     );
-    made.addEventListener("pointerenter", () => this.map.point(place));
+    made.addEventListener("pointerenter", () => this.map?.point(this.placeOf.get(row)));
     return made;
   }
 
@@ -112,7 +149,7 @@ class Explorer {
 
   lasso(mask) {
     this.lassoed = mask && mask.some((value) => value) ? mask : null;
-    if (!this.lassoed) this.map.clear();
+    if (!this.lassoed) this.map?.clear();
     this.filter();
   }
 
@@ -151,7 +188,8 @@ class Explorer {
     at("one").addEventListener("click", (event) => event.target === at("one") && at("one").close());
   }
 
-  filter() {
+  /** Show the chosen pictures; at most `limit` at once. */
+  filter(limit = AT_ONCE) {
     const { found, chosen, lassoed } = this;
     const isAll = !chosen.size && !lassoed;
     const mask = new Uint8Array(found.rows.length).fill(1);
@@ -167,10 +205,10 @@ class Explorer {
       name: (a, b) => a - b,
     }[at("order").value];
     this.order = [...mask.keys()].filter((i) => mask[i]).sort((a, b) => by(a, b) || a - b);
-    this.limit = AT_ONCE;
-    this.map.show(isAll ? null : mask);
+    this.limit = limit;
+    this.map?.show(isAll ? null : mask);
     at("all").hidden = isAll;
-    at("count").textContent = `${this.order.length.toLocaleString("en")} of ${mask.length.toLocaleString("en")}`;
+    at("count").textContent = `${many(this.order.length)} of ${many(mask.length)}`;
     at("gallery").replaceChildren();
     this.gallery();
   }
@@ -185,9 +223,10 @@ class Explorer {
   tip(place) {
     const tip = at("tip");
     tip.hidden = place < 0;
+    clearTimeout(this.resting);
     if (place < 0) return;
     const [x, y] = this.map.at(place);
-    at("tip-picture").src = this.thumbnail(place);
+    this.resting = setTimeout(() => (at("tip-picture").src = this.thumbnail(place)), RESTS);
     at("tip-text").textContent = this.spoken(place);
     const room = at("canvas").clientWidth;
     tip.style.left = `${Math.max(4, Math.min(room - tip.offsetWidth - 4, x + 14))}px`;
@@ -195,15 +234,16 @@ class Explorer {
   }
 
   step(by) {
-    const place = this.order[this.order.indexOf(this.open) + by];
-    if (place !== undefined) this.show(place);
+    const row = this.found.rows[this.order[this.order.indexOf(this.placeOf.get(this.open)) + by]];
+    if (row !== undefined) this.show(row);
   }
 
-  async show(place) {
-    const about = await json(`${this.base}/explore/picture/${place}`);
+  async show(row) {
+    const about = await json(`${this.base}/explore/picture/${row}`);
     const { found } = this;
-    this.open = place;
-    this.map.point(place);
+    const place = this.placeOf.get(row);
+    this.open = row;
+    this.map?.point(place);
     const dialog = at("one");
     const k = about.domain;
     at("one-picture").src = `${this.base}/picture/${about.row}?v=${this.page.version}`;
@@ -221,14 +261,31 @@ class Explorer {
     at("one-facts").querySelector("dd").prepend(dot(k), " ");
     at("as-source").href = `${this.page.translate}?source=${about.row}`;
     at("as-reference").href = `${this.page.translate}?reference=${about.row}`;
-    at("neighbours").replaceChildren(...about.neighbours.map((one) => this.button(one.place)));
+    const near = about.neighbours.map((one) => this.placeOf.get(one.row)).filter((one) => one !== undefined);
+    at("neighbours").replaceChildren(...near.map((one) => this.button(one)));
     const here = this.order.indexOf(place);
     at("previous").disabled = here <= 0;
     at("next").disabled = here < 0 || here + 1 >= this.order.length;
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
-    smallMap(at("where"), found, colourOf, place);
+    at("where-part").hidden = !found.x;
+    if (found.x) smallMap(at("where"), found, colourOf, place);
   }
+}
+
+/** How to find the same picture or domain again after its element was replaced; "" for any other element. */
+function selectorOf(element) {
+  const part = element.closest("#gallery, #domains");
+  const { row, domain } = element.dataset;
+  if (!part || (row === undefined && domain === undefined)) return "";
+  return row === undefined ? `#domains [data-domain="${domain}"]` : `#${part.id} [data-row="${row}"]`;
+}
+
+/** A Uint8Array that is 1 at the given places. */
+function maskOf(places, length) {
+  const mask = new Uint8Array(length);
+  for (const place of places) mask[place] = 1;
+  return mask;
 }
 
 start();

@@ -1,0 +1,144 @@
+"""Looks at a run's own pictures with E, once, in a separate thread; the result is kept in a file (see `seen`).
+
+The page need not wait until all is done. First E looks at some pictures that are evenly spread over the set: they
+already show what the domains are. Then it looks at those that are laid out as a map, and at last at the others.
+"""
+
+import logging
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tunit.clustering.outliers import outlier_scores
+from tunit.data.packing.packed import PackedPictures
+from tunit.destination import STUDIO
+from tunit.errors import RunError, TunitError
+from tunit.failures import sentence_of
+from tunit.files import writable
+from tunit.methods.inference import evenly_spread, guidance_over, in_batches
+from tunit.methods.model_file import TENSORS, Model
+from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread
+from tunit.studio.answers import UNEXPECTED
+from tunit.studio.seen import FORMAT, NAME, Seen, checksum, digest_of, read_seen, write_seen
+from tunit.studio.workspace import Run
+
+MOST_SEEN = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
+GLIMPSE = 128  # the pictures that are looked at first
+BATCH = 32  # larger batches were slower on a CPU
+LOG = logging.getLogger("tunit.studio")
+_TURN = threading.Lock()  # one look at a time: each uses all cores
+Rows = NDArray[np.int64]
+
+
+class SoFar(NamedTuple):
+    """What is known before all pictures have been looked at."""
+
+    stage: int  # counts from 1
+    seen: Seen  # of some of the pictures, with or without a map
+
+
+class Look:
+    """A thread that computes E's output for a run's pictures; `seen` is set after it has succeeded."""
+
+    def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
+        self.total = min(len(packed.names), MOST_SEEN)
+        self.done = 0
+        self.so_far: SoFar | None = None
+        self.seen: Seen | None = None
+        self.error = ""  # why it failed, in one sentence
+        self._run, self._model, self._packed = run, model, packed
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            with _TURN:
+                self.seen = self._read_or_compute()
+        except TunitError as error:
+            self.error = str(error)
+            LOG.warning("%s: %s", self._run.name, error)
+        except Exception as error:
+            self.error = sentence_of(error) or UNEXPECTED
+            LOG.exception("E's output for the pictures of %s could not be computed", self._run.name)
+
+    def _read_or_compute(self) -> Seen:
+        path = self._run.path / STUDIO / NAME
+        about = {
+            "format": FORMAT,
+            "model": checksum(self._run.path / TENSORS),
+            "pictures": digest_of(self._packed.hashes),
+            "most": MOST_SEEN,
+        }
+        seen = read_seen(path, about, self.total, self._model.settings.style_width)
+        if seen is None:
+            seen = self._compute()
+            try:
+                with writable(path):
+                    path.parent.mkdir(exist_ok=True)
+                write_seen(path, seen, about)
+            except RunError as error:  # the run cannot be written to; the output is useful all the same
+                LOG.warning("%s", error)
+        return seen
+
+    def _compute(self) -> Seen:
+        looking = _Looking(self._model, self._packed)
+        everything = np.arange(self.total)
+        on_map = evenly_spread(self.total, MOST_LAID_OUT)
+        for some in (on_map[evenly_spread(len(on_map), GLIMPSE)], on_map):
+            self._look_at(looking, some)
+            self._show(looking.seen(some, None))
+        points, _ = laid_out(looking.styles[on_map], seed=0)
+        self._show(looking.seen(on_map, points))
+        self._look_at(looking, everything)
+        return looking.seen(everything, spread(looking.styles, points, on_map))
+
+    def _look_at(self, looking: "_Looking", some: Rows) -> None:
+        missing = some[~looking.is_known[some]]
+        for i in range(0, len(missing), BATCH):
+            looking.look_at(missing[i : i + BATCH])
+            self.done = int(looking.is_known.sum())
+
+    def _show(self, seen: Seen) -> None:
+        stage = 1 if self.so_far is None else self.so_far.stage + 1
+        self.so_far = SoFar(stage, seen)
+
+
+class _Looking:
+    """E's output for the pictures that have been looked at. Pictures are counted in `rows`, as in `Seen`."""
+
+    def __init__(self, model: Model, packed: PackedPictures) -> None:
+        self._model, self._packed = model, packed
+        self.rows = evenly_spread(len(packed.names), MOST_SEEN)
+        self.is_known = np.zeros(len(self.rows), np.bool_)
+        self.domains = np.zeros(len(self.rows), np.int64)
+        self.confidences = np.zeros(len(self.rows), np.float32)
+        self.styles = torch.zeros(len(self.rows), model.settings.style_width)
+
+    def look_at(self, some: Rows) -> None:
+        """Add E's output for one batch of pictures."""
+        device = self._model.domain_styles.device
+        batches = in_batches(self._packed.images, device, BATCH, self.rows[some])
+        guidance = guidance_over(self._model.guide, batches)
+        confidences, domains = guidance.logits.softmax(1).max(1)
+        self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
+        self.styles[some] = guidance.style
+        self.is_known[some] = True
+
+    def seen(self, some: Rows, points: Points | None) -> Seen:
+        """What is known of some pictures. points: (N, 2), their places on the map."""
+        styles = self.styles[some]
+        return Seen(
+            self.rows[some],
+            self.domains[some],
+            self.confidences[some],
+            outlier_scores(styles.numpy()).astype(np.float32),
+            styles,
+            None if points is None else points.astype(np.float32),
+        )
