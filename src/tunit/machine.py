@@ -163,6 +163,11 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
         return to_device(torch.tensor(values, dtype=dtype), device)
 
 
+def reads_at_once(device: torch.device) -> bool:
+    """Whether the CPU can read a value on `device` without waiting, so that each step can be checked."""
+    return device.type == "cpu"
+
+
 def room_for_pictures(device: torch.device) -> int:
     """How many bytes of pictures may be kept on `device`."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()

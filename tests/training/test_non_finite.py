@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from spoilt import NAN, PLACES, in_a_loss
+from spoilt import NAN, PLACES, in_a_loss, in_a_picture
 from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batching.batches import Batches
@@ -14,7 +14,7 @@ from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
 from tunit.methods.descent import backward, descent, watching_gradients
 from tunit.networks.tensor_file import read_tensors
-from tunit.training import trainer
+from tunit.training import non_finite, trainer
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
@@ -97,9 +97,74 @@ def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_pat
     assert (state.step, state.rollbacks) == (STEPS, 1)
 
 
+@pytest.fixture
+def delayed(monkeypatch):
+    """Values are read as late as on a GPU: the step with a NaN is taken, and a later check finds it."""
+    for module in (trainer, descent_module, non_finite):
+        monkeypatch.setattr(module, "reads_at_once", lambda device: False)
+
+
+LATE = {"log_every": 100, "checkpoint_every": 100, "sample_every": 0, "steps": 10}
+
+
+@pytest.mark.usefixtures("delayed")
+@pytest.mark.parametrize(
+    ("spoil", "settings"),
+    [
+        (in_a_loss, LATE),  # the evaluation after step 9
+        (in_a_loss, LATE | {"sample_every": 9}),
+        (in_a_picture, LATE | {"guide_only_until": 8, "domains": "auto", "most_domains": 6}),
+    ],
+    ids=["evaluation", "samples", "final domains"],
+)
+def test_a_value_that_a_gpu_shows_late_never_reaches_what_is_made_of_the_state(
+    spoil, settings, pictures, tmp_path, monkeypatch
+):
+    spoil(monkeypatch)
+    run, evaluated = tmp_path / "run", []
+    samples = settings["sample_every"] == 9
+    with pytest.raises(TrainingError, match="is nan at step 8; no checkpoint yet"):
+        start_run(
+            pictures,
+            run,
+            tiny_config(**settings),
+            evaluate=lambda state: evaluated.append(state.step) or {},
+            evaluate_every=0 if samples else 9,
+            quiet=True,
+        )
+    assert evaluated == []
+    assert not list((run / "samples").glob("*"))
+    assert not (run / "model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("delayed")
+def test_after_a_late_discovery_only_finite_states_are_evaluated(pictures, tmp_path, monkeypatch):
+    in_a_loss(monkeypatch)
+    evaluated = []
+
+    def evaluate(state):
+        average = state.networks.generator_average.state_dict().values()
+        evaluated.append((state.step, all(bool(value.isfinite().all()) for value in average)))
+        return {}
+
+    state = start_run(
+        pictures,
+        tmp_path / "run",
+        tiny_config(on_nan="rollback", **LATE),
+        evaluate=evaluate,
+        evaluate_every=9,
+        quiet=True,
+    )
+    assert (state.step, state.rollbacks) == (10, 1)
+    assert evaluated == [(9, True), (10, True)]
+    finite(tmp_path / "run")
+
+
 def test_it_gives_up_after_three_attempts(pictures, tmp_path, monkeypatch, capsys):
     in_a_loss(monkeypatch, times=100)
-    with pytest.raises(TrainingError, match="with other random numbers, has not helped 3 times"):
+    with pytest.raises(
+        TrainingError, match="3 times, with other random numbers, and the problem came back each time"
+    ):
         start_run(pictures, tmp_path / "run", tiny_config(on_nan="rollback"), quiet=True)
     finite(tmp_path / "run")
     assert len(list((tmp_path / "run" / "non_finite").glob("*.safetensors"))) == 4
@@ -133,8 +198,6 @@ def test_an_optimiser_makes_no_step_with_a_non_finite_gradient():
 
 def test_all_ranks_decide_the_same_if_one_has_the_bad_picture(monkeypatch, tmp_path):
     """Ranks as threads would share the process group's state, so the exchange between ranks is replaced here."""
-    from tunit.training import non_finite
-
     told = []
     monkeypatch.setattr(non_finite, "largest_of_ranks", lambda mine: told.append(mine) or 1)
     batch = type("B", (), {"x": torch.zeros(2), "x_plus": torch.zeros(2)})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tunit.config import Config
 from tunit.distributed import reduce_gradients
+from tunit.machine import reads_at_once
 from tunit.methods.losses import full_precision
 
 
@@ -62,7 +63,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
             finite = are_finite(gradients)
             if _watched is not None:
                 _watched.append((optimiser, finite))
-            if finite.device.type == "cpu" and not finite:
+            if reads_at_once(finite.device) and not finite:
                 continue
         optimiser.step()
 

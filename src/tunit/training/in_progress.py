@@ -1,4 +1,4 @@
-"""A training in progress, and the writing of its checkpoints and its model."""
+"""A training in progress: the batch of each step, its checkpoints and its model."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,13 +8,16 @@ from torch import Tensor
 
 from tunit.clustering.choice import Choice, write_choice_file
 from tunit.config import Config
-from tunit.data.batching.batches import Batch, Batches
+from tunit.data.batching.batches import Batch, Batches, batch_permutation
+from tunit.data.batching.randomness import CounterStart
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero
 from tunit.errors import TrainingError, TunitError
 from tunit.files import UnwritableError
+from tunit.machine import to_device
 from tunit.methods.descent import are_finite
 from tunit.methods.model_file import load_model, save_model
+from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import checkpoint_path, save_checkpoint, state_tensors
@@ -22,6 +25,7 @@ from tunit.training.initial_state import settled
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
+from tunit.training.schedule import batch_size_at, phase_at, stream_at
 from tunit.training.speed import StepFlops
 from tunit.training.watch import Watch
 from tunit.training.window import LossWindow, non_finite
@@ -46,12 +50,29 @@ class Training:
     rolled_back: int = 0  # how often the training went back to a checkpoint since it wrote the last one
 
 
+def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
+    """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
+    cursors on, and the cursors advance.
+    """
+    config, state = training.config, training.state
+    method, size = method_of(config), batch_size_at(step, config)
+    counter = step + state.rollbacks * CounterStart.AFTER_ROLLBACK
+    batch = training.batches.draw(
+        counter,
+        size,
+        cursors,
+        stream_at(step, config),
+        neighbours=method.neighbours(state, config) if method.neighbours else None,
+        both=config.augment.both_views and not phase_at(step, config).joint,
+    )
+    return batch, to_device(batch_permutation(config.run.seed, counter, size), batch.x.device)
+
+
 def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
     """Return the error for a file that could not be written, after trying to save a checkpoint."""
     if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
         try:
-            training.window.check(training.last_checkpoint)
-            check_state(training)
+            check_finite(training)
             write_state(training)
         except (TunitError, OSError):
             pass  # earlier checkpoints are undamaged
@@ -67,7 +88,7 @@ def unwritable(training: Training, error: UnwritableError | OSError) -> Training
 
 
 def settle(training: Training, choice: Choice) -> None:
-    """Use the number of domains that was found from now on; print it, and write down the reasons."""
+    """From now on, use the number of domains that was found. Print it, and write down the reasons."""
     training.config = settled(training.config, training.state)
     training.display.say(choice.headline)
     for reason in choice.reasons:
@@ -80,17 +101,20 @@ def settle(training: Training, choice: Choice) -> None:
 def save(training: Training) -> None:
     """Save a checkpoint and the model for inference.
 
-    Raises NonFiniteError if a loss or gradient since the last line, or a value of the state, is not finite.
+    Raises NonFiniteError as `check_finite` does.
     """
-    training.window.check(training.last_checkpoint)
-    check_state(training)
+    check_finite(training)
     on_rank_zero(partial(write_state, training))
     training.last_checkpoint = checkpoint_path(training.run.checkpoints, training.state.step)
     training.rolled_back = 0
 
 
-def check_state(training: Training) -> None:
-    """Raises NonFiniteError if a value of the state is not finite, so that it never gets into a checkpoint."""
+def check_finite(training: Training) -> None:
+    """Raises NonFiniteError if a loss or gradient since the last line, or a value of the state, is not finite.
+
+    Every rank calls this before something is made of the state: a checkpoint, samples, an evaluation, final domains.
+    """
+    training.window.check(training.last_checkpoint)
     tensors = {k: v for k, v in state_tensors(training.state).items() if v.is_floating_point()}
     if not are_finite(list(tensors.values())):
         name = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())

@@ -33,8 +33,9 @@ PLAIN_SECONDS = 15.0  # between progress lines if there is no terminal
 class MetricsLog:
     """metrics.jsonl, TensorBoard events, and a tracker. Raises UnwritableError if writing a file fails.
 
-    Lines are appended; every other file of a run is written atomically. A resumed run removes an incomplete last
-    line, and the lines of steps after its checkpoint, because it repeats these steps.
+    Lines and events are appended, so a kill may cut off the last one; the training's other files are written
+    atomically. A resumed run removes an incomplete last line, and the lines of steps after its checkpoint, because it
+    repeats these steps.
     """
 
     def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:

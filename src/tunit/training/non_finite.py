@@ -1,9 +1,9 @@
 """If a picture, loss or gradient is not finite: keep the batch, then stop or go back to the last checkpoint.
 
 All ranks come to the same decision: they exchange whether their pictures are finite, losses are of the whole batch,
-and gradients are summed over ranks. A CPU notices the problem within the step, before weights and EMAs change. A GPU
-notices it at the next line of metrics, checkpoint, samples or evaluation; the training since the last checkpoint is
-then thrown away.
+and gradients are summed over ranks. On a CPU every step is checked before weights and EMAs change. On a GPU such a
+check would have to wait, so values are checked only before anything is made of them: a line of metrics, a checkpoint,
+samples, an evaluation, the final domains. If a check fails, the training since the last checkpoint is thrown away.
 """
 
 import json
@@ -15,52 +15,30 @@ from typing import Any
 
 from torch import Tensor
 
-from tunit.data.batching.batches import Batch, batch_permutation
-from tunit.data.batching.randomness import CounterStart
 from tunit.distributed import all_gather, is_rank_zero, largest_of_ranks, without_process_group
 from tunit.errors import NonFiniteError, TrainingError
 from tunit.files import writable, write_text
-from tunit.machine import to_device
-from tunit.methods.registry import method_of
+from tunit.machine import reads_at_once
 from tunit.networks.tensor_file import write_tensors
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
-from tunit.training.in_progress import Training
+from tunit.training.in_progress import Training, draw
 from tunit.training.log import MetricsLog
-from tunit.training.schedule import batch_size_at, phase_at, stream_at
 from tunit.training.watch import Watch, rows_of
 from tunit.training.window import non_finite
 
 FOLDER = "non_finite"  # in the run
-MOST_IN_A_ROW = 3  # rollbacks to the same checkpoint
-
-
-def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
-    """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
-    cursors on, and the cursors advance.
-    """
-    config, state = training.config, training.state
-    method, size = method_of(config), batch_size_at(step, config)
-    counter = step + state.rollbacks * CounterStart.AFTER_ROLLBACK
-    batch = training.batches.draw(
-        counter,
-        size,
-        cursors,
-        stream_at(step, config),
-        neighbours=method.neighbours(state, config) if method.neighbours else None,
-        both=config.augment.both_views and not phase_at(step, config).joint,
-    )
-    return batch, to_device(batch_permutation(config.run.seed, counter, size), batch.x.device)
+MOST_IN_A_ROW = 3  # rollbacks without a new checkpoint between them
 
 
 def check_pictures(training: Training) -> None:
     """Raises NonFiniteError, on every rank, if a picture of the newest batch has a value that is not finite.
 
-    Only on a CPU: on a GPU the check would have to wait, and the losses will show it.
+    Not on a GPU: the check would have to wait for it, and the losses will show it later.
     """
     assert training.newest is not None
     batch = training.newest[0]
-    if batch.x.device.type != "cpu":
+    if not reads_at_once(batch.x.device):
         return
     wrong = not (batch.x_plus.isfinite().all() and batch.x.isfinite().all())
     if largest_of_ranks(int(wrong)):
@@ -73,7 +51,8 @@ def check_pictures(training: Training) -> None:
 def recover(training: Training, error: NonFiniteError) -> None:
     """Keep the batch; then stop, or go back to the last checkpoint, as the config says.
 
-    Raises TrainingError to stop, or if going back has not helped several times in a row.
+    Raises TrainingError to stop, or if training already went back MOST_IN_A_ROW times without reaching a new
+    checkpoint.
     """
     kept = keep_batch(training, error)
     told = f"its batch is in {kept} (`tunit train --replay` repeats that step)"
@@ -82,8 +61,8 @@ def recover(training: Training, error: NonFiniteError) -> None:
     training.rolled_back += 1
     if training.rolled_back > MOST_IN_A_ROW:
         raise TrainingError(
-            f"{error}; going back to that checkpoint, with other random numbers, has not helped {MOST_IN_A_ROW} "
-            f"times; {told}"
+            f"{error}; training went back to that checkpoint {MOST_IN_A_ROW} times, with other random numbers, and "
+            f"the problem came back each time; {told}"
         )
     roll_back(training)
     training.display.say(

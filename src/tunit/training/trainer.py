@@ -17,7 +17,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero, largest_of_ranks
 from tunit.errors import NonFiniteError, RunError
 from tunit.files import UnwritableError
-from tunit.machine import PRECISIONS, is_out_of_memory
+from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.descent import watching_gradients
 from tunit.methods.model_file import load_model
@@ -27,12 +27,12 @@ from tunit.paths import expand_home
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.compiled import compile_parts
-from tunit.training.in_progress import Training, finish_model, save, settle, unwritable
+from tunit.training.in_progress import Training, check_finite, draw, finish_model, save, settle, unwritable
 from tunit.training.initial_state import new_state, settled
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
-from tunit.training.non_finite import check_pictures, draw, recover
+from tunit.training.non_finite import check_pictures, recover
 from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import write_samples
@@ -176,14 +176,18 @@ def after_step(
     received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
     done = state.step == training.config.schedule.steps
     begins = state.step == training.config.schedule.guide_only_until  # G and D start now
+    measures = evaluate_every and (done or state.step % evaluate_every == 0)
+    draws = done or (settings.sample_every and state.step % settings.sample_every == 0)
+    if begins or measures or draws:
+        check_finite(training)
     if done or state.step % settings.log_every == 0:
         means = training.window.flush(state.step, training.last_checkpoint)
         write_line(training, means, at_once=done or begins)
     elif begins:
         write_line(training, {}, at_once=True)
-    if evaluate_every and (done or state.step % evaluate_every == 0):
+    if measures:
         on_rank_zero(partial(measure, training, evaluate))
-    if done or (settings.sample_every and state.step % settings.sample_every == 0):
+    if draws:
         on_rank_zero(partial(write_samples, training.run.samples, state, training.pictures, training.config))
     if done or state.step % settings.checkpoint_every == 0 or received:
         save(training)
@@ -220,8 +224,10 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         name = names.get(id(optimiser), "a network")
         finite[name] = flag & finite[name] if name in finite else flag
     training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)
-    if batch.x.device.type == "cpu":
+    if reads_at_once(batch.x.device):
         training.window.check(training.last_checkpoint, newest=True)
+    elif state.step == config.schedule.guide_only_until:  # the method may now decide the final domains
+        check_finite(training)
     if method.after_step:
         method.after_step(*between)
     if state.choice and config.networks.domains == AUTO:
