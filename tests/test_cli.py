@@ -134,6 +134,9 @@ def test_version(capsys):
         (["reproduce", "table1", "--data", "x", "--out", "OUT", "--jobs", str(10**6)], "--jobs is 1000000"),
         (["reproduce", "table1", "--data", "x", "--out", "OUT", "--seeds", "1.5"], "--seeds is '1.5'"),
         (["train", "x", "--out", "OUT", "--evaluate-every", str(2**80)], "--evaluate-every is"),
+        (["train", "x", "--out", "OUT", "--batch", "many"], "--batch is 'many': take auto or a number"),
+        (["train", "x", "--out", "OUT", "--batch", "1"], "batch_size is 1: take a value from 2"),
+        (["train", "x", "--out", "OUT", "--batch", "8", "--batch-size", "4"], "give one of them"),
         (["demo", "--minutes", "0", "--out", "OUT"], "--minutes is 0"),
         (["config", "nothing"], "neither a file nor a preset"),
     ],
@@ -168,6 +171,32 @@ def test_config_shows_what_a_preset_changes(capsys):
     assert capsys.readouterr().out == ""
     assert main(["config", "demo", "--changes"]) == 0
     assert "losses.r1_weight: 0.2 (paper: 10.0)" in capsys.readouterr().out
+    assert main(["config", "default", "--changes"]) == 0
+    assert "networks.domains: auto (paper: 10)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "halved"), [("auto", 32, True), ("8", 8, False), (None, 32, False)]
+)
+def test_batch_is_auto_or_a_number(given, size, halved, monkeypatch, tmp_path):
+    calls = []
+
+    def start_run(source, out, config, *, fit_batch, **_):
+        calls.append((config.optimisers.batch_size, fit_batch))
+        raise RunError("far enough")
+
+    monkeypatch.setattr("tunit.training.launch.start_run", start_run)
+    words = ["train", "x", "--out", str(tmp_path / "run"), "--preset", "paper"]
+    assert main([*words, *(["--batch", given] if given else [])]) == 2
+    assert calls == [(size, halved)]
+
+
+def test_help_says_what_the_values_in_brackets_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    before, _, flags = capsys.readouterr().out.partition("settings: method")
+    assert "In brackets: its value in the\n  preset `paper`" in before and "[paper: 128]" in flags
+    assert "with a decimal point is a share of all steps" in flags.partition("settings: schedule")[2]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunit.cli import COMMANDS, build_parser
-from tunit.commands.setting_arguments import title_of
+from tunit.commands.setting_arguments import about, title_of
 from tunit.config import Config, read_config
 from tunit.config.config import section_types
 from tunit.config.fields import toml_value
@@ -21,10 +21,9 @@ def settings_tables() -> str:
     configs = [read_config(name) for name in PRESETS]
     parts = []
     for section, kind in section_types().items():
-        about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         rows = [_setting_row(field, section, configs) for field in dataclasses.fields(kind)]
         head = f"| flag | {' | '.join(PRESETS)} | values | what it is |\n|---|---|---|---|---|---|"
-        parts.append(f"## {title_of(section)}\n\n{about}\n\n{head}\n" + "\n".join(rows))
+        parts.append(f"## {title_of(section)}\n\n{about(section)}\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 

@@ -134,7 +134,7 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
         "self.png": "unreadable",
         "gone.png": "unreadable",
     }
-    assert "3 links (folder, out.png and 1 more) out of the folder followed" in found.notes[0]
+    assert "3 links (folder, out.png and 1 more) that lead out of the folder were followed" in found.notes[0]
 
 
 def test_a_folder_that_holds_only_links_is_read(tmp_path: Path) -> None:
@@ -645,7 +645,7 @@ def test_archives_beside_pictures_are_reported_and_not_read(tmp_path: Path) -> N
     found = find_pictures(tmp_path)
     assert contents(found) == content
     assert found.notes == (
-        "3 archives (old.rar, set.tar and 1 more) inside not read: give it by itself, or unpack it",
+        "3 archives (old.rar, set.tar and 1 more) in the folder were not read: give each by itself, or unpack them",
     )
 
 
@@ -698,10 +698,10 @@ def test_archives_inside_an_archive_are_reported(tmp_path: Path, kind: str) -> N
     found = find_pictures(make_archive(tmp_path, kind, content))
     assert (names(found), found.left_out) == (["a.png"], [])
     assert found.notes == (
-        "2 archives (in/more.zip, s.tar.gz) inside the archive not read: unpack it into a folder",
+        "2 archives (in/more.zip, s.tar.gz) inside the archive were not read: unpack everything into a folder",
     )
     del content["a.png"]
-    with pytest.raises(DataError, match=r"archives .in/more.zip, s.tar.gz. inside the archive not read"):
+    with pytest.raises(DataError, match=r"archives .in/more.zip, s.tar.gz. inside the archive were not read"):
         find_pictures(make_archive(tmp_path, kind, content))
 
 
@@ -725,7 +725,7 @@ def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tu
     found = find_pictures(tmp_path)
     assert contents(found) == content
     assert found.notes == (
-        "1 folder (deep/results) of tunit's own results left out: give it by itself to use it",
+        "1 folder (deep/results) of tunit's own results was left out: give it by itself to use it",
     )
     assert found.fingerprint != before
     assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))  # the user named this folder

@@ -109,6 +109,39 @@ def test_the_docs_show_the_file_unchanged():
     assert blocks[0] == TOY.read_text()
 
 
+# Makes the run of the example short and small; domains and phases stay as they are in the example and its preset.
+SMALL = {"steps": 2, "image_size": 32, "guide_width": 4, "generator_width": 4, "discriminator_width": 4}
+SMALL |= {
+    "batch_size": 4,
+    "queue_length": 16,
+    "device": "cpu",
+    "precision": "float32",
+    "threads": 1,
+    "workers": 1,
+}
+
+
+def test_the_example_of_the_docs_trains(tmp_path, monkeypatch):
+    changed = Config.with_overrides
+    monkeypatch.setattr(Config, "with_overrides", lambda self, given: changed(self, given | SMALL))
+    (tmp_path / "autoencoder.py").write_text(TOY.read_text())
+    write_pictures(tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    codes = []
+    (example,) = re.findall(r"```python\n(import autoencoder.*?)```", DOCS.read_text(), re.DOTALL)
+    run_command = re.sub(r"^main\((.*)\)$", r"codes.append(main(\1))", example, flags=re.MULTILINE)
+    try:
+        exec(compile(run_command, "docs/methods.md", "exec"), {"codes": codes})
+        assert codes == [0]
+        config = read_config("runs/auto/config.toml")
+        assert (config.method.method, config.schedule.steps) == ("autoencoder", 2)
+    finally:
+        sys.modules.pop("autoencoder", None)
+        unregister("autoencoder")
+    assert (tmp_path / "runs" / "auto" / "model.safetensors").is_file()
+
+
 def test_names_must_be_unique(toy):
     with pytest.raises(ConfigError, match="the name 'autoencoder' is taken already"):
         register(toy.AUTOENCODER)

@@ -94,8 +94,8 @@ def choose_measures(
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
     the result of `edges_between_groups` for every measure and for "codes and" the best cue. If both together are
-    about as good as the better one alone, both are chosen, because each contains information that the other lacks. In
-    a large set only every second or third picture is compared.
+    about as good as the better one alone, both are chosen, because each contains information that the other lacks. Of
+    a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     """
     step = -(-len(codes) // MOST_COMPARED)
     measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}

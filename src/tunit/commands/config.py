@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit config`."""
     from tunit.config import Config, all_fields, preset_names, read_config
+    from tunit.config.fields import word_of
 
     if args.preset is None:
         show(*preset_names())
@@ -30,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
         show(*config.to_toml().split("\n")[:-1])
         return 0
     paper = Config()
-    for name, (section, _) in all_fields().items():
-        ours, theirs = getattr(config.section(section), name), getattr(paper.section(section), name)
+    for name, (section, field) in all_fields().items():
+        ours, theirs = (word_of(field, getattr(each.section(section), name)) for each in (config, paper))
         if ours != theirs:
             show(f"{section}.{name}: {ours} (paper: {theirs})")
     return 0

@@ -6,15 +6,24 @@ from contextlib import nullcontext
 from typing import Any
 
 from tunit.config import all_fields
+from tunit.config.config import section_types
 from tunit.config.methods import METHODS, RENAMED
+
+EXPLAINED = """\
+Every setting is a flag in one of the groups below. In brackets: its value in the
+preset `paper`, which is the paper's wherever the paper gives one. The other presets
+change some of them: `tunit config default --changes` lists what `default` changes."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add --name VALUE for every setting, grouped by section. For a flag that is not given, `args` has no value."""
+    parser.add_argument_group(
+        "settings", EXPLAINED
+    )  # a heading with a text; the flags follow in their own groups
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
         if section not in groups:
-            groups[section] = parser.add_argument_group(title_of(section))
+            groups[section] = parser.add_argument_group(title_of(section), about(section))
         group = groups[section]
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
@@ -28,7 +37,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             "const": "true" if switch else None,
             "metavar": "VALUE",
         }
-        words = f"{field.metadata['help']}{choices} [paper: {default}]".replace("%", "%%")
+        words = f"{field.metadata['help']}{choices} [paper: {default or 'empty'}]".replace("%", "%%")
         group.add_argument("--" + name.replace("_", "-"), help=words, **options)
         for former in (old for old, new in RENAMED.items() if new == name):
             group.add_argument("--" + former.replace("_", "-"), help=argparse.SUPPRESS, **options)
@@ -38,6 +47,11 @@ def title_of(section: str) -> str:
     """The title of a section's flags; it names the methods if only some have this section."""
     readers = [method for method, sections in METHODS.items() if section in sections]
     return f"settings of {' and '.join(readers)} alone" if readers else f"settings: {section}"
+
+
+def about(section: str) -> str:
+    """What a section's settings are for: the first paragraph of its description, on one line."""
+    return " ".join((section_types()[section].__doc__ or "").split("\n\n")[0].split())
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tunit.commands.setting_arguments import add_settings, packing_progress, set
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.paths import path_or_url
-from tunit.printing import show
+from tunit.printing import show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch",
-        choices=("auto",),
+        type=_batch,
+        metavar="auto|N",
         help="auto: halve the batch size until a step fits the memory; a number: as --batch-size",
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the progress")
@@ -83,6 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measuring(parser)
     add_features(parser)
     add_settings(parser)
+
+
+def _batch(text: str) -> str:
+    """The `type` of --batch: "auto" or a number, which is checked as --batch-size is."""
+    if text != "auto" and not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"is {shown(text)}: take auto or a number of pictures")
+    return text
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +160,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
 
     if not args.source or not args.out:
         raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
-    preset, settings = args.preset or "default", settings_of(args)
+    preset, settings = args.preset or "default", _with_batch(args.batch, settings_of(args))
     config = layout_config(preset, settings)
     if args.start_from:
         config = config_like(config, args.start_from, explicit_settings(preset, settings))
@@ -166,6 +174,17 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         start_from=args.start_from,
         **shared,
     )
+
+
+def _with_batch(batch: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with a number that --batch gives as batch_size."""
+    if batch in (None, "auto"):
+        return settings
+    if "batch_size" in settings:
+        raise ConfigError(
+            f"--batch {batch} and --batch-size {settings['batch_size']} set the same: give one of them"
+        )
+    return settings | {"batch_size": batch}
 
 
 def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunit.config.adversarial import AdversarialConfig
-from tunit.config.fields import check_range, nearest, read_value, toml_value
+from tunit.config.fields import check_range, nearest, read_value, toml_value, word_of
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
@@ -119,9 +119,7 @@ class Config:
                 continue
             lines += ["", f"[{name}]"]
             for f in dataclasses.fields(values):
-                value = getattr(values, f.name)
-                word = next((word for word, number in f.metadata["words"].items() if number == value), value)
-                lines.append(f"{f.name} = {toml_value(word)}")
+                lines.append(f"{f.name} = {toml_value(word_of(f, getattr(values, f.name)))}")
         return "\n".join(lines) + "\n"
 
 

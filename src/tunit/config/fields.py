@@ -108,6 +108,11 @@ def _kind_name(kind: Any) -> str:
     return {int: "a whole number", float: "a number", str: "text"}[kind]
 
 
+def word_of(f: "dataclasses.Field[Any]", value: Any) -> Any:
+    """The word that stands for a setting's value, such as auto; the value itself if there is none."""
+    return next((word for word, number in f.metadata["words"].items() if number == value), value)
+
+
 def toml_value(value: Any) -> str:
     """A value as TOML text."""
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The sections on pictures: how they become squares, and how views are augmented."""
+"""The sections on pictures: which are used, their labels, how they become squares, how views are augmented."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ LAYOUT_NAMES = (
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How pictures become squares."""
+    """Which pictures and labels are used, and how a picture becomes a square."""
 
     image_size: int = setting(
         128,
@@ -55,7 +55,8 @@ class DataConfig:
     classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
     held_out: int = setting(
         0,
-        "how many of the last pictures of the published set are not trained on; 0: as in the paper",
+        "how many of the last pictures of the published set (AnimalFaces: of each class) are not trained on; 0: as "
+        "in the paper",
         low=0,
         high=MOST,
     )
@@ -77,7 +78,10 @@ class AugmentConfig:
     translation: float = setting(0.1, "largest shift, share of the side", low=0, high=1)
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
     crop_area: tuple[float, float] = setting(
-        (0.9, 1.1), "area of the random crop, share of the picture", low=0.01, high=4
+        (0.9, 1.1),
+        "area of the random crop, as a share of the picture; a drawn value above 1 counts as 1",
+        low=0.01,
+        high=4,
     )
     crop_aspect: tuple[float, float] = setting(
         (0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10
@@ -85,7 +89,9 @@ class AugmentConfig:
     brightness: float = setting(0.4, "colour jitter: factor from 1 - b to 1 + b", low=0, high=1)
     contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
     saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
-    hue: float = setting(0.125, "colour jitter: largest turn of the hue, of a full circle", low=0, high=0.5)
+    hue: float = setting(
+        0.125, "colour jitter: largest turn of the hue, as a share of a full circle", low=0, high=0.5
+    )
     random_operations: int = setting(
         0,
         "number of operations on x+, after all others, drawn at random as in RandAugment (in the paper, for food)",

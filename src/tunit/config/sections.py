@@ -10,8 +10,8 @@ from tunit.config.fields import setting
 # Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 8192  # channels, or numbers of a style code
-# For numbers of steps, pictures and files. The number of a step seeds its random draws. Draws outside of steps are
-# seeded by numbers from CounterStart on, so the limit must be less than these.
+# For numbers of steps, pictures and files. The number of a step seeds its random draws. Other draws use numbers from
+# 2**40 on (`CounterStart` in data/batching/randomness.py), so MOST must stay below that.
 MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
 
@@ -42,7 +42,8 @@ class NetworkConfig:
     )
     candidate_heads: int = setting(
         0,
-        "additional domain heads of E; after E has trained alone, the best of all heads becomes its domain head",
+        "additional domain heads of E; after E has trained alone, the best of all heads becomes its domain head, or, "
+        "with --domains auto or --neighbours, a new head is fitted to the groups on which heads and k-means agree",
         low=0,
         high=100,
     )
@@ -106,8 +107,8 @@ class LossConfig:
     )
     r1_weight: float = setting(
         10.0,
-        "weight of R1: factor on E|grad D|^2 without the usual 1/2, so gamma is twice this; auto: gamma = 0.0002 "
-        "size^2 / batch",
+        "weight of R1: factor on the mean of |grad D|^2, without the usual 1/2, so gamma is twice this; auto: "
+        "gamma = 0.0002 size^2 / batch",
         low=0,
         words=AUTO_WEIGHT_WORDS,
     )
@@ -156,7 +157,7 @@ class ClusteringConfig:
 
     domains_from: float = setting(
         0.0,
-        "share of the steps in which E trains alone: in these first steps it learns only styles, then also domains",
+        "part (0 to 1) of E's time alone during which it learns only styles; afterwards it also learns domains",
         low=0,
         high=1,
     )
@@ -164,10 +165,10 @@ class ClusteringConfig:
         0, "x+ is a view of one of this many nearest neighbours of x; 0: of x itself", low=0, high=1000
     )
     neighbours_from: float = setting(
-        0.1, "share of the steps in which E trains alone, after which neighbours are searched", low=0, high=1
+        0.1, "when neighbours are searched first, as a part (0 to 1) of E's time alone", low=0, high=1
     )
     neighbours_every: int = setting(
-        0, "steps between searches for neighbours; 0: search once", low=0, high=10**12
+        0, "steps between searches for neighbours; 0: they are searched only once", low=0, high=10**12
     )
 
 
@@ -206,7 +207,9 @@ class RunConfig:
         low=0,
         high=1_000_000,
     )
-    threads: int = setting(0, "CPU threads of all processes together; 0 for all cores", low=0, high=1024)
+    threads: int = setting(
+        0, "CPU threads of a machine, shared by its processes; 0 for all its cores", low=0, high=1024
+    )
     processes: int = setting(
         1,
         "processes that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU; "

@@ -89,7 +89,7 @@ def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     most = int(size * LARGEST_SHIFT + 0.5)
     steps = ((u * (2 * most + 1)).floor() - most) * chosen[:, None]  # (b, 2)
     places = torch.arange(size, device=x.device)
-    # (b, 2, S, S): from[i, j] is 1 where pixel i comes from pixel j.
+    # For rows and for columns: source[..., i, j] is 1 if place i gets what was at place j. (b, 2, S, S)
     origin = places[None, None] - steps.long()[:, :, None]
     source = (origin[..., None] == places).to(x.dtype)
     down, right = source[:, 0, None], source[:, 1, None]

@@ -1,7 +1,9 @@
 """The loss of each network: the paper's equations with their weights, for pictures with and without labels.
 
-The equations themselves are in methods/losses.py. Each function returns the weighted loss and a dictionary of its
-terms without weights.
+The equations themselves are in methods/losses.py. The functions `..._loss` return the weighted loss, and a dictionary
+of its terms without weights. Only `adversarial_loss` returns its loss without the weight, which is applied in
+`Translations.backward_part`, because this loss may train other networks than the rest. The weight of equation 4 is
+applied in `tunit_step`.
 """
 
 from collections.abc import Callable
@@ -174,7 +176,8 @@ def penalty_weight(weight: float, config: Config) -> float:
 def adversarial_loss(
     discriminator: DomainDiscriminator, part: MicroBatch, config: Config, sees: Sees = unchanged
 ) -> tuple[Tensor, Terms]:
-    """G's side of equation 3 for the translations and, unlike in the paper, for reconstructions in their own domain.
+    """G's side of equation 3, not yet weighted, for the translations and, unlike in the paper, for reconstructions in
+    their own domain.
 
     With the relativistic loss a translation should look more real than its reference, and a reconstruction more real
     than its source.

@@ -1,10 +1,10 @@
 """One training step of the SEMIT baseline: the FUNIT baseline's, with pseudo-labels for pictures without a label.
 
-First the class encoder and its classifier learn alone: from labels, and later also from soft labels, which are learnt
-themselves (noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class is
-its label or the likeliest class of its soft label. In addition, G learns to translate back (cycle consistency) and to
-keep the class out of content codes (content entropy). docs/baselines.md lists what the papers leave open, and what we
-chose.
+First the class encoder and its classifier learn alone: from labels, and later also from soft labels, which are
+trained, too (noise-tolerant pseudo-labelling). Then D, G and the class encoder learn as in FUNIT; a picture's class
+is its label or the likeliest class of its soft label. In addition, G learns to translate back (cycle consistency) and
+to keep the class out of content codes (content entropy). docs/baselines.md lists what the papers leave open, and what
+we chose.
 
 Source: Wang et al., Semi-supervised learning for few-shot image-to-image translation, CVPR 2020.
 """

@@ -18,10 +18,10 @@ WIDEST = 1024  # the most channels of a layer
 
 
 class ActivationFirstBlock(nn.Module):
-    """A residual block, (shortcut + residual) / sqrt(2), with FRN before each convolution.
+    """A residual block, (shortcut + residual) / sqrt(2), with an activation before each convolution.
 
-    halve: average 2 x 2 pixels in both paths. activation: makes the layer before each convolution, from the number of
-    channels.
+    halve: average 2 x 2 pixels in both paths. activation: makes this layer from the number of channels; FRN in
+    TUNIT's D, LeakyReLU in FUNIT's.
     """
 
     def __init__(

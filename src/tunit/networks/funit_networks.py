@@ -56,7 +56,7 @@ class FunitGenerator(Generator):
     """G of the baseline: at most three down-samplings, and AdaIN in the decoder's residual blocks alone.
 
     image_size: a power of two, at least 32. width: base width; None is 64. Content codes are
-    (B, 4 * width, 16, 16) at 64 px, (B, 8 * width, S / 8, S / 8) from 128 px on.
+    (B, 2 * width, 16, 16) at 32 px, (B, 4 * width, 16, 16) at 64 px, (B, 8 * width, S / 8, S / 8) from 128 px on.
     """
 
     def __init__(self, image_size: int, *, width: int | None = None, style_width: int = CODE_WIDTH) -> None:

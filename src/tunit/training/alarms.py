@@ -17,8 +17,9 @@ from tunit.methods.registry import method_of
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
 
 # Collapse, by the share of the pictures in the largest domain: the alarm begins above CROWDED and ends below
-# STILL_CROWDED. With few domains these limits rise to EVEN_SHARES times an even share, but not above FEW_CROWDED,
-# because the kinds in a set of pictures may really differ in size by up to 20 times.
+# STILL_CROWDED. With few domains these limits rise to EVEN_SHARES times an even share, but not above FEW_CROWDED. So
+# with two or three domains the limit is 97 %. With two, one kind may have 20 times as many pictures as the other
+# (95 %), which is no collapse.
 CROWDED, STILL_CROWDED, FEW_CROWDED, EVEN_SHARES = 0.6, 0.5, 0.97, 3.0
 
 # Collapse, by the share of domains that are not empty: the alarm begins below IN_USE and ends at IN_USE_AGAIN. It
@@ -95,7 +96,7 @@ class Frame:
     counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
     begins: int  # steps before E learns domains
     alone: int  # steps in which E trains alone; if there are none, all steps of the training
-    chance: float  # the style loss if all codes are the same
+    chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
     free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
@@ -155,9 +156,9 @@ def shared_probability(p: Tensor) -> Tensor:
     return both.fill_diagonal_(0)
 
 
-# ---- judges: (course, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
-# ----
+# ---- judges ----
 
+# (course, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
 Judge = Callable[[Course, Frame, bool], str | None]
 
 

@@ -98,7 +98,8 @@ def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path
     return ready if config.run.processes == 1 else None
 
 
-# The settings that may change when a run resumes: its length, and settings that do not affect the result of a step.
+# The settings that may change when a run resumes: its length, what is written and when, and those of the machine
+# (device, precision, threads, processes and so on), which affect the result of a step only by rounding.
 RESUMABLE = (
     "steps",
     "device",

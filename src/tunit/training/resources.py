@@ -35,8 +35,8 @@ def prepare_machine(config: Config) -> torch.device:
     # may differ from run to run, so this is off if PyTorch was asked for deterministic algorithms.
     exact = torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = device.type == "cuda" and not exact
-    # In a bfloat16 run (7 bits of mantissa) only the gradient penalty is in float32. The penalty's
-    # convolutions use TF32 (10 bits), which is several times as fast. A float32 run never uses TF32.
+    # In a bfloat16 run (7 bits of mantissa) the only convolutions in float32 are those of the gradient penalty. They
+    # use TF32 (10 bits), which is several times as fast. A float32 run never uses TF32.
     low = config.run.precision == "bfloat16"
     torch.backends.cudnn.allow_tf32 = low
     return torch.device("cuda", local_rank()) if device.type == "cuda" and ranks_of_machine() > 1 else device

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 import tunit.networks.winograd  # noqa: F401  for its operators
 from tunit.methods.method import Phase
 
-RATE_SECONDS = 0.1  # the rate is measured for this long, and for at least 3 products
+RATE_SECONDS = 0.1  # the rate is measured for this long, and at least 3 times
 SIDE = {"cpu": 512}  # side of the matrices whose product is timed; a GPU needs larger ones to be busy
 LARGE_SIDE = 4096
 
@@ -70,7 +70,9 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No, because PyTorch would import its compiler, which takes two seconds; compiled steps are not counted."""
+        """Whether PyTorch may compile steps inside the block. False, because it would import its compiler for this,
+        which takes two seconds; compiled steps are not counted anyway.
+        """
         return False
 
 
@@ -101,7 +103,7 @@ class StepFlops:
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
     """Floating-point operations per second in a product of two square matrices: the best of several measurements.
 
-    It is measured once per process, in about 0.2 s. size: the side of the matrices; 0 takes one that keeps the device
+    Once per process, because it takes RATE_SECONDS. size: the side of the matrices; 0 takes one that keeps the device
     busy.
     """
     size = size or SIDE.get(device.type, LARGE_SIDE)

@@ -1,4 +1,4 @@
-"""The two views of a batch: x (perhaps flipped) and x+ (a random transform), batched, on the device.
+"""The two views of a batch, on the device: x+ is transformed at random; x is only flipped, except with `both_views`.
 
 All geometric changes of a picture are one affine map, so that it is resampled only once. Then come colour jitter and,
 for food, randomly chosen operations. Areas outside of the picture are filled by mirroring it, because black corners
@@ -39,7 +39,7 @@ def two_views(
     both: bool = False,
     share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """A batch x (flipped at random) and its second views x+, both (B, 3, S, S) in [-1, 1], on x's device.
+    """The first views of pictures x, and their second views x+, both (B, 3, S, S) in [-1, 1], on x's device.
 
     generator: on the CPU; it determines everything random. partners: (B, 3, S, S), the pictures of which x+ are
     views; None for views of x itself. both: transform x at random like x+, instead of only flipping it. share: which

@@ -29,7 +29,7 @@ class Batch:
 
     # (b, 3, S, S) in [-1, 1]; b is B or, if several processes train together, this process's share of it.
     x: Tensor
-    x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: randomly transformed views of the same pictures
+    x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: random views of the same pictures or, with --neighbours, of neighbours
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
     # These are Python bools, so that a step can leave out a loss that has no pictures without waiting for the GPU.
     any_labelled: bool
@@ -97,7 +97,6 @@ class Batches:
         both: bool = False,
     ) -> Batch:
         """The batch of `size` pictures for `step`, from the stream's cursor on. The cursor advances by `size`.
-
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
         k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random.

@@ -19,12 +19,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Frame:
-    """A place to draw in: local point q lies at sub-pixel origin + scale * R(angle) q; y points down."""
+    """A place to draw in, with its own coordinates (u, v), of which v points down. `to_canvas` converts them."""
 
-    x: float
+    x: float  # where its origin lies on the canvas, in sub-pixels
     y: float
     scale: float  # sub-pixels per local unit
-    cos: float = 1.0
+    cos: float = 1.0  # of the angle by which it is turned clockwise
     sin: float = 0.0
 
     def to_canvas(self, u: float, v: float) -> Point:
@@ -138,7 +138,9 @@ def triangle(corners: Sequence[Point], rounding: float = 0.0) -> Shape:
 
 
 def crescent(x: float, y: float, half: float, bend: float, gap: float, thickness: float) -> Shape:
-    """A mouth, a line or lens of half width `half`: its corners rise by `bend`, its lower lip hangs down by `gap`."""
+    """A mouth, 2 * half wide: a line or, if `gap` is above 0, a lens. Its ends lie `bend` higher than its middle, and
+    its lower lip hangs `gap` below the upper one; `thickness` is added on every side.
+    """
 
     def distance(u: Array, v: Array) -> Array:
         """The signed distance of points (u, v) from the edge, below 0 inside."""

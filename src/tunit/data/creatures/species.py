@@ -1,7 +1,7 @@
 """The six species: the colours and proportions that distinguish them, in one table.
 
-Base colours differ by at least 50 degrees of hue or, for the zebra, strongly in chroma and lightness, so that no
-individual's shade is nearer to another species than to its own.
+Base colours differ by at least 46 degrees of hue or, for the zebra, strongly in chroma and lightness. An individual's
+hue differs from that of its species by at most 10 degrees, so it is never nearer to another species.
 """
 
 from tunit.data.creatures import body_parts as parts

@@ -84,7 +84,8 @@ def decode_picture(
     max_pixels, min_side: limits of the declared size, checked before decoding.
     upright: False ignores the EXIF orientation and returns the pixels as they are stored.
 
-    Raises PictureError: `empty`, `unreadable`, `truncated`, `too small` or `decompression bomb`.
+    Raises PictureError: `empty`, `unreadable`, `truncated`, `too small`, `too large` (for the memory) or
+    `decompression bomb`.
     """
     return _decode(data, _Wanted(background, max_pixels, None, min_side, upright)).image
 

@@ -47,14 +47,20 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         number += isinstance(item[0], PictureSource)
         yield item
     if walk.archives and number:
-        notes.append(f"{_some('archive', walk.archives)} inside not read: give it by itself, or unpack it")
+        remedy = _form(walk.archives, "it by itself, or unpack it", "each by itself, or unpack them")
+        notes.append(
+            f"{_some('archive', walk.archives)} in the folder {_was(walk.archives)} not read: give {remedy}"
+        )
     elif walk.archives:
         for name in walk.archives:
             yield from _walk_inner_archive(root / name, name, notes)
     if walk.results:
         notes.append(note_of_results(walk.results))
     if walk.outside:
-        notes.append(f"{_some('link', walk.outside)} out of the folder followed")
+        leads = _form(walk.outside, "leads", "lead")
+        notes.append(
+            f"{_some('link', walk.outside)} that {leads} out of the folder {_was(walk.outside)} followed"
+        )
 
 
 def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
@@ -75,9 +81,11 @@ def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
 
 def _note_of_nested(names: list[str]) -> list[str]:
     """The note about archives inside an archive."""
-    return (
-        [f"{_some('archive', names)} inside the archive not read: unpack it into a folder"] if names else []
-    )
+    if not names:
+        return []
+    return [
+        f"{_some('archive', names)} inside the archive {_was(names)} not read: unpack everything into a folder"
+    ]
 
 
 def stamp_of(name: str, status: os.stat_result) -> str:
@@ -223,7 +231,16 @@ def _are_results(names: set[str]) -> bool:
 
 def note_of_results(folders: list[str]) -> str:
     """The note about folders that were skipped."""
-    return f"{_some('folder', folders)} of tunit's own results left out: give it by itself to use it"
+    remedy = _form(folders, "it by itself to use it", "one by itself to use it")
+    return f"{_some('folder', folders)} of tunit's own results {_was(folders)} left out: give {remedy}"
+
+
+def _form(names: list[str], one: str, several: str) -> str:
+    return one if len(names) == 1 else several
+
+
+def _was(names: list[str]) -> str:
+    return _form(names, "was", "were")
 
 
 def _some(noun: str, names: list[str]) -> str:
