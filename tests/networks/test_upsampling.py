@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.networks.layers import ReflectConv2d
-from tunit.networks.upsampling import UpsamplingConv2d
+from tunit.networks.upsampling import UpsamplingConv2d, weight_for_small
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -45,3 +45,31 @@ def test_it_stays_in_bfloat16_under_autocast() -> None:
         y = conv(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), plain(x, conv.weight, conv.bias), rtol=0, atol=0.05)
+
+
+def test_kept_kernels_are_used_for_inference_only_while_the_weights_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    summed = []
+
+    def counted(weight: Tensor, taps: Tensor) -> Tensor:
+        summed.append(1)
+        return weight_for_small(weight, taps)
+
+    monkeypatch.setattr("tunit.networks.upsampling.weight_for_small", counted)
+    torch.manual_seed(0)
+    conv, x = UpsamplingConv2d(3, 4), torch.randn(2, 3, 4, 4)
+    assert conv.bias is not None
+    conv.keep_kernels()
+    with torch.inference_mode():
+        for times in (1, 1):
+            torch.testing.assert_close(conv(x), plain(x, conv.weight, conv.bias), rtol=1e-5, atol=1e-5)
+            assert len(summed) == times
+    conv(x).sum().backward()  # training needs the gradient of the sums
+    assert len(summed) == 2
+    assert conv.weight.grad is not None
+    with torch.no_grad():
+        conv.weight.mul_(2)
+        torch.testing.assert_close(conv(x), plain(x, conv.weight, conv.bias), rtol=1e-5, atol=1e-5)
+        double = conv.double()
+        torch.testing.assert_close(double(x.double()), plain(x.double(), double.weight, double.bias))

@@ -277,3 +277,21 @@ def test_people_at_the_same_time_get_their_own_results(client, translator, runs)
     for i, picture in enumerate(drawn):
         expected = np.asarray(translator.translate(images[i], images[(i + 5) % 20]))
         assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+def test_another_strength_of_the_same_source_takes_only_the_decoder(runs, domain):
+    app = create_app(Workspace(runs, device="cpu"))
+    style = json.dumps([{"domain": domain}])
+    with TestClient(app, base_url="http://localhost") as client:
+        square = png_of(noise(5))
+        post(client, "prepare", square)
+        post(client, "draw", square, style=style)
+        library = app.state.library
+        model = library.translator(library.workspace.run("birds")).model
+        computed = []
+        for name, network in (("E", model.guide), ("encoder", model.generator.content_encoder)):
+            network.register_forward_hook(lambda *_, name=name: computed.append(name))
+        drawn = pixels_of(post(client, "draw", square, style=style, strength="0.5"))
+        assert computed == []
+        fresh = Translator.load(runs / "birds", device="cpu").translate(noise(5), domain=domain, strength=0.5)
+        assert np.abs(drawn.astype(int) - np.asarray(fresh)).max() <= 1

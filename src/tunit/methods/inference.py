@@ -78,3 +78,16 @@ def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Te
     """
     content = generator.encode(x)
     return [to_uint8(generator.decode(content, style.to(x.device).expand(len(x), -1))) for style in styles]
+
+
+def decoded(
+    decode: Callable[[Tensor, Tensor], Tensor], content: Tensor, codes: Tensor, together: int
+) -> Iterator[Tensor]:
+    """Content codes (B, C, h, h) decoded with each of M sets of style codes (M, B, style width): tensors
+    (B, S, S, 3), uint8.
+
+    together: about how many pictures go through the decoder at a time.
+    """
+    for some in torch.split(codes, max(1, together // len(content))):
+        drawn = to_uint8(decode(torch.cat([content] * len(some)), some.flatten(0, 1)))
+        yield from torch.split(drawn, len(content))

@@ -36,13 +36,30 @@ class UpsamplingConv2d(ReflectConv2d):
         # A buffer stays on the device. Copying it there in every pass would make the CPU wait for the GPU.
         self.register_buffer("taps", torch.tensor(_TAPS, dtype=self.weight.dtype), persistent=False)
         self.taps: Tensor
+        self._kept: tuple[tuple[int, int], Tensor] | None = None  # which weights, and their kernels
+
+    @torch.no_grad()
+    def keep_kernels(self) -> None:
+        """Keep the kernels for the small picture, for inference: to add them up takes a quarter of a pass of one
+        picture through G's decoder. If the weights change, they are added up in every pass again.
+        """
+        self._kept = (_identity(self.weight), self._kernels())
+
+    def _kernels(self) -> Tensor:
+        return weight_for_small(self.weight, self.taps).contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, h, w) to (B, out, 2 h, 2 w)."""
         assert self.bias is not None
-        weight = weight_for_small(self.weight, self.taps).contiguous(memory_format=torch.channels_last)
+        kept = None if torch.compiler.is_compiling() or torch.is_grad_enabled() else self._kept
+        weight = kept[1] if kept and kept[0] == _identity(self.weight) else self._kernels()
         y = convolve_3x3(x, weight, self.bias.repeat_interleave(4), "replicate")
         return reflect_edges(F.pixel_shuffle(y, 2), x, self.weight)
+
+
+def _identity(weight: Tensor) -> tuple[int, int]:
+    """Two numbers that change if a parameter is moved or its values change."""
+    return weight.data_ptr(), weight._version
 
 
 def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
 MODELS, PACKS, LOOKS = 3, 4, 4  # how many of each are kept in memory
+REMEMBERED = 16  # pictures whose content codes each model keeps: half a megabyte each at 128 px
 THUMBNAIL = 96  # pixels
 QUALITY = 88  # of WebP files
 
@@ -40,7 +41,9 @@ class Library:
         workspace = self.workspace
         return self._translators.get(
             self._model_key(run),
-            lambda: Translator.load(run.path, device=workspace.device, max_pixels=workspace.max_pixels),
+            lambda: Translator.load(
+                run.path, device=workspace.device, max_pixels=workspace.max_pixels, remember=REMEMBERED
+            ),
         )
 
     def pictures(self, run: Run) -> PackedPictures:

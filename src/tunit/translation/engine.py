@@ -12,11 +12,12 @@ from torch import Tensor
 
 from tunit.errors import ConfigError
 from tunit.machine import PRECISIONS
-from tunit.methods.inference import guidance_over, redraw
+from tunit.methods.inference import decoded, guidance_over
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
+from tunit.translation.remembered import Remembered
 
 BATCH = 32  # how many pictures are in memory and go through the networks together
 
@@ -39,7 +40,9 @@ class Engine:
     Inference mode is on only while the networks compute. It is off while the caller's code runs between two batches.
     """
 
-    def __init__(self, model: Model, *, precision: str, batch: int, compiled: bool) -> None:
+    def __init__(
+        self, model: Model, *, precision: str, batch: int, compiled: bool, remember: int = 0
+    ) -> None:
         check_computing(precision, batch)
         self.batch = batch
         self._low = precision == "bfloat16"
@@ -48,6 +51,7 @@ class Engine:
         # suffice for two.
         self._turn = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
+        self._remembered = Remembered(remember)  # content codes and E's output
 
     @torch.inference_mode()
     def guided(self, batches: Iterable[Squares]) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
@@ -55,8 +59,7 @@ class Engine:
         for batch in batches:
             x = torch.stack([square.x for _, square in batch])
             with self._computing():
-                parts = (part.to(self._device) for part in self._networks.split(x))
-                on_cpu = guidance_over(self._networks.guide, parts)
+                on_cpu = self._guidance(x)
             yield [picture for picture, _ in batch], x, on_cpu
 
     @torch.inference_mode()
@@ -72,12 +75,22 @@ class Engine:
 
     def _draw(self, x: Tensor, styles: Tensor, strength: float) -> list[NDArray[np.uint8]]:
         """Translate x (B, 3, S, S) into each of the styles (M, style width): M arrays (B, S, S, 3)."""
-        x = x.to(self._device)
-        codes = [style.expand(len(x), -1) for style in styles]
+        content = self._content(x)
+        codes = styles[:, None].expand(-1, len(x), -1)  # (M, B, style width)
         if strength != 1:
-            own = self._networks.guide(x).style.float()
-            codes = [own + strength * (code - own) for code in codes]
-        return [drawn.cpu().numpy() for drawn in redraw(self._networks, x, codes)]
+            own = self._guidance(x).style.to(self._device)
+            codes = own + strength * (codes - own)
+        networks = self._networks
+        return [pixels.cpu().numpy() for pixels in decoded(networks.decode, content, codes, networks.styles)]
+
+    def _content(self, x: Tensor) -> Tensor:
+        """The content codes of x (B, 3, S, S)."""
+        return self._remembered.get("content", x, lambda: self._networks.encode(x.to(self._device)))
+
+    def _guidance(self, x: Tensor) -> Guidance:
+        """E's output for x (B, 3, S, S), on the CPU."""
+        parts = (part.to(self._device) for part in self._networks.split(x))
+        return self._remembered.get("guidance", x, lambda: guidance_over(self._networks.guide, parts))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -60,6 +60,7 @@ class Translator:
         batch: int = BATCH,
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
+        remember: int = 0,
         on_cluster: RayEngine | None = None,
     ) -> None:
         if max_pixels < 1:
@@ -68,7 +69,8 @@ class Translator:
         self.device, self.precision = model.domain_styles.device, precision
         self.batch, self.max_pixels = batch, max_pixels
         self._decode = "local" if on_cluster is None else "ray"
-        self._engine = on_cluster or Engine(model, precision=precision, batch=batch, compiled=compiled)
+        made = partial(Engine, model, precision=precision, batch=batch, compiled=compiled, remember=remember)
+        self._engine = on_cluster or made()
 
     @classmethod
     def load(
@@ -80,6 +82,7 @@ class Translator:
         batch: int = BATCH,
         compiled: bool = False,
         max_pixels: int = MAX_PIXELS,
+        remember: int = 0,
         engine: str = "local",
     ) -> "Translator":
         """The model of a run folder, of any folder that holds a model.safetensors, or of a hub.
@@ -90,8 +93,10 @@ class Translator:
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: "float32" or "bfloat16", for
         convolutions and matrix products. batch: how many pictures are in memory and go through the networks together.
         compiled: use torch.compile, which takes about a minute before the first result. max_pixels: a file that
-        declares more pixels is refused before decoding. engine: "ray" decodes and computes on a Ray cluster, whose
-        machines must have the model and the pictures under the same absolute paths.
+        declares more pixels is refused before decoding. remember: what the networks found in the last so many
+        pictures that were given alone is kept, so that to redraw one of them again takes only G's decoder. engine:
+        "ray" decodes and computes on a Ray cluster, whose machines must have the model and the pictures under the
+        same absolute paths; nothing is remembered there.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
@@ -99,7 +104,7 @@ class Translator:
         ray = engine_on(engine, folder, device, precision, batch, compiled)
         model = load_model(folder, choose_device("cpu" if ray else device))
         given = partial(cls, model, precision=precision, compiled=compiled, on_cluster=ray)
-        return given(batch=batch, max_pixels=max_pixels)
+        return given(batch=batch, max_pixels=max_pixels, remember=remember)
 
     @property
     def number_of_domains(self) -> int:
