@@ -77,8 +77,8 @@ def test_an_earlier_demo_is_kept_until_the_new_one_can_start(tmp_path, stage, mo
 
 
 def test_the_steps_fit_into_the_time_but_are_never_too_few(monkeypatch):
-    config = read_config("demo").with_overrides({"guide_only_until": 100})
-    seconds = {0: 0.5, 100: 2.0}
+    config = read_config("demo").with_overrides({"guide_only_until": 100, "domains_from": 0.6})
+    seconds = {0: 0.3, 60: 0.8, 100: 2.0}
     monkeypatch.setattr(demo, "_seconds_per_step", lambda config, step: seconds[step])
     fitting = demo.fitting_schedule(config, 50 + 800)
     assert fitting.schedule.steps == 100 + 400

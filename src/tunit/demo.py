@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -148,9 +149,12 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
     guide_only = config.schedule.guide_only_until
     if not isinstance(guide_only, int):
         raise ConfigError(f"guide_only_until is {guide_only}: the demo's preset needs a number of steps")
-    joint_seconds = _seconds_per_step(config, guide_only)
-    left = seconds - guide_only * _seconds_per_step(config, 0)
-    joint = max(int(left / joint_seconds), FEWEST_JOINT_STEPS)
+    # E's steps take longer once it learns domains, too.
+    parts = (0, round(config.clustering.domains_from * guide_only), guide_only)
+    left = seconds - sum(
+        (end - first) * _seconds_per_step(config, first) for first, end in pairwise(parts) if first < end
+    )
+    joint = max(int(left / _seconds_per_step(config, guide_only)), FEWEST_JOINT_STEPS)
     look_back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
     return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / look_back})
 

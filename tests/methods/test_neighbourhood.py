@@ -122,10 +122,11 @@ def test_the_rate_rises_then_falls_by_a_cosine_and_is_constant_in_the_paper():
     assert {guide_rate_at(step, paper) for step in range(200)} == {1e-4}
 
 
-def test_normalised_codes_are_compared_by_their_angle():
-    config = config_of(normalise_style=True, style_width=16, temperature=0.2)
-    one, other = torch.randn(2, 5, 16, dtype=torch.float64)
-    products = (F.normalize(one, dim=1) * 4 * F.normalize(other, dim=1) * 4).sum(1) / temperature_of(config)
+@pytest.mark.parametrize(("size", "length"), [(1.0, 4.0), (0.3, 1.2)])
+def test_normalised_codes_are_compared_by_their_angle(size, length):
+    config = config_of(normalise_style=True, style_width=16, style_size=size, temperature=0.2)
+    one, other = (F.normalize(codes, dim=1) * length for codes in torch.randn(2, 5, 16, dtype=torch.float64))
+    products = (one * other).sum(1) / temperature_of(config)
     assert torch.allclose(products, F.cosine_similarity(one, other) / 0.2)
 
 

@@ -150,12 +150,13 @@ def test_standardised_pictures_have_the_same_mean_and_contrast() -> None:
     assert standardised(torch.full((1, 3, 4, 4), 0.3)).abs().max() == 0  # a uniform grey has no contrast
 
 
-def test_normalised_codes_have_length_sqrt_width_and_their_original_direction() -> None:
+def test_normalised_codes_have_the_given_length_and_their_original_direction() -> None:
     torch.manual_seed(0)
     guide = Guide(3, width=2, style_width=16)
     x = torch.rand(4, 3, 32, 32)
     free = guide(x).style
     guide.normalise_style = True
-    bound = guide(x).style
-    assert torch.allclose(bound.norm(dim=1), torch.full((4,), 4.0), atol=1e-5)
-    assert torch.allclose(F.cosine_similarity(free, bound), torch.ones(4), atol=1e-5)
+    for guide.style_size, length in ((1.0, 4.0), (0.3, 1.2)):
+        bound = guide(x).style
+        assert torch.allclose(bound.norm(dim=1), torch.full((4,), length), atol=1e-5)
+        assert torch.allclose(F.cosine_similarity(free, bound), torch.ones(4), atol=1e-5)

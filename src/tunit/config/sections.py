@@ -51,7 +51,13 @@ class NetworkConfig:
         False, "give all pictures the same mean and contrast before E, so that exposure does not matter"
     )
     normalise_style: bool = setting(
-        False, "style codes have length sqrt(style_width), so that equation 2 compares angles, as in MoCo"
+        False, "all style codes have the same length, so that equation 2 compares angles, as in MoCo"
+    )
+    style_size: float = setting(
+        1.0,
+        "root mean square of the numbers in a normalised style code; G learns faster if it is below 1",
+        low=1e-3,
+        high=100.0,
     )
     generator_width: int = setting(
         0,

@@ -221,10 +221,12 @@ def reconstruction_loss(
 def temperature_of(config: Config) -> float:
     """The temperature of equations 2 and 4.
 
-    It is the setting tau. If style codes are normalised, they have length sqrt(width), so a dot product is the cosine
-    times the width; then tau is multiplied by the width, and logits are cosines divided by tau.
+    It is the setting tau. If style codes are normalised, they have length size * sqrt(width), so a dot product is the
+    cosine times size^2 * width; then tau is multiplied by that, and logits are cosines divided by tau.
     """
-    return config.losses.temperature * (config.networks.style_width if config.networks.normalise_style else 1)
+    networks = config.networks
+    squared_length = networks.style_size**2 * networks.style_width if networks.normalise_style else 1.0
+    return config.losses.temperature * squared_length
 
 
 def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:

@@ -139,6 +139,7 @@ def _guide(config: Config) -> Guide:
         head_std=settings.head_std,
         standardise=settings.standardise,
         normalise_style=settings.normalise_style,
+        style_size=settings.style_size,
     )
 
 

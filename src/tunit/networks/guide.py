@@ -52,8 +52,9 @@ class Guide(GuidingNetwork):
     head (see methods.candidates). The paper has none (0). head_std: standard deviation of the clustering heads'
     initial weights. With the paper's 0.01 all pictures start with almost the same soft assignment, and small runs
     have only two clusters for a long time; 0.3 starts from a random partition. standardise: see `standardised`.
-    normalise_style: style codes are scaled to the norm sqrt(style_width), so that they cannot grow without limit, but
-    their numbers are still about 1, as G needs. The paper neither standardises nor normalises.
+    normalise_style: style codes are scaled to the norm style_size * sqrt(style_width), so that they cannot grow
+    without limit; `style_size` is then the root mean square of their numbers. The paper neither standardises nor
+    normalises.
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class Guide(GuidingNetwork):
         head_std: float = STYLE_HEAD_STD,
         standardise: bool = False,
         normalise_style: bool = False,
+        style_size: float = 1.0,
     ) -> None:
         super().__init__()
         self.standardise, self.normalise_style = standardise, normalise_style
-        self.domains, self.style_width = domains, style_width
+        self.domains, self.style_width, self.style_size = domains, style_width, style_size
         layers: list[nn.Module] = []
         channels = 3
         for item in VGG11:
@@ -139,7 +141,7 @@ class Guide(GuidingNetwork):
             candidates = torch.stack(heads) if heads else None
             style = self.style_head(features)
             if self.normalise_style:
-                style = F.normalize(style, dim=1) * self.style_width**0.5
+                style = F.normalize(style, dim=1) * (self.style_size * self.style_width**0.5)
             return Guidance(self.domain_head(features), style, over, candidates)
 
 
