@@ -218,8 +218,8 @@ class RunConfig:
     )
     processes: int = setting(
         1,
-        "processes that train together, each with its share of every batch and a GPU of its own; 0 for one per GPU; "
-        "for several machines, torchrun sets it",
+        "processes that train together, each with its share of every batch and, on GPUs, a GPU of its own; 0 for one "
+        "per GPU (on a CPU, 1); for several machines, torchrun sets it",
         low=0,
         high=65_536,
     )
