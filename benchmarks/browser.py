@@ -1,15 +1,18 @@
 """The page of `tunit export --format browser`, in a headless Chromium, against PyTorch on held-back pictures.
 
     python benchmarks/browser.py RUN PICTURES ... [--number 20] [--name browser]
+    python benchmarks/browser.py untrained-128 PICTURES ... --name browser-128
 
 For some pictures of each folder it measures: the largest difference of the style codes and of the translations if
 both networks get the same input; the difference in grey levels between the page's result and the translator's, if
-both read the file; and the time of a translation in the page.
+both read the file; and the time of a translation in the page, with the CPU time of all processes of Chromium.
+untrained-SIZE is a model of the default preset that was not trained (this does not change its speed).
 """
 
 import argparse
 import base64
 import http.server
+import os
 import shutil
 import tempfile
 import threading
@@ -20,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import write
+from machine import processor_seconds, write
+from translation import untrained
 from tunit.cli import main as tunit
 from tunit.translation.translator import Translator
 
@@ -32,8 +36,17 @@ const [text, numbers, code, done] = arguments;
   const file = new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "picture");
   const began = performance.now(), square = await page.squareOf(file);
   const read = performance.now(), whole = Array.from(await page.drawn(square.x, style));
+  window.lastSquare = square;
   return [own, same, whole, read - began, performance.now() - read];
 })().then(done, (error) => done(String(error)));
+"""
+TIMES = 3
+AGAIN = f"""
+const [code, done] = arguments;
+(async () => {{
+  const page = await import("./page.js");
+  for (let i = 0; i < {TIMES}; i++) await page.drawn(window.lastSquare.x, Float32Array.from(code));
+}})().then(done);
 """
 
 
@@ -42,8 +55,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def compared(driver: Any, translator: Translator, path: Path, domain: int) -> dict[str, float]:
-    """Translate one picture into the average style of a domain."""
+def compared(driver: Any, pid: int, translator: Translator, path: Path, domain: int) -> dict[str, float]:
+    """Translate one picture into the average style of a domain. pid: of the browser's driver."""
     style = translator.domain_style(domain)
     ((_, x, guidance),) = translator.guided(path)
     with torch.no_grad():
@@ -51,6 +64,9 @@ def compared(driver: Any, translator: Translator, path: Path, domain: int) -> di
     text = base64.b64encode(path.read_bytes()).decode()
     answer = driver.execute_async_script(REDRAWN, text, x.flatten().tolist(), style.tolist())
     assert not isinstance(answer, str), answer
+    busy = processor_seconds(pid)
+    driver.execute_async_script(AGAIN, style.tolist())
+    busy = processor_seconds(pid) - busy
     own, same, whole = (np.array(part, np.float32) for part in answer[:3])
     side = translator.image_size
     pixels = np.rint((whole.reshape(3, side, side).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
@@ -65,6 +81,7 @@ def compared(driver: Any, translator: Translator, path: Path, domain: int) -> di
         "grey levels, mean": float(levels.mean()),
         "reading in the page, milliseconds": answer[3],
         "redrawing in the page, milliseconds": answer[4],
+        "redrawing in the page, CPU milliseconds": 1000 * busy / TIMES,
     }
 
 
@@ -72,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", help="or untrained-SIZE")
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--number", type=int, default=20, help="of pictures of each folder")
     parser.add_argument("--name", default="browser", help="of the result")
@@ -86,16 +103,21 @@ def main() -> None:
     options.binary_location = shutil.which("chromium") or ""
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(flag)
-    translator = Translator.load(args.run, device="cpu")
-    domains = [k for k, size in enumerate(translator.domain_sizes) if size]
-    result: dict[str, Any] = {"image size": translator.image_size}
     with tempfile.TemporaryDirectory() as scratch:
-        assert tunit(["export", str(args.run), "--format", "browser", "--out", f"{scratch}/page"]) == 0
+        run = Path(args.run)
+        if args.run.startswith("untrained-"):
+            run = Path(scratch) / "run"
+            untrained(run, int(args.run.removeprefix("untrained-")))
+        translator = Translator.load(run, device="cpu")
+        domains = [k for k, size in enumerate(translator.domain_sizes) if size]
+        result: dict[str, Any] = {"image size": translator.image_size, "load before": os.getloadavg()[0]}
+        assert tunit(["export", str(run), "--format", "browser", "--out", f"{scratch}/page"]) == 0
         server = http.server.ThreadingHTTPServer(
             ("127.0.0.1", 0), partial(Quiet, directory=f"{scratch}/page")
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        service = Service(shutil.which("chromedriver"))
+        driver = webdriver.Chrome(options=options, service=service)
         try:
             result["browser"] = driver.capabilities["browserVersion"]
             result["folders"] = {}
@@ -106,7 +128,7 @@ def main() -> None:
                 paths = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
                 chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.number).astype(int)]
                 rows = [
-                    compared(driver, translator, path, domains[i % len(domains)])
+                    compared(driver, service.process.pid, translator, path, domains[i % len(domains)])
                     for i, path in enumerate(chosen)
                 ]
                 result["folders"][folder.name] = {

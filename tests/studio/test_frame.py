@@ -1,6 +1,7 @@
 """The studio's pages and addresses; every error is one sentence."""
 
 import logging
+import os
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from browser import Elements
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.studio import explore, packages, serve
+from tunit.studio import explore, orders, packages, serve
 from tunit.studio.workspace import MOST_RUNS, Workspace
 
 PAGES = ["/", "/train", "/runs/birds/explore", "/runs/birds/translate", "/runs/birds/teach"]
@@ -153,3 +154,26 @@ def test_a_port_in_use_is_one_sentence():
     listening = serve.listen("127.0.0.1", 0)
     with listening, pytest.raises(ConfigError, match="give another --port"):
         serve.listen("127.0.0.1", listening.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "inside", "for_trainings"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "10000"}, {}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_threads_that_wait_sleep_soon_in_the_studio_only(chosen, inside, for_trainings, monkeypatch):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.setenv(
+            name, "for the end of the test"
+        )  # so that monkeypatch removes what the command sets
+        monkeypatch.delenv(name)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    assert main(["studio", "/nowhere"]) == 2
+    assert {name: os.environ[name] for name in names if name in os.environ} == inside
+    started = orders.environment()
+    assert {name: started[name] for name in names if name in started} == for_trainings

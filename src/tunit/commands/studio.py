@@ -61,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     from tunit.studio.packages import check_packages
 
     check_packages()
+    from tunit.studio.waiting import sleep_soon
+
+    sleep_soon()  # before PyTorch is loaded
     from tunit.studio.serve import serve
     from tunit.studio.workspace import Workspace
 

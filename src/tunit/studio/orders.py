@@ -14,6 +14,7 @@ import tunit
 from tunit.config.presets import preset_names
 from tunit.errors import ConfigError
 from tunit.printing import shown
+from tunit.studio.waiting import unchanged
 
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
@@ -112,7 +113,9 @@ def environment() -> dict[str, str]:
     """The environment of a new tunit process: our own, in which Python finds this tunit first."""
     folder = str(Path(tunit.__file__).absolute().parent.parent)
     others = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
+    return unchanged(dict(os.environ)) | {
+        "PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])
+    }
 
 
 def check_name(name: str) -> str:
