@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import processor_seconds, write
+from machine import cpu_seconds, write
 from translation import untrained
 from tunit.cli import main as tunit
 from tunit.translation.translator import Translator
@@ -64,9 +64,9 @@ def compared(driver: Any, pid: int, translator: Translator, path: Path, domain: 
     text = base64.b64encode(path.read_bytes()).decode()
     answer = driver.execute_async_script(REDRAWN, text, x.flatten().tolist(), style.tolist())
     assert not isinstance(answer, str), answer
-    busy = processor_seconds(pid)
+    busy = cpu_seconds(pid)
     driver.execute_async_script(AGAIN, style.tolist())
-    busy = processor_seconds(pid) - busy
+    busy = cpu_seconds(pid) - busy
     own, same, whole = (np.array(part, np.float32) for part in answer[:3])
     side = translator.image_size
     pixels = np.rint((whole.reshape(3, side, side).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)

@@ -41,7 +41,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
-def processor_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU time of a running process and of all processes that it started, as Linux counts it (in hundredths)."""
     return sum(_ticks(one) for one in _family(pid)) / os.sysconf("SC_CLK_TCK")
 

@@ -29,7 +29,7 @@ import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
-from machine import processor_seconds, write
+from machine import cpu_seconds, write
 from translation import untrained
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
@@ -197,9 +197,9 @@ def zoomed(driver: Any, pid: int) -> dict[str, float]:
         metrics = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
         return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
-    page, whole = busy(), processor_seconds(pid)
+    page, whole = busy(), cpu_seconds(pid)
     times = np.diff(driver.execute_async_script(ZOOMING))
-    page, whole = busy() - page, processor_seconds(pid) - whole
+    page, whole = busy() - page, cpu_seconds(pid) - whole
     return {
         "frames per second while zooming": 1000 / float(times.mean()),
         "longest wait for a frame, milliseconds": float(times.max()),

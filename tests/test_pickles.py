@@ -4,6 +4,7 @@ memory.
 
 import io
 import pickle
+import struct
 import tracemalloc
 import zipfile
 from time import perf_counter
@@ -114,5 +115,16 @@ def test_a_truncated_file_is_noticed(tmp_path, newer, share):
     path = tmp_path / "a.ckpt"
     torch.save({"a": torch.zeros(300)}, path, _use_new_zipfile_serialization=newer)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(PickleError):
+        read_pickle(path)
+
+
+def test_an_end_of_a_zip_that_names_several_disks_is_one_error(tmp_path):
+    path = tmp_path / "a.ckpt"
+    torch.save({"a": torch.zeros(3)}, path)
+    whole = path.read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 1, 0, 2)  # of the 64-bit end, on the second of two disks
+    path.write_bytes(whole[:end] + locator + whole[end:])
     with pytest.raises(PickleError):
         read_pickle(path)

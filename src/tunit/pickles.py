@@ -89,15 +89,12 @@ def read_pickle(path: Path) -> Any:
     """
     with path.open("rb") as file:
         start = file.read(2)
-        try:
-            zipped = zipfile.is_zipfile(file)
-        except zipfile.BadZipFile as error:  # some damaged ends of a file, before Python 3.12
-            raise PickleError(f"it is damaged: {error}") from None
         if not start.startswith((ZIP, LEGACY)):
             raise PickleError("it is not a file of torch.save")
-        if start.startswith(ZIP) and not zipped:
-            raise PickleError("it is truncated: the end of the file is missing")
         try:
+            zipped = zipfile.is_zipfile(file)
+            if start.startswith(ZIP) and not zipped:
+                raise PickleError("it is truncated: the end of the file is missing")
             if zipped:
                 _look_through(io.BytesIO(_program_of(file)))
             else:

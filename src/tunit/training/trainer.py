@@ -153,9 +153,8 @@ def run_steps(
     """Take the steps from the state's step to the end of the schedule."""
     state, run = training.state, training.config.run
     if training.last_checkpoint and is_rank_zero():
-        drop_older(
-            training.last_checkpoint, run.keep_checkpoints
-        )  # a killed process may have left one too many
+        # A process that was killed while it saved may have left one too many.
+        drop_older(training.last_checkpoint, run.keep_checkpoints)
     if state.step >= training.config.schedule.steps and is_rank_zero():
         finish_model(training)
     if run.on_nan == "rollback" and training.last_checkpoint is None:

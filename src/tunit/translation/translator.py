@@ -69,8 +69,9 @@ class Translator:
         self.device, self.precision = model.domain_styles.device, precision
         self.batch, self.max_pixels = batch, max_pixels
         self._decode = "local" if on_cluster is None else "ray"
-        made = partial(Engine, model, precision=precision, batch=batch, compiled=compiled, remember=remember)
-        self._engine = on_cluster or made()
+        self._engine = on_cluster or Engine(
+            model, precision=precision, batch=batch, compiled=compiled, remember=remember
+        )
 
     @classmethod
     def load(
