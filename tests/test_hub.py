@@ -237,6 +237,9 @@ def test_the_card_has_all_required_parts(run, tmp_path):
     assert card.startswith("---\nlicense: cc0-1.0\nlibrary_name: tunit\n")
     assert "My \\*own\\* pictures." in card
     assert "20 pictures at 32 x 32 pixels, with labels of 2 kinds; 7 steps" in card
+    assert "Labels of its training pictures defined its domains." in card
+    assert "by itself" not in card
+    assert "unsupervised" not in card
     assert "| mFID | 12.5 | 11 to 14 |" in card
     assert "| NMI | 0.25 | |" in card
     assert 'Translator.load("me/kinds")' in card
@@ -256,7 +259,9 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "license: unknown" in card
     assert "It was not evaluated" in card
-    assert "Domain 1 holds no training picture" in card
+    assert "It found the domains below by itself, without labels." in card
+    assert '"unsupervised"' in card
+    assert "Domain 1 holds no training picture, and so has no average style." in card
     assert "![" not in card
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tunit.errors import RunError
 from tunit.partials import clear_abandoned, held, is_partial, partial_in
 
-# Unfinished files in run folders: the names of early versions, and those of safetensors.
+# Unfinished files in run folders: the names used before the first release, and those of safetensors.
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"

@@ -77,8 +77,8 @@ def test_a_feature_network_that_cannot_be_downloaded_is_left_out(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "RUN and FOLDER missing"),
-        (("RUN",), "FOLDER, the held-back pictures, missing"),
+        ((), "RUN and FOLDER are missing"),
+        (("RUN",), "FOLDER, the held-back pictures, is missing"),
         (("--real", "PICTURES"), "both --real and --fake"),
         (("RUN", "nowhere"), "nowhere"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),

@@ -28,7 +28,7 @@ def test_a_good_model_gets_no_warning():
         ("Nearly a collapse: domain 1 holds 80%", {"sizes": (2, 16, 1, 1)}),
         ("Very few pictures fell into domain 0", {"sizes": (1, 50, 40, 49)}),
         ("average styles of 0 and 1 hardly differ", {"styles": torch.cat([APART[:1], APART[:3]])}),
-        ("Leaking augmentation: 30% of the pictures", {"steady": 0.7}),
+        ("Domains depend on the augmentation: 30% of the pictures", {"steady": 0.7}),
         ("unsure of domain 2", {"confidences": (0.9, 0.9, 0.3, 0.9)}),
         ("miss their reference's style (mean cosine 0.20)", {"cosine": 0.2}),
     ],

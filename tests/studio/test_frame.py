@@ -5,15 +5,19 @@ import os
 import re
 
 import pytest
+from starlette.testclient import TestClient
 
 from browser import Elements
 from tunit.cli import main
 from tunit.errors import ConfigError
 from tunit.studio import explore, orders, packages, serve
+from tunit.studio.app import create_app
+from tunit.studio.guard import rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
 
 PAGES = ["/", "/train", "/runs/birds/explore", "/runs/birds/translate", "/runs/birds/teach"]
 AS_PAGE = {"accept": "text/html"}
+ADDRESS = "http://127.0.0.1:8765"
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -36,6 +40,23 @@ def test_every_page_is_complete_and_loads_only_existing_files(client, address):
     for part in loaded:
         assert part.startswith("/")
         assert client.get(part).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence", "other"),
+    [
+        ("127.0.0.1", "Only this machine can open these pages", "from other machines"),
+        ("0.0.0.0", "can open these pages from other machines", "Only this machine"),
+    ],
+)
+def test_every_page_says_who_can_open_it(workspace, host, sentence, other):
+    rules = rules_for(host, 8765, "", 1_000_000)
+    with TestClient(create_app(workspace, rules), base_url=ADDRESS) as client:
+        for address in (*PAGES, "/nothing"):
+            text = client.get(address, headers=AS_PAGE).text
+            assert sentence in text
+            assert other not in text
+            assert "leaves this machine" not in text
 
 
 def test_pages_link_to_each_other(client):
@@ -102,10 +123,6 @@ def test_the_folder_may_be_a_run_itself(runs):
 
 
 def test_without_runs_the_page_says_how_to_begin(tmp_path):
-    from starlette.testclient import TestClient
-
-    from tunit.studio.app import create_app
-
     with TestClient(create_app(Workspace(tmp_path, device="cpu")), base_url="http://localhost") as client:
         assert 'href="/train"' in client.get("/").text
 

@@ -59,6 +59,23 @@ def test_a_file_with_different_results_is_deleted(run, tmp_path, monkeypatch, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_the_pt2_file_itself_is_compared_not_the_program_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "PARTS", (export.PARTS[1],))
+    model, save = save_tiny(tmp_path), torch.export.save
+
+    def save_other_weights(program, path):
+        right = [value.clone() for value in program.state_dict.values()]
+        for value in program.state_dict.values():
+            value.data.zero_()
+        save(program, path)
+        for value, was in zip(program.state_dict.values(), right, strict=True):
+            value.data.copy_(was)
+
+    monkeypatch.setattr(torch.export, "save", save_other_weights)
+    with pytest.raises(RunError, match=r"domain_classifier\.pt2 differs from PyTorch"):
+        export.export_model(model, tmp_path, "torch", torch.zeros(0, 3, SIZE, SIZE))
+
+
 def test_nan_counts_as_a_difference(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_as_onnx", lambda network, *_: lambda inputs: network(*inputs) * torch.nan)
     model = save_tiny(tmp_path)

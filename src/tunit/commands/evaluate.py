@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if two_folders and (args.real is None or args.fake is None or args.model is not None):
         raise ConfigError("give either RUN and FOLDER, or both --real and --fake")
     if not two_folders and args.source is None:
-        missing = "RUN and FOLDER" if args.model is None else "FOLDER, the held-back pictures,"
+        missing = "RUN and FOLDER are" if args.model is None else "FOLDER, the held-back pictures, is"
         raise ConfigError(f"{missing} missing: give tunit evaluate RUN FOLDER, or --real A --fake B")
     if two_folders:
         return _compare_folders(args)

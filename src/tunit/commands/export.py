@@ -7,8 +7,8 @@
 Writes four networks, each for any number of pictures: style_encoder, domain_classifier, translator (picture and style
 code) and reference_translator (picture and reference); and export.json, which describes inputs, outputs, ranges, and
 the domains with their average styles. The outputs of each network are compared with PyTorch's, for random pictures
-and for some pictures of the run. If one differs by more than 0.001, nothing is written. ONNX needs `pip install
-"tunit[onnx]"`.
+and for some pictures of the run. If one differs by more than 0.001 (if its largest number is above 1: by more than
+0.001 of that number), nothing is written. ONNX needs `pip install "tunit[onnx]"`.
 
 With --format browser, the folder holds a web page that redraws pictures in the browser, with two of these networks.
 Serve it with any web server, such as `python -m http.server -d mine-page`. The page uses onnxruntime-web, which tunit
@@ -24,7 +24,7 @@ from tunit.printing import show, show_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-HELP = "write a model as ONNX or torch.export files"
+HELP = "write a model as ONNX or torch.export files, or as a page that runs in the browser"
 COMPARED = 4  # networks are compared on this many pictures of the run
 
 

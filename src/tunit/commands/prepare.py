@@ -2,8 +2,8 @@
 
   tunit prepare FOLDER                        list what can be used and what cannot, and why
   tunit prepare FOLDER --out packed --image-size 128
-  tunit prepare FOLDER --shards --out s3://bucket/set                   packed for many machines, without a copy here
-  tunit prepare FOLDER --layout animal-faces-10 --split validation      a published data set, as it was unpacked
+  tunit prepare FOLDER --shards --out s3://bucket/set     pack as tar files, which many machines can read
+  tunit prepare FOLDER --layout animal-faces-10 --split validation     a published data set, as it was unpacked
 
 Nothing in FOLDER is changed. `tunit train` also checks and packs pictures; use this command to see first what would
 be left out. A pack is reused as long as neither pictures nor settings change. If the command is stopped, give it

@@ -4,8 +4,9 @@
   tunit studio runs            # all runs in a folder
   tunit studio runs --host 0.0.0.0 --port 8000
 
-It prints the address to open. Only this machine can reach the page, unless --host is given; then the address contains
-a token, without which nothing is shown. Nothing is sent to other servers. It needs `pip install "tunit[studio]"`.
+It prints the address to open. Only this machine can open the pages, unless --host lets other machines do so; then the
+address contains a token, without which nothing is shown. Nothing is sent to other servers. It needs `pip install
+"tunit[studio]"`.
 """
 
 import argparse

@@ -137,7 +137,7 @@ def all_fields() -> dict[str, tuple[str, "dataclasses.Field[Any]"]]:
 def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
     """The (section, field) of a name, which may be `section.name` and may have - instead of _.
 
-    Names and sections of earlier versions are found too. Raises ConfigError with the nearest right name.
+    Names and sections used before the first release are found, too. Raises ConfigError with the nearest right name.
     """
     fields = all_fields()
     section, _, bare = name.replace("-", "_").rpartition(".")

@@ -89,7 +89,7 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
 
 
 def _scalar(kind: type, value: Any) -> Any:
-    if kind is bool:  # earlier versions wrote 0 and 1
+    if kind is bool:  # 0 and 1: as before the first release
         return {"true": True, "false": False, "1": True, "0": False}[
             (value if isinstance(value, str) else shown(value)).lower()
         ]

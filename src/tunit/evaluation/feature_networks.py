@@ -71,11 +71,13 @@ def load_feature_network(
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
 
     A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and returns
-    (B, width). The FID Inception network is recognised by its layers, and treated as `inception`.
+    (B, width). A TorchScript file whose network has an attribute `layers`, as NVIDIA's FID Inception network has, is
+    treated as `inception`.
     preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
     paper's figures (ImageNet normalisation, nearest-neighbour resize).
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
-    write files. The FID Inception network is recognised by its SHA-256 and needs no trust.
+    write files. Only the published file of the FID Inception network is loaded without it, because its SHA-256 is
+    known.
 
     Raises ConfigError for what is missing or cannot be read, UnreachableError for what cannot be downloaded.
     """

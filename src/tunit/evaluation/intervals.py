@@ -24,7 +24,7 @@ class Figure:
     value: float
     low: float  # the ends of the 95 % interval
     high: float
-    number: int  # how many pictures (or pairs) it was computed from
+    number: int  # how many pictures it was computed from; for KID, in each of its subsets
 
     def __post_init__(self) -> None:
         # Because of rounding, the value could lie just outside its own interval; then widen the interval.

@@ -29,7 +29,7 @@ from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
 LARGEST_OUTCOME = 1 << 24  # bytes
-# Settings that every outcome has, and those that outcomes of earlier versions lack.
+# Settings that every outcome has, and those that outcomes written before the first release may lack.
 NEEDED = ("image size", "steps", "batch size")
 COUNTED = ("domains", "candidate heads", "overclusters")
 

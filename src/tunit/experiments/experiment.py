@@ -21,8 +21,10 @@ class Experiment:
     title: str
     preset: str
     labels: str = NONE
-    first: str = ""  # preset of a training whose domains become the labels
-    guide_kept: bool = False  # whether the training begins with the E of the first training
+    first: str = (
+        ""  # preset of a training that comes first, and whose domains become the labels of the second
+    )
+    guide_kept: bool = False  # whether the second training begins with the E of the first
     overrides: dict[str, str] = field(default_factory=dict)
     translates: bool = True  # if False, only the clustering is measured
     labelled_share: float = 0.0  # the share of pictures with a (true) label in the training
@@ -38,10 +40,11 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Ordering:
-    """A claim of the paper: the `figure` of every row in `low` is at most `factor` times that of every row in `high`.
+    """A claim of the paper, as an inequality: the `figure` of every row in `low` is at most `factor` times the figure
+    of every row in `high`.
 
-    If `low` and `high` are the same rows, the claim is that the largest figure is at most `factor` times the
-    smallest.
+    If `low` and `high` are the same rows, this says that the largest of their figures is at most `factor` times the
+    smallest: the rows are nearly equal.
     """
 
     words: str

@@ -126,7 +126,8 @@ def _check(about: Record, found: Kinds) -> None:
 
 
 def _config_of(about: Record) -> Config:
-    """The settings that a model file holds. Files of earlier versions have the method's name in `networks`.
+    """The settings that a model file holds. Files written before the first release have the
+    method's name in `networks`.
 
     Raises UnreadableError.
     """

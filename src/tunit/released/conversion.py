@@ -195,8 +195,10 @@ def _networks_of(
 
 
 def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[NetworkConfig, int]:
-    """The settings and the image size, from the shapes of the weights. Each down-sampling of G doubles the image
-    size, starting from 16.
+    """The settings and the image size, from the shapes of the weights.
+
+    Each down-sampling of G halves the picture, and the content code is 16 pixels wide. So with n down-samplings the
+    image size is 16 * 2**n.
     """
     generator = found["generator"]
     convolutions = [k for k in generator if re.fullmatch(r"cnt_encoder\.model\.\d+\.conv\.weight", k)]

@@ -60,9 +60,7 @@ def card(facts: CardFacts) -> str:
     parts = [
         _metadata(facts),
         f"# {plain(facts.name.rpartition('/')[2])}",
-        "This model redraws a picture in the style of another picture, or of a domain, and keeps the pose. It found "
-        "the domains below by itself, by truly unsupervised image-to-image translation "
-        "([TUNIT](https://arxiv.org/abs/2006.06500), Baek et al., ICCV 2021).",
+        _lead(facts),
         _training(facts),
         _domains(facts),
         _figures(facts),
@@ -79,13 +77,27 @@ def plain(text: object) -> str:
 
 
 def _metadata(facts: CardFacts) -> str:
+    tags = ["tunit", "image-translation", *([] if facts.labels else ["unsupervised"]), facts.method]
     lines = [
         f"license: {facts.licence}",
         "library_name: tunit",
         "pipeline_tag: image-to-image",
-        f"tags: {json.dumps(['tunit', 'image-translation', 'unsupervised', facts.method])}",
+        f"tags: {json.dumps(list(dict.fromkeys(tags)))}",
     ]
     return "\n".join(("---", *lines, "---"))
+
+
+def _lead(facts: CardFacts) -> str:
+    lines = [
+        "This model redraws a picture in the style of another picture, or of a domain, and keeps the pose."
+    ]
+    if facts.labels:
+        lines.append("Labels of its training pictures defined its domains.")
+    else:
+        lines.append("It found the domains below by itself, without labels.")
+    if facts.method == "tunit":
+        lines.append("Its method is [TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021).")
+    return " ".join(lines)
 
 
 def _training(facts: CardFacts) -> str:
@@ -152,8 +164,10 @@ def _limits(facts: CardFacts) -> str:
     if not facts.labels:
         lines.append("It found its domains by itself: they need not be the kinds that a person would name.")
     empty = [str(domain.number) for domain in facts.domains if not domain.pictures]
-    if empty:
-        lines.append(f"Domain {', '.join(empty)} holds no training picture, and so has no average style.")
+    if len(empty) == 1:
+        lines.append(f"Domain {empty[0]} holds no training picture, and so has no average style.")
+    elif empty:
+        lines.append(f"Domains {', '.join(empty)} hold no training pictures, and so have no average styles.")
     if facts.evaluation is None:
         lines.append("The quality of its translations was not measured.")
     lines += [f"Alarm of its training: {plain(alarm)}." for alarm in facts.alarms]

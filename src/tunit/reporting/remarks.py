@@ -102,8 +102,8 @@ def _about_views(steady: float | None) -> list[Finding]:
     return [
         Finding(
             True,
-            f"Leaking augmentation: {1 - steady:.0%} of the pictures change their domain when they are turned, "
-            "cropped or recoloured as in training. So domains depend on place or light rather than on kind: "
+            f"Domains depend on the augmentation: {1 - steady:.0%} of the pictures change their domain when they are "
+            "turned, cropped or recoloured as in training. So domains follow place or light rather than kind: "
             "train for longer, or augment less.",
         )
     ]

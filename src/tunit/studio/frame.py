@@ -1,6 +1,7 @@
 """What all pages of the studio share: the frame with the navigation, and the files that a page loads."""
 
 import hashlib
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,13 @@ from tunit.studio.workspace import Run
 PARTS = {"explore": "Explore", "translate": "Translate", "teach": "Teach", "train": "Train"}
 _KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 NO_MODEL = "This run has no model yet: it must train for longer. See its training under Train."
+# Whether the studio that answers the current request can be reached from other machines; the guard sets it.
+open_to_others = ContextVar("open_to_others", default=False)
+_FOR_ONE = "Only this machine can open these pages, and nothing is sent to other servers."
+_FOR_OTHERS = (
+    "Everybody who knows this studio's token can open these pages from other machines. Nothing is sent to other "
+    "servers."
+)
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -89,6 +97,7 @@ def page(
     The browser ignores style attributes (see `guard.POLICY`): lengths are set by scripts, or as SVG.
     """
     base = f"/static/{static_version()}"
+    privacy = _FOR_OTHERS if open_to_others.get() else _FOR_ONE
     scripts = f'<script type="module" src="{base}/{script}"></script>' if script else ""
     hidden = "" if notice else " hidden"
     return HTMLResponse(
@@ -101,7 +110,7 @@ def page(
         f"{scripts}</head><body>"
         f'<a class="skip" href="#main">To the content</a>{_header(part, run)}'
         f'<main id="main" tabindex="-1"><p id="notice" class="notice" role="alert"{hidden}>{escape(notice)}</p>'
-        f"{body}</main><footer>tunit {escape(__version__)}. Nothing leaves this machine.</footer></body></html>\n",
+        f"{body}</main><footer>tunit {escape(__version__)}. {privacy}</footer></body></html>\n",
         status,
     )
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunit.printing import escape
 from tunit.studio.answers import refusal
+from tunit.studio.frame import open_to_others
 
 POLICY = "; ".join(
     (
@@ -112,6 +113,7 @@ class Guard:
         if scope["type"] != "http":  # the studio has no web sockets
             return
         headers = Headers(scope=scope)
+        open_to_others.set(self.rules.addresses)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

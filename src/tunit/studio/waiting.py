@@ -1,8 +1,8 @@
 """How the threads of the networks wait for each other while the studio runs.
 
 By default a thread that waits keeps its core busy for a while before it sleeps. That is fastest if nothing else runs.
-But beside the studio there is a browser, and maybe a training: on two busy cores, a result at 128 px took 0.2 to
-0.5 s of CPU time, and 0.16 s if threads sleep sooner.
+But beside the studio there is a browser, and maybe a training: on two busy cores, another style of the same source at
+128 px took 0.2 to 0.5 s of CPU time, and 0.16 s if threads sleep sooner.
 """
 
 import os

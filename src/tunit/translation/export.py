@@ -1,4 +1,6 @@
-"""Export a trained model as files for other programs: ONNX or torch.export. Each file is compared with PyTorch first.
+"""Export a trained model as files for other programs: ONNX or torch.export.
+
+Each file is read again, and its outputs are compared with those of the model's networks, before it is kept.
 
 The files contain none of tunit's own C code: networks do not use it while they are traced.
 """
@@ -195,9 +197,8 @@ def _as_onnx(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path:
 
 def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path: Path) -> Run:
     with _quiet():
-        exported = torch.export.export(network, example, dynamic_shapes=_dynamic(example))
-        torch.export.save(exported, path)
-        program = exported.module()
+        torch.export.save(torch.export.export(network, example, dynamic_shapes=_dynamic(example)), path)
+        program = torch.export.load(path).module()  # as another program will read it
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
         """The output of the file for some inputs."""

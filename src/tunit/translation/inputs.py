@@ -265,9 +265,7 @@ def _check_array(picture: object) -> NDArray[np.uint8]:
 
 def _check_tensor(x: Tensor, size: int) -> Tensor:
     if x.shape != (3, size, size) or not x.is_floating_point():
-        wanted = (
-            f"a float tensor must be (3, {size}, {size}) for this model; other sizes as an array or image"
-        )
+        wanted = f"a float tensor must be (3, {size}, {size}) for this model; give other sizes as an array or image"
         raise DataError(f"a {x.dtype} tensor of shape {tuple(x.shape)} does not fit: {wanted}")
     x = x.detach().cpu().float()
     if not bool((x.abs() <= 1 + _TOLERANCE).all()):  # false for NaN, too

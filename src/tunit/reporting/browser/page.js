@@ -63,7 +63,7 @@ async function attempt(work) {
 function choose(name, file) {
   const kind = name === "source" ? "source" : "style", wish = ++newest[kind];
   return attempt(async () => {
-    if (!file) throw new Error("There is no picture in it: give a PNG, JPEG or WebP file.");
+    if (!file) throw new Error("What you gave holds no picture: give a PNG, JPEG or WebP file.");
     const { x, inner } = await squareOf(file);
     const value = kind === "source" ? { x, inner } : await styleOf(x);
     if (wish !== newest[kind]) return;

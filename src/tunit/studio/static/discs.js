@@ -14,8 +14,8 @@ export class Discs {
 
   /**
    * Draw all discs on a canvas. colours: Uint32Array, the colour of each disc, as `packed` gives it; paper: the colour
-   * between them. The disc i lies at left + across * x[i], top + down * y[i]. radius: in pixels of the canvas, as are
-   * all others. shown: Uint8Array, which discs are bright; null for all.
+   * between them. The centre of disc i is at (left + across * x[i], top + down * y[i]). left, top, across, down and
+   * radius are in pixels of the canvas. shown: Uint8Array, 1 for the discs that are bright; null for all.
    */
   draw(context, { left, top, across, down }, radius, colours, paper, shown) {
     const { width, height } = context.canvas;

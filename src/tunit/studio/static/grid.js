@@ -18,8 +18,8 @@ export class Grid {
   }
 
   /**
-   * The point nearest to (u, v), from 0 to 1, or -1 if none is within the distance. across, down: how many units of
-   * the distance 1 is in each direction. shown: Uint8Array, which points count; null for all.
+   * The point nearest to (u, v), both from 0 to 1, or -1 if none is nearer than `within`, in pixels. across, down: the
+   * width and height of the unit square in pixels. shown: Uint8Array, 1 for the points that count; null for all.
    */
   nearest(u, v, across, down, within, shown) {
     let [best, least] = [-1, within * within];

@@ -12,7 +12,8 @@ const FINEST = 2; // pixels of the canvas in a CSS pixel, at most: with 3 drawin
 export class StyleMap {
   /**
    * canvas: where to draw. points: {x, y, domain}, arrays of the same length, x and y from 0 to 10,000.
-   * on: {point(place or -1), open(place), lasso(Uint8Array or null)}, which are told what happens.
+   * on: functions to call: point(place or -1) when another point or none is pointed at, open(place) when a point is
+   * opened, lasso(Uint8Array or null) when the lasso changes.
    */
   constructor(canvas, points, colours, on) {
     Object.assign(this, { canvas, on });

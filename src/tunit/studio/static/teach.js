@@ -117,7 +117,7 @@ class Teacher {
     const size = this.now.domain.length;
     rows.push(
       this.kind(ALL, "All pictures", size),
-      this.kind(GIVEN, "Said by a person", this.now.given.length),
+      this.kind(GIVEN, "Labelled", this.now.given.length),
       this.kind(LEFT_OUT, "Left out", this.now.leftOut),
     );
     at("kinds").replaceChildren(...rows);
@@ -193,7 +193,7 @@ class Teacher {
   tools() {
     const { view, selected } = this;
     at("shown-title").textContent =
-      view >= 0 ? this.label(view) : { [ALL]: "All pictures", [GIVEN]: "Said by a person", [LEFT_OUT]: "Left out" }[view];
+      view >= 0 ? this.label(view) : { [ALL]: "All pictures", [GIVEN]: "Labelled", [LEFT_OUT]: "Left out" }[view];
     at("rename").hidden = view < 0;
     if (document.activeElement !== at("name")) {
       at("name").value = this.now.domains.find((one) => one.number === view)?.name ?? "";
