@@ -1,13 +1,14 @@
-"""Check the pictures and pack them for training, without training.
+"""Check which pictures of a folder can be used for training, say why the others cannot, and pack them.
 
-  tunit prepare FOLDER                        list what can be used and what cannot, and why
+  tunit prepare FOLDER
   tunit prepare FOLDER --out packed --image-size 128
   tunit prepare FOLDER --shards --out s3://bucket/set     pack as tar files, which many machines can read
   tunit prepare FOLDER --layout animal-faces-10 --split validation     a published data set, as it was unpacked
 
-Nothing in FOLDER is changed. `tunit train` also checks and packs pictures; use this command to see first what would
-be left out. A pack is reused as long as neither pictures nor settings change. If the command is stopped, give it
-again: it goes on where it stopped.
+Nothing in FOLDER is changed. Use this command to see before a training what would be left out. Its pack is a NumPy
+array with an index, for your own programs: `tunit train FOLDER` packs the pictures again, into its run. With --shards
+the pack is a set of tar files, which `tunit train` reads. A pack is reused as long as neither pictures nor settings
+change. If the command is stopped, give it again: it goes on where it stopped.
 """
 
 import argparse

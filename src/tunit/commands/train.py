@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="start_from",
         type=Path,
         metavar="RUN",
-        help="begin with the networks of this run (fine-tuning); if --domains differs, the heads start from scratch",
+        help="begin with the networks of this run (fine-tuning); with another --domains, "
+        "E's heads and D's last layer start from new weights",
     )
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")

@@ -26,7 +26,8 @@ class DataConfig:
 
     image_size: int = setting(
         128,
-        "side of the training pictures, a power of two from 32; 0 chooses it from the data",
+        "side of the training pictures, a power of two from 32; 0: the largest of 32, 64 and 128 that is not above "
+        "the median of the pictures' shorter sides (32 if all are smaller)",
         low=0,
         high=LARGEST_SIDE,
     )
@@ -61,7 +62,11 @@ class DataConfig:
         high=MOST,
     )
     labelled_ratio: float = setting(
-        0.0, "few-label training: share of the steps that draw labelled pictures", low=0, high=1
+        0.0,
+        "few-label training: share of the steps that draw only labelled pictures, while the others draw only "
+        "unlabelled ones; 0: every step draws from all pictures",
+        low=0,
+        high=1,
     )
 
 

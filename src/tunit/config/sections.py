@@ -171,7 +171,10 @@ class ClusteringConfig:
         0, "x+ is a view of one of this many nearest neighbours of x; 0: of x itself", low=0, high=1000
     )
     neighbours_from: float = setting(
-        0.1, "when neighbours are searched first, as a part (0 to 1) of E's time alone", low=0, high=1
+        0.1,
+        "when neighbours are searched for the first time, as a part (0 to 1) of E's time alone",
+        low=0,
+        high=1,
     )
     neighbours_every: int = setting(
         0, "steps between searches for neighbours; 0: they are searched only once", low=0, high=10**12

@@ -26,7 +26,7 @@ MOST_SAMPLES = 200  # how many sample grids of a run the page offers
 _LOGS = Logs()
 _MEANING = {
     "small": "small: 32 pixels, for a CPU",
-    "default": "default: 32, 64 or 128 pixels, as large as most pictures allow, for a GPU",
+    "default": "default: 32, 64 or 128 pixels, by the median of the pictures' shorter sides, for a GPU",
     "paper": "paper: the paper's setting, days on a GPU",
 }
 
