@@ -138,6 +138,8 @@ def main() -> None:
         print(json.dumps(pack(*args.pack, args.shards)))
         return
     count = 500 if args.quick else args.pictures
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         root = (args.folder or Path(scratch)) / "pictures"
         draw(root, count)
