@@ -12,6 +12,7 @@ import sys
 import tarfile
 import textwrap
 import time
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing import packed as packs
 from tunit.data.packing import squares
 from tunit.data.packing.fit import fit_picture
+from tunit.data.packing.index import Index, read_index, write_index
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures, dark_set, open_packed
@@ -756,3 +758,21 @@ def test_names_in_the_index_are_unchanged(tmp_path: Path) -> None:
         LeftOut("bad\udcfe.png", "unreadable", "not a JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF or PPM picture")
     ]
     assert pack_pictures(root, tmp_path / "c", SMALL).reused
+
+
+def test_an_index_is_written_in_little_memory(tmp_path: Path) -> None:
+    number = 20_000
+    names, hashes = [f"{i:07}.jpg" for i in range(number)], [f"{i:064x}" for i in range(number)]
+    left_out = [LeftOut("a.txt", "unreadable", "no picture \u00e9")]
+    index = Index(64, {"fit": "crop"}, "f" * 64, names, [-1] * number, [], hashes, left_out)
+    tracemalloc.start()
+    write_index(tmp_path / "index.json", index)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    written = (tmp_path / "index.json").read_bytes()
+    expected = {"format": "tunit pictures", "version": json.loads(written)["version"], **vars(index)}
+    expected["left_out"] = [["a.txt", "unreadable", "no picture \u00e9"]]
+    del expected["shards"]
+    assert written == json.dumps(expected).encode()  # the bytes that were always written
+    assert read_index(tmp_path) == index
+    assert peak < len(written) / 4

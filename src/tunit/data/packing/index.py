@@ -104,15 +104,20 @@ def is_ours(values: Any) -> bool:
     return isinstance(values, dict) and values.get("format") == _FORMAT
 
 
-def index_bytes(index: Index) -> bytes:
-    """An index as it is written to the file."""
+def write_index(path: Path, index: Index) -> None:
+    """Write an index as JSON, piece by piece: the text of a million pictures would take 100 MB of memory.
+
+    Raises OSError.
+    """
     version = _VERSION if index.shards is None else _SHARDED
     content = {"format": _FORMAT, "version": version, **vars(index)}
     content["left_out"] = [[item.name, item.reason, item.detail] for item in index.left_out]
     del content["shards"]
     if index.shards is not None:
         content["shards"] = vars(index.shards)
-    return json.dumps(content).encode()
+    with path.open("w", encoding="ascii") as file:
+        for piece in json.JSONEncoder().iterencode(content):
+            file.write(piece)
 
 
 def _shards_of(found: Record) -> Shards | None:

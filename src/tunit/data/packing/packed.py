@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
 from tunit.data.packing.digests import digest_of_bytes, hash_of
-from tunit.data.packing.index import Index, index_bytes, is_index, read_index
+from tunit.data.packing.index import Index, is_index, read_index, write_index
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import replacing
@@ -221,7 +221,7 @@ def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str
 def install(cache: Path, pixels: Path, index: Index) -> None:
     """Replace the content of the cache by finished pixels and their index, which is written last."""
     with replacing(cache / INDEX) as part:
-        part.write_bytes(index_bytes(index))
+        write_index(part, index)
         (cache / INDEX).unlink(missing_ok=True)
         pixels.replace(cache / PIXELS)
 

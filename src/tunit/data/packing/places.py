@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunit.data.finding.stores import open_store, sentences
-from tunit.files import replacing
+from tunit.files import flush_folder, replacing
 from tunit.paths import cache_folder, path_or_url
 
 Span = tuple[str, int, int]  # a file, its first byte, and the byte after the last one
@@ -92,6 +92,7 @@ class FolderPlace:
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(self._folder / name)
+            flush_folder(self._folder)
 
     def remove(self, name: str) -> None:
         """See Place."""

@@ -14,8 +14,9 @@ from tunit.data.finding.archives import close_archives
 from tunit.data.finding.databases import close_databases
 from tunit.data.finding.found import reading_order
 from tunit.data.finding.naming import INDEX
+from tunit.data.finding.stores import sentences
 from tunit.data.packing import packed as packs
-from tunit.data.packing.index import Index, Shards, index_bytes, index_of_json, is_index, is_ours
+from tunit.data.packing.index import Index, Shards, index_of_json, is_index, is_ours, write_index
 from tunit.data.packing.pack import fill, index_of, refuse_bad
 from tunit.data.packing.packed import PackedPictures, pictures_of
 from tunit.data.packing.places import Place, place_of
@@ -26,6 +27,7 @@ from tunit.data.packing.unfinished import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards
 from tunit.errors import DataError
 from tunit.files import replacing
+from tunit.partials import partial_in
 from tunit.paths import absolute, path_or_url
 
 
@@ -93,7 +95,7 @@ def refer(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
     with replacing(cache / INDEX) as partial:
-        partial.write_bytes(index_bytes(index))
+        write_index(partial, index)
     return packs.open_packed(cache, reused=False)
 
 
@@ -147,6 +149,8 @@ def _write(
         unfinished.close()
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.place_of[slot] for slot in keep]))
-        place.write(INDEX, index_bytes(index))
+        with sentences(place.where), partial_in(place.scratch()) as partial:
+            write_index(partial, index)
+            place.take(INDEX, partial)
         unfinished.remove_parts()
     return index
