@@ -1,9 +1,11 @@
 """Alarms: each rule on a training made to fail and on a good one; the watch during a run and after a resume."""
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +13,7 @@ from PIL import Image
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
+from tunit.methods.inference import evaluating, in_batches
 from tunit.reporting.page import _alarms
 from tunit.reporting.write import write_report
 from tunit.training import watch as watching
@@ -302,6 +305,25 @@ def test_a_measurement_does_not_change_the_training(failing, average_decay):
     assert torch.equal(random, torch.get_rng_state())
     assert all(network.training for network in state.networks.named().values())
     assert not torch.is_inference(next(state.networks.guide.parameters()))
+
+
+def test_untrained_heads_of_the_average_are_not_a_collapse(failing):
+    """Domains are learnt from step 1000 on; 50 steps later the average still holds the heads' initial weights."""
+    settings = config(average_decay=0.99, domains=4, head_std=0.3)
+    state = new_state(settings, torch.device("cpu"), 20)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    pictures = dataclasses.replace(open_packed(failing / "run" / "data"), images=noise)
+    for parameter in state.networks.guide_average.parameters():
+        if parameter.shape[0] == 4:  # of a domain head
+            parameter.data.zero_()
+    with torch.no_grad(), evaluating(state.networks.guide):
+        logits = state.networks.guide(next(in_batches(noise, torch.device("cpu"), 20))).logits
+    counts = torch.bincount(logits.argmax(1), minlength=4).tolist()
+    state.step = 1050
+    assert look(state, pictures, settings, 20, begins=1000).counts == counts
+    assert max(counts) < 20
+    state.step = 1150
+    assert max(look(state, pictures, settings, 20, begins=1000).counts) == 20
 
 
 def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):

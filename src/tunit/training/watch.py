@@ -93,7 +93,7 @@ class Watch:
         if frame.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._looked = step
-        self._course.sight = look(state, self._pictures, config, number)
+        self._course.sight = look(state, self._pictures, config, number, frame.begins)
         return self._course.sight.figures()
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
@@ -117,13 +117,16 @@ class Watch:
 
 
 @torch.no_grad()
-def look(state: TrainingState, pictures: PackedPictures, config: Config, number: int) -> Sight:
+def look(
+    state: TrainingState, pictures: PackedPictures, config: Config, number: int, begins: int = 0
+) -> Sight:
     """E's output, in evaluation mode, for `number` pictures, evenly spread.
 
-    Uses E's EMA or, early in the training, when the EMA still consists mostly of initial weights, E itself.
+    Uses E's EMA, or E itself as long as the EMA of the domain heads still consists mostly of their initial weights,
+    with which all pictures may be in one domain. begins: the step at which E begins to learn domains.
     """
     networks = state.networks
-    settled = state.step * (1 - config.optimisers.average_decay) >= 1
+    settled = (state.step - begins) * (1 - config.optimisers.average_decay) >= 1
     guide = networks.guide_average if settled else networks.guide
     rows = evenly_spread(len(pictures.names), number)
     parts = []
