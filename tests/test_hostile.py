@@ -8,7 +8,7 @@ import io
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from soak.guarded import BreachError, examples, guarded, in_time
@@ -62,6 +62,8 @@ CELLS = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_
     st.sampled_from(",;\t| "),
     st.sampled_from([".csv", ".txt"]),
 )
+@example([["0\xa0\\"]], ",", ".csv")  # the message quotes a space that is not the usual one
+@example([["a\u200d\u3000.png"]], ",", ".txt")
 def test_any_table_gives_pictures_or_one_sentence(tmp_path, rows, delimiter, suffix):
     (tmp_path / "1.png").touch()
     text = io.StringIO(newline="")

@@ -15,7 +15,7 @@ from tiny_run import flags, write_pictures
 from tunit import printing
 from tunit.cli import main
 from tunit.errors import DataError
-from tunit.printing import escape, printable, show_table, steady_streams
+from tunit.printing import escape, in_sentence, printable, remark, show_table, steady_streams
 
 ODD = os.fsdecode(b"caf\xe9") + "\x1b[31m\x07\u202egnp.exe"
 SOURCE = Path(tunit.__file__).parent
@@ -40,6 +40,30 @@ def test_characters_that_control_a_terminal_are_escaped(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown  # a second call changes nothing
     printable(text).encode("utf-8")  # raises for lone surrogates
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe 日本 a.png", "größe 日本 a.png"),
+        ("0\xa0\\", "0\\xa0\\"),
+        ("10.00\u202fAM", r"10.00\u202fAM"),
+        ("a\u3000b", r"a\u3000b"),
+        ("a\u200cb\u200d", r"a\u200cb\u200d"),
+        (ODD, r"caf\xe9\x1b[31m\x07\u202egnp.exe"),
+    ],
+)
+def test_a_message_shows_characters_that_look_like_a_space_or_like_nothing(text, shown, capsys):
+    assert in_sentence(text) == shown == in_sentence(shown)
+    assert str(DataError(text)) == shown
+    remark(text)
+    assert capsys.readouterr().err == f"tunit: {shown}\n"
+
+
+def test_every_character_in_a_message_is_printable():
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert in_sentence(every).isprintable()
+    assert all(str(DataError(every[at : at + 1000])).isprintable() for at in range(0, len(every), 1000))
 
 
 def test_errors_and_pages_accept_any_name():

@@ -3,7 +3,7 @@
 Each message is one sentence: the thing, its value, the remedy. The command line prints it and exits with 2.
 """
 
-from tunit.printing import printable
+from tunit.printing import in_sentence
 
 LONGEST = 3000  # characters of a message: it may quote a file, and be as long as the file
 
@@ -20,7 +20,7 @@ class TunitError(Exception):
     """Any problem that the user can correct; the base of all errors below. Messages are printable, and bounded."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_bounded(printable(part)) if isinstance(part, str) else part for part in args))
+        super().__init__(*(_bounded(in_sentence(part)) if isinstance(part, str) else part for part in args))
 
 
 def _bounded(text: str) -> str:

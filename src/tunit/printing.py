@@ -37,7 +37,22 @@ def _shown(char: str) -> str:
         return char
     if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
+    return _escaped(char)
+
+
+def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def in_sentence(text: object) -> str:
+    r"""As `printable`, for messages: characters that look like a space or like nothing are written as \xa0, \u200d.
+
+    A reader could not tell them from a space, and they are often the reason for the message.
+    """
+    plain = printable(text)
+    if plain.isprintable():
+        return plain
+    return "".join(char if char.isprintable() else _escaped(char) for char in plain)
 
 
 def escape(text: object, quote: bool = True) -> str:
@@ -53,7 +68,7 @@ def show(*lines: object) -> None:
 
 def remark(text: object, *, name: str = "tunit: ") -> None:
     """Print a remark or an error on standard error, separate from the results."""
-    print(name + printable(text), file=sys.stderr, flush=True)
+    print(name + in_sentence(text), file=sys.stderr, flush=True)
 
 
 def show_table(

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from tunit.errors import TunitError
 from tunit.failures import sentence_of
-from tunit.printing import printable
+from tunit.printing import in_sentence, printable
 from tunit.studio.frame import page
 
 LOG = logging.getLogger("tunit.studio")
@@ -21,7 +21,7 @@ UNEXPECTED = "this failed with an unexpected error: the studio's log has the det
 
 def refusal(status: int, sentence: str, as_page: bool) -> Response:
     """One sentence, as a page or as {"error": sentence}."""
-    sentence = printable(sentence)
+    sentence = in_sentence(sentence)
     if as_page:
         return page("Not done", "", notice=sentence, status=status)
     return JSONResponse({"error": sentence}, status)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunit.errors import RunError
 from tunit.files import replacing, writable
-from tunit.printing import printable, remark
+from tunit.printing import in_sentence, remark
 from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
 from tunit.training.tracking import Tracker
@@ -157,7 +157,7 @@ class ProgressDisplay:
         if self._console is None:
             remark(text, name="")
         else:
-            self._console.print(printable(text), highlight=False, markup=False, emoji=False)
+            self._console.print(in_sentence(text), highlight=False, markup=False, emoji=False)
 
 
 def _terminal(quiet: bool) -> "tuple[Console, Progress] | tuple[None, None]":
