@@ -3,16 +3,24 @@
 Each bug that was found this way has its own test here.
 """
 
+import base64
 import csv
+import dataclasses
 import io
+import json
 import shlex
+import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from soak import hostile
+from soak.bad_input import damaged
 from soak.guarded import BreachError, examples, guarded, in_time
-from soak.hostile import TARGETS, Hostile
+from soak.hostile import TARGETS, Hostile, some_pictures
+from soak.ledger import Ledger
 from tiny_run import flags
 from tunit.arguments import expand_paths
 from tunit.cli import COMMANDS, build_parser
@@ -29,9 +37,9 @@ FEW = examples(40)
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_files_give_values_or_one_sentence(name, tmp_path, capfd):
     (tmp_path / "work").mkdir()
-    hostile = Hostile(name, tmp_path / "work")
-    hostile.whole()
-    assert hostile.run(0, SECONDS, 400) > 3
+    tried = Hostile(name, tmp_path / "work", tmp_path / "kept")
+    tried.whole()
+    assert tried.run(0, SECONDS, 400) > 3
 
 
 def test_the_guard_notices_forbidden_effects(tmp_path):
@@ -121,6 +129,29 @@ def test_the_number_of_a_column_is_not_shortened(tmp_path):
     (tmp_path / "a.csv").write_text("picture,label\n1.png,a\n")
     with pytest.raises(DataError, match="has no column '0000000015'"):
         find_pictures(tmp_path / "a.csv", picture_column="0000000015")
+
+
+def test_a_zip_member_without_a_name_is_passed_over(tmp_path):
+    """Found by atheris: ZipInfo.is_dir of Python 3.11 fails for an empty name."""
+    picture, nameless = some_pictures()[0], zipfile.ZipInfo("x")
+    nameless.filename = ""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(nameless, picture)
+        archive.writestr("1.png", picture)
+    assert [found.name for found in find_pictures(tmp_path / "a.zip").pictures] == ["1.png"]
+
+
+def test_a_failing_input_is_kept_with_the_seed_and_named(tmp_path, monkeypatch):
+    target = dataclasses.replace(TARGETS["TOML"], read=lambda path: 1 / 0)
+    monkeypatch.setitem(hostile.TARGETS, "TOML", target)
+    (tmp_path / "work").mkdir()
+    out = tmp_path / "soak.json"
+    ledger = Ledger(out)
+    held = ledger.hold("a", "b", lambda: damaged("TOML", tmp_path / "work", tmp_path / "soak.inputs", 7, 9))
+    row = json.loads(out.read_text())["promises"][0]
+    (kept,) = row["inputs kept"]
+    assert not held and "ZeroDivisionError" in row["why"] and kept["file"] in row["why"]
+    assert Path(kept["file"]).read_bytes() == base64.b64decode(kept["base64"]) in target.examples()
 
 
 def test_an_error_message_has_limited_length():

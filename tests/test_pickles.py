@@ -99,6 +99,16 @@ def test_storages_larger_than_the_file_are_refused(tmp_path):
         read_pickle(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_tensor_that_repeats_its_values_is_refused(tmp_path, newer):
+    """Copying it would take any amount of memory, although its storage is small."""
+    path = tmp_path / "a.ckpt"
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, path, _use_new_zipfile_serialization=newer)
+    assert path.stat().st_size < 4096
+    with pytest.raises(RefusedPickle, match="repeats values"):
+        read_pickle(path)
+
+
 def test_attributes_that_a_file_adds_to_a_dict_are_dropped(tmp_path):
     # An OrderedDict {1: 2} whose attribute `items` is 5: `state.items()` would fail.
     program = HEAD + b"ccollections\nOrderedDict\n)RK\x01K\x02s}X\x05\x00\x00\x00itemsK\x05sb."

@@ -219,9 +219,13 @@ class _Plain:
         self._storages: set[int] = set()
 
     def of(self, value: Any) -> Any:
-        """The copy. Raises RefusedPickle for storages that are larger than the file."""
+        """The copy. Raises RefusedPickle for tensors or storages that are larger than what the file holds."""
         if isinstance(value, Tensor):
             storage = value.untyped_storage()
+            if value.numel() * value.element_size() > storage.nbytes():
+                raise RefusedPickle(
+                    "it repeats values of a tensor, which would take more memory than the file has"
+                )
             if storage.data_ptr() not in self._storages:
                 self._storages.add(storage.data_ptr())
                 self._left -= storage.nbytes()

@@ -1,7 +1,7 @@
 """Tests the promises of docs/reliability.md for long: `make soak`, or `python -m soak` with PYTHONPATH=tests:src.
 
 Prints a line for each promise, and writes the figures so far as JSON. --scale 0.1 takes a tenth of the kills, files
-and steps.
+and steps. An input that fails is kept next to the JSON, in a folder with the same name that ends with .inputs.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from soak.hostile import TARGETS
 from soak.jobs import JOBS
 from soak.ledger import Ledger
 from soak.promises import PARTS
@@ -33,15 +34,24 @@ def main() -> int:
         default=list(JOBS),
         help="jobs to kill, stop and refuse space to [all]",
     )
+    parser.add_argument(
+        "--inputs", nargs="+", choices=TARGETS, default=list(TARGETS), help="kinds of bad input [all]"
+    )
     args = parser.parse_args()
     seed = int(time.time()) if args.seed is None else args.seed
     torch.set_num_threads(1)
     command = f"python -m soak --scale {args.scale:g} --seed {seed} --only {' '.join(args.only)}"
     if args.jobs != list(JOBS):
         command += " --jobs " + shlex.join(args.jobs)
+    if args.inputs != list(TARGETS):
+        command += " --inputs " + shlex.join(args.inputs)
+    # Next to the figures, because the scratch folder is deleted at the end.
+    kept = (args.out or Path("soak.json")).absolute().with_suffix(".inputs")
     ledger = Ledger(args.out, command)
     with tempfile.TemporaryDirectory(prefix="tunit-soak-") as scratch:
-        setting = Setting(Path(scratch), args.scale, random.Random(seed), args.jobs)
+        setting = Setting(
+            Path(scratch), args.scale, random.Random(seed), kept=kept, jobs=args.jobs, inputs=args.inputs
+        )
         try:
             for name in args.only:
                 PARTS[name](setting, ledger)

@@ -1,8 +1,8 @@
 """Finds bad input by code coverage: atheris on what tests/soak/hostile.py damages at random.
 
-    python tests/soak/coverage_guided.py TARGET FOLDER -max_total_time=60
+    python tests/soak/coverage_guided.py TARGET FOLDER KEPT -max_total_time=60
 
-The options are libFuzzer's. An input that gives neither values nor a TunitError is written into FOLDER.
+The options are libFuzzer's. It works in FOLDER. An input that gives neither values nor a TunitError is kept in KEPT.
 """
 
 import sys
@@ -21,15 +21,18 @@ with atheris.instrument_imports(include=["tunit", "zipfile", "tarfile", "tomllib
     from soak.hostile import Hostile
 
 assert tunit.reading
+LARGEST = 1 << 16  # bytes of an example
 
 
 def main() -> None:
-    name, folder, options = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    name, folder, kept, options = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     work, seeds = folder / "work", folder / "seeds"
-    for place in (work, seeds):
+    for place in (work, seeds, kept):
         place.mkdir(parents=True, exist_ok=True)
-    hostile, tried = Hostile(name, work), [0]
-    for number, data in enumerate(hostile.corpus):
+    hostile, tried = Hostile(name, work, kept), [0]
+    # Files of a megabyte would make it a hundred times slower.
+    small = [data for data in hostile.corpus if len(data) <= LARGEST]
+    for number, data in enumerate(small or hostile.corpus):
         (seeds / str(number)).write_bytes(data)
 
     def one(data: bytes) -> None:
@@ -40,7 +43,7 @@ def main() -> None:
     words = [
         sys.argv[0],
         str(seeds),
-        f"-artifact_prefix={folder}/",
+        f"-artifact_prefix={kept}/{name.replace(' ', '-')}-",
         "-rss_limit_mb=4096",
         "-timeout=60",
         *options,

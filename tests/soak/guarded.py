@@ -86,6 +86,16 @@ def guarded(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def unguarded() -> Iterator[None]:
+    """Inside the block, the test itself may write anywhere."""
+    folder, _watch.folder = _watch.folder, None
+    try:
+        yield
+    finally:
+        _watch.folder = folder
+
+
+@contextmanager
 def in_time(seconds: float = SECONDS) -> Iterator[None]:
     """Raises BreachError if the block takes longer. Works in the main thread only."""
 

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import time
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,8 @@ import torch
 from PIL import Image
 
 import release_checkpoint
-from soak.guarded import BreachError, guarded, in_time
-from soak.mutations import changed, png_mended, spliced, with_header
+from soak.guarded import BreachError, guarded, in_time, unguarded
+from soak.mutations import changed, png_mended, repacked, spliced, with_header, with_values
 from tiny_run import tiny_config
 from tunit.config import read_config
 from tunit.data.decoding.decode import decode_picture, decode_scaled
@@ -119,6 +120,10 @@ def some_archives() -> Corpus:
     return corpus
 
 
+def damaged_archive(data: bytes, rng: random.Random) -> bytes:
+    return repacked(data, rng) if rng.random() < 0.4 else changed(data, rng)
+
+
 def read_source(path: Path) -> None:
     """An archive, list or table: find all that it names, and read it."""
     for picture in find_pictures(path).pictures[:20]:
@@ -191,9 +196,25 @@ def some_released() -> Corpus:
         content = release_checkpoint.checkpoint(release_checkpoint.all_shapes())
         torch.save(content, out, _use_new_zipfile_serialization=newer)
         corpus.append(out.getvalue())
-    small = io.BytesIO()
-    torch.save({"epoch": 1, "G_state_dict": {"a": torch.zeros(2)}}, small)
-    return [*corpus, small.getvalue()]
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    small = {
+        "epoch": 1,
+        "G_state_dict": OrderedDict(a=torch.zeros(2), b=weight, c=weight.T),
+        "lr": (1e-4, None, True),
+    }
+    for newer in (True, False):
+        out = io.BytesIO()
+        torch.save(small, out, _use_new_zipfile_serialization=newer)
+        corpus.append(out.getvalue())
+    return corpus
+
+
+def damaged_released(data: bytes, rng: random.Random) -> bytes:
+    """Damage anywhere, of the values, or of one part of a zip whose checksums are right."""
+    kind = rng.random()
+    if kind < 0.3:
+        return with_values(data, rng)
+    return repacked(data, rng) if kind < 0.6 and data.startswith(b"PK") else changed(data, rng)
 
 
 def read_released(path: Path) -> None:
@@ -202,19 +223,19 @@ def read_released(path: Path) -> None:
 
 TARGETS: Mapping[str, Target] = {
     "pictures": Target((".png",), some_pictures, read_picture, damaged_picture),
-    "archives": Target((".zip", ".tar"), some_archives, read_source),
+    "archives": Target((".zip", ".tar"), some_archives, read_source, damaged_archive),
     "tables and lists": Target((".csv", ".txt"), some_tables, read_table),
     "TOML": Target((".toml",), some_configs, lambda path: read_config(str(path)) and None),
     "checkpoints": Target(("/step_00000006.safetensors",), some_tensors, read_tensor_file, damaged_tensors),
-    "published checkpoints": Target((".ckpt",), some_released, read_released),
+    "published checkpoints": Target((".ckpt",), some_released, read_released, damaged_released),
 }
 
 
 class Hostile:
-    """One target with its examples, in a separate folder."""
+    """One target with its examples, in a separate folder. kept: a folder for the inputs that fail, made if needed."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.target, self.folder = name, TARGETS[name], folder
+    def __init__(self, name: str, folder: Path, kept: Path) -> None:
+        self.name, self.target, self.folder, self.kept = name, TARGETS[name], folder, kept
         self.corpus = self.target.examples()
         for number in (1, 2):  # the files that tables and lists name
             (folder / f"{number}.png").write_bytes(b"no picture")
@@ -225,7 +246,7 @@ class Hostile:
             self.try_one(self.corpus[number], number)
 
     def try_one(self, data: bytes, seed: int) -> None:
-        """Raises AssertionError, with the seed, if the result is neither values nor a TunitError."""
+        """Raises AssertionError, which names the kept input, if the result is neither values nor a TunitError."""
         suffix = self.target.suffixes[seed % len(self.target.suffixes)]
         path = self.folder / (suffix[1:] if suffix[0] == "/" else f"input{suffix}")
         path.write_bytes(data)
@@ -233,28 +254,31 @@ class Hostile:
             with in_time():
                 self.target.read(path)
         except TunitError as error:
-            assert len(str(error)) < 4000, (
-                f"{self.name}, seed {seed}: a sentence of {len(str(error))} characters"
-            )
-            assert str(error).isprintable(), f"{self.name}, seed {seed}: {error!r:.300}"
+            if len(str(error)) >= 4000:
+                raise self._failure(
+                    data, seed, path, f"a sentence of {len(str(error))} characters"
+                ) from error
+            if not str(error).isprintable():
+                raise self._failure(data, seed, path, f"{error!r:.300} is not printable") from error
         except (Exception, BreachError) as error:
-            kept = self.folder.parent / f"found-{self.name.replace(' ', '-')}-{seed}{path.suffix}"
-            shutil.copy(path, kept)
-            raise AssertionError(
-                f"{self.name}, seed {seed} ({kept}): {type(error).__name__}: {error}"
-            ) from error
+            raise self._failure(data, seed, path, f"{type(error).__name__}: {error}") from error
         finally:
             path.unlink(missing_ok=True)
+
+    def _failure(self, data: bytes, seed: int, path: Path, why: str) -> AssertionError:
+        """The error for an input that fails, which is kept."""
+        kept = self.kept / f"{self.name.replace(' ', '-')}-{seed}{path.suffix}"
+        with unguarded():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(data)
+        return AssertionError(f"{self.name}, seed {seed}, input kept as {kept}: {why}")
 
     def damaged(self, seed: int) -> bytes:
         rng = random.Random(seed)
         data = self.corpus[rng.randrange(len(self.corpus))]
         if rng.random() < 0.15:
-            data = spliced(data, rng.choice(self.corpus), rng)
-        try:
-            return self.target.damage(data, rng)
-        except (ValueError, IndexError, KeyError):  # spliced, so that its header is gone
-            return changed(data, rng)
+            return changed(spliced(data, rng.choice(self.corpus), rng), rng)
+        return self.target.damage(data, rng)
 
     def run(self, first: int, seconds: float, most: int = 10**9) -> int:
         """Damage examples with the seeds `first`, `first` + 1, ... for this many seconds. Returns how many."""

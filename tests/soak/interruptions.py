@@ -40,6 +40,7 @@ class Trials:
         self.number += 1
         folder = self.scratch / f"{self.job.name.replace(' ', '-')}-{self.number}"
         folder.mkdir(parents=True)
+        self.job.prepare(folder)
         return folder
 
     def begin(self, folder: Path, before: Callable[[], None] | None = None) -> Child:
@@ -51,6 +52,7 @@ class Trials:
         """Run the job once: its result, its time, and how often it changes files."""
         shutil.rmtree(self.expected, ignore_errors=True)
         self.expected.mkdir(parents=True)
+        self.job.prepare(self.expected)
         ticks = self.expected.with_suffix(".ticks")
         child = self.begin(self.expected, counted(self.expected, ticks))
         assert child.wait(600) == 0, child.said
@@ -156,6 +158,7 @@ def full_disks(trials: Trials, times: int, rng: random.Random, disk: Path | None
             folder = disk / "work"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+            trials.job.prepare(folder)
             filler = disk / "filler"
             free = shutil.disk_usage(disk).free
             needed = sum(p.stat().st_size for p in trials.expected.rglob("*") if p.is_file())

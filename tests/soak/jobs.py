@@ -55,7 +55,7 @@ class Field:
 @dataclass(frozen=True)
 class Job:
     """work: starts or continues in a folder. look: checks what must hold after any interruption. check: checks what
-    must hold at the end.
+    must hold at the end. prepare: what is in the folder before, written while the disk has space.
 
     Both checks raise AssertionError. They get the field, the folder, and the folder of an uninterrupted job.
     """
@@ -64,6 +64,7 @@ class Job:
     work: Callable[[Field, Path], int]
     look: Callable[[Field, Path, Path], None]
     check: Callable[[Field, Path, Path], None]
+    prepare: Callable[[Path], object] = lambda folder: None
 
 
 def train(field: Field, folder: Path) -> int:
@@ -200,17 +201,21 @@ def check_results(field: Field, folder: Path, expected: Path) -> None:
     look_at_results(field, folder, expected)
 
 
+OLDER = "an older page, whole: </html>\n"
+
+
+def write_older_page(folder: Path) -> None:
+    (folder / "page.html").write_text(OLDER)
+
+
 def report(field: Field, folder: Path) -> int:
-    page = folder / "page.html"
-    if not page.exists():
-        page.write_text("an older page, whole: </html>\n")
-    return main(["report", str(field.whole), "--out", str(page), "--device", "cpu"])
+    return main(["report", str(field.whole), "--out", str(folder / "page.html"), "--device", "cpu"])
 
 
 def look_at_page(field: Field, folder: Path, expected: Path) -> None:
-    page = folder / "page.html"
-    if page.exists() and page.stat().st_size:
-        assert page.read_text("utf-8").rstrip().endswith("</html>")
+    """The older page stays until the new one is complete."""
+    text = (folder / "page.html").read_text("utf-8")
+    assert text == OLDER or same_file(folder / "page.html", expected / "page.html"), "neither page is whole"
 
 
 def check_page(field: Field, folder: Path, expected: Path) -> None:
@@ -266,7 +271,7 @@ JOBS = {
         Job("checkpoint writing", write_checkpoints, look_at_checkpoints, check_checkpoints),
         Job("packing", pack, look_at_pack, check_pack),
         Job("translating", translate, look_at_results, check_results),
-        Job("reporting", report, look_at_page, check_page),
+        Job("reporting", report, look_at_page, check_page, write_older_page),
         Job("studio saving", teach, look_at_labels, check_labels),
     )
 }

@@ -1,5 +1,6 @@
 """What was tested and whether it held: a line for each promise on the terminal, and rows for a JSON file."""
 
+import base64
 import json
 import platform
 import resource
@@ -11,6 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+SHOWN_WHOLE = 1 << 15  # bytes of a failing input that is also written into the JSON file
+
+
+class FailedInputs(AssertionError):
+    """A promise was broken by inputs, which are kept in files."""
+
+    def __init__(self, why: str, kept: list[Path]) -> None:
+        super().__init__(f"{why} (inputs kept: {', '.join(map(str, kept)) or 'none'})")
+        self.kept = kept
 
 
 class Ledger:
@@ -31,6 +42,8 @@ class Ledger:
         except Exception as error:
             trace = "" if isinstance(error, AssertionError) else traceback.format_exc()
             row |= {"holds": False, "figures": {}, "why": f"{type(error).__name__}: {error}\n{trace}".strip()}
+            if isinstance(error, FailedInputs):
+                row["inputs kept"] = [_kept(path) for path in error.kept]
         row["seconds"] = round(time.monotonic() - began, 1)
         row["CPU seconds"] = round(cpu_seconds() - cpu, 1)
         self.rows.append(row)
@@ -52,6 +65,12 @@ class Ledger:
             "promises": self.rows,
         }
         self._out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _kept(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    whole = {"base64": base64.b64encode(data).decode()} if len(data) <= SHOWN_WHOLE else {}
+    return {"file": str(path)} | whole
 
 
 def cpu_seconds() -> float:

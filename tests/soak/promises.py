@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from soak.bad_input import by_coverage, by_hypothesis, damaged, has_atheris
-from soak.hostile import TARGETS
 from soak.interruptions import Trials, full_disks, kills, kills_at_operations, signals
 from soak.ledger import Ledger
 from soak.misfortunes import (
@@ -120,19 +119,24 @@ def of_many_steps(setting: Setting, ledger: Ledger) -> None:
 
 def of_bad_input(setting: Setting, ledger: Ledger) -> None:
     folder = setting.folder("bad-input")
-    for name in TARGETS:
+    for name in setting.inputs:
+        kept = setting.kept / name.replace(" ", "-")
         place = setting.folder(f"bad-input/{name.replace(' ', '-')}")
         first = setting.rng.randrange(2**31)
         ledger.hold(
             f"damaged at random: {name}",
             BAD_INPUT,
-            lambda name=name, place=place, first=first: damaged(name, place, first, setting.times(120)),
+            lambda name=name, place=place, first=first, kept=kept: damaged(
+                name, place, kept / "random", first, setting.times(120)
+            ),
         )
         if has_atheris():
             ledger.hold(
                 f"by coverage: {name}",
                 BAD_INPUT,
-                lambda name=name: by_coverage(name, folder / f"atheris-{name}", setting.times(120)),
+                lambda name=name, kept=kept, first=first: by_coverage(
+                    name, folder / f"atheris-{name}", kept / "by-coverage", first, setting.times(120)
+                ),
             )
 
 

@@ -6,23 +6,31 @@ from functools import cached_property
 from pathlib import Path
 
 from soak.children import finish
+from soak.hostile import TARGETS
 from soak.interruptions import Trials, of_all_jobs, small_disk, unmount
 from soak.jobs import JOBS, Field, prepare_field
 
 
 class Setting:
     """scale: a factor for all counts. 1 is the long form; 0 is the short form in `make test`. jobs: names of the jobs
-    that are interrupted.
+    that are interrupted. inputs: kinds of bad input. kept: a folder for inputs that fail, made if there are any.
 
     The field is made at its first use, in a child process.
     """
 
     def __init__(
-        self, scratch: Path, scale: float, rng: random.Random, jobs: Sequence[str] = tuple(JOBS)
+        self,
+        scratch: Path,
+        scale: float,
+        rng: random.Random,
+        *,
+        kept: Path,
+        jobs: Sequence[str] = tuple(JOBS),
+        inputs: Sequence[str] = tuple(TARGETS),
     ) -> None:
         self.scratch, self.scale, self.rng = scratch, scale, rng
         self.short = scale == 0
-        self.jobs = jobs
+        self.jobs, self.inputs, self.kept = jobs, inputs, kept
 
     def times(self, long: int, least: int = 1) -> int:
         """This number times the scale."""

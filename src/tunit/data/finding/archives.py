@@ -186,8 +186,9 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
     places: Counter[int] = Counter()
     for info in archive.infolist():
         left -= info.file_size if info.file_size <= MAX_MEMBER else 0
-        if info.is_dir() or suffix_of(info.filename) in OTHER_SUFFIXES:
-            yield from () if info.is_dir() else _nested(info.filename)
+        is_folder = info.filename.endswith("/")  # ZipInfo.is_dir of Python 3.11 fails for an empty name
+        if is_folder or suffix_of(info.filename) in OTHER_SUFFIXES:
+            yield from () if is_folder else _nested(info.filename)
             continue
         member = _zip_member(path, info)
         encrypted = bool(info.flag_bits & 0x1)

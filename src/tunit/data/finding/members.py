@@ -13,7 +13,8 @@ from tunit.data.finding.unpacking import OutOfTimeError
 
 MAX_MEMBER = 1 << 29  # bytes; a larger member is refused, because a small archive may unpack to any size
 _PIECE = 1 << 20  # bytes read at a time
-# The errors that reading a damaged archive may raise, in addition to tarfile.TarError and zipfile.BadZipFile.
+# The errors that reading a damaged archive may raise, besides tarfile.TarError and zipfile.BadZipFile. Python's
+# own modules raise the last ones, because they trust the fields of a header: an empty name, a missing key.
 DAMAGE = (
     OSError,
     EOFError,
@@ -23,7 +24,10 @@ DAMAGE = (
     RuntimeError,
     NotImplementedError,
     ValueError,
-    OverflowError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
 )
 
 
