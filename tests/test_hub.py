@@ -239,6 +239,7 @@ def test_the_card_has_all_required_parts(run, tmp_path):
     assert "20 pictures at 32 x 32 pixels, with labels of 2 kinds; 7 steps" in card
     assert "Labels of its training pictures defined its domains." in card
     assert "by itself" not in card
+    assert "Its method is [TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021)." in card
     assert "unsupervised" not in card
     assert "| mFID | 12.5 | 11 to 14 |" in card
     assert "| NMI | 0.25 | |" in card

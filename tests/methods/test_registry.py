@@ -3,12 +3,16 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
@@ -209,6 +213,71 @@ def test_recomputed_activations_need_less_memory_and_change_nothing(method, pres
             checkpoint_activations(method.recomputed_parts(state.networks))
         found.append(one_step(method, state, config))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "preset"), [(TUNIT, "paper"), (FUNIT, "table1-a"), (SEMIT, "semit")], ids=lambda v: str(v)[:8]
+)
+def test_a_profile_shows_each_network(method, preset):
+    config = tiny_config(preset, image_size=64, labels="folders", r1_weight=10.0)
+    state = new_state(config, torch.device("cpu"), 4)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        one_step(method, state, config)
+    time_of = {event.key: event.cpu_time_total for event in seen.key_averages()}
+    assert all(time_of.get(label, 0) > 0 for label in "EDG")
+    convolutions = time_of["aten::convolution"] + time_of.get("tunit::convolve", 0)
+    assert sum(time_of[label] for label in "EDG") > convolutions
+
+
+def test_only_methods_name_themselves():
+    """No other file of tunit compares a method with a name, or takes a decision by one."""
+    source = Path(config_methods.__file__).parents[1]
+    rooms = {source / "methods", source / "config"}
+    compares = re.compile(r"""method(\.method|\.name)?\)? *(==|!=|in) *[("'\[{]""")
+    found = [
+        f"{path.relative_to(source)}: {line.strip()}"
+        for path in source.rglob("*.py")
+        if not rooms & set(path.parents)
+        for line in path.read_text("utf-8").splitlines()
+        if compares.search(line) and "zipfile" not in line
+    ]
+    assert found == []
+
+
+def test_the_message_about_a_module_says_what_to_do(tmp_path, monkeypatch):
+    """A module that is not found, one that fails, and one whose method cannot be registered."""
+
+    def sentence(module):
+        monkeypatch.setattr(config_methods, "_loaded", False)
+        monkeypatch.setenv("TUNIT_PLUGINS", module)
+        with pytest.raises(ConfigError) as error:
+            config_methods.load_installed_methods()
+        return str(error.value)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "needs_another.py").write_text("import no_such_module_at_all\n")
+    (tmp_path / "clashes.py").write_text(TOY.read_text().replace('"autoencoder":', '"contrast":'))
+    assert "add the folder that holds it to PYTHONPATH" in sentence("not_here.at_all")
+    assert "repair the module" in sentence("needs_another")
+    assert sentence("clashes") == (
+        "TUNIT_PLUGINS names the module 'clashes': the name 'contrast' is taken already: give the section of the "
+        "method 'autoencoder' another"
+    )
+
+
+def test_the_command_of_the_docs_finds_the_file(tmp_path):
+    """As printed, in the folder of the file. Like the command tunit, -P does not look into the current folder."""
+    (command,) = re.findall(r"^PYTHONPATH=.*$", DOCS.read_text(), re.MULTILINE)
+    (tmp_path / "autoencoder.py").write_text(TOY.read_text())
+    assert " tunit train pictures " in command
+    words = shlex.split(command.replace(" tunit ", f" {shlex.quote(sys.executable)} -P -m tunit "))
+    given, words = [word for word in words if re.match(r"[A-Z_]+=", word)], words[2:]
+    environment = os.environ | dict(word.split("=", 1) for word in given)
+    environment["PYTHONPATH"] += os.pathsep + str(Path(config_methods.__file__).parents[2])
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    # The method is known, so the only thing that is missing are the pictures.
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "pictures does not exist" in done.stderr
 
 
 def one_step(method, state, config):

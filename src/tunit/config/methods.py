@@ -113,10 +113,14 @@ def load_installed_methods() -> None:
     for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             importlib.import_module(module)
+        except ConfigError as error:  # its method cannot be registered
+            raise ConfigError(f"{PLUGINS} names the module {module!r}: {error}") from None
         except Exception as error:
+            missing = isinstance(error, ModuleNotFoundError) and module.split(".")[0] == error.name
+            remedy = "add the folder that holds it to PYTHONPATH" if missing else "repair the module"
             raise ConfigError(
-                f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): repair the module, or "
-                f"unset {PLUGINS}"
+                f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): {remedy}, or unset "
+                f"{PLUGINS}"
             ) from None
 
 
@@ -131,12 +135,14 @@ def add_method(name: str, sections: dict[str, type], taken: set[str]) -> None:
 
     taken: all existing names of sections and settings. Raises ConfigError if one of the new names is among them.
     """
-    names = [name] if name in METHODS else []
+    clashes = [(name, "the method")] if name in METHODS else []
     for section, kind in sections.items():
         if method_sections().get(section) is kind:  # shared with the method it is based on
             continue
-        names += [section] if section in taken else []
-        names += [f.name for f in dataclasses.fields(kind) if f.name in taken]
-    if names:
-        raise ConfigError(f"the name {names[0]!r} is taken already: give the method {name!r} another")
+        clashes += [(section, "the section")] if section in taken else []
+        clashes += [(f.name, "the setting") for f in dataclasses.fields(kind) if f.name in taken]
+    if clashes:
+        clash, what = clashes[0]
+        whose = "" if what == "the method" else f" of the method {name!r}"
+        raise ConfigError(f"the name {clash!r} is taken already: give {what}{whose} another")
     METHODS[name] = dict(sections)

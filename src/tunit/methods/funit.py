@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
@@ -47,16 +48,18 @@ def funit_step(
     assert isinstance(discriminator, PatchDiscriminator)
     x, y = batch.x_plus, batch.y
     with mixed_precision(x, config):
-        s = labelled_styles_of(networks.guide, x).style
-        pair = Pair(x, y, s, permutation)
-        x_out = pair.redrawn(generator, generator.encode(x))
+        with record_function("E"):
+            s = labelled_styles_of(networks.guide, x).style
+        with record_function("G"):
+            pair = Pair(x, y, s, permutation)
+            x_out = pair.redrawn(generator, generator.encode(x))
         x_fake = x_out[: len(x)].detach()
-        with descent(optimisers.discriminator):
+        with record_function("D"), descent(optimisers.discriminator):
             loss, terms = discriminator_loss(discriminator, x, pair.y, x_fake, pair.y_ref, phase, config)
             backward(pair.share * loss)
             means.add(terms, pair.share)
         # The class encoder learns as a part of G.
-        with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
+        with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
             loss, terms = generator_loss(discriminator, pair, x_out, config)
             backward(pair.share * loss)
             means.add(terms, pair.share)
@@ -184,6 +187,7 @@ FUNIT = Method(
     trains_guide_first=False,
     finds_domains=False,
     processes=True,
+    source="[FUNIT](https://arxiv.org/abs/1905.01723) (Liu et al., ICCV 2019)",
     compiled_parts=halves_of_generator,
     recomputed_parts=recomputed_parts,
     before_step=_before_step,

@@ -11,6 +11,7 @@ Source: Wang et al., Semi-supervised learning for few-shot image-to-image transl
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
@@ -51,15 +52,16 @@ def semit_step(
     """
     labels, x = soft_labels_of(state), batch.x_plus
     with mixed_precision(x, config):
-        guidance = labelled_styles_of(state.networks.guide, x)
-        p = guidance.logits.detach().softmax(1)
-        loss, terms = classifier_loss(guidance.logits, labels.logits_of(batch), batch, config)
+        with record_function("E"):
+            guidance = labelled_styles_of(state.networks.guide, x)
+            p = guidance.logits.detach().softmax(1)
+            loss, terms = classifier_loss(guidance.logits, labels.logits_of(batch), batch, config)
         if phase.joint:
             terms |= translation_step(
                 state, x, labels.classes(batch), guidance, permutation, phase, config, loss
             )
         else:
-            with descent(state.optimisers.guide):
+            with record_function("E"), descent(state.optimisers.guide):
                 backward(loss)
     if batch.any_unlabelled:
         labels.learn(batch, p, config.of(SemitConfig))
@@ -111,15 +113,16 @@ def translation_step(
     generator, discriminator = state.networks.generator, state.networks.discriminator
     assert isinstance(generator, OctaveGenerator)
     assert isinstance(discriminator, PatchDiscriminator)
-    pair, c = Pair(x, y, guidance.style, permutation), generator.encode(x)
-    x_out = pair.redrawn(generator, c)
+    with record_function("G"):
+        pair, c = Pair(x, y, guidance.style, permutation), generator.encode(x)
+        x_out = pair.redrawn(generator, c)
     x_fake = x_out[: len(x)]
-    with descent(optimisers.discriminator):
+    with record_function("D"), descent(optimisers.discriminator):
         real, fake = (x, pair.y), (x_fake.detach(), pair.y_ref)
         loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
         backward(pair.share * loss)
         means.add(terms, pair.share)
-    with frozen(discriminator), descent(optimisers.generator, optimisers.guide):
+    with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
         loss, terms = generator_loss(discriminator, pair, x_out, config)
         # Cycle consistency: the translation, translated back with the source's own style.
         cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), pair.s).to(x.dtype), x)
@@ -194,6 +197,7 @@ SEMIT = Method(
     network_settings=("octave_share",),
     labels=Labels.SOME,
     processes=True,
+    source="[SEMIT](https://arxiv.org/abs/2003.13853) (Wang et al., CVPR 2020)",
     compiled_parts=halves_of_generator,
     recomputed_parts=recomputed_parts,
     own_state=_own_state,

@@ -234,6 +234,7 @@ TUNIT = Method(
     chooses_domains=True,
     sharpens=True,
     in_release=True,
+    source="[TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021)",
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,
     own_state=new_neighbourhood,

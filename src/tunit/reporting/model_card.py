@@ -38,6 +38,7 @@ class CardFacts:
     labels: int  # how many labels it was trained with; 0 for none
     image_size: int
     method: str
+    source: str  # where the method was published, in Markdown; may be empty
     steps: int
     began: str  # date, or ""
     domains: Sequence[CardDomain]
@@ -95,8 +96,8 @@ def _lead(facts: CardFacts) -> str:
         lines.append("Labels of its training pictures defined its domains.")
     else:
         lines.append("It found the domains below by itself, without labels.")
-    if facts.method == "tunit":
-        lines.append("Its method is [TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021).")
+    if facts.source:
+        lines.append(f"Its method is {facts.source}.")
     return " ".join(lines)
 
 

@@ -11,6 +11,7 @@ from tunit.errors import DataError, RunError
 from tunit.files import write_text
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
+from tunit.methods.registry import method_of
 from tunit.pages.embedded import reduced
 from tunit.reading import UnreadableError
 from tunit.reporting.contents import evaluation_of
@@ -89,6 +90,7 @@ def _facts(
         labels=len(labels),
         image_size=model.image_size,
         method=model.config.method.method,
+        source=method_of(model.config).source,
         steps=model.step,
         began=began,
         domains=domains,
