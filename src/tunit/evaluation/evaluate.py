@@ -107,7 +107,9 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
 def _beside_trivial(
     result: Evaluation, held: Labelled, found: Integers, number: int, seed: int, say: Say
 ) -> None:
-    say("the same pictures grouped by pixels, colours and random features")
+    say(
+        "grouping the same pictures by trivial answers: pixels, colours, outlines, textures and random features"
+    )
     with result.timed("trivial answers"):
         result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
 

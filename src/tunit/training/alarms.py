@@ -296,7 +296,7 @@ def judge_overfitting(course: Course, frame: Frame, raised: bool) -> str | None:
         return None
     return (
         f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {seen:.0f} times, "
-        "so it knows them by heart, and translations may get worse from here"
+        "so it has memorised them, and translations may get worse from here"
     )
 
 

@@ -23,7 +23,8 @@ def batch_size_at(step: int, config: Config) -> int:
 def stream_at(step: int, config: Config) -> str:
     """Which pictures a step draws from: all, or in few-label training the labelled or the unlabelled ones.
 
-    After the labelled-only phase, a share `labelled_ratio` of the steps, evenly spread, draws labelled pictures.
+    After the labelled-only phase, a share `labelled_ratio` of the steps, evenly spread, draws only labelled pictures,
+    and the others only unlabelled ones. With a ratio of 0 every step draws from all pictures.
     """
     ratio = config.data.labelled_ratio
     if step < config.schedule.labelled_only_until:

@@ -179,7 +179,7 @@ class Teacher {
   mark(place, i) {
     const tile = this.tiles.get(place);
     const domain = this.now.domain[place];
-    const said = domain === LEFT_OUT ? "left out" : this.given.has(place) ? "said by a person" : "";
+    const said = domain === LEFT_OUT ? "left out" : this.given.has(place) ? "labelled" : "";
     tile.setAttribute("aria-selected", String(this.selected.has(place)));
     tile.tabIndex = i === this.focus ? 0 : -1;
     tile.classList.toggle("given", this.given.has(place));
