@@ -4,6 +4,7 @@ import base64
 import json
 import platform
 import resource
+import subprocess
 import time
 import traceback
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class Ledger:
 
     def __init__(self, out: Path | None = None, command: str = "") -> None:
         self.rows: list[dict[str, Any]] = []
+        self._code = code_state()
         self._out, self._command, self._began = out, command, time.monotonic()
 
     def hold(self, name: str, promise: str, check: Callable[[], dict[str, object]]) -> bool:
@@ -60,6 +62,7 @@ class Ledger:
         content = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": self._command,
+            "code": self._code,
             "machine": machine(),
             "minutes": round((time.monotonic() - self._began) / 60, 1),
             "promises": self.rows,
@@ -77,6 +80,16 @@ def cpu_seconds() -> float:
     """Of this process and of the processes that it has waited for."""
     both = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in both)
+
+
+def code_state() -> str:
+    """The commit of the code that is tested, with "-dirty" if files differ from it; "unknown" without git."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:
+        return "unknown"
+    return said.stdout.strip() or "unknown"
 
 
 def machine() -> dict[str, str]:
