@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tunit.errors import RunError
 from tunit.partials import clear_abandoned, held, is_partial, partial_in
+from tunit.reading import Record, UnreadableError, parse_json
 
 # Unfinished files in run folders: the names used before the first release, and those of safetensors.
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
@@ -125,7 +126,7 @@ def lock(path: Path) -> Iterator[str]:
     import fcntl
 
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = path.open("a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -174,7 +175,7 @@ def owner_of(path: Path) -> str | None:
 
 def _owner(text: str) -> str:
     try:
-        about = json.loads(text)
-        return f"process {int(about['process'])} on {about['host']}"
-    except (ValueError, KeyError, TypeError):
+        about = Record(parse_json(text))
+        return f"process {about.whole('process')} on {about.text('host')}"
+    except UnreadableError:
         return "another process"

@@ -211,6 +211,13 @@ class Record:
             raise self._wrong(name, f"a list of whole numbers from {low} to {high}")
         return value
 
+    def numbers(self, name: str) -> list[float]:
+        """A list of finite numbers."""
+        value = self.values.get(name)
+        if not isinstance(value, list) or not all(map(is_number, value)):
+            raise self._wrong(name, "a list of numbers")
+        return [float(n) for n in value]
+
     def records(self, name: str) -> list["Record"]:
         """A list of objects."""
         value = self.values.get(name)

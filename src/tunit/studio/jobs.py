@@ -23,9 +23,9 @@ from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
-from tunit.reading import Record, UnreadableError, read_json
+from tunit.reading import Record, UnreadableError, parse_json, read_json
 from tunit.studio.orders import environment
-from tunit.training.checkpoint import checkpoint_step, checkpoints
+from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG = "job.json", "train.log"
@@ -162,7 +162,7 @@ def step_of(folder: RunFolder) -> int:
         file.seek(max(path.stat().st_size - TAIL, 0))
         for line in reversed(file.read(TAIL).splitlines()):
             try:
-                return max(step, Record(json.loads(line)).whole("step"))
+                return max(step, Record(parse_json(line.decode("utf-8"))).whole("step", 0, MOST_STEPS))
             except ValueError:
                 continue
     return step
@@ -224,6 +224,6 @@ def _running_by_signal(process: int) -> str | None:
     """As `born`, for systems without /proc."""
     try:
         os.kill(process, 0)
-    except OSError:
+    except (OSError, OverflowError):
         return None
     return "running"

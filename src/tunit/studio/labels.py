@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,10 +198,10 @@ def _begin_of(entries: list[Entry], looked: Looked, path: Path) -> Looked:
         record = Record(entries[0])
         domains = record.whole("domains", 1, 1 << 20)
         found = record.wholes("found", 0, domains - 1)
-        sure: Any = record.values.get("sure")
+        sure = record.numbers("sure")
         digest = record.text("pictures")
-        begin = Looked(looked.names, found, [float(p) for p in sure], domains, record.whole("step"))
-    except (UnreadableError, TypeError, ValueError) as error:
+        begin = Looked(looked.names, found, sure, domains, record.whole("step"))
+    except UnreadableError as error:
         raise RunError(
             f"{path} does not begin like a journal ({error}): move it away to begin again"
         ) from None

@@ -1,6 +1,5 @@
 """Data sets packed as shards: `index.json` and tar files next to it, in a folder or in a store (places.py)."""
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,6 +28,7 @@ from tunit.errors import DataError
 from tunit.files import replacing
 from tunit.partials import partial_in
 from tunit.paths import absolute, path_or_url
+from tunit.reading import parse_json
 
 
 def pack_shards(
@@ -110,11 +110,11 @@ def _index_at(place: Place, *, check: bool) -> Index | None:
         return None
     path = f"{place.where}/{INDEX}"
     try:
-        values = json.loads(data)
+        values = parse_json(data.decode("utf-8"))
         if not is_ours(values):
             raise DataError(f"{path} was not written by tunit: give another place")
         return index_of_json(values, path)
-    except (ValueError, RecursionError):
+    except ValueError:
         if check:
             raise DataError(f"{path} is damaged: prepare the pictures again") from None
     except DataError:

@@ -24,6 +24,7 @@ from tunit.data.packing.places import Place
 from tunit.data.packing.shard_format import END, member, part_name, shard_name
 from tunit.data.packing.unfinished import Outcome, outcome_line, outcome_of
 from tunit.partials import clear_abandoned, partial_in
+from tunit.reading import parse_json
 
 _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
 
@@ -149,7 +150,7 @@ class UnfinishedShards:
     def _outcomes_of(self, data: bytes | None) -> list[Outcome] | None:
         """The outcomes in a part file; None if it is not the next part of this set."""
         try:
-            part = json.loads(data or b"")
+            part = parse_json((data or b"").decode("utf-8"))
             if part["about"] != self._about or part["begin"] != len(self.outcomes):
                 return None
             slots = self._order[len(self.outcomes) :]
