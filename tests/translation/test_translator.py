@@ -1,6 +1,7 @@
 """The translator, compared with direct calls of the networks, for every kind of picture and every fit."""
 
 import io
+import math
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,6 +274,49 @@ def test_exactly_one_style_must_be_given(translator):
         translator.translate(noise(1), noise(2), domain=0)
     with pytest.raises(ConfigError, match=r"style codes of shape \(3,\) do not fit: this model's are \(8,\)"):
         translator.translate(noise(1), style=torch.zeros(3))
+
+
+def test_a_style_code_may_be_a_tensor_an_array_or_a_list(translator):
+    code = translator.style(noise(2))
+    expected = np.asarray(translator.translate(noise(1), style=code))
+    for same in (code.double(), code.numpy(), code.tolist()):
+        assert (np.asarray(translator.translate(noise(1), style=same)) == expected).all()
+        ((_, (image,)),) = translator.redraw(noise(1), [same], strength=np.float32(1))
+        assert (np.asarray(image) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"domain": "2"}, "domain '2' does not exist: this model has domains 0 to 2"),
+        ({"domain": 0.5}, "domain 0.5 does not exist"),
+        ({"domain": [0]}, r"domain \[0\] does not exist"),
+        ({"domain": True}, "domain True does not exist"),
+        ({"domain": 0, "strength": "much"}, "strength is 'much': take a number"),
+        ({"domain": 0, "strength": None}, "strength is None: take a number"),
+        ({"domain": 0, "strength": math.inf}, "strength is inf: take a number"),
+        ({"domain": 0, "resize": (3, 4)}, r"size \(3, 4\) is not a size"),
+        ({"domain": 0, "resize": 20.5}, "size 20.5 is not a size"),
+        ({"domain": 0, "resize": math.inf}, "size inf is not a size"),
+        ({"domain": 0, "fit": ["crop"]}, "is unknown: use one of"),
+        ({"style": "tiger"}, "a str is no style code: give an array of 8 numbers"),
+        ({"style": [[1.0], [1.0, 2.0]]}, "a list is no style code"),
+        ({"style": list(range(8))}, r"style codes of shape \(8,\) do not fit"),  # whole numbers
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_one_sentence(given, message, translator):
+    with pytest.raises(ConfigError, match=message) as error:
+        translator.translate(noise(1), **given)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_is_loaded_wrongly_is_one_sentence(model):
+    with pytest.raises(ConfigError, match="None is not a path: give the folder of a run"):
+        Translator.load(None)
+    for name in ("batch", "max_pixels"):
+        for value in ("8", 0.5, None):
+            with pytest.raises(ConfigError, match=f"{name} is {value!r}: take at least 1"):
+                Translator(model, **{name: value})
 
 
 def test_domains_that_do_not_exist_or_are_empty_are_refused(translator):

@@ -76,6 +76,9 @@ def test_without_pyav_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 def test_impossible_walks_and_files_are_refused(translator, tmp_path):
     with pytest.raises(ConfigError, match="frames is 1: take from 2 to 2,000"):
         translator.interpolate(noise(1), noise(2), frames=1)
+    for frames in ("8", 8.5, None):
+        with pytest.raises(ConfigError, match=f"frames is {frames!r}: take from 2"):
+            translator.interpolate(noise(1), noise(2), frames=frames)
     with pytest.raises(DataError, match="redraws one picture"):
         translator.interpolate([noise(1), noise(2)], noise(2))
     with pytest.raises(DataError, match=r"nowhere\.png"):
@@ -83,8 +86,9 @@ def test_impossible_walks_and_files_are_refused(translator, tmp_path):
     walk = Walk([Image.new("RGB", (8, 8))] * 2)
     with pytest.raises(ConfigError, match=r"walk\.avi has no suffix"):
         walk.save(tmp_path / "walk.avi")
-    with pytest.raises(ConfigError, match="rate is 0"):
-        walk.save(tmp_path / "walk.gif", rate=0)
+    for rate in (0, "fast", None, float("nan")):
+        with pytest.raises(ConfigError, match=f"rate is {rate!r}: take frames per second"):
+            walk.save(tmp_path / "walk.gif", rate=rate)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         walk.save(tmp_path / "file" / "walk.gif")

@@ -18,6 +18,7 @@ from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
 from tunit.translation.remembered import Remembered
+from tunit.translation.values import whole_number
 
 BATCH = 32  # how many pictures are in memory and go through the networks together
 
@@ -30,7 +31,7 @@ def check_computing(precision: str, batch: int) -> None:
     """Raises ConfigError for an unknown precision or an empty batch."""
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
-    if batch < 1:
+    if whole_number(batch, "batch is {}: take at least 1") < 1:
         raise ConfigError(f"batch is {batch}: take at least 1")
 
 

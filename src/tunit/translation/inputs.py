@@ -233,7 +233,9 @@ def check_resize(resize: Resize) -> Resize:
         return resize
     try:
         side = int(resize)
-    except ValueError:
+        if not isinstance(resize, str) and side != resize:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"size {resize!r} is not a size: use {ORIGINAL} or a number of pixels") from None
     if not 1 <= side <= MAX_SIDE:
         raise ConfigError(f"size {side} is out of range: use from 1 to {MAX_SIDE} pixels")

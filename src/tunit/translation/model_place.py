@@ -17,6 +17,10 @@ def model_folder(run: str | Path) -> Path:
     Only safetensors and JSON files are downloaded from the hub. Raises RunError or ConfigError if that fails. Whether
     the folder really holds a model is checked by `load_model`.
     """
+    if not isinstance(run, str | Path):
+        raise ConfigError(
+            f"{run!r} is not a path: give the folder of a run, or the name of a model on the hub"
+        )
     if is_on_hub(run):
         return download(str(run), MODEL_FILES)
     path = expand_home(run)

@@ -4,7 +4,6 @@
 >>> translator.translate("cat.jpg", reference="tiger.jpg").save("tiger-like.png")
 """
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -36,7 +35,8 @@ from tunit.translation.inputs import (
 from tunit.translation.model_place import model_folder
 from tunit.translation.ray_engine import RayEngine, engine_on
 from tunit.translation.results import finished
-from tunit.translation.walk import MOST_FRAMES, Walk, between
+from tunit.translation.values import Codes, real_number, style_code, style_codes, whole_number
+from tunit.translation.walk import Walk, between, check_frames
 
 
 class Translator:
@@ -63,7 +63,7 @@ class Translator:
         remember: int = 0,
         on_cluster: RayEngine | None = None,
     ) -> None:
-        if max_pixels < 1:
+        if whole_number(max_pixels, "max_pixels is {}: take at least 1") < 1:
             raise ConfigError(f"max_pixels is {max_pixels}: take at least 1")
         self.model = model
         self.device, self.precision = model.domain_styles.device, precision
@@ -154,10 +154,9 @@ class Translator:
         Raises ConfigError if k is out of range or the domain is empty.
         """
         sizes = self.domain_sizes
-        if not 0 <= k < self.number_of_domains:
-            raise ConfigError(
-                f"domain {k} does not exist: this model has domains 0 to {self.number_of_domains - 1}"
-            )
+        absent = f"domain {{}} does not exist: this model has domains 0 to {self.number_of_domains - 1}"
+        if not 0 <= whole_number(k, absent) < self.number_of_domains:
+            raise ConfigError(absent.format(k))
         if not any(sizes):
             raise ConfigError("this model holds no average style of any domain: give a reference picture")
         if not sizes[k]:
@@ -171,7 +170,7 @@ class Translator:
         reference: Pictures | None = None,
         *,
         domain: int | None = None,
-        style: Tensor | None = None,
+        style: Codes | None = None,
         strength: float = 1.0,
         fit: str | None = None,
         resize: Resize = None,
@@ -197,17 +196,18 @@ class Translator:
         elif domain is not None:
             style = self.domain_style(domain)
         assert style is not None
+        codes = style_code(style, self.model.settings.style_width)
         opened, is_single = open_pictures(source, report)
         pictures = (picture for _, picture in opened)
         report = None if is_single else report
-        drawn = partial(self.redraw, pictures, style[None], strength=strength, fit=fit, resize=resize)
+        drawn = partial(self.redraw, pictures, codes, strength=strength, fit=fit, resize=resize)
         results = [images[0] for _, images in drawn(restore_grey=restore_grey, report=report)]
         return results[0] if is_single else results
 
     def redraw(
         self,
         sources: Pictures,
-        styles: Tensor,
+        styles: Codes,
         *,
         strength: float = 1.0,
         fit: str | None = None,
@@ -217,7 +217,7 @@ class Translator:
     ) -> Iterator[tuple[Picture, list[Image.Image]]]:
         """An iterator over each source with its results, one per style code. It needs a bounded amount of memory.
 
-        styles: (M, style width).
+        styles: (M, style width); a tensor, an array or a list.
         strength: how far to move from the source's own style code to the given ones: 0 keeps the source's, 1 takes
             the given ones, more than 1 exaggerates the difference.
         fit: how a source becomes a square: "stretch", "crop" to the central square, or "pad" (the padding is cut off
@@ -229,13 +229,8 @@ class Translator:
 
         If a source is transparent, its results are transparent, too (mode RGBA or LA).
         """
-        width = self.model.settings.style_width
-        if styles.ndim != 2 or styles.shape[1] != width or not styles.is_floating_point():
-            raise ConfigError(
-                f"style codes of shape {tuple(styles.shape[1:])} do not fit: this model's are ({width},)"
-            )
-        if not math.isfinite(strength):
-            raise ConfigError(f"strength is {strength}: take a number, such as 0.5 for half of the way")
+        styles = style_codes(styles, self.model.settings.style_width)
+        strength = real_number(strength, "strength is {}: take a number, such as 0.5 for half of the way")
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)
@@ -274,8 +269,7 @@ class Translator:
         With a single reference, the walk starts from the source's own style. frames: how many, 2 to 2,000; the first
         and last frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.
         """
-        if not 2 <= frames <= MOST_FRAMES:
-            raise ConfigError(f"frames is {frames}: take from 2 to {MOST_FRAMES:,}")
+        check_frames(frames)
         opened, is_single = open_pictures(source, None)
         if not is_single:
             raise DataError("interpolate redraws one picture, but several were given: give one")

@@ -1,0 +1,59 @@
+"""Checks of what is given to the API: a value of a wrong kind is one sentence, too."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.errors import ConfigError
+
+Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
+
+
+def whole_number(value: Any, what: str) -> int:
+    """A whole number of Python, numpy or torch as an int. Raises ConfigError with the sentence `what`."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except (TypeError, ValueError):
+        raise ConfigError(what.format(repr(value))) from None
+
+
+def real_number(value: Any, what: str) -> float:
+    """A finite number of Python, numpy or torch as a float. Raises ConfigError with the sentence `what`."""
+    try:
+        if isinstance(value, bool | str | bytes) or not math.isfinite(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(what.format(repr(value))) from None
+
+
+def style_codes(styles: Codes, width: int) -> Tensor:
+    """Several style codes as a float tensor (M, width) on the CPU. Raises ConfigError if they have another form."""
+    codes = _tensor(styles, width)
+    if codes.ndim != 2 or codes.shape[1] != width or not codes.is_floating_point():
+        raise ConfigError(
+            f"style codes of shape {tuple(codes.shape[1:])} do not fit: this model's are ({width},)"
+        )
+    return codes.float().cpu()
+
+
+def style_code(style: Codes, width: int) -> Tensor:
+    """One style code as `style_codes` gives it, (1, width). Raises ConfigError."""
+    return style_codes(_tensor(style, width)[None], width)
+
+
+def _tensor(codes: object, width: int) -> Tensor:
+    try:
+        return codes if isinstance(codes, Tensor) else torch.tensor(np.asarray(codes))
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(
+            f"a {type(codes).__name__} is no style code: give an array of {width} numbers"
+        ) from None
