@@ -9,6 +9,7 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
+WIDTHS = {"phone": 360, "tablet": 800, "desktop": 1400}  # in CSS pixels
 
 
 class Elements(html.parser.HTMLParser):
@@ -49,3 +50,9 @@ def headless_chromium(*flags, requests=False):
         yield driver
     finally:
         driver.quit()
+
+
+def resized(driver, width):
+    """Gives the browser the width of a device; below 700 CSS pixels it behaves like a phone's."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -1,32 +1,33 @@
-"""Explore and Translate in a real browser, at three widths, with all steps that a person takes."""
+"""Explore and Translate in a real browser: all steps that a person takes, on a phone, a tablet and a desktop."""
 
 import base64
 import io
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from browser import WIDTHS, resized
 from tiny_model import noise
 from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import laid_out
 from tunit.studio import look
 from tunit.translation.translator import Translator
 
-WIDTHS = (360, 800, 1400)
+DESKTOP = WIDTHS["desktop"]
 
 
 class Page:
     """A page in the browser, at a given width."""
 
-    def __init__(self, browser, server):
-        self.browser, self.server = browser, server
+    def __init__(self, browser, server, width=DESKTOP):
+        self.browser, self.server, self.width = browser, server, width
 
-    def open(self, address, width=1400):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    def open(self, address, width=None):
+        resized(self.browser, width or self.width)
         self.browser.get(self.server + address)
 
     def do(self, script, *values):
@@ -80,9 +81,14 @@ class Page:
         return self.do("return document.documentElement.scrollWidth") > width
 
 
+@pytest.fixture(params=WIDTHS.values(), ids=list(WIDTHS))
+def width(request):
+    return request.param
+
+
 @pytest.fixture
-def page(browser, server):
-    page = Page(browser, server)
+def page(browser, server, width):
+    page = Page(browser, server, width)
     page.errors()
     yield page
     assert page.errors() == []
@@ -173,6 +179,28 @@ def test_a_lasso_filters_the_gallery(explore):
     assert sorted(shown(explore)) == left
     explore.click("#canvas")  # a click outside all points keeps the lasso's choice
     explore.one("#canvas").send_keys("\ue00c")  # Escape
+    assert len(shown(explore)) == 20
+
+
+def test_a_lasso_is_drawn_with_a_finger(explore):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    explore.do("document.getElementById('canvas').scrollIntoView({block: 'center'})")
+    canvas = explore.one("#canvas")
+    width, height = canvas.size["width"], canvas.size["height"]
+    finger = ActionChains(explore.browser, duration=30, devices=[PointerInput("touch", "finger")])
+    around = finger.w3c_actions.pointer_action
+    around.move_to(canvas, 4 - width // 2, 4 - height // 2)
+    around.pointer_down()
+    for x, y in ((0, 4 - height // 2), (0, height // 2 - 4), (4 - width // 2, height // 2 - 4)):
+        around.move_to(canvas, x, y)
+    around.pointer_up()
+    before = explore.do("return scrollY")
+    finger.perform()
+    assert explore.do("return scrollY") == before  # the map is drawn on, not scrolled
+    assert 0 < len(shown(explore)) < 20
+    explore.click("#all")
     assert len(shown(explore)) == 20
 
 
@@ -272,6 +300,74 @@ def test_a_mix_a_grid_and_a_walk(page, runs):
     page.wait("document.querySelector('.walk-shown img')?.naturalWidth === 32")
 
 
+GIVE = """
+const [selector, kind, data, name] = arguments;
+const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0)), held = new DataTransfer();
+held.items.add(new File([bytes], name, {type: "image/png"}));
+const options = {bubbles: true, cancelable: true, dataTransfer: held, clipboardData: held};
+const event = kind === "drop" ? new DragEvent(kind, options) : new ClipboardEvent(kind, options);
+document.querySelector(selector).dispatchEvent(event);
+"""
+
+
+@pytest.fixture
+def downloads(page, tmp_path):
+    """The folder into which the browser saves what is downloaded."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    how = {"behavior": "allow", "downloadPath": str(folder)}
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", how)
+    yield folder
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "deny"})
+
+
+def downloaded(folder, name):
+    """The file of this name or pattern, as soon as the browser has saved it."""
+    end = time.monotonic() + 30
+    while not (found := list(folder.glob(name))):
+        assert time.monotonic() < end, list(folder.iterdir())
+        time.sleep(0.05)
+    return found[0]
+
+
+def test_pictures_are_dropped_and_pasted_and_results_downloaded(page, uploads, downloads, runs):
+    translator = Translator.load(runs / "birds", device="cpu")
+    source, reference = uploads / "me.png", uploads / "like this.png"
+    page.open("/runs/birds/translate")
+    content = base64.b64encode(source.read_bytes()).decode()
+    page.do(GIVE, "body", "paste", content, source.name)
+    page.wait("document.getElementById('source-about').textContent.startsWith('me.png: 64 x 48')")
+    content = base64.b64encode(reference.read_bytes()).decode()
+    page.do(GIVE, "#reference-drop", "drop", content, reference.name)
+    page.wait("!document.getElementById('download').disabled")
+
+    page.click("#download")
+    expected = np.asarray(translator.translate(source, reference)).astype(int)
+    with Image.open(downloaded(downloads, "me-translated.png")) as image:
+        assert np.abs(np.asarray(image) - expected).max() <= 2
+    (downloads / "me-translated.png").unlink()
+    page.click("#own-size")
+    page.click("#download")
+    with Image.open(downloaded(downloads, "me-translated.png")) as image:
+        assert image.size == (64, 48)
+    page.click("#zip")
+    with zipfile.ZipFile(downloaded(downloads, "me-all.zip")) as archive:
+        assert len(archive.namelist()) == 1 + sum(size > 0 for size in translator.domain_sizes)
+
+
+def test_a_walk_is_a_video_and_can_be_downloaded(page, downloads):
+    av = pytest.importorskip("av")
+    page.open("/runs/birds/translate?source=2")
+    page.wait("!document.getElementById('walk').disabled")
+    page.choose("#kind", "mp4")
+    page.choose("#frames", 24)
+    page.click("#walk")
+    page.wait("document.querySelector('.walk-shown video')?.videoWidth === 32")
+    page.click(".walk-shown button")
+    with av.open(str(downloaded(downloads, "*-walk.mp4"))) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 24
+
+
 def test_a_file_that_is_not_a_picture_is_one_sentence_on_the_page(browser, server, uploads):
     page = Page(browser, server)
     page.open("/runs/birds/translate")
@@ -281,10 +377,9 @@ def test_a_file_that_is_not_a_picture_is_one_sentence_on_the_page(browser, serve
     assert all("400" in message for message in page.errors())  # the refused request and nothing else
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window_and_controls_have_names(page, width):
     for address in ("/", "/runs/birds/explore", "/runs/birds/translate?source=1&reference=2"):
-        page.open(address, width)
+        page.open(address)
         if "explore" in address:
             page.wait("document.getElementById('progress').hidden")
             page.do("document.querySelector('#gallery .picture').click()")
@@ -301,6 +396,7 @@ def test_nothing_is_wider_than_the_window_and_controls_have_names(page, width):
     assert not page.sticks_out(320)
 
 
+@pytest.mark.parametrize("width", [DESKTOP])
 def test_themes_differ_and_focus_is_visible(page):
     inks = []
     for scheme in ("light", "dark"):

@@ -1,29 +1,48 @@
-"""Teach and Train in a real browser, by keyboard and by mouse, at three widths."""
+"""Teach and Train in a real browser, by keyboard and by mouse, on a phone, a tablet and a desktop."""
 
 import csv
 import json
 import shutil
+import sys
 import threading
 import time
 
 import pytest
 import uvicorn
 
-from browser import headless_chromium
-from tunit.studio import jobs
+from browser import WIDTHS, headless_chromium, resized
+from tunit.studio import jobs, orders
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
+DESKTOP = WIDTHS["desktop"]
+# Replaces tunit where a training, or a look at pictures, is started only to see that the page can do so.
+FAKE = (
+    "import sys, time; print('said by', sys.argv[1], flush=True); time.sleep(60 * (sys.argv[1] == 'train'))"
+)
+
+
+@pytest.fixture(scope="module", params=WIDTHS.values(), ids=list(WIDTHS))
+def width(request):
+    return request.param
+
 
 @pytest.fixture(scope="module")
-def root(runs, tmp_path_factory):
+def root(runs, tmp_path_factory, width):
+    """A folder of runs for the tests at this width."""
     folder = tmp_path_factory.mktemp("browser") / "runs"
     shutil.copytree(runs / "birds", folder / "birds")
     return folder
 
 
 @pytest.fixture(scope="module")
-def address(root, runs):
+def window():
+    with headless_chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(root, runs, window):
     """A studio that serves on a real port."""
     app = create_app(Workspace(root, (runs.parent / "pictures",), device="cpu"))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
@@ -32,15 +51,15 @@ def address(root, runs):
     while not server.started:
         time.sleep(0.02)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    window.get("about:blank")  # a page that asks for news would log that the studio has gone
     server.should_exit = True
     thread.join()
 
 
-@pytest.fixture(scope="module")
-def driver():
-    with headless_chromium() as found:
-        found.set_window_size(1280, 900)
-        yield found
+@pytest.fixture
+def driver(window, width):
+    resized(window, width)
+    return window
 
 
 def until(condition, seconds=90, every=0.05):
@@ -72,6 +91,27 @@ def keys(driver):
             ActionChains(driver).send_keys(word).perform()
 
     return press
+
+
+@pytest.fixture
+def click(driver):
+    """Clicks an element that is really there to be clicked, not under another one."""
+
+    def do(selector):
+        found = driver.find_element("css selector", selector)
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+
+    return do
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+
+
+def job(run):
+    return json.loads((run / "studio" / "job.json").read_text())["command"][3:]
 
 
 def table(root):
@@ -113,23 +153,77 @@ def test_keys_select_label_and_undo(teach, root, at, keys):
     until(lambda: len(entries(root)) == 6)
 
 
-def test_domains_are_named_and_merged_by_mouse_and_kept_after_a_reload(teach, root, at, driver):
+def test_domains_are_named_and_merged_by_mouse_and_kept_after_a_reload(teach, root, at, driver, click):
     name = at("name")
     name.clear()
     name.send_keys('magpie <b>"')
     before = len(entries(root))
-    driver.find_element("css selector", "#rename button").click()
+    click("#rename button")
     until(lambda: len(entries(root)) == before + 1)
     until(lambda: at("shown-title").text == 'magpie <b>"')
     teach.refresh()
     until(lambda: at("teach").is_displayed())
     assert 'magpie <b>"' in at("kinds").text
     number = len(driver.find_elements("css selector", "#kinds [data-view]"))
-    at("merge").click()
+    click("#merge")
     until(lambda: len(driver.find_elements("css selector", "#kinds [data-view]")) == number - 1)
-    at("undo").click()
+    click("#undo")
     until(lambda: len(driver.find_elements("css selector", "#kinds [data-view]")) == number)
     assert any(row["label"] == 'magpie <b>"' for row in table(root))
+
+
+def test_pictures_get_a_domain_by_touch_or_mouse_and_a_domain_is_split(teach, root, at, driver, click):
+    def done(number):
+        """The last action, once the page shows that there are so many."""
+        until(lambda: at("saved").text.startswith(f"{number} action"))
+        return entries(root)[-1]
+
+    show_all(driver, at)
+    before = len(entries(root))
+    places = [
+        int(tile.get_attribute("data-place")) for tile in driver.find_elements("css selector", ".tile")[:2]
+    ]
+    for place in places:
+        click(f'.tile[data-place="{place}"]')
+    assert at("count").text == "2 of 20 selected"
+    click("#give")
+    given = done(before + 1)
+    assert (given["do"], given["pictures"]) == ("give", sorted(places))
+    click(f'.tile[data-place="{places[0]}"]')
+    click("#leave-out")
+    assert done(before + 2)["pictures"] == places[:1]
+    labels = {row["picture"]: row["label"] for row in table(root) if row["by"] == "person"}
+    assert len(labels) == 1
+    click(f'.tile[data-place="{places[0]}"]')
+    click("#forget")
+    assert done(before + 3)["do"] == "forget"
+    click("#kinds [data-view]")
+    split = driver.find_element("css selector", "#kinds [data-view]")
+    size = int(split.find_element("css selector", ".meta").text)
+    number = int(split.get_attribute("data-view"))
+    click("#split")
+    found = done(before + 4)
+    assert (found["do"], found["domain"]) == ("split", number)
+    assert 0 < len(found["part"]) < size
+    click("#undo")
+    done(before + 5)
+
+
+def test_training_continues_with_the_labels_by_a_click(teach, root, at, driver, click, fake, keys):
+    show_all(driver, at)
+    before = len(entries(root))
+    click(".tile")
+    click("#give")
+    until(lambda: len(entries(root)) == before + 1)
+    click("#go button")
+    until(lambda: "/train?run=" in driver.current_url)
+    card = '.run[data-run*="birds"][data-state="starting"]'
+    until(lambda: driver.find_elements("css selector", card))
+    given = job(root / "birds taught")
+    assert given[:2] == ["train", str(root / "birds" / "studio" / "labels.csv")]
+    assert given[given.index("--from") + 1] == str(root / "birds")
+    click(f"{card} button")  # Stop and save
+    until(lambda: not jobs.state_of(root / "birds taught").runs)
 
 
 def test_changes_in_another_tab_are_shown(teach, driver, root, at, keys):
@@ -154,14 +248,10 @@ def test_changes_in_another_tab_are_shown(teach, driver, root, at, keys):
 
 
 @pytest.mark.parametrize("part", ["runs/birds/teach", "train?run=birds"])
-def test_nothing_is_wider_than_the_window_and_no_error_is_logged(driver, address, part):
+def test_nothing_is_wider_than_the_window_and_no_error_is_logged(driver, address, width, part):
     driver.get(f"{address}/{part}")
     until(lambda: driver.find_elements("css selector", ".tile, .chart"))
-    for width in (360, 768, 1280):
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 700}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     unlabelled = """return [...document.querySelectorAll("button, input, select, [role=option]")].filter(
       (one) => one.checkVisibility() && !one.textContent.trim() && !one.ariaLabel && !one.labels?.length).length"""
     assert driver.execute_script(unlabelled) == 0
@@ -169,6 +259,40 @@ def test_nothing_is_wider_than_the_window_and_no_error_is_logged(driver, address
     assert [line for line in log if "400" not in line and "409" not in line] == []
 
 
+def test_a_folder_is_looked_at_and_a_training_started_stopped_and_compared(
+    driver, address, root, runs, at, click, fake
+):
+    def lines():
+        """How many runs the first chart compares."""
+        return len(driver.find_element("class name", "chart").find_elements("tag name", "polyline"))
+
+    driver.get(f"{address}/train?run=birds")
+    click("#new summary")
+    folder = at("order").find_element("name", "folder")
+    next(one for one in folder.find_elements("tag name", "option") if one.text == "pictures/jays").click()
+    click("#look")
+    until(lambda: at("doctor").text == "said by prepare")
+    at("order").find_element("name", "name").send_keys("jays")
+    at("order").find_element("name", "steps").send_keys("9")
+    click("#start")
+    card = '.run[data-run="jays"]'
+    until(lambda: driver.find_elements("css selector", f'{card}[data-state="starting"]'))
+    given = job(root / "jays")
+    assert given[:2] == ["train", str(runs.parent / "pictures" / "jays")]
+    assert given[given.index("--steps") + 1] == "9"
+    until(lambda: "said by train" in at("logs").text)
+    click(f"{card} button")  # Stop and save
+    until(lambda: driver.find_elements("css selector", f'{card}[data-state="stopped"]'))
+
+    # A run with a curve, to compare with: both are chosen, so both have a line.
+    log = (root / "birds" / "metrics.jsonl").read_text()
+    (root / "jays" / "metrics.jsonl").write_text(log)
+    until(lambda: lines() == 2)
+    click(f"{card} input[type=checkbox]")
+    until(lambda: lines() == 1)
+
+
+@pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
 def test_a_run_is_watched_and_resumed(driver, address, root, at):
     driver.get(f"{address}/train?run=birds")
     until(lambda: driver.find_elements("css selector", ".chart polyline"))
@@ -181,6 +305,7 @@ def test_a_run_is_watched_and_resumed(driver, address, root, at):
     until(lambda: "step 14 of 14" in driver.find_element("css selector", card).text)
 
 
+@pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
 def test_a_training_that_is_impossible_is_reported_on_the_page(driver, address, root, at):
     driver.get(f"{address}/train")
     driver.find_element("css selector", "#new summary").click()
