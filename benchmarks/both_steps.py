@@ -12,9 +12,8 @@ from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
-from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state
-from tunit.training.resources import prepare_machine
+from tunit.training.resources import compile_parts, prepare_machine
 from tunit.training.speed import CountFlops
 
 LAZY = 16

@@ -34,10 +34,10 @@ from tunit.methods.registry import method_of
 from tunit.methods.semit import soft_labels_of
 from tunit.process_group import process_group
 from tunit.training.checkpoint import state_tensors
-from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.memory import try_step
+from tunit.training.resources import compile_parts
 
 BATCH = 6
 # Settings, labels, and the micro-batch size of G and D.

@@ -7,8 +7,7 @@ import pytest
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.experiments.added_rows import with_rows
-from tunit.experiments.experiment import CLASSES, NONE
+from tunit.experiments.experiment import CLASSES, NONE, with_rows
 from tunit.experiments.paper_tables import TABLE1
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from tunit.errors import DataError
 from tunit.experiments import driver
 from tunit.experiments.attribute import attribute_figures, content_error
 from tunit.experiments.driver import run_table
-from tunit.experiments.labels import few_of
+from tunit.experiments.label_sources import few_of
 from tunit.experiments.paper_tables import FIGURE4
 from tunit.experiments.plan import Plan, smoke
 from tunit.experiments.split import Split, read_labels

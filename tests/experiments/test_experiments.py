@@ -16,7 +16,7 @@ from tunit.evaluation.clusters import clustering_accuracy
 from tunit.experiments import driver
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import LABEL_SOURCES, chosen
-from tunit.experiments.labels import RESTARTS, few_of
+from tunit.experiments.label_sources import RESTARTS, few_of
 from tunit.experiments.outcome import write_outcome
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan, config_of, smoke

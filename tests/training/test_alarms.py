@@ -21,19 +21,15 @@ from tunit.training.alarms import (
     BY_LINE,
     BY_SIGHT,
     SHORT,
-    Course,
-    Line,
-    Sight,
-    frame_of,
     judge_alike,
     judge_collapse,
     judge_growth,
     judge_information,
     judge_overfitting,
     judge_style,
-    shared_probability,
 )
 from tunit.training.checkpoint import state_tensors
+from tunit.training.evidence import Course, Line, Sight, frame_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.remedies import remedy_for

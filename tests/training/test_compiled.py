@@ -9,8 +9,8 @@ from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step
-from tunit.training.compiled import compile_parts
 from tunit.training.initial_state import new_state
+from tunit.training.resources import compile_parts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from tunit.cli import main
 from tunit.config import methods as config_methods
 from tunit.errors import ConfigError, SaidElsewhere
 from tunit.networks.tensor_file import read_tensors
-from tunit.training import launcher, torchrun
+from tunit.training import processes, torchrun
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
@@ -195,7 +195,7 @@ def test_the_launcher_ends_with_the_exit_code_of_the_processes(tmp_path, picture
 
 def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path, pictures, monkeypatch):
     asked = []
-    monkeypatch.setattr(launcher, "launch", lambda *given: asked.append(given))
+    monkeypatch.setattr(processes, "launch", lambda *given: asked.append(given))
     config = tiny_config(processes=2)
     with pytest.raises(ConfigError, match="evaluate is a function of this program, and processes is 2"):
         start_run(pictures, tmp_path / "run", config, evaluate=lambda state: {}, evaluate_every=3)
@@ -211,14 +211,14 @@ def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path
 def test_methods_from_modules_are_known_to_all_processes(monkeypatch, tmp_path):
     (tmp_path / "mine.py").write_text("seen = True\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(launcher, "modules_of_methods", lambda: ["mine"])
+    monkeypatch.setattr(processes, "modules_of_methods", lambda: ["mine"])
     monkeypatch.setenv("TUNIT_PLUGINS", "other")
-    told = launcher._of_methods()
+    told = processes._of_methods()
     assert told["TUNIT_PLUGINS"] == "other,mine"
     assert str(tmp_path) in told["PYTHONPATH"].split(os.pathsep)
-    monkeypatch.setattr(launcher, "modules_of_methods", lambda: ["__main__"])
+    monkeypatch.setattr(processes, "modules_of_methods", lambda: ["__main__"])
     with pytest.raises(ConfigError, match="put it into a module of its own"):
-        launcher._of_methods()
+        processes._of_methods()
     monkeypatch.setenv("TUNIT_PLUGINS", "mine")
     monkeypatch.setattr(config_methods, "_loaded", False)
     config_methods.load_installed_methods()

@@ -32,7 +32,7 @@ from tunit.data.batching.batches import Batches
 from tunit.errors import ConfigError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
-from tunit.training.launcher import check_processes
+from tunit.training.processes import check_processes
 from tunit.training.resources import resolve_machine
 
 pytestmark = [

@@ -89,9 +89,8 @@ def run(args: argparse.Namespace) -> int:
     from tunit.config import nearest
     from tunit.destination import check_folder
     from tunit.errors import ConfigError, RunError
-    from tunit.experiments.added_rows import with_rows
     from tunit.experiments.driver import run_table
-    from tunit.experiments.experiment import chosen
+    from tunit.experiments.experiment import chosen, with_rows
     from tunit.experiments.outcome import write_outcome
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import Plan, smoke

@@ -10,13 +10,16 @@ address contains a token, without which nothing is shown. Nothing is sent to oth
 """
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 from tunit.commands.numbers import whole
 from tunit.commands.picture_arguments import add_max_pixels
+from tunit.errors import ConfigError
 
 HELP = "open a page in the browser: explore, translate, teach and train"
 LOOPBACK = "127.0.0.1"
+_NEEDED = ("starlette", "uvicorn", "python_multipart")
 MAX_PIXELS = 50_000_000  # of an uploaded picture; low, because several people may upload at once
 
 
@@ -59,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit studio`."""
-    from tunit.studio.packages import check_packages
-
-    check_packages()
+    _check_packages()
     from tunit.studio.waiting import sleep_soon
 
     sleep_soon()  # before PyTorch is loaded
@@ -78,3 +79,12 @@ def run(args: argparse.Namespace) -> int:
     )
     serve(workspace, args.host, args.port, ask_for_token=args.token, open_browser=args.open)
     return 0
+
+
+def _check_packages() -> None:
+    """Raises ConfigError if a package that only the studio needs is missing."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f'the studio needs {", ".join(missing)}, which is not installed: pip install "tunit[studio]"'
+        )

@@ -15,7 +15,7 @@ from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.experiment import NONE, Experiment, Table, chosen
-from tunit.experiments.labels import labelled_share, labels_for
+from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.files import write_text

@@ -56,6 +56,20 @@ class Model:
         """The colour behind transparent and padded parts."""
         return self.config.data.background
 
+    def style_of(self, k: int) -> Tensor:
+        """The average style code (style width,) of domain k. Raises ConfigError if there is none."""
+        domains = self.settings.domains
+        filled = [str(i) for i, size in enumerate(self.domain_sizes.tolist()) if size]
+        if not 0 <= k < domains:
+            raise ConfigError(f"domain {k} does not exist: this model has domains 0 to {domains - 1}")
+        if not filled:
+            raise ConfigError("this model holds no average style of any domain: give a reference picture")
+        if str(k) not in filled:
+            raise ConfigError(
+                f"domain {k} is empty, so it has no average style: take one of {', '.join(filled)}"
+            )
+        return self.domain_styles[k]
+
 
 def save_model(folder: Path, model: Model) -> None:
     """Write the two files of `model` into `folder`, each atomically."""

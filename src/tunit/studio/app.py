@@ -10,10 +10,10 @@ from starlette.routing import Route
 from tunit.errors import TunitError
 from tunit.printing import escape
 from tunit.studio import explore, shown, teach, train, translate
-from tunit.studio.answers import on_any_error, on_http_error, on_known_error
 from tunit.studio.frame import address, page, static_answer
 from tunit.studio.guard import Guard, Rules
 from tunit.studio.library import Library
+from tunit.studio.refusals import on_any_error, on_http_error, on_known_error
 from tunit.studio.requests import workspace_of
 from tunit.studio.workspace import Run, Workspace
 

@@ -19,8 +19,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunit.printing import escape
-from tunit.studio.answers import refusal
 from tunit.studio.frame import open_to_others
+from tunit.studio.refusals import refusal
 
 POLICY = "; ".join(
     (

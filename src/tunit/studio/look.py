@@ -21,7 +21,7 @@ from tunit.files import writable
 from tunit.methods.inference import evenly_spread, guidance_over, in_batches
 from tunit.methods.model_file import TENSORS, Model
 from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread
-from tunit.studio.answers import UNEXPECTED
+from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.seen import FORMAT, NAME, Seen, checksum, digest_of, read_seen, write_seen
 from tunit.studio.workspace import Run
 

@@ -9,7 +9,7 @@ from tunit.errors import RunError
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
 from tunit.process_group import job, restarts, wait_for_rank_zero
-from tunit.training.launcher import with_ranks
+from tunit.training.processes import with_ranks
 from tunit.training.run_folder import RunFolder, check_same_folder
 from tunit.training.trainer import Evaluate, Ready, train
 

@@ -19,7 +19,6 @@ from tunit.training.checkpoint import checkpoints
 from tunit.training.course import Course, begun_by_this_job, follow_rank_zero
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.interrupt import StopSignals
-from tunit.training.launcher import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.memory import check_memory
 from tunit.training.new_run import check_free, owning, preparing, take_place
 from tunit.training.preparation import (
@@ -32,6 +31,7 @@ from tunit.training.preparation import (
     resumed,
     with_domains_of,
 )
+from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder
 from tunit.training.tracking import check_tracker

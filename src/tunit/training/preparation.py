@@ -22,9 +22,9 @@ from tunit.paths import absolute, expand_home, path_or_url
 from tunit.printing import shown
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
-from tunit.training.launcher import check_processes, with_ranks
 from tunit.training.memory import SMALLEST_BATCH, fitting_batch
 from tunit.training.new_run import preparing, remove
+from tunit.training.processes import check_processes, with_ranks
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
 from tunit.training.trainer import Ready, make_ready

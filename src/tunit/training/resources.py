@@ -1,10 +1,20 @@
-"""Resolve and set up the device, precision, threads and processes that a config asks for."""
+"""Resolve and set up the device, precision, threads, processes and compiler that a config asks for."""
+
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
-from tunit.machine import check_threads, choose_device, choose_precision, keep_freed_memory
+from tunit.distributed import keep_out_of_compiled_code
+from tunit.machine import (
+    check_compiler,
+    check_threads,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+)
 from tunit.process_group import local_rank, ranks_of_machine
 
 
@@ -40,3 +50,16 @@ def prepare_machine(config: Config) -> torch.device:
     low = config.run.precision == "bfloat16"
     torch.backends.cudnn.allow_tf32 = low
     return torch.device("cuda", local_rank()) if device.type == "cuda" and ranks_of_machine() > 1 else device
+
+
+def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor") -> None:
+    """Compile each of `parts`, which the method names, at its first forward pass.
+
+    The names of weights in checkpoints stay the same. Raises ConfigError if no compiler works here.
+    backend: as for torch.compile.
+    """
+    if backend == "inductor":
+        check_compiler(device)
+    keep_out_of_compiled_code()
+    for part in parts:
+        part.compile(backend=backend)

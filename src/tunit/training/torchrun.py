@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tunit.errors import SaidElsewhere, TrainingError
 from tunit.printing import remark
-from tunit.training.launcher import run_torchrun, silent_logs
+from tunit.training.processes import run_torchrun, silent_logs
 
 REMEDY = "go on from the last checkpoint with `tunit train --resume RUN`, or let --max-restarts N do so"
 

@@ -26,14 +26,13 @@ from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import drop_older, load_newest
-from tunit.training.compiled import compile_parts
 from tunit.training.in_progress import Training, check_finite, draw, finish_model, save, settle, unwritable
 from tunit.training.initial_state import new_state, settled
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
 from tunit.training.non_finite import check_pictures, recover
-from tunit.training.resources import prepare_machine
+from tunit.training.resources import compile_parts, prepare_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import write_samples
 from tunit.training.schedule import batch_size_at, phase_at, streams_of

@@ -17,19 +17,8 @@ from tunit.methods.descent import mixed_precision
 from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
-from tunit.training.alarms import (
-    BY_LINE,
-    BY_SIGHT,
-    FEWEST_STEPS,
-    MOST_COMPARED,
-    SHORT,
-    Alarm,
-    Course,
-    Line,
-    Sight,
-    frame_of,
-    shared_probability,
-)
+from tunit.training.alarms import BY_LINE, BY_SIGHT, FEWEST_STEPS, MOST_COMPARED, SHORT, Alarm
+from tunit.training.evidence import Course, Line, Sight, frame_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 

@@ -149,20 +149,9 @@ class Translator:
         return (total / number).float()
 
     def domain_style(self, k: int) -> Tensor:
-        """The average style code (style width,) of domain k over the training pictures.
-
-        Raises ConfigError if k is out of range or the domain is empty.
-        """
-        sizes = self.domain_sizes
+        """The average style code (style width,) of domain k in training. Raises ConfigError if there is none."""
         absent = f"domain {{}} does not exist: this model has domains 0 to {self.number_of_domains - 1}"
-        if not 0 <= whole_number(k, absent) < self.number_of_domains:
-            raise ConfigError(absent.format(k))
-        if not any(sizes):
-            raise ConfigError("this model holds no average style of any domain: give a reference picture")
-        if not sizes[k]:
-            filled = ", ".join(str(i) for i, size in enumerate(sizes) if size)
-            raise ConfigError(f"domain {k} is empty, so it has no average style: take one of {filled}")
-        return self.model.domain_styles[k].float().cpu()
+        return self.model.style_of(whole_number(k, absent)).float().cpu()
 
     def translate(
         self,

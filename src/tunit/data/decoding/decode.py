@@ -23,9 +23,10 @@ from tunit.data.decoding.opening import (
     is_animated,
     looks_like_picture,
     open_picture,
+    orientation_of,
     quiet_pillow,
+    upright,
 )
-from tunit.data.decoding.orientation import orientation_of, upright
 from tunit.errors import TunitError
 
 EMPTY = "empty"

@@ -23,6 +23,3 @@ class Opacity:
     def image(self) -> Image.Image:
         """The layer, of mode L."""
         return Image.frombytes("L", self.size, zlib.decompress(self.packed))
-
-
-__all__ = ["Opacity"]

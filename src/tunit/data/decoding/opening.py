@@ -1,4 +1,4 @@
-"""Open pictures with Pillow: only some formats, and without Pillow's own limits and warnings."""
+"""Open pictures with Pillow (only some formats, without its own limits and warnings), and turn them upright."""
 
 import contextlib
 import io
@@ -27,6 +27,16 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")  # not MPO and TIFF, whose ot
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats whose decoders neither check Pillow's limit nor warn
+_ORIENTATION = 0x0112  # the EXIF tag that says how the pixels are turned
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _pillow = threading.RLock()
 
 
@@ -157,3 +167,17 @@ __all__ = [
     "open_picture",
     "quiet_pillow",
 ]
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; a damaged EXIF block counts as upright."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a picture with damaged metadata is still a picture
+        return 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture turned upright; orientation: how its pixels are stored."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

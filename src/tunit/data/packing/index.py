@@ -1,10 +1,14 @@
 """`index.json`: everything about packed pictures except their pixels, which are in a file next to it or in shards."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX
@@ -126,3 +130,13 @@ def _shards_of(found: Record) -> Shards | None:
     shards = found.record("shards")
     places = shards.wholes("places", 0, MOST_PLACES)
     return Shards(shards.whole("each", 1), places, shards.text("root"))
+
+
+def hash_of(pixels: NDArray[np.uint8]) -> str:
+    """The hash of one picture's bytes, 32 hexadecimal digits."""
+    return digest_of_bytes(np.ascontiguousarray(pixels).tobytes())
+
+
+def digest_of_bytes(record: bytes) -> str:
+    """As `hash_of`, of the bytes themselves."""
+    return hashlib.blake2b(record, digest_size=16).hexdigest()

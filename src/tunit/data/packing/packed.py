@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
-from tunit.data.packing.digests import digest_of_bytes, hash_of
-from tunit.data.packing.index import Index, is_index, read_index, write_index
+from tunit.data.packing.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import replacing

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.packing.digests import digest_of_bytes
-from tunit.data.packing.index import Index, Shards
+from tunit.data.packing.index import Index, Shards, digest_of_bytes
 from tunit.data.packing.places import Place, free_bytes, local_scratch, place_of
 from tunit.data.packing.shard_format import span_of
 from tunit.errors import ConfigError, DataError

@@ -1,0 +1,105 @@
+"""What the alarms judge by: the figures in the log, E's output for some pictures, and the phases of the training."""
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from tunit.config import AUTO, Config
+from tunit.methods.registry import method_of
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log: mean losses since the previous line; None for losses that were not computed."""
+
+    step: int
+    information: float | None
+    style: float | None
+    real_sign: float | None = None  # the mean sign of D's logits of real pictures
+
+
+@dataclass(frozen=True)
+class Sight:
+    """E's output for some of the pictures at a step, summarised."""
+
+    step: int
+    counts: list[int]  # for each domain, how many pictures are in it
+    shared: Tensor | None  # (K, K) from `shared_probability`; None if there are too many domains
+    length: float  # the mean length of style codes
+
+    def figures(self) -> dict[str, float]:
+        """The figures for the log, by name."""
+        return {
+            "domains/largest_share": max(self.counts) / sum(self.counts),
+            "domains/in_use": float(sum(count > 0 for count in self.counts)),
+            "guide/style_length": self.length,
+        }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the judges need to know from the config: the phases of E's training, and bounds of its losses."""
+
+    domains: int  # the number of E's domains; below 2 if E does not find domains
+    counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
+    begins: int  # steps before E learns domains
+    alone: int  # steps in which E trains alone; if there are none, all steps of the training
+    chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
+    free_codes: bool  # style codes are not normalised
+    weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
+    weighs_styles: bool  # the same for the style loss
+    joint: int = 0  # steps in which G and D train
+    epochs_each: float = 0.0  # the share of all pictures that D sees in one joint step
+
+    @property
+    def learning(self) -> int:
+        """How many steps E learns domains while it trains alone."""
+        return max(self.alone - self.begins, 1)
+
+    @property
+    def most_information(self) -> float:
+        """The largest mutual information, in nats."""
+        return math.log(max(self.domains, 1))
+
+
+@dataclass
+class Course:
+    """The training so far: what the judges look at."""
+
+    lines: list[Line] = field(default_factory=list)
+    sight: Sight | None = None
+
+
+def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
+    """The frame of a config. labelled: some pictures have labels, which define the domains. pictures: their
+    number.
+    """
+    settings, schedule = config.losses, config.schedule
+    alone = int(schedule.guide_only_until) or schedule.steps
+    finds = method_of(config).finds_domains and not labelled
+    return Frame(
+        domains=config.networks.domain_logits if finds else 0,
+        counted=config.networks.domains != AUTO,
+        begins=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
+        alone=alone,
+        chance=math.log(1 + config.optimisers.queue_length),
+        free_codes=not config.networks.normalise_style,
+        weighs_domains=settings.mutual_information_weight > 0,
+        weighs_styles=settings.guide_style_weight > 0,
+        joint=max(int(schedule.steps - schedule.guide_only_until), 0),
+        epochs_each=config.optimisers.batch_size / pictures if pictures else 0.0,
+    )
+
+
+def shared_probability(p: Tensor) -> Tensor:
+    """How much any two of K domains overlap: (K, K), from the probabilities p (N, K) of N pictures.
+
+    For domains a and b it is sum min(p_a, p_b) / max(sum p_a, sum p_b), summed over pictures: 1 if both are equally
+    likely for every picture, 0 if no picture has both. The diagonal is 0.
+    """
+    sums = p.sum(0)
+    both = p.new_zeros(len(sums), len(sums))
+    for a in range(len(sums)):
+        both[a] = p.minimum(p[:, a : a + 1]).sum(0) / sums.maximum(sums[a]).clamp_min(1e-12)
+    return both.fill_diagonal_(0)
