@@ -159,7 +159,7 @@ def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypa
     assert main(words) == 2
     err = capsys.readouterr().err
     assert err.startswith(
-        "tunit: a step of 8 pictures does not fit the memory of cpu: train anew with --batch-size 2"
+        "tunit: a step of 8 pictures does not fit the memory of cpu: start a new run with --batch-size 2"
     )
     assert "resume the run with --resume and --micro-batch 2 or --checkpoint-activations true" in err
     assert len(err.splitlines()) == 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def wants_video(args: argparse.Namespace) -> bool:
-    """Whether a source is a video, or the result shall be one."""
+    """Whether a source is a video, or the result must be one."""
     from tunit.translation.video import WRITTEN, is_video
 
     return any(isinstance(path, Path) and is_video(path) and not path.is_dir() for path in args.sources) or (

@@ -63,7 +63,7 @@ def _check_seal(text: str) -> None:
 
 
 def _check_complete(text: str) -> None:
-    """Check a config file that was written before these files had checksums: it must have every setting of then."""
+    """Check a config file from before checksums: it must have every setting that existed at that time."""
     said: set[str] = set()
     for section, values in parse_toml(text).items():
         if not isinstance(values, dict):

@@ -15,7 +15,7 @@ WIDEST = 8192  # channels, or numbers of a style code
 MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
 
-AUTO = 0  # the value of `domains` if tunit shall find the number
+AUTO = 0  # the value of `domains` if tunit must find the number
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Kept(Generic[Value]):
             return value
 
     def forget(self, key: Hashable) -> None:
-        """Drop the value of a key, so that it is made anew next time."""
+        """Drop the value of a key, so that it is made again next time."""
         with self._lock:
             self._values.pop(key, None)
 

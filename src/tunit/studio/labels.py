@@ -1,7 +1,7 @@
 """The labels that people give to the pictures of a run: a journal of their actions, and a table to train with.
 
   RUN/studio/journal.jsonl    every action, including undo and redo; the labels follow from it
-  RUN/studio/labels.csv       the current labels: picture, label, by; written anew after every action
+  RUN/studio/labels.csv       the current labels: picture, label, by; written again after every action
 
 The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that
 were left out have no row. `by` tells who gave the label: a person, or the model (see `EXAMPLES`).

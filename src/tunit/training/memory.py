@@ -59,7 +59,7 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
     remedy = (
         "lower --image-size or the widths"
         if found is None
-        else f"train anew with --{'guide-only-' if guide_only else ''}batch-size {found}, which fits"
+        else f"start a new run with --{'guide-only-' if guide_only else ''}batch-size {found}, which fits"
     )
     # These save memory without changing the results, so a run can resume with them.
     method, options = method_of(config), []

@@ -61,7 +61,7 @@ export class StyleMap {
     this.#redraw();
   }
 
-  /** Draw the points anew with the next frame of the screen. */
+  /** Draw the points again with the next frame of the screen. */
   #redraw() {
     this.isOld = true;
     this.draw();

@@ -14,7 +14,7 @@ const WORDS = {
 const { most } = pageData("page-data");
 const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
 const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
-let drawn = ""; // the data from which the lists were made; they are made anew only if it changes
+let drawn = ""; // the data from which the lists were made; they are made again only if it changes
 
 function remember() {
   const query = new URLSearchParams([...chosen].map((key) => ["run", key])).toString();
