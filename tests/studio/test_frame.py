@@ -9,8 +9,9 @@ from starlette.testclient import TestClient
 
 from browser import Elements
 from tunit.cli import main
+from tunit.commands import studio
 from tunit.errors import ConfigError
-from tunit.studio import explore, orders, packages, serve
+from tunit.studio import explore, orders, serve
 from tunit.studio.app import create_app
 from tunit.studio.guard import rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
@@ -141,7 +142,7 @@ def test_an_unexpected_error_is_one_sentence_with_details_in_the_log(client, mon
 
 
 def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypatch, capsys):
-    monkeypatch.setattr(packages, "NEEDED", ("starlette", "no_such_package"))
+    monkeypatch.setattr(studio, "_NEEDED", ("starlette", "no_such_package"))
     assert main(["studio"]) == 2
     err = capsys.readouterr().err
     assert "no_such_package" in err
