@@ -3,14 +3,16 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tunit import native
 from tunit.config import Config, preset_names, read_config
 from tunit.data.batching.batches import make_batch
 from tunit.methods.method import Phase
+from tunit.methods.registry import method_of
 from tunit.methods.state import Optimisers
 from tunit.methods.tunit import tunit_step
-from tunit.networks import filter_response, winograd
+from tunit.networks import convolution, filter_response, winograd
 from tunit.training.initial_state import new_state
 
 pytestmark = [
@@ -161,3 +163,69 @@ def test_a_step_equals_the_one_without_compiled_code(preset, monkeypatch):
         # Because of rounding by 1e-5, some pixels cross the threshold of a ReLU, which changes gradients by up to 0.8
         # % here.
         assert (gradients[name] - value).norm() < 0.03 * value.norm(), name
+
+
+@pytest.fixture(scope="module")
+def shapes_of_presets():
+    """The (C, H, W, O, edge) of every convolution that the C code may compute, and the (C, H, W) of every norm."""
+    convolutions, norms = set(), set()
+
+    def see_convolution(x, weight, edge):
+        convolutions.add((*x.shape[1:], len(weight), edge))
+        return False
+
+    def see_norm(x):
+        norms.add(tuple(x.shape[1:]))
+        return False
+
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode():
+        patch.setattr(convolution, "is_worth_it", see_convolution)
+        patch.setattr(filter_response, "supports", see_norm)
+        presets = [read_config(name) for name in preset_names()]
+        for config in {(c.method.method, c.networks, c.data.image_size): c for c in presets}.values():
+            size = config.data.image_size or 128  # "default" takes up to 128 px
+            config = config.with_overrides({"image_size": size, "domains": config.networks.domains or 10})
+            method, x = method_of(config), torch.empty(2, 3, size, size)
+            style = method.guide(config)(x).style
+            method.discriminator(config)(method.generator(config)(x, style))
+    return convolutions, norms
+
+
+def compare_with_reference(operator, reference, inputs: list[Tensor], what: object) -> None:
+    found, dy = [], None
+    for function in (operator, reference):
+        values = [value.clone().requires_grad_() for value in inputs]
+        y = function(*values)
+        dy = draw(*y.shape) if dy is None else dy
+        found.append([y, *torch.autograd.grad(y, values, dy)])
+    for ours, exact in zip(*found, strict=True):
+        assert (ours - exact).abs().max() < 2e-4 * exact.abs().max(), what
+
+
+def test_every_convolution_and_norm_of_the_presets_equals_its_reference(shapes_of_presets):
+    """At the presets' own widths and picture sizes, with as few pictures as the C code is used for."""
+    convolutions, norms = shapes_of_presets
+    assert {shape[1] for shape in convolutions} >= {4, 8, 16, 32, 64, 128}
+    used = 0
+    for channels, height, width, kernels, edge in sorted(convolutions):
+        batch = -(-winograd.FEWEST_TILES * winograd.TILE**2 // (height * width))
+        x, weight = draw(batch, channels, height, width), draw(kernels, channels, 3, 3) / (3 * channels**0.5)
+        if winograd.is_worth_it(x, weight, edge):
+            used += 1
+            compare_with_reference(
+                lambda *values, edge=edge: winograd.convolve(*values, edge),
+                lambda *values, edge=edge: winograd.reference(*values, edge),
+                [x, weight, draw(kernels)],
+                (x.shape, weight.shape, edge),
+            )
+    assert used > 20
+    taken = [shape for shape in sorted(norms) if native.supports(draw(1, *shape))]
+    for channels, height, width in taken:
+        parameters = [draw(channels) + i for i in range(3)]
+        compare_with_reference(
+            lambda *values: filter_response.filter_response_norm(*values)[0],
+            filter_response.reference,
+            [draw(1, channels, height, width), *parameters],
+            (channels, height, width),
+        )
+    assert len(taken) > 5
