@@ -1,14 +1,19 @@
 """A run's own files are complete, or the run is refused with a sentence."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit import native
 from tunit.config.run_file import CHECKSUM, SEALED, read_run_config, write_run_config
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
-from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
+from tunit.training.run_folder import RunFolder, begin_run, check_same_pictures, write_picture_index
 
 
 @pytest.fixture
@@ -52,6 +57,22 @@ def packed(tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         write_pictures(source / name, 3, seed=seed)
     return pack_pictures(source, tmp_path / "run" / "data", PackSettings(32, labels="folders"), workers=1)
+
+
+def test_the_run_says_whether_the_c_code_was_used(tmp_path, packed, monkeypatch):
+    library = SimpleNamespace(tunit_vectors=lambda: 8)
+
+    def said(device, switch, found):
+        monkeypatch.setenv("TUNIT_NATIVE", switch)
+        monkeypatch.setattr(native, "_library", lambda: found)
+        run = RunFolder(tmp_path / "run")
+        begin_run(run, tiny_config(), tmp_path / "pictures", packed, torch.device(device))
+        return json.loads(run.about.read_text())["native"]
+
+    assert said("cpu", "1", library) == "vectors of 8 floats"
+    assert said("cpu", "0", library) == "off (TUNIT_NATIVE=0)"
+    assert said("cpu", "1", None) == "not compiled"
+    assert said("mps", "1", library) == "not used"
 
 
 def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):

@@ -74,9 +74,8 @@ def evaluate_model(
     if not translates:
         return result
     groups, names, real_groups = _groups(result, model, held, train, found)
-    pairings = class_pairings(groups, seed, most_sources) or _random_pairs(
-        result, len(held.images), seed, most_sources
-    )
+    pairings = class_pairings(groups, seed, most_sources)
+    pairings = pairings or _random_pairs(result, len(held.images), seed, most_sources)
     if not pairings:
         return result
     real = _real_features(result, train, network, cache, say)
