@@ -17,14 +17,28 @@ FLAGS = ["-shared", "-fPIC", "-O1", "-fopenmp", "-fno-math-errno", "-Wno-psabi"]
 SANITIZERS = ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
+# The system's headers are for this CPU; to compile for another one, these declarations suffice.
+HEADERS = {
+    "stdlib.h": "#define NULL ((void *)0)\nvoid *calloc(__SIZE_TYPE__, __SIZE_TYPE__); void free(void *);",
+    "math.h": "float sqrtf(float);",
+    "omp.h": "int omp_get_thread_num(void); int omp_get_num_threads(void);",
+}
+
+
+def sources() -> list[str]:
+    """The C files that are compiled at installation."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (extension,) = settings["tool"]["setuptools"]["ext-modules"]
+    found: list[str] = extension["sources"]
+    return found
+
+
 def build(folder: Path, compiler: str, *flags: str) -> Path:
     """The library, compiled by `compiler` from the same sources as at installation."""
     if not shutil.which(compiler):
         pytest.skip(f"there is no {compiler} here")
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    (extension,) = settings["tool"]["setuptools"]["ext-modules"]
     library = folder / "library.so"
-    command = [compiler, *FLAGS, *flags, "-o", str(library), *extension["sources"], "-lm"]
+    command = [compiler, *FLAGS, *flags, "-o", str(library), *sources(), "-lm"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return library
@@ -62,3 +76,21 @@ def test_sanitizers_find_no_memory_errors_and_no_undefined_behaviour(tmp_path):
     if not Path(runtime).is_absolute():
         pytest.skip("gcc has no address sanitizer here")
     check(library, LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
+
+
+@pytest.mark.parametrize("target", ["aarch64-linux-gnu", "arm64-apple-macos"])
+def test_it_compiles_for_arm(tmp_path, target):
+    """To assembler, with vectors; it is not run, because this CPU cannot."""
+    if not shutil.which("clang"):
+        pytest.skip("there is no clang here")
+    for name, text in HEADERS.items():
+        (tmp_path / name).write_text(text + "\n")
+    vectors = 0
+    for source in sources():
+        code = tmp_path / "code.s"
+        command = ["clang", f"--target={target}", "-O1", "-fopenmp", "-nostdlibinc", "-Wno-psabi"]
+        command += ["-isystem", str(tmp_path), "-S", "-o", str(code), source]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        vectors += code.read_text().count("fmla")
+    assert vectors > 0
