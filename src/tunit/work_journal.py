@@ -1,13 +1,15 @@
 """A journal of the finished steps of a job, from which the next job can continue if this one is killed.
 
-The first line of JSON describes the job, and each line after it is one finished step. Lines are only added at the
-end, so a kill leaves at most one incomplete line. Lines are not flushed to the disk one by one. After a power cut,
+The first line of JSON describes the job, and each line after it is one finished step: JSON, a tab, and a checksum of
+the JSON, because a changed byte may leave valid JSON. Lines are only added at the end, so a kill leaves at most one
+incomplete line. Lines are not flushed to the disk one by one. After a power cut,
 lines may therefore be missing, and so may results that a line describes: the next job must check whether the results
 exist.
 """
 
 import json
 import threading
+import zlib
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -36,9 +38,11 @@ class WorkJournal:
                 if file.readline(_LONGEST_HEAD) != self._head:
                     return
                 for line in file:
-                    step = parse_json(line.decode("utf-8"))
-                    if not line.endswith(b"\n"):
+                    text, tab, checksum = line.removesuffix(b"\n").partition(b"\t")
+                    # Lines of version 0.1 have no checksum.
+                    if not line.endswith(b"\n") or (tab and checksum != _checksum(text)):
                         return
+                    step = parse_json(text.decode("utf-8"))
                     self._ends.append(self._ends[-1] + len(line))
                     yield step
         except (OSError, ValueError):  # missing, or damaged from here on
@@ -56,7 +60,8 @@ class WorkJournal:
 
     def add(self, step: Any) -> None:
         """Add a finished step. Raises OSError; then nothing was added."""
-        line = memoryview(json.dumps(step).encode() + b"\n")
+        text = json.dumps(step).encode()
+        line = memoryview(text + b"\t" + _checksum(text) + b"\n")
         with self._turn:
             if self._file is None:
                 raise ValueError("the journal was not opened by `begin`")
@@ -78,3 +83,7 @@ class WorkJournal:
         """Close and remove the file."""
         self.close()
         self._path.unlink(missing_ok=True)
+
+
+def _checksum(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)

@@ -13,7 +13,7 @@ from tunit.data.batching.batches import Batches
 from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
 from tunit.methods.descent import backward, descent, watching_gradients
-from tunit.networks.tensor_file import read_tensors
+from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.training import non_finite, trainer
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
@@ -59,6 +59,19 @@ def test_it_stops_and_keeps_the_batch_without_changing_averages_and_files(
     assert about["pictures"] == [f"{i:03d}.png" for i in tensors["index"].tolist()]
     assert tensors["x"].shape == tensors["x_plus"].shape == (4, 3, 32, 32)
     assert tensors["x_plus"].isfinite().all() == (place != "picture")
+    elsewhere = run / "non_finite" / "other.safetensors"
+    for changed in (
+        {"x": tensors["x"][..., 1:]},
+        {"y": tensors["y"][1:]},
+        {"permutation": tensors["y"] * 0},
+        {"x_plus": None},
+    ):
+        # A file that belongs to another run, or was changed.
+        other = {name: value for name, value in (tensors | changed).items() if value is not None}
+        write_tensors(elsewhere, other, about)
+        assert main(["train", "--replay", str(elsewhere)]) == 2
+        assert "is not a batch that training has kept (its " in capsys.readouterr().err
+    elsewhere.unlink()
     # In the replay nothing adds a NaN, so it is fine, unless the NaN is in the stored picture.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert main(["train", "--replay", str(kept)]) == (0 if place == "picture" else 1)

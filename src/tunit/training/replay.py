@@ -1,7 +1,10 @@
 """Repeat a step whose batch was kept because a value was not finite. The run itself is not changed."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from tunit.data.batching.batches import make_batch
 from tunit.data.packing.packed import open_packed
@@ -38,12 +41,8 @@ def replay(file: Path) -> bool:
         raise RunError(
             f"{file} is not a batch that training has kept ({error}): give one of RUN/non_finite"
         ) from None
-    missing = {"x", "x_plus", "y", "permutation"} - tensors.keys()
-    if missing:
-        raise RunError(
-            f"{file} is not a batch that training has kept: it has no tensor {sorted(missing)[0]!r}"
-        )
     run = RunFolder(file.resolve().parent.parent)
+    _check_batch(file, tensors, run.read_config().data.image_size)
     training = _before(run, checkpoint_of(file) if checkpoint_of(file).is_file() else None)
     begun = training.state.step
     while training.state.step < step - 1:
@@ -65,6 +64,25 @@ def replay(file: Path) -> bool:
     if not found:
         show("repeated: every loss and gradient is finite")
     return found
+
+
+def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int) -> None:
+    """Raises RunError unless `tensors` are a batch of pictures of `side` pixels, such as training keeps."""
+    number = len(tensors["y"]) if "y" in tensors and tensors["y"].dim() else 0
+    pictures, numbers = (number, 3, side, side), (number,)
+    expected = {"x": pictures, "x_plus": pictures, "y": numbers, "permutation": numbers}
+    expected |= {"index": numbers} if "index" in tensors else {}
+    for name, shape in expected.items():
+        found = tensors.get(name)
+        if found is None or found.shape != shape or found.is_floating_point() != (shape == pictures):
+            what = "missing" if found is None else f"{tuple(found.shape)} of {found.dtype}"
+            raise RunError(
+                f"{file} is not a batch that training has kept (its {name} is {what}): give one of RUN/non_finite"
+            )
+    if sorted(tensors["permutation"].tolist()) != list(range(number)):
+        raise RunError(
+            f"{file} is not a batch that training has kept (its permutation is not one): take another"
+        )
 
 
 def _before(run: RunFolder, checkpoint: Path | None) -> Training:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,11 +113,8 @@ class UnfinishedShards:
         assert self._file is not None
         self._file.write(END)
         self._file.close()
-        part = {
-            "about": self._about,
-            "begin": self._begun,
-            "outcomes": [outcome_line(outcome) for outcome in self.outcomes[self._begun :]],
-        }
+        lines = [outcome_line(outcome) for outcome in self.outcomes[self._begun :]]
+        part = {"about": self._about, "begin": self._begun, "outcomes": lines, "checksum": _checksum(lines)}
         path, self._file = Path(self._file.name), None
         data = json.dumps(part).encode()
         self._sending = self._sender.submit(self._send, self._parts, path, data, self._held)
@@ -153,6 +151,8 @@ class UnfinishedShards:
             part = parse_json((data or b"").decode("utf-8"))
             if part["about"] != self._about or part["begin"] != len(self.outcomes):
                 return None
+            if part["checksum"] != _checksum(part["outcomes"]):
+                return None
             slots = self._order[len(self.outcomes) :]
             pairs = zip(part["outcomes"], slots, strict=False)
             found = [outcome_of(line, self._pictures[slot].name) for line, slot in pairs]
@@ -161,3 +161,8 @@ class UnfinishedShards:
         if any(outcome is None for outcome in found) or len(found) != len(part["outcomes"]):
             return None
         return cast(list[Outcome], found)
+
+
+def _checksum(lines: Any) -> int:
+    """Of the outcomes in a part file: a changed byte of a digest would leave valid JSON."""
+    return crc32(json.dumps(lines).encode())
