@@ -99,7 +99,7 @@ def test_translated_pictures_of_a_damaged_record_are_translated_again(pictures, 
     (record,) = (tmp_path / "out").glob(".tunit-unfinished.*/journal")
     whole = record.read_bytes()
     less = 0
-    for seed in range(200):
+    for seed in range(80):
         record.parent.mkdir(parents=True, exist_ok=True)  # a record without results was removed
         record.write_bytes(with_a_damaged_line(whole, random.Random(seed)))
         again = work()
@@ -108,7 +108,7 @@ def test_translated_pictures_of_a_damaged_record_are_translated_again(pictures, 
         less += again.done < 4
         with pytest.raises(KeyboardInterrupt), again:
             raise KeyboardInterrupt
-    assert less > 50
+    assert less > 20
 
 
 def test_any_changed_byte_of_a_journal_is_noticed(tmp_path):
@@ -120,7 +120,7 @@ def test_any_changed_byte_of_a_journal_is_noticed(tmp_path):
     journal.close()
     whole = (tmp_path / "journal").read_bytes()
     for at in range(len(whole)):
-        for bit in (0, 2, 5, 7):
+        for bit in (0, 5):
             changed_byte = bytes([whole[at] ^ 1 << bit])
             (tmp_path / "journal").write_bytes(whole[:at] + changed_byte + whole[at + 1 :])
             found = list(WorkJournal(tmp_path / "journal", {"tunit": "1"}).steps())
