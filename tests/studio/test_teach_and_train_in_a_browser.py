@@ -288,6 +288,8 @@ def test_a_folder_is_looked_at_and_a_training_started_stopped_and_compared(
     log = (root / "birds" / "metrics.jsonl").read_text()
     (root / "jays" / "metrics.jsonl").write_text(log)
     until(lambda: lines() == 2)
+    to_translate = driver.find_element("css selector", '.run[data-run="birds"] a[href$="/translate"]')
+    assert to_translate.get_attribute("href") == f"{address}/runs/birds/translate"
     click(f"{card} input[type=checkbox]")
     until(lambda: lines() == 1)
 

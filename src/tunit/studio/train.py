@@ -25,7 +25,7 @@ MOST_AT_ONCE = 4  # trainings that may run at the same time
 MOST_SAMPLES = 200  # how many sample grids of a run the page offers
 _LOGS = Logs()
 _MEANING = {
-    "small": "small: 32 pixels, for a CPU",
+    "small": "small: 32 pixels, for a CPU; about an hour for its 6,000 steps",
     "default": "default: 32, 64 or 128 pixels, by the median of the pictures' shorter sides, for a GPU",
     "paper": "paper: the paper's setting, days on a GPU",
 }
@@ -207,7 +207,9 @@ _BODY = """<h1>Train</h1>
 <div class="tools"><button type="button" id="look">Look at the pictures</button></div>
 <div id="doctor" role="status"></div>
 <label>Name of the run <input name="name" required maxlength="60" autocomplete="off"></label>
-<label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"></label>
+<label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"
+ aria-describedby="steps-hint"></label>
+<p class="fine" id="steps-hint">For a first look 600 steps are enough; a finished run can be given more.</p>
 <label>Number of domains <input name="domains" inputmode="numeric" placeholder="found by itself"></label>
 <label>Picture size <select name="image_size"><option value="">as in the preset</option><option>32</option>
 <option>64</option><option>128</option><option>256</option></select></label>

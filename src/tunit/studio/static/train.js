@@ -56,6 +56,7 @@ function card(run) {
   if (run.model) {
     tools.append(
       element("a", { class: "button", href: `/runs/${run.key}/explore`, text: "Explore" }),
+      element("a", { class: "button", href: `/runs/${run.key}/translate`, text: "Translate" }),
       element("a", { class: "button", href: `/runs/${run.key}/teach`, text: "Teach" }),
     );
   }
