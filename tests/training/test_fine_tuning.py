@@ -1,15 +1,21 @@
 """A run that begins with the networks of another run."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, RunError
+from tunit.methods.inference import evaluating, in_batches
 from tunit.networks.tensor_file import read_tensors
+from tunit.training.checkpoint import load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
+from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 
@@ -28,12 +34,17 @@ def theirs(origin):
     return read_tensors(origin / "checkpoints" / "step_00000002.safetensors")[0]
 
 
+@pytest.fixture(scope="module")
+def pictures(origin):
+    return open_packed(RunFolder(origin).data)
+
+
 def networks_of(tensors):
     return {k: v for k, v in tensors.items() if not k.startswith("optimiser.") and k != "queue"}
 
 
-def test_all_networks_are_copied_and_nothing_else(tmp_path, origin, theirs):
-    said = write_beginning(tiny_config(seed=5), origin, tmp_path, 20)
+def test_all_networks_are_copied_and_nothing_else(tmp_path, origin, pictures, theirs):
+    said = write_beginning(tiny_config(seed=5), origin, tmp_path, pictures)
     tensors, about = read_tensors(tmp_path / "step_00000000.safetensors")
     assert about["step"] == 0
     assert about["cursors"] == {}
@@ -44,14 +55,50 @@ def test_all_networks_are_copied_and_nothing_else(tmp_path, origin, theirs):
     assert (said["step"], said["anew"]) == (2, [])
 
 
-def test_with_another_number_of_domains_only_the_heads_are_new(tmp_path, origin, theirs):
-    said = write_beginning(tiny_config(domains=7), origin, tmp_path, 20)
+def test_with_another_number_of_domains_only_the_heads_are_new(tmp_path, origin, pictures, theirs):
+    said = write_beginning(tiny_config(domains=7), origin, tmp_path, pictures)
     tensors = networks_of(read_tensors(tmp_path / "step_00000000.safetensors")[0])
     heads = {f"{e}.domain_head.{k}" for e in ("guide", "guide_average") for k in ("weight", "bias")}
     heads |= {f"discriminator.head.{k}" for k in ("weight", "bias")}
     assert set(said["anew"]) == heads
     assert all(len(tensors[k]) == 7 for k in heads)
     assert all(torch.equal(v, theirs[k]) for k, v in tensors.items() if k not in heads)
+
+
+def labelled(pictures, labels, domains):
+    """Noise that E tells apart, and these labels."""
+    noise = np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+    names = [f"{i}.png" for i in range(len(labels))]
+    return dataclasses.replace(
+        pictures, images=noise, names=names, labels=np.array(labels), classes=[str(k) for k in range(domains)]
+    )
+
+
+@pytest.mark.parametrize("domains", [TINY["domains"], 5])
+def test_the_domain_heads_are_fitted_to_the_labels(tmp_path, origin, pictures, domains):
+    """Whatever the order of the labels, the copied E gives each labelled picture its label, and so does its EMA."""
+    labels = [
+        -1,
+        *np.random.default_rng(1).permutation([k for k in range(domains) for _ in range(3)]).tolist(),
+    ]
+    config = tiny_config(domains=domains, candidate_heads=1)
+    write_beginning(config, origin, tmp_path, labelled(pictures, labels, domains))
+    state = new_state(config, torch.device("cpu"), len(labels))
+    load_newest(tmp_path, state)
+    noise = labelled(pictures, labels, domains).images
+    for guide in (state.networks.guide, state.networks.guide_average):
+        with torch.no_grad(), evaluating(guide):
+            guidance = guide(next(in_batches(noise, torch.device("cpu"), len(labels))))
+        for logits in (guidance.logits, *guidance.candidate_logits):
+            assert logits[1:].argmax(1).tolist() == labels[1:]
+
+
+@pytest.mark.parametrize("labels", [[-1] * 6, [0, 0, 1, 1, -1, -1]])
+def test_without_a_label_for_every_domain_the_heads_are_copied(tmp_path, origin, pictures, theirs, labels):
+    write_beginning(tiny_config(), origin, tmp_path, labelled(pictures, labels, TINY["domains"]))
+    tensors, _ = read_tensors(tmp_path / "step_00000000.safetensors")
+    for name in ("guide.domain_head.weight", "guide_average.domain_head.bias"):
+        assert torch.equal(tensors[name], theirs[name])
 
 
 def test_settings_come_from_the_first_run_and_those_that_must_not_differ_are_named(origin):

@@ -40,6 +40,8 @@ class Phase:
 Step = Callable[[TrainingState, Batch, Tensor, Phase, Config], Terms]
 # Called once, before the first step of a run: (state, batches, config).
 Begin = Callable[[TrainingState, Batches, Config], None]
+# Called when E, G and D were copied from another run, with the pictures of the new run: (state, pictures).
+Adopt = Callable[[TrainingState, PackedPictures], None]
 # Called before or after each step: (state, batches, pictures, config). state.step is the number of the next step.
 Between = Callable[[TrainingState, Batches, PackedPictures, Config], None]
 
@@ -80,6 +82,7 @@ class Method:
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
     # For the next step: (N, k), the k neighbours of each picture; its second view may be a view of one of them.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
+    adopt: Adopt | None = None
     begin: Begin | None = None
     before_step: Between | None = None
     after_step: Between | None = None

@@ -123,6 +123,20 @@ def partition(
     return divisions[best_partition(graph, divisions)[0]]
 
 
+def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
+    """Fit the domain heads of E and its EMA to the labelled pictures, if every domain has such a picture.
+
+    A trained E has domains of its own, in another order than the labels. To learn the new order in training steps
+    takes long, and meanwhile the mutual information holds on to the old one.
+    """
+    labelled = np.flatnonzero(pictures.labels >= 0)
+    rows = labelled[evenly_spread(len(labelled), MOST_PICTURES)]
+    labels, domains = pictures.labels[rows], state.networks.guide_average.domains
+    if domains == 1 or len(np.unique(labels)) < domains:
+        return
+    set_domain_heads(state, *fitted_head(features_of(state, pictures, rows).cpu().numpy(), labels, domains))
+
+
 @torch.no_grad()
 def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None:
     """Set the weights of the domain head and of all candidates, in E and its EMA; drop the optimiser's moments."""
@@ -136,13 +150,21 @@ def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None
 
 
 @torch.inference_mode()
+def features_of(state: TrainingState, pictures: PackedPictures, rows: Integers) -> Tensor:
+    """(rows, features): what the heads of E's EMA get for these pictures, in evaluation mode, on E's device."""
+    guide = cast(Guide, state.networks.guide_average)
+    with evaluating(guide):
+        batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+        return torch.cat([guide.see(x).float() for x in batches])
+
+
+@torch.inference_mode()
 def look(state: TrainingState, pictures: PackedPictures) -> Seen:
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
+    features = features_of(state, pictures, rows)
     with evaluating(guide):
-        batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
-        features = torch.cat([guide.see(x).float() for x in batches])
         styles = F.normalize(guide.style_head(features), dim=1)
         heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     features, styles, heads = (values.float().cpu() for values in (features, styles, heads))

@@ -180,6 +180,14 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
         value.copy_(before[name])
 
 
+def _adopt(state: TrainingState, pictures: PackedPictures) -> None:
+    """Fit the domain heads of a trained E to the labels, if there are any."""
+    if (pictures.labels >= 0).any():
+        from tunit.methods.settled import fit_to_labels  # imports scikit-learn, which takes long
+
+        fit_to_labels(state, pictures)
+
+
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
     """Set the learning rates of the next step, and find E's neighbours if it is time to."""
     set_rates(state.optimisers, state.step, config)
@@ -239,6 +247,7 @@ TUNIT = Method(
     recomputed_parts=_recomputed_parts,
     own_state=new_neighbourhood,
     neighbours=neighbours_at,
+    adopt=_adopt,
     begin=fill_queue,
     before_step=_before_step,
     after_step=_after_step,

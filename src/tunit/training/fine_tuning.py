@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import AUTO, Config, find_field
+from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
 from tunit.methods.registry import method_of
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
@@ -72,19 +73,22 @@ def value_of(config: Config, name: str) -> object:
     return value
 
 
-def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: int) -> dict[str, object]:
+def write_beginning(
+    config: Config, origin: Path, checkpoints: Path, pictures: PackedPictures
+) -> dict[str, object]:
     """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
     E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`. If the number of domains differs, the
-    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning.
-    pictures: the number of pictures of the new run.
+    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning. What
+    else happens is the method's own (`Method.adopt`): TUNIT fits E's domain heads to the labels.
+    pictures: those of the new run.
     Raises ConfigError if widths or sizes differ, RunError if there is no checkpoint.
     """
     check_shape(config, origin)
     run, cpu = RunFolder(origin), torch.device("cpu")
     theirs = new_state(run.read_config(), cpu, int(run.read_about().get("pictures", 0)))
     path, _ = load_newest(run.checkpoints, theirs)
-    state = new_state(config, cpu, pictures)
+    state = new_state(config, cpu, len(pictures.names))
     fresh: set[str] = set()
     for name, network in state.networks.named().items():
         own = network.state_dict()
@@ -92,5 +96,8 @@ def write_beginning(config: Config, origin: Path, checkpoints: Path, pictures: i
         taken = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
         network.load_state_dict(own | taken)
         fresh |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
+    adopt = method_of(config).adopt
+    if adopt is not None:
+        adopt(state, pictures)
     save_checkpoint(checkpoints, state, config.run.keep_checkpoints)
     return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(fresh)}

@@ -143,7 +143,7 @@ def _prepare(
             announce(pictures)
         taken = None
         if start_from is not None:
-            taken = write_beginning(config, start_from, new.checkpoints, len(pictures.names))
+            taken = write_beginning(config, start_from, new.checkpoints, pictures)
         ready = make_ready_alone(config, pictures, new.checkpoints if taken else None)
         device = choose_device(config.run.device)
         if run.exists():
