@@ -115,7 +115,7 @@ def _leave_figures(run: Path, summary: Summary) -> None:
     found = Evaluation(features="not needed, because drawn pictures have an exact truth")
     found.figures["accuracy"] = summary.accuracy
     found.figures["error against the exact truth (grey levels)"] = summary.translation_error
-    found.figures["the same over the better naive answer"] = summary.translation_error_ratio
+    found.figures["translation error ratio"] = summary.translation_error_ratio
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     write_text(folder / RESULT, json.dumps(found.as_json(), indent=2) + "\n")

@@ -18,7 +18,7 @@ from tunit.errors import RunError
 from tunit.partials import clear_abandoned, held, is_partial, partial_in
 from tunit.reading import Record, UnreadableError, parse_json
 
-# Unfinished files in run folders: the names used before the first release, and those of safetensors.
+# Unfinished files in run folders: the names of development versions before 0.1.0, and those of safetensors.
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
-# Before the first release, the names contained neither "tunit" nor the machine.
+# In development versions before 0.1.0, the names contained neither "tunit" nor the machine.
 _NAME = re.compile(r"\.(?:tunit\.(?P<host>.+)\.)?(?P<process>\d+)\.\d+\.partial")
 _SETTLED = 60  # a file without a lock that has not changed for this many seconds is not being written
 _numbers = count()

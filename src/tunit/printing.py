@@ -45,7 +45,7 @@ def _escaped(char: str) -> str:
 
 
 def in_sentence(text: object) -> str:
-    r"""As `printable`, for messages: characters that look like a space or like nothing are written as \xa0, \u200d.
+    r"""As `printable`, for messages: characters that look like a space or are invisible are written as \xa0, \u200d.
 
     A reader could not tell them from a space, and they are often the reason for the message.
     """

@@ -39,7 +39,7 @@ class WorkJournal:
                     return
                 for line in file:
                     text, tab, checksum = line.removesuffix(b"\n").partition(b"\t")
-                    # Lines of version 0.1 have no checksum.
+                    # Development versions before 0.1.0 wrote no checksum.
                     if not line.endswith(b"\n") or (tab and checksum != _checksum(text)):
                         return
                     step = parse_json(text.decode("utf-8"))

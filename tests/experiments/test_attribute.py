@@ -52,7 +52,7 @@ def test_its_figures_equal_those_of_translations_made_one_by_one(done):
         towards = own + 1.5 * (translator.domain_style(0) - own)  # apples are the first label
         taken.append(int(translator.classify(translator.translate(path, style=towards)).domains[0]) == 0)
     share = sum(taken) / len(taken)
-    assert outcome["figures"]["taken for the target at strength 1.5"] == pytest.approx(share)
+    assert outcome["figures"]["share taken for the target class at strength 1.5"] == pytest.approx(share)
     errors = [outcome["figures"][f"content error at strength {s}"] for s in ("0", "0.5", "1", "1.5")]
     assert all(error >= 0 for error in errors)
 

@@ -197,7 +197,9 @@ def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path
     asked = []
     monkeypatch.setattr(processes, "launch", lambda *given: asked.append(given))
     config = tiny_config(processes=2)
-    with pytest.raises(ConfigError, match="evaluate is a function of this program, and processes is 2"):
+    with pytest.raises(
+        ConfigError, match="processes is 2, but the new processes cannot call your function evaluate"
+    ):
         start_run(pictures, tmp_path / "run", config, evaluate=lambda state: {}, evaluate_every=3)
     with pytest.raises(ConfigError, match="batch_size is 5"):
         start_run(pictures, tmp_path / "run", config.with_overrides({"batch_size": 5}))

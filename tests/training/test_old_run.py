@@ -1,4 +1,4 @@
-"""A run that was begun before the first release can be resumed, and its model can be read.
+"""A run that was begun by a development version before 0.1.0 can be resumed, and its model can be read.
 
 tests/run_of_0_1 was made during the development of 0.1.0, before each method had its own files: six steps on ten
 pictures. To be small, it has the narrowest networks possible and 8 hidden units in the style MLP. `later.json` is the

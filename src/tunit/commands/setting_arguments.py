@@ -27,7 +27,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         group = groups[section]
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
-        # A bool flag may stand alone, or be followed by true or false (or 1 or 0, as before the first release).
+        # A bool flag may stand alone, or be followed by true or false (or by 1 or 0, as in development versions
+        # before 0.1.0).
         switch = isinstance(field.default, bool)
         default = str(field.default).lower() if switch else " ".join(map(str, values))
         options: dict[str, Any] = {

@@ -19,12 +19,15 @@ class AdversarialConfig:
         of=("hinge", "relativistic"),
     )
     r2_weight: float = setting(
-        0.0, "as r1_weight, for the gradient at translations", low=0, words=AUTO_WEIGHT_WORDS
+        0.0,
+        "weight of R2: as r1_weight, but for translations instead of real pictures",
+        low=0,
+        words=AUTO_WEIGHT_WORDS,
     )
     lecam_weight: float = setting(
         0.0, "weight of LeCam's regulariser, which keeps D's logits near their averages", low=0
     )
-    lecam_decay: float = setting(0.99, "decay of these averages, per step", low=0, high=1)
+    lecam_decay: float = setting(0.99, "decay per step of LeCam's averages of D's logits", low=0, high=1)
     discriminator_augment: float = setting(
         0.0,
         "probability that a picture (real or translated) is shifted before D sees it and, separately, that a part "
@@ -43,5 +46,6 @@ class AdversarialConfig:
         500_000, "number of pictures over which an adaptive probability rises from 0 to 1", low=1, high=10**12
     )
     discriminator_augment_colours: bool = setting(
-        False, "with the same probability, also change the brightness, saturation and contrast that D sees"
+        False,
+        "with the probability discriminator_augment, also change the brightness, saturation and contrast that D sees",
     )

@@ -137,7 +137,8 @@ def all_fields() -> dict[str, tuple[str, "dataclasses.Field[Any]"]]:
 def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
     """The (section, field) of a name, which may be `section.name` and may have - instead of _.
 
-    Names and sections used before the first release are found, too. Raises ConfigError with the nearest right name.
+    Names and sections of development versions before 0.1.0 are found, too. Raises ConfigError with the nearest right
+    name.
     """
     fields = all_fields()
     section, _, bare = name.replace("-", "_").rpartition(".")

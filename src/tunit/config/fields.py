@@ -89,7 +89,7 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
 
 
 def _scalar(kind: type, value: Any) -> Any:
-    if kind is bool:  # 0 and 1: as before the first release
+    if kind is bool:  # 0 and 1: as in development versions before 0.1.0
         return {"true": True, "false": False, "1": True, "0": False}[
             (value if isinstance(value, str) else shown(value)).lower()
         ]

@@ -10,7 +10,8 @@ from tunit.errors import ConfigError
 # The group of entry points by which other packages name modules that register a method when they are imported.
 ENTRY_POINTS = "tunit.methods"
 PLUGINS = "TUNIT_PLUGINS"  # environment variable: names of such modules, with commas between them
-# In files written before the first release, some settings have other names (old: new), or are in other sections.
+# In files written by development versions before 0.1.0, some settings have other names (old: new), or are in other
+# sections.
 RENAMED = {"architecture": "method"}
 FORMER_SECTIONS = {
     "networks": {"architecture", "octave_share"},

@@ -14,7 +14,7 @@ from tunit.reading import UnreadableError, parse_toml, read_text
 
 SEALED = "# Every setting of this run, resolved. The last line is the checksum of all before it."
 CHECKSUM = "# checksum "
-# The settings in the config file of a run made before the first release, which had no checksum.
+# The settings in the config file of a run made by a development version before 0.1.0, which has no checksum.
 FIRST_SETTINGS = """
 image_size fit background min_side labels label_column layout split classes held_out labelled_ratio
 flip rotation translation shear crop_area crop_aspect brightness contrast saturation hue random_operations

@@ -100,7 +100,7 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
     with result.timed("exact truth"):
         error = translation_error(model, truth)
     result.figures["error against the exact truth (grey levels)"] = error.translation
-    result.figures["the same over the better naive answer"] = error.ratio
+    result.figures["translation error ratio"] = error.ratio
 
 
 def _beside_trivial(

@@ -29,7 +29,7 @@ from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
 LARGEST_OUTCOME = 1 << 24  # bytes
-# Settings that every outcome has, and those that outcomes written before the first release may lack.
+# Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
 NEEDED = ("image size", "steps", "batch size")
 COUNTED = ("domains", "candidate heads", "overclusters")
 
@@ -83,7 +83,7 @@ def _read_outcome(path: Path) -> dict[str, Any]:
             outcome.text(name)
         outcome.whole("seed"), outcome.texts("notes")
         if len(outcome.wholes("pictures")) != 2:
-            raise UnreadableError("its pictures are not two numbers")
+            raise UnreadableError("its entry 'pictures' is not two numbers")
         settings = outcome.record("settings")
         for name in set(NEEDED) | (set(COUNTED) & settings.values.keys()):
             settings.whole(name)

@@ -197,7 +197,7 @@ TABLE3 = Table(
 )
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5)
-TARGET, CONTENT = "taken for the target at strength {:g}", "content error at strength {:g}"
+TARGET, CONTENT = "share taken for the target class at strength {:g}", "content error at strength {:g}"
 
 FIGURE4 = Table(
     "figure4",

@@ -121,7 +121,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
 def _check(about: Record, found: Kinds) -> None:
     """Raises UnreadableError if the tensors are not those of the networks that `about` describes.
 
-    These networks are built without memory, so that a file cannot make tunit allocate more than it contains.
+    These networks are built on the meta device (shapes without storage), so that a file cannot make tunit allocate
+    more than it contains.
     """
     if about.values.get("format") != FORMAT:
         raise UnreadableError(
@@ -140,7 +141,7 @@ def _check(about: Record, found: Kinds) -> None:
 
 
 def _config_of(about: Record) -> Config:
-    """The settings that a model file holds. Files written before the first release have the
+    """The settings that a model file holds. Files of development versions before 0.1.0 have the
     method's name in `networks`.
 
     Raises UnreadableError.

@@ -1,4 +1,4 @@
-"""Networks without memory, to know the shapes of their tensors."""
+"""Networks on the meta device: their tensors have shapes, but no storage."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -236,7 +236,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
 
 
 def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
-    """E, G and D without memory, which a wrong file therefore cannot fill."""
+    """E, G and D on the meta device, so that a wrong file cannot make tunit allocate memory."""
     config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     with only_shapes():
         return {

@@ -140,8 +140,8 @@ _BODY = """
 <button type="button" id="farther" aria-label="farther">&minus;</button>
 <button type="button" id="whole">Whole map</button></div>
 <div class="map canvas-map"><canvas id="canvas" tabindex="0" role="application"
- aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L keeps its surroundings in
- the gallery, plus and minus zoom, Escape shows all."></canvas>
+ aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L shows only the nearest
+ pictures in the gallery, plus and minus zoom, Escape shows all."></canvas>
 <div id="tip" hidden><img alt="" id="tip-picture"><span id="tip-text"></span></div></div>
 <p class="fine">Pictures near each other have similar styles. Draw around some to see only these.</p></div></section>
 <section class="gallery-side" aria-labelledby="gallery-title"><h2 id="gallery-title">Pictures</h2>

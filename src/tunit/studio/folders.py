@@ -12,10 +12,8 @@ from tunit.printing import printable, shown
 from tunit.studio.orders import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
-DEEPEST, MOST = (
-    2,
-    300,
-)  # the page offers folders of this many levels below a given folder, and at most this many
+DEEPEST = 2  # the page offers folders down to this many levels below a given folder,
+MOST = 300  # and at most this many folders
 MOST_ENTRIES = 500_000  # at most this many files are checked for links
 LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
 _TURN = threading.Lock()  # only one folder at a time is checked: decoding uses all cores

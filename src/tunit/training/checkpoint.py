@@ -119,7 +119,7 @@ def check_checkpoint(state: TrainingState, undecided: int, about: Record, found:
     domains = choice.domains if choice else undecided
     if domains != state.networks.guide.domains:
         state.set_domains(domains)
-    if "tensors" in about.values:  # not written before the first release
+    if "tensors" in about.values:  # not written by development versions before 0.1.0
         about.whole("tensors", len(found), len(found))
     check_kinds(found, _expected(state, found.keys()))
 

@@ -39,7 +39,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the judges need to know from the config: the phases of E's training, and bounds of its losses."""
+    """What the judges (functions in alarms.py) need from the config: phases of E's training, bounds of its losses."""
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
     counted: bool  # False until the number of domains is found; until then E has too many domains on purpose

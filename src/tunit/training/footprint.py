@@ -73,7 +73,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
 
 
 def _state_bytes(config: Config, pictures: int) -> int:
-    """Bytes of networks and queue, which are built without memory."""
+    """Bytes that networks and queue will need; they are built on the meta device to count them."""
     with only_shapes():
         state = new_state(config, torch.device("meta"), pictures)
     total = state.queue.nbytes + sum(t.nbytes for t in state.own_tensors().values())

@@ -159,8 +159,8 @@ def _launch_from_python(
     """Train in several new processes, and return the state that they leave."""
     if evaluate is not None:
         raise ConfigError(
-            f"evaluate is a function of this program, and processes is {config.run.processes}: leave it out, or "
-            "start the program itself with torchrun"
+            f"processes is {config.run.processes}, but the new processes cannot call your function evaluate: leave "
+            "evaluate out, or start your program with torchrun"
         )
     launch_config(words, config, run.path)
     alone = run.read_config().with_overrides({"processes": 1})

@@ -18,7 +18,7 @@ from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
 # Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
 # are gone, and the new files are being moved out of .new.
 READY, MOVING = "ready", "moving"
-# What a training of the time before the first release left if it was killed while it packed pictures.
+# Files that a development version before 0.1.0 left if it was killed while it packed pictures.
 _PACK_ONLY = {"data", "config.toml"}
 
 

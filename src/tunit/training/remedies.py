@@ -34,8 +34,10 @@ def _against_collapse(config: Config) -> str:
         if wanted
     ][:MOST_OPTIONS]
     options += [f"another {_rate(config)}", "a longer --guide-only-until"]
-    fewer = "--domains 1" if config.networks.domains == AUTO else "fewer --domains"
-    return f"try a new run with {_listed(options)}; if the pictures are of fewer kinds, with {fewer}"
+    advice = "; if all pictures are of one kind, with --domains 1"
+    if config.networks.domains != AUTO:
+        advice = "; if there are fewer kinds than --domains says, with fewer --domains"
+    return f"try a new run with {_listed(options)}{advice}"
 
 
 def _against_twins(config: Config) -> str:

@@ -35,7 +35,8 @@ class ShardedImages:
     def __init__(self, place: Place, index: Index, shards: Shards, keep_bytes: int | None = None) -> None:
         self._place, self._index, self._shards = place, index, shards
         self.shape = (len(index.names), index.size, index.size, 3)
-        # A lock, because two threads read: one reads the next batch in advance, one needs samples and figures.
+        # A lock, because two threads read: one reads the next batch in advance, the other reads pictures for sample
+        # grids and evaluation.
         self._turn = threading.Lock()
         self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
 

@@ -6,7 +6,7 @@ import { ring } from "./small-map.js";
 import { View } from "./view.js";
 
 const NEAR = 14; // pixels within which the pointer selects a point
-const AROUND = 48; // points that the key L keeps
+const AROUND = 48; // how many of the nearest points the key L selects
 const FINEST = 2; // pixels of the canvas in a CSS pixel, at most: with 3 drawing takes twice as long
 
 export class StyleMap {
