@@ -122,6 +122,7 @@ def test_flags_of_commands_in_sentences_exist(parser):
 OF_OTHER_PROGRAMS = {
     "--build-arg",
     "--gpus",
+    "--inputs",  # of the soak
     "--local-addr",
     "--nnodes",
     "--rdzv-conf",
