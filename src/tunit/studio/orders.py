@@ -19,10 +19,10 @@ from tunit.studio.waiting import unchanged
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
 # The settings that change if a run is continued with labels. E is trained already, so it learns domains, and uses
-# neighbours, from the start, and at the paper's rate: a higher one would undo what E has learnt. Every step draws from
-# all pictures: steps with only labelled pictures would repeat these few until E knows them by heart (EXPERIMENTS.md,
-# "Labels from the studio's page Teach"). Labels decide what the outputs of the domain head mean, so candidate heads
-# are useless.
+# neighbours, from the start, and at the paper's rate: a higher one would undo what E has learnt. Every step draws
+# from all pictures: steps with only labelled pictures would repeat these few until E knows them by heart
+# (EXPERIMENTS.md, "Labels from the studio's page Teach"). Labels decide what the outputs of the domain head mean, so
+# candidate heads are useless.
 WITH_LABELS = {
     "--labelled-ratio": "0.0",
     "--labelled-only-until": "0",
