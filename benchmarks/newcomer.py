@@ -6,7 +6,8 @@ Does what docs/studio.md, "The first time", tells: installs the wheel into a new
 folder around a copy of PHOTOS, and, in a headless Chromium, trains and translates. It is measured how long each part
 takes. The person's own part is estimated by the keystroke-level model (Card, Moran and Newell, 1980): 1.1 s to
 point, 0.1 s for each press or release of the button, 0.28 s for each key, 0.4 s between mouse and keyboard, 1.35 s to
-think before each action; and reading at 200 words a minute: all of that section, and all words on the pages shown.
+think before each action; and reading at 200 words a minute: that section, and every page (of a run in training its
+card, not its curves and its log).
 """
 
 import argparse
@@ -26,6 +27,16 @@ POINT, CLICK, KEY, HANDS, THINK, READ = 1.1, 0.2, 0.28, 0.4, 1.35, 60 / 200
 ENVIRONMENT = {
     k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_NUM_THREADS")
 }  # a newcomer has neither
+# What is shown, without curves, samples and log, and of a choice only what is chosen.
+SHOWN = """
+const kinds = ["h1", "h2", "p", "label", "b", "button", "a", "summary"].map((kind) => `main ${kind}`);
+const read = (one) => one.checkVisibility() && !one.closest("#watch");
+return [...document.querySelectorAll(kinds)].filter(read).map((one) => {
+  const copy = one.cloneNode(true);
+  for (const choice of copy.querySelectorAll("select")) choice.replaceWith(choice.selectedOptions[0]?.text ?? "");
+  return copy.textContent.replace(/\\s+/g, " ").trim();
+}).join("\\n");
+"""
 COMMANDS = ("python -m venv .venv", ". .venv/bin/activate", 'pip install "tunit[studio]"', "tunit studio")
 
 
@@ -33,14 +44,16 @@ class Person:
     """Uses the pages, and counts what a person would need for it."""
 
     def __init__(self, driver: Any) -> None:
-        self.driver, self.clicks, self.keys, self.words = driver, 0, 0, 0
+        self.driver, self.clicks, self.keys = driver, 0, 0
+        self.words: dict[str, int] = {}  # read on each page
         self.seen: set[str] = set()
 
     def read(self) -> None:
-        """Reads each line of the page that was not on it before; a line of another length of time is no new one."""
-        for line in self.driver.find_element("tag name", "main").text.splitlines():
-            line = re.sub(r"\d+", "0", line)
-            self.words += 0 if line in self.seen else len(line.split())
+        """Reads each line of the page that was not on it before; a line with another number is no new one."""
+        page = self.driver.title.split(" - ")[0].split(" with ")[0]
+        text = self.driver.execute_script(SHOWN)
+        for line in (re.sub(r"\d+", "0", line) for line in text.splitlines()):
+            self.words[page] = self.words.get(page, 0) + (0 if line in self.seen else len(line.split()))
             self.seen.add(line)
 
     def find(self, selector: str, seconds: float = 60) -> Any:
@@ -74,15 +87,16 @@ class Person:
         next(one for one in options if one.text.endswith(text)).click()
         self.clicks += 1
 
-    def seconds(self, guide: str) -> dict[str, float]:
+    def seconds(self, guide: str) -> dict[str, Any]:
         """Seconds of the person for everything, the commands and the guide's words included."""
         typed = sum(len(line) + 1 for line in COMMANDS)
         actions = self.clicks + len(COMMANDS)
-        words = len(guide.split()) + self.words
+        words = len(re.sub(r"\]\(.*?\)|```", " ", guide).split()) + sum(self.words.values())
         return {
             "clicks": self.clicks,
             "keys": self.keys + typed,
             "words": words,
+            "words on each page": self.words,
             "acting, seconds": self.clicks * (POINT + CLICK)
             + (self.keys + typed) * KEY
             + actions * (THINK + HANDS),
@@ -148,7 +162,7 @@ def main() -> None:
     )
     parser.add_argument("wheel", type=Path)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--keep", type=Path, help="copy the run and a screenshot to this folder")
     args = parser.parse_args()
     guide = (ROOT / "docs" / "studio.md").read_text().split("## The first time")[1].split("\n## ")[0]

@@ -96,11 +96,17 @@ def keys(driver):
 @pytest.fixture
 def click(driver):
     """Clicks an element that is really there to be clicked, not under another one."""
+    from selenium.common.exceptions import StaleElementReferenceException
 
     def do(selector):
-        found = driver.find_element("css selector", selector)
-        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
-        found.click()
+        for _ in range(5):
+            found = driver.find_element("css selector", selector)
+            try:
+                driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+                return found.click()
+            except StaleElementReferenceException:
+                continue  # the page has just drawn this part anew, as it does when something changes
+        raise AssertionError(f"{selector} is drawn anew all the time")
 
     return do
 
@@ -264,7 +270,9 @@ def test_a_folder_is_looked_at_and_a_training_started_stopped_and_compared(
 ):
     def lines():
         """How many runs the first chart compares."""
-        return len(driver.find_element("class name", "chart").find_elements("tag name", "polyline"))
+        return driver.execute_script(
+            "return document.querySelector('.chart')?.querySelectorAll('polyline').length"
+        )
 
     driver.get(f"{address}/train?run=birds")
     click("#new summary")

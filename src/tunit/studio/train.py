@@ -209,7 +209,7 @@ _BODY = """<h1>Train</h1>
 <label>Name of the run <input name="name" required maxlength="60" autocomplete="off"></label>
 <label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"
  aria-describedby="steps-hint"></label>
-<p class="fine" id="steps-hint">For a first look 600 steps are enough; a finished run can be given more.</p>
+<p class="fine" id="steps-hint">For a first look take 1000 steps; a finished run can be given more.</p>
 <label>Number of domains <input name="domains" inputmode="numeric" placeholder="found by itself"></label>
 <label>Picture size <select name="image_size"><option value="">as in the preset</option><option>32</option>
 <option>64</option><option>128</option><option>256</option></select></label>
