@@ -6,6 +6,7 @@ The files contain none of tunit's own C code: networks do not use it while they 
 """
 
 import importlib
+import io
 import json
 import logging
 import warnings
@@ -197,8 +198,11 @@ def _as_onnx(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path:
 
 def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path: Path) -> Run:
     with _quiet():
-        torch.export.save(torch.export.export(network, example, dynamic_shapes=_dynamic(example)), path)
-        program = torch.export.load(path).module()  # as another program will read it
+        saved = io.BytesIO()
+        torch.export.save(torch.export.export(network, example, dynamic_shapes=_dynamic(example)), saved)
+        path.write_bytes(saved.getvalue())
+        # Read as another program will read it; but from memory, so that it is certainly the program that was saved.
+        program = torch.export.load(saved).module()
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
         """The output of the file for some inputs."""
