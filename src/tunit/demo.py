@@ -23,7 +23,14 @@ from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.evaluation.result import Evaluation
-from tunit.evaluation.truth import TruthResult, TruthTest, make_truth_test, translation_error
+from tunit.evaluation.truth import (
+    ERROR_RATIO,
+    EXACT_ERROR,
+    TruthResult,
+    TruthTest,
+    make_truth_test,
+    translation_error,
+)
 from tunit.files import owner_of, write_text
 from tunit.machine import choose_device
 from tunit.methods.inference import guidance_over, in_batches, redraw
@@ -114,8 +121,8 @@ def _leave_figures(run: Path, summary: Summary) -> None:
     """Write the measured figures to where the report looks for them."""
     found = Evaluation(features="not needed, because drawn pictures have an exact truth")
     found.figures["accuracy"] = summary.accuracy
-    found.figures["error against the exact truth (grey levels)"] = summary.translation_error
-    found.figures["translation error ratio"] = summary.translation_error_ratio
+    found.figures[EXACT_ERROR] = summary.translation_error
+    found.figures[ERROR_RATIO] = summary.translation_error_ratio
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     write_text(folder / RESULT, json.dumps(found.as_json(), indent=2) + "\n")

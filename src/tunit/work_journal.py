@@ -2,9 +2,8 @@
 
 The first line of JSON describes the job, and each line after it is one finished step: JSON, a tab, and a checksum of
 the JSON, because a changed byte may leave valid JSON. Lines are only added at the end, so a kill leaves at most one
-incomplete line. Lines are not flushed to the disk one by one. After a power cut,
-lines may therefore be missing, and so may results that a line describes: the next job must check whether the results
-exist.
+incomplete line. Lines are not flushed to the disk one by one. After a power cut, lines may therefore be missing, and
+so may results that a line describes: the next job must check whether the results exist.
 """
 
 import json

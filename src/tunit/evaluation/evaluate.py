@@ -27,7 +27,7 @@ from tunit.evaluation.protocol import (
     translated,
 )
 from tunit.evaluation.result import Evaluation, Integers, Labelled
-from tunit.evaluation.truth import TruthTest, translation_error
+from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
 
 MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
@@ -99,8 +99,8 @@ def evaluate_model(
 def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
     with result.timed("exact truth"):
         error = translation_error(model, truth)
-    result.figures["error against the exact truth (grey levels)"] = error.translation
-    result.figures["translation error ratio"] = error.ratio
+    result.figures[EXACT_ERROR] = error.translation
+    result.figures[ERROR_RATIO] = error.ratio
 
 
 def _beside_trivial(

@@ -19,6 +19,9 @@ from tunit.methods.model_file import Model
 
 TABLE = "factors.csv"
 MOST_PAIRS = 300
+# Names of the figures in evaluation.json.
+EXACT_ERROR = "error against the exact truth (grey levels)"
+ERROR_RATIO = "translation error ratio"
 Pictures = NDArray[np.uint8]
 
 

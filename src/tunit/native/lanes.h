@@ -46,8 +46,8 @@ INLINE lanes where_positive(lanes u, lanes v) {
 /* Load into the cache what will soon be read (0) or written (1): pixels are too far apart for the CPU to predict it. */
 #define PREFETCH(pointer, write) __builtin_prefetch(pointer, write)
 
-/* `count`, or one more if it is even. With an even number of rows, the distance between two positions of a tile (winograd_tiles.h) could be a multiple of a
-   page; then many cache lines would compete for the same set of the cache. */
+/* `count`, or one more if it is even. With an even number of rows, the distance between two positions of a tile
+   (winograd_tiles.h) could be a multiple of a page; then many cache lines would compete for the same set of the cache. */
 INLINE long odd(long count) {
     return count | 1;
 }

@@ -73,7 +73,7 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
         replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     except ConfigError as error:
         raise misfit(name, [str(error)]) from None
-    meta = _without_memory(settings, image_size)
+    meta = _on_meta(settings, image_size)
     problems: list[str] = []
     tensors: Tensors = {}
     for ours, theirs in found.items():
@@ -134,9 +134,7 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
             f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the release counts whole epochs "
             f"of {STEPS_PER_EPOCH} steps"
         )
-    meta = _without_memory(
-        replace(config.networks, overclusters=0, candidate_heads=0), config.data.image_size
-    )
+    meta = _on_meta(replace(config.networks, overclusters=0, candidate_heads=0), config.data.image_size)
     checkpoint: dict[str, Any] = {"epoch": step // STEPS_PER_EPOCH}
     for ours, key in NETWORKS.items():
         network = meta[ours.removesuffix("_average")]
@@ -235,7 +233,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
     return settings, image_size
 
 
-def _without_memory(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
+def _on_meta(settings: NetworkConfig, image_size: int) -> dict[str, nn.Module]:
     """E, G and D on the meta device, so that a wrong file cannot make tunit allocate memory."""
     config = replace(Config(), networks=settings).with_overrides({"image_size": image_size})
     with only_shapes():

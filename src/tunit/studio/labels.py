@@ -141,7 +141,7 @@ class Labels:
         try:
             done, undone = standing(actions)
             opinion = opinion_after(begin.found, begin.domains, actions)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        except (ConfigError, KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RunError(
                 f"{self._journal.path} holds an entry that this version of tunit does not know: use the version that "
                 "wrote it, or move it away to begin again"

@@ -3,9 +3,9 @@
 import logging
 
 from tunit.destination import STUDIO
-from tunit.errors import RunError
+from tunit.errors import TunitError
 from tunit.methods.model_file import ABOUT
-from tunit.reading import Record, UnreadableError, read_json
+from tunit.reading import Record, read_json
 from tunit.studio.actions import opinion_after
 from tunit.studio.journal import Journal
 from tunit.studio.labels import JOURNAL
@@ -33,7 +33,7 @@ def _taught(run: Run) -> dict[int, str]:
             return {}
         domains = about.whole("domains", 1)
         opinion = opinion_after(about.wholes("found", 0, domains - 1), domains, actions)
-    except (RunError, UnreadableError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (TunitError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         LOG.warning("the names of %s's domains cannot be read: %s", run.name, error)
         return {}
     return {k: name for k, name in opinion.names.items() if k < domains}

@@ -31,8 +31,7 @@ def check_computing(precision: str, batch: int) -> None:
     """Raises ConfigError for an unknown precision or an empty batch."""
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}: take one of {', '.join(PRECISIONS)}")
-    if whole_number(batch, "batch is {}: take at least 1") < 1:
-        raise ConfigError(f"batch is {batch}: take at least 1")
+    whole_number(batch, "batch is {}: take at least 1", low=1)
 
 
 class Engine:

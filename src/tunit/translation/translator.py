@@ -36,7 +36,7 @@ from tunit.translation.model_place import model_folder
 from tunit.translation.ray_engine import RayEngine, engine_on
 from tunit.translation.results import finished
 from tunit.translation.values import Codes, real_number, style_code, style_codes, whole_number
-from tunit.translation.walk import Walk, between, check_frames
+from tunit.translation.walk import MOST_FRAMES, Walk, between
 
 
 class Translator:
@@ -63,8 +63,7 @@ class Translator:
         remember: int = 0,
         on_cluster: RayEngine | None = None,
     ) -> None:
-        if whole_number(max_pixels, "max_pixels is {}: take at least 1") < 1:
-            raise ConfigError(f"max_pixels is {max_pixels}: take at least 1")
+        whole_number(max_pixels, "max_pixels is {}: take at least 1", low=1)
         self.model = model
         self.device, self.precision = model.domain_styles.device, precision
         self.batch, self.max_pixels = batch, max_pixels
@@ -258,7 +257,7 @@ class Translator:
         With a single reference, the walk starts from the source's own style. frames: how many, 2 to 2,000; the first
         and last frames have the first and last styles. fit, resize, restore_size, restore_grey: as in `translate`.
         """
-        check_frames(frames)
+        whole_number(frames, f"frames is {{}}: take from 2 to {MOST_FRAMES:,}", 2, MOST_FRAMES)
         opened, is_single = open_pictures(source, None)
         if not is_single:
             raise DataError("interpolate redraws one picture, but several were given: give one")

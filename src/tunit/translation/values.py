@@ -15,14 +15,20 @@ from tunit.errors import ConfigError
 Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
 
 
-def whole_number(value: Any, what: str) -> int:
-    """A whole number of Python, numpy or torch as an int. Raises ConfigError with the sentence `what`."""
+def whole_number(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> int:
+    """A whole number of Python, numpy or torch as an int, low <= number <= high.
+
+    Raises ConfigError with the sentence `what`, in which {} stands for the value.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)
+        number = operator.index(value)
     except (TypeError, ValueError):
         raise ConfigError(what.format(repr(value))) from None
+    if not low <= number <= high:
+        raise ConfigError(what.format(value))
+    return number
 
 
 def real_number(value: Any, what: str) -> float:

@@ -15,19 +15,12 @@ from tunit.errors import ConfigError
 from tunit.paths import expand_home
 from tunit.translation.frames import on_canvas, pyav
 from tunit.translation.outputs import write_bytes
-from tunit.translation.values import real_number, whole_number
+from tunit.translation.values import real_number
 
 MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px
 MOST_RATE = 100.0  # frames per second; the times in a GIF are in hundredths of a second
 SUFFIXES = ".gif, .webp or .mp4"
 ENCODED = (".gif", ".webp", ".mp4")
-
-
-def check_frames(frames: int) -> None:
-    """Raises ConfigError if a walk cannot have so many frames."""
-    sentence = f"frames is {{}}: take from 2 to {MOST_FRAMES:,}"
-    if not 2 <= whole_number(frames, sentence) <= MOST_FRAMES:
-        raise ConfigError(sentence.format(frames))
 
 
 def between(styles: Tensor, frames: int) -> Tensor:

@@ -157,18 +157,6 @@ def looks_like_picture(head: bytes) -> bool:
     )
 
 
-__all__ = [
-    "FORMATS",
-    "LOAD_QUIETLY",
-    "READABLE",
-    "NoReaderError",
-    "is_animated",
-    "looks_like_picture",
-    "open_picture",
-    "quiet_pillow",
-]
-
-
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; a damaged EXIF block counts as upright."""
     try:
@@ -181,3 +169,17 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     """The picture turned upright; orientation: how its pixels are stored."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+__all__ = [
+    "FORMATS",
+    "LOAD_QUIETLY",
+    "READABLE",
+    "NoReaderError",
+    "is_animated",
+    "looks_like_picture",
+    "open_picture",
+    "orientation_of",
+    "quiet_pillow",
+    "upright",
+]
