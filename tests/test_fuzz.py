@@ -104,13 +104,13 @@ def test_no_damage_to_a_run_gives_a_traceback(run, tmp_path):
         else:
             data = changed(data, rng)
         (copy / name).write_bytes(data)
-        began = time.monotonic()
+        began = time.process_time()  # not the clock on the wall: the machine may be busy, or stand still
         try:
             sentences = read_all(copy, state)
         except Exception as error:
             raise AssertionError(f"seed {seed}: {name} ends in {type(error).__name__}: {error}") from error
         assert all(len(s) < 3000 and s.isprintable() for s in sentences), (seed, name)
-        assert time.monotonic() - began < 30, (seed, name)
+        assert time.process_time() - began < 60, (seed, name)
         (copy / name).write_bytes(whole[name])
         seed += 1
 

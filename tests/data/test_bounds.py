@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 
 from tunit.data.decoding import workers
 from tunit.data.decoding.decode import PictureError, decode_scaled
@@ -67,14 +67,22 @@ def test_a_picture_that_takes_too_long_is_left_out(tmp_path: Path, data: bytes) 
     assert fitted(put(tmp_path / "b.png", encode(noise(), "PNG")), with_time(10)).own == (40, 40)
 
 
-def test_a_webp_of_34_bytes_that_claims_gigabytes_is_refused_by_its_header() -> None:
+def test_a_webp_of_34_bytes_that_claims_gigabytes_is_refused_by_its_header(monkeypatch) -> None:
+    decoded, load = [], WebPImagePlugin.WebPImageFile.load
+
+    def recording(image: Image.Image) -> object:
+        decoded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "load", recording)
+    decode_scaled(encode(noise(), "WEBP"), 32)
+    assert set(decoded) == {(40, 40)}
     head = struct.pack("<BI", 0x2F, 16383 | 16383 << 14)  # 16384 x 16384
     data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + head + bytes(9)
     assert len(data) == 34
-    began = time.process_time()
-    with pytest.raises(PictureError):
+    with pytest.raises(PictureError, match="16384 x 16384 pixels"):
         decode_scaled(data, 32)
-    assert time.process_time() - began < 1
+    assert set(decoded) == {(40, 40)}  # the large one was not decoded
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
@@ -310,7 +318,7 @@ def test_no_damage_to_a_picture_or_an_archive_gives_a_traceback(tmp_path: Path) 
         name = names[seed % len(names)]
         path = tmp_path / f"{seed}.{'png' if name in pictures else name.split()[0]}"
         path.write_bytes(damaged(files[name], rng))
-        began = time.monotonic()
+        began = time.process_time()  # not the clock on the wall: the machine may be busy, or stand still
         try:
             for picture in find_pictures(path).pictures:
                 try:
@@ -321,6 +329,6 @@ def test_no_damage_to_a_picture_or_an_archive_gives_a_traceback(tmp_path: Path) 
             assert len(str(error)) < 3000, seed
         except Exception as error:
             raise AssertionError(f"seed {seed}: {name} ends in {type(error).__name__}: {error}") from error
-        assert time.monotonic() - began < 60, (seed, name)
+        assert time.process_time() - began < 60, (seed, name)
         path.unlink()
         seed += 1

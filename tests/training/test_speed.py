@@ -11,7 +11,7 @@ from tunit import native
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.networks import winograd
-from tunit.training.speed import CountFlops, StepFlops, matrix_rate
+from tunit.training.speed import RATE_SECONDS, CountFlops, StepFlops, matrix_rate
 from tunit.training.window import LossWindow
 
 JOINT = Phase(joint=True, average_generator=True, penalise=True)
@@ -61,13 +61,27 @@ def test_the_share_is_operations_over_seconds_times_rate(monkeypatch):
     assert "speed/share_of_matrix_rate" not in window.flush(6, None)
 
 
-def test_the_rate_is_measured_once_in_little_time():
+def test_the_rate_is_measured_once_in_little_time(monkeypatch):
     matrix_rate.cache_clear()
-    began = time.process_time()
     rate = matrix_rate(torch.device("cpu"), torch.float32)
     assert 1e6 < rate < 1e15
-    assert matrix_rate(torch.device("cpu"), torch.float32) == rate
-    assert time.process_time() - began < 2
+    matrix_rate.cache_clear()
+    now, readings = [0.0], []
+
+    def clock() -> float:
+        """Each reading is 10 ms after the one before, so each product seems to take 10 ms."""
+        readings.append(now[0])
+        now[0] += 0.01
+        return now[0]
+
+    monkeypatch.setattr(time, "perf_counter", clock)
+    rate = matrix_rate(torch.device("cpu"), torch.float32, 32)
+    assert rate == pytest.approx(2 * 32**3 / 0.01)
+    assert RATE_SECONDS <= now[0] < RATE_SECONDS + 0.1
+    taken = len(readings)
+    assert matrix_rate(torch.device("cpu"), torch.float32, 32) == rate
+    assert len(readings) == taken
+    matrix_rate.cache_clear()
 
 
 def test_counting_does_not_change_a_step_and_happens_once():
