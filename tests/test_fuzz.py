@@ -5,25 +5,30 @@ TUNIT_FUZZ_SECONDS=600 runs longer, with other seeds; a failure prints its seed.
 """
 
 import json
+import math
 import os
 import random
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from soak.mutations import changed, swapped, with_header
 from tiny_run import tiny_config, write_pictures
+from tunit.clustering.choice import Candidate, Choice, read_choice_file
 from tunit.config import read_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import TunitError
+from tunit.evaluation.during_training import Evaluator
 from tunit.methods.model_file import load_model
+from tunit.printing import show
 from tunit.reporting.contents import evaluation_of, read_metrics
 from tunit.training.checkpoint import load_newest
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.run_folder import RunFolder, check_same_pictures
+from tunit.training.run_folder import RunFolder, check_same_pictures, label_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "14"))
@@ -113,6 +118,55 @@ def test_no_damage_to_a_run_gives_a_traceback(run, tmp_path):
         assert time.process_time() - began < 60, (seed, name)
         (copy / name).write_bytes(whole[name])
         seed += 1
+
+
+CHOICE = Choice(3, (Candidate(3, 0.5, {"dip": 0.5}), Candidate(4, 0.25, {"dip": 0.25})), ("a", "b"), 300, 40)
+BEST_SO_FAR = {"score": "mFID", "value": 20.5, "step": 40, "features": "random-vgg16"}
+NAMES = {"labels": ["cat", "dog"], "domains": ["0", "1", "2"]}
+
+
+def chosen(folder, text):
+    """Show the choice as `tunit domains` does."""
+    (folder / "number_of_domains.json").write_bytes(text)
+    choice = read_choice_file(folder)
+    assert choice.domains > 0 and all(math.isfinite(c.score) for c in choice.candidates)
+    show(choice.headline, *choice.reasons)
+
+
+def compared(folder, text):
+    """Compare a new model with the best one so far, as an evaluation during training does."""
+    (folder / "best").mkdir(exist_ok=True)
+    (folder / "best" / "best.json").write_bytes(text)
+    evaluator = Evaluator(RunFolder(folder), SimpleNamespace(name=BEST_SO_FAR["features"]))
+    score = evaluator._score({"mFID": 10.0, "FID of all": 5.0})
+    assert score in (("mFID", 10.0), ("FID of all", 5.0))
+    assert evaluator._is_best(*score) in (True, False)
+
+
+def named(folder, text):
+    """Read the names of labels in a model folder."""
+    (folder / "domains.json").write_bytes(text)
+    assert all(isinstance(name, str) for name in label_names(folder))
+
+
+@pytest.mark.parametrize(
+    ("read", "values"),
+    [(chosen, CHOICE.record()), (compared, BEST_SO_FAR), (named, NAMES)],
+    ids=["number_of_domains.json", "best.json", "domains.json"],
+)
+def test_no_damage_to_a_small_record_gives_a_traceback(tmp_path, read, values):
+    text = json.dumps(values)
+    read(tmp_path, text.encode())
+    first = int(time.time()) if "TUNIT_FUZZ_SECONDS" in os.environ else 0
+    for seed in range(first, first + round(60 * SECONDS)):
+        rng = random.Random(seed)
+        damaged = swapped(text, rng) if rng.random() < 0.6 else changed(text.encode(), rng)
+        try:
+            read(tmp_path, damaged)
+        except TunitError as error:
+            assert len(str(error)) < 3000 and str(error).isprintable(), seed
+        except Exception as error:
+            raise AssertionError(f"seed {seed} ends in {type(error).__name__}: {error}") from error
 
 
 @pytest.mark.parametrize("first", [0, 1000])
