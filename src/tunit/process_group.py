@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=20)
 RANK_ZERO_FIRST = 3
 # After another process has died, this one waits this many seconds to be ended by the launcher, then ends by itself.
 ENDED_WITHIN = 10
+# The store's entry with the process id of rank 0.
+RANK_ZERO_PROCESS = "process of rank 0"
 # Environment variable that is set if `tunit train --processes` is the launcher, which then prints what died.
 LAUNCHED = "TUNIT_LAUNCHED"
 # Seconds between two checks whether rank 0 is done.
@@ -47,6 +50,11 @@ _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
 _SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
 # Words in the errors of gloo and NCCL if another process is gone, or does not answer.
 _LOST = ("gloo", "closed by peer", "Connection reset", "NCCL", "Timed out", "timed out", "Broken pipe")
+
+
+class RankZeroGoneError(RuntimeError):
+    """Rank 0 has died while this rank waited for it, and its launcher knows."""
+
 
 _store: "Store | None" = None
 _turns = 0  # how many times rank 0 has worked alone
@@ -135,6 +143,8 @@ def _meet(cuda: bool) -> "Store":
         met, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
         # A prefix for each restart, because the store still holds entries from before: old addresses, finished turns.
         store = PrefixStore(f"tunit/{restarts()}/{size}", met)
+        if number == 0:
+            store.set(RANK_ZERO_PROCESS, str(os.getpid()))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
             store=PrefixStore("group", store),
@@ -161,7 +171,7 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
     if stopped is not None:  # a signal has stopped all ranks
         return error if is_rank_zero() else SaidElsewhere(int(stopped))
     if _is_lost_peer(error):
-        return _after_a_death()
+        return _after_a_death(known=isinstance(error, RankZeroGoneError))
     correctable = isinstance(error, TunitError)
     if not correctable and (not isinstance(error, Exception) or sentence_of(error) is None):
         return error  # a bug in tunit: show every traceback
@@ -176,14 +186,16 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    return isinstance(error, dist.DistError) or (
+    return isinstance(error, dist.DistError | RankZeroGoneError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
     )
 
 
-def _after_a_death() -> SaidElsewhere:
+def _after_a_death(known: bool) -> SaidElsewhere:
     """Print that another process is gone, unless the launcher will print it; then wait to be ended by the
-    launcher.
+    launcher, so that it sees the other process end first.
+
+    known: the launcher has seen that already, so there is nothing to wait for.
     """
     if LAUNCHED not in os.environ and _is_first_to_report():
         end_silence()
@@ -191,7 +203,10 @@ def _after_a_death() -> SaidElsewhere:
             "another of the processes that train together has ended or does not answer: torchrun prints which; with "
             "--max-restarts it resumes from the last checkpoint by itself, otherwise call `tunit train --resume RUN`"
         )
-    time.sleep(ENDED_WITHIN)
+    if not known:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's signal ends the wait at once
+        time.sleep(ENDED_WITHIN)
     return SaidElsewhere(2)
 
 
@@ -253,17 +268,37 @@ def rank_zero_alone() -> Iterator[None]:
 
 
 def wait_for_rank_zero() -> None:
-    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere if the block failed."""
+    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere if the block failed,
+    RankZeroGoneError if rank 0 was a process of this machine and has died.
+    """
     global _turns
     if world_size() == 1 or _store is None:
         return
     _turns += 1
     key, seconds = f"turn/{_turns}", SHORTEST_LOOK
     while not _store.check([key]):  # not a blocking wait, so that Python can handle signals
+        if not _rank_zero_is_alive():
+            raise RankZeroGoneError("rank 0 has died")
         time.sleep(seconds)
         seconds = min(1.1 * seconds, LONGEST_LOOK)
     if _store.get(key) != b"done":
         raise SaidElsewhere(2)
+
+
+def _rank_zero_is_alive() -> bool:
+    """False if rank 0 runs on this machine and has died; its launcher has noticed, because it has removed the
+    process. True if that is not known.
+    """
+    if rank() != local_rank():  # rank 0 is on another machine
+        return True
+    assert _store is not None
+    try:
+        os.kill(int(_store.get(RANK_ZERO_PROCESS)), 0)  # signal 0 only asks whether the process exists
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def on_rank_zero(work: Callable[[], T]) -> T | None:

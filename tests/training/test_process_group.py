@@ -1,0 +1,60 @@
+"""What a rank does while it waits for rank 0."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.distributed import HashStore
+
+from tunit import process_group
+from tunit.errors import SaidElsewhere
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="torch was built without its processes"
+)
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """This process is rank 1 of two on the same machine."""
+    store = HashStore()
+    monkeypatch.setattr(process_group, "_store", store)
+    monkeypatch.setattr(process_group, "_turns", 0)
+    monkeypatch.setattr(process_group, "world_size", lambda: 2)
+    monkeypatch.setattr(process_group, "rank", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    return store
+
+
+def ended_process():
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return str(process.pid)
+
+
+def test_the_wait_for_a_rank_0_that_has_died_ends(store, monkeypatch):
+    store.set(process_group.RANK_ZERO_PROCESS, ended_process())
+    with pytest.raises(process_group.RankZeroGoneError):
+        process_group.wait_for_rank_zero()
+    # its launcher has seen the death, so this rank does not wait to be ended
+    monkeypatch.setattr(process_group.time, "sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setenv(process_group.LAUNCHED, "1")
+    reported = process_group._reported_by_one_rank(process_group.RankZeroGoneError("rank 0 has died"))
+    assert isinstance(reported, SaidElsewhere) and reported.exit_code == 2
+
+
+def test_a_rank_0_on_another_machine_is_waited_for(store, monkeypatch):
+    store.set(process_group.RANK_ZERO_PROCESS, ended_process())
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            store.set("turn/1", "done")
+
+    monkeypatch.setattr(process_group.time, "sleep", sleep)
+    process_group.wait_for_rank_zero()
+    assert looks == pytest.approx([0.01, 0.011, 0.0121])
