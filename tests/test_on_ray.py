@@ -18,9 +18,9 @@ from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.places import place_of
-from tunit.data.packing.unfinished import UnfinishedPack
+from tunit.data.packing.unfinished_pack import UnfinishedPack
 from tunit.errors import ConfigError, TunitError
-from tunit.translation.unfinished import UnfinishedWork
+from tunit.translation.unfinished_results import UnfinishedWork
 
 ray = pytest.importorskip("ray", reason='needs Ray, which is large: pip install "tunit[ray]"')
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -18,7 +18,7 @@ from tunit.cli import main
 from tunit.commands.domains import remarks
 from tunit.commands.tally import Looked, Tally, looked_of
 from tunit.data.galleries import CAPTION, GAP
-from tunit.translation.unfinished import UnfinishedWork
+from tunit.translation.unfinished_results import UnfinishedWork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,7 @@ from tunit.errors import RunError
 from tunit.translation import outputs
 from tunit.translation.outputs import UNWRITABLE
 from tunit.translation.translator import Translator
-from tunit.translation.unfinished import UnfinishedWork
+from tunit.translation.unfinished_results import UnfinishedWork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SOURCES = 12

@@ -29,7 +29,7 @@ from tunit.training.alarms import (
     judge_style,
 )
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Course, Line, Sight, frame_of, shared_probability
+from tunit.training.evidence import Evidence, Line, Sight, frame_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.remedies import remedy_for
@@ -61,14 +61,14 @@ def sight(p, step=800):
 
 def seen(counts, step=800):
     groups = [k for k, count in enumerate(counts) for _ in range(count)]
-    return Course(sight=sight(probabilities(groups, len(counts)), step))
+    return Evidence(sight=sight(probabilities(groups, len(counts)), step))
 
 
 def lines(information, style, every=50):
     """A log line every 50 steps; the shorter list repeats its last value."""
     number = max(len(information), len(style))
     both = [values + values[-1:] * (number - len(values)) for values in (information, style)]
-    return Course([Line((i + 1) * every, a, b) for i, (a, b) in enumerate(zip(*both, strict=True))])
+    return Evidence([Line((i + 1) * every, a, b) for i, (a, b) in enumerate(zip(*both, strict=True))])
 
 
 def test_most_pictures_in_one_domain_is_a_collapse():
@@ -95,8 +95,8 @@ def test_a_collapse_ends_below_a_lower_limit():
         (240, True, False),
     ):
         rest = 500 - count
-        course = seen([count, rest - 8 * (rest // 9)] + [rest // 9] * 8)
-        assert (judge_collapse(course, frame(), raised) is not None) is alarm, (count, raised)
+        evidence = seen([count, rest - 8 * (rest // 9)] + [rest // 9] * 8)
+        assert (judge_collapse(evidence, frame(), raised) is not None) is alarm, (count, raised)
 
 
 @pytest.mark.parametrize("counts", [[488, 24], [24, 24, 464]])
@@ -111,7 +111,8 @@ def test_domain_sizes_of_1_to_20_are_not_a_collapse(counts):
 def test_there_are_no_alarms_about_domains_before_E_has_trained_them_for_a_while(step, overrides):
     counts = [512] + [0] * (overrides.get("domains", 10) - 1)
     assert (
-        judge_collapse(seen(counts, step) if len(counts) > 1 else Course(), frame(**overrides), False) is None
+        judge_collapse(seen(counts, step) if len(counts) > 1 else Evidence(), frame(**overrides), False)
+        is None
     )
 
 
@@ -125,13 +126,13 @@ def test_two_domains_that_share_every_picture_are_alike():
     p = probabilities(groups, 10)
     p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # domains 9 and 0 have the same probability
     assert shared_probability(p)[0, 9] == pytest.approx(1.0)
-    said = judge_alike(Course(sight=sight(p)), frame(), False)
+    said = judge_alike(Evidence(sight=sight(p)), frame(), False)
     assert "E cannot tell domain 0 from domain 9" in said
-    assert judge_alike(Course(sight=sight(p, step=400)), frame(), False) is None
-    assert judge_alike(Course(sight=sight(p)), frame(domains=0, most_domains=10), False) is None
+    assert judge_alike(Evidence(sight=sight(p, step=400)), frame(), False) is None
+    assert judge_alike(Evidence(sight=sight(p)), frame(domains=0, most_domains=10), False) is None
     # An empty domain is not a duplicate; if no picture is assigned clearly, no two domains count as alike.
-    assert judge_alike(Course(sight=sight(probabilities(groups, 10))), frame(), False) is None
-    assert judge_alike(Course(sight=sight(torch.full((512, 10), 0.1))), frame(), False) is None
+    assert judge_alike(Evidence(sight=sight(probabilities(groups, 10))), frame(), False) is None
+    assert judge_alike(Evidence(sight=sight(torch.full((512, 10), 0.1))), frame(), False) is None
 
 
 def test_shared_probability_equals_its_sum():
@@ -360,7 +361,7 @@ def test_invalid_rows_of_alarms_are_ignored(failing, line):
 
 def signs(values, every=50, start=1000):
     """A training of G and D with these mean signs of D, and a log line every `every` steps."""
-    return Course([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
+    return Evidence([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
 
 
 def few_pictures(pictures=300, **overrides):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
-    from tunit.translation.unfinished import UnfinishedWork
+    from tunit.translation.unfinished_results import UnfinishedWork
 
 HELP = "sort pictures into the domains that a run found, with galleries"
 TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
@@ -158,7 +158,7 @@ def _work_on(
     args: argparse.Namespace, out: Path | str, translator: "Translator", order: "list[PictureSource]"
 ) -> "UnfinishedWork":
     """The record with which this job can go on, if it is stopped."""
-    from tunit.translation.unfinished import UnfinishedWork, identity_of, place_of_record
+    from tunit.translation.unfinished_results import UnfinishedWork, identity_of, place_of_record
 
     names = ("device", "precision", "compile", "max_pixels", "per_domain")
     about = ["domains", *(str(getattr(args, name)) for name in names), *identity_of(args.model)]

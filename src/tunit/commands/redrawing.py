@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
     from tunit.data.packing.places import UrlPlace
     from tunit.translation.inputs import Picture, Report
-    from tunit.translation.unfinished import UnfinishedWork
+    from tunit.translation.unfinished_results import UnfinishedWork
 
 SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
 STAGE = "results"  # in the record of a job: its results, if older ones must stay until all are complete
@@ -161,7 +161,7 @@ def work_on(
 ) -> "UnfinishedWork":
     """The record with which this translation can go on, if it is stopped."""
     from tunit.data.finding.found import stamp_of
-    from tunit.translation.unfinished import UnfinishedWork, identity_of, place_of_record
+    from tunit.translation.unfinished_results import UnfinishedWork, identity_of, place_of_record
 
     about = ["translate", *(str(getattr(args, name)) for name in _ARGUMENTS)]
     about += identity_of(args.model)

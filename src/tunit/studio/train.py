@@ -14,10 +14,10 @@ from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.studio import jobs
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
-from tunit.studio.folders import check_links, folder_at, folders_of, look_at
 from tunit.studio.frame import page
 from tunit.studio.orders import PRESETS, Order, check_name, resume_command
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
+from tunit.studio.training_folders import check_links, folder_at, folders_of, look_at
 from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours

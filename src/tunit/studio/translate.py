@@ -16,10 +16,10 @@ from starlette.routing import Route
 from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import shown
-from tunit.studio.drawing import Source, data_uri
 from tunit.studio.frame import NO_MODEL, page
 from tunit.studio.library import Library, png
 from tunit.studio.names import domain_names
+from tunit.studio.redrawn import Source, data_uri
 from tunit.studio.requests import form_of, library_of, number_of, run_of, text_of, whole_of
 from tunit.studio.styles import mix_of, stops_of
 from tunit.studio.uploads import picture_of

@@ -8,7 +8,7 @@ an alarm does not begin and end again and again. What to do about an alarm is in
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunit.training.evidence import Course, Frame
+from tunit.training.evidence import Evidence, Frame
 
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
 
@@ -58,13 +58,13 @@ class Alarm:
 
 # ---- judges ----
 
-# (course, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
-Judge = Callable[[Course, Frame, bool], str | None]
+# (evidence, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
+Judge = Callable[[Evidence, Frame, bool], str | None]
 
 
-def judge_collapse(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_collapse(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Is there one domain that holds most of the pictures, or are most domains empty?"""
-    sight = course.sight
+    sight = evidence.sight
     if sight is None or frame.domains < 2 or len(sight.counts) != frame.domains:
         return None
     learnt, total = sight.step - frame.begins, sum(sight.counts)
@@ -86,9 +86,9 @@ def judge_collapse(course: Course, frame: Frame, raised: bool) -> str | None:
     return None
 
 
-def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_alike(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Are there two domains that E cannot tell apart, although it can tell others apart?"""
-    sight = course.sight
+    sight = evidence.sight
     if sight is None or sight.shared is None or len(sight.counts) != frame.domains:
         return None
     if frame.domains < 3 or not frame.counted:
@@ -108,11 +108,11 @@ def judge_alike(course: Course, frame: Frame, raised: bool) -> str | None:
     )
 
 
-def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_information(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Has the mutual information stayed near 0 for a third of the steps in which E learns domains?"""
     if frame.domains < 2 or not frame.weighs_domains:
         return None
-    lines = [(line.step, line.information) for line in course.lines if line.information is not None]
+    lines = [(line.step, line.information) for line in evidence.lines if line.information is not None]
     most = frame.most_information
     if raised:
         low = bool(lines) and lines[-1][1] < AWAY_AGAIN * most
@@ -128,11 +128,11 @@ def judge_information(course: Course, frame: Frame, raised: bool) -> str | None:
     )
 
 
-def judge_style(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_style(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Has the style loss stayed at the level of chance for a third of the steps in which E trains alone?"""
     if not frame.weighs_styles:
         return None
-    lines = [(line.step, line.style) for line in course.lines if line.style is not None]
+    lines = [(line.step, line.style) for line in evidence.lines if line.style is not None]
     limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * frame.chance
     at_chance = bool(lines) and abs(lines[-1][1] - frame.chance) < limit
     if not at_chance or not (raised or _stays(lines, frame.alone / 3, frame.alone, MOVED * frame.chance)):
@@ -157,9 +157,9 @@ def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float)
     return bool(before) and all(abs(value - last) < most for value in (before[-1], *since))
 
 
-def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_growth(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Is the style loss worse than chance and rising, because style codes grow, while domains are not found?"""
-    lines = [line for line in course.lines if line.style is not None]
+    lines = [line for line in evidence.lines if line.style is not None]
     if not frame.free_codes or not frame.weighs_styles or len(lines) < 3:
         return None
     last, values = lines[-1], [line.style or 0.0 for line in lines]
@@ -178,9 +178,9 @@ def judge_growth(course: Course, frame: Frame, raised: bool) -> str | None:
     )
 
 
-def judge_overfitting(course: Course, frame: Frame, raised: bool) -> str | None:
+def judge_overfitting(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
-    lines = [line for line in course.lines if line.real_sign is not None]
+    lines = [line for line in evidence.lines if line.real_sign is not None]
     if not lines:
         return None
     last, time = lines[-1], max(frame.joint / 10, FEWEST_STEPS)

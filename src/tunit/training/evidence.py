@@ -64,7 +64,7 @@ class Frame:
 
 
 @dataclass
-class Course:
+class Evidence:
     """The training so far: what the judges look at."""
 
     lines: list[Line] = field(default_factory=list)

@@ -15,8 +15,8 @@ from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
 from tunit.process_group import process_group, rank_zero_alone
+from tunit.training.all_ranks import Plan, begun_by_this_job, follow_rank_zero
 from tunit.training.checkpoint import checkpoints
-from tunit.training.course import Course, begun_by_this_job, follow_rank_zero
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import check_memory
@@ -82,21 +82,21 @@ def start_run(
             raise SaidElsewhere(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
         return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
-    course = Course(evaluate, evaluate_every, quiet, log_to)
+    plan = Plan(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
             return resume_run(
                 out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet, log_to=log_to
             )
         if not is_rank_zero():
-            return follow_rank_zero(run, course)
+            return follow_rank_zero(run, plan)
         with rank_zero_alone():
             _take_folder(run, lock, overwrite)
             config, pictures, ready = _prepare(
                 run, source, config, start_from, fit_batch, strict, progress, announce
             )
         check_same_folder(run)
-        return course.follow(config, run, pictures, ready, resume=start_from is not None)
+        return plan.carry_out(config, run, pictures, ready, resume=start_from is not None)
 
 
 def _check_folders(source: Path | str, out: Path, start_from: Path | None, config: Config) -> None:
@@ -192,9 +192,9 @@ def resume_run(
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with process_group(_device_of(run, overrides or {})), ExitStack() as lock:
-        course = Course(evaluate, evaluate_every, quiet, log_to)
+        plan = Plan(evaluate, evaluate_every, quiet, log_to)
         if not is_rank_zero():
-            return follow_rank_zero(run, course)
+            return follow_rank_zero(run, plan)
         with rank_zero_alone():
             lock.enter_context(owning(run))
             if not run.exists():
@@ -207,7 +207,7 @@ def resume_run(
                 pictures, ready = resumed(run, config, about, source, started, progress, announce)
         if not must_launch(config):
             check_same_folder(run)
-            return course.follow(config, run, pictures, ready, resume=started)
+            return plan.carry_out(config, run, pictures, ready, resume=started)
     if words is not None:
         launch(words, config.run.processes, run.path, max_restarts)
         raise SaidElsewhere(0)

@@ -18,7 +18,7 @@ from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import BY_LINE, BY_SIGHT, FEWEST_STEPS, MOST_COMPARED, SHORT, Alarm
-from tunit.training.evidence import Course, Line, Sight, frame_of, shared_probability
+from tunit.training.evidence import Evidence, Line, Sight, frame_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 
@@ -38,7 +38,7 @@ class Watch:
     def __init__(self, pictures: PackedPictures, rows: Iterable[Row] = ()) -> None:
         self._pictures = pictures
         self._labelled = bool((pictures.labels >= 0).any())
-        self._course = Course()
+        self._evidence = Evidence()
         self._looked: int | None = None  # the step of the last look
         self.raised: dict[str, Alarm] = {}
         for row in rows:
@@ -58,11 +58,11 @@ class Watch:
         self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
 
     def _note(self, step: int, means: dict[str, float]) -> None:
-        """Add the losses that the judges need to the course of the training."""
+        """Add the losses that the judges need to the evidence."""
         names = "guide/mutual_information", "guide/style", "discriminator/real_sign"
         line = Line(step, *(means.get(name) for name in names))
         if (line.information, line.style, line.real_sign) != (None, None, None):
-            self._course.lines.append(line)
+            self._evidence.lines.append(line)
 
     @property
     def short(self) -> str:
@@ -82,19 +82,19 @@ class Watch:
         if frame.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._looked = step
-        self._course.sight = look(state, self._pictures, config, number, frame.begins)
-        return self._course.sight.figures()
+        self._evidence.sight = look(state, self._pictures, config, number, frame.begins)
+        return self._evidence.sight.figures()
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
         """Rows for the alarms that begin or end. means: a line of the log, with the figures of `look`."""
         frame = frame_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
-        seen = self._course.sight is not None and self._course.sight.step == step
+        seen = self._evidence.sight is not None and self._evidence.sight.step == step
         judges = BY_LINE | (BY_SIGHT if seen else {})
         rows: list[Row] = []
         for name, judge in judges.items():
             before = self.raised.get(name)
-            sentence = judge(self._course, frame, before is not None)
+            sentence = judge(self._evidence, frame, before is not None)
             if sentence and not before:
                 alarm = Alarm(name, step, sentence, remedy_for(name, config))
                 self.raised[name] = alarm

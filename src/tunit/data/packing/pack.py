@@ -36,7 +36,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import Index, PackedPictures
 from tunit.data.packing.search import Search
 from tunit.data.packing.squares import Squaring, fitted
-from tunit.data.packing.unfinished import JOURNAL, Outcome, UnfinishedPack, by_slot
+from tunit.data.packing.unfinished_pack import JOURNAL, Outcome, UnfinishedPack, by_slot
 from tunit.errors import DataError
 from tunit.paths import expand_home
 from tunit.printing import remark

@@ -22,7 +22,7 @@ from tunit.data.packing.places import Place, place_of
 from tunit.data.packing.search import Search
 from tunit.data.packing.shard_format import shard_name
 from tunit.data.packing.sharded import ShardedImages
-from tunit.data.packing.unfinished import by_slot
+from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards
 from tunit.errors import DataError
 from tunit.files import replacing

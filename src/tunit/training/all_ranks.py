@@ -15,7 +15,7 @@ from tunit.training.trainer import Evaluate, Ready, train
 
 
 @dataclass(frozen=True)
-class Course:
+class Plan:
     """How to train: what every rank needs in addition to the prepared run."""
 
     evaluate: Evaluate | None
@@ -23,7 +23,7 @@ class Course:
     quiet: bool
     log_to: str = ""
 
-    def follow(
+    def carry_out(
         self, config: Config, run: RunFolder, pictures: PackedPictures, ready: Ready | None, *, resume: bool
     ) -> TrainingState:
         """Train the prepared run. resume: all ranks follow the value of rank 0."""
@@ -51,9 +51,9 @@ def begun_by_this_job(run: RunFolder) -> bool:
         return False
 
 
-def follow_rank_zero(run: RunFolder, course: Course) -> TrainingState:
+def follow_rank_zero(run: RunFolder, plan: Plan) -> TrainingState:
     """What a rank other than 0 does: wait for the run to be prepared, then train it with the others."""
     wait_for_rank_zero()
     check_same_folder(run)
     config = with_ranks(run.read_config())
-    return course.follow(config, run, open_packed(run.data), None, resume=False)
+    return plan.carry_out(config, run, open_packed(run.data), None, resume=False)
