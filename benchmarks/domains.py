@@ -31,7 +31,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.inference import guidance_over, in_batches
-from tunit.methods.settled import Seen, look
+from tunit.methods.settled import GuideOutput, look
 from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
@@ -96,7 +96,7 @@ def domains_of(training: Training) -> np.ndarray:
     return found.logits.argmax(1).numpy()
 
 
-def divisions(seen: Seen, classes: np.ndarray, seed: int) -> dict[str, Any]:
+def divisions(seen: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
     """The accuracy of each clustering into the number of classes, and of the groups on which all of them agree."""
     number = seen.heads.shape[2]
     heads = [logits.argmax(1).numpy() for logits in seen.heads]

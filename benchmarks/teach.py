@@ -23,12 +23,12 @@ from tunit.data.packing.packed import open_packed
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.model_file import load_model
-from tunit.studio.labels import PERSON, Labels, Looked, rows_of
+from tunit.studio.labels import PERSON, ModelOutput, RunLabels, rows_of
 from tunit.studio.orders import FewLabels
 from tunit.training.run_folder import RunFolder, label_names
 
 
-def answers(run: Path) -> tuple[Looked, Any]:
+def answers(run: Path) -> tuple[ModelOutput, Any]:
     """The model's domain for each of the run's pictures, and its confidence."""
     import torch
 
@@ -36,12 +36,12 @@ def answers(run: Path) -> tuple[Looked, Any]:
     packed = open_packed(RunFolder(run).data, verify=False)
     guidance = guidance_over(model.guide, in_batches(packed.images, torch.device("cpu")))
     sure, domains = guidance.logits.softmax(1).max(1)
-    return Looked(
+    return ModelOutput(
         packed.names, domains.tolist(), sure.tolist(), guidance.logits.shape[1], model.step
     ), domains
 
 
-def teach(labels: Labels, classes: list[str], given: int, seed: int) -> dict[str, int]:
+def teach(labels: RunLabels, classes: list[str], given: int, seed: int) -> dict[str, int]:
     """Simulate the person. Returns the number of actions of each kind."""
     used: dict[str, int] = {}
 
@@ -76,7 +76,9 @@ def trial(
 ) -> dict[str, Any]:
     looked, domains = answers(run)
     classes = [name.split("/")[0] for name in looked.names]
-    labels = Labels(out / "teacher", looked, lambda: {name: folder.resolve() / name for name in looked.names})
+    labels = RunLabels(
+        out / "teacher", looked, lambda: {name: folder.resolve() / name for name in looked.names}
+    )
     used = teach(labels, classes, given, seed)
     now = labels.write_table()
     rows = rows_of(now, looked.names)

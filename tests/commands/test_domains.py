@@ -16,7 +16,7 @@ from stopping import content, stopping
 from tiny_model import DOMAINS, SIZE, noise, save_tiny, to_input, write
 from tunit.cli import main
 from tunit.commands.domains import remarks
-from tunit.commands.tally import Looked, Tally, looked_of
+from tunit.commands.tally import PictureOutput, Tally, looked_of
 from tunit.data.galleries import CAPTION, GAP
 from tunit.translation.unfinished_results import UnfinishedWork
 
@@ -165,7 +165,7 @@ def test_remarks_in_plain_words():
 def test_a_tally_keeps_the_best_pictures_and_the_earlier_of_equal_ones():
     tally = Tally(2, 2)
     for number, confidence in enumerate([0.5, 0.9, 0.7, 0.9, 0.7]):
-        seen = Looked(1, confidence, np.zeros(3, np.float32), np.full((2, 2, 3), number, np.uint8))
+        seen = PictureOutput(1, confidence, np.zeros(3, np.float32), np.full((2, 2, 3), number, np.uint8))
         tally.add(str(number), seen)
     assert [image.getpixel((0, 0))[0] for image in tally.best(1)] == [1, 3]
     assert tally.best(0) == []
@@ -238,11 +238,11 @@ def test_a_recorded_picture_is_read_back_exactly_or_not_at_all():
     rng = np.random.default_rng(0)
     style, seen = rng.normal(size=5).astype(np.float32), rng.integers(0, 256, (4, 4, 3), np.uint8)
     for thumbnail in (seen, None):
-        value = json.loads(json.dumps(Looked(2, 0.1 + 0.2, style, thumbnail).as_json()))
+        value = json.loads(json.dumps(PictureOutput(2, 0.1 + 0.2, style, thumbnail).as_json()))
         back = looked_of(value, 3, 5, 4)
         assert (back.domain, back.confidence, back.style.tobytes()) == (2, 0.1 + 0.2, style.tobytes())
         assert (back.thumbnail is None) if thumbnail is None else np.array_equal(back.thumbnail, seen)
-    value = Looked(2, 0.5, style, seen).as_json()
+    value = PictureOutput(2, 0.5, style, seen).as_json()
     assert looked_of(value, 2, 5, 4) is looked_of(value, 3, 4, 4) is looked_of(value, 3, 5, 3) is None
     for place, wrong in ((0, -1), (1, 1.5), (1, "x"), (2, "?"), (2, None), (3, "AAAA"), (3, 7)):
         assert looked_of([*value[:place], wrong, *value[place + 1 :]], 3, 5, 4) is None

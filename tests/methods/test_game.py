@@ -18,7 +18,7 @@ from tunit.data.batching.randomness import torch_generator
 from tunit.errors import ConfigError
 from tunit.methods.adversary import Adversary, new_adversary
 from tunit.methods.checks import check_config
-from tunit.methods.differentiable_augment import Draw, Seen, augment_of, cut_out, recoloured, shifted
+from tunit.methods.differentiable_augment import Draw, InputKind, augment_of, cut_out, recoloured, shifted
 from tunit.methods.method import Phase
 from tunit.methods.objectives import penalty_weight
 from tunit.methods.optimisers import set_rates, set_rates_of_baseline, share_of_rate
@@ -76,7 +76,7 @@ def slow_view(picture: Tensor, u: list[float], probability: float, colours: bool
 
 def draws_of(step: int, batch: int, seed: int = 0) -> Tensor:
     generator = torch_generator(seed, "what D sees", step)
-    return torch.rand(len(Seen), batch, len(Draw), generator=generator, dtype=torch.float64).float()
+    return torch.rand(len(InputKind), batch, len(Draw), generator=generator, dtype=torch.float64).float()
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
@@ -86,7 +86,7 @@ def test_d_gets_each_picture_transformed_as_by_hand(probability: float, colours:
     x = torch.rand(9, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     augment = augment_of(5, 9, torch.tensor(probability), config)
     u = draws_of(5, 9)
-    for seen in Seen:
+    for seen in InputKind:
         found = augment(x[2:7], seen, slice(2, 7))
         for i in range(5):
             numbers = u[seen, 2 + i].tolist()
@@ -139,7 +139,7 @@ class SlowGame(SlowTraining):
     def relativistic(self) -> bool:
         return self.own.adversarial_loss == "relativistic"
 
-    def seen(self, x: Tensor, what: Seen, order: Tensor | None = None) -> Tensor:
+    def seen(self, x: Tensor, what: InputKind, order: Tensor | None = None) -> Tensor:
         if not (self.own.discriminator_augment or self.own.discriminator_augment_target):
             return x
         u = draws_of(self.taken, len(x))[what]
@@ -160,8 +160,8 @@ class SlowGame(SlowTraining):
         order = None if self.relativistic else perm
         x_ref, x_fake = x_ref.clone().requires_grad_(), x_fake.clone().requires_grad_()
         rows = torch.arange(len(x_ref))
-        real = self.D(self.seen(x_ref, Seen.REAL, order))[rows, y_ref]
-        fake = self.D(self.seen(x_fake, Seen.FAKE))[rows, y_ref]
+        real = self.D(self.seen(x_ref, InputKind.REAL, order))[rows, y_ref]
+        fake = self.D(self.seen(x_fake, InputKind.FAKE))[rows, y_ref]
         terms = {"discriminator/real_sign": real.sign().mean()}
         if self.relativistic:
             loss = sum(torch.log1p(torch.exp(f - r)) for r, f in zip(real, fake, strict=True)) / len(rows)
@@ -193,13 +193,13 @@ class SlowGame(SlowTraining):
         self, translated: Tensor, repeated: Tensor, x: Tensor, x_ref: Tensor, y: Tensor, y_ref: Tensor
     ) -> tuple[Tensor, Tensor]:
         rows = torch.arange(len(x))
-        fake = self.D(self.seen(translated, Seen.FAKE_AGAIN))[rows, y_ref]
-        rec = self.D(self.seen(repeated, Seen.RECONSTRUCTION))[rows, y]
+        fake = self.D(self.seen(translated, InputKind.FAKE_AGAIN))[rows, y_ref]
+        rec = self.D(self.seen(repeated, InputKind.RECONSTRUCTION))[rows, y]
         if not self.relativistic:
             return -fake.mean(), -rec.mean()
         with torch.no_grad():
-            real = self.D(self.seen(x_ref, Seen.REAL))[rows, y_ref]
-            own = self.D(self.seen(x, Seen.SOURCE))[rows, y]
+            real = self.D(self.seen(x_ref, InputKind.REAL))[rows, y_ref]
+            own = self.D(self.seen(x, InputKind.SOURCE))[rows, y]
         return torch.log1p(torch.exp(real - fake)).mean(), torch.log1p(torch.exp(own - rec)).mean()
 
     def keep(self, repeated: Tensor, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:

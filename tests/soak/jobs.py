@@ -17,7 +17,7 @@ from tunit.data.packing.packed import open_packed
 from tunit.errors import TunitError
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
-from tunit.studio.labels import Labels, Looked, rows_of
+from tunit.studio.labels import ModelOutput, RunLabels, rows_of
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint
 from tunit.training.initial_state import new_state
 from tunit.training.new_run import MOVING, READY
@@ -222,9 +222,9 @@ def check_page(field: Field, folder: Path, expected: Path) -> None:
     assert same_file(folder / "page.html", expected / "page.html"), "another page"
 
 
-def labels_of(folder: Path) -> Labels:
+def labels_of(folder: Path) -> RunLabels:
     names = [f"{i:03d}.png" for i in range(30)]
-    return Labels(folder, Looked(names, [i % 3 for i in range(30)], [0.9] * 30, 3, 7))
+    return RunLabels(folder, ModelOutput(names, [i % 3 for i in range(30)], [0.9] * 30, 3, 7))
 
 
 def teach(field: Field, folder: Path) -> int:

@@ -12,11 +12,13 @@ from soak.mutations import changed, swapped
 from tunit.errors import RunError
 from tunit.files import lock, owner_of
 from tunit.studio.jobs import JOB, last_words, state_of, stop
-from tunit.studio.labels import JOURNAL, Labels, Looked
-from tunit.studio.seen import Seen, read_seen, write_seen
+from tunit.studio.labels import JOURNAL, ModelOutput, RunLabels
+from tunit.studio.seen import RunOutput, read_seen, write_seen
 
 NAMES = [f"{i}.png" for i in range(8)]
-LOOKED = Looked(NAMES, [0, 0, 0, 1, 1, 1, 2, 2], [0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.9, 0.8], domains=3, step=12)
+LOOKED = ModelOutput(
+    NAMES, [0, 0, 0, 1, 1, 1, 2, 2], [0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.9, 0.8], domains=3, step=12
+)
 ACTIONS = (
     {"do": "name", "domain": 1, "name": "pear"},
     {"do": "give", "pictures": [0, 6], "domain": 1},
@@ -33,7 +35,7 @@ ACTIONS = (
 
 def journal_of(folder):
     """A journal of many actions; its bytes."""
-    labels = Labels(folder, LOOKED)
+    labels = RunLabels(folder, LOOKED)
     for number, action in enumerate(ACTIONS):
         labels.act(action, number)
     return (labels.folder / JOURNAL).read_bytes()
@@ -42,7 +44,7 @@ def journal_of(folder):
 def read_again(folder, data):
     """Write a journal and read it as a new studio does: the domains of all pictures. Raises RunError."""
     (folder / "studio" / JOURNAL).write_bytes(data)
-    labels = Labels(folder, LOOKED)
+    labels = RunLabels(folder, LOOKED)
     with in_time(10):
         opinion = labels.write_table().opinion
         assert sum(map(len, opinion.members().values())) + len(opinion.left_out) == len(NAMES)
@@ -101,7 +103,7 @@ def test_a_probability_that_is_no_finite_number_is_one_sentence(tmp_path, number
 
 def test_a_damaged_record_of_the_model_s_output_is_not_used(tmp_path):
     arrays = [np.arange(8), np.zeros(8, np.int64), np.ones(8, np.float32), np.ones(8, np.float32)]
-    seen = Seen(*arrays, torch.zeros(8, 4), np.zeros((8, 2), np.float32))
+    seen = RunOutput(*arrays, torch.zeros(8, 4), np.zeros((8, 2), np.float32))
     path, about = tmp_path / "seen.safetensors", {"format": 1}
     write_seen(path, seen, about)
     whole = path.read_bytes()

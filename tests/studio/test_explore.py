@@ -172,9 +172,11 @@ def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, mon
         monkeypatch.setattr(look, name, value)
     monkeypatch.setattr(look, "write_seen", lambda *_: None)
     shown = []
-    show = look.Look._show
+    show = look.OutputThread._show
     monkeypatch.setattr(
-        look.Look, "_show", lambda self, one: (show(self, one), shown.append((self.done, self.so_far)))
+        look.OutputThread,
+        "_show",
+        lambda self, one: (show(self, one), shown.append((self.done, self.so_far))),
     )
     library = Library(Workspace(runs, device="cpu"))
     whole = library.look(library.workspace.run("birds"))

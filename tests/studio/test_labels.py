@@ -16,15 +16,17 @@ from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
 from tunit.studio.journal import StaleError
-from tunit.studio.labels import Labels, Looked, split_in_two
+from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
 
 NAMES = [f"{i}.png" for i in range(8)]
-LOOKED = Looked(NAMES, [0, 0, 0, 1, 1, 1, 2, 2], [0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.9, 0.8], domains=3, step=12)
+LOOKED = ModelOutput(
+    NAMES, [0, 0, 0, 1, 1, 1, 2, 2], [0.9, 0.8, 0.7, 0.9, 0.8, 0.7, 0.9, 0.8], domains=3, step=12
+)
 
 
 @pytest.fixture
 def labels(tmp_path):
-    return Labels(tmp_path, LOOKED)
+    return RunLabels(tmp_path, LOOKED)
 
 
 def do(labels, what, **values):
@@ -84,10 +86,10 @@ def test_a_later_merge_applies_to_earlier_labels(labels):
 
 
 def test_for_domains_without_persons_labels_the_model_gives_examples(tmp_path):
-    looked = Looked(
+    looked = ModelOutput(
         [f"{i:02d}.png" for i in range(30)], [i % 2 for i in range(30)], [i / 30 for i in range(30)], 2, 1
     )
-    labels = Labels(tmp_path, looked)
+    labels = RunLabels(tmp_path, looked)
     do(labels, "give", pictures=[3, 5], domain=1)
     rows = table(labels)
     assert [name for name, row in rows.items() if row == ("domain 001", "person")] == ["03.png", "05.png"]
@@ -169,7 +171,7 @@ def test_two_domains_cannot_have_the_same_name(labels):
 
 
 def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels, tmp_path):
-    other = Labels(tmp_path, LOOKED)
+    other = RunLabels(tmp_path, LOOKED)
     do(labels, "give", pictures=[0], domain=1)
     with pytest.raises(StaleError, match="they are at action 1, this page shows action 0"):
         other.act({"do": "give", "pictures": [1], "domain": 1}, 0)
@@ -180,7 +182,7 @@ def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels,
 
 def test_a_journal_keeps_the_domains_with_which_it_began(labels, tmp_path):
     do(labels, "give", pictures=[0], domain=1)
-    later = Labels(tmp_path, Looked(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
+    later = RunLabels(tmp_path, ModelOutput(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
     assert domains(later) == [1, 0, 0, 1, 1, 1, 2, 2]
     assert later.standing().step == 12
 
@@ -192,22 +194,22 @@ def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, 
     whole = path.read_bytes()
     for torn in (whole + b'{"do": "undo', whole + b"\0" * 50, whole + b'{"do": \n'):
         path.write_bytes(torn)
-        again = Labels(tmp_path, LOOKED)
+        again = RunLabels(tmp_path, LOOKED)
         assert again.standing().number == 2
         do(again, "undo")
-        assert Labels(tmp_path, LOOKED).standing().number == 3
+        assert RunLabels(tmp_path, LOOKED).standing().number == 3
         assert path.read_bytes().startswith(whole)
     lines = whole.splitlines(keepends=True)
     path.write_bytes(lines[0] + b"what\n" + lines[2])
     with pytest.raises(RunError, match="damaged at line 2"):
-        Labels(tmp_path, LOOKED).standing()
+        RunLabels(tmp_path, LOOKED).standing()
 
 
 def test_a_journal_of_other_pictures_is_refused(labels, tmp_path):
     do(labels, "undo" if labels.standing().number else "add", name="x")
-    other = Looked([f"other{i}" for i in range(8)], LOOKED.found, LOOKED.sure, 3, 12)
+    other = ModelOutput([f"other{i}" for i in range(8)], LOOKED.found, LOOKED.sure, 3, 12)
     with pytest.raises(RunError, match="other pictures"):
-        Labels(tmp_path, other).standing()
+        RunLabels(tmp_path, other).standing()
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch):
@@ -229,8 +231,8 @@ def test_the_table_is_read_as_a_table_of_labelled_pictures(tmp_path):
 
     folder = write_pictures(tmp_path / "photos, and more", number=8)
     names = sorted(path.name for path in folder.iterdir())
-    labels = Labels(
-        tmp_path, Looked(names, *vars_of(LOOKED)), lambda: {name: folder / name for name in names}
+    labels = RunLabels(
+        tmp_path, ModelOutput(names, *vars_of(LOOKED)), lambda: {name: folder / name for name in names}
     )
     do(labels, "name", domain=2, name='"quoted", ümläut')
     do(labels, "leave_out", pictures=[0])
@@ -259,8 +261,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from test_labels import LOOKED
-from tunit.studio.labels import Labels
-labels = Labels(Path(sys.argv[1]), LOOKED)
+from tunit.studio.labels import RunLabels
+labels = RunLabels(Path(sys.argv[1]), LOOKED)
 while True:
     number = labels.act({"do": "give", "pictures": [labels.standing().number % 8], "domain": 1},
                         labels.standing().number).number
@@ -281,7 +283,7 @@ def test_confirmed_actions_survive_kill_9(tmp_path):
             time.sleep(rng.uniform(0, 0.1))
             child.send_signal(signal.SIGKILL)
             last = int([said, *child.stdout.read().splitlines(keepends=True)][-1])
-        labels = Labels(tmp_path, LOOKED)
+        labels = RunLabels(tmp_path, LOOKED)
         number = labels.standing().number
         assert number in (last, last + 1)
         assert labels.write_table().number == number

@@ -27,7 +27,7 @@ from tunit.commands.picture_arguments import (
     say,
 )
 from tunit.commands.sorted_results import Sorted
-from tunit.commands.tally import Looked, Tally, looked_of
+from tunit.commands.tally import PictureOutput, Tally, looked_of
 from tunit.paths import path_or_url
 from tunit.printing import show, show_table
 
@@ -170,7 +170,7 @@ def _work_on(
     return UnfinishedWork(place, [*about, "" if place == out else str(out)], order, args.batch, is_whole)
 
 
-def _looked_of(translator: "Translator", result: object) -> Looked | None:
+def _looked_of(translator: "Translator", result: object) -> PictureOutput | None:
     side = min(translator.image_size, THUMBNAIL)
     return looked_of(result, translator.number_of_domains, translator.model.settings.style_width, side)
 
@@ -213,7 +213,7 @@ def _look(
             styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
                 source = cast(PictureSource, picture)  # all pictures here are of this type
-                looked = Looked(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
+                looked = PictureOutput(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
                 if not tally.add(source.name, looked):
                     looked = looked._replace(thumbnail=None)
                 work.note(source, looked.as_json())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Looked(NamedTuple):
+class PictureOutput(NamedTuple):
     """What E says about a picture."""
 
     domain: int
@@ -25,7 +25,7 @@ class Looked(NamedTuple):
         return [self.domain, self.confidence, b64encode(self.style.tobytes()).decode(), seen]
 
 
-def looked_of(value: Any, domains: int, width: int, side: int) -> Looked | None:
+def looked_of(value: Any, domains: int, width: int, side: int) -> PictureOutput | None:
     """What `as_json` wrote, for a model with this many domains, style width and side of thumbnails; None for anything
     else.
     """
@@ -47,7 +47,7 @@ def looked_of(value: Any, domains: int, width: int, side: int) -> Looked | None:
             ):
                 shape = (side, side, 3)
                 thumbnail = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(shape)
-                return Looked(domain, confidence, np.frombuffer(code, np.float32), thumbnail)
+                return PictureOutput(domain, confidence, np.frombuffer(code, np.float32), thumbnail)
     return None
 
 
@@ -64,7 +64,7 @@ class Tally:
         # higher.
         self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
 
-    def add(self, name: str, looked: Looked) -> bool:
+    def add(self, name: str, looked: PictureOutput) -> bool:
         """Add one picture. Returns whether its thumbnail, which is copied, belongs to the best so far."""
         rank = (looked.confidence, -len(self.rows))
         self.rows.append((name, looked.domain, looked.confidence))

@@ -26,7 +26,7 @@ CUT = 1 / 2  # side of the square that is cut out, as share of the picture's sid
 BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
 
 
-class Seen(IntEnum):
+class InputKind(IntEnum):
     """The kinds of pictures that D sees in a step. Each kind has its own random numbers."""
 
     REAL = 0
@@ -55,11 +55,11 @@ class Draw(IntEnum):
 class DifferentiableAugment:
     """The augmentation of one step: its random numbers, for each kind of pictures, each picture and each change."""
 
-    draws: Tensor  # (len(Seen), B, len(Draw))
+    draws: Tensor  # (len(InputKind), B, len(Draw))
     probability: Tensor  # ()
     colours: bool
 
-    def __call__(self, x: Tensor, seen: Seen, rows: slice) -> Tensor:
+    def __call__(self, x: Tensor, seen: InputKind, rows: slice) -> Tensor:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
         u = self.draws[seen, rows].to(x.dtype)
         p = self.probability.to(x.dtype)
@@ -73,7 +73,7 @@ class DifferentiableAugment:
 def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
     """The augmentation of a step. batch: the number of pictures, of all processes together."""
     generator = torch_generator(config.run.seed, "what D sees", step)
-    draws = torch.rand(len(Seen), batch, len(Draw), generator=generator, dtype=torch.float64)
+    draws = torch.rand(len(InputKind), batch, len(Draw), generator=generator, dtype=torch.float64)
     draws = to_device(draws.to(torch.float32), probability.device)
     return DifferentiableAugment(draws, probability, config.adversarial.discriminator_augment_colours)
 

@@ -15,7 +15,7 @@ from tunit.config import AUTO_WEIGHT, Config, LossConfig
 from tunit.data.batching.batches import Batch
 from tunit.methods import losses
 from tunit.methods.adversary import FAKE_ANSWER, REAL_ANSWER, SIGN, Adversary
-from tunit.methods.differentiable_augment import Seen
+from tunit.methods.differentiable_augment import InputKind
 from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, full_precision
 from tunit.methods.method import Phase
@@ -24,10 +24,10 @@ from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
 GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
-Sees = Callable[[Tensor, Seen], Tensor]
+Sees = Callable[[Tensor, InputKind], Tensor]
 
 
-def unchanged(x: Tensor, seen: Seen) -> Tensor:
+def unchanged(x: Tensor, seen: InputKind) -> Tensor:
     """What D sees in the paper's setting: x itself."""
     return x
 
@@ -151,18 +151,18 @@ def _judged(
     """
     judge = discriminator.judge
     if not penalise:
-        both = torch.cat([sees(x_real, Seen.REAL), sees(x_fake, Seen.FAKE)])
+        both = torch.cat([sees(x_real, InputKind.REAL), sees(x_fake, InputKind.FAKE)])
         logit_real, logit_fake = judge(both, torch.cat([y_real, y_fake])).chunk(2)
         return x_real, x_fake, logit_real, logit_fake
     x_real = x_real.detach().requires_grad_()
     with full_precision(x_real):
-        logit_real = judge(sees(x_real, Seen.REAL), y_real)
+        logit_real = judge(sees(x_real, InputKind.REAL), y_real)
     if also_fake:
         x_fake = x_fake.detach().to(x_real.dtype).requires_grad_()
         with full_precision(x_fake):
-            logit_fake = judge(sees(x_fake, Seen.FAKE), y_fake)
+            logit_fake = judge(sees(x_fake, InputKind.FAKE), y_fake)
     else:
-        logit_fake = judge(sees(x_fake, Seen.FAKE), y_fake)
+        logit_fake = judge(sees(x_fake, InputKind.FAKE), y_fake)
     return x_real, x_fake, logit_real, logit_fake
 
 
@@ -185,11 +185,13 @@ def adversarial_loss(
     y = torch.cat([part.y_ref, part.y])
     drawn = part.x_out
     if sees is not unchanged:
-        drawn = torch.cat([sees(part.x_fake, Seen.FAKE_AGAIN), sees(part.x_rec, Seen.RECONSTRUCTION)])
+        drawn = torch.cat(
+            [sees(part.x_fake, InputKind.FAKE_AGAIN), sees(part.x_rec, InputKind.RECONSTRUCTION)]
+        )
     halves = discriminator.judge(drawn, y).chunk(2)
     if config.adversarial.adversarial_loss == "relativistic":
         with torch.no_grad():
-            real = torch.cat([sees(part.references(), Seen.REAL), sees(part.x, Seen.SOURCE)])
+            real = torch.cat([sees(part.references(), InputKind.REAL), sees(part.x, InputKind.SOURCE)])
             others = discriminator.judge(real, y).chunk(2)
         fake, rec = (losses.relativistic(*pair) for pair in zip(halves, others, strict=True))
     else:

@@ -44,7 +44,7 @@ PENALTY = 1.0  # scikit-learn's C for the fitted head; limits the weights, so th
 
 
 @dataclass(frozen=True)
-class Seen:
+class GuideOutput:
     """The output of E's EMA for N pictures, and their cues, on the CPU."""
 
     rows: Integers  # (N,): which pictures these are
@@ -97,7 +97,12 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 
 
 def partition(
-    seen: Seen, number: int, given: Integers | None, state: TrainingState, pictures: PackedPictures, seed: int
+    seen: GuideOutput,
+    number: int,
+    given: Integers | None,
+    state: TrainingState,
+    pictures: PackedPictures,
+    seed: int,
 ) -> Integers:
     """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
@@ -159,7 +164,7 @@ def features_of(state: TrainingState, pictures: PackedPictures, rows: Integers) 
 
 
 @torch.inference_mode()
-def look(state: TrainingState, pictures: PackedPictures) -> Seen:
+def look(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
@@ -169,7 +174,7 @@ def look(state: TrainingState, pictures: PackedPictures) -> Seen:
         heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
     simple = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images, rows).items()}
-    return Seen(rows, styles, features, heads, simple)
+    return GuideOutput(rows, styles, features, heads, simple)
 
 
 def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from tunit.studio.frame import address, page, why_not
 from tunit.studio.library import Library
 from tunit.studio.names import domain_names
 from tunit.studio.requests import library_of, run_of, whole_of
-from tunit.studio.seen import Seen
+from tunit.studio.seen import RunOutput
 from tunit.studio.shown import example_rows
 from tunit.studio.workspace import Run
 
@@ -62,7 +62,7 @@ def pictures(request: Request) -> Response:
     return JSONResponse({"done": look.done, "total": look.total}, 202)
 
 
-def _found(run: Run, library: Library, seen: Seen) -> dict[str, Any]:
+def _found(run: Run, library: Library, seen: RunOutput) -> dict[str, Any]:
     """What the page shows."""
     names, sizes = domain_names(run), library.translator(run).domain_sizes
     points = None if seen.points is None else np.rint(seen.points * 10_000).astype(int)
@@ -78,7 +78,7 @@ def _found(run: Run, library: Library, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _domain(seen: Seen, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
+def _domain(seen: RunOutput, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
     """One domain, for its card."""
     members = np.flatnonzero(seen.domains == k)
     typical: list[int] = []

@@ -35,7 +35,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Looked:
+class ModelOutput:
     """A model's output for the N pictures of its run."""
 
     names: Sequence[str]  # (N,)
@@ -60,14 +60,16 @@ class Standing:
     undone: list[Action]
 
 
-class Labels:
+class RunLabels:
     """The labels of one run. Threads may share this object; other processes may have their own for the same run.
 
     looked: the output of the current model. If there is a journal, its own record of the output is used instead.
     paths: returns the file of each picture that is a file of its own; called when the table is written.
     """
 
-    def __init__(self, run: Path, looked: Looked, paths: Callable[[], Mapping[str, Path]] = dict) -> None:
+    def __init__(
+        self, run: Path, looked: ModelOutput, paths: Callable[[], Mapping[str, Path]] = dict
+    ) -> None:
         self.folder = run / STUDIO
         self.table = self.folder / TABLE
         self._looked, self.paths = looked, paths
@@ -191,7 +193,7 @@ def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64
     return np.flatnonzero(groups == int(2 * groups.sum() <= len(groups))).astype(np.int64)
 
 
-def _begin_of(entries: list[Entry], looked: Looked, path: Path) -> Looked:
+def _begin_of(entries: list[Entry], looked: ModelOutput, path: Path) -> ModelOutput:
     if not entries:
         return looked
     try:
@@ -200,7 +202,7 @@ def _begin_of(entries: list[Entry], looked: Looked, path: Path) -> Looked:
         found = record.wholes("found", 0, domains - 1)
         sure = record.numbers("sure")
         digest = record.text("pictures")
-        begin = Looked(looked.names, found, sure, domains, record.whole("step"))
+        begin = ModelOutput(looked.names, found, sure, domains, record.whole("step"))
     except UnreadableError as error:
         raise RunError(
             f"{path} does not begin like a journal ({error}): move it away to begin again"

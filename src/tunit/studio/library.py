@@ -15,7 +15,7 @@ from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
 from tunit.studio.kept import Kept, Stamp, stamp_of
-from tunit.studio.look import Look
+from tunit.studio.look import OutputThread
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
@@ -32,7 +32,7 @@ class Library:
         self.workspace = workspace
         self._translators: Kept[Translator] = Kept(MODELS)
         self._packs: Kept[PackedPictures] = Kept(PACKS)
-        self._looks: Kept[Look] = Kept(LOOKS)
+        self._looks: Kept[OutputThread] = Kept(LOOKS)
 
     def translator(self, run: Run) -> Translator:
         """The run's current model. Raises RunError if there is none."""
@@ -58,7 +58,7 @@ class Library:
 
         return self._packs.get(self._pack_key(run), open_pack)
 
-    def look(self, run: Run) -> Look:
+    def look(self, run: Run) -> OutputThread:
         """The thread that computes E's output for the run's pictures, started if necessary.
 
         Raises RunError if that is impossible.
@@ -70,7 +70,7 @@ class Library:
                 f"{translator.image_size}: train it again"
             )
         key = (self._model_key(run), self._pack_key(run))
-        look = self._looks.get(key, lambda: Look(run, translator.model, packed))
+        look = self._looks.get(key, lambda: OutputThread(run, translator.model, packed))
         if look.error:
             self._looks.forget(key)  # the next request tries again
             raise RunError(look.error)

@@ -22,7 +22,7 @@ from tunit.methods.inference import evenly_spread, guidance_over, in_batches
 from tunit.methods.model_file import TENSORS, Model
 from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread
 from tunit.studio.refusals import UNEXPECTED
-from tunit.studio.seen import FORMAT, NAME, Seen, checksum, digest_of, read_seen, write_seen
+from tunit.studio.seen import FORMAT, NAME, RunOutput, checksum, digest_of, read_seen, write_seen
 from tunit.studio.workspace import Run
 
 MOST_SEEN = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
@@ -37,17 +37,17 @@ class SoFar(NamedTuple):
     """What is known before all pictures have been looked at."""
 
     stage: int  # counts from 1
-    seen: Seen  # of some of the pictures, with or without a map
+    seen: RunOutput  # of some of the pictures, with or without a map
 
 
-class Look:
+class OutputThread:
     """A thread that computes E's output for a run's pictures; `seen` is set after it has succeeded."""
 
     def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
         self.total = min(len(packed.names), MOST_SEEN)
         self.done = 0
         self.so_far: SoFar | None = None
-        self.seen: Seen | None = None
+        self.seen: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
         self._run, self._model, self._packed = run, model, packed
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -68,7 +68,7 @@ class Look:
             self.error = sentence_of(error) or UNEXPECTED
             LOG.exception("E's output for the pictures of %s could not be computed", self._run.name)
 
-    def _read_or_compute(self) -> Seen:
+    def _read_or_compute(self) -> RunOutput:
         path = self._run.path / STUDIO / NAME
         about = {
             "format": FORMAT,
@@ -87,7 +87,7 @@ class Look:
                 LOG.warning("%s", error)
         return seen
 
-    def _compute(self) -> Seen:
+    def _compute(self) -> RunOutput:
         looking = _Looking(self._model, self._packed)
         everything = np.arange(self.total)
         on_map = evenly_spread(self.total, MOST_LAID_OUT)
@@ -105,13 +105,13 @@ class Look:
             looking.look_at(missing[i : i + BATCH])
             self.done = int(looking.is_known.sum())
 
-    def _show(self, seen: Seen) -> None:
+    def _show(self, seen: RunOutput) -> None:
         stage = 1 if self.so_far is None else self.so_far.stage + 1
         self.so_far = SoFar(stage, seen)
 
 
 class _Looking:
-    """E's output for the pictures that have been looked at. Pictures are counted in `rows`, as in `Seen`."""
+    """E's output for the pictures that have been looked at. Pictures are counted in `rows`, as in `RunOutput`."""
 
     def __init__(self, model: Model, packed: PackedPictures) -> None:
         self._model, self._packed = model, packed
@@ -131,10 +131,10 @@ class _Looking:
         self.styles[some] = guidance.style
         self.is_known[some] = True
 
-    def seen(self, some: Rows, points: Points | None) -> Seen:
+    def seen(self, some: Rows, points: Points | None) -> RunOutput:
         """What is known of some pictures. points: (N, 2), their places on the map."""
         styles = self.styles[some]
-        return Seen(
+        return RunOutput(
             self.rows[some],
             self.domains[some],
             self.confidences[some],

@@ -21,7 +21,7 @@ NAME, FORMAT = "seen.safetensors", 1
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunOutput:
     """E's output for N pictures of a run, and their places on the map."""
 
     rows: NDArray[np.int64]  # (N,), rows of the pack
@@ -55,14 +55,14 @@ def digest_of(hashes: list[str]) -> str:
     return hashlib.blake2b("".join(hashes).encode(), digest_size=16).hexdigest()
 
 
-def write_seen(path: Path, seen: Seen, about: dict[str, object]) -> None:
+def write_seen(path: Path, seen: RunOutput, about: dict[str, object]) -> None:
     """Write the file. about: from which model and which pictures it was made. Raises RunError."""
     arrays = {name: getattr(seen, name) for name in ("rows", "domains", "confidences", "outliers", "points")}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     write_tensors(path, tensors | {"styles": seen.styles}, about)
 
 
-def read_seen(path: Path, about: dict[str, object], number: int, width: int) -> Seen | None:
+def read_seen(path: Path, about: dict[str, object], number: int, width: int) -> RunOutput | None:
     """The content of the file; None if it is missing or damaged, or belongs to another model or other pictures."""
 
     def check(found: Record, kinds: Kinds) -> None:
@@ -81,4 +81,4 @@ def read_seen(path: Path, about: dict[str, object], number: int, width: int) -> 
     except RunError:
         return None
     styles = tensors.pop("styles")
-    return Seen(styles=styles, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    return RunOutput(styles=styles, **{name: tensor.numpy() for name, tensor in tensors.items()})

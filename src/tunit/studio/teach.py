@@ -21,17 +21,17 @@ from tunit.studio.actions import Action
 from tunit.studio.frame import page, why_not
 from tunit.studio.journal import StaleError
 from tunit.studio.kept import Kept
-from tunit.studio.labels import EXAMPLES, Labels, Looked, Standing, split_in_two
+from tunit.studio.labels import EXAMPLES, ModelOutput, RunLabels, Standing, split_in_two
 from tunit.studio.library import Library
 from tunit.studio.orders import FewLabels, check_name
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.seen import Seen
+from tunit.studio.seen import RunOutput
 from tunit.studio.train import begin, free_place
 from tunit.studio.workspace import Run
 
 STEPS = 300  # the suggested length of the new training
 HISTORY = 30  # how many of the last actions the page lists
-_LABELS: Kept[Labels] = Kept(8)
+_LABELS: Kept[RunLabels] = Kept(8)
 _STARTING = threading.Lock()
 
 
@@ -138,14 +138,14 @@ async def go_on(request: Request) -> Response:
 # ---- the labels of a run ----
 
 
-def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
+def labels_of(run: Run, library: Library, seen: RunOutput) -> RunLabels:
     """The labels of a run. E's output for its pictures must be complete."""
 
-    def make() -> Labels:
+    def make() -> RunLabels:
         """Open the labels."""
         packed, model = library.pictures(run), library.translator(run).model
         seen_rows = set(seen.rows.tolist())
-        looked = Looked(
+        looked = ModelOutput(
             [packed.names[row] for row in seen.rows],
             seen.domains.tolist(),
             seen.confidences.tolist(),
@@ -161,12 +161,12 @@ def labels_of(run: Run, library: Library, seen: Seen) -> Labels:
                 kept.update(_paths(run))
             return kept
 
-        return Labels(run.path, looked, paths)
+        return RunLabels(run.path, looked, paths)
 
     return _LABELS.get((run.path, library.version(run)), make)
 
 
-def _ready(run: Run, library: Library) -> Labels:
+def _ready(run: Run, library: Library) -> RunLabels:
     look = library.look(run)
     if look.seen is None:
         raise ConfigError("the model is still working on the pictures: wait a little")
@@ -187,7 +187,7 @@ def _paths(run: Run) -> dict[str, Path]:
     }
 
 
-def _with_part(action: Action, labels: Labels, library: Library, run: Run) -> Action:
+def _with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> Action:
     """Add to a split the pictures that become the new domain, found by the current model's style codes."""
     now, seen = labels.standing(), library.look(run).seen
     members = (

@@ -8,7 +8,7 @@ an alarm does not begin and end again and again. What to do about an alarm is in
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunit.training.evidence import Evidence, Frame
+from tunit.training.evidence import Bounds, Evidence
 
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
 
@@ -58,42 +58,42 @@ class Alarm:
 
 # ---- judges ----
 
-# (evidence, frame, whether the alarm has begun already) -> a sentence that says what is wrong, or None
-Judge = Callable[[Evidence, Frame, bool], str | None]
+# (evidence, bounds, whether the alarm has begun already) -> a sentence that says what is wrong, or None
+Judge = Callable[[Evidence, Bounds, bool], str | None]
 
 
-def judge_collapse(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_collapse(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Is there one domain that holds most of the pictures, or are most domains empty?"""
     sight = evidence.sight
-    if sight is None or frame.domains < 2 or len(sight.counts) != frame.domains:
+    if sight is None or bounds.domains < 2 or len(sight.counts) != bounds.domains:
         return None
-    learnt, total = sight.step - frame.begins, sum(sight.counts)
-    if learnt < max(FEWEST_STEPS, frame.learning / 10):
+    learnt, total = sight.step - bounds.begins, sum(sight.counts)
+    if learnt < max(FEWEST_STEPS, bounds.learning / 10):
         return None
     largest = max(sight.counts)
-    limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / frame.domains))
+    limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / bounds.domains))
     if largest == total:
         return f"domains are collapsing: domain {sight.counts.index(largest)} holds every picture"
     if largest > limit * total:
         return (
             f"domains are collapsing: domain {sight.counts.index(largest)} holds {largest / total:.0%} of the "
-            f"pictures (an even share of {frame.domains} domains is {1 / frame.domains:.0%})"
+            f"pictures (an even share of {bounds.domains} domains is {1 / bounds.domains:.0%})"
         )
     used = sum(count > 0 for count in sight.counts)
-    enough = frame.counted and total >= PICTURES_EACH * frame.domains and learnt >= frame.learning / 3
-    if enough and used < (IN_USE_AGAIN if raised else IN_USE) * frame.domains:
-        return f"domains are collapsing: {frame.domains - used} of {frame.domains} are empty"
+    enough = bounds.counted and total >= PICTURES_EACH * bounds.domains and learnt >= bounds.learning / 3
+    if enough and used < (IN_USE_AGAIN if raised else IN_USE) * bounds.domains:
+        return f"domains are collapsing: {bounds.domains - used} of {bounds.domains} are empty"
     return None
 
 
-def judge_alike(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Are there two domains that E cannot tell apart, although it can tell others apart?"""
     sight = evidence.sight
-    if sight is None or sight.shared is None or len(sight.counts) != frame.domains:
+    if sight is None or sight.shared is None or len(sight.counts) != bounds.domains:
         return None
-    if frame.domains < 3 or not frame.counted:
+    if bounds.domains < 3 or not bounds.counted:
         return None
-    if sight.step - frame.begins < max(FEWEST_STEPS, frame.learning / 2):
+    if sight.step - bounds.begins < max(FEWEST_STEPS, bounds.learning / 2):
         return None
     rows, columns = sight.shared.new_ones(sight.shared.shape).triu(1).nonzero().unbind(1)
     pairs = sight.shared[rows, columns]
@@ -108,17 +108,18 @@ def judge_alike(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
     )
 
 
-def judge_information(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_information(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Has the mutual information stayed near 0 for a third of the steps in which E learns domains?"""
-    if frame.domains < 2 or not frame.weighs_domains:
+    if bounds.domains < 2 or not bounds.weighs_domains:
         return None
     lines = [(line.step, line.information) for line in evidence.lines if line.information is not None]
-    most = frame.most_information
+    most = bounds.most_information
     if raised:
         low = bool(lines) and lines[-1][1] < AWAY_AGAIN * most
     else:
         low = (
-            _stays(lines, frame.learning / 3, frame.alone, MOVED * most) and lines[-1][1] < NEAR_CHANCE * most
+            _stays(lines, bounds.learning / 3, bounds.alone, MOVED * most)
+            and lines[-1][1] < NEAR_CHANCE * most
         )
     if not low:
         return None
@@ -128,17 +129,17 @@ def judge_information(evidence: Evidence, frame: Frame, raised: bool) -> str | N
     )
 
 
-def judge_style(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_style(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Has the style loss stayed at the level of chance for a third of the steps in which E trains alone?"""
-    if not frame.weighs_styles:
+    if not bounds.weighs_styles:
         return None
     lines = [(line.step, line.style) for line in evidence.lines if line.style is not None]
-    limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * frame.chance
-    at_chance = bool(lines) and abs(lines[-1][1] - frame.chance) < limit
-    if not at_chance or not (raised or _stays(lines, frame.alone / 3, frame.alone, MOVED * frame.chance)):
+    limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * bounds.chance
+    at_chance = bool(lines) and abs(lines[-1][1] - bounds.chance) < limit
+    if not at_chance or not (raised or _stays(lines, bounds.alone / 3, bounds.alone, MOVED * bounds.chance)):
         return None
     return (
-        f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({frame.chance:.2g}), so E's style "
+        f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({bounds.chance:.2g}), so E's style "
         "codes say nothing about the pictures"
     )
 
@@ -157,36 +158,36 @@ def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float)
     return bool(before) and all(abs(value - last) < most for value in (before[-1], *since))
 
 
-def judge_growth(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Is the style loss worse than chance and rising, because style codes grow, while domains are not found?"""
     lines = [line for line in evidence.lines if line.style is not None]
-    if not frame.free_codes or not frame.weighs_styles or len(lines) < 3:
+    if not bounds.free_codes or not bounds.weighs_styles or len(lines) < 3:
         return None
     last, values = lines[-1], [line.style or 0.0 for line in lines]
     now, least = values[-1], min(values)
-    learnt = (last.information or 0.0) >= LEARNT * frame.most_information > 0
-    if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, frame.chance):
+    learnt = (last.information or 0.0) >= LEARNT * bounds.most_information > 0
+    if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, bounds.chance):
         return None
     earlier = [
-        value for line, value in zip(lines, values, strict=True) if line.step <= last.step - frame.alone / 10
+        value for line, value in zip(lines, values, strict=True) if line.step <= last.step - bounds.alone / 10
     ]
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
     return (
         f"style codes grow without end: the style loss was {least:.3g} and is {now:.3g}, worse than by "
-        f"chance ({frame.chance:.2g}), and it outweighs the loss of the domains"
+        f"chance ({bounds.chance:.2g}), and it outweighs the loss of the domains"
     )
 
 
-def judge_overfitting(evidence: Evidence, frame: Frame, raised: bool) -> str | None:
+def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
     lines = [line for line in evidence.lines if line.real_sign is not None]
     if not lines:
         return None
-    last, time = lines[-1], max(frame.joint / 10, FEWEST_STEPS)
+    last, time = lines[-1], max(bounds.joint / 10, FEWEST_STEPS)
     signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
-    begun = frame.alone if frame.joint and frame.alone < last.step else 0
-    seen = (last.step - begun) * frame.epochs_each
+    begun = bounds.alone if bounds.joint and bounds.alone < last.step else 0
+    seen = (last.step - begun) * bounds.epochs_each
     mean = sum(signs) / len(signs)
     if raised:
         sure = mean > SURE_NO_MORE

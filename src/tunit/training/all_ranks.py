@@ -15,7 +15,7 @@ from tunit.training.trainer import Evaluate, Ready, train
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How to train: what every rank needs in addition to the prepared run."""
 
     evaluate: Evaluate | None
@@ -51,7 +51,7 @@ def begun_by_this_job(run: RunFolder) -> bool:
         return False
 
 
-def follow_rank_zero(run: RunFolder, plan: Plan) -> TrainingState:
+def follow_rank_zero(run: RunFolder, plan: TrainingPlan) -> TrainingState:
     """What a rank other than 0 does: wait for the run to be prepared, then train it with the others."""
     wait_for_rank_zero()
     check_same_folder(run)

@@ -38,7 +38,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Bounds:
     """What the judges (functions in alarms.py) need from the config: phases of E's training, bounds of its losses."""
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
@@ -71,14 +71,14 @@ class Evidence:
     sight: Sight | None = None
 
 
-def frame_of(config: Config, labelled: bool, pictures: int = 0) -> Frame:
-    """The frame of a config. labelled: some pictures have labels, which define the domains. pictures: their
+def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
+    """The bounds of a config. labelled: some pictures have labels, which define the domains. pictures: their
     number.
     """
     settings, schedule = config.losses, config.schedule
     alone = int(schedule.guide_only_until) or schedule.steps
     finds = method_of(config).finds_domains and not labelled
-    return Frame(
+    return Bounds(
         domains=config.networks.domain_logits if finds else 0,
         counted=config.networks.domains != AUTO,
         begins=math.ceil(config.clustering.domains_from * schedule.guide_only_until),

@@ -15,7 +15,7 @@ from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
 from tunit.process_group import process_group, rank_zero_alone
-from tunit.training.all_ranks import Plan, begun_by_this_job, follow_rank_zero
+from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, follow_rank_zero
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.interrupt import StopSignals
@@ -82,7 +82,7 @@ def start_run(
             raise SaidElsewhere(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
         return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
-    plan = Plan(evaluate, evaluate_every, quiet, log_to)
+    plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
             return resume_run(
@@ -192,7 +192,7 @@ def resume_run(
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with process_group(_device_of(run, overrides or {})), ExitStack() as lock:
-        plan = Plan(evaluate, evaluate_every, quiet, log_to)
+        plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
         if not is_rank_zero():
             return follow_rank_zero(run, plan)
         with rank_zero_alone():

@@ -18,7 +18,7 @@ from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import BY_LINE, BY_SIGHT, FEWEST_STEPS, MOST_COMPARED, SHORT, Alarm
-from tunit.training.evidence import Evidence, Line, Sight, frame_of, shared_probability
+from tunit.training.evidence import Evidence, Line, Sight, bounds_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 
@@ -74,27 +74,27 @@ class Watch:
 
         at_once: compute figures even if the last ones are recent.
         """
-        frame, step = frame_of(config, self._labelled), state.step
+        bounds, step = bounds_of(config, self._labelled), state.step
         since = step if self._looked is None else step - self._looked
         number = min(LOOKED_AT, len(self._pictures.names))
         too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
-        too_early = step < frame.begins + FEWEST_STEPS
-        if frame.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
+        too_early = step < bounds.begins + FEWEST_STEPS
+        if bounds.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._looked = step
-        self._evidence.sight = look(state, self._pictures, config, number, frame.begins)
+        self._evidence.sight = look(state, self._pictures, config, number, bounds.begins)
         return self._evidence.sight.figures()
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
         """Rows for the alarms that begin or end. means: a line of the log, with the figures of `look`."""
-        frame = frame_of(config, self._labelled, len(self._pictures.names))
+        bounds = bounds_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
         seen = self._evidence.sight is not None and self._evidence.sight.step == step
         judges = BY_LINE | (BY_SIGHT if seen else {})
         rows: list[Row] = []
         for name, judge in judges.items():
             before = self.raised.get(name)
-            sentence = judge(self._evidence, frame, before is not None)
+            sentence = judge(self._evidence, bounds, before is not None)
             if sentence and not before:
                 alarm = Alarm(name, step, sentence, remedy_for(name, config))
                 self.raised[name] = alarm
