@@ -13,6 +13,7 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
+from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder, begin_run, check_same_pictures, write_picture_index
 
 
@@ -73,6 +74,26 @@ def test_the_run_says_whether_the_c_code_was_used(tmp_path, packed, monkeypatch)
     assert said("cpu", "0", library) == "off (TUNIT_NATIVE=0)"
     assert said("cpu", "1", None) == "not compiled"
     assert said("mps", "1", library) == "not used"
+
+
+def test_a_resumed_run_says_what_was_used_since(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "describe", lambda: "vectors of 8 floats")
+    run = RunFolder(tmp_path / "run")
+    start_run(write_pictures(tmp_path / "pictures", 8), run.path, tiny_config(steps=2), quiet=True)
+    begun = run.about.read_bytes()
+    resume_run(run.path, overrides={"steps": "3"}, quiet=True)
+    assert run.about.read_bytes() == begun
+    monkeypatch.setattr(native, "describe", lambda: "off (TUNIT_NATIVE=0)")
+    resume_run(run.path, overrides={"steps": "4"}, quiet=True)
+    about = run.read_about()
+    assert about.pop("resumed")["native"] == "off (TUNIT_NATIVE=0)"
+    assert about == json.loads(begun)
+    resumed = run.about.read_bytes()
+    resume_run(run.path, overrides={"steps": "5"}, quiet=True)
+    assert run.about.read_bytes() == resumed
+    monkeypatch.setattr(native, "describe", lambda: "vectors of 8 floats")
+    resume_run(run.path, overrides={"steps": "6"}, quiet=True)
+    assert run.read_about()["resumed"]["native"] == "vectors of 8 floats"
 
 
 def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):

@@ -26,7 +26,7 @@ from tunit.training.memory import SMALLEST_BATCH, fitting_batch
 from tunit.training.new_run import preparing, remove
 from tunit.training.processes import check_processes, with_ranks
 from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.run_folder import RunFolder, check_same_pictures, write_picture_index
+from tunit.training.run_folder import RunFolder, check_same_pictures, with_resume, write_picture_index
 from tunit.training.trainer import Ready, make_ready
 
 Progress = Callable[[int, int], None]
@@ -135,9 +135,12 @@ def resumed(
         if run.pictures.is_file():
             check_same_pictures(run, pictures)
         ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
+        described = with_resume(about, choose_device(config.run.device))
+        if packed and source is not None:
+            described = described | {"source": absolute(source)}
+        if described != about:
+            write_text(run.about, json.dumps(described, indent=2) + "\n")
         if packed:
-            if source is not None:
-                write_text(run.about, json.dumps(about | {"source": absolute(source)}, indent=2) + "\n")
             with writable(run.data):
                 remove(run.data)
                 new.data.rename(run.data)

@@ -113,15 +113,7 @@ def begin_run(
     """
     run.path.mkdir(parents=True, exist_ok=True)
     write_run_config(run.config, config)
-    about = {
-        "tunit": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "threads": torch.get_num_threads(),
-        "native": native.describe() if device.type == "cpu" else "not used",
+    about = machine_and_versions(device) | {
         "seed": config.run.seed,
         "source": absolute(source),
         "pictures": len(pictures.names),
@@ -135,6 +127,29 @@ def begin_run(
         about["start_from"] = start_from
     write_text(run.about, json.dumps(about, indent=2) + "\n")
     write_picture_index(run.pictures, pictures)
+
+
+def machine_and_versions(device: torch.device) -> dict[str, object]:
+    """What a training runs with, for run.json."""
+    return {
+        "tunit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "native": native.describe() if device.type == "cpu" else "not used",
+    }
+
+
+def with_resume(about: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The content of run.json after a resume: a new entry `resumed` if machine or versions are not those before."""
+    now = machine_and_versions(device)
+    before = about.get("resumed", about)
+    if isinstance(before, dict) and all(before.get(name) == value for name, value in now.items()):
+        return about
+    return about | {"resumed": now | {"began": datetime.now(UTC).isoformat(timespec="seconds")}}
 
 
 def write_picture_index(path: Path, pictures: PackedPictures) -> None:
