@@ -36,8 +36,8 @@ def state_of(config):
     return state
 
 
-def domains_of(state, pictures):
-    guide = state.networks.guide_average.eval()
+def domains_of(state, pictures, guide=None):
+    guide = (guide or state.networks.guide_average).eval()
     with torch.no_grad():
         return guide(to_float(torch.from_numpy(pictures.images))).logits.argmax(1).numpy()
 
@@ -59,6 +59,18 @@ def test_a_head_with_one_answer_for_all_is_replaced_by_a_clustering(pictures):
     kept = {name for name, value in guide.named_parameters() if value in state.optimisers.guide.state}
     assert kept == {name for name, _ in guide.named_parameters()} - set(heads)
     assert guide.training
+
+
+def test_e_and_its_average_have_the_same_domains_though_their_weights_differ(pictures):
+    """As at the end of a short training at a high rate, where the EMA is far behind."""
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    other = new_state(config.with_overrides({"seed": 5}), torch.device("cpu"), 90).networks.guide
+    state.networks.guide.load_state_dict(other.state_dict())
+    settle_domains(state, pictures, config)
+    average = domains_of(state, pictures)
+    assert adjusted_rand_score(average, pictures.kinds) == 1
+    assert (domains_of(state, pictures, state.networks.guide) == average).all()
 
 
 def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):

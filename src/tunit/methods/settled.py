@@ -2,15 +2,17 @@
 
 While K-hat is not known, E's domain head has `most_domains` outputs: too many on purpose. After E has trained alone,
 its style codes are clustered to find the number (tunit.clustering.number). The groups by E's heads and by k-means are
-then combined, and the best division is chosen on the graph of neighbours (tunit.clustering.partition). A new domain
-head is fitted to it, on the features that are the input of all heads. The aim is that at the first joint step no
-domain is empty, and no kind is divided between two domains.
+then combined, and the best division is chosen on the graph of neighbours (tunit.clustering.partition). New domain
+heads are fitted to it, on the features that are the input of all heads: one for E and one for its EMA, because their
+features differ as long as E learns fast. The aim is that at the first joint step no domain is empty, and no kind is
+divided between two domains.
 """
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -43,6 +45,9 @@ NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head; limits the weights, so that it is not overconfident
 
 
+Head: TypeAlias = tuple[Tensor, Tensor]  # weights (domains, features) and biases (domains,)
+
+
 @dataclass(frozen=True)
 class GuideOutput:
     """The output of E's EMA for N pictures, and their cues, on the CPU."""
@@ -61,39 +66,38 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     """
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
 
-    def found() -> tuple[Choice, tuple[Tensor, Tensor]]:
-        """The choice, and the weights and biases of the new domain head; rank 0 calls this."""
+    def found() -> tuple[Choice, list[Head]]:
+        """The choice, and the new domain heads; rank 0 calls this."""
         seen = look(state, pictures)
         simple = [cue.numpy() for cue in seen.cues.values()]
         choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed, simple)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(seen, choice.domains, groups, state, pictures, seed)
-        return choice, fitted_head(seen.features.numpy(), groups, choice.domains)
+        return choice, fitted_heads(state, pictures, seen.rows, groups, choice.domains)
 
-    choice, head = _shared(on_rank_zero(found), state)
+    result = on_rank_zero(found)
+    choice = _shared_choice(result[0] if result else None)
+    heads = _shared_heads(result[1] if result else None, state, choice.domains)
     state.set_domains(choice.domains, seed)
-    set_domain_heads(state, *head)
+    set_domain_heads(state, heads)
     state.choice = choice
 
 
 def settle_domains(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Replace the domain head by one that is fitted to the best clustering of the pictures (see `partition`)."""
+    """Replace the domain heads by heads that are fitted to the best clustering of the pictures (see `partition`)."""
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
-    guide = cast(Guide, state.networks.guide_average)
     domains = config.networks.domains
+    if domains == 1 or len(pictures.names) <= domains:
+        return
 
-    def fitted() -> tuple[Tensor, Tensor]:
-        """The weights and biases of the new domain head; rank 0 calls this."""
+    def fitted() -> list[Head]:
+        """The new domain heads; rank 0 calls this."""
         seen = look(state, pictures)
-        if domains == 1 or len(seen.styles) <= domains:
-            return guide.domain_head.weight.detach().cpu(), guide.domain_head.bias.detach().cpu()
         groups = partition(seen, domains, None, state, pictures, seed)
-        return fitted_head(seen.features.numpy(), groups, domains)
+        return fitted_heads(state, pictures, seen.rows, groups, domains)
 
-    empty = torch.zeros(domains, guide.features), torch.zeros(domains)
-    weight, bias = on_rank_zero(fitted) or empty
-    set_domain_heads(state, tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))
+    set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
 
 
 def partition(
@@ -139,14 +143,28 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     labels, domains = pictures.labels[rows], state.networks.guide_average.domains
     if domains == 1 or len(np.unique(labels)) < domains:
         return
-    set_domain_heads(state, *fitted_head(features_of(state, pictures, rows).cpu().numpy(), labels, domains))
+    set_domain_heads(state, fitted_heads(state, pictures, rows, labels, domains))
+
+
+def fitted_heads(
+    state: TrainingState, pictures: PackedPictures, rows: Integers, groups: Integers, domains: int
+) -> list[Head]:
+    """Domain heads of E and of its EMA that predict the groups (rows,) of these pictures."""
+    return [
+        fitted_head(features_of(guide, state, pictures, rows).cpu().numpy(), groups, domains)
+        for guide in both_guides(state)
+    ]
+
+
+def both_guides(state: TrainingState) -> tuple[Guide, Guide]:
+    """E and its EMA."""
+    return cast(Guide, state.networks.guide), cast(Guide, state.networks.guide_average)
 
 
 @torch.no_grad()
-def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None:
+def set_domain_heads(state: TrainingState, heads: Sequence[Head]) -> None:
     """Set the weights of the domain head and of all candidates, in E and its EMA; drop the optimiser's moments."""
-    for guide in (state.networks.guide, state.networks.guide_average):
-        own = cast(Guide, guide)
+    for own, (weight, bias) in zip(both_guides(state), heads, strict=True):
         for head in (own.domain_head, *own.candidate_heads):
             cast(Tensor, head.weight).copy_(weight)
             cast(Tensor, head.bias).copy_(bias)
@@ -155,9 +173,8 @@ def set_domain_heads(state: TrainingState, weight: Tensor, bias: Tensor) -> None
 
 
 @torch.inference_mode()
-def features_of(state: TrainingState, pictures: PackedPictures, rows: Integers) -> Tensor:
-    """(rows, features): what the heads of E's EMA get for these pictures, in evaluation mode, on E's device."""
-    guide = cast(Guide, state.networks.guide_average)
+def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, rows: Integers) -> Tensor:
+    """(rows, features): what the heads of E or its EMA get for these pictures, in evaluation mode, on E's device."""
     with evaluating(guide):
         batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
         return torch.cat([guide.see(x).float() for x in batches])
@@ -168,7 +185,7 @@ def look(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
-    features = features_of(state, pictures, rows)
+    features = features_of(guide, state, pictures, rows)
     with evaluating(guide):
         styles = F.normalize(guide.style_head(features), dim=1)
         heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
@@ -202,19 +219,16 @@ def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tens
     return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
 
 
-def _shared(
-    found: tuple[Choice, tuple[Tensor, Tensor]] | None, state: TrainingState
-) -> tuple[Choice, tuple[Tensor, Tensor]]:
-    """What rank 0 found, broadcast to every rank. found: None on the other ranks."""
-    text = json.dumps(found[0].record()).encode() if found else b""
+def _shared_choice(choice: Choice | None) -> Choice:
+    """The choice of rank 0, on every rank. choice: None on the other ranks."""
+    text = json.dumps(choice.record()).encode() if choice else b""
     length = broadcast_from_rank_zero(len(text))
-    data = (
-        torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        if found
-        else torch.zeros(length, dtype=torch.uint8)
-    )
+    data = torch.tensor(list(text) if choice else [0] * length, dtype=torch.uint8)
     text = bytes(tensor_from_rank_zero(data).tolist())
-    choice = read_choice(Record(parse_json(text.decode())))
-    width = cast(Guide, state.networks.guide).features
-    weight, bias = found[1] if found else (torch.zeros(choice.domains, width), torch.zeros(choice.domains))
-    return choice, (tensor_from_rank_zero(weight), tensor_from_rank_zero(bias))
+    return read_choice(Record(parse_json(text.decode())))
+
+
+def _shared_heads(heads: list[Head] | None, state: TrainingState, domains: int) -> list[Head]:
+    """The heads of rank 0, on every rank. heads: None on the other ranks."""
+    empty = [(torch.zeros(domains, guide.features), torch.zeros(domains)) for guide in both_guides(state)]
+    return [(tensor_from_rank_zero(weight), tensor_from_rank_zero(bias)) for weight, bias in heads or empty]
