@@ -135,6 +135,15 @@ def test_two_domains_that_share_every_picture_are_alike():
     assert judge_alike(Evidence(sight=sight(torch.full((512, 10), 0.1))), bounds(), False) is None
 
 
+@pytest.mark.parametrize("settings", [{"neighbours": 3}, {"candidate_heads": 2}])
+def test_a_domain_head_that_may_still_be_replaced_is_not_judged_for_merging_kinds(settings):
+    p = torch.eye(10).repeat(60, 1)
+    p[:, :2] = p[:, :2].mean(1, keepdim=True)
+    assert judge_alike(Evidence(sight=sight(p, 999)), bounds(**settings), False) is None
+    assert judge_alike(Evidence(sight=sight(p, 1000)), bounds(**settings), False)
+    assert judge_alike(Evidence(sight=sight(p, 999)), bounds(), False)
+
+
 def test_shared_probability_equals_its_sum():
     p = torch.rand(40, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
     both = shared_probability(p)

@@ -91,7 +91,7 @@ def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     sight = evidence.sight
     if sight is None or sight.shared is None or len(sight.counts) != bounds.domains:
         return None
-    if bounds.domains < 3 or not bounds.counted:
+    if bounds.domains < 3 or not bounds.counted or sight.step < bounds.final_from:
         return None
     if sight.step - bounds.begins < max(FEWEST_STEPS, bounds.learning / 2):
         return None

@@ -43,6 +43,7 @@ class Bounds:
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
     counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
+    final_from: int  # until this step other heads may still replace the domain head, so it may merge kinds
     begins: int  # steps before E learns domains
     alone: int  # steps in which E trains alone; if there are none, all steps of the training
     chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
@@ -81,6 +82,7 @@ def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
     return Bounds(
         domains=config.networks.domain_logits if finds else 0,
         counted=config.networks.domains != AUTO,
+        final_from=alone if config.clustering.neighbours or config.networks.candidate_heads else 0,
         begins=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
         alone=alone,
         chance=math.log(1 + config.optimisers.queue_length),
