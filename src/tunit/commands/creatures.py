@@ -1,4 +1,4 @@
-"""Write `creatures`: drawn pictures of six species whose true domains, styles and contents are known.
+"""Write synthetic pictures: cartoon creatures of six species whose true domains, styles and contents are known.
 
   tunit creatures OUT --number 2000 --size 128 --seed 1
 
@@ -14,7 +14,7 @@ from tunit.printing import show
 
 MOST_CREATURES = 1_000_000
 
-HELP = "write a set of drawn pictures with known domains, to try things out"
+HELP = "write a set of synthetic pictures (cartoon creatures) with known domains, to try things out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

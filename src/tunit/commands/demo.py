@@ -1,9 +1,9 @@
-"""Show in minutes all that tunit does, on drawn pictures whose true domains and translations are known.
+"""Show in minutes all that tunit does, on synthetic pictures whose true domains and translations are known.
 
   tunit demo
   tunit demo --minutes 30 --seed 1 --out runs/longer
 
-Draws creatures of six species, finds the species without labels, learns to redraw any creature as any other,
+Draws cartoon creatures of six species, finds the species without labels, learns to redraw any creature as any other,
 and measures both against the truth. No downloads; two CPU cores are enough.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from tunit.commands.numbers import seed
 from tunit.printing import show
 
-HELP = "show in minutes all that tunit does, on drawn pictures"
+HELP = "show in minutes all that tunit does, on synthetic pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -57,8 +57,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="where pictures are decoded and computed: on this machine, or on a Ray cluster, whose machines must "
-        "have all files under the same paths [local]",
+        help="where pictures are decoded and the networks run: on this machine, or on a Ray cluster, whose machines "
+        "must have all files under the same paths [local]",
     )
 
 

@@ -59,7 +59,7 @@ class SemitConfig:
         0.4, "weight of the entropy of the classifier's predictions of unlabelled pictures", low=0
     )
     soft_label_rate: float = setting(
-        1.0, "learning rate of the logits of soft labels, each time a picture is drawn", low=0
+        1.0, "learning rate of the logits of soft labels, each time a picture is in a batch", low=0
     )
     cycle_weight: float = setting(0.1, "weight of the cycle consistency", low=0)
     content_entropy_weight: float = setting(

@@ -63,8 +63,8 @@ class DataConfig:
     )
     labelled_ratio: float = setting(
         0.0,
-        "few-label training: share of the steps that draw only labelled pictures, while the others draw only "
-        "unlabelled ones; 0: every step draws from all pictures",
+        "few-label training: share of the steps that sample only labelled pictures, while the others sample only "
+        "unlabelled ones; 0: every step samples from all pictures",
         low=0,
         high=1,
     )
@@ -84,7 +84,7 @@ class AugmentConfig:
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
     crop_area: tuple[float, float] = setting(
         (0.9, 1.1),
-        "area of the random crop, as a share of the picture; a drawn value above 1 counts as 1",
+        "area of the random crop, as a share of the picture; a sampled value above 1 counts as 1",
         low=0.01,
         high=4,
     )
@@ -99,7 +99,7 @@ class AugmentConfig:
     )
     random_operations: int = setting(
         0,
-        "number of operations on x+, after all others, drawn at random as in RandAugment (in the paper, for food)",
+        "number of operations on x+, after all others, sampled as in RandAugment (in the paper, for food)",
         low=0,
         high=100,
     )

@@ -239,7 +239,7 @@ class RunConfig:
     on_nan: str = setting(
         "stop",
         "if a loss, gradient or picture is not finite: stop, or (rollback) go back to the last checkpoint and "
-        "continue with other random draws",
+        "continue with other random numbers",
         of=("stop", "rollback"),
     )
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints are kept", low=1, high=MOST)
