@@ -1,4 +1,4 @@
-# make demo   train and translate on drawn pictures, on a CPU
+# make demo   train and translate on synthetic pictures (cartoon creatures that tunit draws itself), on a CPU
 # make test   every check and test
 # make docs   the documentation site
 # make bench  all measurements of speed
