@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
 from tunit.data.batching.augment import to_float
-from tunit.methods.settled import fitted_head, look, partition, settle_domains
+from tunit.methods.settled import CONFIDENCE, NEVER, fitted_head, look, partition, settle_domains, softened
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
@@ -117,6 +117,33 @@ def test_a_fitted_head_is_the_regression_and_keeps_empty_domains_empty():
     ours = torch.from_numpy(logits).softmax(1).numpy()
     assert np.abs(ours[:, [0, 2, 3]] - expected).max() < 1e-3
     assert ours[:, [1, 4]].max() < 1e-9
+
+
+def test_a_softened_head_chooses_the_same_domains_with_the_given_mean_confidence():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 6, generator=generator)
+    weight, bias = 5 * torch.randn(4, 6, generator=generator), torch.randn(4, generator=generator)
+    weight[2], bias[2] = 0.0, NEVER  # a domain without pictures
+    before = features @ weight.T + bias
+    weight, bias = softened((weight, bias), features, 0.6)
+    after = features @ weight.T + bias
+    assert torch.equal(after.argmax(1), before.argmax(1))
+    assert after.softmax(1).amax(1).mean().item() == pytest.approx(0.6, abs=1e-6)
+    assert after[:, 2].max() == NEVER
+    again = softened((weight, bias), features, 0.7)  # never made surer
+    assert torch.equal(again[0], weight) and torch.equal(again[1], bias)
+
+
+def test_the_final_head_is_right_and_not_too_sure(pictures):
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    settle_domains(state, pictures, config)
+    for guide in (state.networks.guide, state.networks.guide_average):
+        guide.eval()
+        with torch.no_grad():
+            p = guide(to_float(torch.from_numpy(pictures.images))).logits.softmax(1)
+        assert adjusted_rand_score(p.argmax(1).numpy(), pictures.kinds) == 1
+        assert p.amax(1).mean().item() == pytest.approx(CONFIDENCE, abs=1e-3)
 
 
 def test_a_fitted_head_for_two_domains_and_for_one():

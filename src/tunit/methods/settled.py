@@ -42,7 +42,11 @@ from tunit.reading import Record, parse_json
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
 ENCODED = 256  # pictures through E at a time
 NEVER = -30.0  # the logit of a domain without pictures
-PENALTY = 1.0  # scikit-learn's C for the fitted head; limits the weights, so that it is not overconfident
+PENALTY = 1.0  # scikit-learn's C for the fitted head
+# The mean probability that a head fitted to groups gives the likeliest domain. Groups are guesses, and a head that is
+# sure of them leaves E no gradient by which it could correct them.
+CONFIDENCE = 0.75
+BISECTIONS = 40
 
 
 Head: TypeAlias = tuple[Tensor, Tensor]  # weights (domains, features) and biases (domains,)
@@ -74,7 +78,7 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(seen, choice.domains, groups, state, pictures, seed)
-        return choice, fitted_heads(state, pictures, seen.rows, groups, choice.domains)
+        return choice, fitted_heads(state, pictures, seen.rows, groups, choice.domains, CONFIDENCE)
 
     result = on_rank_zero(found)
     choice = _shared_choice(result[0] if result else None)
@@ -95,7 +99,7 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
         """The new domain heads; rank 0 calls this."""
         seen = look(state, pictures)
         groups = partition(seen, domains, None, state, pictures, seed)
-        return fitted_heads(state, pictures, seen.rows, groups, domains)
+        return fitted_heads(state, pictures, seen.rows, groups, domains, CONFIDENCE)
 
     set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
 
@@ -147,13 +151,22 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
 
 
 def fitted_heads(
-    state: TrainingState, pictures: PackedPictures, rows: Integers, groups: Integers, domains: int
+    state: TrainingState,
+    pictures: PackedPictures,
+    rows: Integers,
+    groups: Integers,
+    domains: int,
+    confidence: float = 1.0,
 ) -> list[Head]:
-    """Domain heads of E and of its EMA that predict the groups (rows,) of these pictures."""
-    return [
-        fitted_head(features_of(guide, state, pictures, rows).cpu().numpy(), groups, domains)
-        for guide in both_guides(state)
-    ]
+    """Domain heads of E and of its EMA that predict the groups (rows,) of these pictures.
+
+    confidence: the largest mean probability of the likeliest domain.
+    """
+    heads = []
+    for guide in both_guides(state):
+        features = features_of(guide, state, pictures, rows).cpu()
+        heads.append(softened(fitted_head(features.numpy(), groups, domains), features, confidence))
+    return heads
 
 
 def both_guides(state: TrainingState) -> tuple[Guide, Guide]:
@@ -194,7 +207,28 @@ def look(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
     return GuideOutput(rows, styles, features, heads, simple)
 
 
-def fitted_head(features: Vectors, groups: Integers, domains: int) -> tuple[Tensor, Tensor]:
+def softened(head: Head, features: Tensor, confidence: float) -> Head:
+    """The head, scaled down until its mean confidence on the features (N, width) is at most `confidence`.
+
+    The likeliest domain of every picture stays the same. A domain without pictures keeps its very small probability.
+    """
+    weight, bias = head
+    logits, present = features @ weight.T + bias, bias != NEVER
+
+    def mean_confidence(scale: float) -> float:
+        return float((scale * logits[:, present]).softmax(1).amax(1).mean())
+
+    low, high = 0.0, 1.0
+    if mean_confidence(high) <= confidence:
+        return head
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_confidence(middle) < confidence else (low, middle)
+    scale = torch.where(present, low, 1.0)
+    return weight * scale[:, None], bias * scale
+
+
+def fitted_head(features: Vectors, groups: Integers, domains: int) -> Head:
     """Weights (domains, features) and biases (domains,) of a linear head that predicts the groups (N,).
 
     It is a logistic regression on standardised features, rewritten for features that are not standardised. A domain
