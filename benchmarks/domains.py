@@ -187,7 +187,11 @@ def main() -> None:
     parser.add_argument("--name", default="domains", help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a few seconds each, to try whether it runs")
     args = parser.parse_args()
-    data = Path(os.environ.get("TUNIT_TEST_DATA", "../shared/data"))
+    if not args.folders and "TUNIT_TEST_DATA" not in os.environ:
+        parser.error(
+            "give folders of pictures, or set TUNIT_TEST_DATA to a folder with grocery10 and gtsrb10"
+        )
+    data = Path(os.environ.get("TUNIT_TEST_DATA", ""))
     args.folders = args.folders or [str(data / name) for name in SETS if (data / name).is_dir()]
     if args.quick:
         args.seconds, args.seeds, args.name = 5, 1, f"{args.name}-quick"

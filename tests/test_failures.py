@@ -48,13 +48,13 @@ def test_a_full_disk_without_a_file_name_and_missing_memory(monkeypatch, capsys)
     assert main(["config"]) == 2
     failing(monkeypatch, MemoryError())
     assert main(["config"]) == 2
-    assert "the memory does not suffice" in capsys.readouterr().err
+    assert "there is not enough memory" in capsys.readouterr().err
 
 
 def test_errors_raised_by_libraries(tmp_path):
     with pytest.raises(RuntimeError) as memory:
         torch.empty(2**62, dtype=torch.uint8)
-    assert "the memory does not suffice" in sentence_of(memory.value)
+    assert "there is not enough memory" in sentence_of(memory.value)
     assert "free some memory" in sentence_of(RuntimeError("can't start new thread"))
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert "free some space" in sentence_of(full)

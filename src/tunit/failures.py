@@ -39,7 +39,7 @@ def sentence_of(error: BaseException) -> str | None:
     if os.environ.get(TRACEBACK):
         return None
     if isinstance(error, MemoryError):
-        return f"the memory does not suffice{_detail(error)}: take smaller settings, or free some memory"
+        return f"there is not enough memory{_detail(error)}: take smaller settings, or free some memory"
     if isinstance(error, OSError):
         return _of_system(error)
     text = str(error)
@@ -48,7 +48,7 @@ def sentence_of(error: BaseException) -> str | None:
         if isinstance(error, RuntimeError) and text == _NO_THREAD:
             return f"{text}: free some memory, or raise the limit of processes (ulimit -u)"
         if isinstance(error, RuntimeError) and any(part in text.lower() for part in _MEMORY):
-            return f"the memory does not suffice ({_first_line(text)}): take smaller settings, or free some memory"
+            return f"there is not enough memory ({_first_line(text)}): take smaller settings, or free some memory"
         if any(part in text for part in _WRITING):
             return f"a file cannot be written ({_first_line(text)}): free some space, or write elsewhere"
     return None
@@ -59,7 +59,7 @@ def _of_system(error: OSError) -> str | None:
     if error.errno is None or (error.errno not in _REMEDIES and not names):
         return None
     reason = error.strerror or os.strerror(error.errno)
-    remedy = _REMEDIES.get(error.errno, "check it")
+    remedy = _REMEDIES.get(error.errno, "check this file")
     return f"{' to '.join(names)}: {reason}: {remedy}" if names else f"{reason}: {remedy}"
 
 

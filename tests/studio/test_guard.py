@@ -34,7 +34,7 @@ def test_it_responds_to_its_own_names(host):
 def test_it_responds_to_no_other_name(host):
     answer = guarded(Rules()).get("/", headers={"host": host})
     assert answer.status_code == 421
-    assert "does not answer to this name" in answer.json()["error"]
+    assert "does not answer to this host name" in answer.json()["error"]
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 

@@ -50,15 +50,15 @@ def test_the_share_is_operations_over_seconds_times_rate(monkeypatch):
     for _ in range(4):
         window.add({"loss": torch.tensor(1.0)}, 8, 500)
     now[0] += 16.0
-    assert window.latest()["speed/share_of_matrix_rate"] == pytest.approx(4 * 500 / 16 / 1000)
+    assert window.latest()["speed/mfu"] == pytest.approx(4 * 500 / 16 / 1000)
     means = window.flush(4, None)
     assert means["speed/pictures_per_second"] == pytest.approx(2.0)
     assert means["speed/seconds_per_step"] == pytest.approx(4.0)
-    assert means["speed/share_of_matrix_rate"] == pytest.approx(0.125)
+    assert means["speed/mfu"] == pytest.approx(0.125)
     window.add({"loss": torch.tensor(1.0)}, 8, 500)
     window.add({"loss": torch.tensor(1.0)}, 8)  # E alone, or compiled: the number is not known
     now[0] += 1.0
-    assert "speed/share_of_matrix_rate" not in window.flush(6, None)
+    assert "speed/mfu" not in window.flush(6, None)
 
 
 def test_the_rate_is_measured_once_in_little_time(monkeypatch):

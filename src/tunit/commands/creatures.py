@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--number", type=whole(1, MOST_CREATURES), default=1000, metavar="N", help="how many pictures [1000]"
     )
     parser.add_argument(
-        "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, 32 or more [64]"
+        "--size", type=whole(32, 1024), default=64, metavar="S", help="side in pixels, 32 to 1024 [64]"
     )
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="SEED", help="each seed gives another set [0]"

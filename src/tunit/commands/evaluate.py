@@ -210,7 +210,7 @@ def print_evaluation(result: "Evaluation") -> None:
         (name, *(figure_cells(figure) if isinstance(figure, Figure) else (f"{figure:.4g}", "", "")))
         for name, figure in result.figures.items()
     ]
-    show_table(("figure", "value", "95 % interval", "over"), rows, title=f"features: {result.features}")
+    show_table(("figure", "value", "95 % interval", "pictures"), rows, title=f"features: {result.features}")
     if any(result.groups.values()):
         names = ("FID", "density", "coverage")
         show_table(

@@ -111,7 +111,7 @@ class Config:
 
         Sections of other methods than the config's are left out if they have their default values.
         """
-        lines = ["# Every setting of this run, resolved."]
+        lines = ["# Every setting that this run uses."]
         idle = method_sections().keys() - METHODS[self.method.method].keys()
         for name in section_types():
             values = self.section(name)

@@ -163,7 +163,7 @@ class ClusteringConfig:
 
     domains_from: float = setting(
         0.0,
-        "part (0 to 1) of E's time alone during which it learns only styles; afterwards it also learns domains",
+        "share (0 to 1) of the steps of E alone in which it learns only styles; after that it also learns domains",
         low=0,
         high=1,
     )
@@ -172,7 +172,7 @@ class ClusteringConfig:
     )
     neighbours_from: float = setting(
         0.1,
-        "when neighbours are searched for the first time, as a part (0 to 1) of E's time alone",
+        "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone",
         low=0,
         high=1,
     )

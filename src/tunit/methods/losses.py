@@ -39,7 +39,7 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -> Tensor:
-    """P of section 3.2 [1]: (K, K), symmetric, sums to 1 before its entries are floored at 1e-10.
+    """P of equation 1 [1], section 3.2: (K, K), symmetric, sums to 1 before its entries are floored at 1e-10.
 
     p, p_plus: (B, K) domain probabilities of the two views. Symmetrised and normalised as in [2].
     """
@@ -54,7 +54,7 @@ def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -
 def mutual_information(
     p: Tensor, p_plus: Tensor, weight: Tensor | None = None, balance: float = 1.0
 ) -> Tensor:
-    """I(P) of section 3.2 [1], in nats, between 0 and ln K: how much one view's domain tells about the other's.
+    """I(P) of equation 1 [1], in nats, between 0 and ln K: how much one view's domain tells about the other's.
 
     p, p_plus: (B, K) probabilities. K = 1 gives 0. balance: factor on the entropies of the marginals, lambda in [2].
     1, the paper's value, gives the mutual information itself; a larger factor favours domains of equal size.

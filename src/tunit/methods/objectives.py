@@ -35,7 +35,7 @@ def unchanged(x: Tensor, seen: InputKind) -> Tensor:
 def domain_loss(
     view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
-    """E's loss on domains. Unlabelled pictures: -5 I(P) of section 3.2; labelled ones: 5 times the cross-entropy.
+    """E's loss on domains. Unlabelled pictures: -5 I(P) of equation 1; labelled ones: 5 times the cross-entropy.
 
     (5 is the default weight.) Each of the two terms is multiplied by the share of its pictures in the batch, and by a
     factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for

@@ -2,8 +2,8 @@
 
 No forward pass is computed twice with the same weights, unless this is to save memory (micro-batches, activation
 checkpointing). Within a step the reference batch x~ is a permutation of x: E_S(x~) is E_S(x) permuted, and D's real
-pictures are x itself. D and G learn from the same content codes and translations. How several processes or
-micro-batches share a step is in methods/parts.py.
+pictures are x itself (with the relativistic loss: in the order of the references). D and G learn from the same
+content codes and translations. How several processes or micro-batches share a step is in methods/parts.py.
 
 Source: Baek et al., Rethinking the truly unsupervised image-to-image translation, ICCV 2021; docs/fidelity.md.
 """
@@ -44,14 +44,14 @@ from tunit.networks.queue import push
 def tunit_step(
     state: TrainingState, batch: Batch, permutation: Tensor, phase: Phase, config: Config
 ) -> Terms:
-    """Update `state` by one step on `batch`; returns the unweighted losses by name, on the device.
+    """Update `state` by one step on `batch` (equation 6); returns the unweighted losses by name, on the device.
 
     permutation: (B,) int64; x[permutation] are the references. If several processes train together, `batch` holds
     this process's pictures, but `permutation` refers to the whole batch. Losses and R1 are in float32 in any
     precision.
     """
     with mixed_precision(batch.x, config):
-        keys, terms = guide_step(state, batch, phase, config)  # E: section 3.2, equation 2
+        keys, terms = guide_step(state, batch, phase, config)  # E: equations 1 and 2
         if phase.joint:  # D: equation 3, R1; then G and E: equations 3, 4, 5
             terms |= translation_step(state, batch, permutation, phase, config)
     state.queue = push(state.queue, keys)
@@ -66,7 +66,7 @@ def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config)
     with record_function("E"), descent(state.optimisers.guide):
         keys = keys_of(state.networks.guide_average, batch.x_plus)
         view, view_plus = (guidance_of(guide, each) for each in (batch.x, batch.x_plus))
-        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # section 3.2
+        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # equation 1
         of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
         backward(of_domains + of_styles)
     return keys, terms | more

@@ -2,8 +2,8 @@
 
    Pictures are (n, pixels, c), scales and sums (n, c), parameters (c); all float32 and contiguous, c a multiple of
    LANES. A thread takes LANES channels of a picture. It reads the pixels twice: first to sum over them, then, while
-   they are still in the cache, to compute the result. Names are those of the equations: x and y; dx and dy, their
-   gradients; nu, 1 / root of the mean square of x; m, dy where the threshold does not cut off, 0 elsewhere. */
+   they are still in the cache, to compute the result. Names are those of the formulas above each function: x and y;
+   dx and dy, their gradients; nu, 1 / root of the mean square of x; m, dy where the threshold does not cut off, 0 elsewhere. */
 
 #include <math.h>
 

@@ -5,6 +5,7 @@
 #ifndef TUNIT_LANES_H
 #define TUNIT_LANES_H
 
+/* Channels are handled LANES at a time: in PARTS vectors of the type `lanes`, which has WIDTH floats. */
 #define LANES 16
 
 /* TUNIT_VECTORS, given at compilation, forces one width: 4 floats, for any CPU; 8, for AVX2 with FMA; 16, for AVX-512,

@@ -10,7 +10,7 @@ from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it
 # For pictures of at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as
 # a matrix product.
 FEW_PIXELS = 4
-FEW_CHANNELS = 4  # with at most this many output channels, a convolution uses a CPU only in part
+FEW_CHANNELS = 4  # with at most this many output channels, a convolution cannot keep a CPU busy
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> Tensor:

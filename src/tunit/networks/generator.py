@@ -18,7 +18,7 @@ from tunit.networks.layers import (
 )
 from tunit.networks.upsampling import UpsamplingConv2d
 
-CONTENT_SIZE = 16  # side of the content code, whatever the image size
+CONTENT_SIZE = 16  # side of the content code of the paper's G, for any image size
 RESIDUAL_SCALE = 0.1  # factor on the residual path of a block
 RESIDUAL_BLOCKS = 2
 STYLE_HIDDEN = 256  # width of the hidden layers from a style code to AdaIN parameters

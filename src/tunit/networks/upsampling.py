@@ -40,8 +40,8 @@ class UpsamplingConv2d(ReflectConv2d):
 
     @torch.no_grad()
     def keep_kernels(self) -> None:
-        """Keep the kernels for the small picture, for inference: to add them up takes a quarter of a pass of one
-        picture through G's decoder. If the weights change, they are added up in every pass again.
+        """Keep the kernels for the small picture, for inference: adding up the weights takes a quarter of the
+        decoder's time for one picture. After a change of the weights, every pass computes the kernels again.
         """
         self._kept = (_identity(self.weight), self._kernels())
 

@@ -31,7 +31,7 @@ from tunit.networks.padding import by_pytorch, padded
 
 Edge = Literal["zeros", "replicate", "reflect"]
 _EDGES = ("zeros", "replicate", "reflect")  # as in winograd_tiles.h
-SIDE, TILE = 3, 4  # the sides of a kernel, and of a tile's outputs; SIDE and OUT in winograd_tiles.h
+SIDE, OUT = 3, 4  # the sides of a kernel, and of a tile's outputs, as in winograd_tiles.h
 
 # With fewer input or output channels, the transforms cost more time than they save.
 FEWEST_CHANNELS = 32
@@ -50,8 +50,8 @@ def is_worth_it(x: Tensor, weight: Tensor, edge: Edge) -> bool:
         and weight.dtype == torch.float32
         and min(channels, kernels) >= FEWEST_CHANNELS
         and kernels % LANES == 0
-        and height % TILE == width % TILE == 0
-        and batch * height * width >= TILE**2 * FEWEST_TILES
+        and height % OUT == width % OUT == 0
+        and batch * height * width >= OUT**2 * FEWEST_TILES
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -83,7 +83,7 @@ def with_edge(x: Tensor, edge: Edge) -> Tensor:
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
     """The convolution of x with one pixel of padding: (B, O, H, W). Can be differentiated twice.
 
-    edge: what lies outside x. C and O must be multiples of LANES, H and W of TILE; there is no lower
+    edge: what lies outside x. C and O must be multiples of LANES, H and W of OUT; there is no lower
     bound, unlike in `is_worth_it`.
     """
     sizes = _Sizes.of(x, weight, edge)
@@ -161,10 +161,10 @@ class _Sizes:
         if sides != (SIDE, SIDE) or edge not in _EDGES:
             weights = " x ".join(map(str, sides))
             raise ValueError(f"no convolution of {weights} weights with edge {edge!r} is compiled")
-        if channels % LANES or kernels % LANES or height % TILE or width % TILE:
+        if channels % LANES or kernels % LANES or height % OUT or width % OUT:
             raise ValueError(
                 f"{channels} channels to {kernels} of {height} x {width} pixels: channels must be multiples of "
-                f"{LANES}, pixels of {TILE}"
+                f"{LANES}, pixels of {OUT}"
             )
         self.kernels, self.edge = kernels, edge
         self.x = batch, height, width, channels

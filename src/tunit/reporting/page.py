@@ -63,7 +63,7 @@ def _alarms(c: Contents) -> str:
     ]
     body = f'<ul class="findings">{"".join(lines)}</ul>' if lines else ""
     return section(
-        "alarms", "Alarms", "What went wrong while E trained, when, and what to do about it.", body
+        "alarms", "Alarms", "What went wrong in the training, when, and what to do about it.", body
     )
 
 
@@ -77,7 +77,7 @@ def _figures(c: Contents) -> str:
             rows.append((name, number(figure["value"]), interval, f"{figure['number']:,}"))
         else:
             rows.append((name, number(figure), "", ""))
-    found = table(("figure", "value", "95 % interval", "over"), rows)
+    found = table(("figure", "value", "95 % interval", "pictures"), rows)
     groups = c.evaluation.get("groups", {})
     names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
     if names:

@@ -136,8 +136,8 @@ _BODY = """
 <div id="map-parts" hidden><div class="tools" role="group" aria-label="the map">
 <button type="button" id="lasso" aria-pressed="true">Lasso</button>
 <button type="button" id="move" aria-pressed="false">Move</button>
-<button type="button" id="closer" aria-label="closer">+</button>
-<button type="button" id="farther" aria-label="farther">&minus;</button>
+<button type="button" id="closer" aria-label="zoom in">+</button>
+<button type="button" id="farther" aria-label="zoom out">&minus;</button>
 <button type="button" id="whole">Whole map</button></div>
 <div class="map canvas-map"><canvas id="canvas" tabindex="0" role="application"
  aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L shows only the nearest

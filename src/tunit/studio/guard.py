@@ -135,7 +135,7 @@ class Guard:
         if not self.rules.knows(headers.get("host", "")):
             return refusal(
                 421,
-                "the studio does not answer to this name: open the address that `tunit studio` printed",
+                "the studio does not answer to this host name: open the address that `tunit studio` printed",
                 as_page,
             )
         if not _from_own_pages(scope["method"], headers):

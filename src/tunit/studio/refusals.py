@@ -23,7 +23,7 @@ def refusal(status: int, sentence: str, as_page: bool) -> Response:
     """One sentence, as a page or as {"error": sentence}."""
     sentence = in_sentence(sentence)
     if as_page:
-        return page("Not done", "", notice=sentence, status=status)
+        return page("Error", "", notice=sentence, status=status)
     return JSONResponse({"error": sentence}, status)
 
 

@@ -104,7 +104,7 @@ def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     more = f", and {others} more such {'pair' if others == 1 else 'pairs'}" if others > 0 else ""
     return (
         f"two domains are alike: E cannot tell domain {int(rows[worst])} from domain {int(columns[worst])} "
-        f"(they share {float(pairs[worst]):.0%} of their probability{more})"
+        f"(their probabilities overlap by {float(pairs[worst]):.0%}{more})"
     )
 
 
@@ -175,7 +175,7 @@ def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
         return None
     return (
         f"style codes grow without end: the style loss was {least:.3g} and is {now:.3g}, worse than by "
-        f"chance ({bounds.chance:.2g}), and it outweighs the loss of the domains"
+        f"chance ({bounds.chance:.2g}), and the style loss outweighs the loss of the domains"
     )
 
 

@@ -137,8 +137,8 @@ class ProgressDisplay:
         text = "  ".join(f"{short} {losses[name]:.3g}" for name, short in SHORT.items() if name in losses)
         if "speed/pictures_per_second" in losses:
             text += f"  {losses['speed/pictures_per_second']:.3g} pictures/s"
-        if "speed/share_of_matrix_rate" in losses:
-            text += f"  {losses['speed/share_of_matrix_rate']:.0%} of the matrix rate"
+        if "speed/mfu" in losses:
+            text += f"  MFU {losses['speed/mfu']:.0%}"
         if self.alarms:
             text += f"  ALARM: {self.alarms}"
         self._last = time.monotonic()

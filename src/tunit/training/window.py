@@ -74,7 +74,7 @@ class LossWindow:
             "speed/pictures_per_second": self._pictures / seconds,
         }
         if self._rate and self._flops:
-            found["speed/share_of_matrix_rate"] = self._flops / seconds / self._rate()
+            found["speed/mfu"] = self._flops / seconds / self._rate()
         return found
 
     def check(self, last_checkpoint: Path | None, *, newest: bool = False) -> None:

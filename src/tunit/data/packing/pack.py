@@ -8,8 +8,8 @@
 
 Each picture that was found has a slot: its number in the order of names, which is also its place in the file until
 the end, when the slots of pictures that are left out are removed. The pixels of a picture are written to its slot as
-soon as they are ready, so the memory does not grow with the number of pictures; unfinished.py keeps what is done when
-a job is killed.
+soon as they are ready, so the memory does not grow with the number of pictures; unfinished_pack.py keeps what is done
+if a job is killed.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def pack_pictures(
     packed = _reuse(cache, search)
     if packed is None or (resume and (cache / JOURNAL).exists()):
         if cache.resolve() == source.resolve():
-            raise DataError(f"{cache} holds the pictures themselves: choose another folder for the cache")
+            raise DataError(f"{cache} holds the pictures themselves: choose another --out")
         packs.claim(cache)
         with packs.locked(cache) as alone:
             packed = _reuse(cache, search)  # another process may have made it meanwhile
