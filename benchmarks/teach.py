@@ -23,8 +23,8 @@ from tunit.data.packing.packed import open_packed
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.model_file import load_model
+from tunit.studio.command_lines import FewLabels
 from tunit.studio.labels import PERSON, ModelOutput, RunLabels, rows_of
-from tunit.studio.orders import FewLabels
 from tunit.training.run_folder import RunFolder, label_names
 
 
@@ -47,11 +47,11 @@ def teach(labels: RunLabels, classes: list[str], given: int, seed: int) -> dict[
 
     def do(what: str, **values: Any) -> Any:
         used[what] = used.get(what, 0) + 1
-        return labels.act({"do": what, **values}, labels.standing().number).opinion
+        return labels.act({"do": what, **values}, labels.state().number).assignment
 
-    opinion = labels.standing().opinion
+    assignment = labels.state().assignment
     domain_of: dict[str, int] = {}
-    for domain, members in opinion.members().items():
+    for domain, members in assignment.members().items():
         if not members:
             continue
         kinds, counts = np.unique([classes[i] for i in members], return_counts=True)
@@ -64,8 +64,8 @@ def teach(labels: RunLabels, classes: list[str], given: int, seed: int) -> dict[
     rng = np.random.default_rng(seed)
     for kind in sorted(set(classes)):
         if kind not in domain_of:
-            opinion = do("add", name=kind)
-            domain_of[kind] = max(opinion.names)
+            assignment = do("add", name=kind)
+            domain_of[kind] = max(assignment.names)
         members = [i for i, other in enumerate(classes) if other == kind]
         do("give", pictures=[int(i) for i in rng.permutation(members)[:given]], domain=domain_of[kind])
     return used
@@ -74,17 +74,17 @@ def teach(labels: RunLabels, classes: list[str], given: int, seed: int) -> dict[
 def trial(
     run: Path, folder: Path, out: Path, given: int, steps: int, seed: int, extra: list[str]
 ) -> dict[str, Any]:
-    looked, domains = answers(run)
-    classes = [name.split("/")[0] for name in looked.names]
+    output, domains = answers(run)
+    classes = [name.split("/")[0] for name in output.names]
     labels = RunLabels(
-        out / "teacher", looked, lambda: {name: folder.resolve() / name for name in looked.names}
+        out / "teacher", output, lambda: {name: folder.resolve() / name for name in output.names}
     )
     used = teach(labels, classes, given, seed)
     now = labels.write_table()
-    rows = rows_of(now, looked.names)
+    rows = rows_of(now, output.names)
     said = {name for name, _, by in rows if by == PERSON}
     by_model = [(name, label) for name, label, by in rows if by not in (PERSON, "")]
-    live = [k for k, members in now.opinion.members().items() if members]
+    live = [k for k, members in now.assignment.members().items() if members]
     order = FewLabels(labels.table, run, out / "run", steps, len(live), seed)
     command = [*order.command(), "--threads", "1", "--workers", "1", "--sample-every", "0", *extra]
     subprocess.run(command, check=True)
@@ -92,11 +92,11 @@ def trial(
     names = label_names(out / "run")
     found = {name.removeprefix("/"): names[k] for name, k in zip(after.names, after.found, strict=True)}
     prefix = f"{folder.resolve()}/".removeprefix("/")
-    truth = dict(zip(looked.names, classes, strict=True))
-    unsaid = [i for i, name in enumerate(looked.names) if name not in said]
+    truth = dict(zip(output.names, classes, strict=True))
+    unsaid = [i for i, name in enumerate(output.names) if name not in said]
     number = {kind: i for i, kind in enumerate(sorted(set(classes)))}
     true_numbers = np.array([number[classes[i]] for i in unsaid])
-    was = now.opinion
+    was = now.assignment
     return {
         "seed": seed,
         "actions": used,
@@ -107,7 +107,7 @@ def trial(
         "before": clustering_accuracy(domains.numpy()[unsaid], true_numbers),
         "named and merged, before training": sum(was.label(was.domain_of(i)) == classes[i] for i in unsaid)
         / len(unsaid),
-        "after": sum(_of(found, prefix, looked.names[i]) == classes[i] for i in unsaid) / len(unsaid),
+        "after": sum(_of(found, prefix, output.names[i]) == classes[i] for i in unsaid) / len(unsaid),
         "command": [word.replace(str(out), "OUT") for word in command[4:]],
     }
 

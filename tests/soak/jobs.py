@@ -232,7 +232,7 @@ def teach(field: Field, folder: Path) -> int:
     labels = labels_of(folder)
     acknowledged = os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     try:
-        for i in range(labels.standing().number, ACTIONS):
+        for i in range(labels.state().number, ACTIONS):
             labels.act({"do": "give", "pictures": [i % 30], "domain": i % 3}, i)
             os.write(acknowledged, b".")
         labels.write_table()
@@ -245,7 +245,7 @@ def teach(field: Field, folder: Path) -> int:
 def look_at_labels(field: Field, folder: Path, expected: Path) -> None:
     record, labels = folder / "acknowledged", labels_of(folder)
     done = record.stat().st_size if record.exists() else 0
-    assert labels.standing().number >= done, "an action that was answered is lost"
+    assert labels.state().number >= done, "an action that was answered is lost"
     if labels.table.exists():
         rows = list(csv.reader(labels.table.open(newline="")))
         assert rows[0] == ["picture", "label", "by"]
@@ -254,7 +254,7 @@ def look_at_labels(field: Field, folder: Path, expected: Path) -> None:
 
 def check_labels(field: Field, folder: Path, expected: Path) -> None:
     labels = labels_of(folder)
-    now = labels.standing()
+    now = labels.state()
     assert now.number == ACTIONS
     rows = [tuple(row) for row in csv.reader(labels.table.open(newline=""))][1:]
     assert rows == rows_of(now, [f"{i:03d}.png" for i in range(30)]), "another table"

@@ -14,7 +14,7 @@ from browser import WIDTHS, resized
 from tiny_model import noise
 from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import laid_out
-from tunit.studio import look
+from tunit.studio import output_thread
 from tunit.translation.translator import Translator
 
 DESKTOP = WIDTHS["desktop"]
@@ -116,10 +116,10 @@ def test_galleries_can_be_used_before_the_map_is_drawn(browser, own_server, monk
     for name, value in {
         "GLIMPSE": 6,
         "MOST_LAID_OUT": 12,
-        "read_seen": lambda *_: None,
+        "read_output": lambda *_: None,
         "laid_out": later,
     }.items():
-        monkeypatch.setattr(look, name, value)
+        monkeypatch.setattr(output_thread, name, value)
     page = Page(browser, own_server)
     page.open("/runs/birds/explore")
     page.wait("document.querySelectorAll('#gallery .picture').length === 12")

@@ -11,9 +11,9 @@ from soak.guarded import in_time
 from soak.mutations import changed, swapped
 from tunit.errors import RunError
 from tunit.files import lock, owner_of
-from tunit.studio.jobs import JOB, last_words, state_of, stop
+from tunit.studio.jobs import JOB, reason_of_end, state_of, stop
 from tunit.studio.labels import JOURNAL, ModelOutput, RunLabels
-from tunit.studio.seen import RunOutput, read_seen, write_seen
+from tunit.studio.run_output import RunOutput, read_output, write_output
 
 NAMES = [f"{i}.png" for i in range(8)]
 LOOKED = ModelOutput(
@@ -46,9 +46,9 @@ def read_again(folder, data):
     (folder / "studio" / JOURNAL).write_bytes(data)
     labels = RunLabels(folder, LOOKED)
     with in_time(10):
-        opinion = labels.write_table().opinion
-        assert sum(map(len, opinion.members().values())) + len(opinion.left_out) == len(NAMES)
-        return [opinion.domain_of(i) for i in range(len(NAMES))]
+        assignment = labels.write_table().assignment
+        assert sum(map(len, assignment.members().values())) + len(assignment.left_out) == len(NAMES)
+        return [assignment.domain_of(i) for i in range(len(NAMES))]
 
 
 def test_no_damage_to_the_journal_gives_a_traceback_or_a_hang(tmp_path):
@@ -105,19 +105,19 @@ def test_a_damaged_record_of_the_model_s_output_is_not_used(tmp_path):
     arrays = [np.arange(8), np.zeros(8, np.int64), np.ones(8, np.float32), np.ones(8, np.float32)]
     seen = RunOutput(*arrays, torch.zeros(8, 4), np.zeros((8, 2), np.float32))
     path, about = tmp_path / "seen.safetensors", {"format": 1}
-    write_seen(path, seen, about)
+    write_output(path, seen, about)
     whole = path.read_bytes()
-    assert read_seen(path, about, 8, 4) is not None
+    assert read_output(path, about, 8, 4) is not None
     for at in range(0, len(whole), 5):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-        found = read_seen(path, about, 8, 4)
+        found = read_output(path, about, 8, 4)
         assert found is None or (found.domains == 0).all(), at
     for at in range(0, len(whole), 23):
         path.write_bytes(whole[:at])
-        assert read_seen(path, about, 8, 4) is None
+        assert read_output(path, about, 8, 4) is None
     path.unlink()
     path.mkdir()
-    assert read_seen(path, about, 8, 4) is None
+    assert read_output(path, about, 8, 4) is None
 
 
 BAD = (
@@ -149,7 +149,7 @@ def test_the_state_of_a_training_with_damaged_files(tmp_path):
         (run / name).write_bytes(bad + rng.choice((b"", b"\n")))
         state = state_of(run)
         assert state.step == 0 and not state.runs, (seed, name)
-        assert last_words(run).isprintable()
+        assert reason_of_end(run).isprintable()
         with pytest.raises(RunError, match="is not in training"):
             stop(run)
 

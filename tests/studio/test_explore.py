@@ -11,7 +11,7 @@ from PIL import Image
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
-from tunit.studio import explore, look, seen
+from tunit.studio import explore, output_thread, run_output
 from tunit.studio.library import Library
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
@@ -104,20 +104,20 @@ def test_results_are_cached_and_computed_again_for_another_model(client, found, 
     assert path.is_file()
     width = 8
     about = {
-        "format": seen.FORMAT,
-        "model": seen.checksum(runs / "birds" / "model.safetensors"),
-        "pictures": seen.digest_of(open_packed(runs / "birds" / "data").hashes),
-        "most": look.MOST_SEEN,
+        "format": run_output.FORMAT,
+        "model": run_output.checksum(runs / "birds" / "model.safetensors"),
+        "pictures": run_output.digest_of(open_packed(runs / "birds" / "data").hashes),
+        "most": output_thread.MOST_PICTURES,
     }
-    kept = seen.read_seen(path, about, 20, width)
+    kept = run_output.read_output(path, about, 20, width)
     assert kept is not None
     assert kept.domains.tolist() == found["domain"]
-    assert seen.read_seen(path, about | {"model": "another"}, 20, width) is None
-    assert seen.read_seen(path, about, 21, width) is None
-    assert seen.read_seen(path.parent / "nothing", about, 20, width) is None
+    assert run_output.read_output(path, about | {"model": "another"}, 20, width) is None
+    assert run_output.read_output(path, about, 21, width) is None
+    assert run_output.read_output(path.parent / "nothing", about, 20, width) is None
     damaged = path.parent / "damaged.safetensors"
     damaged.write_bytes(path.read_bytes()[:-20])
-    assert seen.read_seen(damaged, about, 20, width) is None
+    assert run_output.read_output(damaged, about, 20, width) is None
     damaged.unlink()
 
 
@@ -156,30 +156,35 @@ def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypat
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(look, "read_seen", fail)
+        patch.setattr(output_thread, "read_output", fail)
         with pytest.raises(RunError, match="memory"):
             for _ in range(2):
-                library.look(run).wait()
-    again = library.look(run)
+                library.output(run).wait()
+    again = library.output(run)
     again.wait()
-    assert again.seen is not None
+    assert again.output is not None
 
 
 def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, monkeypatch):
     """First 5 pictures, then the 12 on the map, then these with their map, and at last all 20."""
     _, said = truth
-    for name, value in {"GLIMPSE": 5, "MOST_LAID_OUT": 12, "BATCH": 3, "read_seen": lambda *_: None}.items():
-        monkeypatch.setattr(look, name, value)
-    monkeypatch.setattr(look, "write_seen", lambda *_: None)
+    for name, value in {
+        "GLIMPSE": 5,
+        "MOST_LAID_OUT": 12,
+        "BATCH": 3,
+        "read_output": lambda *_: None,
+    }.items():
+        monkeypatch.setattr(output_thread, name, value)
+    monkeypatch.setattr(output_thread, "write_output", lambda *_: None)
     shown = []
-    show = look.OutputThread._show
+    show = output_thread.OutputThread._show
     monkeypatch.setattr(
-        look.OutputThread,
+        output_thread.OutputThread,
         "_show",
         lambda self, one: (show(self, one), shown.append((self.done, self.so_far))),
     )
     library = Library(Workspace(runs, device="cpu"))
-    whole = library.look(library.workspace.run("birds"))
+    whole = library.output(library.workspace.run("birds"))
     whole.wait()
     assert [(done, stage, len(one.rows)) for done, (stage, one) in shown] == [
         (5, 1, 5),
@@ -187,7 +192,7 @@ def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, mon
         (12, 3, 12),
     ]
     assert [one.points is not None for _, (_, one) in shown] == [False, False, True]
-    for one in [*(one for _, (_, one) in shown), whole.seen]:
+    for one in [*(one for _, (_, one) in shown), whole.output]:
         assert (
             one.rows.tolist() == np.linspace(0, 19, len(one.rows)).astype(int).tolist() or len(one.rows) == 5
         )
@@ -195,5 +200,5 @@ def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, mon
         assert one.styles == pytest.approx(said.styles[one.rows], abs=1e-4)
     first, *_, on_map = (one for _, (_, one) in shown)
     assert {0, 19} < set(first.rows.tolist()) < set(on_map.rows.tolist())
-    assert whole.done == whole.total == len(whole.seen.rows) == 20
-    assert np.array_equal(whole.seen.points[on_map.rows], on_map.points)
+    assert whole.done == whole.total == len(whole.output.rows) == 20
+    assert np.array_equal(whole.output.points[on_map.rows], on_map.points)

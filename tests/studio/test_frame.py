@@ -11,7 +11,7 @@ from browser import Elements
 from tunit.cli import main
 from tunit.commands import studio
 from tunit.errors import ConfigError
-from tunit.studio import explore, orders, serve
+from tunit.studio import command_lines, explore, serve
 from tunit.studio.app import create_app
 from tunit.studio.guard import rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
@@ -193,5 +193,5 @@ def test_threads_that_wait_sleep_soon_in_the_studio_only(chosen, inside, for_tra
         monkeypatch.setenv(name, value)
     assert main(["studio", "/nowhere"]) == 2
     assert {name: os.environ[name] for name in names if name in os.environ} == inside
-    started = orders.environment()
+    started = command_lines.environment()
     assert {name: started[name] for name in names if name in started} == for_trainings

@@ -15,7 +15,7 @@ import pytest
 from tiny_run import flags, write_pictures
 from tunit.config.presets import read_config
 from tunit.errors import ConfigError, RunError
-from tunit.studio import jobs, orders
+from tunit.studio import command_lines, jobs
 from tunit.training.run_folder import RunFolder
 
 PYTHON = [sys.executable, "-c"]
@@ -37,9 +37,9 @@ def ended(run):
 
 def test_a_training_starts_stops_with_everything_saved_and_is_resumed(tmp_path):
     source, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
-    order = orders.Order(source, run, preset="paper")
+    training = command_lines.NewTraining(source, run, preset="paper")
     long = flags(steps=100_000, checkpoint_every=100_000, sample_every=0, log_every=1)
-    process = jobs.start(order.command() + long, run)
+    process = jobs.start(training.command() + long, run)
     assert os.getsid(process) == process != os.getsid(0)
     assert jobs.state_of(run).state in jobs.RUNNING
     until = time.monotonic() + 120
@@ -54,7 +54,7 @@ def test_a_training_starts_stops_with_everything_saved_and_is_resumed(tmp_path):
     assert saved.is_file()
     with pytest.raises(RunError, match="not in training"):
         jobs.stop(run)
-    jobs.start(orders.resume_command(run, stopped.step + 2), run)
+    jobs.start(command_lines.resume_command(run, stopped.step + 2), run)
     assert ended(run) == jobs.State(jobs.FINISHED, stopped.step + 2, stopped.step + 2)
 
 
@@ -138,14 +138,16 @@ def test_damaged_files_are_ignored(tmp_path):
 
 
 def test_commands_are_lists_of_words_without_a_shell():
-    order = orders.Order(Path("/a b/$(x); rm -rf ~"), Path("/out/--overwrite"), "small", 10, 4, 64, 3)
-    words = order.command()
+    training = command_lines.NewTraining(
+        Path("/a b/$(x); rm -rf ~"), Path("/out/--overwrite"), "small", 10, 4, 64, 3
+    )
+    words = training.command()
     assert words[5] == "/a b/$(x); rm -rf ~"
     assert words[6:] == [
         "--out", "/out/--overwrite", "--preset", "small", "--seed", "3", "--domains", "4", "--steps", "10",
         "--image-size", "64",
     ]  # fmt: skip
-    assert Path(orders.Order(Path("--help"), Path("x")).command()[5]).is_absolute()
+    assert Path(command_lines.NewTraining(Path("--help"), Path("x")).command()[5]).is_absolute()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_commands_are_lists_of_words_without_a_shell():
 )  # fmt: skip
 def test_orders_with_invalid_settings_are_refused(values):
     with pytest.raises(ConfigError):
-        orders.Order(Path("/a"), Path("/b"), **values)
+        command_lines.NewTraining(Path("/a"), Path("/b"), **values)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +167,10 @@ def test_orders_with_invalid_settings_are_refused(values):
 )
 def test_invalid_names_are_refused(name):
     with pytest.raises(ConfigError, match="name of the run"):
-        orders.check_name(name)
+        command_lines.check_name(name)
 
 
 def test_the_offered_presets_exist():
-    for name in orders.PRESETS:
+    for name in command_lines.PRESETS:
         read_config(name)
-    assert orders.check_name(" two words-2.b ") == "two words-2.b"
+    assert command_lines.check_name(" two words-2.b ") == "two words-2.b"

@@ -15,7 +15,7 @@ import pytest
 from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
-from tunit.studio.journal import StaleError
+from tunit.studio.action_log import StaleError
 from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
 
 NAMES = [f"{i}.png" for i in range(8)]
@@ -30,7 +30,7 @@ def labels(tmp_path):
 
 
 def do(labels, what, **values):
-    return labels.act({"do": what, **values}, labels.standing().number)
+    return labels.act({"do": what, **values}, labels.state().number)
 
 
 def table(labels):
@@ -39,12 +39,12 @@ def table(labels):
 
 
 def domains(labels):
-    opinion = labels.standing().opinion
-    return [None if i in opinion.left_out else opinion.domain_of(i) for i in range(8)]
+    assignment = labels.state().assignment
+    return [None if i in assignment.left_out else assignment.domain_of(i) for i in range(8)]
 
 
 def test_nothing_is_written_before_the_first_action(labels, tmp_path):
-    assert labels.standing().number == 0
+    assert labels.state().number == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,21 +101,21 @@ def test_for_domains_without_persons_labels_the_model_gives_examples(tmp_path):
 def test_undo_and_redo_move_through_the_history(labels):
     do(labels, "name", domain=0, name="a")
     do(labels, "give", pictures=[7], domain=0)
-    assert do(labels, "undo").opinion.given == {}
-    assert do(labels, "undo").opinion.names[0] == ""
+    assert do(labels, "undo").assignment.given == {}
+    assert do(labels, "undo").assignment.names[0] == ""
     with pytest.raises(ConfigError, match="nothing to undo"):
         do(labels, "undo")
-    assert do(labels, "redo").opinion.names[0] == "a"
+    assert do(labels, "redo").assignment.names[0] == "a"
     do(labels, "name", domain=0, name="b")  # undone actions are gone now
     with pytest.raises(ConfigError, match="nothing to redo"):
         do(labels, "redo")
-    assert labels.standing().number == 6
+    assert labels.state().number == 6
 
 
 def test_undoing_random_actions_one_by_one_restores_every_stage(labels):
-    rng, stages = random.Random(3), [labels.standing().opinion]
+    rng, stages = random.Random(3), [labels.state().assignment]
     for _ in range(25):
-        now = labels.standing().opinion
+        now = labels.state().assignment
         live = sorted(now.names)
         action = rng.choice(["give", "leave_out", "forget", "merge", "split", "add", "name"])
         some, one = sorted(rng.sample(range(8), 3)), rng.choice(live)
@@ -128,10 +128,10 @@ def test_undoing_random_actions_one_by_one_restores_every_stage(labels):
             "name": lambda one=one: {"domain": one, "name": f"n{rng.random()}"},
             "give": lambda one=one, some=some: {"pictures": some, "domain": one},
         }.get(action, lambda some=some: {"pictures": some})()
-        stages.append(do(labels, action, **values).opinion)
+        stages.append(do(labels, action, **values).assignment)
     for stage in stages[-2::-1]:
-        assert do(labels, "undo").opinion == stage
-    assert labels.standing().number == 2 * (len(stages) - 1)
+        assert do(labels, "undo").assignment == stage
+    assert labels.state().number == 2 * (len(stages) - 1)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_impossible_actions_are_one_sentence_and_not_recorded(labels, action):
     with pytest.raises(ConfigError) as caught:
         labels.act(action, 0)
     assert "\n" not in str(caught.value)
-    assert labels.standing().number == 0
+    assert labels.state().number == 0
 
 
 def test_two_domains_cannot_have_the_same_name(labels):
@@ -175,16 +175,16 @@ def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels,
     do(labels, "give", pictures=[0], domain=1)
     with pytest.raises(StaleError, match="they are at action 1, this page shows action 0"):
         other.act({"do": "give", "pictures": [1], "domain": 1}, 0)
-    assert other.standing().opinion.given == {0: 1}
+    assert other.state().assignment.given == {0: 1}
     do(other, "undo")
-    assert labels.standing().opinion.given == {}
+    assert labels.state().assignment.given == {}
 
 
 def test_a_journal_keeps_the_domains_with_which_it_began(labels, tmp_path):
     do(labels, "give", pictures=[0], domain=1)
     later = RunLabels(tmp_path, ModelOutput(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
     assert domains(later) == [1, 0, 0, 1, 1, 1, 2, 2]
-    assert later.standing().step == 12
+    assert later.state().step == 12
 
 
 def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, tmp_path):
@@ -195,21 +195,21 @@ def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, 
     for torn in (whole + b'{"do": "undo', whole + b"\0" * 50, whole + b'{"do": \n'):
         path.write_bytes(torn)
         again = RunLabels(tmp_path, LOOKED)
-        assert again.standing().number == 2
+        assert again.state().number == 2
         do(again, "undo")
-        assert RunLabels(tmp_path, LOOKED).standing().number == 3
+        assert RunLabels(tmp_path, LOOKED).state().number == 3
         assert path.read_bytes().startswith(whole)
     lines = whole.splitlines(keepends=True)
     path.write_bytes(lines[0] + b"what\n" + lines[2])
     with pytest.raises(RunError, match="damaged at line 2"):
-        RunLabels(tmp_path, LOOKED).standing()
+        RunLabels(tmp_path, LOOKED).state()
 
 
 def test_a_journal_of_other_pictures_is_refused(labels, tmp_path):
-    do(labels, "undo" if labels.standing().number else "add", name="x")
+    do(labels, "undo" if labels.state().number else "add", name="x")
     other = ModelOutput([f"other{i}" for i in range(8)], LOOKED.found, LOOKED.sure, 3, 12)
     with pytest.raises(RunError, match="other pictures"):
-        RunLabels(tmp_path, other).standing()
+        RunLabels(tmp_path, other).state()
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch):
@@ -218,11 +218,11 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tunit.studio.journal.os.fsync", full)
+    monkeypatch.setattr("tunit.studio.action_log.os.fsync", full)
     with pytest.raises(UnwritableError, match="No space left"):
         do(labels, "add", name="y")
     monkeypatch.undo()
-    assert labels.standing().number == 1
+    assert labels.state().number == 1
     do(labels, "add", name="y")
 
 
@@ -264,8 +264,8 @@ from test_labels import LOOKED
 from tunit.studio.labels import RunLabels
 labels = RunLabels(Path(sys.argv[1]), LOOKED)
 while True:
-    number = labels.act({"do": "give", "pictures": [labels.standing().number % 8], "domain": 1},
-                        labels.standing().number).number
+    number = labels.act({"do": "give", "pictures": [labels.state().number % 8], "domain": 1},
+                        labels.state().number).number
     print(number, flush=True)
 """
 
@@ -284,7 +284,7 @@ def test_confirmed_actions_survive_kill_9(tmp_path):
             child.send_signal(signal.SIGKILL)
             last = int([said, *child.stdout.read().splitlines(keepends=True)][-1])
         labels = RunLabels(tmp_path, LOOKED)
-        number = labels.standing().number
+        number = labels.state().number
         assert number in (last, last + 1)
         assert labels.write_table().number == number
         assert [by for _, by in table(labels).values()].count("person") == min(8, number)

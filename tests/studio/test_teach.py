@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tunit.cli import main
 from tunit.methods.model_file import load_model
-from tunit.studio import jobs, orders
+from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.run_folder import label_names, read_picture_index
@@ -139,7 +139,7 @@ def test_meaningless_requests_are_one_sentence(own, root, action, seen):
 
 
 def test_training_continues_with_the_labels(own, root, monkeypatch):
-    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
     fields = {"name": "birds taught", "steps": "9"}
     assert "no labels were given yet" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     act(own, 0, do="merge", domains=[2], into=0)
@@ -175,10 +175,10 @@ def test_the_command_trains_with_the_given_names(own, root):
     ):
         assert act(own, seen, **action).status_code == 200
     out = root / "taught"
-    order = orders.FewLabels(
+    training = command_lines.FewLabels(
         root / "birds" / "studio" / "labels.csv", root / "birds", out, steps=4, domains=2
     )
-    assert main(order.command()[len(orders.TUNIT) :]) == 0
+    assert main(training.command()[len(command_lines.TUNIT) :]) == 0
     assert label_names(out) == ["crow", "domain 001"]
     labels = [label for _, label, _ in read_picture_index(out / "pictures.csv")]
     assert [labels.count(label) for label in ("crow", "domain 001", "")] == [3, 2, len(names) - 6]

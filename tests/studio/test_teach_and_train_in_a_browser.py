@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from browser import WIDTHS, headless_chromium, resized
-from tunit.studio import jobs, orders
+from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
@@ -113,7 +113,7 @@ def click(driver):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
 
 
 def job(run):

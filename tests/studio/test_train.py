@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
-from tunit.studio import jobs, orders
+from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
@@ -36,7 +36,7 @@ def own(root, runs):
 @pytest.fixture
 def fake(monkeypatch, root):
     """Starts a program that only waits, in place of a training."""
-    monkeypatch.setattr(orders, "TUNIT", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
     yield
     for path in root.glob("*/studio/job.json"):
         if jobs.state_of(path.parent.parent).runs:

@@ -29,7 +29,7 @@ Action = dict[str, Any]
 
 
 @dataclass
-class Opinion:
+class DomainAssignment:
     """The state after some actions."""
 
     pictures: int
@@ -66,26 +66,26 @@ def unnamed(domain: int) -> str:
     return f"domain {domain:03d}"
 
 
-def first_opinion(found: Sequence[int], domains: int) -> Opinion:
+def first_assignment(found: Sequence[int], domains: int) -> DomainAssignment:
     """The state before any action: what the model found."""
-    return Opinion(len(found), found, dict.fromkeys(range(domains), ""), next_domain=domains)
+    return DomainAssignment(len(found), found, dict.fromkeys(range(domains), ""), next_domain=domains)
 
 
-def opinion_after(found: Sequence[int], domains: int, actions: Iterable[Action]) -> Opinion:
+def assignment_after(found: Sequence[int], domains: int, actions: Iterable[Action]) -> DomainAssignment:
     """The state after some actions, each of which `checked` has accepted.
 
     Each is checked again, because its file may have been damaged since: domains merged in a circle, for example,
     would never let `domain_of` end. Raises ConfigError for an impossible action, or KeyError, IndexError or
     TypeError.
     """
-    opinion = first_opinion(found, domains)
-    for action in standing(actions)[0]:
-        possible = checked(action, opinion, 0, 0)  # no action in effect is an undo or a redo
-        _APPLY[possible["do"]](opinion, possible)
-    return opinion
+    assignment = first_assignment(found, domains)
+    for action in actions_in_effect(actions)[0]:
+        possible = checked(action, assignment, 0, 0)  # no action in effect is an undo or a redo
+        _APPLY[possible["do"]](assignment, possible)
+    return assignment
 
 
-def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
+def actions_in_effect(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
     """(actions in effect, undone actions that may be redone). The last undone action is the next one to redo."""
     done: list[Action] = []
     undone: list[Action] = []
@@ -103,51 +103,51 @@ def standing(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
 # ---- applying an action ----
 
 
-def _name(opinion: Opinion, action: Action) -> None:
-    opinion.names[action["domain"]] = action["name"]
+def _name(assignment: DomainAssignment, action: Action) -> None:
+    assignment.names[action["domain"]] = action["name"]
 
 
-def _new_domain(opinion: Opinion, name: str) -> int:
-    number = opinion.next_domain
-    opinion.names[number] = name
-    opinion.next_domain += 1
+def _new_domain(assignment: DomainAssignment, name: str) -> int:
+    number = assignment.next_domain
+    assignment.names[number] = name
+    assignment.next_domain += 1
     return number
 
 
-def _add(opinion: Opinion, action: Action) -> None:
-    _new_domain(opinion, action["name"])
+def _add(assignment: DomainAssignment, action: Action) -> None:
+    _new_domain(assignment, action["name"])
 
 
-def _merge(opinion: Opinion, action: Action) -> None:
+def _merge(assignment: DomainAssignment, action: Action) -> None:
     for domain in action["domains"]:
-        opinion.merged[domain] = action["into"]
-        name = opinion.names.pop(domain)
-        opinion.names[action["into"]] = opinion.names[action["into"]] or name
+        assignment.merged[domain] = action["into"]
+        name = assignment.names.pop(domain)
+        assignment.names[action["into"]] = assignment.names[action["into"]] or name
 
 
-def _split(opinion: Opinion, action: Action) -> None:
-    new = _new_domain(opinion, "")
+def _split(assignment: DomainAssignment, action: Action) -> None:
+    new = _new_domain(assignment, "")
     for picture in action["part"]:
-        where = opinion.given if picture in opinion.given else opinion.moved
+        where = assignment.given if picture in assignment.given else assignment.moved
         where[picture] = new
 
 
-def _give(opinion: Opinion, action: Action) -> None:
+def _give(assignment: DomainAssignment, action: Action) -> None:
     for picture in action["pictures"]:
-        opinion.given[picture] = action["domain"]
-        opinion.left_out.discard(picture)
+        assignment.given[picture] = action["domain"]
+        assignment.left_out.discard(picture)
 
 
-def _leave_out(opinion: Opinion, action: Action) -> None:
+def _leave_out(assignment: DomainAssignment, action: Action) -> None:
     for picture in action["pictures"]:
-        opinion.given.pop(picture, None)
-        opinion.left_out.add(picture)
+        assignment.given.pop(picture, None)
+        assignment.left_out.add(picture)
 
 
-def _forget(opinion: Opinion, action: Action) -> None:
+def _forget(assignment: DomainAssignment, action: Action) -> None:
     for picture in action["pictures"]:
-        opinion.given.pop(picture, None)
-        opinion.left_out.discard(picture)
+        assignment.given.pop(picture, None)
+        assignment.left_out.discard(picture)
 
 
 _APPLY = {
@@ -164,7 +164,7 @@ _APPLY = {
 # ---- checking an action ----
 
 
-def checked(action: Action, opinion: Opinion, done: int, undone: int) -> Action:
+def checked(action: Action, assignment: DomainAssignment, done: int, undone: int) -> Action:
     """The action with its values normalised. Raises ConfigError if it is not possible now.
 
     done, undone: how many actions can be undone, and redone.
@@ -177,62 +177,68 @@ def checked(action: Action, opinion: Opinion, done: int, undone: int) -> Action:
     if what in ("undo", "redo"):
         return {"do": what}
     if what == "name":
-        return {"do": what, "domain": _domain(action, "domain", opinion), "name": _new_name(action, opinion)}
-    if what == "add":
-        _room(opinion)
-        name = _new_name(action, opinion)
-        return {"do": what, "name": name}
-    if what == "merge":
-        return _checked_merge(action, opinion)
-    if what == "split":
-        _room(opinion)
         return {
             "do": what,
-            "domain": _domain(action, "domain", opinion),
-            "part": _pictures(action, "part", opinion),
+            "domain": _domain(action, "domain", assignment),
+            "name": _new_name(action, assignment),
+        }
+    if what == "add":
+        _room(assignment)
+        name = _new_name(action, assignment)
+        return {"do": what, "name": name}
+    if what == "merge":
+        return _checked_merge(action, assignment)
+    if what == "split":
+        _room(assignment)
+        return {
+            "do": what,
+            "domain": _domain(action, "domain", assignment),
+            "part": _pictures(action, "part", assignment),
         }
     if what == "give":
-        pictures = _pictures(action, "pictures", opinion)
-        return {"do": what, "pictures": pictures, "domain": _domain(action, "domain", opinion)}
+        pictures = _pictures(action, "pictures", assignment)
+        return {"do": what, "pictures": pictures, "domain": _domain(action, "domain", assignment)}
     if what in ("leave_out", "forget"):
-        return {"do": what, "pictures": _pictures(action, "pictures", opinion)}
+        return {"do": what, "pictures": _pictures(action, "pictures", assignment)}
     raise ConfigError(f"{shown(what)} is not an action: take one of {', '.join(_APPLY)}, undo, redo")
 
 
-def _checked_merge(action: Action, opinion: Opinion) -> Action:
-    into, given = _domain(action, "into", opinion), action.get("domains")
+def _checked_merge(action: Action, assignment: DomainAssignment) -> Action:
+    into, given = _domain(action, "into", assignment), action.get("domains")
     if not isinstance(given, list):
         raise ConfigError("domains is not a list: give the numbers of the domains to merge")
-    domains = sorted({_domain({"domain": one}, "domain", opinion) for one in given[:MOST_DOMAINS]} - {into})
+    domains = sorted(
+        {_domain({"domain": one}, "domain", assignment) for one in given[:MOST_DOMAINS]} - {into}
+    )
     if not domains:
         raise ConfigError("one domain alone cannot be merged: choose two or more")
     return {"do": "merge", "domains": domains, "into": into}
 
 
-def _room(opinion: Opinion) -> None:
-    if len(opinion.names) >= MOST_DOMAINS:
+def _room(assignment: DomainAssignment) -> None:
+    if len(assignment.names) >= MOST_DOMAINS:
         raise ConfigError(f"there are {MOST_DOMAINS} domains already: merge some first")
 
 
-def _domain(action: Action, field: str, opinion: Opinion) -> int:
+def _domain(action: Action, field: str, assignment: DomainAssignment) -> int:
     value = action.get(field)
-    if type(value) is not int or value not in opinion.names:
+    if type(value) is not int or value not in assignment.names:
         raise ConfigError(f"there is no domain {shown(value)}: choose one of the domains shown")
     return value
 
 
-def _pictures(action: Action, field: str, opinion: Opinion) -> list[int]:
+def _pictures(action: Action, field: str, assignment: DomainAssignment) -> list[int]:
     value = action.get(field)
-    if not isinstance(value, list) or not all(type(i) is int and 0 <= i < opinion.pictures for i in value):
+    if not isinstance(value, list) or not all(type(i) is int and 0 <= i < assignment.pictures for i in value):
         raise ConfigError(
-            f"{field} must be numbers of pictures from 0 to {opinion.pictures - 1}: select some"
+            f"{field} must be numbers of pictures from 0 to {assignment.pictures - 1}: select some"
         )
     if not value:
         raise ConfigError("no picture is selected: select at least one")
     return sorted(set(value))
 
 
-def _new_name(action: Action, opinion: Opinion) -> str:
+def _new_name(action: Action, assignment: DomainAssignment) -> str:
     name = action.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"name is {shown(name)}: give a text")
@@ -244,8 +250,8 @@ def _new_name(action: Action, opinion: Opinion) -> str:
     if re.fullmatch(r"domain \d+", name, re.IGNORECASE):
         raise ConfigError(f"{name!r} is reserved for domains without a name: take another")
     own = action.get("domain") if action["do"] == "name" else None
-    for domain in opinion.names:
-        if domain != own and name and name.casefold() == opinion.names[domain].casefold():
+    for domain in assignment.names:
+        if domain != own and name and name.casefold() == assignment.names[domain].casefold():
             raise ConfigError(
                 f"{name!r} is the name of domain {domain} already: take another, or merge the two"
             )

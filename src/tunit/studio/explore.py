@@ -15,7 +15,7 @@ from tunit.studio.frame import address, page, why_not
 from tunit.studio.library import Library
 from tunit.studio.names import domain_names
 from tunit.studio.requests import library_of, run_of, whole_of
-from tunit.studio.seen import RunOutput
+from tunit.studio.run_output import RunOutput
 from tunit.studio.shown import example_rows
 from tunit.studio.workspace import Run
 
@@ -53,43 +53,43 @@ def pictures(request: Request) -> Response:
     run, library = run_of(request), library_of(request)
     stage = request.query_params.get("stage")
     known = None if stage is None else whole_of(stage, "the stage", 0, 10**6)
-    look = library.look(run)
-    so_far, seen = look.so_far, look.seen  # in this order, because another thread sets them
-    if seen is not None:
-        return JSONResponse(_found(run, library, seen) | {"stage": None})
+    thread = library.output(run)
+    so_far, output = thread.so_far, thread.output  # in this order, because another thread sets them
+    if output is not None:
+        return JSONResponse(_found(run, library, output) | {"stage": None})
     if known is not None and so_far is not None and so_far.stage > known:
-        return JSONResponse(_found(run, library, so_far.seen) | {"stage": so_far.stage})
-    return JSONResponse({"done": look.done, "total": look.total}, 202)
+        return JSONResponse(_found(run, library, so_far.output) | {"stage": so_far.stage})
+    return JSONResponse({"done": thread.done, "total": thread.total}, 202)
 
 
-def _found(run: Run, library: Library, seen: RunOutput) -> dict[str, Any]:
+def _found(run: Run, library: Library, output: RunOutput) -> dict[str, Any]:
     """What the page shows."""
     names, sizes = domain_names(run), library.translator(run).domain_sizes
-    points = None if seen.points is None else np.rint(seen.points * 10_000).astype(int)
+    points = None if output.points is None else np.rint(output.points * 10_000).astype(int)
     return {
-        "domains": [_domain(seen, k, names, with_style=size > 0) for k, size in enumerate(sizes)],
-        "rows": seen.rows.tolist(),
-        "domain": seen.domains.tolist(),
+        "domains": [_domain(output, k, names, with_style=size > 0) for k, size in enumerate(sizes)],
+        "rows": output.rows.tolist(),
+        "domain": output.domains.tolist(),
         "x": None if points is None else points[:, 0].tolist(),
         "y": None if points is None else points[:, 1].tolist(),
-        "confidence": np.rint(seen.confidences * 1000).astype(int).tolist(),
-        "outlier": np.rint(seen.outliers * 1000).astype(int).tolist(),
+        "confidence": np.rint(output.confidences * 1000).astype(int).tolist(),
+        "outlier": np.rint(output.outliers * 1000).astype(int).tolist(),
         "all": len(library.pictures(run).names),
     }
 
 
-def _domain(seen: RunOutput, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
+def _domain(output: RunOutput, k: int, names: dict[int, str], *, with_style: bool) -> dict[str, Any]:
     """One domain, for its card."""
-    members = np.flatnonzero(seen.domains == k)
+    members = np.flatnonzero(output.domains == k)
     typical: list[int] = []
     if len(members):
-        averages = seen.styles[members].mean(0).expand(k + 1, -1)
-        typical = typical_rows(seen.domains, seen.styles, averages, k, TYPICAL).tolist()
+        averages = output.styles[members].mean(0).expand(k + 1, -1)
+        typical = typical_rows(output.domains, output.styles, averages, k, TYPICAL).tolist()
     return {
         "number": k,
         "name": names.get(k, ""),
         "size": len(members),
-        "confidence": float(seen.confidences[members].mean()) if len(members) else 0.0,
+        "confidence": float(output.confidences[members].mean()) if len(members) else 0.0,
         "typical": typical,
         "style": with_style,
     }
@@ -98,12 +98,12 @@ def _domain(seen: RunOutput, k: int, names: dict[int, str], *, with_style: bool)
 def picture(request: Request) -> Response:
     """One picture: its name, E's output, and its neighbours by style. `row` is its number in the run."""
     run, library = run_of(request), library_of(request)
-    look = library.look(run)
-    seen = look.seen or (look.so_far.seen if look.so_far else None)
+    thread = library.output(run)
+    output = thread.output or (thread.so_far.output if thread.so_far else None)
     packed = library.pictures(run)
     row = whole_of(request.path_params["row"], "the number of the picture", 0, len(packed.names) - 1)
-    place = None if seen is None else seen.place_of(row)
-    if seen is None or place is None:
+    place = None if output is None else output.place_of(row)
+    if output is None or place is None:
         raise ConfigError("the model has not looked at this picture yet: wait a little")
     label = packed.labels[row]
     return JSONResponse(
@@ -111,12 +111,12 @@ def picture(request: Request) -> Response:
             "row": row,
             "name": printable(packed.names[row]),
             "label": printable(packed.classes[label]) if label >= 0 else "",
-            "domain": int(seen.domains[place]),
-            "confidence": float(seen.confidences[place]),
-            "outlier": float(seen.outliers[place]),
+            "domain": int(output.domains[place]),
+            "confidence": float(output.confidences[place]),
+            "outlier": float(output.outliers[place]),
             "neighbours": [
-                {"row": int(seen.rows[other]), "distance": apart}
-                for other, apart in seen.neighbours(place, NEIGHBOURS)
+                {"row": int(output.rows[other]), "distance": apart}
+                for other, apart in output.neighbours(place, NEIGHBOURS)
             ],
         }
     )

@@ -24,7 +24,7 @@ from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
 from tunit.reading import Record, UnreadableError, parse_json, read_json
-from tunit.studio.orders import environment
+from tunit.studio.command_lines import environment
 from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
@@ -99,7 +99,7 @@ def state_of(run: Path) -> State:
         return State(STOPPING if stop_asked else STARTING, step, steps)
     if steps and step >= steps:
         return State(FINISHED, step, steps)
-    said = last_words(run)
+    said = reason_of_end(run)
     if job and not stop_asked and not said.startswith("stopped by "):
         return State(FAILED, step, steps, said)
     return State(STOPPED, step, steps)
@@ -127,7 +127,7 @@ def stop(run: Path) -> None:
         ) from None
 
 
-def last_words(run: Path) -> str:
+def reason_of_end(run: Path) -> str:
     """Why the last training ended, in one sentence, from the last line of its log."""
     lines = [line for line in log_tail(run).splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""

@@ -14,12 +14,12 @@ from tunit.data.finding.naming import INDEX
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
-from tunit.studio.kept import Kept, Stamp, stamp_of
-from tunit.studio.look import OutputThread
+from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
+from tunit.studio.output_thread import OutputThread
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
-MODELS, PACKS, LOOKS = 3, 4, 4  # how many of each are kept in memory
+MODELS, PACKS, OUTPUTS = 3, 4, 4  # how many of each are kept in memory
 REMEMBERED = 16  # pictures whose content codes each model keeps: half a megabyte each at 128 px
 THUMBNAIL = 96  # pixels
 QUALITY = 88  # of WebP files
@@ -30,9 +30,9 @@ class Library:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._translators: Kept[Translator] = Kept(MODELS)
-        self._packs: Kept[PackedPictures] = Kept(PACKS)
-        self._looks: Kept[OutputThread] = Kept(LOOKS)
+        self._translators: LRUCache[Translator] = LRUCache(MODELS)
+        self._packs: LRUCache[PackedPictures] = LRUCache(PACKS)
+        self._outputs: LRUCache[OutputThread] = LRUCache(OUTPUTS)
 
     def translator(self, run: Run) -> Translator:
         """The run's current model. Raises RunError if there is none."""
@@ -58,7 +58,7 @@ class Library:
 
         return self._packs.get(self._pack_key(run), open_pack)
 
-    def look(self, run: Run) -> OutputThread:
+    def output(self, run: Run) -> OutputThread:
         """The thread that computes E's output for the run's pictures, started if necessary.
 
         Raises RunError if that is impossible.
@@ -70,11 +70,11 @@ class Library:
                 f"{translator.image_size}: train it again"
             )
         key = (self._model_key(run), self._pack_key(run))
-        look = self._looks.get(key, lambda: OutputThread(run, translator.model, packed))
-        if look.error:
-            self._looks.forget(key)  # the next request tries again
-            raise RunError(look.error)
-        return look
+        thread = self._outputs.get(key, lambda: OutputThread(run, translator.model, packed))
+        if thread.error:
+            self._outputs.forget(key)  # the next request tries again
+            raise RunError(thread.error)
+        return thread
 
     def pixels(self, run: Run, row: int) -> NDArray[np.uint8]:
         """One of the run's pictures, (S, S, 3). Raises ConfigError if there is no such picture."""

@@ -6,8 +6,8 @@ from tunit.destination import STUDIO
 from tunit.errors import TunitError
 from tunit.methods.model_file import ABOUT
 from tunit.reading import Record, read_json
-from tunit.studio.actions import opinion_after
-from tunit.studio.journal import Journal
+from tunit.studio.action_log import ActionLog
+from tunit.studio.actions import assignment_after
 from tunit.studio.labels import JOURNAL
 from tunit.studio.workspace import Run
 from tunit.training.run_folder import label_names
@@ -27,13 +27,13 @@ def _taught(run: Run) -> dict[int, str]:
     if not path.is_file():
         return {}
     try:
-        begin, *actions = Journal(path).refresh() or [{}]
+        begin, *actions = ActionLog(path).refresh() or [{}]
         about = Record(begin)
         if not begin or about.whole("step") != Record(read_json(run.path / ABOUT)).whole("step"):
             return {}
         domains = about.whole("domains", 1)
-        opinion = opinion_after(about.wholes("found", 0, domains - 1), domains, actions)
+        assignment = assignment_after(about.wholes("found", 0, domains - 1), domains, actions)
     except (TunitError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         LOG.warning("the names of %s's domains cannot be read: %s", run.name, error)
         return {}
-    return {k: name for k, name in opinion.names.items() if k < domains}
+    return {k: name for k, name in assignment.names.items() if k < domains}

@@ -17,21 +17,21 @@ from tunit.errors import ConfigError, DataError, TunitError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
+from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
+from tunit.studio.command_lines import FewLabels, check_name
 from tunit.studio.frame import page, why_not
-from tunit.studio.journal import StaleError
-from tunit.studio.kept import Kept
-from tunit.studio.labels import EXAMPLES, ModelOutput, RunLabels, Standing, split_in_two
+from tunit.studio.labels import EXAMPLES, LabelState, ModelOutput, RunLabels, split_in_two
 from tunit.studio.library import Library
-from tunit.studio.orders import FewLabels, check_name
+from tunit.studio.lru_cache import LRUCache
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.seen import RunOutput
+from tunit.studio.run_output import RunOutput
 from tunit.studio.train import begin, free_place
 from tunit.studio.workspace import Run
 
 STEPS = 300  # the suggested length of the new training
 HISTORY = 30  # how many of the last actions the page lists
-_LABELS: Kept[RunLabels] = Kept(8)
+_LABELS: LRUCache[RunLabels] = LRUCache(8)
 _STARTING = threading.Lock()
 
 
@@ -52,15 +52,15 @@ def show(request: Request) -> Response:
 def pictures(request: Request) -> Response:
     """The pictures and the current state; the progress (status 202) while E's output is being computed."""
     run, library = run_of(request), library_of(request)
-    look = library.look(run)
-    if look.seen is None:
-        return JSONResponse({"done": look.done, "total": look.total}, 202)
-    now = labels_of(run, library, look.seen).standing()
+    thread = library.output(run)
+    if thread.output is None:
+        return JSONResponse({"done": thread.done, "total": thread.total}, 202)
+    now = labels_of(run, library, thread.output).state()
     names = library.pictures(run).names
     return JSONResponse(
         {
-            "rows": look.seen.rows.tolist(),
-            "names": [printable(names[row]) for row in look.seen.rows],
+            "rows": thread.output.rows.tolist(),
+            "names": [printable(names[row]) for row in thread.output.rows],
             "sure": np.rint(np.asarray(now.sure) * 1000).astype(int).tolist(),
             "older": now.step if now.step != library.translator(run).model.step else 0,
             "now": _state(now),
@@ -71,7 +71,7 @@ def pictures(request: Request) -> Response:
 def state(request: Request) -> Response:
     """The current state, which other people may have changed."""
     run, library = run_of(request), library_of(request)
-    return JSONResponse(_state(_ready(run, library).standing()))
+    return JSONResponse(_state(_ready(run, library).state()))
 
 
 async def act(request: Request) -> Response:
@@ -85,7 +85,7 @@ async def act(request: Request) -> Response:
         raise ConfigError("the action is not a JSON object: load the page again")
     seen = whole_of(text_of(form, "seen"), "seen", 0, 10**9)
 
-    def work() -> Standing:
+    def work() -> LabelState:
         """Carry out the action, in a thread."""
         run, library = run_of(request), library_of(request)
         labels = _ready(run, library)
@@ -125,7 +125,7 @@ async def go_on(request: Request) -> Response:
                 f"{missing:,} pictures of {run.name} are no longer where they were during the training "
                 f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
             )
-        domains = sum(bool(members) for members in now.opinion.members().values())
+        domains = sum(bool(members) for members in now.assignment.members().values())
         with _STARTING:
             begin(workspace, FewLabels(labels.table, run.path, out, steps, domains).command(), out)
         return out
@@ -138,17 +138,17 @@ async def go_on(request: Request) -> Response:
 # ---- the labels of a run ----
 
 
-def labels_of(run: Run, library: Library, seen: RunOutput) -> RunLabels:
+def labels_of(run: Run, library: Library, output: RunOutput) -> RunLabels:
     """The labels of a run. E's output for its pictures must be complete."""
 
     def make() -> RunLabels:
         """Open the labels."""
         packed, model = library.pictures(run), library.translator(run).model
-        seen_rows = set(seen.rows.tolist())
-        looked = ModelOutput(
-            [packed.names[row] for row in seen.rows],
-            seen.domains.tolist(),
-            seen.confidences.tolist(),
+        seen_rows = set(output.rows.tolist())
+        by_model = ModelOutput(
+            [packed.names[row] for row in output.rows],
+            output.domains.tolist(),
+            output.confidences.tolist(),
             model.settings.domains,
             model.step,
             [name for row, name in enumerate(packed.names) if row not in seen_rows],
@@ -161,16 +161,16 @@ def labels_of(run: Run, library: Library, seen: RunOutput) -> RunLabels:
                 kept.update(_paths(run))
             return kept
 
-        return RunLabels(run.path, looked, paths)
+        return RunLabels(run.path, by_model, paths)
 
     return _LABELS.get((run.path, library.version(run)), make)
 
 
 def _ready(run: Run, library: Library) -> RunLabels:
-    look = library.look(run)
-    if look.seen is None:
+    thread = library.output(run)
+    if thread.output is None:
         raise ConfigError("the model is still working on the pictures: wait a little")
-    return labels_of(run, library, look.seen)
+    return labels_of(run, library, thread.output)
 
 
 def _paths(run: Run) -> dict[str, Path]:
@@ -189,35 +189,35 @@ def _paths(run: Run) -> dict[str, Path]:
 
 def _with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> Action:
     """Add to a split the pictures that become the new domain, found by the current model's style codes."""
-    now, seen = labels.standing(), library.look(run).seen
+    now, output = labels.state(), library.output(run).output
     members = (
-        now.opinion.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
+        now.assignment.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
     )
-    if members is None or seen is None:
+    if members is None or output is None:
         return action | {"part": [0]}  # `checked` refuses it because of its domain
-    part = split_in_two(seen.styles[members].numpy())
+    part = split_in_two(output.styles[members].numpy())
     return action | {"part": [members[i] for i in part]}
 
 
 # ---- what is sent to the page ----
 
 
-def _state(now: Standing) -> dict[str, Any]:
-    opinion = now.opinion
-    members = opinion.members()
-    domain = [-1] * opinion.pictures
+def _state(now: LabelState) -> dict[str, Any]:
+    assignment = now.assignment
+    members = assignment.members()
+    domain = [-1] * assignment.pictures
     for number, places in members.items():
         for place in places:
             domain[place] = number
     return {
         "number": now.number,
         "domains": [
-            {"number": number, "name": opinion.names[number], "size": len(members[number])}
+            {"number": number, "name": assignment.names[number], "size": len(members[number])}
             for number in sorted(members)
         ],
         "domain": domain,
-        "given": sorted(opinion.given),
-        "leftOut": len(opinion.left_out),
+        "given": sorted(assignment.given),
+        "leftOut": len(assignment.left_out),
         "history": [_said(action) for action in now.done[: -HISTORY - 1 : -1]],
         "undone": [_said(action) for action in now.undone[::-1]],
     }

@@ -13,11 +13,11 @@ from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.studio import jobs
+from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
-from tunit.studio.orders import PRESETS, Order, check_name, resume_command
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.training_folders import check_links, folder_at, folders_of, look_at
+from tunit.studio.training_folders import check_links, check_pictures, folder_at, folders_of
 from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours
@@ -43,7 +43,7 @@ def show(request: Request) -> Response:
     return page("Train", body, part="train", script="train.js")
 
 
-async def look(request: Request) -> Response:
+async def check_folder(request: Request) -> Response:
     """Check a folder by `tunit prepare`, and return what it printed."""
     form, workspace = await form_of(request), workspace_of(request)
     folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
@@ -51,7 +51,7 @@ async def look(request: Request) -> Response:
     def work() -> tuple[bool, list[str]]:
         """Check the folder, in a thread."""
         check_links(workspace, folder)
-        return look_at(folder, preset)
+        return check_pictures(folder, preset)
 
     good, lines = await run_in_threadpool(work)
     return JSONResponse({"good": good, "lines": lines})
@@ -68,7 +68,7 @@ async def start(request: Request) -> Response:
         return whole_of(text, field.replace("_", " "), 0, high) if text else 0
 
     out = free_place(workspace, name)
-    order = Order(
+    training = NewTraining(
         folder,
         out,
         preset=text_of(form, "preset", PRESETS[0]),
@@ -77,13 +77,13 @@ async def start(request: Request) -> Response:
         image_size=number("image_size", 1024),
         seed=number("seed", 2**31),
     )
-    if order.preset not in PRESETS:
-        raise ConfigError(f"preset is {order.preset!r}: take one of {', '.join(PRESETS)}")
+    if training.preset not in PRESETS:
+        raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
 
     def work() -> None:
         """Start the training, in a thread."""
         check_links(workspace, folder)
-        begin(workspace, order.command(), out)
+        begin(workspace, training.command(), out)
 
     await run_in_threadpool(work)
     return JSONResponse({"run": _run_in(workspace, out).key})
@@ -154,14 +154,14 @@ def runs(request: Request) -> Response:
     rows = {run.key: _LOGS.rows(run) for run in shown}
     return JSONResponse(
         {
-            "runs": [_standing(run) for run in found],
+            "runs": [_run_state(run) for run in found],
             "charts": charts_of([(run.name, rows[run.key]) for run in shown]),
             "chosen": [_about(run, rows[run.key]) for run in shown],
         }
     )
 
 
-def _standing(run: Run) -> dict[str, Any]:
+def _run_state(run: Run) -> dict[str, Any]:
     state = jobs.state_of(run.path)
     return {
         "key": run.key,
@@ -228,7 +228,7 @@ _BODY = """<h1>Train</h1>
 
 ROUTES = [
     Route("/train", show),
-    Route("/train/look", look, methods=["POST"]),
+    Route("/train/look", check_folder, methods=["POST"]),
     Route("/train/start", start, methods=["POST"]),
     Route("/train/runs", runs),
     Route("/runs/{run}/train/stop", stop, methods=["POST"]),

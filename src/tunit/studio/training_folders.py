@@ -9,14 +9,14 @@ from pathlib import Path
 from tunit.errors import ConfigError, DataError
 from tunit.files import reason_of
 from tunit.printing import printable, shown
-from tunit.studio.orders import environment, prepare_command
+from tunit.studio.command_lines import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
 DEEPEST = 2  # the page offers folders down to this many levels below a given folder,
 MOST = 300  # and at most this many folders
 MOST_ENTRIES = 500_000  # at most this many files are checked for links
-LOOK_WITHIN = 600  # seconds after which looking at a folder is given up
-_TURN = threading.Lock()  # only one folder at a time is checked: decoding uses all cores
+CHECK_WITHIN = 600  # seconds after which looking at a folder is given up
+_LOCK = threading.Lock()  # only one folder at a time is checked: decoding uses all cores
 
 
 def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
@@ -86,12 +86,12 @@ def check_links(workspace: Workspace, folder: Path) -> None:
                 )
 
 
-def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
+def check_pictures(folder: Path, preset: str) -> tuple[bool, list[str]]:
     """Run `tunit prepare` on a folder. Returns whether it can be trained on, and the printed lines.
 
     Raises DataError if `tunit prepare` cannot be run on it.
     """
-    if not _TURN.acquire(blocking=False):
+    if not _LOCK.acquire(blocking=False):
         raise DataError("another folder is being checked: wait until that has ended")
     try:
         with tempfile.TemporaryDirectory(prefix="tunit-look-") as out:
@@ -103,17 +103,17 @@ def look_at(folder: Path, preset: str) -> tuple[bool, list[str]]:
                 stderr=subprocess.STDOUT,
                 cwd=out,
                 env=environment(),
-                timeout=LOOK_WITHIN,
+                timeout=CHECK_WITHIN,
                 check=False,
             )
     except subprocess.TimeoutExpired:
         return True, [
-            f"checking {folder} took longer than {LOOK_WITHIN} s, so it was stopped: a training will check it again"
+            f"checking {folder} took longer than {CHECK_WITHIN} s, so it was stopped: a training will check it again"
         ]
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({reason_of(error)}): try again") from None
     finally:
-        _TURN.release()
+        _LOCK.release()
     text = done.stdout.decode("utf-8", "replace").replace(f", packed: {pack}", "")
     lines = [printable(line.removeprefix("tunit: ")) for line in text.splitlines() if line.strip()]
     return done.returncode == 0, lines or ["tunit prepare printed nothing"]

@@ -34,8 +34,8 @@ class StaleError(RunError):
         self.now = now
 
 
-class Journal:
-    """The entries of a file, in order. Several threads and processes may each have a Journal of the same file."""
+class ActionLog:
+    """The entries of a file, in order. Several threads and processes may each have an ActionLog of the same file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

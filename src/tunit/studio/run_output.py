@@ -55,14 +55,16 @@ def digest_of(hashes: list[str]) -> str:
     return hashlib.blake2b("".join(hashes).encode(), digest_size=16).hexdigest()
 
 
-def write_seen(path: Path, seen: RunOutput, about: dict[str, object]) -> None:
+def write_output(path: Path, output: RunOutput, about: dict[str, object]) -> None:
     """Write the file. about: from which model and which pictures it was made. Raises RunError."""
-    arrays = {name: getattr(seen, name) for name in ("rows", "domains", "confidences", "outliers", "points")}
+    arrays = {
+        name: getattr(output, name) for name in ("rows", "domains", "confidences", "outliers", "points")
+    }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    write_tensors(path, tensors | {"styles": seen.styles}, about)
+    write_tensors(path, tensors | {"styles": output.styles}, about)
 
 
-def read_seen(path: Path, about: dict[str, object], number: int, width: int) -> RunOutput | None:
+def read_output(path: Path, about: dict[str, object], number: int, width: int) -> RunOutput | None:
     """The content of the file; None if it is missing or damaged, or belongs to another model or other pictures."""
 
     def check(found: Record, kinds: Kinds) -> None:

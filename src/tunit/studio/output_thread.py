@@ -1,4 +1,4 @@
-"""Looks at a run's own pictures with E, once, in a separate thread; the result is kept in a file (see `seen`).
+"""Looks at a run's own pictures with E, once, in a separate thread; the result is kept in a file (see run_output.py).
 
 The page need not wait until all is done. First E looks at some pictures that are evenly spread over the set: they
 already show what the domains are. Then it looks at those that are laid out as a map, and at last at the others.
@@ -22,14 +22,14 @@ from tunit.methods.inference import evenly_spread, guidance_over, in_batches
 from tunit.methods.model_file import TENSORS, Model
 from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread
 from tunit.studio.refusals import UNEXPECTED
-from tunit.studio.seen import FORMAT, NAME, RunOutput, checksum, digest_of, read_seen, write_seen
+from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
 
-MOST_SEEN = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
+MOST_PICTURES = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 GLIMPSE = 128  # the pictures that are looked at first
 BATCH = 32  # larger batches were slower on a CPU
 LOG = logging.getLogger("tunit.studio")
-_TURN = threading.Lock()  # one look at a time: each uses all cores
+_LOCK = threading.Lock()  # one thread at a time: each uses all cores
 Rows = NDArray[np.int64]
 
 
@@ -37,17 +37,17 @@ class SoFar(NamedTuple):
     """What is known before all pictures have been looked at."""
 
     stage: int  # counts from 1
-    seen: RunOutput  # of some of the pictures, with or without a map
+    output: RunOutput  # of some of the pictures, with or without a map
 
 
 class OutputThread:
-    """A thread that computes E's output for a run's pictures; `seen` is set after it has succeeded."""
+    """A thread that computes E's output for a run's pictures; `output` is set after it has succeeded."""
 
     def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
-        self.total = min(len(packed.names), MOST_SEEN)
+        self.total = min(len(packed.names), MOST_PICTURES)
         self.done = 0
         self.so_far: SoFar | None = None
-        self.seen: RunOutput | None = None
+        self.output: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
         self._run, self._model, self._packed = run, model, packed
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -59,8 +59,8 @@ class OutputThread:
 
     def _work(self) -> None:
         try:
-            with _TURN:
-                self.seen = self._read_or_compute()
+            with _LOCK:
+                self.output = self._read_or_compute()
         except TunitError as error:
             self.error = str(error)
             LOG.warning("%s: %s", self._run.name, error)
@@ -74,54 +74,54 @@ class OutputThread:
             "format": FORMAT,
             "model": checksum(self._run.path / TENSORS),
             "pictures": digest_of(self._packed.hashes),
-            "most": MOST_SEEN,
+            "most": MOST_PICTURES,
         }
-        seen = read_seen(path, about, self.total, self._model.settings.style_width)
-        if seen is None:
-            seen = self._compute()
+        output = read_output(path, about, self.total, self._model.settings.style_width)
+        if output is None:
+            output = self._compute()
             try:
                 with writable(path):
                     path.parent.mkdir(exist_ok=True)
-                write_seen(path, seen, about)
+                write_output(path, output, about)
             except RunError as error:  # the run cannot be written to; the output is useful all the same
                 LOG.warning("%s", error)
-        return seen
+        return output
 
     def _compute(self) -> RunOutput:
-        looking = _Looking(self._model, self._packed)
+        partial = _PartialOutput(self._model, self._packed)
         everything = np.arange(self.total)
         on_map = evenly_spread(self.total, MOST_LAID_OUT)
         for some in (on_map[evenly_spread(len(on_map), GLIMPSE)], on_map):
-            self._look_at(looking, some)
-            self._show(looking.seen(some, None))
-        points, _ = laid_out(looking.styles[on_map], seed=0)
-        self._show(looking.seen(on_map, points))
-        self._look_at(looking, everything)
-        return looking.seen(everything, spread(looking.styles, points, on_map))
+            self._compute_missing(partial, some)
+            self._show(partial.output(some, None))
+        points, _ = laid_out(partial.styles[on_map], seed=0)
+        self._show(partial.output(on_map, points))
+        self._compute_missing(partial, everything)
+        return partial.output(everything, spread(partial.styles, points, on_map))
 
-    def _look_at(self, looking: "_Looking", some: Rows) -> None:
-        missing = some[~looking.is_known[some]]
+    def _compute_missing(self, partial: "_PartialOutput", some: Rows) -> None:
+        missing = some[~partial.is_known[some]]
         for i in range(0, len(missing), BATCH):
-            looking.look_at(missing[i : i + BATCH])
-            self.done = int(looking.is_known.sum())
+            partial.compute(missing[i : i + BATCH])
+            self.done = int(partial.is_known.sum())
 
-    def _show(self, seen: RunOutput) -> None:
+    def _show(self, output: RunOutput) -> None:
         stage = 1 if self.so_far is None else self.so_far.stage + 1
-        self.so_far = SoFar(stage, seen)
+        self.so_far = SoFar(stage, output)
 
 
-class _Looking:
+class _PartialOutput:
     """E's output for the pictures that have been looked at. Pictures are counted in `rows`, as in `RunOutput`."""
 
     def __init__(self, model: Model, packed: PackedPictures) -> None:
         self._model, self._packed = model, packed
-        self.rows = evenly_spread(len(packed.names), MOST_SEEN)
+        self.rows = evenly_spread(len(packed.names), MOST_PICTURES)
         self.is_known = np.zeros(len(self.rows), np.bool_)
         self.domains = np.zeros(len(self.rows), np.int64)
         self.confidences = np.zeros(len(self.rows), np.float32)
         self.styles = torch.zeros(len(self.rows), model.settings.style_width)
 
-    def look_at(self, some: Rows) -> None:
+    def compute(self, some: Rows) -> None:
         """Add E's output for one batch of pictures."""
         device = self._model.domain_styles.device
         batches = in_batches(self._packed.images, device, BATCH, self.rows[some])
@@ -131,7 +131,7 @@ class _Looking:
         self.styles[some] = guidance.style
         self.is_known[some] = True
 
-    def seen(self, some: Rows, points: Points | None) -> RunOutput:
+    def output(self, some: Rows, points: Points | None) -> RunOutput:
         """What is known of some pictures. points: (N, 2), their places on the map."""
         styles = self.styles[some]
         return RunOutput(

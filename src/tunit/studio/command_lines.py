@@ -14,7 +14,7 @@ import tunit
 from tunit.config.presets import preset_names
 from tunit.errors import ConfigError
 from tunit.printing import shown
-from tunit.studio.waiting import unchanged
+from tunit.studio.openmp_wait import unchanged
 
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
@@ -40,7 +40,7 @@ TUNIT = (sys.executable, "-P", "-m", "tunit")
 
 
 @dataclass(frozen=True)
-class Order:
+class NewTraining:
     """A new training. Raises ConfigError for a value that is not allowed."""
 
     source: Path  # a folder of pictures, or the table of labels

@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 Stamp = tuple[int, int, int]
 
 
-class Kept(Generic[Value]):
+class LRUCache(Generic[Value]):
     """The `most` values that were used last, by key. If several threads need a value at once, only one makes it."""
 
     def __init__(self, most: int) -> None:
