@@ -41,7 +41,7 @@ from tunit.training.watch import Watch
 from tunit.training.window import LossWindow
 
 SETS = ("grocery10", "gtsrb10")  # used if no folders are given
-LOOKS = 5  # how often the domains are measured, at equal intervals
+MEASUREMENTS = 5  # how often the domains are measured, at equal intervals
 PROBED = 6  # steps from which the time of a step is estimated, after one to warm up
 
 
@@ -127,7 +127,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
             if i == 1:
                 began = time.process_time()
             one_step(probe)
-        steps = max(LOOKS, round(seconds * PROBED / (time.process_time() - began)))
+        steps = max(MEASUREMENTS, round(seconds * PROBED / (time.process_time() - began)))
         del probe
         training = training_of(with_steps(config, steps), pictures, folder)
         looks = []
@@ -138,7 +138,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
                 clusterings = divisions(look(training.state, pictures), classes, seed)
                 looking += time.process_time() - looked
             one_step(training)
-            if step % (steps // LOOKS) == 0 or step == steps:
+            if step % (steps // MEASUREMENTS) == 0 or step == steps:
                 spent = time.process_time() - began - looking
                 row = {"step": step, "seconds": round(spent, 1), **figures(domains_of(training), classes)}
                 looks.append(row)

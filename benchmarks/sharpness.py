@@ -30,7 +30,7 @@ from tunit.data.creatures.picture_set import draw_all, sample_creatures
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
-from tunit.demo import LONGEST_LOOK_BACK, PICTURES, SHORTEST_LOOK_BACK, TEST_PAIRS, TEST_SEED
+from tunit.demo import FEWEST_AVERAGED, MOST_AVERAGED, PICTURES, TEST_PAIRS, TEST_SEED
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
 from tunit.evaluation.feature_networks import load_feature_network
@@ -39,7 +39,7 @@ from tunit.training.resources import resolve_machine
 from tunit.training.samples import model_of, write_samples
 from tunit.training.trainer import Training, one_step
 
-LOOKS = 3  # how often translations are measured, at equal intervals
+MEASUREMENTS = 3  # how often translations are measured, at equal intervals
 PROBED = 16  # steps from which the time of a step is estimated; in the presets for a CPU, one of them has R1
 SHOWN_TERMS = (
     "discriminator/real_sign",
@@ -61,12 +61,12 @@ def config_of(preset: str, seed: int, fixed: dict[str, Any]) -> Config:
     )
 
 
-def with_steps(config: Config, alone: int, joint: int, look_back: bool) -> Config:
+def with_steps(config: Config, alone: int, joint: int, as_in_demo: bool) -> Config:
     """E alone for this many steps, then `joint` joint steps; the averages have the demo's decay."""
     steps = {"steps": alone + joint, "guide_only_until": alone, "average_from": alone + 10}
-    if look_back:
-        back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
-        steps |= {"average_decay": 1 - 1 / back}
+    if as_in_demo:
+        averaged = min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
+        steps |= {"average_decay": 1 - 1 / averaged}
     return config.with_overrides(steps).resolved_schedule()
 
 
@@ -144,23 +144,23 @@ def joint_training(
 ) -> dict[str, Any]:
     """Train G and D for the given seconds, and measure at equal intervals."""
     folder = Path(args.work)
-    look_back = preset.startswith("demo")
+    as_in_demo = preset.startswith("demo")
     joint = args.joint
     if not joint:
-        probe = training_of(with_steps(config, args.alone, 10**6, look_back), pictures, folder)
+        probe = training_of(with_steps(config, args.alone, 10**6, as_in_demo), pictures, folder)
         adopt(probe, guide, args.alone)
         one_step(probe)
         began = time.process_time()
         for _ in range(PROBED):
             one_step(probe)
-        joint = max(LOOKS, round(args.seconds * PROBED / (time.process_time() - began)))
-    training = training_of(with_steps(config, args.alone, joint, look_back), pictures, folder)
+        joint = max(MEASUREMENTS, round(args.seconds * PROBED / (time.process_time() - began)))
+    training = training_of(with_steps(config, args.alone, joint, as_in_demo), pictures, folder)
     adopt(training, guide, args.alone)
     looks: list[dict[str, Any]] = []
     began, looking = time.process_time(), 0.0
     for i in range(1, joint + 1):
         one_step(training)
-        if i % -(-joint // LOOKS) == 0 or i == joint:
+        if i % -(-joint // MEASUREMENTS) == 0 or i == joint:
             spent = time.process_time() - began - looking
             means = training.window.flush(training.state.step, None)
             terms = {name: round(means[name], 4) for name in SHOWN_TERMS if name in means}

@@ -83,7 +83,7 @@ def test_a_traceback_can_be_requested(monkeypatch):
 
 def test_work_continues_when_the_reader_of_the_output_is_gone():
     code = (
-        "import sys; from tunit.printing import show, steady_streams; steady_streams()\n"
+        "import sys; from tunit.printing import show, protect_streams; protect_streams()\n"
         "for i in range(20000): show('a line')\n"
         "sys.stderr.write('done')"
     )

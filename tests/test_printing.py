@@ -15,7 +15,7 @@ from tiny_run import flags, write_pictures
 from tunit import printing
 from tunit.cli import main
 from tunit.errors import DataError
-from tunit.printing import escape, in_sentence, printable, remark, show_table, steady_streams
+from tunit.printing import escape, in_sentence, printable, protect_streams, remark, show_table
 
 ODD = os.fsdecode(b"caf\xe9") + "\x1b[31m\x07\u202egnp.exe"
 SOURCE = Path(tunit.__file__).parent
@@ -143,7 +143,7 @@ def test_a_stream_without_other_references_stays_open(tmp_path, monkeypatch):
     """A program may set sys.stdout to its own file and keep no other reference to it."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())  # which is not changed
     monkeypatch.setattr(sys, "stdout", (tmp_path / "out").open("w"))
-    steady_streams()
+    protect_streams()
     gc.collect()
     print("said")
     sys.stdout.flush()

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
-from tunit.errors import SaidElsewhere, TunitError
+from tunit.errors import ReportedByOtherProcess, TunitError
 from tunit.failures import TRACEBACK, sentence_of
-from tunit.printing import end_silence, remark, silence, steady_streams
+from tunit.printing import end_silence, protect_streams, remark, silence
 
 COMMANDS = (
     "demo",
@@ -65,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    steady_streams()
+    protect_streams()
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         silence()  # other ranks print nothing
     try:
         args = expand_paths(build_parser().parse_args(argv))
         args.words = list(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))
-    except SaidElsewhere as error:
+    except ReportedByOtherProcess as error:
         return error.exit_code
     except TunitError as error:
         if os.environ.get(TRACEBACK):

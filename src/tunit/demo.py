@@ -56,7 +56,7 @@ OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
 # The EMAs average over this many steps. With 25 steps, the contrastive loss collapses, and E's domains with it; with
 # more than 200, the keys by E's EMA would be too old.
-SHORTEST_LOOK_BACK, LONGEST_LOOK_BACK = 100, 200
+FEWEST_AVERAGED, MOST_AVERAGED = 100, 200
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
 Say = Callable[[str], None]
@@ -162,8 +162,8 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
         (end - first) * _seconds_per_step(config, first) for first, end in pairwise(parts) if first < end
     )
     joint = max(int(left / _seconds_per_step(config, guide_only)), FEWEST_JOINT_STEPS)
-    look_back = min(max(joint / 4, SHORTEST_LOOK_BACK), LONGEST_LOOK_BACK)
-    return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / look_back})
+    averaged = min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
+    return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / averaged})
 
 
 def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:

@@ -53,7 +53,7 @@ class NonFiniteError(TrainingError):
         self.step = step
 
 
-class SaidElsewhere(TunitError):
+class ReportedByOtherProcess(TunitError):
     """Another process has already printed the reason; this one ends with `exit_code` without a message."""
 
     def __init__(self, exit_code: int) -> None:

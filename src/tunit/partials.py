@@ -18,11 +18,11 @@ from pathlib import Path
 HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
 # In development versions before 0.1.0, the names contained neither "tunit" nor the machine.
 _NAME = re.compile(r"\.(?:tunit\.(?P<host>.+)\.)?(?P<process>\d+)\.\d+\.partial")
-_SETTLED = 60  # a file without a lock that has not changed for this many seconds is not being written
+_OLD_SECONDS = 60  # a file without a lock that has not changed for this many seconds is not being written
 _numbers = count()
 _mine = set[str]()  # names of the files that this process writes now
 _cleared = set[str]()  # folders that were cleared by this process
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def partial_in(folder: Path) -> Iterator[Path]:
     Before this process makes its first one in a folder, it removes what killed processes have left there. Raises
     OSError.
     """
-    with _turn:
+    with _lock:
         place = os.path.abspath(folder)  # noqa: PTH100 (Path.absolute keeps `..`)
         if place not in _cleared:
             clear_abandoned(folder)
@@ -106,7 +106,7 @@ def _is_abandoned(path: Path, host: str | None, process: str) -> bool:
     # The owner may be a process of another machine or container, or its ID may now belong to another process. Then
     # only the lock counts; but safetensors replaces the file that it writes, which leaves it without a lock for a
     # moment. So the file must also be old.
-    return bool(is_free) and host is not None and time.time() - path.stat().st_mtime > _SETTLED
+    return bool(is_free) and host is not None and time.time() - path.stat().st_mtime > _OLD_SECONDS
 
 
 def _is_free(path: Path) -> bool | None:

@@ -86,7 +86,7 @@ def show_table(
     Console(markup=False, highlight=False, emoji=False).print(table)
 
 
-def steady_streams() -> None:
+def protect_streams() -> None:
     """Make sure that no print fails: characters that the terminal's encoding lacks are written as escapes.
 
     If the reader has ended (`tunit ... | head`), further output is dropped, and the work continues, because its
@@ -102,7 +102,7 @@ def steady_streams() -> None:
             stream.flush()
             lines = stream.line_buffering or raw is stream.buffer
             _replaced.append(stream)  # otherwise the old stream would close its file when it is deleted
-            buffer = io.BufferedWriter(_Steady(raw))
+            buffer = io.BufferedWriter(_ProtectedStream(raw))
             setattr(
                 sys,
                 name,
@@ -110,7 +110,7 @@ def steady_streams() -> None:
             )
 
 
-_replaced: list[TextIO] = []  # the streams that `steady_streams` has replaced
+_replaced: list[TextIO] = []  # the streams that `protect_streams` has replaced
 _silenced: list[TextIO] = []  # standard output and error, while this process is silenced
 
 
@@ -127,7 +127,7 @@ def end_silence() -> None:
         _silenced.clear()
 
 
-class _Steady(io.RawIOBase):
+class _ProtectedStream(io.RawIOBase):
     """A stream that drops all further output after its reader has ended, or after a write has failed once."""
 
     def __init__(self, raw: io.FileIO) -> None:

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
-from tunit.errors import ConfigError, SaidElsewhere, TrainingError, TunitError
+from tunit.errors import ConfigError, ReportedByOtherProcess, TrainingError, TunitError
 from tunit.failures import sentence_of
 from tunit.printing import end_silence, remark
 
@@ -45,7 +45,7 @@ RANK_ZERO_PROCESS = "process of rank 0"
 # Environment variable that is set if `tunit train --processes` is the launcher, which then prints what died.
 LAUNCHED = "TUNIT_LAUNCHED"
 # Seconds between two checks whether rank 0 is done.
-SHORTEST_LOOK, LONGEST_LOOK = 0.01, 1.0
+SHORTEST_POLL, LONGEST_POLL = 0.01, 1.0
 _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
 _SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
 # Words in the errors of gloo and NCCL if another process is gone, or does not answer.
@@ -107,7 +107,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Inside the block this process is a member of the process group, if the environment describes one.
 
     device: of type cpu, or cuda for a GPU per rank. If several ranks fail, only one of them (rank 0, if it is among
-    them) raises its error; the others raise SaidElsewhere.
+    them) raises its error; the others raise ReportedByOtherProcess.
     """
     global _store, _turns
     if ranks_of_environment() == 1 or dist.is_initialized():
@@ -163,20 +163,22 @@ def _meet(cuda: bool) -> "Store":
 
 def _reported_by_one_rank(error: BaseException) -> BaseException:
     """The error that this rank raises instead of `error`, so that only one rank prints it."""
-    if isinstance(error, SaidElsewhere):
+    if isinstance(error, ReportedByOtherProcess):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return error if is_rank_zero() else SaidElsewhere(128 + getattr(error, "number", signal.SIGINT))
+        return (
+            error if is_rank_zero() else ReportedByOtherProcess(128 + getattr(error, "number", signal.SIGINT))
+        )
     stopped = getattr(error, "exit_code", None)
     if stopped is not None:  # a signal has stopped all ranks
-        return error if is_rank_zero() else SaidElsewhere(int(stopped))
+        return error if is_rank_zero() else ReportedByOtherProcess(int(stopped))
     if _is_lost_peer(error):
         return _after_a_death(known=isinstance(error, RankZeroGoneError))
     correctable = isinstance(error, TunitError)
     if not correctable and (not isinstance(error, Exception) or sentence_of(error) is None):
         return error  # a bug in tunit: show every traceback
     if not _is_first_to_report():
-        return SaidElsewhere(2)
+        return ReportedByOtherProcess(2)
     if is_rank_zero():
         return error
     end_silence()
@@ -191,7 +193,7 @@ def _is_lost_peer(error: BaseException) -> bool:
     )
 
 
-def _after_a_death(known: bool) -> SaidElsewhere:
+def _after_a_death(known: bool) -> ReportedByOtherProcess:
     """Print that another process is gone, unless the launcher will print it; then wait to be ended by the
     launcher, so that it sees the other process end first.
 
@@ -207,7 +209,7 @@ def _after_a_death(known: bool) -> SaidElsewhere:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's signal ends the wait at once
         time.sleep(ENDED_WITHIN)
-    return SaidElsewhere(2)
+    return ReportedByOtherProcess(2)
 
 
 def _is_first_to_report() -> bool:
@@ -268,21 +270,21 @@ def rank_zero_alone() -> Iterator[None]:
 
 
 def wait_for_rank_zero() -> None:
-    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises SaidElsewhere if the block failed,
+    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises ReportedByOtherProcess if the block failed,
     RankZeroGoneError if rank 0 was a process of this machine and has died.
     """
     global _turns
     if world_size() == 1 or _store is None:
         return
     _turns += 1
-    key, seconds = f"turn/{_turns}", SHORTEST_LOOK
+    key, seconds = f"turn/{_turns}", SHORTEST_POLL
     while not _store.check([key]):  # not a blocking wait, so that Python can handle signals
         if not _rank_zero_is_alive():
             raise RankZeroGoneError("rank 0 has died")
         time.sleep(seconds)
-        seconds = min(1.1 * seconds, LONGEST_LOOK)
+        seconds = min(1.1 * seconds, LONGEST_POLL)
     if _store.get(key) != b"done":
-        raise SaidElsewhere(2)
+        raise ReportedByOtherProcess(2)
 
 
 def _rank_zero_is_alive() -> bool:
@@ -304,7 +306,7 @@ def _rank_zero_is_alive() -> bool:
 def on_rank_zero(work: Callable[[], T]) -> T | None:
     """Call `work` on rank 0 while the others wait. Returns its result on rank 0, None on the others.
 
-    If it fails, the others raise SaidElsewhere.
+    If it fails, the others raise ReportedByOtherProcess.
     """
     if not is_rank_zero():
         wait_for_rank_zero()

@@ -18,8 +18,8 @@ from tunit.reporting.page import _alarms
 from tunit.reporting.write import write_report
 from tunit.training import watch as watching
 from tunit.training.alarms import (
-    BY_LINE,
-    BY_SIGHT,
+    JUDGES_OF_LOSSES,
+    JUDGES_OF_OUTPUT,
     SHORT,
     judge_alike,
     judge_collapse,
@@ -29,11 +29,11 @@ from tunit.training.alarms import (
     judge_style,
 )
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Evidence, Line, Sight, bounds_of, shared_probability
+from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.remedies import remedy_for
-from tunit.training.watch import alarms_of, look
+from tunit.training.watch import alarms_of, output_summary
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,14 +54,14 @@ def probabilities(groups, domains, sure=0.9):
     return p
 
 
-def sight(p, step=800):
+def summary(p, step=800):
     counts = torch.bincount(p.argmax(1), minlength=p.shape[1]).tolist()
-    return Sight(step, counts, shared_probability(p), 3.0)
+    return OutputSummary(step, counts, shared_probability(p), 3.0)
 
 
 def seen(counts, step=800):
     groups = [k for k, count in enumerate(counts) for _ in range(count)]
-    return Evidence(sight=sight(probabilities(groups, len(counts)), step))
+    return Evidence(summary=summary(probabilities(groups, len(counts)), step))
 
 
 def lines(information, style, every=50):
@@ -126,22 +126,22 @@ def test_two_domains_that_share_every_picture_are_alike():
     p = probabilities(groups, 10)
     p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # domains 9 and 0 have the same probability
     assert shared_probability(p)[0, 9] == pytest.approx(1.0)
-    said = judge_alike(Evidence(sight=sight(p)), bounds(), False)
+    said = judge_alike(Evidence(summary=summary(p)), bounds(), False)
     assert "E cannot tell domain 0 from domain 9" in said
-    assert judge_alike(Evidence(sight=sight(p, step=400)), bounds(), False) is None
-    assert judge_alike(Evidence(sight=sight(p)), bounds(domains=0, most_domains=10), False) is None
+    assert judge_alike(Evidence(summary=summary(p, step=400)), bounds(), False) is None
+    assert judge_alike(Evidence(summary=summary(p)), bounds(domains=0, most_domains=10), False) is None
     # An empty domain is not a duplicate; if no picture is assigned clearly, no two domains count as alike.
-    assert judge_alike(Evidence(sight=sight(probabilities(groups, 10))), bounds(), False) is None
-    assert judge_alike(Evidence(sight=sight(torch.full((512, 10), 0.1))), bounds(), False) is None
+    assert judge_alike(Evidence(summary=summary(probabilities(groups, 10))), bounds(), False) is None
+    assert judge_alike(Evidence(summary=summary(torch.full((512, 10), 0.1))), bounds(), False) is None
 
 
 @pytest.mark.parametrize("settings", [{"neighbours": 3}, {"candidate_heads": 2}])
 def test_a_domain_head_that_may_still_be_replaced_is_not_judged_for_merging_kinds(settings):
     p = torch.eye(10).repeat(60, 1)
     p[:, :2] = p[:, :2].mean(1, keepdim=True)
-    assert judge_alike(Evidence(sight=sight(p, 999)), bounds(**settings), False) is None
-    assert judge_alike(Evidence(sight=sight(p, 1000)), bounds(**settings), False)
-    assert judge_alike(Evidence(sight=sight(p, 999)), bounds(), False)
+    assert judge_alike(Evidence(summary=summary(p, 999)), bounds(**settings), False) is None
+    assert judge_alike(Evidence(summary=summary(p, 1000)), bounds(**settings), False)
+    assert judge_alike(Evidence(summary=summary(p, 999)), bounds(), False)
 
 
 def test_shared_probability_equals_its_sum():
@@ -201,7 +201,7 @@ def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_fou
 
 
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
-    assert set(SHORT) == set(BY_SIGHT | BY_LINE)
+    assert set(SHORT) == set(JUDGES_OF_OUTPUT | JUDGES_OF_LOSSES)
     for name in SHORT:
         assert "--" in remedy_for(name, config())
     assert "--normalise-style" in remedy_for("collapse", config())
@@ -305,7 +305,7 @@ def test_a_measurement_does_not_change_the_training(failing, average_decay):
     state.step = 50
     before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
     random = torch.get_rng_state()
-    found = look(state, open_packed(failing / "run" / "data"), settings, 20)
+    found = output_summary(state, open_packed(failing / "run" / "data"), settings, 20)
     assert sum(found.counts) == 20
     assert all(torch.equal(tensor, before[name]) for name, tensor in state_tensors(state).items())
     assert torch.equal(random, torch.get_rng_state())
@@ -326,18 +326,20 @@ def test_untrained_heads_of_the_average_are_not_a_collapse(failing):
         logits = state.networks.guide(next(in_batches(noise, torch.device("cpu"), 20))).logits
     counts = torch.bincount(logits.argmax(1), minlength=4).tolist()
     state.step = 1050
-    assert look(state, pictures, settings, 20, begins=1000).counts == counts
+    assert output_summary(state, pictures, settings, 20, domains_from_step=1000).counts == counts
     assert max(counts) < 20
     state.step = 1150
-    assert max(look(state, pictures, settings, 20, begins=1000).counts) == 20
+    assert max(output_summary(state, pictures, settings, 20, domains_from_step=1000).counts) == 20
 
 
 def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatch):
     """Counted in pictures that pass E: 512 for a measurement, seven times the batch for a step."""
     settings = config(guide_only_batch_size=128)
-    looked = []
+    measured = []
     monkeypatch.setattr(
-        watching, "look", lambda state, *rest: looked.append(state.step) or seen([51] * 10, 0).sight
+        watching,
+        "output_summary",
+        lambda state, *rest: measured.append(state.step) or seen([51] * 10, 0).summary,
     )
     pictures = open_packed(failing / "run" / "data")
     state = new_state(settings, torch.device("cpu"), 20)
@@ -345,9 +347,9 @@ def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatc
     monkeypatch.setattr(watching, "LOOKED_AT", 20)
     for step in range(1, 1000):
         state.step = step
-        watch.look(state, settings)
-    assert len(looked) * 20 <= 0.01 * 1000 * 7 * 128
-    assert looked[0] >= 30
+        watch.output_figures(state, settings)
+    assert len(measured) * 20 <= 0.01 * 1000 * 7 * 128
+    assert measured[0] >= 30
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training import memory
 from tunit.training.initial_state import new_state
 from tunit.training.memory import (
-    KeptMemory,
+    SavedTensorBytes,
     checkpoint_activations,
     fits_in,
     fitting_batch,
@@ -86,7 +86,7 @@ def test_recomputed_activations_need_less_memory():
 
 
 def test_saved_tensors_are_counted_once_and_only_while_saved():
-    kept = KeptMemory()
+    kept = SavedTensorBytes()
     x = torch.rand(1000, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         for _ in range(5):  # a new graph may reuse the addresses of the last one

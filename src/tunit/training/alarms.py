@@ -64,23 +64,25 @@ Judge = Callable[[Evidence, Bounds, bool], str | None]
 
 def judge_collapse(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Is there one domain that holds most of the pictures, or are most domains empty?"""
-    sight = evidence.sight
-    if sight is None or bounds.domains < 2 or len(sight.counts) != bounds.domains:
+    summary = evidence.summary
+    if summary is None or bounds.domains < 2 or len(summary.counts) != bounds.domains:
         return None
-    learnt, total = sight.step - bounds.begins, sum(sight.counts)
+    learnt, total = summary.step - bounds.domains_from_step, sum(summary.counts)
     if learnt < max(FEWEST_STEPS, bounds.learning / 10):
         return None
-    largest = max(sight.counts)
+    largest = max(summary.counts)
     limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / bounds.domains))
     if largest == total:
-        return f"domains are collapsing: domain {sight.counts.index(largest)} holds every picture"
+        return f"domains are collapsing: domain {summary.counts.index(largest)} holds every picture"
     if largest > limit * total:
         return (
-            f"domains are collapsing: domain {sight.counts.index(largest)} holds {largest / total:.0%} of the "
+            f"domains are collapsing: domain {summary.counts.index(largest)} holds {largest / total:.0%} of the "
             f"pictures (an even share of {bounds.domains} domains is {1 / bounds.domains:.0%})"
         )
-    used = sum(count > 0 for count in sight.counts)
-    enough = bounds.counted and total >= PICTURES_EACH * bounds.domains and learnt >= bounds.learning / 3
+    used = sum(count > 0 for count in summary.counts)
+    enough = (
+        bounds.number_is_known and total >= PICTURES_EACH * bounds.domains and learnt >= bounds.learning / 3
+    )
     if enough and used < (IN_USE_AGAIN if raised else IN_USE) * bounds.domains:
         return f"domains are collapsing: {bounds.domains - used} of {bounds.domains} are empty"
     return None
@@ -88,15 +90,15 @@ def judge_collapse(evidence: Evidence, bounds: Bounds, raised: bool) -> str | No
 
 def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     """Are there two domains that E cannot tell apart, although it can tell others apart?"""
-    sight = evidence.sight
-    if sight is None or sight.shared is None or len(sight.counts) != bounds.domains:
+    summary = evidence.summary
+    if summary is None or summary.shared is None or len(summary.counts) != bounds.domains:
         return None
-    if bounds.domains < 3 or not bounds.counted or sight.step < bounds.final_from:
+    if bounds.domains < 3 or not bounds.number_is_known or summary.step < bounds.final_from:
         return None
-    if sight.step - bounds.begins < max(FEWEST_STEPS, bounds.learning / 2):
+    if summary.step - bounds.domains_from_step < max(FEWEST_STEPS, bounds.learning / 2):
         return None
-    rows, columns = sight.shared.new_ones(sight.shared.shape).triu(1).nonzero().unbind(1)
-    pairs = sight.shared[rows, columns]
+    rows, columns = summary.shared.new_ones(summary.shared.shape).triu(1).nonzero().unbind(1)
+    pairs = summary.shared[rows, columns]
     if pairs.median() > APART or pairs.max() <= (STILL_ALIKE if raised else ALIKE):
         return None  # E tells no domains apart yet, or it tells all of them apart
     worst = int(pairs.argmax())
@@ -118,7 +120,7 @@ def judge_information(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
         low = bool(lines) and lines[-1][1] < AWAY_AGAIN * most
     else:
         low = (
-            _stays(lines, bounds.learning / 3, bounds.alone, MOVED * most)
+            _stays(lines, bounds.learning / 3, bounds.guide_steps, MOVED * most)
             and lines[-1][1] < NEAR_CHANCE * most
         )
     if not low:
@@ -136,7 +138,9 @@ def judge_style(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     lines = [(line.step, line.style) for line in evidence.lines if line.style is not None]
     limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * bounds.chance
     at_chance = bool(lines) and abs(lines[-1][1] - bounds.chance) < limit
-    if not at_chance or not (raised or _stays(lines, bounds.alone / 3, bounds.alone, MOVED * bounds.chance)):
+    if not at_chance or not (
+        raised or _stays(lines, bounds.guide_steps / 3, bounds.guide_steps, MOVED * bounds.chance)
+    ):
         return None
     return (
         f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({bounds.chance:.2g}), so E's style "
@@ -169,7 +173,9 @@ def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
     if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, bounds.chance):
         return None
     earlier = [
-        value for line, value in zip(lines, values, strict=True) if line.step <= last.step - bounds.alone / 10
+        value
+        for line, value in zip(lines, values, strict=True)
+        if line.step <= last.step - bounds.guide_steps / 10
     ]
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
@@ -186,8 +192,8 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
         return None
     last, time = lines[-1], max(bounds.joint / 10, FEWEST_STEPS)
     signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
-    begun = bounds.alone if bounds.joint and bounds.alone < last.step else 0
-    seen = (last.step - begun) * bounds.epochs_each
+    begun = bounds.guide_steps if bounds.joint and bounds.guide_steps < last.step else 0
+    seen = (last.step - begun) * bounds.epochs_per_step
     mean = sum(signs) / len(signs)
     if raised:
         sure = mean > SURE_NO_MORE
@@ -201,8 +207,8 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
     )
 
 
-BY_SIGHT: dict[str, Judge] = {"collapse": judge_collapse, "alike": judge_alike}
-BY_LINE: dict[str, Judge] = {
+JUDGES_OF_OUTPUT: dict[str, Judge] = {"collapse": judge_collapse, "alike": judge_alike}
+JUDGES_OF_LOSSES: dict[str, Judge] = {
     "information": judge_information,
     "style": judge_style,
     "growth": judge_growth,

@@ -20,7 +20,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Sight:
+class OutputSummary:
     """E's output for some of the pictures at a step, summarised."""
 
     step: int
@@ -42,21 +42,22 @@ class Bounds:
     """What the judges (functions in alarms.py) need from the config: phases of E's training, bounds of its losses."""
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
-    counted: bool  # False until the number of domains is found; until then E has too many domains on purpose
+    number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
     final_from: int  # until this step other heads may still replace the domain head, so it may merge kinds
-    begins: int  # steps before E learns domains
-    alone: int  # steps in which E trains alone; if there are none, all steps of the training
+    domains_from_step: int  # steps before E learns domains
+    # Steps in which E trains alone; if there are none, all steps of the training, because E then learns in all.
+    guide_steps: int
     chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
     free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
     joint: int = 0  # steps in which G and D train
-    epochs_each: float = 0.0  # the share of all pictures that D sees in one joint step
+    epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
 
     @property
     def learning(self) -> int:
         """How many steps E learns domains while it trains alone."""
-        return max(self.alone - self.begins, 1)
+        return max(self.guide_steps - self.domains_from_step, 1)
 
     @property
     def most_information(self) -> float:
@@ -69,7 +70,7 @@ class Evidence:
     """The training so far: what the judges look at."""
 
     lines: list[Line] = field(default_factory=list)
-    sight: Sight | None = None
+    summary: OutputSummary | None = None
 
 
 def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
@@ -78,19 +79,19 @@ def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
     """
     settings, schedule = config.losses, config.schedule
     alone = int(schedule.guide_only_until) or schedule.steps
-    finds = method_of(config).finds_domains and not labelled
+    finds = method_of(config).learns_domains and not labelled
     return Bounds(
         domains=config.networks.domain_logits if finds else 0,
-        counted=config.networks.domains != AUTO,
+        number_is_known=config.networks.domains != AUTO,
         final_from=alone if config.clustering.neighbours or config.networks.candidate_heads else 0,
-        begins=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
-        alone=alone,
+        domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
+        guide_steps=alone,
         chance=math.log(1 + config.optimisers.queue_length),
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
         joint=max(int(schedule.steps - schedule.guide_only_until), 0),
-        epochs_each=config.optimisers.batch_size / pictures if pictures else 0.0,
+        epochs_per_step=config.optimisers.batch_size / pictures if pictures else 0.0,
     )
 
 

@@ -9,7 +9,7 @@ from tunit.methods.state import Networks, TrainingState
 from tunit.networks.ema import frozen_copy_of
 
 
-def settled(config: Config, state: TrainingState) -> Config:
+def with_found_domains(config: Config, state: TrainingState) -> Config:
     """The config with the number of domains that was found; unchanged if none was found."""
     if config.networks.domains != AUTO or state.choice is None:
         return config
@@ -35,5 +35,5 @@ def new_state(config: Config, device: torch.device, pictures: int = 0) -> Traini
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
     own = method.own_state(pictures, config, device) if method.own_state else None
-    adversary = new_adversary(config, device) if method.sharpens else None
+    adversary = new_adversary(config, device) if method.takes_adversarial_settings else None
     return TrainingState(networks, method.optimisers(networks, config), queue, own=own, adversary=adversary)

@@ -10,7 +10,7 @@ from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.destination import check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
-from tunit.errors import ConfigError, RunError, SaidElsewhere, TunitError
+from tunit.errors import ConfigError, ReportedByOtherProcess, RunError, TunitError
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
@@ -64,9 +64,9 @@ def start_run(
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
     words: the command line that does the same as this call. If several processes must be launched, they run this
-    command, and SaidElsewhere is raised after they have ended. max_restarts: how often they may be started again.
-    Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What `out`
-    holds is replaced only after pictures, labels, batch, memory and settings have been checked. If torchrun has
+    command, and ReportedByOtherProcess is raised after they have ended. max_restarts: how often they may be started
+    again. Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What
+    `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked. If torchrun has
     started several processes, each of them calls this; rank 0 prepares the run, and all train it.
     """
     check_tracker(log_to)
@@ -79,7 +79,7 @@ def start_run(
         check_processes(config)
         if words is not None:
             launch(words, config.run.processes, out, max_restarts)
-            raise SaidElsewhere(0)
+            raise ReportedByOtherProcess(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
         return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
     plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
@@ -210,7 +210,7 @@ def resume_run(
             return plan.carry_out(config, run, pictures, ready, resume=started)
     if words is not None:
         launch(words, config.run.processes, run.path, max_restarts)
-        raise SaidElsewhere(0)
+        raise ReportedByOtherProcess(0)
     words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
     return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate)

@@ -137,7 +137,7 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
     return state
 
 
-class KeptMemory:
+class SavedTensorBytes:
     """The bytes that autograd keeps for the backward pass, counted as tensors are saved and freed.
 
     Pass `pack` and `unpack` to `torch.autograd.graph.saved_tensors_hooks`. If several saved tensors share a storage,
@@ -179,7 +179,7 @@ class KeptMemory:
 class _SavedTensor:
     """A saved tensor that is counted until autograd frees it."""
 
-    def __init__(self, tensor: Tensor, memory: KeptMemory) -> None:
+    def __init__(self, tensor: Tensor, memory: SavedTensorBytes) -> None:
         self.tensor, self.memory = tensor, memory
         memory.add(tensor.untyped_storage())
 
@@ -189,7 +189,7 @@ class _SavedTensor:
 
 def step_bytes(config: Config, size: int) -> int:
     """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations."""
-    kept = KeptMemory()
+    kept = SavedTensorBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         state = try_step(config, torch.device("cpu"), size)
     return kept.most + _state_bytes(state)

@@ -63,15 +63,15 @@ def _against_growth(config: Config) -> str:
 
 
 def _against_overfitting(config: Config) -> str:
-    own = config.adversarial
+    adversarial = config.adversarial
     options = [
         option
         for option, wanted in (
             (
                 "--discriminator-augment-target 0.6 --discriminator-augment-pace 20000",
-                not (own.discriminator_augment or own.discriminator_augment_target),
+                not (adversarial.discriminator_augment or adversarial.discriminator_augment_target),
             ),
-            ("--lecam-weight 0.1", own.lecam_weight == 0),
+            ("--lecam-weight 0.1", adversarial.lecam_weight == 0),
         )
         if wanted
     ]

@@ -16,7 +16,7 @@ from tunit.printing import show
 from tunit.reading import Record, UnreadableError
 from tunit.training.checkpoint import MOST_STEPS, check_checkpoint, fill_state
 from tunit.training.in_progress import Training
-from tunit.training.initial_state import settled
+from tunit.training.initial_state import with_found_domains
 from tunit.training.log import ProgressDisplay
 from tunit.training.non_finite import checkpoint_of
 from tunit.training.resources import resolve_machine
@@ -97,7 +97,7 @@ def _before(run: RunFolder, checkpoint: Path | None) -> Training:
         )
         fill_state(state, tensors, about, checkpoint)
     return Training(
-        settled(config, state),
+        with_found_domains(config, state),
         run,
         pictures,
         ready.batches,

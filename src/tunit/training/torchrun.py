@@ -8,7 +8,7 @@ All options are torchrun's. A script that starts a training again only after cer
 import sys
 from collections.abc import Sequence
 
-from tunit.errors import SaidElsewhere, TrainingError
+from tunit.errors import ReportedByOtherProcess, TrainingError
 from tunit.printing import remark
 from tunit.training.processes import run_torchrun, silent_logs
 
@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with silent_logs():
             run_torchrun(sys.argv[1:] if words is None else words, REMEDY)
-    except SaidElsewhere as ended:
+    except ReportedByOtherProcess as ended:
         return ended.exit_code
     except TrainingError as died:
         remark(died)

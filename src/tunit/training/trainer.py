@@ -26,8 +26,16 @@ from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import drop_older, load_newest
-from tunit.training.in_progress import Training, check_finite, draw, finish_model, save, settle, unwritable
-from tunit.training.initial_state import new_state, settled
+from tunit.training.in_progress import (
+    Training,
+    check_finite,
+    draw,
+    finish_model,
+    save,
+    unwritable,
+    use_number_of_domains,
+)
+from tunit.training.initial_state import new_state, with_found_domains
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
@@ -114,7 +122,7 @@ def train(
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
-    config = settled(config, state)
+    config = with_found_domains(config, state)
     last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
     log = MetricsLog(run.path, state.step, tracker_of(log_to, run.path, config)) if is_rank_zero() else None
@@ -229,7 +237,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     if method.after_step:
         method.after_step(*between)
     if state.choice and config.networks.domains == AUTO:
-        settle(training, state.choice)
+        use_number_of_domains(training, state.choice)
     doing = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, doing, losses)
@@ -238,12 +246,12 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
     """Write a line of metrics, and print and log alarms that begin or end.
 
-    At intervals, or if `at_once`, the line also contains figures of E's output (`Watch.look`).
+    At intervals, or if `at_once`, the line also contains figures of E's output (`Watch.output_figures`).
     """
     if not training.log:
         return
     step, watch = training.state.step, training.watch
-    means = means | watch.look(training.state, training.config, at_once=at_once)
+    means = means | watch.output_figures(training.state, training.config, at_once=at_once)
     if means:
         training.log.write(step, means)
     for row in watch.judge(step, means, training.config):

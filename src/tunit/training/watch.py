@@ -17,8 +17,15 @@ from tunit.methods.descent import mixed_precision
 from tunit.methods.inference import evaluating, evenly_spread, in_batches
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
-from tunit.training.alarms import BY_LINE, BY_SIGHT, FEWEST_STEPS, MOST_COMPARED, SHORT, Alarm
-from tunit.training.evidence import Evidence, Line, Sight, bounds_of, shared_probability
+from tunit.training.alarms import (
+    FEWEST_STEPS,
+    JUDGES_OF_LOSSES,
+    JUDGES_OF_OUTPUT,
+    MOST_COMPARED,
+    SHORT,
+    Alarm,
+)
+from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 
@@ -39,7 +46,7 @@ class Watch:
         self._pictures = pictures
         self._labelled = bool((pictures.labels >= 0).any())
         self._evidence = Evidence()
-        self._looked: int | None = None  # the step of the last look
+        self._summarised: int | None = None  # the step of the last summary
         self.raised: dict[str, Alarm] = {}
         for row in rows:
             self._take_up(row)
@@ -54,7 +61,7 @@ class Watch:
         if row.get("over") is True:
             self.raised.pop(str(row.get("alarm")), None)
         if is_number(row.get("domains/largest_share")):
-            self._looked = step
+            self._summarised = step
         self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
 
     def _note(self, step: int, means: dict[str, float]) -> None:
@@ -69,28 +76,32 @@ class Watch:
         """The current alarms, for the progress line; empty if there are none."""
         return ", ".join(SHORT[name] for name in self.raised)
 
-    def look(self, state: TrainingState, config: Config, *, at_once: bool = False) -> dict[str, float]:
+    def output_figures(
+        self, state: TrainingState, config: Config, *, at_once: bool = False
+    ) -> dict[str, float]:
         """Figures of E's output, for the log; empty if the last ones are too recent, or E has only just begun.
 
         at_once: compute figures even if the last ones are recent.
         """
         bounds, step = bounds_of(config, self._labelled), state.step
-        since = step if self._looked is None else step - self._looked
+        since = step if self._summarised is None else step - self._summarised
         number = min(LOOKED_AT, len(self._pictures.names))
         too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
-        too_early = step < bounds.begins + FEWEST_STEPS
+        too_early = step < bounds.domains_from_step + FEWEST_STEPS
         if bounds.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
-        self._looked = step
-        self._evidence.sight = look(state, self._pictures, config, number, bounds.begins)
-        return self._evidence.sight.figures()
+        self._summarised = step
+        self._evidence.summary = output_summary(
+            state, self._pictures, config, number, bounds.domains_from_step
+        )
+        return self._evidence.summary.figures()
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
-        """Rows for the alarms that begin or end. means: a line of the log, with the figures of `look`."""
+        """Rows for the alarms that begin or end. means: a line of the log, with the figures of `output_figures`."""
         bounds = bounds_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
-        seen = self._evidence.sight is not None and self._evidence.sight.step == step
-        judges = BY_LINE | (BY_SIGHT if seen else {})
+        is_new = self._evidence.summary is not None and self._evidence.summary.step == step
+        judges = JUDGES_OF_LOSSES | (JUDGES_OF_OUTPUT if is_new else {})
         rows: list[Row] = []
         for name, judge in judges.items():
             before = self.raised.get(name)
@@ -106,17 +117,17 @@ class Watch:
 
 
 @torch.no_grad()
-def look(
-    state: TrainingState, pictures: PackedPictures, config: Config, number: int, begins: int = 0
-) -> Sight:
+def output_summary(
+    state: TrainingState, pictures: PackedPictures, config: Config, number: int, domains_from_step: int = 0
+) -> OutputSummary:
     """E's output, in evaluation mode, for `number` pictures, evenly spread.
 
     Uses E's EMA, or E itself as long as the EMA of the domain heads still consists mostly of their initial weights,
-    with which all pictures may be in one domain. begins: the step at which E begins to learn domains.
+    with which all pictures may be in one domain. domains_from_step: the step at which E begins to learn domains.
     """
     networks = state.networks
-    settled = (state.step - begins) * (1 - config.optimisers.average_decay) >= 1
-    guide = networks.guide_average if settled else networks.guide
+    warmed_up = (state.step - domains_from_step) * (1 - config.optimisers.average_decay) >= 1
+    guide = networks.guide_average if warmed_up else networks.guide
     rows = evenly_spread(len(pictures.names), number)
     parts = []
     with evaluating(guide):
@@ -125,7 +136,7 @@ def look(
                 parts.append(guide(x))
     p = torch.cat([part.logits for part in parts]).float().softmax(1)
     domains = p.shape[1]
-    return Sight(
+    return OutputSummary(
         state.step,
         torch.bincount(p.argmax(1), minlength=domains).tolist(),
         shared_probability(p).cpu() if domains <= MOST_COMPARED else None,
