@@ -47,7 +47,7 @@ def is_switch(name: str) -> bool:
 
 def candidates(name: str) -> list[Any]:
     """Values that the field's type and range allow."""
-    low, high, choices = (metadata(name)[k] for k in ("low", "high", "of"))
+    low, high, choices = (metadata(name)[k] for k in ("low", "high", "choices"))
     if choices:
         return list(choices)
     if is_switch(name):
@@ -180,9 +180,9 @@ def test_booleans_are_true_or_false_or_the_0_and_1_of_earlier_versions(name: str
     refused(name, ("yes", 2, -1, 0.5, 1.0, None, "", [], "truefalse"))
 
 
-@pytest.mark.parametrize("name", [n for n in FIELDS if metadata(n)["of"]])
+@pytest.mark.parametrize("name", [n for n in FIELDS if metadata(n)["choices"]])
 def test_choices_list_the_valid_values(name: str) -> None:
-    choices = list(metadata(name)["of"])
+    choices = list(metadata(name)["choices"])
     assert value_of(Config(), name) in choices
     misspelt = choices[-1][:-1] + "x"
     with pytest.raises(ConfigError, match=name) as error:

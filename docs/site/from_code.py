@@ -37,7 +37,7 @@ def _setting_row(field: "dataclasses.Field[Any]", section: str, configs: list[Co
 
 
 def _range_of(field: "dataclasses.Field[Any]") -> str:
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "of"))
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     if isinstance(field.default, bool):

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
 from tunit.clustering.dip import critical_dip, dip
 from tunit.clustering.merging import merge_pairs, merge_unconfirmed
-from tunit.clustering.number import choose_number, levels, reduced
+from tunit.clustering.number import choose_number, components_of_variance, levels
 from tunit.clustering.separation import held_out_separation, separation
 from tunit.errors import RunError
 from tunit.reading import Record, UnreadableError
@@ -146,7 +146,7 @@ def test_long_groups_side_by_side_are_counted_right():
     codes[:, 0] += rng.uniform(0, 6, size=600)
     classes = np.arange(600) % 2
     codes[:, 1] += 2 * classes
-    across = levels(reduced(codes), MOST, seed=0)[2].groups
+    across = levels(components_of_variance(codes), MOST, seed=0)[2].groups
     assert adjusted_rand_score(classes, across) < 0.1
     choice, found = choose_number(codes, MOST, seed=0)
     assert choice.domains == 2 and choice.candidates[0].domains == 2
@@ -155,14 +155,14 @@ def test_long_groups_side_by_side_are_counted_right():
 
 def test_a_large_group_does_not_absorb_a_small_one():
     codes, classes = heaps([600, 20])
-    points = reduced(codes)
+    points = components_of_variance(codes)
     assert separation(points[classes == 0], points[classes == 1]) > 1.2
     half = np.arange(300)
     assert separation(points[half], points[half + 300]) < 1.2
 
 
 def test_levels_merge_two_groups_at_a_time():
-    found = levels(reduced(heaps([50] * 4)[0]), MOST, seed=0)
+    found = levels(components_of_variance(heaps([50] * 4)[0]), MOST, seed=0)
     assert sorted(found) == list(range(1, MOST + 1))
     for k in range(1, MOST):
         pairs = set(zip(found[k + 1].groups.tolist(), found[k].groups.tolist(), strict=True))

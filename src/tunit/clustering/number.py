@@ -63,7 +63,7 @@ def choose_number(
     simple descriptors of the pictures. Groups that no cue separates are merged, if cues separate enough others
     (merge_unconfirmed).
     """
-    points = reduced(styles)
+    points = components_of_variance(styles)
     rng = np.random.default_rng(seed)
     most = max(1, min(most, len(points) // FEWEST))
     whole = levels(points, most, seed)
@@ -87,7 +87,11 @@ def choose_number(
     split = refined(points, whole[chosen].groups)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
     separated = merge_unseparated(points, split, usual, needed)
-    confirmed = merge_unconfirmed([reduced(cue) for cue in cues], separated, seed) if cues else separated
+    confirmed = (
+        merge_unconfirmed([components_of_variance(cue) for cue in cues], separated, seed)
+        if cues
+        else separated
+    )
     assignment = _by_size(confirmed)
     number = int(assignment.max()) + 1
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks} | {number: 1.0}
@@ -97,7 +101,7 @@ def choose_number(
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
-def reduced(styles: Vectors) -> Points:
+def components_of_variance(styles: Vectors) -> Points:
     """The first principal components of the codes: as many as hold 95 % of the variance, but at most MOST_AXES.
 
     (N, width) to (N, axes).

@@ -26,7 +26,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             groups[section] = parser.add_argument_group(title_of(section), about(section))
         group = groups[section]
         values = field.default if isinstance(field.default, tuple) else (field.default,)
-        choices = f" ({', '.join(field.metadata['of'])})" if field.metadata["of"] else ""
+        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
         # A bool flag may stand alone, or be followed by true or false (or by 1 or 0, as in development versions
         # before 0.1.0).
         switch = isinstance(field.default, bool)

@@ -16,7 +16,7 @@ class AdversarialConfig:
     adversarial_loss: str = setting(
         "hinge",
         "hinge, as in the paper, or relativistic: D compares a translation with its reference (R3GAN)",
-        of=("hinge", "relativistic"),
+        choices=("hinge", "relativistic"),
     )
     r2_weight: float = setting(
         0.0,

@@ -33,8 +33,8 @@ S = typing.TypeVar("S")
 class Config:
     """All settings of a training run, by section.
 
-    Sections that belong to one method, such as [semit], are in `own`, but only if they differ from their defaults;
-    `of` and `section` find them.
+    Sections that belong to one method, such as [semit], are in `method_settings`, but only if they differ from their
+    defaults; `of` and `section` find them.
     """
 
     method: MethodConfig = field(default_factory=MethodConfig)
@@ -47,11 +47,11 @@ class Config:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    own: tuple[Any, ...] = ()
+    method_settings: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        changed = tuple(values for values in self.own if values != type(values)())
-        object.__setattr__(self, "own", changed)
+        changed = tuple(values for values in self.method_settings if values != type(values)())
+        object.__setattr__(self, "method_settings", changed)
         for name in section_types():
             values = self.section(name)
             for f in dataclasses.fields(values):
@@ -73,7 +73,7 @@ class Config:
 
     def of(self, kind: type[S]) -> S:
         """A method's own section, by its class."""
-        return next((values for values in self.own if type(values) is kind), kind())
+        return next((values for values in self.method_settings if type(values) is kind), kind())
 
     def section(self, name: str) -> Any:
         """The settings of a section by its name."""
@@ -92,10 +92,10 @@ class Config:
             check_range(f, read, word=number is not value)
             changed.setdefault(section, {})[f.name] = read
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
-        own = [sections.pop(name) for name in method_sections() if name in sections]
-        kinds = {type(values) for values in own}
-        kept = (values for values in self.own if type(values) not in kinds)
-        return dataclasses.replace(self, **sections, own=(*kept, *own))
+        given = [sections.pop(name) for name in method_sections() if name in sections]
+        kinds = {type(values) for values in given}
+        kept = (values for values in self.method_settings if type(values) not in kinds)
+        return dataclasses.replace(self, **sections, method_settings=(*kept, *given))
 
     def resolved_schedule(self) -> "Config":
         """A copy in which all phases are given in steps, not as shares of all steps."""
@@ -115,7 +115,7 @@ class Config:
         idle = method_sections().keys() - METHODS[self.method.method].keys()
         for name in section_types():
             values = self.section(name)
-            if name in idle and values not in self.own:
+            if name in idle and values not in self.method_settings:
                 continue
             lines += ["", f"[{name}]"]
             for f in dataclasses.fields(values):
@@ -125,7 +125,9 @@ class Config:
 
 def section_types() -> dict[str, type]:
     """Every section by its name, those of single methods last."""
-    shared = {f.name: typing.cast(type, f.type) for f in dataclasses.fields(Config) if f.name != "own"}
+    shared = {
+        f.name: typing.cast(type, f.type) for f in dataclasses.fields(Config) if f.name != "method_settings"
+    }
     return shared | method_sections()
 
 

@@ -22,16 +22,16 @@ def setting(
     *,
     low: float | None = None,
     high: float | None = None,
-    of: Any = (),
+    choices: Any = (),
     words: dict[str, int] | dict[str, float] | None = None,
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
-    of: the choices; a dict is kept as it is, because keys may be added later. words: words that stand for special
+    choices: a dict is kept as it is, because keys may be added later. words: words that stand for special
     values, such as {"auto": 0}.
     """
-    choices = of if isinstance(of, dict) else tuple(of)
-    known = {"help": text, "low": low, "high": high, "of": choices, "words": words or {}}
+    choices = choices if isinstance(choices, dict) else tuple(choices)
+    known = {"help": text, "low": low, "high": high, "choices": choices, "words": words or {}}
     return field(default=default, metadata=known)
 
 
@@ -46,7 +46,7 @@ def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -
 
     word: also accept values for which a word stands, such as auto; these may lie outside of the range.
     """
-    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["of"]
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(
             f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{nearest(str(value), choices)}"

@@ -84,7 +84,7 @@ class MethodConfig:
         "tunit",
         "tunit, or a baseline: funit (a class encoder as E, a patch discriminator as D, labels for all pictures) or "
         "semit (funit for few labels, with octave convolutions in G)",
-        of=METHODS,
+        choices=METHODS,
     )
     guide_from: str = setting("", "folder of another run, with whose trained E the new run starts")
 

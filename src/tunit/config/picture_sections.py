@@ -31,7 +31,7 @@ class DataConfig:
         low=0,
         high=LARGEST_SIDE,
     )
-    fit: str = setting("stretch", "how a picture becomes a square", of=("stretch", "crop", "pad"))
+    fit: str = setting("stretch", "how a picture becomes a square", choices=("stretch", "crop", "pad"))
     background: tuple[int, int, int] = setting(
         (255, 255, 255), "colour behind transparent and padded parts", low=0, high=255
     )
@@ -42,16 +42,16 @@ class DataConfig:
         low=1,
         high=2**32,
     )
-    labels: str = setting("none", "labels to train with", of=("none", "folders", "csv"))
+    labels: str = setting("none", "labels to train with", choices=("none", "folders", "csv"))
     label_column: str = setting("label", "the CSV column that holds labels, by name or number")
     picture_column: str = setting(
         "", "the CSV column that holds the pictures' paths, by name or number; if empty, tunit finds it"
     )
-    layout: str = setting("none", "published data set that FOLDER holds", of=("none", *LAYOUT_NAMES))
+    layout: str = setting("none", "published data set that FOLDER holds", choices=("none", *LAYOUT_NAMES))
     split: str = setting(
         "train",
         "part of the published set; test is another word for validation",
-        of=("train", "validation", "test"),
+        choices=("train", "validation", "test"),
     )
     classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
     held_out: int = setting(

@@ -101,7 +101,7 @@ class LossConfig:
     adversarial_trains: str = setting(
         "generator and guide",
         "which networks learn from D; the paper's ablation leaves E out",
-        of=("generator and guide", "generator"),
+        choices=("generator and guide", "generator"),
     )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
@@ -208,7 +208,7 @@ class RunConfig:
     seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto uses a CUDA GPU if there is one")
     precision: str = setting(
-        "auto", "precision of convolutions and matrix products", of=("auto", "float32", "bfloat16")
+        "auto", "precision of convolutions and matrix products", choices=("auto", "float32", "bfloat16")
     )
     micro_batch: int = setting(
         0,
@@ -240,6 +240,6 @@ class RunConfig:
         "stop",
         "if a loss, gradient or picture is not finite: stop, or (rollback) go back to the last checkpoint and "
         "continue with other random numbers",
-        of=("stop", "rollback"),
+        choices=("stop", "rollback"),
     )
     keep_checkpoints: int = setting(3, "how many of the newest checkpoints are kept", low=1, high=MOST)

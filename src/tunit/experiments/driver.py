@@ -138,7 +138,7 @@ def _measured(
     figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
     if row.labels != NONE and not row.few_labels:
         figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
-    elif not method_of(config).finds_domains:
+    elif not method_of(config).learns_domains:
         figures.pop("accuracy", None)
     if row.strengths:
         classes = plan.classes or tuple(split.classes)

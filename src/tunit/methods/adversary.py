@@ -14,7 +14,7 @@ from tunit.config import Config
 from tunit.methods.differentiable_augment import DifferentiableAugment, augment_of
 from tunit.methods.losses import Terms
 
-LOOKS = 4  # the strength changes every fourth step, as in [1]
+ADA_INTERVAL = 4  # the strength changes every fourth step, as in [1]
 SIGN = "discriminator/real_sign"
 REAL_ANSWER, FAKE_ANSWER = "discriminator/real_answer", "discriminator/fake_answer"
 
@@ -41,8 +41,8 @@ class Adversary:
 
     def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
         """D's augmentation at a step; None if the config asks for none. batch: the number of pictures."""
-        own = config.adversarial
-        if not (own.discriminator_augment or own.discriminator_augment_target):
+        adversarial = config.adversarial
+        if not (adversarial.discriminator_augment or adversarial.discriminator_augment_target):
             return None
         return augment_of(step, batch, self.strength.clone(), config)
 
@@ -53,25 +53,29 @@ class Adversary:
         The rule of ADA [1]: every four steps the strength changes by (pictures in these steps) / pace. It rises if
         the mean sign of D's logits of real pictures is above the target, and falls if it is below.
         """
-        own = config.adversarial
-        if own.discriminator_augment_target:
+        adversarial = config.adversarial
+        if adversarial.discriminator_augment_target:
             self.signs.add_(terms[SIGN])
             self.looks.add_(1)
-            full = self.looks >= LOOKS
-            towards = (self.signs / self.looks - own.discriminator_augment_target).sign()
-            change = towards * (LOOKS * batch / own.discriminator_augment_pace)
+            full = self.looks >= ADA_INTERVAL
+            towards = (self.signs / self.looks - adversarial.discriminator_augment_target).sign()
+            change = towards * (ADA_INTERVAL * batch / adversarial.discriminator_augment_pace)
             self.strength.copy_(torch.where(full, (self.strength + change).clamp(0, 1), self.strength))
             self.signs.mul_(~full)
             self.looks.mul_(~full)
-        if own.lecam_weight:
-            self.real.lerp_(terms[REAL_ANSWER].to(self.real.dtype), 1 - own.lecam_decay)
-            self.fake.lerp_(terms[FAKE_ANSWER].to(self.fake.dtype), 1 - own.lecam_decay)
+        if adversarial.lecam_weight:
+            self.real.lerp_(terms[REAL_ANSWER].to(self.real.dtype), 1 - adversarial.lecam_decay)
+            self.fake.lerp_(terms[FAKE_ANSWER].to(self.fake.dtype), 1 - adversarial.lecam_decay)
 
 
 def new_adversary(config: Config, device: torch.device) -> Adversary | None:
     """The `Adversary` of a new run; None if no setting needs one."""
-    own = config.adversarial
-    if not (own.discriminator_augment or own.discriminator_augment_target or own.lecam_weight):
+    adversarial = config.adversarial
+    if not (
+        adversarial.discriminator_augment
+        or adversarial.discriminator_augment_target
+        or adversarial.lecam_weight
+    ):
         return None
     zeros = {name: torch.zeros((), device=device) for name in ("signs", "looks", "real", "fake")}
-    return Adversary(torch.full((), own.discriminator_augment, device=device), **zeros)
+    return Adversary(torch.full((), adversarial.discriminator_augment, device=device), **zeros)

@@ -21,7 +21,7 @@ def check_config(config: Config) -> None:
         )
     if config.networks.domains == AUTO and config.data.labels == "none":
         _check_auto(config)
-    if not method.sharpens:
+    if not method.takes_adversarial_settings:
         _check_of_the_paper(config)
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
@@ -45,10 +45,13 @@ def check_config(config: Config) -> None:
 
 
 def _check_of_the_paper(config: Config) -> None:
-    """Raises ConfigError if a setting goes beyond the paper's losses; called for methods without `sharpens`."""
-    own, paper = config.adversarial, Config()
-    found = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
-    usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(own)}
+    """Raises ConfigError if a setting goes beyond the paper's losses.
+
+    Called for methods without `takes_adversarial_settings`.
+    """
+    adversarial, paper = config.adversarial, Config()
+    found = {f.name: getattr(adversarial, f.name) for f in dataclasses.fields(adversarial)}
+    usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(adversarial)}
     found["perceptual_weight"] = config.losses.perceptual_weight
     for name, value in found.items():
         if value != usual.get(name, 0):
@@ -60,7 +63,7 @@ def _check_of_the_paper(config: Config) -> None:
 
 def _check_auto(config: Config) -> None:
     """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone."""
-    if not method_of(config).chooses_domains:
+    if not method_of(config).finds_number_of_domains:
         raise ConfigError(
             f"domains is auto, but method '{config.method.method}' does not find their number: give --domains K"
         )

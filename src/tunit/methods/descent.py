@@ -25,12 +25,12 @@ def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
 
 
 # An optimiser, and whether its gradients were finite: a bool tensor on the device.
-Seen = tuple[torch.optim.Optimizer, Tensor]
-_watched: list[Seen] | None = None
+GradientFlag = tuple[torch.optim.Optimizer, Tensor]
+_watched: list[GradientFlag] | None = None
 
 
 @contextmanager
-def watching_gradients() -> Iterator[list[Seen]]:
+def watching_gradients() -> Iterator[list[GradientFlag]]:
     """Inside the block, every `descent` adds to the list whether its gradients were finite."""
     global _watched
     before, _watched = _watched, []

@@ -99,7 +99,7 @@ def generator_loss(
     x_out: (2 b, 3, S, S), the translations, then the reconstructions. The features of translations are matched with
     those of their references, the features of reconstructions with those of their sources.
     """
-    weights, own, x = config.losses, config.of(FunitConfig), pair.x
+    weights, settings, x = config.losses, config.of(FunitConfig), pair.x
     with torch.no_grad():
         real = losses.pooled_features(discriminator.features(x))
         of_references = all_gather(real)[pair.references]
@@ -111,9 +111,9 @@ def generator_loss(
     matching = losses.feature_matching(features[: len(x)], of_references)
     matching = matching + losses.feature_matching(features[len(x) :], real)
     loss = (
-        weights.adversarial_weight * own.funit_adversarial_factor * (fake + rec)
+        weights.adversarial_weight * settings.funit_adversarial_factor * (fake + rec)
         + weights.reconstruction_weight * l1
-        + own.feature_matching_weight * matching
+        + settings.feature_matching_weight * matching
     )
     return loss, {
         "generator/adversarial": fake.detach(),
@@ -185,7 +185,7 @@ FUNIT = Method(
     settings=METHODS["funit"],
     labels=Labels.ALL,
     trains_guide_first=False,
-    finds_domains=False,
+    learns_domains=False,
     processes=True,
     source="[FUNIT](https://arxiv.org/abs/1905.01723) (Liu et al., ICCV 2019)",
     compiled_parts=halves_of_generator,

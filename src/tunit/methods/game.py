@@ -10,7 +10,7 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.methods.losses import Terms
 from tunit.methods.method import Phase
-from tunit.methods.objectives import Sees, adversarial_loss, discriminator_loss, unchanged
+from tunit.methods.objectives import Augmentation, adversarial_loss, discriminator_loss, unchanged
 from tunit.methods.parts import MicroBatch
 from tunit.methods.state import TrainingState
 
@@ -25,7 +25,7 @@ class Game:
         adversary = self._adversary
         self._augment = None if adversary is None else adversary.augment(state.step, batch, config)
 
-    def _seen_of(self, part: MicroBatch) -> Sees:
+    def _augmentation_of(self, part: MicroBatch) -> Augmentation:
         augment, rows = self._augment, part.rows
         return unchanged if augment is None else partial(augment, rows=rows)
 
@@ -41,7 +41,7 @@ class Game:
             *fake,
             phase,
             self._config,
-            self._seen_of(part),
+            self._augmentation_of(part),
             self._adversary,
         )
 
@@ -54,4 +54,4 @@ class Game:
 
     def of_generator(self, part: MicroBatch) -> tuple[Tensor, Terms]:
         """G's adversarial loss on a part of the batch, unweighted, and its terms."""
-        return adversarial_loss(self._discriminator, part, self._config, self._seen_of(part))
+        return adversarial_loss(self._discriminator, part, self._config, self._augmentation_of(part))

@@ -65,9 +65,9 @@ class Method:
     network_settings: tuple[str, ...] = ()  # names of `settings` that change shapes of weights
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
-    finds_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
-    chooses_domains: bool = False  # the method can find the number of domains (--domains auto)
-    sharpens: bool = False  # the method accepts perceptual_weight and the settings of [adversarial]
+    learns_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
+    finds_number_of_domains: bool = False  # the method can find the number of domains (--domains auto)
+    takes_adversarial_settings: bool = False  # the method accepts [adversarial] and perceptual_weight
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     in_release: bool = False  # `tunit convert` can write its networks as a checkpoint of the authors' release

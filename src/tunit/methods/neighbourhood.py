@@ -29,7 +29,7 @@ class Neighbourhood:
     """k neighbours of each of N pictures; at first a picture is its own neighbour."""
 
     table: Tensor  # (N, k) int64, on the CPU
-    seen: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
+    cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
     def named(self) -> dict[str, Tensor]:
@@ -51,23 +51,23 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
     """If a search is due before the next step, find new neighbours by the measures that separate groups best."""
-    own, settings = state.own, config.clustering
+    found, settings = state.own, config.clustering
     first = round(settings.neighbours_from * config.schedule.guide_only_until)
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < config.schedule.guide_only_until
-    if isinstance(own, Neighbourhood) and due:
+    if isinstance(found, Neighbourhood) and due:
         # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
         from tunit.clustering.measures import choose_measures, reduced
 
-        if not own.seen:
-            own.seen = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
+        if not found.cues:
+            found.cues = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
         codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
-        measures = {name: cue.to(codes.device) for name, cue in own.seen.items()}
-        own.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))
+        measures = {name: cue.to(codes.device) for name, cue in found.cues.items()}
+        found.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))
         measures["codes"] = codes
-        chosen = [measures[name] for name in own.measures]
-        own.table.copy_(find_neighbours(chosen, own.table.shape[1]))
+        chosen = [measures[name] for name in found.measures]
+        found.table.copy_(find_neighbours(chosen, found.table.shape[1]))
 
 
 def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:

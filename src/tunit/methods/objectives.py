@@ -24,7 +24,7 @@ from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
 GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
-Sees = Callable[[Tensor, InputKind], Tensor]
+Augmentation = Callable[[Tensor, InputKind], Tensor]
 
 
 def unchanged(x: Tensor, seen: InputKind) -> Tensor:
@@ -94,21 +94,21 @@ def discriminator_loss(
     y_fake: Tensor,
     phase: Phase,
     config: Config,
-    sees: Sees = unchanged,
+    augment: Augmentation = unchanged,
     adversary: Adversary | None = None,
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures.
 
     x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. For the hinge loss,
     x_real may be the sources instead of the references: they are the same pictures in another order, and the loss is
-    a mean. The relativistic loss compares each translation with its reference, so it needs the references. sees:
-    augments pictures for D; R1 differentiates with respect to the pictures before augmentation, as in ADA.
+    a mean. The relativistic loss compares each translation with its reference, so it needs the references. augment:
+    changes pictures for D; R1 differentiates with respect to the pictures before augmentation, as in ADA.
     """
-    weights, own = config.losses, config.adversarial
+    weights, settings = config.losses, config.adversarial
     x_real, x_fake, logit_real, logit_fake = _judged(
-        discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, bool(own.r2_weight), sees
+        discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, bool(settings.r2_weight), augment
     )
-    if own.adversarial_loss == "relativistic":
+    if settings.adversarial_loss == "relativistic":
         adversarial = losses.relativistic(better=logit_real, worse=logit_fake)
         terms = {"discriminator/relativistic": adversarial.detach()}
     else:
@@ -120,16 +120,16 @@ def discriminator_loss(
     if phase.penalise:
         for name, weight, logit, x in (
             ("r1", weights.r1_weight, logit_real, x_real),
-            ("r2", own.r2_weight, logit_fake, x_fake),
+            ("r2", settings.r2_weight, logit_fake, x_fake),
         ):
             if name == "r1" or weight:
                 with full_precision(x):
                     penalty = losses.r1_penalty(logit, x)
                 loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
                 terms[f"discriminator/{name}"] = penalty.detach()
-    if adversary is not None and own.lecam_weight:
+    if adversary is not None and settings.lecam_weight:
         lecam = losses.lecam(logit_real, logit_fake, adversary.real, adversary.fake)
-        loss = loss + own.lecam_weight * lecam
+        loss = loss + settings.lecam_weight * lecam
         terms |= {"discriminator/lecam": lecam.detach(), REAL_ANSWER: logit_real.detach().mean()}
         terms[FAKE_ANSWER] = logit_fake.detach().mean()
     return loss, terms
@@ -143,7 +143,7 @@ def _judged(
     y_fake: Tensor,
     penalise: bool,
     also_fake: bool,
-    sees: Sees,
+    augment: Augmentation,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x_real, x_fake, and D's logits of both.
 
@@ -151,18 +151,18 @@ def _judged(
     """
     judge = discriminator.judge
     if not penalise:
-        both = torch.cat([sees(x_real, InputKind.REAL), sees(x_fake, InputKind.FAKE)])
+        both = torch.cat([augment(x_real, InputKind.REAL), augment(x_fake, InputKind.FAKE)])
         logit_real, logit_fake = judge(both, torch.cat([y_real, y_fake])).chunk(2)
         return x_real, x_fake, logit_real, logit_fake
     x_real = x_real.detach().requires_grad_()
     with full_precision(x_real):
-        logit_real = judge(sees(x_real, InputKind.REAL), y_real)
+        logit_real = judge(augment(x_real, InputKind.REAL), y_real)
     if also_fake:
         x_fake = x_fake.detach().to(x_real.dtype).requires_grad_()
         with full_precision(x_fake):
-            logit_fake = judge(sees(x_fake, InputKind.FAKE), y_fake)
+            logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)
     else:
-        logit_fake = judge(sees(x_fake, InputKind.FAKE), y_fake)
+        logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)
     return x_real, x_fake, logit_real, logit_fake
 
 
@@ -174,7 +174,7 @@ def penalty_weight(weight: float, config: Config) -> float:
 
 
 def adversarial_loss(
-    discriminator: DomainDiscriminator, part: MicroBatch, config: Config, sees: Sees = unchanged
+    discriminator: DomainDiscriminator, part: MicroBatch, config: Config, augment: Augmentation = unchanged
 ) -> tuple[Tensor, Terms]:
     """G's side of equation 3, not yet weighted, for the translations and, unlike in the paper, for reconstructions in
     their own domain.
@@ -184,14 +184,14 @@ def adversarial_loss(
     """
     y = torch.cat([part.y_ref, part.y])
     drawn = part.x_out
-    if sees is not unchanged:
+    if augment is not unchanged:
         drawn = torch.cat(
-            [sees(part.x_fake, InputKind.FAKE_AGAIN), sees(part.x_rec, InputKind.RECONSTRUCTION)]
+            [augment(part.x_fake, InputKind.FAKE_AGAIN), augment(part.x_rec, InputKind.RECONSTRUCTION)]
         )
     halves = discriminator.judge(drawn, y).chunk(2)
     if config.adversarial.adversarial_loss == "relativistic":
         with torch.no_grad():
-            real = torch.cat([sees(part.references(), InputKind.REAL), sees(part.x, InputKind.SOURCE)])
+            real = torch.cat([augment(part.references(), InputKind.REAL), augment(part.x, InputKind.SOURCE)])
             others = discriminator.judge(real, y).chunk(2)
         fake, rec = (losses.relativistic(*pair) for pair in zip(halves, others, strict=True))
     else:

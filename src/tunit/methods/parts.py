@@ -178,7 +178,7 @@ class Translations:
                 adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
             else:
                 others = adversarial + others
-            (others + _along(part.x_fake, left_by_guide)).backward()  # type: ignore[no-untyped-call]
+            (others + _surrogate_loss(part.x_fake, left_by_guide)).backward()  # type: ignore[no-untyped-call]
 
     def backward_into_guide(self) -> None:
         """Backpropagate the gradient of the style codes into E."""
@@ -186,10 +186,10 @@ class Translations:
         with full_precision(self._s):
             # The references of one process are pictures of the others, too.
             gradient = all_reduce(self._s.grad)
-            _along(self._style, gradient).backward()  # type: ignore[no-untyped-call]
+            _surrogate_loss(self._style, gradient).backward()  # type: ignore[no-untyped-call]
 
 
-def _along(x: Tensor, gradient: Tensor) -> Tensor:
+def _surrogate_loss(x: Tensor, gradient: Tensor) -> Tensor:
     """A scalar whose gradient in x is `gradient`.
 
     `x.backward(gradient)` would import SymPy in every process, which takes a second.
