@@ -27,7 +27,7 @@ class WorkJournal:
         self._head = json.dumps(about).encode() + b"\n"
         self._ends = [len(self._head)]  # positions in the file after the head and after each line
         self._file: FileIO | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def steps(self) -> Iterator[Any]:
         """The steps that an earlier job of the same description has left, up to the first damaged line."""
@@ -61,7 +61,7 @@ class WorkJournal:
         """Add a finished step. Raises OSError; then nothing was added."""
         text = json.dumps(step).encode()
         line = memoryview(text + b"\t" + _checksum(text) + b"\n")
-        with self._turn:
+        with self._lock:
             if self._file is None:
                 raise ValueError("the journal was not opened by `begin`")
             end = self._file.tell()

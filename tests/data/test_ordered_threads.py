@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.ordered_threads import map_in_threads
 
 
 def slow_first(number):

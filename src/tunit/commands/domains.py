@@ -27,7 +27,7 @@ from tunit.commands.picture_arguments import (
     say,
 )
 from tunit.commands.sorted_results import Sorted
-from tunit.commands.tally import PictureOutput, Tally, looked_of
+from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.paths import path_or_url
 from tunit.printing import show, show_table
 
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     results = Sorted(out)
     results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
     with work:
-        tally = _look(translator, order, args.per_domain, report, work)
+        tally = _tally_of(translator, order, args.per_domain, report, work)
         if not tally.rows:
             raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
         _print_table(tally)
@@ -164,18 +164,20 @@ def _work_on(
     about = ["domains", *(str(getattr(args, name)) for name in names), *identity_of(args.model)]
 
     def is_whole(work: "UnfinishedWork", source: "PictureSource", result: object) -> bool:
-        return _looked_of(translator, result) is not None
+        return _picture_output_of(translator, result) is not None
 
     place = place_of_record(out)
     return UnfinishedWork(place, [*about, "" if place == out else str(out)], order, args.batch, is_whole)
 
 
-def _looked_of(translator: "Translator", result: object) -> PictureOutput | None:
+def _picture_output_of(translator: "Translator", result: object) -> PictureOutput | None:
     side = min(translator.image_size, THUMBNAIL)
-    return looked_of(result, translator.number_of_domains, translator.model.settings.style_width, side)
+    return picture_output_of(
+        result, translator.number_of_domains, translator.model.settings.style_width, side
+    )
 
 
-def _look(
+def _tally_of(
     translator: "Translator",
     order: "list[PictureSource]",
     per_domain: int,
@@ -201,8 +203,8 @@ def _look(
     for source, found in work.finished():
         if found.left_out is not None:
             leave_out(found.left_out, report)
-        elif looked := _looked_of(translator, found.result):
-            tally.add(source.name, looked)
+        elif output := _picture_output_of(translator, found.result):
+            tally.add(source.name, output)
     left = order[work.done :]
     with progress(len(left), "looking") as advance:
         for batch, x, guidance in translator.guided(counted(left, advance), report=leave):
@@ -213,10 +215,10 @@ def _look(
             styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
                 source = cast(PictureSource, picture)  # all pictures here are of this type
-                looked = PictureOutput(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
-                if not tally.add(source.name, looked):
-                    looked = looked._replace(thumbnail=None)
-                work.note(source, looked.as_json())
+                output = PictureOutput(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
+                if not tally.add(source.name, output):
+                    output = output._replace(thumbnail=None)
+                work.note(source, output.as_json())
     return tally
 
 

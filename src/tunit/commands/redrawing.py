@@ -194,7 +194,7 @@ def redraw_all(
     from tunit.data.decoding.decode import PictureError
     from tunit.data.finding.found import PictureSource
     from tunit.data.finding.left_out import LeftOut
-    from tunit.data.packing.overlap import map_in_threads
+    from tunit.data.packing.ordered_threads import map_in_threads
     from tunit.translation.inputs import leave_out
     from tunit.translation.outputs import encoded, holds_transparency
     from tunit.translation.results import ANIMATED

@@ -21,22 +21,24 @@ class PictureOutput(NamedTuple):
 
     def as_json(self) -> list[Any]:
         """All of it, exactly, as a JSON value."""
-        seen = None if self.thumbnail is None else b64encode(compress(self.thumbnail.tobytes(), 1)).decode()
-        return [self.domain, self.confidence, b64encode(self.style.tobytes()).decode(), seen]
+        packed = None if self.thumbnail is None else b64encode(compress(self.thumbnail.tobytes(), 1)).decode()
+        return [self.domain, self.confidence, b64encode(self.style.tobytes()).decode(), packed]
 
 
-def looked_of(value: Any, domains: int, width: int, side: int) -> PictureOutput | None:
+def picture_output_of(value: Any, domains: int, width: int, side: int) -> PictureOutput | None:
     """What `as_json` wrote, for a model with this many domains, style width and side of thumbnails; None for anything
     else.
     """
     import numpy as np
 
     match value:
-        case [int(domain), float(confidence), str(style), str() | None as seen] if 0 <= domain < domains:
+        case [int(domain), float(confidence), str(style), str() | None as packed] if 0 <= domain < domains:
             try:
                 code = b64decode(style, validate=True)
                 pixels = (
-                    None if seen is None else decompressobj().decompress(b64decode(seen), side * side * 3 + 1)
+                    None
+                    if packed is None
+                    else decompressobj().decompress(b64decode(packed), side * side * 3 + 1)
                 )
             except Exception:  # zlib and base64 have their own errors
                 return None
@@ -64,20 +66,20 @@ class Tally:
         # higher.
         self._best: list[list[tuple[float, int, NDArray[np.uint8]]]] = [[] for _ in range(domains)]
 
-    def add(self, name: str, looked: PictureOutput) -> bool:
+    def add(self, name: str, output: PictureOutput) -> bool:
         """Add one picture. Returns whether its thumbnail, which is copied, belongs to the best so far."""
-        rank = (looked.confidence, -len(self.rows))
-        self.rows.append((name, looked.domain, looked.confidence))
-        self.styles.append(looked.style)
-        self.sizes[looked.domain] += 1
-        self._confidences[looked.domain] += looked.confidence
-        best = self._best[looked.domain]
-        if looked.thumbnail is None:
+        rank = (output.confidence, -len(self.rows))
+        self.rows.append((name, output.domain, output.confidence))
+        self.styles.append(output.style)
+        self.sizes[output.domain] += 1
+        self._confidences[output.domain] += output.confidence
+        best = self._best[output.domain]
+        if output.thumbnail is None:
             return False
         if len(best) < self._per_domain:
-            heapq.heappush(best, (*rank, looked.thumbnail.copy()))
+            heapq.heappush(best, (*rank, output.thumbnail.copy()))
         elif rank > best[0][:2]:
-            heapq.heapreplace(best, (*rank, looked.thumbnail.copy()))
+            heapq.heapreplace(best, (*rank, output.thumbnail.copy()))
         else:
             return False
         return True

@@ -17,7 +17,7 @@ from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
-from tunit.translation.remembered import Remembered
+from tunit.translation.output_cache import OutputCache
 from tunit.translation.values import whole_number
 
 BATCH = 32  # how many pictures are in memory and go through the networks together
@@ -49,9 +49,9 @@ class Engine:
         self._device = model.domain_styles.device
         # Threads compute one after the other: one computation uses all cores or the whole GPU, and the memory may not
         # suffice for two.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._networks = networks_for(model, self._device, compiled=compiled)
-        self._remembered = Remembered(remember)  # content codes and E's output
+        self._cache = OutputCache(remember)  # content codes and E's output
 
     @torch.inference_mode()
     def guided(self, batches: Iterable[Squares]) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
@@ -85,17 +85,17 @@ class Engine:
 
     def _content(self, x: Tensor) -> Tensor:
         """The content codes of x (B, 3, S, S)."""
-        return self._remembered.get("content", x, lambda: self._networks.encode(x.to(self._device)))
+        return self._cache.get("content", x, lambda: self._networks.encode(x.to(self._device)))
 
     def _guidance(self, x: Tensor) -> Guidance:
         """E's output for x (B, 3, S, S), on the CPU."""
         parts = (part.to(self._device) for part in self._networks.split(x))
-        return self._remembered.get("guidance", x, lambda: guidance_over(self._networks.guide, parts))
+        return self._cache.get("guidance", x, lambda: guidance_over(self._networks.guide, parts))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
         try:
-            with self._turn, torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            with self._lock, torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
                 yield
         except torch.OutOfMemoryError:
             raise ConfigError(

@@ -27,7 +27,7 @@ from tunit.data.finding.found import DiskFile, PictureSource, reading_order
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.packing.on_ray import ray_map
-from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
 from tunit.paths import expand_home
@@ -179,16 +179,21 @@ def to_square(picture: Picture, how: Squaring) -> Square:
         picture = PictureSource(str(picture), None, DiskFile(expand_home(picture)))
     if isinstance(picture, PictureSource):
         square = fitted(picture, how)
-        pixels, own, opacity, animated = square.pixels, square.own, square.opacity, square.animated
+        pixels, file_size, opacity, animated = (
+            square.pixels,
+            square.file_size,
+            square.opacity,
+            square.animated,
+        )
     else:
         if isinstance(picture, Image.Image):
             image, opacity = _layers_of(picture, how.background)
         else:
             image = Image.fromarray(_check_array(picture))
-        pixels, own = fit_picture(image, size, how.fit, how.background), image.size
+        pixels, file_size = fit_picture(image, size, how.fit, how.background), image.size
     x = to_float(torch.from_numpy(pixels)[None])[0]
-    shown = (min(own), min(own)) if how.fit == "crop" else own
-    inner = padded_box(own, size) if how.fit == "pad" else (0, 0, size, size)
+    shown = (min(file_size), min(file_size)) if how.fit == "crop" else file_size
+    inner = padded_box(file_size, size) if how.fit == "pad" else (0, 0, size, size)
     return Square(x, inner, shown, opacity, animated)
 
 

@@ -1,4 +1,4 @@
-"""What the networks computed for the pictures that were given last, so that giving one again costs less."""
+"""An LRU cache of the networks' outputs by picture."""
 
 import hashlib
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from tunit.errors import ConfigError
 Value = TypeVar("Value")
 
 
-class Remembered:
+class OutputCache:
     """Values for single pictures, by their pixels; the `most` pictures that were used last are remembered.
 
     It must not be used by two threads at once.

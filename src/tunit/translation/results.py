@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.translation.engine import Drawn
 from tunit.translation.inputs import Picture, Resize, Square, from_square
 

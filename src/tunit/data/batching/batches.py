@@ -42,8 +42,8 @@ def make_batch(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None = None
 
     If several processes train together, each keeps its share of the pictures.
     """
-    own = rows_of_rank(len(x))
-    return _batch_of_share(x[own], x_plus[own], y, index)
+    local = rows_of_rank(len(x))
+    return _batch_of_share(x[local], x_plus[local], y, index)
 
 
 def _batch_of_share(x: Tensor, x_plus: Tensor, y: Tensor, index: Tensor | None) -> Batch:
@@ -162,15 +162,15 @@ class Batches:
 
         A wrong guess only costs time: the result depends on the cursor, never on what was read in advance.
         """
-        own = rows_of_rank(size)
+        local = rows_of_rank(size)
         guess, self._guess = self._guess, None
         if guess is not None and guess[0] == (stream, cursor, size):
             chosen = guess[1].result()
         else:
-            chosen = self._read(self.rows(stream, cursor, size)[own])
+            chosen = self._read(self.rows(stream, cursor, size)[local])
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
-        coming = self.rows(stream, cursor + size, size)[own]
+        coming = self.rows(stream, cursor + size, size)[local]
         self._guess = (stream, cursor + size, size), self._reader.submit(self._read, coming)
         return chosen.to(self._device, non_blocking=True)
 

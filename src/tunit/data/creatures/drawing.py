@@ -100,7 +100,7 @@ class Pen:
         if not found:
             return None
         outer, inner = found
-        self.canvas.hide(outer)
+        self.canvas.add_to_mask(outer)
         self.canvas.fill(outer, line or self.line)
         self.canvas.fill(inner, colour, shade)
         return inner

@@ -247,7 +247,7 @@ class Canvas:
         alpha = stencil.coverage if opacity == 1 else stencil.coverage * np.float32(opacity)
         under += (paint - under) * alpha
 
-    def hide(self, stencil: Stencil) -> None:
+    def add_to_mask(self, stencil: Stencil) -> None:
         """Count the stencil as the creature's own pixels."""
         cover = self.cover[stencil.rows, stencil.columns]
         np.maximum(cover, stencil.coverage, out=cover)

@@ -9,7 +9,7 @@ from tunit.data.finding.archives import DUPLICATE
 from tunit.data.finding.folders import stamp_of
 from tunit.data.finding.found import DiskFile, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
-from tunit.data.finding.lists import Listing, Places, read_list
+from tunit.data.finding.lists import Listing, SearchPath, read_list
 from tunit.data.finding.naming import tidy
 from tunit.data.finding.tables import read_picture_table
 
@@ -21,25 +21,25 @@ def walk_list(
 
     labels, pictures: the columns of a table, as in `read_picture_table`.
     """
-    places = Places.of(source)
+    search_path = SearchPath.of(source)
     if table:
-        listing = read_picture_table(source, places, label_column=labels, picture_column=pictures)
+        listing = read_picture_table(source, search_path, label_column=labels, picture_column=pictures)
     else:
         listing = read_list(source)
     notes += listing.notes
-    yield from _walk_listing(source, places, listing)
+    yield from _walk_listing(source, search_path, listing)
 
 
-def _walk_listing(source: Path, places: Places, listing: Listing) -> Iterator[Item]:
+def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> Iterator[Item]:
     """The pictures that a list names. A list may name any file, because its owner wrote it."""
-    base = places.folders[0]
+    base = search_path.folders[0]
     seen: dict[str, tuple[Path, str | None]] = {}
     for row in listing.rows:
         if not row.path:
             name = f"line {row.line} of {source.name}"
             yield LeftOut(name, UNREADABLE, "it names no picture"), f"{name}\0{row.label}"
             continue
-        found = places.find(row.path)
+        found = search_path.find(row.path)
         path, spelling = found or (base / row.path, row.path)
         plain = Path(os.path.normpath(path))  # for the name only: `..` behind a link may lead elsewhere
         name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(spelling)
@@ -52,7 +52,7 @@ def _walk_listing(source: Path, places: Places, listing: Listing) -> Iterator[It
             continue
         seen[name] = plain, row.label
         if found is None:
-            yield LeftOut(name, UNREADABLE, places.why_not(row.path)), stamp
+            yield LeftOut(name, UNREADABLE, search_path.why_not(row.path)), stamp
             continue
         try:
             yield PictureSource(name, row.label, DiskFile(path)), stamp + stamp_of("", path.stat())

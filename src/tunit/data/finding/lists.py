@@ -71,14 +71,14 @@ def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
+class SearchPath:
     """Where the relative paths of a list are searched for: first the folder of the list, then the working folder."""
 
     folders: tuple[Path, ...]
 
     @classmethod
-    def of(cls, source: Path) -> "Places":
-        """The places of the list `source`."""
+    def of(cls, source: Path) -> "SearchPath":
+        """The search path of the list `source`."""
         here = Path(os.path.normpath(source.absolute())).parent
         return cls(tuple(dict.fromkeys((here, Path.cwd()))))
 
@@ -148,4 +148,4 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-__all__ = ["Listing", "Places", "Row", "as_text", "read_list", "read_list_text"]
+__all__ = ["Listing", "Row", "SearchPath", "as_text", "read_list", "read_list_text"]

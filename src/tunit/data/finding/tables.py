@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tunit.data.finding.lists import Listing, Places, Row, as_text, read_list_text
+from tunit.data.finding.lists import Listing, Row, SearchPath, as_text, read_list_text
 from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
 from tunit.errors import DataError
 from tunit.printing import shown
@@ -48,7 +48,7 @@ class _Grid:
 
 
 def read_picture_table(
-    path: Path, places: Places, *, label_column: str | None = None, picture_column: str = ""
+    path: Path, search_path: SearchPath, *, label_column: str | None = None, picture_column: str = ""
 ) -> Listing:
     """The rows of a table.
 
@@ -59,13 +59,13 @@ def read_picture_table(
     """
     text = read_list_text(path)
     grid = _split_into_cells(
-        path, text, places, DELIMITERS if suffix_of(path.name) in TABLE_SUFFIXES else DELIMITERS + " "
+        path, text, search_path, DELIMITERS if suffix_of(path.name) in TABLE_SUFFIXES else DELIMITERS + " "
     )
     if not grid.cells:
         return Listing([])
-    counts = [_files_in(column, grid.sample(), places) for column in range(grid.width())]
-    picture = _picture_index(path, grid, counts, places, picture_column)
-    header = _header(grid, picture, places)
+    counts = [_files_in(column, grid.sample(), search_path) for column in range(grid.width())]
+    picture = _picture_index(path, grid, counts, search_path, picture_column)
+    header = _header(grid, picture, search_path)
     if picture_column and not picture_column.strip().isdigit():
         header = _column_names(grid.cells[0])
     label = None if label_column is None else _column(path, header, grid.width(), label_column)
@@ -80,16 +80,16 @@ def read_picture_table(
 def is_table(path: Path) -> bool:
     """Whether a text file is a table rather than a list of paths: its cells name files, its lines do not."""
     text = read_list_text(path, _HEAD_BYTES)
-    places = Places.of(path)
+    search_path = SearchPath.of(path)
     lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
     lines = [line for line in lines if line and not line.startswith("#")][:_SAMPLE]
-    if any(places.find(line) for line in lines[: _SAMPLE // 4]):
+    if any(search_path.find(line) for line in lines[: _SAMPLE // 4]):
         return False
-    grid = _split_into_cells(path, text, places, DELIMITERS + " ")
-    return any(_files_in(column, grid.cells[:_SAMPLE], places) for column in range(1 + grid.width()))
+    grid = _split_into_cells(path, text, search_path, DELIMITERS + " ")
+    return any(_files_in(column, grid.cells[:_SAMPLE], search_path) for column in range(1 + grid.width()))
 
 
-def _split_into_cells(path: Path, text: str, places: Places, delimiters: str) -> _Grid:
+def _split_into_cells(path: Path, text: str, search_path: SearchPath, delimiters: str) -> _Grid:
     """The table, split by the delimiter that it declares (`sep=;`), else by the one that gives most cells with
     files."""
     declared = _DECLARED.match(text)
@@ -104,7 +104,7 @@ def _split_into_cells(path: Path, text: str, places: Places, delimiters: str) ->
         sample = [row for row in sample if any(cell.strip() for cell in row)]
         width = max(map(len, sample), default=0)
         score = (
-            max((_files_in(column, sample, places) for column in range(width)), default=0),
+            max((_files_in(column, sample, search_path) for column in range(width)), default=0),
             width > 1 and any(_is_usual_name(cell) for cell in sample[0]),
             max((_pictures_in(column, sample) for column in range(width)), default=0),
             width > 1 and delimiter != " ",
@@ -132,7 +132,7 @@ def _lines(text: str) -> io.StringIO:
     return io.StringIO(text, newline=None)  # the line ends of all systems
 
 
-def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, wanted: str) -> int:
+def _picture_index(path: Path, grid: _Grid, counts: list[int], search_path: SearchPath, wanted: str) -> int:
     """The index of the column of the pictures: the column `wanted` or, if that is "", the first of these that exists.
 
     1. A column with a usual name, if it has at least half as many paths of files as any other column.
@@ -143,7 +143,7 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
     if wanted:
         return _column(path, _column_names(head), grid.width(), wanted)
     files = [
-        count + bool(places.find(_cell(head, column) or "")) if _cell(head, column) else count
+        count + bool(search_path.find(_cell(head, column) or "")) if _cell(head, column) else count
         for column, count in enumerate(counts)
     ]
     known = [(rank, column) for column, cell in enumerate(head) if (rank := _rank_of_name(cell)) >= 0]
@@ -156,11 +156,11 @@ def _picture_index(path: Path, grid: _Grid, counts: list[int], places: Places, w
     return named.index(max(named))
 
 
-def _header(grid: _Grid, picture: int, places: Places) -> list[str]:
+def _header(grid: _Grid, picture: int, search_path: SearchPath) -> list[str]:
     """The names of the columns; none if the first row already names a picture (whose file may be missing)."""
     head = grid.cells[0]
     cell = _cell(head, picture) or ""
-    if cell and places.find(cell):
+    if cell and search_path.find(cell):
         return []
     if any(map(_is_usual_name, head)):
         return _column_names(head)
@@ -236,8 +236,8 @@ def _label(row: list[str], index: int | None) -> str | None:
     return None if cell is None else as_text(cell)
 
 
-def _files_in(column: int, rows: Sequence[list[str]], places: Places) -> int:
-    return sum(1 for row in rows if (cell := _cell(row, column)) and places.find(cell))
+def _files_in(column: int, rows: Sequence[list[str]], search_path: SearchPath) -> int:
+    return sum(1 for row in rows if (cell := _cell(row, column)) and search_path.find(cell))
 
 
 def _pictures_in(column: int, rows: Sequence[list[str]]) -> int:

@@ -31,7 +31,7 @@ from tunit.data.finding.found import Found, PictureSource, reading_order
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.packing import packed as packs
 from tunit.data.packing.on_ray import ray_map
-from tunit.data.packing.overlap import map_in_threads
+from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import Index, PackedPictures
 from tunit.data.packing.search import Search

@@ -37,8 +37,8 @@ class ShardedImages:
         self.shape = (len(index.names), index.size, index.size, 3)
         # A lock, because two threads read: one reads the next batch in advance, the other reads pictures for sample
         # grids and evaluation.
-        self._turn = threading.Lock()
-        self._kept = _Kept(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
+        self._lock = threading.Lock()
+        self._cache = _DiskCache(*self.shape[:2], keep_limit() if keep_bytes is None else keep_bytes)
 
     @classmethod
     def of(cls, index: Index, folder: Path) -> "ShardedImages":
@@ -64,10 +64,10 @@ class ShardedImages:
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         found = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        with self._turn:
+        with self._lock:
             missing: dict[int, list[int]] = {}
             for i, row in enumerate(rows.tolist()):
-                if not (self._place.far and self._kept.read(row, self._index.hashes[row], found[i])):
+                if not (self._place.far and self._cache.read(row, self._index.hashes[row], found[i])):
                     missing.setdefault(row, []).append(i)
             wanted = sorted(missing, key=lambda row: self._shards.places[row])
             for begin in range(0, len(wanted), _AT_ONCE):
@@ -85,10 +85,10 @@ class ShardedImages:
             for i in targets[row]:
                 found[i] = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if self._place.far:
-                self._kept.write(row, data)
+                self._cache.write(row, data)
 
 
-class _Kept:
+class _DiskCache:
     """Squares in a file without a name, in the order of arrival, until the file is full."""
 
     def __init__(self, count: int, size: int, limit: int) -> None:

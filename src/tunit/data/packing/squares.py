@@ -43,7 +43,7 @@ class Fitted:
     """A picture as a square."""
 
     pixels: NDArray[np.uint8]  # (size, size, 3)
-    own: tuple[int, int]  # width and height of the file, upright
+    file_size: tuple[int, int]  # width and height of the file, upright
     opacity: Opacity | None = None
     animated: bool = False  # whether it is the first picture of an animation
 
