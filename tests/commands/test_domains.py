@@ -16,7 +16,7 @@ from stopping import content, stopping
 from tiny_model import DOMAINS, SIZE, noise, save_tiny, to_input, write
 from tunit.cli import main
 from tunit.commands.domains import remarks
-from tunit.commands.tally import PictureOutput, Tally, looked_of
+from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.data.galleries import CAPTION, GAP
 from tunit.translation.unfinished_results import UnfinishedWork
 
@@ -239,10 +239,15 @@ def test_a_recorded_picture_is_read_back_exactly_or_not_at_all():
     style, seen = rng.normal(size=5).astype(np.float32), rng.integers(0, 256, (4, 4, 3), np.uint8)
     for thumbnail in (seen, None):
         value = json.loads(json.dumps(PictureOutput(2, 0.1 + 0.2, style, thumbnail).as_json()))
-        back = looked_of(value, 3, 5, 4)
+        back = picture_output_of(value, 3, 5, 4)
         assert (back.domain, back.confidence, back.style.tobytes()) == (2, 0.1 + 0.2, style.tobytes())
         assert (back.thumbnail is None) if thumbnail is None else np.array_equal(back.thumbnail, seen)
     value = PictureOutput(2, 0.5, style, seen).as_json()
-    assert looked_of(value, 2, 5, 4) is looked_of(value, 3, 4, 4) is looked_of(value, 3, 5, 3) is None
+    assert (
+        picture_output_of(value, 2, 5, 4)
+        is picture_output_of(value, 3, 4, 4)
+        is picture_output_of(value, 3, 5, 3)
+        is None
+    )
     for place, wrong in ((0, -1), (1, 1.5), (1, "x"), (2, "?"), (2, None), (3, "AAAA"), (3, 7)):
-        assert looked_of([*value[:place], wrong, *value[place + 1 :]], 3, 5, 4) is None
+        assert picture_output_of([*value[:place], wrong, *value[place + 1 :]], 3, 5, 4) is None
