@@ -12,7 +12,7 @@ from PIL import Image
 
 from stopping import stopping
 from tunit.cli import main
-from tunit.data.packing import pack, unfinished
+from tunit.data.packing import pack, unfinished_pack
 from tunit.data.packing import packed as packs
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
@@ -65,7 +65,7 @@ def resumed(monkeypatch, source, cache):
 
 @pytest.mark.parametrize("after", [1, 10, 19])
 def test_packing_continues_after_the_last_picture(tmp_path, monkeypatch, source, whole, after):
-    interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "add", after)
+    interrupted(monkeypatch, source, tmp_path / "c", unfinished_pack.UnfinishedPack, "add", after)
     with pytest.raises(DataError):
         packs.open_packed(tmp_path / "c")
     found = len(os.listdir(source)) - after  # noqa: PTH208
@@ -88,8 +88,8 @@ def test_stopped_between_the_last_steps(tmp_path, monkeypatch, source, whole, re
 
 
 def test_stopped_before_the_journal_is_removed(tmp_path, monkeypatch, source, whole):
-    interrupted(monkeypatch, source, tmp_path / "c", unfinished.UnfinishedPack, "discard", 1)
-    assert (tmp_path / "c" / unfinished.JOURNAL).exists()
+    interrupted(monkeypatch, source, tmp_path / "c", unfinished_pack.UnfinishedPack, "discard", 1)
+    assert (tmp_path / "c" / unfinished_pack.JOURNAL).exists()
     assert resumed(monkeypatch, source, tmp_path / "c") == 0
     assert content(tmp_path / "c") == whole
 
@@ -117,8 +117,8 @@ def lose_all(journal, pixels):
 )
 def test_data_that_the_disk_has_lost_are_packed_again(tmp_path, monkeypatch, source, whole, damage, again):
     cache = tmp_path / "c"
-    interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
-    damage(cache / unfinished.JOURNAL, cache / "pictures.npy.part")
+    interrupted(monkeypatch, source, cache, unfinished_pack.UnfinishedPack, "add", 10)
+    damage(cache / unfinished_pack.JOURNAL, cache / "pictures.npy.part")
     assert resumed(monkeypatch, source, cache) == PICTURES - 10 + again
     assert content(cache) == whole
 
@@ -134,7 +134,7 @@ def test_records_lost_while_they_were_moved_are_packed_again(tmp_path, monkeypat
 
 def test_other_settings_start_again(tmp_path, monkeypatch, source):
     cache = tmp_path / "c"
-    interrupted(monkeypatch, source, cache, unfinished.UnfinishedPack, "add", 10)
+    interrupted(monkeypatch, source, cache, unfinished_pack.UnfinishedPack, "add", 10)
     packed = pack_pictures(source, cache, PackSettings(size=16), workers=1, resume=True)
     assert packed.images.shape == (PICTURES - 3, 16, 16, 3)
     assert sorted(content(cache)) == [".tunit-cache", "index.json", "pictures.npy"]

@@ -12,7 +12,7 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, DataError, RunError, StopNow
 from tunit.files import lock
-from tunit.training import course, new_run, preparation
+from tunit.training import all_ranks, new_run, preparation
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, owning, preparing, take_place
 from tunit.training.run_folder import RunFolder
@@ -155,7 +155,7 @@ def killed_while_packing_by_an_earlier_version(folder):
 def test_files_of_a_killed_start_do_not_block_the_next(tmp_path, pictures, kill, overwrite, monkeypatch):
     run = tmp_path / "run"
     kill(run)
-    monkeypatch.setattr(course, "train", lambda *arguments, **named: "trains")
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
     assert start_run(pictures, run, tiny_config(), overwrite=overwrite, quiet=True) == "trains"
     assert {p.name for p in run.iterdir()} == {"config.toml", "run.json", "pictures.csv", "data"}
     assert not list((run / "data").glob("*.part"))
