@@ -1,4 +1,4 @@
-"""An autoencoder: G learns to draw each picture unchanged, with the style code that E gives it; no translation."""
+"""An autoencoder: G learns to return each picture unchanged, with the style code that E gives it; no translation."""
 
 from dataclasses import dataclass
 
