@@ -208,7 +208,7 @@ def test_every_convolution_and_norm_of_the_presets_equals_its_reference(shapes_o
     assert {shape[1] for shape in convolutions} >= {4, 8, 16, 32, 64, 128}
     used = 0
     for channels, height, width, kernels, edge in sorted(convolutions):
-        batch = -(-winograd.FEWEST_TILES * winograd.TILE**2 // (height * width))
+        batch = -(-winograd.FEWEST_TILES * winograd.OUT**2 // (height * width))
         x, weight = draw(batch, channels, height, width), draw(kernels, channels, 3, 3) / (3 * channels**0.5)
         if winograd.is_worth_it(x, weight, edge):
             used += 1
