@@ -36,5 +36,5 @@ def test_every_kind_was_tried(promises):
     names = [row["name"] for row in promises]
     for kind in ("kill -9 before", "SIGTERM", "full disk"):
         assert len([name for name in names if name.startswith(kind)]) == 4
-    assert "two trainings, one folder" in names
+    assert {"two trainings, one folder", "pictures that go", "clocks"} <= set(names)
     assert sum(row["figures"].get("refused", 0) for row in promises) >= 2

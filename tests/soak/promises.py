@@ -71,12 +71,22 @@ def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
         "one trains; the other is refused and names it",
         lambda: rivals(field, setting.folder("rivals"), setting.times(50)),
     )
-    if setting.short:
-        return
     trials = setting.trials["training"]
     expected = trials.expected
     if not expected.exists():
         trials.undisturbed()
+    ledger.hold(
+        "pictures that go",
+        "pictures deleted or changed during training do not change it; those deleted during packing are left out",
+        lambda: pictures_that_go(field, expected, setting.folder("pictures-go")),
+    )
+    ledger.hold(
+        "clocks",
+        "a clock that goes back, and files dated in the far future, change nothing",
+        lambda: clocks(field, expected, setting.folder("clocks")),
+    )
+    if setting.short:
+        return
     ledger.hold(
         "out of memory",
         "training with too little memory ends with one sentence, and continues with more memory",
@@ -88,19 +98,9 @@ def of_misfortunes(setting: Setting, ledger: Ledger) -> None:
         lambda: damage(field, expected, setting.folder("damage"), setting.times(5, 0), rng),
     )
     ledger.hold(
-        "pictures that go",
-        "pictures deleted or changed during training do not change it; those deleted during packing are left out",
-        lambda: pictures_that_go(field, expected, setting.folder("pictures-go")),
-    )
-    ledger.hold(
         "closed folders",
         "for folders of other users and read-only mounts, every command gives one sentence and changes nothing",
         lambda: closed_folders(field, expected, setting.folder("closed-folders")),
-    )
-    ledger.hold(
-        "clocks",
-        "a clock that goes back, and files dated in the far future, change nothing",
-        lambda: clocks(field, expected, setting.folder("clocks")),
     )
     ledger.hold(
         "strange names",
