@@ -26,6 +26,7 @@ import torch.distributed as dist
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
 from tunit.errors import ConfigError, ReportedByOtherProcess, TrainingError, TunitError
 from tunit.failures import sentence_of
+from tunit.partials import is_running
 from tunit.printing import end_silence, remark
 
 if TYPE_CHECKING:
@@ -277,9 +278,9 @@ def wait_for_rank_zero() -> None:
     if world_size() == 1 or _store is None:
         return
     _turns += 1
-    key, seconds = f"turn/{_turns}", SHORTEST_POLL
+    key, seconds, process = f"turn/{_turns}", SHORTEST_POLL, _process_of_rank_zero()
     while not _store.check([key]):  # not a blocking wait, so that Python can handle signals
-        if not _rank_zero_is_alive():
+        if process is not None and not is_running(process):
             raise RankZeroGoneError("rank 0 has died")
         time.sleep(seconds)
         seconds = min(1.1 * seconds, LONGEST_POLL)
@@ -287,20 +288,12 @@ def wait_for_rank_zero() -> None:
         raise ReportedByOtherProcess(2)
 
 
-def _rank_zero_is_alive() -> bool:
-    """False if rank 0 runs on this machine and has died; its launcher has noticed, because it has removed the
-    process. True if that is not known.
+def _process_of_rank_zero() -> str | None:
+    """The process ID of rank 0, if it runs on this machine. When that process is gone, its launcher has noticed,
+    because the launcher removes it.
     """
-    if rank() != local_rank():  # rank 0 is on another machine
-        return True
     assert _store is not None
-    try:
-        os.kill(int(_store.get(RANK_ZERO_PROCESS)), 0)  # signal 0 only asks whether the process exists
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return _store.get(RANK_ZERO_PROCESS).decode() if rank() == local_rank() else None
 
 
 def on_rank_zero(work: Callable[[], T]) -> T | None:
