@@ -10,7 +10,7 @@ divided between two domains.
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
@@ -78,7 +78,9 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(seen, choice.domains, groups, state, pictures, seed)
-        return choice, fitted_heads(state, pictures, seen.rows, groups, choice.domains, CONFIDENCE)
+        return choice, fitted_heads(
+            features_of_both(state, pictures, seen), groups, choice.domains, CONFIDENCE
+        )
 
     result = on_rank_zero(found)
     choice = _shared_choice(result[0] if result else None)
@@ -99,7 +101,7 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
         """The new domain heads; rank 0 calls this."""
         seen = look(state, pictures)
         groups = partition(seen, domains, None, state, pictures, seed)
-        return fitted_heads(state, pictures, seen.rows, groups, domains, CONFIDENCE)
+        return fitted_heads(features_of_both(state, pictures, seen), groups, domains, CONFIDENCE)
 
     set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
 
@@ -147,26 +149,23 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     labels, domains = pictures.labels[rows], state.networks.guide_average.domains
     if domains == 1 or len(np.unique(labels)) < domains:
         return
-    set_domain_heads(state, fitted_heads(state, pictures, rows, labels, domains))
+    features = [features_of(guide, state, pictures, rows).cpu() for guide in both_guides(state)]
+    set_domain_heads(state, fitted_heads(features, labels, domains))
 
 
 def fitted_heads(
-    state: TrainingState,
-    pictures: PackedPictures,
-    rows: Integers,
-    groups: Integers,
-    domains: int,
-    confidence: float = 1.0,
+    features: Iterable[Tensor], groups: Integers, domains: int, confidence: float = 1.0
 ) -> list[Head]:
-    """Domain heads of E and of its EMA that predict the groups (rows,) of these pictures.
+    """Domain heads that predict the groups (N,) of N pictures: one for each of the `features` (N, width), on the CPU.
 
     confidence: the largest mean probability of the likeliest domain.
     """
-    heads = []
-    for guide in both_guides(state):
-        features = features_of(guide, state, pictures, rows).cpu()
-        heads.append(softened(fitted_head(features.numpy(), groups, domains), features, confidence))
-    return heads
+    return [softened(fitted_head(each.numpy(), groups, domains), each, confidence) for each in features]
+
+
+def features_of_both(state: TrainingState, pictures: PackedPictures, seen: GuideOutput) -> list[Tensor]:
+    """(N, features) of E, and of its EMA, whose features are in `seen`, on the CPU."""
+    return [features_of(both_guides(state)[0], state, pictures, seen.rows).cpu(), seen.features]
 
 
 def both_guides(state: TrainingState) -> tuple[Guide, Guide]:
