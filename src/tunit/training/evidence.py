@@ -43,7 +43,8 @@ class Bounds:
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
     number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
-    final_from: int  # until this step the domain head may be replaced, so two kinds in one domain are no alarm yet
+    # Until this step the domain head may be replaced, so two kinds in one domain are no alarm yet.
+    final_from: int
     domains_from_step: int  # steps before E learns domains
     # Steps in which E trains alone; if there are none, all steps of the training, because E then learns in all.
     guide_steps: int
