@@ -20,6 +20,7 @@ from tunit.training import watch as watching
 from tunit.training.alarms import (
     JUDGES_OF_LOSSES,
     JUDGES_OF_OUTPUT,
+    JUDGES_OF_TRANSLATIONS,
     SHORT,
     judge_alike,
     judge_collapse,
@@ -201,7 +202,7 @@ def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_fou
 
 
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
-    assert set(SHORT) == set(JUDGES_OF_OUTPUT | JUDGES_OF_LOSSES)
+    assert set(SHORT) == set(JUDGES_OF_OUTPUT | JUDGES_OF_TRANSLATIONS | JUDGES_OF_LOSSES)
     for name in SHORT:
         assert "--" in remedy_for(name, config())
     assert "--normalise-style" in remedy_for("collapse", config())

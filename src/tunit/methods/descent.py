@@ -75,6 +75,17 @@ def backward(loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
+def gradient_norm(network: nn.Module) -> Tensor:
+    """The L2 norm of a network's gradient, a scalar on its device; 0 if no parameter has one.
+
+    Of the gradient of the last `descent`, which stays until the next one begins: summed over all processes.
+    """
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    if not gradients:
+        return next(network.parameters()).new_zeros(())
+    return nn.utils.get_total_norm(gradients)
+
+
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside the block, gradients flow through `network` but are not computed for its parameters."""

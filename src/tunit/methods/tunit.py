@@ -20,7 +20,7 @@ from tunit.data.batching.randomness import CounterStart
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import choose_domain_head
-from tunit.methods.descent import backward, descent, frozen, mixed_precision
+from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
@@ -39,6 +39,9 @@ from tunit.networks.ema import update_ema
 from tunit.networks.generator import Generator
 from tunit.networks.guide import Guide
 from tunit.networks.queue import push
+
+# The L2 norms of E's gradients in its two updates of a joint step: of its own losses, and of G's losses.
+OWN_GRADIENT, GRADIENT_FROM_G = "guide/gradient", "guide/gradient_from_generator"
 
 
 def tunit_step(
@@ -69,6 +72,8 @@ def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config)
         of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # equation 1
         of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
         backward(of_domains + of_styles)
+    if phase.joint:  # to compare with the gradient that comes from G
+        more[OWN_GRADIENT] = gradient_norm(guide)
     return keys, terms | more
 
 
@@ -114,7 +119,8 @@ def translation_step(
             drawn.backward_part(part, adversarial, rebuilt, weights)
             redrawn.add(more | others, part.share)
         drawn.backward_into_guide()
-    return terms | redrawn.of_batch() | {"generator/style": contrast.detach()}
+    last = {"generator/style": contrast.detach(), GRADIENT_FROM_G: gradient_norm(networks.guide)}
+    return terms | redrawn.of_batch() | last
 
 
 def update_averages(networks: Networks, phase: Phase, config: Config) -> None:

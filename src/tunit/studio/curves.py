@@ -22,6 +22,8 @@ CHARTS = {
     "adversarial loss of G": "generator/adversarial",
     "D on real pictures": "discriminator/real",
     "D on translations": "discriminator/fake",
+    "effect of the reference": "translation/style_effect",
+    "effect of the source": "translation/content_effect",
     "pictures per second": "speed/pictures_per_second",
 }
 _SAMPLE = re.compile(r"step_([0-9]{8,16})\.png")

@@ -2,12 +2,14 @@
 
 There is a function (judge) for each problem. It gets the training so far (training/evidence.py), and returns a
 sentence that says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that
-an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py.
+an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py. Here are the
+judges of E's own training; those of G, of D, and of E while they train are in training/translation_alarms.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tunit.training import translation_alarms
 from tunit.training.evidence import Bounds, Evidence
 
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
@@ -207,19 +209,37 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
     )
 
 
-JUDGES_OF_OUTPUT: dict[str, Judge] = {"collapse": judge_collapse, "alike": judge_alike}
+# By what they judge: E's output, translations, or the losses in the log.
+JUDGES_OF_OUTPUT: dict[str, Judge] = {
+    "collapse": judge_collapse,
+    "alike": judge_alike,
+    "emptied": translation_alarms.judge_emptied,
+}
+JUDGES_OF_TRANSLATIONS: dict[str, Judge] = {
+    "one output": translation_alarms.judge_output,
+    "references": translation_alarms.judge_references,
+}
 JUDGES_OF_LOSSES: dict[str, Judge] = {
     "information": judge_information,
     "style": judge_style,
     "growth": judge_growth,
     "overfitting": judge_overfitting,
+    "strong": translation_alarms.judge_strong,
+    "constant": translation_alarms.judge_constant,
+    "drowned": translation_alarms.judge_drowned,
 }
 # For the progress line, which has little room.
 SHORT = {
     "collapse": "domains collapsing",
     "alike": "two domains alike",
+    "emptied": "E loses a domain",
+    "one output": "G draws one picture",
+    "references": "G ignores references",
     "information": "mutual information does not move",
     "style": "style loss does not move",
     "growth": "style codes growing",
     "overfitting": "D over-fits",
+    "strong": "D too strong",
+    "constant": "D does not learn",
+    "drowned": "E's gradient drowned",
 }

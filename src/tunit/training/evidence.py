@@ -7,6 +7,19 @@ from torch import Tensor
 
 from tunit.config import AUTO, Config
 from tunit.methods.registry import method_of
+from tunit.training.translation_check import TranslationSummary
+
+# The figures of the log that a Line keeps, and the names of its fields.
+LOGGED = {
+    "guide/mutual_information": "information",
+    "guide/style": "style",
+    "discriminator/real_sign": "real_sign",
+    "discriminator/real": "real_loss",
+    "discriminator/fake": "fake_loss",
+    "discriminator/relativistic": "relativistic",
+    "guide/gradient": "own_gradient",
+    "guide/gradient_from_generator": "gradient_from_generator",
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +30,25 @@ class Line:
     information: float | None
     style: float | None
     real_sign: float | None = None  # the mean sign of D's logits of real pictures
+    real_loss: float | None = None  # D's hinge losses
+    fake_loss: float | None = None
+    relativistic: float | None = None  # D's relativistic loss, if it has this one
+    own_gradient: float | None = None  # the L2 norm of E's gradient of its own losses, in joint steps
+    gradient_from_generator: float | None = None  # the same, of G's losses
+
+    @classmethod
+    def of(cls, step: int, means: dict[str, float]) -> "Line":
+        """The line of a step, from the means of its losses by name."""
+        return cls(step, **{field: means.get(logged) for logged, field in LOGGED.items()})
+
+    @property
+    def discriminator_level(self) -> float | None:
+        """D's loss as a share of its value if D gives the same answer for all pictures."""
+        if self.relativistic is not None:
+            return self.relativistic / math.log(2)
+        if self.real_loss is None or self.fake_loss is None:
+            return None
+        return (self.real_loss + self.fake_loss) / 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,8 @@ class Bounds:
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
     joint: int = 0  # steps in which G and D train
+    alone: int = 0  # steps before G and D train
+    joint_warm_up: int = 0  # joint steps in which the learning rates still rise
     epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
 
     @property
@@ -72,6 +106,13 @@ class Evidence:
 
     lines: list[Line] = field(default_factory=list)
     summary: OutputSummary | None = None
+    # For each domain, how many of the same pictures were in it when G and D began to train; None before.
+    first_counts: list[int] | None = None
+    translations: TranslationSummary | None = None
+
+    def lines_since(self, step: float) -> list[Line]:
+        """The lines after a step."""
+        return [line for line in self.lines if line.step > step]
 
 
 def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
@@ -92,6 +133,8 @@ def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
         joint=max(int(schedule.steps - schedule.guide_only_until), 0),
+        alone=int(schedule.guide_only_until),
+        joint_warm_up=config.optimisers.joint_warm_up,
         epochs_per_step=config.optimisers.batch_size / pictures if pictures else 0.0,
     )
 

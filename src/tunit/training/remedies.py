@@ -15,6 +15,12 @@ def remedy_for(alarm: str, config: Config) -> str:
         "style": _against_chance,
         "growth": _against_growth,
         "overfitting": _against_overfitting,
+        "emptied": _against_lost_domains,
+        "one output": _against_one_output,
+        "references": _against_ignored_references,
+        "strong": _against_a_strong_discriminator,
+        "constant": _against_a_constant_discriminator,
+        "drowned": _against_drowned_gradients,
     }[alarm](config)
 
 
@@ -77,6 +83,52 @@ def _against_overfitting(config: Config) -> str:
     ]
     options.append("more pictures")
     return f"try a new run with {_listed(options)}, or stop here: Ctrl-C saves the model"
+
+
+def _against_lost_domains(config: Config) -> str:
+    return (
+        f"try a new run with a larger --joint-guide-factor (now {config.losses.joint_guide_factor:g}), or a lower "
+        f"--guide-rate (now {config.optimisers.guide_rate:g}); checkpoints from before still have the domain"
+    )
+
+
+def _against_one_output(config: Config) -> str:
+    options = [
+        *(["--joint-warm-up 100"] if config.optimisers.joint_warm_up == 0 else []),
+        f"a lower --generator-rate (now {config.optimisers.generator_rate:g})",
+        f"a larger --reconstruction-weight (now {config.losses.reconstruction_weight:g})",
+    ]
+    return f"if it lasts, try a new run with {_listed(options)}"
+
+
+def _against_ignored_references(config: Config) -> str:
+    losses = config.losses
+    return (
+        f"if it lasts, try a new run with a smaller --reconstruction-weight (now {losses.reconstruction_weight:g}), "
+        f"a larger --generator-style-weight (now {losses.generator_style_weight:g}), or a longer --guide-only-until"
+    )
+
+
+def _against_a_strong_discriminator(config: Config) -> str:
+    return (
+        f"try a new run with a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g}), a larger "
+        "--r1-weight, or more pictures"
+    )
+
+
+def _against_a_constant_discriminator(config: Config) -> str:
+    return (
+        f"try a new run with a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g}) or a "
+        f"smaller --r1-weight (now {config.losses.r1_weight:g})"
+    )
+
+
+def _against_drowned_gradients(config: Config) -> str:
+    losses = config.losses
+    return (
+        f"try a new run with a larger --joint-guide-factor (now {losses.joint_guide_factor:g}), or a smaller "
+        f"--reconstruction-weight (now {losses.reconstruction_weight:g})"
+    )
 
 
 def _rate(config: Config) -> str:

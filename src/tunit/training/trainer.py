@@ -246,17 +246,19 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
     """Write a line of metrics, and print and log alarms that begin or end.
 
-    At intervals, or if `at_once`, the line also contains figures of E's output (`Watch.output_figures`).
+    At intervals, or if `at_once`, the line also contains figures of E's output and of a few translations (`Watch`).
     """
     if not training.log:
         return
     step, watch = training.state.step, training.watch
-    means = means | watch.output_figures(training.state, training.config, at_once=at_once)
+    for figures in (watch.output_figures, watch.translation_figures):
+        means = means | figures(training.state, training.config, at_once=at_once)
     if means:
         training.log.write(step, means)
     for row in watch.judge(step, means, training.config):
         training.log.note(row)
-        training.display.say(said(row), even_if_quiet="over" not in row)
+        if "alarm" in row:
+            training.display.say(said(row), even_if_quiet="over" not in row)
     training.display.alarms = watch.short
 
 

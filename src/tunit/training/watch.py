@@ -1,7 +1,9 @@
-"""Watches over a training: checks E's output at intervals, and logs alarms as they begin and end.
+"""Watches over a training: checks E's output and a few translations at intervals, and logs alarms as they begin and
+end.
 
 Such a check does not change the training. Alarms are rows of metrics.jsonl: {"step", "alarm", "sentence", "remedy"}
-when one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there.
+when one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there. When
+G and D begin to train, a row {"step", "domain_counts"} keeps how many of the checked pictures are in each domain.
 """
 
 from collections.abc import Iterable
@@ -21,13 +23,15 @@ from tunit.training.alarms import (
     FEWEST_STEPS,
     JUDGES_OF_LOSSES,
     JUDGES_OF_OUTPUT,
+    JUDGES_OF_TRANSLATIONS,
     MOST_COMPARED,
     SHORT,
     Alarm,
 )
-from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of, shared_probability
+from tunit.training.evidence import LOGGED, Evidence, Line, OutputSummary, bounds_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
+from tunit.training.translation_check import REDRAWN, translation_summary
 
 LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
 ENCODED = 128  # pictures per forward pass of E
@@ -35,6 +39,9 @@ ENCODED = 128  # pictures per forward pass of E
 # them per picture: two views, a key, and the backward passes of two views, each of which takes as long as two forward
 # passes.
 SHARE_OF_TIME, PASSES = 0.01, 7
+# The same for translations. A joint step costs at least six passes of G per picture: two pictures are drawn of each
+# source, and a backward pass takes as long as two forward passes. (E makes ten passes there, and 64 in a check.)
+JOINT_PASSES = 6
 
 Row = dict[str, Any]
 
@@ -46,7 +53,8 @@ class Watch:
         self._pictures = pictures
         self._labelled = bool((pictures.labels >= 0).any())
         self._evidence = Evidence()
-        self._summarised: int | None = None  # the step of the last summary
+        self._summarised: int | None = None  # the step of the last summary of E's output
+        self._redrawn: int | None = None  # the step of the last summary of translations
         self.raised: dict[str, Alarm] = {}
         for row in rows:
             self._take_up(row)
@@ -62,14 +70,17 @@ class Watch:
             self.raised.pop(str(row.get("alarm")), None)
         if is_number(row.get("domains/largest_share")):
             self._summarised = step
+        if is_number(row.get("translation/style_effect")):
+            self._redrawn = step
+        counts = row.get("domain_counts")
+        if isinstance(counts, list) and all(type(count) is int for count in counts):
+            self._evidence.first_counts = counts
         self._note(step, {name: float(value) for name, value in row.items() if is_number(value)})
 
     def _note(self, step: int, means: dict[str, float]) -> None:
         """Add the losses that the judges need to the evidence."""
-        names = "guide/mutual_information", "guide/style", "discriminator/real_sign"
-        line = Line(step, *(means.get(name) for name in names))
-        if (line.information, line.style, line.real_sign) != (None, None, None):
-            self._evidence.lines.append(line)
+        if not LOGGED.keys().isdisjoint(means):
+            self._evidence.lines.append(Line.of(step, means))
 
     @property
     def short(self) -> str:
@@ -96,16 +107,37 @@ class Watch:
         )
         return self._evidence.summary.figures()
 
+    def translation_figures(
+        self, state: TrainingState, config: Config, *, at_once: bool = False
+    ) -> dict[str, float]:
+        """Figures of a few translations, for the log; empty while E trains alone, or if the last ones are recent.
+
+        at_once: compute figures even if the last ones are recent.
+        """
+        began, step = int(config.schedule.guide_only_until), state.step
+        since = step - (self._redrawn or began)
+        too_recent = since * SHARE_OF_TIME * JOINT_PASSES * config.optimisers.batch_size < REDRAWN
+        if step <= began or since == 0 or len(self._pictures.names) < 2 or (too_recent and not at_once):
+            return {}
+        self._redrawn = step
+        self._evidence.translations = translation_summary(state, self._pictures, config)
+        return self._evidence.translations.figures()
+
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
         """Rows for the alarms that begin or end. means: a line of the log, with the figures of `output_figures`."""
         bounds = bounds_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
-        is_new = self._evidence.summary is not None and self._evidence.summary.step == step
-        judges = JUDGES_OF_LOSSES | (JUDGES_OF_OUTPUT if is_new else {})
-        rows: list[Row] = []
+        evidence, judges, rows = self._evidence, dict(JUDGES_OF_LOSSES), list[Row]()
+        if evidence.summary is not None and evidence.summary.step == step:
+            judges |= JUDGES_OF_OUTPUT
+            if evidence.first_counts is None and bounds.joint and step >= bounds.alone:
+                evidence.first_counts = evidence.summary.counts
+                rows.append({"step": step, "domain_counts": evidence.first_counts})
+        if evidence.translations is not None and evidence.translations.step == step:
+            judges |= JUDGES_OF_TRANSLATIONS
         for name, judge in judges.items():
             before = self.raised.get(name)
-            sentence = judge(self._evidence, bounds, before is not None)
+            sentence = judge(evidence, bounds, before is not None)
             if sentence and not before:
                 alarm = Alarm(name, step, sentence, remedy_for(name, config))
                 self.raised[name] = alarm

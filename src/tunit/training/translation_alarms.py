@@ -1,0 +1,134 @@
+"""Alarms about G and D, and about domains while they train: pure functions, as in training/alarms.py.
+
+Judges of G look at a few translations (training/translation_check.py); the others look at the losses in the log.
+"""
+
+from collections.abc import Callable
+
+from tunit.training.evidence import Bounds, Evidence, Line
+
+FEWEST_STEPS = 100  # there are no alarms before G and D have trained for this many steps
+
+# One output: the difference of translations of different sources, as a share of that of the sources, is below
+# ONE_OUTPUT. Style ignored: that of translations by different references is below NO_STYLE. In the second case G
+# returns its input if its reconstructions are nearer to it than COPIED. The second value of each pair ends the alarm.
+ONE_OUTPUT, SEVERAL_OUTPUTS = 0.05, 0.1
+NO_STYLE, SOME_STYLE = 0.03, 0.05
+COPIED = 0.5
+
+# D too strong or without effect, by its loss as a share of that of constant answers, in the last tenth of the joint
+# steps: the alarms begin below STRONG, and above CONSTANT.
+STRONG, STRONG_NO_MORE = 0.02, 0.05
+CONSTANT, CONSTANT_NO_MORE = 0.99, 0.97
+
+# E's own gradient is drowned if the one from G is longer by this factor, in the last tenth of the joint steps.
+DROWNED, DROWNED_NO_MORE = 100.0, 50.0
+
+# A domain was emptied if it held HELD of the pictures when G and D began, and now has less than LOST of them.
+HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
+
+
+def _early(step: int, bounds: Bounds) -> bool:
+    """Whether G and D have trained too little to be judged at a step."""
+    return step - bounds.alone < max(FEWEST_STEPS, bounds.joint_warm_up, bounds.joint / 10)
+
+
+def judge_output(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Does G draw the same picture, whatever its input?"""
+    found = evidence.translations
+    if found is None or _early(found.step, bounds):
+        return None
+    if found.content_effect >= (SEVERAL_OUTPUTS if raised else ONE_OUTPUT):
+        return None
+    return (
+        f"G draws one picture for all inputs: its translations of different pictures differ by only "
+        f"{found.content_effect:.1%} of the difference between these pictures"
+    )
+
+
+def judge_references(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Does G ignore the reference, although it does not draw the same picture for all inputs?"""
+    found = evidence.translations
+    if found is None or _early(found.step, bounds) or found.content_effect < ONE_OUTPUT:
+        return None
+    if found.style_effect >= (SOME_STYLE if raised else NO_STYLE):
+        return None
+    what = "returns its input" if found.reconstruction < COPIED else "ignores the reference"
+    return (
+        f"G {what}: translations of one picture by very different references differ by only "
+        f"{found.style_effect:.1%} of the difference between two pictures"
+    )
+
+
+def _recent(
+    evidence: Evidence, bounds: Bounds, value: Callable[[Line], float | None]
+) -> tuple[float, float] | None:
+    """The smallest and largest value of the lines in the last tenth of the joint steps; None if it is too early."""
+    if not evidence.lines or _early(last := evidence.lines[-1].step, bounds):
+        return None
+    since = last - max(bounds.joint / 10, FEWEST_STEPS)
+    values = [value(line) for line in evidence.lines_since(since)]
+    known = [found for found in values if found is not None]
+    return (min(known), max(known)) if known else None
+
+
+def judge_strong(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Has D been right, with a large margin, about all pictures for a tenth of the joint steps?"""
+    level = _recent(evidence, bounds, lambda line: line.discriminator_level)
+    if level is None or level[1] >= (STRONG_NO_MORE if raised else STRONG):
+        return None
+    return (
+        f"D is too strong: its loss is {level[1]:.1%} of that of constant answers, so it recognises every "
+        "translation, and G learns little from it"
+    )
+
+
+def judge_constant(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Has D been no better than constant answers for a tenth of the joint steps?"""
+    level = _recent(evidence, bounds, lambda line: line.discriminator_level)
+    if level is None or level[0] <= (CONSTANT_NO_MORE if raised else CONSTANT):
+        return None
+    return (
+        f"D does not learn: its loss is {level[0]:.0%} of that of constant answers, so it does not tell real "
+        "pictures from translations, and G learns nothing from it"
+    )
+
+
+def judge_drowned(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Has the gradient that E gets from G been much longer than that of E's own losses?"""
+    ratio = _recent(evidence, bounds, _drowning)
+    if ratio is None or ratio[0] <= (DROWNED_NO_MORE if raised else DROWNED):
+        return None
+    return (
+        f"E's own gradient is drowned: the gradient that comes from G is {ratio[0]:.0f} times as long, so E learns "
+        "hardly anything from its own losses any more"
+    )
+
+
+def _drowning(line: Line) -> float | None:
+    if line.own_gradient is None or line.gradient_from_generator is None:
+        return None
+    return line.gradient_from_generator / max(line.own_gradient, 1e-12)
+
+
+def judge_emptied(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+    """Has a domain lost nearly all its pictures since G and D began to train?"""
+    summary, before = evidence.summary, evidence.first_counts
+    if summary is None or before is None or len(before) != len(summary.counts):
+        return None
+    if _early(summary.step, bounds):
+        return None
+    share = LOST_NO_MORE if raised else LOST
+    lost = [
+        k
+        for k, (then, now) in enumerate(zip(before, summary.counts, strict=True))
+        if then >= HELD and now < share * then
+    ]
+    if not lost:
+        return None
+    k = max(lost, key=lambda domain: before[domain])
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return (
+        f"E loses domain {k}{more}: it held {before[k] / sum(before):.0%} of the pictures when G and D began to "
+        f"train, and holds {summary.counts[k] / sum(summary.counts):.0%} now"
+    )

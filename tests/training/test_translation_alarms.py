@@ -1,0 +1,240 @@
+"""Alarms about G, D and E in joint steps: figures of a few translations, each rule, and trainings made to fail."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tiny_run import flags, tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.packing.packed import open_packed
+from tunit.training import translation_alarms as judges
+from tunit.training.checkpoint import state_tensors
+from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of
+from tunit.training.initial_state import new_state
+from tunit.training.launch import start_run
+from tunit.training.remedies import remedy_for
+from tunit.training.translation_check import TranslationSummary, summary_of, translation_summary
+from tunit.training.watch import alarms_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def bounds(**overrides):
+    """1,000 steps of E alone, then 1,000 joint steps."""
+    return bounds_of(
+        tiny_config(**{"steps": 2000, "guide_only_until": 1000, "domains": 4} | overrides), False
+    )
+
+
+def lines(*, every=50, **values):
+    """A log line every 50 joint steps."""
+    number = len(next(iter(values.values())))
+    return Evidence(
+        [
+            Line(1000 + every * (i + 1), 1.0, 1.0, **{name: each[i] for name, each in values.items()})
+            for i in range(number)
+        ]
+    )
+
+
+def translated(style, content, reconstruction=0.3, step=1500):
+    return Evidence(translations=TranslationSummary(step, style, content, reconstruction))
+
+
+# ---- the figures ----
+
+
+def test_the_figures_equal_their_definition():
+    random = torch.Generator().manual_seed(0)
+    sources = torch.rand(3, 3, 4, 4, generator=random)
+    drawn = torch.rand(2, 3, 3, 4, 4, generator=random)
+    rebuilt = torch.rand(3, 3, 4, 4, generator=random)
+
+    def difference(a, b):
+        return float(np.abs(a.numpy() - b.numpy()).mean())
+
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    spread = np.mean([difference(sources[i], sources[j]) for i, j in pairs])
+    style = np.mean([difference(drawn[0, i], drawn[1, i]) for i in range(3)])
+    content = np.mean([difference(drawn[r, i], drawn[r, j]) for r in range(2) for i, j in pairs])
+    error = np.mean([difference(sources[i], rebuilt[i]) for i in range(3)])
+    found = summary_of(7, sources, drawn, rebuilt)
+    assert found.step == 7
+    assert found.style_effect == pytest.approx(style / spread, rel=1e-5)
+    assert found.content_effect == pytest.approx(content / spread, rel=1e-5)
+    assert found.reconstruction == pytest.approx(error / spread, rel=1e-5)
+
+
+class Copying(nn.Module):
+    """A G that returns its input."""
+
+    def encode(self, x):
+        return x
+
+    def decode(self, c, s):
+        return c
+
+
+class Constant(Copying):
+    """A G that draws grey pictures."""
+
+    def decode(self, c, s):
+        return torch.zeros_like(c)
+
+
+class Painting(Copying):
+    """A G that draws one flat colour for each reference."""
+
+    def decode(self, c, s):
+        return s[:, :3, None, None].tanh().expand_as(c)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed")
+    write_pictures(folder / "pictures", 20)
+    start_run(folder / "pictures", folder / "run", tiny_config(steps=1), quiet=True)
+    return open_packed(folder / "run" / "data")
+
+
+def state_of(generator):
+    state = new_state(tiny_config(), torch.device("cpu"), 20)
+    state.networks.generator_average = generator
+    return state
+
+
+@pytest.mark.parametrize(
+    ("generator", "style", "content", "error"),
+    [(Copying(), 0.0, 1.0, 0.0), (Constant(), 0.0, 0.0, None), (Painting(), None, 0.0, None)],
+)
+def test_generators_that_fail_are_recognised(packed, generator, style, content, error):
+    found = translation_summary(state_of(generator), packed, tiny_config())
+    values = found.style_effect, found.content_effect, found.reconstruction
+    for value, expected in zip(values, (style, content, error), strict=True):
+        if expected is None:
+            assert value > 0
+        else:
+            assert value == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_check_does_not_change_the_training(packed):
+    state = new_state(tiny_config(), torch.device("cpu"), 20)
+    before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    random = torch.get_rng_state()
+    translation_summary(state, packed, tiny_config())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state_tensors(state).items())
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(network.training for network in state.networks.named().values())
+
+
+# ---- the rules ----
+
+
+def test_one_picture_for_all_inputs():
+    said = judges.judge_output(translated(0.4, 0.01), bounds(), False)
+    assert "differ by only 1.0%" in said
+    assert judges.judge_output(translated(0.4, 0.5), bounds(), False) is None
+    assert judges.judge_output(translated(0.4, 0.07), bounds(), False) is None
+    assert judges.judge_output(translated(0.4, 0.07), bounds(), True)  # it ends above a higher limit
+    assert judges.judge_output(translated(0.4, 0.01, step=1080), bounds(), False) is None  # too early
+    assert judges.judge_output(translated(0.4, 0.01), bounds(joint_warm_up=600), False) is None
+    assert judges.judge_output(Evidence(), bounds(), False) is None
+
+
+def test_references_that_change_nothing():
+    assert "G returns its input" in judges.judge_references(translated(0.01, 0.9, 0.1), bounds(), False)
+    assert "G ignores the reference" in judges.judge_references(translated(0.01, 0.9, 0.8), bounds(), False)
+    assert judges.judge_references(translated(0.3, 0.9), bounds(), False) is None
+    assert judges.judge_references(translated(0.04, 0.9), bounds(), False) is None
+    assert judges.judge_references(translated(0.04, 0.9), bounds(), True)
+    assert judges.judge_references(translated(0.0, 0.0), bounds(), False) is None  # the other alarm says it
+
+
+def test_a_discriminator_that_is_always_right_is_too_strong():
+    fake = [0.2] + [0.001] * 9
+    strong = lines(real_loss=[0.3] + [0.002] * 9, fake_loss=fake)
+    assert "its loss is 0.1% of" in judges.judge_strong(strong, bounds(), False)
+    assert judges.judge_strong(lines(real_loss=[0.002] * 9 + [0.3], fake_loss=fake), bounds(), False) is None
+    assert judges.judge_strong(lines(real_loss=[0.0], fake_loss=[0.0]), bounds(), False) is None  # too early
+    assert judges.judge_strong(lines(relativistic=[1e-4] * 10), bounds(), False)
+    assert judges.judge_strong(lines(relativistic=[0.3] * 10), bounds(), False) is None
+    assert judges.judge_strong(Evidence(), bounds(), False) is None
+
+
+def test_a_discriminator_with_constant_answers_does_not_learn():
+    """Its hinge loss is 1 on each side, its relativistic loss ln 2."""
+    constant = lines(real_loss=[0.99] * 10, fake_loss=[1.01] * 10)
+    assert "its loss is 100% of" in judges.judge_constant(constant, bounds(), False)
+    assert judges.judge_constant(lines(relativistic=[math.log(2)] * 10), bounds(), False)
+    assert judges.judge_constant(lines(real_loss=[0.9] * 10, fake_loss=[0.9] * 10), bounds(), False) is None
+    assert judges.judge_constant(lines(real_loss=[0.98] * 10, fake_loss=[0.98] * 10), bounds(), True)
+
+
+def test_a_gradient_from_G_that_is_much_longer_than_Es_own():
+    drowned = lines(own_gradient=[0.1] * 10, gradient_from_generator=[80.0] * 10)
+    assert "is 800 times as long" in judges.judge_drowned(drowned, bounds(), False)
+    fine = lines(own_gradient=[1.0] * 10, gradient_from_generator=[8.0] * 10)
+    assert judges.judge_drowned(fine, bounds(), False) is None
+    assert (
+        judges.judge_drowned(lines(own_gradient=[None], gradient_from_generator=[None]), bounds(), False)
+        is None
+    )
+
+
+def emptied(before, now, step=1500):
+    return Evidence(summary=OutputSummary(step, now, None, 1.0), first_counts=before)
+
+
+def test_a_domain_that_loses_its_pictures():
+    before = [140, 130, 120, 122]
+    said = judges.judge_emptied(emptied(before, [270, 5, 120, 117]), bounds(), False)
+    assert "E loses domain 1: it held 25% of the pictures" in said
+    assert "holds 1% now" in said
+    assert "(and 1 more)" in judges.judge_emptied(emptied(before, [400, 5, 107, 0]), bounds(), False)
+    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), bounds(), False) is None
+    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), bounds(), True)
+    assert judges.judge_emptied(emptied([500, 4, 4, 4], [512, 0, 0, 0]), bounds(), False) is None  # small
+    assert judges.judge_emptied(emptied(None, [512, 0, 0, 0]), bounds(), False) is None
+    assert judges.judge_emptied(emptied([512, 0, 0, 0], [300, 212]), bounds(), False) is None
+
+
+@pytest.mark.parametrize("name", ["emptied", "one output", "references", "strong", "constant", "drowned"])
+def test_remedies_name_an_option_and_its_value(name):
+    said = remedy_for(name, tiny_config())
+    assert "--" in said
+    assert "(now " in said
+
+
+# ---- trainings made to fail ----
+
+JOINT = {"steps": 150, "guide_only_until": 10, "average_from": 20, "log_every": 10, "checkpoint_every": 1000}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("set") / "pictures", 20)
+
+
+def alarms_after(pictures, run, **settings):
+    """The alarms of a short training through the command line."""
+    words = flags(**JOINT | settings)
+    assert main(["train", str(pictures), "--preset", "paper", *words, "--out", str(run), "--quiet"]) == 0
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {alarm.name: alarm for alarm in alarms_of(rows)}, rows
+
+
+def test_a_discriminator_that_is_too_strong_is_reported(pictures, tmp_path):
+    settings = {"r1_weight": 0, "discriminator_rate": 1e-3, "adversarial_weight": 10, "generator_rate": 1e-12}
+    found, _ = alarms_after(pictures, tmp_path / "run", **settings)
+    assert "recognises every translation" in found["strong"].sentence
+
+
+def test_a_discriminator_that_does_not_learn_and_a_drowned_gradient_are_reported(pictures, tmp_path):
+    settings = {"discriminator_rate": 1e-12, "joint_guide_factor": 1e-6}
+    found, _ = alarms_after(pictures, tmp_path / "run", **settings)
+    assert "does not tell real pictures from translations" in found["constant"].sentence
+    assert "times as long" in found["drowned"].sentence
