@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tiny_run import tiny_config
+from tunit.data.batching.randomness import CounterStart
 from tunit.errors import RunError
 from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.training import checkpoint
@@ -106,6 +107,7 @@ ABOUT = {
     "no step": {"format": 1, "cursors": {}}, "no cursors": {"format": 1, "step": 6},
     "a negative step": {"format": 1, "step": -1, "cursors": {}},
     "a step beyond all": {"format": 1, "step": 2**60, "cursors": {}},
+    "the first counter of other draws": {"format": 1, "step": CounterStart.FIRST_KEYS.value, "cursors": {}},
     "a step as text": {"format": 1, "step": "6", "cursors": {}},
     "a step that is a truth": {"format": 1, "step": True, "cursors": {}},
     "cursors as a list": {"format": 1, "step": 6, "cursors": [1]},
@@ -129,6 +131,14 @@ def test_a_checkpoint_with_an_invalid_header_is_skipped(folder, case, monkeypatc
     found, warnings = load_newest(folder, state)
     assert (found.stem, state.step) == ("step_00000003", 3)
     assert "step_00000006.safetensors is damaged" in warnings[0]
+
+
+def test_the_last_step_before_the_counters_of_other_draws_is_accepted(tmp_path):
+    last = CounterStart.FIRST_KEYS - 1
+    save_checkpoint(tmp_path, state_of(last), keep=1)
+    state = new_state(CONFIG, torch.device("cpu"))
+    assert load_newest(tmp_path, state)[1] == []
+    assert state.step == last
 
 
 @pytest.mark.parametrize("kind", ["folder", "empty", "header beyond the file", "link to nothing"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tunit.clustering.choice import Choice, read_choice
+from tunit.data.batching.randomness import CounterStart
 from tunit.errors import RunError
 from tunit.files import writable
 from tunit.methods.state import TrainingState
@@ -18,7 +19,8 @@ from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
 MOST_ROLLBACKS = 2**16
-MOST_STEPS = 2**40  # `randomness.py` seeds draws outside of training steps with larger numbers
+# The number of a step seeds its random draws, and FIRST_KEYS is the first number that seeds other draws.
+MOST_STEPS = CounterStart.FIRST_KEYS - 1
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
