@@ -31,7 +31,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.inference import guidance_over, in_batches
-from tunit.methods.settled import GuideOutput, look
+from tunit.methods.settled import GuideOutput, outputs_of
 from tunit.training.log import ProgressDisplay
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
@@ -96,14 +96,14 @@ def domains_of(training: Training) -> np.ndarray:
     return found.logits.argmax(1).numpy()
 
 
-def divisions(seen: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
+def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
     """The accuracy of each clustering into the number of classes, and of the groups on which all of them agree."""
-    number = seen.heads.shape[2]
-    heads = [logits.argmax(1).numpy() for logits in seen.heads]
-    codes = repeated_k_means(seen.styles.numpy(), number, seed)
-    features = repeated_k_means(seen.features.numpy(), number, seed)
+    number = outputs.heads.shape[2]
+    heads = [logits.argmax(1).numpy() for logits in outputs.heads]
+    codes = repeated_k_means(outputs.styles.numpy(), number, seed)
+    features = repeated_k_means(outputs.features.numpy(), number, seed)
     single = {"heads": heads, "k-means on codes": codes, "k-means on features": features}
-    for name, cue in seen.cues.items():
+    for name, cue in outputs.cues.items():
         single[f"k-means on {name}"] = repeated_k_means(cue.numpy(), number, seed)
     groups = {f"agreed {name}": agreed_groups(some, number) for name, some in single.items()}
     groups["agreed"] = agreed_groups([*heads, *codes, *features], number)
@@ -135,7 +135,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         for step in range(1, steps + 1):
             if step == steps:
                 looked = time.process_time()
-                clusterings = divisions(look(training.state, pictures), classes, seed)
+                clusterings = divisions(outputs_of(training.state, pictures), classes, seed)
                 looking += time.process_time() - looked
             one_step(training)
             if step % (steps // MEASUREMENTS) == 0 or step == steps:

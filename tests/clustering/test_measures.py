@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
-from tunit.clustering.measures import choose_measures, edges_between_groups, modularity, reduced
+from tunit.clustering.measures import choose_measures, distance_from_separate_groups, modularity, reduced
 
 
 def blobs(groups, each=30, width=8, apart=6.0, seed=0):
@@ -29,7 +29,7 @@ def test_eigenvalues_of_a_ring_match_the_formula():
     number, k, groups = 60, 4, 5
     waves = 2 * np.pi * np.arange(number) / number
     expected = np.sort(1 - (2 * np.cos(waves) + 2 * np.cos(2 * waves)) / k)[:groups].sum()
-    assert edges_between_groups(ring(number, k), groups) == pytest.approx(expected, abs=1e-9)
+    assert distance_from_separate_groups(ring(number, k), groups) == pytest.approx(expected, abs=1e-9)
 
 
 def test_an_edge_in_one_direction_counts_once():
@@ -44,7 +44,7 @@ def test_an_edge_in_one_direction_counts_once():
     values = eigh(
         laplacian, np.diag(degree), eigvals_only=True
     )  # the generalised problem has the same eigenvalues
-    assert edges_between_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
+    assert distance_from_separate_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
 
 
 def test_modularity_equals_newmans_double_sum():
@@ -110,4 +110,4 @@ def test_reduced_vectors_keep_the_large_distances():
 
 
 def test_one_picture_or_two_have_no_groups():
-    assert edges_between_groups(torch.tensor([[1], [0]]), 5) == 0.0
+    assert distance_from_separate_groups(torch.tensor([[1], [0]]), 5) == 0.0

@@ -12,7 +12,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
 from tunit.data.batching.augment import to_float
-from tunit.methods.settled import CONFIDENCE, NEVER, fitted_head, look, partition, settle_domains, softened
+from tunit.methods.settled import (
+    CONFIDENCE,
+    NEVER,
+    fitted_head,
+    outputs_of,
+    partition,
+    settle_domains,
+    softened,
+)
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
@@ -81,29 +89,29 @@ def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     state = state_of(config)
     halves = torch.arange(90) % 2
     state.own.table.copy_((torch.arange(90)[:, None] + torch.tensor([2, 4, 6])) % 90)
-    seen = look(state, pictures)
-    groups = partition(seen, 2, halves.numpy(), state, pictures, 0)
+    outputs = outputs_of(state, pictures)
+    groups = partition(outputs, 2, halves.numpy(), state, pictures, 0)
     assert adjusted_rand_score(groups, halves) == 1
     state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # no neighbours were found
-    assert adjusted_rand_score(partition(seen, 2, halves.numpy(), state, pictures, 0), halves) < 0.1
+    assert adjusted_rand_score(partition(outputs, 2, halves.numpy(), state, pictures, 0), halves) < 0.1
 
 
 def test_heads_are_outvoted_by_codes_and_features(pictures):
     """E's heads merge two of three kinds; k-means on its codes and features tells all three apart."""
     state = state_of(config_of(candidate_heads=1, neighbours=3))
-    seen = look(state, pictures)
-    seen = replace(seen, heads=10 * torch.eye(3)[np.minimum(pictures.kinds, 1)][None], cues={})
-    assert adjusted_rand_score(partition(seen, 3, None, state, pictures, 0), pictures.kinds) == 1
+    outputs = outputs_of(state, pictures)
+    outputs = replace(outputs, heads=10 * torch.eye(3)[np.minimum(pictures.kinds, 1)][None], cues={})
+    assert adjusted_rand_score(partition(outputs, 3, None, state, pictures, 0), pictures.kinds) == 1
 
 
-def test_look_returns_what_e_predicts(pictures):
+def test_outputs_are_what_e_predicts(pictures):
     state = state_of(config_of(candidate_heads=2))
-    seen = look(state, pictures)
+    outputs = outputs_of(state, pictures)
     guide = state.networks.guide_average.eval()
     with torch.no_grad():
         said = guide(to_float(torch.from_numpy(pictures.images)))
-    torch.testing.assert_close(seen.heads, torch.cat([said.logits[None], said.candidate_logits]))
-    torch.testing.assert_close(seen.styles, F.normalize(said.style, dim=1))
+    torch.testing.assert_close(outputs.heads, torch.cat([said.logits[None], said.candidate_logits]))
+    torch.testing.assert_close(outputs.styles, F.normalize(said.style, dim=1))
 
 
 def test_a_fitted_head_is_the_regression_and_keeps_empty_domains_empty():

@@ -26,9 +26,9 @@ Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px; pictures are resized to this before their pixels are compared
 HSV_BINS = (12, 4, 4)
-# A colour histogram uses at most this many pixels along each side. In a larger picture only every second (third, ...)
-# pixel is counted.
-MOST_COLOURS = 128
+# For a colour histogram at most this many pixels along each side of a picture are counted. In a larger picture these
+# are every second (third, ...) pixel.
+MOST_PIXELS_PER_SIDE = 128
 # Added to a picture's standard deviation (pixels lie in [0, 1]) before its pixels are divided by it.
 LEAST_CONTRAST = 0.02
 CELL, ORIENTATIONS = 4, 9  # for outlines: side of a cell in px, and number of bins over half a circle
@@ -144,7 +144,7 @@ def hsv_shares(images: Pictures) -> Vectors:
 
     Hue is cut into 12 equal parts from red on, saturation and value into 4 each; grey has the hue of red.
     """
-    step = -(-max(images.shape[1:3]) // MOST_COLOURS)
+    step = -(-max(images.shape[1:3]) // MOST_PIXELS_PER_SIDE)
     bins = hsv_bins(images[:, ::step, ::step])
     number = int(np.prod(HSV_BINS))
     rows = np.arange(len(bins))[:, None] * number

@@ -69,9 +69,10 @@ def modularity(neighbours: Tensor, groups: Tensor) -> float:
     return float(within - np.square(ends).sum())
 
 
-def edges_between_groups(neighbours: Tensor, groups: int) -> float:
+def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
     """How far the graph of N pictures is from having `groups` separate parts: from 0 (separate) to about `groups`.
 
+    It is the sum of the `groups` smallest eigenvalues of the graph's normalised Laplacian [1].
     neighbours: (N, k) int64, the neighbours of each picture. Two pictures that are neighbours of each other have one
     edge, not two.
     """
@@ -93,9 +94,9 @@ def choose_measures(
     """Choose what separates `groups` groups of pictures best: style codes, the best cue, or both together.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
-    the result of `edges_between_groups` for every measure and for "codes and" the best cue. If both together are
-    about as good as the better one alone, both are chosen, because each contains information that the other lacks. Of
-    a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
+    the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. If both together
+    are about as good as the better one alone, both are chosen, because each contains information that the other
+    lacks. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     """
     step = -(-len(codes) // MOST_COMPARED)
     measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
@@ -103,7 +104,7 @@ def choose_measures(
 
     def score(names: Sequence[str]) -> float:
         """How far the graph by these measures is from separate groups."""
-        return edges_between_groups(find_neighbours([measures[name] for name in names], k), groups)
+        return distance_from_separate_groups(find_neighbours([measures[name] for name in names], k), groups)
 
     scores = {name: score([name]) for name in measures}
     cue = min(cues, key=lambda name: scores[name])

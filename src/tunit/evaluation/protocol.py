@@ -90,11 +90,11 @@ def translated(
         with torch.inference_mode():
             (x,) = in_batches(images[sources], model.domain_styles.device)
             (out,) = redraw(model.generator, x, [styles[references]])
-            seen = to_float(out)  # rounded to bytes, as a saved picture would be
-            guidance = model.guide(seen)
+            rounded = to_float(out)  # rounded to bytes, as a saved picture would be
+            guidance = model.guide(rounded)
             errors = np.zeros(0)
             if cycle:
-                back = model.generator(seen, styles[sources].to(x.device))
+                back = model.generator(rounded, styles[sources].to(x.device))
                 errors = ((back - x).abs().mean((1, 2, 3)) * 127.5).double().cpu().numpy()
         yield Translated(
             slice(i, i + len(sources)),

@@ -34,10 +34,10 @@ def attribute_figures(
     style = translator.domain_style(target)[None]
     paths = [path for path, name in split.held if name == classes[0]]
     left_out: list[LeftOut] = []
-    seen = [(names, x) for names, x, _ in translator.guided(paths, report=left_out.append)]
-    if not seen:
+    sources = [(names, x) for names, x, _ in translator.guided(paths, report=left_out.append)]
+    if not sources:
         raise DataError(f"no picture of class {classes[0]!r} is held back: give some of each class")
-    x = torch.cat([part for _, part in seen])  # at the networks' size, whatever the size of the files
+    x = torch.cat([part for _, part in sources])  # at the networks' size, whatever the size of the files
     figures: dict[str, float] = {}
     columns = [[Image.fromarray(square) for square in to_uint8(x).numpy()]]
     for strength in strengths:

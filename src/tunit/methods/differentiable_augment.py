@@ -59,9 +59,9 @@ class DifferentiableAugment:
     probability: Tensor  # ()
     colours: bool
 
-    def __call__(self, x: Tensor, seen: InputKind, rows: slice) -> Tensor:
+    def __call__(self, x: Tensor, kind: InputKind, rows: slice) -> Tensor:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
-        u = self.draws[seen, rows].to(x.dtype)
+        u = self.draws[kind, rows].to(x.dtype)
         p = self.probability.to(x.dtype)
         with full_precision(x):
             if self.colours:

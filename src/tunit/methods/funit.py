@@ -23,7 +23,7 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import make_rmsprop, set_rates_of_baseline
-from tunit.methods.parts import Means, labelled_styles_of
+from tunit.methods.parts import Means, guidance_with_summed_style_gradients
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.ema import update_ema
 from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
@@ -49,7 +49,7 @@ def funit_step(
     x, y = batch.x_plus, batch.y
     with mixed_precision(x, config):
         with record_function("E"):
-            s = labelled_styles_of(networks.guide, x).style
+            s = guidance_with_summed_style_gradients(networks.guide, x).style
         with record_function("G"):
             pair = Pair(x, y, s, permutation)
             x_out = pair.redrawn(generator, generator.encode(x))

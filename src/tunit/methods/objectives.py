@@ -27,7 +27,7 @@ GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this time
 Augmentation = Callable[[Tensor, InputKind], Tensor]
 
 
-def unchanged(x: Tensor, seen: InputKind) -> Tensor:
+def unchanged(x: Tensor, kind: InputKind) -> Tensor:
     """What D sees in the paper's setting: x itself."""
     return x
 

@@ -39,11 +39,11 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
     return styles
 
 
-def labelled_styles_of(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, for steps in which the losses on the styles differ between processes.
+def guidance_with_summed_style_gradients(guide: GuidingNetwork, x: Tensor) -> Guidance:
+    """As `guidance_of`, but the gradients of the styles are summed over processes.
 
-    The gradients of the styles are therefore summed over processes. The losses on the logits are the same in every
-    process.
+    For steps in which the losses on the styles differ between processes, while those on the logits are the same in
+    every process.
     """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))

@@ -34,7 +34,7 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import set_rates_of_baseline
-from tunit.methods.parts import Means, labelled_styles_of
+from tunit.methods.parts import Means, guidance_with_summed_style_gradients
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
 from tunit.networks.funit_networks import PatchDiscriminator
@@ -53,7 +53,7 @@ def semit_step(
     labels, x = soft_labels_of(state), batch.x_plus
     with mixed_precision(x, config):
         with record_function("E"):
-            guidance = labelled_styles_of(state.networks.guide, x)
+            guidance = guidance_with_summed_style_gradients(state.networks.guide, x)
             p = guidance.logits.detach().softmax(1)
             loss, terms = classifier_loss(guidance.logits, labels.logits_of(batch), batch, config)
         if phase.joint:

@@ -72,14 +72,14 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
     def found() -> tuple[Choice, list[Head]]:
         """The choice, and the new domain heads; rank 0 calls this."""
-        seen = look(state, pictures)
-        simple = [cue.numpy() for cue in seen.cues.values()]
-        choice, groups = choose_number(seen.styles.numpy(), config.networks.most_domains, seed, simple)
+        outputs = outputs_of(state, pictures)
+        simple = [cue.numpy() for cue in outputs.cues.values()]
+        choice, groups = choose_number(outputs.styles.numpy(), config.networks.most_domains, seed, simple)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
-            groups = partition(seen, choice.domains, groups, state, pictures, seed)
+            groups = partition(outputs, choice.domains, groups, state, pictures, seed)
         return choice, fitted_heads(
-            features_of_both(state, pictures, seen), groups, choice.domains, CONFIDENCE
+            features_of_both(state, pictures, outputs), groups, choice.domains, CONFIDENCE
         )
 
     result = on_rank_zero(found)
@@ -99,15 +99,15 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 
     def fitted() -> list[Head]:
         """The new domain heads; rank 0 calls this."""
-        seen = look(state, pictures)
-        groups = partition(seen, domains, None, state, pictures, seed)
-        return fitted_heads(features_of_both(state, pictures, seen), groups, domains, CONFIDENCE)
+        outputs = outputs_of(state, pictures)
+        groups = partition(outputs, domains, None, state, pictures, seed)
+        return fitted_heads(features_of_both(state, pictures, outputs), groups, domains, CONFIDENCE)
 
     set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
 
 
 def partition(
-    seen: GuideOutput,
+    outputs: GuideOutput,
     number: int,
     given: Integers | None,
     state: TrainingState,
@@ -119,21 +119,21 @@ def partition(
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
     agree; for each cue, the groups on which repeated k-means on this cue agrees; and the groups that are `given`, if
     any. The best division has the highest modularity on a graph of neighbours. The graph is made of the neighbours
-    that E has learnt from or, if there are none or if `seen` has only some of the pictures, of neighbours by E's
-    codes.
+    that E has learnt from. If there are none, or if `outputs` has only some of the pictures, it is made of neighbours
+    by E's present codes.
     """
     everything = np.arange(len(pictures.names))
     known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
-    if known and len(seen.rows) == len(everything):
+    if known and len(outputs.rows) == len(everything):
         graph = cast(Neighbourhood, state.own).table
     else:
-        graph = find_neighbours([seen.styles], min(GRAPH_NEIGHBOURS, len(seen.rows) - 1))
-    voters = [logits.argmax(1).numpy() for logits in seen.heads]
-    for vectors in (seen.styles, seen.features):
+        graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
+    voters = [logits.argmax(1).numpy() for logits in outputs.heads]
+    for vectors in (outputs.styles, outputs.features):
         voters += repeated_k_means(vectors.numpy(), number, seed)
     divisions = {} if given is None else {"given": given}
     divisions["agreed"] = agreed_groups(voters, number)
-    for name, cue in seen.cues.items():
+    for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
     return divisions[best_partition(graph, divisions)[0]]
 
@@ -163,9 +163,9 @@ def fitted_heads(
     return [softened(fitted_head(each.numpy(), groups, domains), each, confidence) for each in features]
 
 
-def features_of_both(state: TrainingState, pictures: PackedPictures, seen: GuideOutput) -> list[Tensor]:
-    """(N, features) of E, and of its EMA, whose features are in `seen`, on the CPU."""
-    return [features_of(both_guides(state)[0], state, pictures, seen.rows).cpu(), seen.features]
+def features_of_both(state: TrainingState, pictures: PackedPictures, outputs: GuideOutput) -> list[Tensor]:
+    """(N, features) of E, and of its EMA, whose features are in `outputs`, on the CPU."""
+    return [features_of(both_guides(state)[0], state, pictures, outputs.rows).cpu(), outputs.features]
 
 
 def both_guides(state: TrainingState) -> tuple[Guide, Guide]:
@@ -189,11 +189,11 @@ def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, ro
     """(rows, features): what the heads of E or its EMA get for these pictures, in evaluation mode, on E's device."""
     with evaluating(guide):
         batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
-        return torch.cat([guide.see(x).float() for x in batches])
+        return torch.cat([guide.trunk_features(x).float() for x in batches])
 
 
 @torch.inference_mode()
-def look(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
+def outputs_of(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
@@ -263,5 +263,7 @@ def _shared_choice(choice: Choice | None) -> Choice:
 
 def _shared_heads(heads: list[Head] | None, state: TrainingState, domains: int) -> list[Head]:
     """The heads of rank 0, on every rank. heads: None on the other ranks."""
-    empty = [(torch.zeros(domains, guide.features), torch.zeros(domains)) for guide in both_guides(state)]
+    empty = [
+        (torch.zeros(domains, guide.feature_width), torch.zeros(domains)) for guide in both_guides(state)
+    ]
     return [(tensor_from_rank_zero(weight), tensor_from_rank_zero(bias)) for weight, bias in heads or empty]

@@ -66,8 +66,10 @@ def _convolve_2x2(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     batch, channels = x.shape[:2]
     kernels = weight.permute(0, 2, 3, 1)
     # For each output pixel (i, j), the weights of the four pixels: (4, O, 2, 2, C).
-    seen = torch.stack([kernels[:, 1 - i : 3 - i, 1 - j : 3 - j] for i in range(2) for j in range(2)])
-    matrix = seen.view(4 * len(weight), 4 * channels)
+    pixel_weights = torch.stack(
+        [kernels[:, 1 - i : 3 - i, 1 - j : 3 - j] for i in range(2) for j in range(2)]
+    )
+    matrix = pixel_weights.view(4 * len(weight), 4 * channels)
     pixels = x.permute(0, 2, 3, 1).reshape(batch, 4 * channels)
     y = F.linear(pixels, matrix, None if bias is None else bias.repeat(4))
     return y.view(batch, 2, 2, len(weight)).permute(0, 3, 1, 2)

@@ -86,7 +86,7 @@ class Guide(GuidingNetwork):
             ]
             channels = item * width
         self.trunk = nn.Sequential(*layers)
-        self.features = channels
+        self.feature_width = channels
         self.domain_head = nn.Linear(channels, domains)
         self.style_head = nn.Linear(channels, style_width)
         self.overcluster_head = nn.Linear(channels, overclusters) if overclusters else None
@@ -106,7 +106,8 @@ class Guide(GuidingNetwork):
         """Replace the domain head and its candidates by heads for this many domains, with all weights 0."""
         self.domains = domains
         heads = [
-            nn.Linear(self.features, domains).to(self.domain_head.weight) for _ in (0, *self.candidate_heads)
+            nn.Linear(self.feature_width, domains).to(self.domain_head.weight)
+            for _ in (0, *self.candidate_heads)
         ]
         for head in heads:
             for values in head.parameters():
@@ -126,14 +127,14 @@ class Guide(GuidingNetwork):
             h = layer(h)
         return found
 
-    def see(self, x: Tensor) -> Tensor:
+    def trunk_features(self, x: Tensor) -> Tensor:
         """The globally averaged features, the input of all heads: (B, 3, S, S) to (B, 8 * width)."""
         x = standardised(x) if self.standardise else x
         return F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)
 
     def forward(self, x: Tensor) -> Guidance:
         """E's output for x (B, 3, S, S). All heads get the same features; under autocast they compute in float32."""
-        features = self.see(x)
+        features = self.trunk_features(x)
         with torch.autocast(x.device.type, enabled=False):
             features = features.to(self.style_head.weight.dtype)
             over = None if self.overcluster_head is None else self.overcluster_head(features)

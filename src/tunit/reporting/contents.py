@@ -108,41 +108,41 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         packed = open_packed(run.data)
     except DataError as error:
         raise RunError(f"{run.path} has no pictures to report on ({error})") from None
-    seen = guide_pictures(packed, model)
+    guided = guide_pictures(packed, model)
     rng = numpy_generator(seed, "report", 0)
-    chosen = _of_every_domain(rng.permutation(len(seen.images)), seen.found, 2 * SOURCES)
+    chosen = _of_every_domain(rng.permutation(len(guided.images)), guided.found, 2 * SOURCES)
     # Alternately sources and references, so that both contain every domain if there are enough pictures.
     sources, references = chosen[::2], chosen[1::2] if len(chosen) > 1 else chosen
-    sizes = seen.sizes.sizes
+    sizes = guided.sizes.sizes
     largest = sorted((k for k, size in enumerate(sizes) if size), key=lambda k: -sizes[k])
     shown = sorted(largest[:SHOWN_DOMAINS])
-    domains = _domains(model, seen, shown, sources)
+    domains = _domains(model, guided, shown, sources)
     firsts = np.stack([domain.typical[0][1] for domain in domains])
-    cases = _cases(model, seen.images, seen.styles, seed)
-    points, on_map = laid_out(seen.styles, seed)
+    cases = _cases(model, guided.images, guided.styles, seed)
+    points, on_map = laid_out(guided.styles, seed)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
         config=config.with_overrides({"domains": model.settings.domains}),
         config_text=read_text(run.config, LARGEST_FILE, KEPT),
         pictures=len(packed.names),
-        looked=len(seen.images),
+        looked=len(guided.images),
         step=model.step,
         domains=domains,
         hidden_domains=len(largest) - len(shown),
-        effective=seen.sizes.effective,
-        accuracy=seen.accuracy,
-        sources=list(seen.images[sources]),
-        references=list(seen.images[references]),
-        matrix=_redraw(model, seen.images[sources], seen.styles[references]),
+        effective=guided.sizes.effective,
+        accuracy=guided.accuracy,
+        sources=list(guided.images[sources]),
+        references=list(guided.images[references]),
+        matrix=_redraw(model, guided.images[sources], guided.styles[references]),
         crossed_numbers=shown,
         crossed_pictures=list(firsts),
-        crossed=_redraw(model, firsts, seen.average_styles[shown]),
+        crossed=_redraw(model, firsts, guided.average_styles[shown]),
         points=points,
-        point_pictures=list(seen.images[on_map]),
-        point_names=[seen.names[i] for i in on_map],
-        point_domains=[int(seen.found[i]) for i in on_map],
-        point_classes=[seen.classes[i] for i in on_map] if seen.classes else [],
+        point_pictures=list(guided.images[on_map]),
+        point_names=[guided.names[i] for i in on_map],
+        point_domains=[int(guided.found[i]) for i in on_map],
+        point_classes=[guided.classes[i] for i in on_map] if guided.classes else [],
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.path / "metrics.jsonl"),
@@ -150,35 +150,35 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
         beside=compare_with_trivial(
-            seen.images, seen.found, seen.class_numbers, model.settings.domains, seed, MOST_GROUPED
+            guided.images, guided.found, guided.class_numbers, model.settings.domains, seed, MOST_GROUPED
         ),
     )
-    contents.findings = _findings(model, seen, cases, config, seed)
+    contents.findings = _findings(model, guided, cases, config, seed)
     return contents
 
 
 def _findings(
-    model: Model, seen: GuidedPictures, cases: list[Case], config: Config, seed: int
+    model: Model, guided: GuidedPictures, cases: list[Case], config: Config, seed: int
 ) -> list[Finding]:
     """The remarks of the report, in plain words."""
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
-    steady = _steadiness(model, seen.images, config, seed)
-    return findings(seen.sizes.sizes, seen.mean_confidences, seen.average_styles, steady, mean_cosine)
+    steady = _steadiness(model, guided.images, config, seed)
+    return findings(guided.sizes.sizes, guided.mean_confidences, guided.average_styles, steady, mean_cosine)
 
 
-def _domains(model: Model, seen: GuidedPictures, shown: list[int], sources: Integers) -> list[DomainShown]:
-    """The domains `shown`, each with its most typical pictures and the sources (rows of `seen`) in its style."""
-    redrawn = _redraw(model, seen.images[sources], seen.average_styles[shown])
+def _domains(model: Model, guided: GuidedPictures, shown: list[int], sources: Integers) -> list[DomainShown]:
+    """The domains `shown`, each with its most typical pictures and the sources (rows of `guided`) in its style."""
+    redrawn = _redraw(model, guided.images[sources], guided.average_styles[shown])
     domains = []
     for column, k in enumerate(shown):
-        typical = typical_rows(seen.found, seen.styles, seen.average_styles, k, TYPICAL)
+        typical = typical_rows(guided.found, guided.styles, guided.average_styles, k, TYPICAL)
         domains.append(
             DomainShown(
                 k,
-                seen.sizes.sizes[k],
-                seen.mean_confidences[k],
-                seen.common_class(k),
-                [(seen.names[i], seen.images[i]) for i in typical],
+                guided.sizes.sizes[k],
+                guided.mean_confidences[k],
+                guided.common_class(k),
+                [(guided.names[i], guided.images[i]) for i in typical],
                 [row[column] for row in redrawn],
             )
         )

@@ -110,13 +110,15 @@ def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
         return {}
     if packed.images.shape[1] != model.image_size:
         return {}
-    seen = guide_pictures(packed, model)
+    guided = guide_pictures(packed, model)
     filled = [k for k, size in enumerate(model.domain_sizes.tolist()) if size]
-    (x,) = in_batches(seen.images[evenly_spread(len(seen.images), SHOWN)], model.domain_styles.device)
+    (x,) = in_batches(guided.images[evenly_spread(len(guided.images), SHOWN)], model.domain_styles.device)
     columns = [drawn.cpu().numpy() for drawn in redraw(model.generator, x, model.domain_styles[filled])]
     files = {}
     for k, redrawn in zip(filled, columns, strict=True):
-        typical = seen.images[typical_rows(seen.found, seen.styles, model.domain_styles.cpu(), k, SHOWN)]
+        typical = guided.images[
+            typical_rows(guided.found, guided.styles, model.domain_styles.cpu(), k, SHOWN)
+        ]
         rows = [grid([reduced(pixels) for pixels in row], SHOWN) for row in (typical, redrawn) if len(row)]
         try:
             write_picture(folder, thumbnail(k), stack(rows, gap=2))

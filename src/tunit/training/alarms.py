@@ -195,17 +195,17 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
     last, time = lines[-1], max(bounds.joint / 10, FEWEST_STEPS)
     signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
     begun = bounds.guide_steps if bounds.joint and bounds.guide_steps < last.step else 0
-    seen = (last.step - begun) * bounds.epochs_per_step
+    times_seen = (last.step - begun) * bounds.epochs_per_step
     mean = sum(signs) / len(signs)
     if raised:
         sure = mean > SURE_NO_MORE
     else:
-        sure = mean > SURE and last.step - lines[0].step >= time and seen >= SEEN_OFTEN
+        sure = mean > SURE and last.step - lines[0].step >= time and times_seen >= SEEN_OFTEN
     if not sure:
         return None
     return (
-        f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {seen:.0f} times, "
-        "so it has memorised them, and translations may get worse from here"
+        f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {times_seen:.0f} "
+        "times, so it has memorised them, and translations may get worse from here"
     )
 
 

@@ -182,18 +182,18 @@ def after_step(
     received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
     done = state.step == training.config.schedule.steps
     begins = state.step == training.config.schedule.guide_only_until  # G and D start now
-    measures = evaluate_every and (done or state.step % evaluate_every == 0)
-    draws = done or (settings.sample_every and state.step % settings.sample_every == 0)
-    if begins or measures or draws:
+    evaluate_now = evaluate_every and (done or state.step % evaluate_every == 0)
+    draw_samples = done or (settings.sample_every and state.step % settings.sample_every == 0)
+    if begins or evaluate_now or draw_samples:
         check_finite(training)
     if done or state.step % settings.log_every == 0:
         means = training.window.flush(state.step, training.last_checkpoint)
         write_line(training, means, at_once=done or begins)
     elif begins:
         write_line(training, {}, at_once=True)
-    if measures:
+    if evaluate_now:
         on_rank_zero(partial(measure, training, evaluate))
-    if draws:
+    if draw_samples:
         on_rank_zero(partial(write_samples, training.run.samples, state, training.pictures, training.config))
     if done or state.step % settings.checkpoint_every == 0 or received:
         save(training)
@@ -222,11 +222,11 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         batch, permutation = given or draw(training, step, state.cursors)
     training.newest = batch, permutation
     check_pictures(training)
-    with training.flops.counting(phase, size), watching_gradients() as seen:
+    with training.flops.counting(phase, size), watching_gradients() as checked:
         terms = method.step(state, batch, permutation, phase, config)
     names = {id(optimiser): name for name, optimiser in state.optimisers.named().items()}
     finite: dict[str, Tensor] = {}
-    for optimiser, flag in seen:  # E's optimiser takes two steps in one joint step
+    for optimiser, flag in checked:  # E's optimiser takes two steps in one joint step
         name = names.get(id(optimiser), "a network")
         finite[name] = flag & finite[name] if name in finite else flag
     training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)

@@ -45,11 +45,11 @@ def finished(
 def is_grey(square: Square, fit: str) -> bool:
     """Whether the square of a picture has no colours. Transparent pixels do not count."""
     left, upper, right, lower = square.inner
-    seen = square.x[:, upper:lower, left:right]
+    opaque = square.x[:, upper:lower, left:right]
     if square.opacity is not None:
         alpha = _resized(square.opacity.image(), (right - left, lower - upper), fit)
-        seen = seen[:, torch.from_numpy(np.asarray(alpha) == 255)]
-    return seen.numel() > 0 and bool((seen - seen[:1]).abs().max() <= _GREY)
+        opaque = opaque[:, torch.from_numpy(np.asarray(alpha) == 255)]
+    return opaque.numel() > 0 and bool((opaque - opaque[:1]).abs().max() <= _GREY)
 
 
 def with_transparency(result: Image.Image, alpha: Image.Image, fit: str) -> Image.Image:

@@ -148,7 +148,7 @@ def _write(
         fill(search, order, unfinished, workers, strict, progress, engine)
         unfinished.close()
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
-        index = replace(index, shards=Shards(each, [unfinished.place_of[slot] for slot in keep]))
+        index = replace(index, shards=Shards(each, [unfinished.position_of[slot] for slot in keep]))
         with sentences(place.where), partial_in(place.scratch()) as partial:
             write_index(partial, index)
             place.take(INDEX, partial)

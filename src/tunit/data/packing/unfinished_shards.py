@@ -49,8 +49,8 @@ class UnfinishedShards:
         self._place, self._order, self._pictures, self._each = place, order, pictures, each
         self._about, self._keep_all = {**about, "each": each, "pictures": len(order)}, keep_all
         self.outcomes: list[Outcome] = []
-        self.place_of: dict[int, int] = {}  # slot -> position, for pictures that are not left out
-        self._places: dict[str, int] = {}  # digest of a picture -> position
+        self.position_of: dict[int, int] = {}  # slot -> position, for pictures that are not left out
+        self._position_of_digest: dict[str, int] = {}  # digest of a picture -> position
         self._written = 0  # pictures in complete shards and in the current one
         self._parts = 0
         self._begun = 0  # where the current part begins in `outcomes`
@@ -98,11 +98,11 @@ class UnfinishedShards:
         """Give the next picture its position. Returns whether the picture has to be written there."""
         assert isinstance(outcome, str)
         slot = self._order[len(self.outcomes)]
-        known = None if self._keep_all else self._places.get(outcome)
-        self.place_of[slot] = self._written if known is None else known
+        known = None if self._keep_all else self._position_of_digest.get(outcome)
+        self.position_of[slot] = self._written if known is None else known
         if known is not None:
             return False
-        self._places[outcome] = self._written
+        self._position_of_digest[outcome] = self._written
         self._written += 1
         return True
 
