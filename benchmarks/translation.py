@@ -1,4 +1,4 @@
-"""`tunit translate` for a folder, compared with the release's method (one picture at a time), in one run.
+"""`tunit translate` for a folder, compared with one picture at a time as in the published implementation, in one run.
 
     python benchmarks/translation.py [--quick] [--pictures 64] [--size 128] [--threads N]
 

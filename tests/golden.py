@@ -1,4 +1,4 @@
-"""Weights and inputs for the golden values, computed by formula, and the names that the release uses."""
+"""Weights and inputs for the golden values, computed by formula, and the published names of the tensors."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ def golden_weights(letter):
 
 
 def weights(letter, shapes):
-    """The tensors of network `letter` (C, D or G), with the release's names and shapes, in float64."""
+    """The tensors of network `letter` (C, D or G), with the published names and shapes, in float64."""
     last = [k for k in shapes if k.endswith("weight")][-1]
     return {k: torch.from_numpy(np.asarray(value(letter, k, s, k == last))) for k, s in shapes.items()}
 

@@ -1,4 +1,4 @@
-"""Checkpoints as the authors' release writes them, and its networks computed directly from their tensors.
+"""Checkpoints as the published implementation writes them, and its networks computed directly from their tensors.
 
 Names, order and shapes are written here from their description; the package's own rules are not used.
 """
@@ -139,7 +139,7 @@ def tensors_of(content, path=""):
 
 
 def style_of(t, x):
-    """E_S(x) in evaluation mode from the release's tensors."""
+    """E_S(x) in evaluation mode from published tensors."""
     for place, _ in VGG:
         norm = f"features.{place + 1}."
         x = F.conv2d(x, t[f"features.{place}.weight"], t[f"features.{place}.bias"], padding=1)
@@ -153,7 +153,7 @@ def style_of(t, x):
 
 
 def translate(t, x, s):
-    """G(x, s) from the release's tensors, layer by layer."""
+    """G(x, s) from published tensors, layer by layer."""
     n = sum(k.startswith("cnt_encoder.model.") and k.count(".") == 4 and k.endswith("weight") for k in t) - 1
     for i in range(3):
         s = F.linear(F.relu(s) if i else s, t[f"mlp.model.{i}.fc.weight"], t[f"mlp.model.{i}.fc.bias"])

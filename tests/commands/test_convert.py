@@ -1,4 +1,4 @@
-"""`tunit convert`: a released checkpoint becomes a run that can translate and continue training; a run becomes a
+"""`tunit convert`: a published checkpoint becomes a run that can translate and continue training; a run becomes a
 checkpoint.
 """
 
@@ -118,7 +118,7 @@ def test_training_continues(tmp_path, released, content):
     assert all(torch.isfinite(v) for v in terms.values())
     assert state.step == 70_001
     moments = state_tensors(state)
-    # Parameter 0 had 7 steps in the release; E makes two steps per training step.
+    # Parameter 0 had 7 steps in the published checkpoint; E makes two steps per training step.
     assert moments["optimiser.guide.trunk.0.weight.step"] == 9
     assert moments["optimiser.discriminator.stem.weight.step"] == 8
     assert not torch.equal(state.networks.discriminator.stem.weight, content["D_state_dict"]["main.0.weight"])
@@ -211,7 +211,7 @@ def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(tmp_path, release
     tunit_convert(tmp_path / "run", "--to", "published", "--out", tmp_path / "x.ckpt")
     printed = capsys.readouterr()
     assert "step_00080000.safetensors is damaged" in printed.err
-    assert "step_00070000.safetensors as a checkpoint of the release, epoch 70" in printed.out
+    assert "step_00070000.safetensors as a published checkpoint, epoch 70" in printed.out
 
 
 def test_a_run_whose_number_of_domains_was_found_becomes_a_released_checkpoint(tmp_path, capsys):

@@ -441,9 +441,9 @@ def test_train_domains_translate_evaluate(tmp_path, table, capsys) -> None:
     assert main(["evaluate", str(run), str(table.parent), "--labels", "folders", "--sources", "4"]) == 0
     found = json.loads((run / "evaluation" / "evaluation.json").read_text())
     assert {"FID of all", "accuracy"} <= found["figures"].keys()
-    # The release's checkpoint format cannot store it.
+    # A published checkpoint cannot store it.
     assert main(["convert", str(run), "--to", "published", "--out", str(tmp_path / "x.ckpt")]) == 2
-    assert "is of method 'semit', for which the release has no checkpoints" in capsys.readouterr().err
+    assert "is of method 'semit', which the published implementation does not have" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checkpoints of the release, converted to our tensors and back without a changed bit; and invalid files."""
+"""Published checkpoints, converted to our tensors and back without a changed bit; and invalid files."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def same(a, b):
 
 
 def there_and_back(content):
-    """Release -> our tensors -> a training state -> the release."""
+    """A published checkpoint -> our tensors -> a training state -> a published checkpoint."""
     imported = from_published(content, "it")
     state = new_state(imported.config, torch.device("cpu"))
     about = {"step": 70_000, "cursors": {}}
@@ -171,7 +171,7 @@ def test_missing_and_unexpected_tensors_are_named(content):
     with pytest.raises(RunError) as error:
         from_published(content, "it")
     assert str(error.value) == (
-        "it does not fit the networks of the release: C_state_dict extra.weight is unexpected; "
+        "it does not fit the networks of the published implementation: C_state_dict extra.weight is unexpected; "
         "C_EMA_state_dict features.0.bias is missing; C_EMA_state_dict features.4.bias is missing and 2 more"
     )
 
@@ -198,7 +198,7 @@ def test_missing_and_unexpected_tensors_are_named(content):
         (lambda c: c.update(c_optimizer=[1]), "c_optimizer is not the state of an optimiser"),
         (
             lambda c: c["C_state_dict"].update({"disc.weight": torch.zeros(1).expand(10**12, 4)}),
-            "does not fit the networks of the release: domains is 1000000000000",
+            "does not fit the networks of the published implementation: domains is 1000000000000",
         ),
         (
             lambda c: c["G_state_dict"].clear() or c["G_EMA_state_dict"].clear(),

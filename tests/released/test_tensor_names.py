@@ -1,5 +1,5 @@
-"""The release's names, their order and their shapes, computed by rule; compared with its own list and with a second,
-independent list.
+"""The published names of tensors, their order and their shapes, computed by rule; compared with the published list
+and with a second, independent list.
 """
 
 from dataclasses import replace
@@ -91,5 +91,5 @@ def test_batch_norm_statistics_are_not_taken_for_those_of_adain():
 
 
 def test_networks_that_the_release_lacks_have_no_names():
-    with pytest.raises(TypeError, match="the release has no Linear"):
+    with pytest.raises(TypeError, match="the published implementation has no Linear"):
         published_names(torch.nn.Linear(2, 2))

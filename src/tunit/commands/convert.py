@@ -1,10 +1,10 @@
-"""Convert a checkpoint of the authors' release to a run, or a run to such a checkpoint.
+"""Convert a published checkpoint to a run, or a run to such a checkpoint.
 
   tunit convert model_199.ckpt --out runs/released     then translate with it, evaluate it or train it further
   tunit convert runs/mine --to published --out model_200.ckpt
 
-The checkpoint is a model_*.ckpt file of the release, or a folder of the release, whose checkpoint.txt names the
-newest file. Image size, number of domains and all widths are read from it. No code in the file is run.
+CHECKPOINT is a model_*.ckpt file of the published implementation, or a folder of such files, whose checkpoint.txt
+names the newest one. Image size, number of domains and all widths are read from it. No code in the file is run.
 """
 
 import argparse
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tunit.released.conversion import Imported
     from tunit.training.run_folder import RunFolder
 
-HELP = "convert a released checkpoint to a run, or back"
+HELP = "convert a published checkpoint to a run, or back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tunit convert`."""
     parser.add_argument(
-        "source", metavar="CHECKPOINT", type=Path, help="a released checkpoint; with --to published, a run"
+        "source", metavar="CHECKPOINT", type=Path, help="a published checkpoint; with --to published, a run"
     )
     parser.add_argument(
         "--out",
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step",
         type=whole(0, MOST),
-        help="for how many steps the checkpoint was trained (default: 1000 per epoch, as in the release)",
+        help="for how many steps the checkpoint was trained (default: 1000 for each of its epochs)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
 
@@ -66,7 +66,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     out = RunFolder(args.out)
     if RunFolder(args.source).config.is_file():
         raise RunError(
-            f"{args.source} is a run of tunit already: give --to published to write it as a released checkpoint"
+            f"{args.source} is a run of tunit already: give --to published to write it as a published checkpoint"
         )
     source = find_checkpoint(args.source)
     if args.out.resolve() in source.resolve().parents:
@@ -135,7 +135,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
             "epoch": imported.epoch,
             "notes": imported.warnings,
         },
-        "queue": "refill",  # a released checkpoint has no keys: before training goes on, the queue is filled
+        "queue": "refill",  # a published checkpoint has no keys: before training goes on, the queue is filled
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
@@ -186,7 +186,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     config = run.read_config()
     if not method_of(config).in_release:
         raise RunError(
-            f"{run.path} is of method '{config.method.method}', for which the release has no checkpoints: "
+            f"{run.path} is of method '{config.method.method}', which the published implementation does not have: "
             "keep it as a run"
         )
     check_file(args.out)
@@ -197,5 +197,5 @@ def _to_published(args: argparse.Namespace) -> list[str]:
     with writable(args.out):
         args.out.parent.mkdir(parents=True, exist_ok=True)
     write_published(args.out, checkpoint)
-    show(f"{args.out}: {path.name} as a checkpoint of the release, epoch {state.step // STEPS_PER_EPOCH}")
+    show(f"{args.out}: {path.name} as a published checkpoint, epoch {state.step // STEPS_PER_EPOCH}")
     return notes + left_out

@@ -1,9 +1,10 @@
 """The loss of each network: the paper's equations with their weights, for pictures with and without labels.
 
-The equations themselves are in methods/losses.py. The functions `..._loss` return the weighted loss, and a dictionary
-of its terms without weights. Only `adversarial_loss` returns its loss without the weight, which is applied in
+Where the published implementation differs from the equations, this code follows it (docs/fidelity.md). The equations
+themselves are in methods/losses.py. The functions `..._loss` return the weighted loss, and a dictionary of its terms
+without weights. Only `adversarial_loss` returns its loss without the weight, which is applied in
 `Translations.backward_part`, because this loss may train other networks than the rest. The weight of equation 4 is
-applied in `tunit_step`.
+applied in `translation_step` of methods/tunit.py.
 """
 
 from collections.abc import Callable
@@ -176,8 +177,9 @@ def penalty_weight(weight: float, config: Config) -> float:
 def adversarial_loss(
     discriminator: DomainDiscriminator, part: MicroBatch, config: Config, augment: Augmentation = unchanged
 ) -> tuple[Tensor, Terms]:
-    """G's side of equation 3, not yet weighted, for the translations and, unlike in the paper, for reconstructions in
-    their own domain.
+    """G's side of equation 3, not yet weighted, for the translations and for reconstructions in their own domain.
+
+    Equation 3 has no term for reconstructions; the published implementation does (docs/fidelity.md).
 
     With the relativistic loss a translation should look more real than its reference, and a reconstruction more real
     than its source.

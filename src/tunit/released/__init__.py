@@ -1,1 +1,1 @@
-"""Checkpoints of the authors' release: find them, read them, convert them to runs and back."""
+"""Published checkpoints: find them, read them, convert them to runs and back."""

@@ -1,7 +1,7 @@
-"""Find, read and write files of checkpoints of the authors' release.
+"""Find, read and write published checkpoints.
 
-Such a file is a pickle, and a pickle can call any Python function when it is loaded. `tunit.pickles` reads it without
-running code.
+A published checkpoint is a pickle, and a pickle can call any Python function when it is loaded. `tunit.pickles` reads
+it without running code.
 """
 
 import re
@@ -27,7 +27,7 @@ def find_checkpoint(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise RunError(f"{path} does not exist: give a model_*.ckpt file of the release, or its folder")
+        raise RunError(f"{path} does not exist: give a published model_*.ckpt file, or its folder")
     if not (path / NEWEST).is_file():
         raise RunError(f"{path} holds no {NEWEST}: give one of its model_*.ckpt files by name")
     try:

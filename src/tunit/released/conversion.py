@@ -1,6 +1,6 @@
-"""Convert a checkpoint of the authors' release to the tensors of a run's checkpoint, and back: names, order, shapes.
+"""Convert a published checkpoint to the tensors of a run's checkpoint, and back: names, order, shapes.
 
-Both are plain dicts here. A checkpoint of the release holds E, G and D, the EMAs of E and G, and the state of three
+Both are plain dicts here. A published checkpoint holds E, G and D, the EMAs of E and G, and the state of three
 optimisers. It has no key queue. It also holds an Inception network, which is not needed here.
 """
 
@@ -32,9 +32,9 @@ from tunit.released.tensor_names import (
     published_shapes,
 )
 
-STEPS_PER_EPOCH = 1000  # an epoch of the release has this many steps, for any number of pictures
+STEPS_PER_EPOCH = 1000  # in the published implementation, for any number of pictures
 MOST_EPOCHS = 10**6
-# Our name of each network -> the release's key.
+# Our name of each network -> its key in a published checkpoint.
 NETWORKS = {
     "guide": "C_state_dict",
     "guide_average": "C_EMA_state_dict",
@@ -44,9 +44,9 @@ NETWORKS = {
 }
 INCEPTION = "inceptionNet_state_dict"
 PARALLEL = "module."  # prefix of every name of a network that was trained on several GPUs
-# Settings that the release does not have, and what they do. With the same weights, E of the release computes
+# Settings that the published implementation does not have, and what they do. With the same weights, its E computes
 # something else than an E that was trained with these settings.
-BEYOND_THE_RELEASE = {
+NOT_PUBLISHED = {
     "standardise": "E standardises its pictures (--standardise)",
     "normalise_style": "style codes have one length (--normalise-style)",
 }
@@ -54,7 +54,7 @@ BEYOND_THE_RELEASE = {
 
 @dataclass(frozen=True)
 class Imported:
-    """The content of a checkpoint of the release, with our names."""
+    """The content of a published checkpoint, with our names."""
 
     config: Config  # the paper's, with the sizes of the networks and the learning rates from the checkpoint
     tensors: Tensors  # named as in a checkpoint of a run; a missing network will be initialised again
@@ -63,7 +63,7 @@ class Imported:
 
 
 def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
-    """The networks and optimisers of a checkpoint of the release. name: its name in error messages.
+    """The networks and optimisers of a published checkpoint. name: its name in error messages.
 
     Raises RunError naming the first tensors that are missing, unexpected, or of another shape.
     """
@@ -111,28 +111,31 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
 
 
 def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str, Any], list[str]]:
-    """The checkpoint of the release made from the tensors of a run's checkpoint, and notes on what it cannot hold.
+    """A published checkpoint made from the tensors of a run's checkpoint, and notes on what it cannot hold.
 
     tensors: named as in a checkpoint of a run.
     """
     notes: list[str] = []
     if config.networks.overclusters:
         notes.append(
-            f"the auxiliary head of {config.networks.overclusters} clusters is left out: the release has none"
+            f"the auxiliary head of {config.networks.overclusters} clusters is left out: the published implementation"
+            " has none"
         )
     if config.networks.candidate_heads:
         notes.append(
-            f"the {config.networks.candidate_heads} candidate domain heads are left out: the release has none"
+            f"the {config.networks.candidate_heads} candidate domain heads are left out: the published implementation"
+            " has none"
         )
     notes += [
-        f"the release does not know that {what}: its E gives other domains and styles than this run's"
-        for setting, what in BEYOND_THE_RELEASE.items()
+        f"the published implementation does not know that {what}: its E gives other domains and styles than this "
+        "run's"
+        for setting, what in NOT_PUBLISHED.items()
         if getattr(config.networks, setting)
     ]
     if step % STEPS_PER_EPOCH:
         notes.append(
-            f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the release counts whole epochs "
-            f"of {STEPS_PER_EPOCH} steps"
+            f"step {step} is written as epoch {step // STEPS_PER_EPOCH}: the published implementation counts "
+            f"whole epochs of {STEPS_PER_EPOCH} steps"
         )
     meta = _on_meta(replace(config.networks, overclusters=0, candidate_heads=0), config.data.image_size)
     checkpoint: dict[str, Any] = {"epoch": step // STEPS_PER_EPOCH}
@@ -161,9 +164,7 @@ def _networks_of(
         if value is None or (isinstance(value, Mapping) and not value):
             continue
         if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-            raise RunError(
-                f"{name}: {key} is not the state of a network: give a model_*.ckpt file of the release"
-            )
+            raise RunError(f"{name}: {key} is not the state of a network: give a published model_*.ckpt file")
         parallel = all(k.startswith(PARALLEL) for k in value)
         found[ours] = {k.removeprefix(PARALLEL) if parallel else k: v for k, v in value.items()}
     missing = [
@@ -172,7 +173,7 @@ def _networks_of(
     if missing:
         held = description_of(checkpoint)
         raise RunError(
-            f"{name} is not a checkpoint of the release: {' and '.join(missing)} missing, it holds {held}"
+            f"{name} is not a published checkpoint: {' and '.join(missing)} missing, it holds {held}"
         )
     notes = []
     for kind in ("guide", "generator"):
@@ -203,7 +204,7 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
     halvings = len(convolutions) - 1
     if not 1 <= halvings <= 16:
         raise RunError(
-            f"{name}: the generator has {max(halvings, 0)} down-samplings: those of the release have 1 or more"
+            f"{name}: the generator has {max(halvings, 0)} down-samplings: a published generator has 1 or more"
         )
     image_size = CONTENT_SIZE * 2**halvings
 

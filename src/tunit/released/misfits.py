@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint of the release, in words."""
+"""What is wrong with a published checkpoint, in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,9 @@ from tunit.printing import shown
 
 def misfit(name: str, problems: list[str]) -> RunError:
     """The error that names the first problems of the checkpoint `name`."""
-    return RunError(f"{name} does not fit the networks of the release: {few(problems, '; ')}")
+    return RunError(
+        f"{name} does not fit the networks of the published implementation: {few(problems, '; ')}"
+    )
 
 
 def few(items: list[str], separator: str) -> str:

@@ -1,7 +1,7 @@
-"""Convert the optimisers of a checkpoint of the release to those of a run and back.
+"""Convert the optimisers of a published checkpoint to those of a run and back.
 
-PyTorch stores the moments of a parameter under the parameter's number. In D, the release has another order of
-parameters than we have.
+PyTorch stores the moments of a parameter under the parameter's number. In D, the published order of parameters is not
+ours.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from tunit.released.tensor_names import published_names, published_order, publis
 
 Tensors = dict[str, Tensor]
 
-# The network that an optimiser trains -> the release's key of the optimiser, and the names of its state's values.
+# The network that an optimiser trains -> the published key of the optimiser, and the names of its state's values.
 OPTIMISERS = {"guide": "c_optimizer", "discriminator": "d_optimizer", "generator": "g_optimizer"}
 MOMENTS = {
     "guide": ("step", "exp_avg", "exp_avg_sq"),
     "discriminator": ("step", "square_avg"),
     "generator": ("step", "square_avg"),
 }
-# The settings that the release's optimisers record: name there -> our setting.
+# The settings that published optimisers record: name there -> our setting.
 RECORDED = {
     "guide": {"lr": "guide_rate", "betas": "guide_betas", "weight_decay": "guide_weight_decay"},
     "discriminator": {"lr": "discriminator_rate"},
@@ -85,7 +85,7 @@ def _is_state(saved: Any) -> bool:
 def published_optimiser(
     tensors: Tensors, ours: str, network: nn.Module, settings: OptimiserConfig
 ) -> dict[str, Any]:
-    """The state of a PyTorch optimiser, with parameters in the order and shapes of the release."""
+    """The state of a PyTorch optimiser, with parameters in the published order and shapes."""
     parameters = dict(network.named_parameters())
     names = [name for name in published_order(network) if name in parameters]
     theirs, shapes = published_names(network), published_shapes(network)

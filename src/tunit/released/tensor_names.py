@@ -1,7 +1,7 @@
-"""How the authors' release names the tensors of E, G and D, for any image size and number of domains.
+"""The names of the tensors of E, G and D in published checkpoints, for any image size and number of domains.
 
 The networks are the same. But names and their order differ, and FRN's parameters have shape (1, C, 1, 1) there and
-(C,) here. The release's AdaIN layers also have running statistics, which do not influence their output.
+(C,) here. AdaIN layers also have running statistics there, which do not influence their output.
 """
 
 import re
@@ -12,15 +12,15 @@ from tunit.networks.discriminator import Discriminator
 from tunit.networks.generator import RESIDUAL_BLOCKS, Generator
 from tunit.networks.guide import Guide
 
-# The release's order of tensors inside a block of D, and inside an FRN.
+# The published order of tensors inside a block of D, and inside an FRN.
 BLOCK_ORDER = ("norm1", "norm2", "conv1", "conv2", "conv1x1")
 FRN_ORDER = ("tau", "gamma", "beta")
-# The buffers of each AdaIN layer in the release; they come before its convolution.
+# The buffers of each published AdaIN layer; they come before its convolution.
 ADAIN_STATISTICS = ("norm.running_mean", "norm.running_var")
 
 
 def published_names(network: nn.Module) -> dict[str, str]:
-    """Our name of every tensor of E, G or D -> the release's name, in our order."""
+    """Our name of every tensor of E, G or D -> the published name, in our order."""
     if isinstance(network, Guide):
         prefixes = {"trunk": "features", "domain_head": "disc", "style_head": "cont"}
     elif isinstance(network, Discriminator):
@@ -28,17 +28,17 @@ def published_names(network: nn.Module) -> dict[str, str]:
     elif isinstance(network, Generator):
         prefixes = _generator_prefixes(network)
     else:
-        raise TypeError(f"the release has no {type(network).__name__}")
+        raise TypeError(f"the published implementation has no {type(network).__name__}")
     return {name: _rename(name, prefixes) for name in network.state_dict()}
 
 
 def published_order(network: nn.Module) -> list[str]:
-    """Our names of the tensors of E, G or D, in the order of the release. It differs from ours only in D's blocks."""
+    """Our names of the tensors of E, G or D, in the published order. It differs from ours only in D's blocks."""
     names = published_names(network)
     blocks = list(dict.fromkeys(_block_of(theirs) for theirs in names.values()))
 
     def place(ours: str) -> tuple[int, int, int]:
-        """The place of a tensor in the release: its block, its part of the block, its place in that part."""
+        """The place of a tensor in the published order: its block, its part of the block, its place in that part."""
 
         block = _block_of(names[ours])
         part, _, leaf = names[ours].removeprefix(block).lstrip(".").partition(".")
@@ -52,7 +52,7 @@ def published_order(network: nn.Module) -> list[str]:
 
 
 def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The release's names and shapes of E, G or D, in its order, with the running statistics of its AdaIN layers."""
+    """The published names and shapes of E, G or D, in the published order, with the running statistics of AdaIN."""
     names, ours = published_names(network), network.state_dict()
     shapes: dict[str, tuple[int, ...]] = {}
     for name in published_order(network):
@@ -67,18 +67,18 @@ def published_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def is_adain_statistic(theirs: str) -> bool:
-    """Whether a name of the release is that of a running statistic of AdaIN, which does not influence the output."""
+    """Whether a published name is that of a running statistic of AdaIN, which does not influence the output."""
     return theirs.endswith(ADAIN_STATISTICS)
 
 
 def _block_of(theirs: str) -> str:
-    """The block of D to which a name of the release belongs; for other names, the name itself."""
+    """The block of D to which a published name belongs; for other names, the name itself."""
     found = re.match(r"main\.\d+(?=\.(norm|conv))", theirs)
     return found.group() if found else theirs
 
 
 def _rename(name: str, prefixes: dict[str, str]) -> str:
-    """Replace the longest known prefix, and give the shortcut convolution its name in the release."""
+    """Replace the longest known prefix, and give the shortcut convolution its published name."""
     head = max((p for p in prefixes if name == p or name.startswith(p + ".")), key=len)
     return (prefixes[head] + name[len(head) :]).replace(".shortcut.", ".conv1x1.")
 
@@ -86,7 +86,7 @@ def _rename(name: str, prefixes: dict[str, str]) -> str:
 def _discriminator_prefixes(network: Discriminator) -> dict[str, str]:
     blocks = len(network.blocks)
     prefixes = {f"blocks.{i}": f"main.{i + 1}" for i in range(blocks)}
-    # After the blocks the release also numbers activations: LeakyReLU, conv, LeakyReLU, conv.
+    # After the blocks, published names also count activations: LeakyReLU, conv, LeakyReLU, conv.
     return prefixes | {"stem": "main.0", "gather": f"main.{blocks + 2}", "head": f"main.{blocks + 4}"}
 
 
