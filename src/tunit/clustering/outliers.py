@@ -24,11 +24,12 @@ LEAST = 1e-9  # keeps logarithms and quotients finite if all distances are 0
 
 
 def outlier_scores(styles: NDArray[np.floating]) -> Scores:
-    """A score from 0 to 1 for each of N style codes (N, width): half of them get 0; 0.5 or more means off-topic.
+    """A score from 0 to 1 for each of N style codes (N, width).
 
     Each code's mean distance from its nearest codes is divided by the mean distance of these from their own nearest
-    codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]. With
-    fewer than 12 pictures, all scores are 0.
+    codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]: at the
+    median or below it is 0, so at least half of the pictures get 0; from CERTAIN deviations on it is 1. Pictures with
+    0.5 or more may be off-topic. With fewer than 12 pictures, all scores are 0.
     """
     codes = torch.from_numpy(np.asarray(styles, np.float32))
     number = len(codes)

@@ -4,8 +4,9 @@ Heads trained by mutual information, and k-means on codes, features or cues, all
 merges some kinds and splits others, usually not the same ones. So pictures are grouped by how many of the clusterings
 put them together ("evidence accumulation" [3]); most mistakes of single clusterings are outvoted. Several divisions
 are compared by the modularity of their groups on the graph of nearest neighbours (tunit.clustering.measures), which
-needs no labels. The graph should be made before the heads are trained: heads also shape the style codes, so a later
-graph would favour them.
+needs no labels. The graph is best made before the heads are trained: heads also shape the style codes, so a later
+graph favours them. methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and
+there are at most 5,000 pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.

@@ -3,11 +3,11 @@
   tunit domains runs/mine photos/
   tunit domains runs/mine photos/ --out sorted --per-domain 64
 
-Writes domains.csv (a row for each picture: its domain, the confidence, and an outlier score from 0 to 1, where 1
-means off-topic), domain_0.png and so on with the pictures that belong most clearly to each domain, and overview.png.
-Labels and names of folders are not used. If the run found the number of its domains by itself (--domains auto), the
-reasons and other likely numbers are printed. To train again without off-topic pictures, use `--leave-out-outliers
-0.5`, then `tunit train DIR/kept.txt`.
+Writes domains.csv (a row for each picture: its domain, the confidence, and an outlier score from 0 to 1: from 0.5 on
+it may be off-topic), domain_0.png and so on with the pictures that belong most clearly to each domain, and
+overview.png. Labels and names of folders are not used. If the run found the number of its domains by itself
+(--domains auto), the reasons and other likely numbers are printed. To train again without off-topic pictures, use
+`--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse

@@ -5,7 +5,7 @@
   tunit train FOLDER --out runs/mine --preset paper           the paper's setting, for a GPU
   tunit train FOLDER --out runs/mine --preset paper --layout animal-faces-10     one of the paper's data sets
   tunit train --resume runs/mine                              continue a run that stopped
-  tunit train NEW --from runs/mine --out runs/new             fine-tune E, G and D of a run on other pictures
+  tunit train FOLDER --from runs/mine --out runs/new          fine-tune E, G and D of a run on other pictures
   torchrun --nproc-per-node 8 -m tunit train FOLDER --out runs/mine       8 GPUs; several machines: docs/scaling.md
 
 FOLDER may be a folder (nested or not), a zip or tar archive, a text file of paths, or a CSV.

@@ -55,7 +55,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
-    """E's logits (N, domains) and styles (N, style width) for all pictures, in evaluation mode; on the CPU."""
+    """E's logits (N, domains) and styles (N, style width) for all pictures, on the CPU.
+
+    The caller must have put E into evaluation mode; otherwise a picture's output depends on the rest of its batch.
+    """
     parts = [guide(x) for x in batches]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),

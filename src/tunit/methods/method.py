@@ -73,7 +73,7 @@ class Method:
     in_release: bool = False  # `tunit convert` can write its networks as a published checkpoint
     source: str = ""  # where it was published, in Markdown, for the cards of its models
 
-    # The modules that torch.compile makes faster. D cannot be compiled, because R1 differentiates its gradient.
+    # The modules that --compile compiles. D cannot be among them, because R1 differentiates D's gradient.
     compiled_parts: Callable[[Networks], Sequence[nn.Module]] | None = None
     # The modules to which activation checkpointing is applied, each separately.
     recomputed_parts: Callable[[Networks], Sequence[nn.Module]] | None = None

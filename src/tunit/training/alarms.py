@@ -182,7 +182,7 @@ def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
     return (
-        f"style codes grow without end: the style loss was {least:.3g} and is {now:.3g}, worse than by "
+        f"style codes grow without limit: the style loss was {least:.3g} and is {now:.3g}, worse than by "
         f"chance ({bounds.chance:.2g}), and the style loss outweighs the loss of the domains"
     )
 

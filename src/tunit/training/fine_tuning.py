@@ -1,4 +1,4 @@
-"""A run that begins with E, G and D of another run, on other pictures (`tunit train NEW --from RUN`).
+"""A run that begins with E, G and D of another run, on other pictures (`tunit train FOLDER --from RUN`).
 
 The weights are copied into the new run as its checkpoint of step 0, so the other run is not needed afterwards.
 """
@@ -79,9 +79,9 @@ def write_beginning(
     """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
     E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`. If the number of domains differs, the
-    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning. What
-    else happens is the method's own (`Method.adopt`): TUNIT fits E's domain heads to the labels.
-    pictures: those of the new run.
+    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning. Before
+    the checkpoint is written, the method may change the networks (`Method.adopt`): TUNIT fits E's domain heads to the
+    labels, if there are any. pictures: those of the new run.
     Raises ConfigError if widths or sizes differ, RunError if there is no checkpoint.
     """
     check_shape(config, origin)

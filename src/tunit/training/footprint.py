@@ -40,7 +40,8 @@ _OF_A_STEP = ("batch_size", "guide_only_batch_size", "image_size")
 def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> None:
     """Raises ConfigError if networks, queue and a batch cannot fit the memory. It names the flag that helps most.
 
-    config: with image size and schedule resolved. pictures: the number of training pictures, if it is known.
+    config: after `resolved_schedule`, and with a chosen image size. pictures: the number of training pictures, if it
+    is known.
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     needed = least_bytes(config, pictures)
@@ -59,8 +60,9 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     """Bytes of all networks with gradients and moments, of the queue, and of the first feature maps of the largest
     batch.
 
-    On a CPU, several processes share the memory, and each has its own networks; on GPUs they share the batch.
-    all_of_it: count networks and queue even if they are small, which takes a second.
+    With several processes, on GPUs: what one GPU needs, which is networks and queue, and its process's share of the
+    batch. On CPUs: what this machine needs, which is networks and queue once for each process on it, and the shares
+    of the batch of these processes. all_of_it: count networks and queue even if they are small, which takes a second.
     """
     count = max(1, config.run.processes)
     modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)

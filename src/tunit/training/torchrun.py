@@ -1,8 +1,10 @@
-"""torchrun, but with the exit code of the processes that it starts: 2, 130 or 143. torchrun's own is always 1.
+"""torchrun, but with tunit's exit codes. torchrun's own exit code is 1 after every failure.
 
   python -m tunit.training.torchrun --nnodes 4 --nproc-per-node 8 ... -m tunit train ...
 
-All options are torchrun's. A script that starts a training again only after certain exit codes needs this module.
+All options are torchrun's. The exit code is 0 on success. After a failure, the process that failed first decides: 130
+if it ended by Ctrl-C, 143 if by SIGTERM, 2 in all other cases, also if it was killed. A script that starts a training
+again only after certain exit codes needs this module.
 """
 
 import sys
@@ -16,9 +18,7 @@ REMEDY = "go on from the last checkpoint with `tunit train --resume RUN`, or let
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run torchrun. Returns the exit code of the process that failed first, or 2 if it was killed without an exit
-    code.
-    """
+    """Run torchrun. Returns the exit code, as described above."""
     try:
         with silent_logs():
             run_torchrun(sys.argv[1:] if words is None else words, REMEDY)
