@@ -1,4 +1,4 @@
-"""Cues: simple descriptors of pictures (colours, outlines, textures) that need no training.
+"""Cues: simple descriptors of pictures (colours, shapes, outlines, textures) that need no training.
 
 Clusterings of cues are the trivial answers that a trained model is compared with. Cues also help to find neighbours
 while E's style codes are still poor.
@@ -52,7 +52,10 @@ def pixels(images: Pictures) -> Vectors:
 
 
 def shapes(images: Pictures) -> Vectors:
-    """The pixels at 32 px, standardised per picture so that exposure does not matter: (N, 3072)."""
+    """The pixels at 32 px, standardised per picture so that exposure does not matter: (N, 3072).
+
+    Unlike `outlines`, this compares pictures pixel by pixel: where each one is light and where dark, and its colours.
+    """
     x = small(images)
     std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     standard: Vectors = ((x - mean) / (std + LEAST_CONTRAST)).flatten(1).numpy()

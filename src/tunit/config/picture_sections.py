@@ -99,7 +99,7 @@ class AugmentConfig:
     )
     random_operations: int = setting(
         0,
-        "number of operations on x+, after all others, sampled as in RandAugment (in the paper, for food)",
+        "number of operations on x+, after all others, sampled as in RandAugment (in the paper, for Food-10)",
         low=0,
         high=100,
     )

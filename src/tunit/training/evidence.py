@@ -142,8 +142,9 @@ def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
 def shared_probability(p: Tensor) -> Tensor:
     """How much any two of K domains overlap: (K, K), from the probabilities p (N, K) of N pictures.
 
-    For domains a and b it is sum min(p_a, p_b) / max(sum p_a, sum p_b), summed over pictures: 1 if both are equally
-    likely for every picture, 0 if no picture has both. The diagonal is 0.
+    For domains a and b it is sum min(p_a, p_b) / max(sum p_a, sum p_b), where the sums are over all pictures. It is 1
+    if every picture has the same probability for a as for b. It is 0 if E gives no picture a probability above 0 for
+    both. The diagonal is set to 0.
     """
     sums = p.sum(0)
     both = p.new_zeros(len(sums), len(sums))

@@ -1,4 +1,6 @@
-"""The stronger augmentation of x+ for food: a few random operations of the same magnitude, as in RandAugment.
+"""A stronger, optional augmentation of x+: a few random operations of the same magnitude, as in RandAugment.
+
+The paper uses it for Food-10; here the layouts `food-10` and `food-101` turn it on, and `--random-operations`.
 
 Each picture of a batch gets its own operations. Operations are defined for 8-bit pictures, so pictures are rounded to
 256 values before and after each operation. The results of colour operations are exactly those of Pillow.
