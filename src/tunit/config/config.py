@@ -98,7 +98,7 @@ class Config:
         return dataclasses.replace(self, **sections, method_settings=(*kept, *given))
 
     def resolved_schedule(self) -> "Config":
-        """A copy in which all phases are given in steps, not as shares of all steps."""
+        """A copy in which all phases are given in steps: shares of all steps are replaced by numbers of steps."""
         steps = self.schedule.steps
         names = ("labelled_only_until", "guide_only_until", "average_from", "decay_steps")
         values = {n: getattr(self.schedule, n) for n in names}

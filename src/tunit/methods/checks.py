@@ -12,7 +12,10 @@ from tunit.methods.registry import method_of
 
 
 def check_config(config: Config) -> None:
-    """Raises ConfigError where a setting contradicts the method. The schedule must be resolved."""
+    """Raises ConfigError where a setting contradicts the method.
+
+    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps.
+    """
     method, run = method_of(config), config.run
     if config.schedule.guide_only_until and not method.trains_guide_first:
         raise ConfigError(

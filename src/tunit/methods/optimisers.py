@@ -91,7 +91,7 @@ def share_of_rate(step: int, config: Config) -> float:
 
 
 def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:
-    """Set every optimiser's learning rate for a step. The config's schedule must be resolved to steps."""
+    """Set every optimiser's learning rate for a step. config: after `resolved_schedule`."""
     _set(optimisers, guide_rate_at(step, config), step, config)
 
 

@@ -132,8 +132,8 @@ def _prepare(
 ) -> tuple[Config, PackedPictures, Ready | None]:
     """Prepare the new run in RUN/.new, check it, and put it in its place.
 
-    Returns the resolved config, the packed pictures, and the initial state (None if several processes build their
-    own).
+    Returns the config with all values chosen, the packed pictures, and the initial state (None if several processes
+    build their own).
     """
     with preparing(run) as new, StopSignals(at_once=True):
         config = resolved(config, source, fit_batch)

@@ -100,7 +100,10 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
 
 
 def check_memory(config: Config, device: torch.device) -> None:
-    """Try the largest steps of a resolved config in this process. Raises TrainingError where memory runs out."""
+    """Try the largest steps of a config in this process. Raises TrainingError where memory runs out.
+
+    config: from `resolved` in preparation.py.
+    """
     sizes = {True: config.optimisers.batch_size, False: config.optimisers.guide_only_batch_size}
     for joint, size in sizes.items():
         needed = joint or bool(size and config.schedule.guide_only_until)

@@ -34,7 +34,9 @@ Announce = Callable[[PackedPictures], None]
 
 
 def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
-    """The config with image size, schedule and, with `fit_batch`, batch size chosen."""
+    """The config with concrete values for what a user may leave open: the image size, phases that are given as shares
+    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch size.
+    """
     if config.data.image_size == 0:
         if is_sharded(source):
             size = open_shards(source).size

@@ -22,7 +22,7 @@ SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
 def with_ranks(config: Config) -> Config:
-    """The resolved config; if a launcher has started processes, with their number."""
+    """The config; if a launcher has started processes, with their number."""
     ranks = ranks_of_environment()
     return config if ranks == 1 else config.with_overrides({"processes": ranks})
 
@@ -33,7 +33,7 @@ def must_launch(config: Config) -> bool:
 
 
 def check_processes(config: Config) -> None:
-    """Raises ConfigError where a resolved config asks for several processes but cannot use them."""
+    """Raises ConfigError where a config asks for several processes but cannot use them."""
     number = config.run.processes
     if number == 1:
         return

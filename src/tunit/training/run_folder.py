@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved config."""
+        """Every setting of the run, with the values that were chosen when it began."""
         return self.path / "config.toml"
 
     @property
@@ -93,7 +93,7 @@ class RunFolder:
         return about.values
 
     def read_config(self) -> Config:
-        """The resolved config of the run."""
+        """The config of the run, with the values that were chosen when it began."""
         if not is_file(self.config):
             raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
         return read_run_config(self.config)

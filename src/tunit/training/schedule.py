@@ -5,7 +5,7 @@ from tunit.methods.method import Phase
 
 
 def phase_at(step: int, config: Config) -> Phase:
-    """The phase of a step; the first step is 0. The config's schedule must be resolved to steps."""
+    """The phase of a step; the first step is 0. config: after `resolved_schedule`."""
     return Phase(
         joint=step >= config.schedule.guide_only_until,
         average_generator=step >= config.schedule.average_from,

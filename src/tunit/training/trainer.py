@@ -70,10 +70,11 @@ class Ready:
 
 
 def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready:
-    """Check that a resolved config can train on the pictures, and build state and batches. Writes nothing.
+    """Check that a config can train on the pictures, and build state and batches. Writes nothing.
 
-    checkpoints: the folder to resume from; None starts from new weights. Raises DataError for too few pictures or
-    labels that do not fit, ConfigError for settings that do not fit, RunError if there is no checkpoint that fits.
+    config: from `resolved` in preparation.py. checkpoints: the folder to resume from; None starts from new weights.
+    Raises DataError for too few pictures or labels that do not fit, ConfigError for settings that do not fit,
+    RunError if there is no checkpoint that fits.
     """
     check_number(config, len(pictures.names))
     check_config(config)
@@ -115,10 +116,10 @@ def train(
 ) -> TrainingState:
     """Train to the end of the schedule, in a folder that `begin_run` has written.
 
-    resume: the folder holds checkpoints. config: resolved. ready: from `make_ready`, if it was called. log_to: as in
-    `start_run`. Every rank calls this; only rank 0 writes and prints. Raises the errors of `make_ready`;
-    TrainingError for a loss that is not finite, and if memory or disk space runs out; Interrupted at a signal, after
-    a checkpoint.
+    resume: the folder holds checkpoints. config: as for `make_ready`. ready: from `make_ready`, if it was called.
+    log_to: as in `start_run`. Every rank calls this; only rank 0 writes and prints. Raises the errors of
+    `make_ready`; TrainingError for a loss that is not finite, and if memory or disk space runs out; Interrupted at a
+    signal, after a checkpoint.
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
