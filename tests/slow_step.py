@@ -49,6 +49,11 @@ class SlowTraining(LiteralNetworks):
         for network in (self.E, self.G, self.D):
             network.zero_grad(set_to_none=True)
 
+    def length_of_gradient(self) -> Tensor:
+        """The length of E's gradient as one vector; weights without a gradient add nothing."""
+        squares = [(p.grad**2).sum() for p in self.E.parameters() if p.grad is not None]
+        return torch.stack(squares).sum().sqrt()
+
     @staticmethod
     def information(logits: Tensor, logits_plus: Tensor, balance: float) -> Tensor:
         p, q = F.softmax(logits, 1), F.softmax(logits_plus, 1)
@@ -115,6 +120,8 @@ class SlowTraining(LiteralNetworks):
         self.zero_grad()
         loss, terms = self.guide_loss(x, x_plus, batch.y, w.joint_guide_factor if phase.joint else 1.0)
         loss.backward()
+        if phase.joint:
+            terms["guide/gradient"] = self.length_of_gradient()
         self.adam_E.step()
         if phase.joint:
             # 2. Labels and translations of the updated E, no gradients.
@@ -158,6 +165,7 @@ class SlowTraining(LiteralNetworks):
             else:
                 loss.backward()
             self.rmsprop_G.step()
+            terms["guide/gradient_from_generator"] = self.length_of_gradient()
             self.adam_E.step()
             terms |= {
                 "generator/adversarial": adversarial,

@@ -144,7 +144,8 @@ def test_bfloat16_losses_are_near_those_of_float32(y: tuple[int, ...], domains: 
     assert set(full[1]) == set(half[1])
     assert full[1] != half[1]  # bfloat16 was really used
     for name, value in full[1].items():
-        assert half[1][name] == pytest.approx(value, rel=0.1, abs=0.1), name
+        if "gradient" not in name:  # rounding errors of many layers add up in gradients, which are no losses
+            assert half[1][name] == pytest.approx(value, rel=0.1, abs=0.1), name
     state = half[0]
     for name, network in state.networks.named().items():
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in network.parameters()), name
