@@ -18,7 +18,7 @@ from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.remedies import remedy_for
 from tunit.training.translation_check import TranslationSummary, summary_of, translation_summary
-from tunit.training.watch import alarms_of
+from tunit.training.watch import Watch, alarms_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -238,3 +238,33 @@ def test_a_discriminator_that_does_not_learn_and_a_drowned_gradient_are_reported
     found, _ = alarms_after(pictures, tmp_path / "run", **settings)
     assert "does not tell real pictures from translations" in found["constant"].sentence
     assert "times as long" in found["drowned"].sentence
+
+
+def test_one_picture_for_all_inputs_is_reported(pictures, tmp_path):
+    """Weight decay takes G's weights to 0."""
+    found, _ = alarms_after(pictures, tmp_path / "run", weight_decay=30, generator_rate=1e-2)
+    assert "draws one picture for all inputs" in found["one output"].sentence
+
+
+def test_ignored_references_are_reported(pictures, tmp_path):
+    """With such a rate G saturates, and style codes have no effect any more."""
+    found, _ = alarms_after(pictures, tmp_path / "run", reconstruction_weight=10, generator_rate=1e-2)
+    assert "by very different references differ by only" in found["references"].sentence
+
+
+def test_a_lost_domain_is_reported_once_and_after_a_resume(packed):
+    """Domain 1 held half of the pictures when G and D began, and holds none now."""
+    settings = tiny_config(**JOINT, domains=2)
+    state = new_state(settings, torch.device("cpu"), 20)
+    state.step = 150
+    for parameter in state.networks.guide_average.domain_head.parameters():
+        parameter.data.zero_()
+    state.networks.guide_average.domain_head.bias.data[0] = 1.0
+    began = {"step": 10, "domain_counts": [10, 10]}
+    for before in ([began], [began, {"step": 100, "guide/style": 1.0}]):
+        watch = Watch(packed, before)
+        rows = watch.judge(150, watch.output_figures(state, settings), settings)
+        (row,) = [row for row in rows if row.get("alarm") == "emptied"]
+        assert "it held 50% of the pictures" in row["sentence"]
+        assert "E loses a domain" in watch.short
+    assert Watch(packed, [{"step": 10, "domain_counts": ["10", None]}])._evidence.first_counts is None
