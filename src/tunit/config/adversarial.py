@@ -30,8 +30,8 @@ class AdversarialConfig:
     lecam_decay: float = setting(0.99, "decay per step of LeCam's averages of D's logits", low=0, high=1)
     discriminator_augment: float = setting(
         0.0,
-        "probability that a picture (real or translated) is shifted before D sees it and, separately, that a part "
-        "is cut out of it; if the probability is adaptive, its value at the start",
+        "probability that a picture (real or translated) is shifted before D sees it and, separately, that a "
+        "square in it is made grey; if the probability is adaptive, its value at the start",
         low=0,
         high=1,
     )

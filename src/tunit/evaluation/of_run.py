@@ -59,7 +59,7 @@ def evaluate_run(
     train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
         held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
-    part: the part of a published set to use of `source`; of `train`, the training part of that set is used.
+    part: if `source` is a published set, which part of it to use. Of `train` the training part is used.
     max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
     most_sources: how many pictures to translate into each class, 0 for all.

@@ -78,7 +78,8 @@ def backward(loss: Tensor) -> None:
 def gradient_norm(network: nn.Module) -> Tensor:
     """The L2 norm of a network's gradient, a scalar on its device; 0 if no parameter has one.
 
-    Of the gradient of the last `descent`, which stays until the next one begins: summed over all processes.
+    After a `descent` the gradient stays, summed over all processes, until the next one begins; so call this between
+    the two.
     """
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     if not gradients:

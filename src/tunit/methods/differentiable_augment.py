@@ -1,8 +1,8 @@
-"""Differentiable augmentation of what D sees: real pictures and translations are shifted, cut out and recoloured.
+"""Differentiable augmentation of what D sees: a shift, a grey square, and other colours, each with some probability.
 
-Both are augmented in the same way, and G's gradients flow through the augmentation; so G does not learn to make
-pictures that look augmented. Random numbers are drawn for the whole batch from the run's seed and the step, so that
-they do not depend on the number of micro-batches or processes.
+Real pictures and translations are augmented in the same way, and G's gradients flow through the augmentation; so G
+does not learn to make pictures that look augmented. Random numbers are drawn for the whole batch from the run's seed
+and the step, so that they do not depend on the number of micro-batches or processes.
 
 References:
     [1] Zhao et al. Differentiable augmentation for data-efficient GAN training, NeurIPS 2020.
@@ -22,7 +22,7 @@ from tunit.machine import constant, to_device
 from tunit.methods.losses import full_precision
 
 LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
-CUT = 1 / 2  # side of the square that is cut out, as share of the picture's side, as in [1]
+CUT = 1 / 2  # side of the square that is made grey, as a share of the picture's side, as in [1]
 BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
 
 

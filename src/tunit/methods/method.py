@@ -51,7 +51,8 @@ class Method:
     """A way to train E, G and D: its networks, its optimisers, its step, and what it needs and can do.
 
     A new method is one file that makes such a record and hands it to `tunit.methods.registry.register`
-    (docs/methods.md). A field left at its default is something that the method does not need or does not support.
+    (docs/methods.md). A field left at its default is something that the method does not need or does not support;
+    exceptions are `trains_guide_first` and `learns_domains`, which are True by default.
     """
 
     name: str

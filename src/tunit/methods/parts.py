@@ -190,7 +190,7 @@ class Translations:
 
 
 def _surrogate_loss(x: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient in x is `gradient`.
+    """A scalar whose gradient with respect to x is `gradient`.
 
     `x.backward(gradient)` would import SymPy in every process, which takes a second.
     """

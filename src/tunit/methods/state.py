@@ -52,8 +52,8 @@ class OwnState(Protocol):
 class TrainingState:
     """All that a checkpoint holds.
 
-    `cursors` counts the pictures drawn so far from each stream of the data. Together with the seed and the step it
-    determines all further random numbers, so no generator state is saved.
+    `cursors` counts the pictures drawn so far from each stream of the data. Seed, step, `cursors` and `rollbacks`
+    determine all further random numbers, so no generator state is saved.
     """
 
     networks: Networks

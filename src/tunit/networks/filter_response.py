@@ -107,7 +107,7 @@ def picture_gradient(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Te
 def second_gradients(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of sum(dx * ddx) in x and dy, and each picture's contribution to that in gamma: (B, C)."""
+    """The gradients of sum(dx * ddx) with respect to x, dy and gamma; the last one for each picture: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
     of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
     call(

@@ -11,7 +11,8 @@ in C (native/winograd.c); if it is not compiled, PyTorch convolves. `reference` 
 errors are about 1e-5 of the largest output.
 
 The convolution is linear in the picture and in the kernel. So its gradients, and the gradients of these gradients
-(which R1 needs), take only three operations: the convolution itself, and its gradients in the picture and the kernel.
+(which R1 needs), take only three operations: the convolution itself, and its gradients with respect to the picture
+and to the kernel.
 
 References:
     [1] Lavin, Gray. Fast algorithms for convolutional neural networks, CVPR 2016.

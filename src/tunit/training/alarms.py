@@ -122,7 +122,7 @@ def judge_information(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
         low = bool(lines) and lines[-1][1] < AWAY_AGAIN * most
     else:
         low = (
-            _stays(lines, bounds.learning / 3, bounds.guide_steps, MOVED * most)
+            _stays(lines, bounds.learning / 3, bounds.steps_to_judge_guide, MOVED * most)
             and lines[-1][1] < NEAR_CHANCE * most
         )
     if not low:
@@ -141,7 +141,8 @@ def judge_style(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * bounds.chance
     at_chance = bool(lines) and abs(lines[-1][1] - bounds.chance) < limit
     if not at_chance or not (
-        raised or _stays(lines, bounds.guide_steps / 3, bounds.guide_steps, MOVED * bounds.chance)
+        raised
+        or _stays(lines, bounds.steps_to_judge_guide / 3, bounds.steps_to_judge_guide, MOVED * bounds.chance)
     ):
         return None
     return (
@@ -177,7 +178,7 @@ def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
     earlier = [
         value
         for line, value in zip(lines, values, strict=True)
-        if line.step <= last.step - bounds.guide_steps / 10
+        if line.step <= last.step - bounds.steps_to_judge_guide / 10
     ]
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
@@ -192,9 +193,9 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
     lines = [line for line in evidence.lines if line.real_sign is not None]
     if not lines:
         return None
-    last, time = lines[-1], max(bounds.joint / 10, FEWEST_STEPS)
+    last, time = lines[-1], max(bounds.joint_steps / 10, FEWEST_STEPS)
     signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
-    begun = bounds.guide_steps if bounds.joint and bounds.guide_steps < last.step else 0
+    begun = bounds.first_joint_step if bounds.first_joint_step < last.step else 0
     times_seen = (last.step - begun) * bounds.epochs_per_step
     mean = sum(signs) / len(signs)
     if raised:

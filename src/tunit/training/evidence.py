@@ -78,21 +78,21 @@ class Bounds:
     # Until this step the domain head may be replaced, so two kinds in one domain are no alarm yet.
     final_from: int
     domains_from_step: int  # steps before E learns domains
-    # Steps in which E trains alone; if there are none, all steps of the training, because E then learns in all.
-    guide_steps: int
+    # The period by which E's losses are judged: the steps in which it trains alone; if there are none, all steps.
+    steps_to_judge_guide: int
     chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
     free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
-    joint: int = 0  # steps in which G and D train
-    alone: int = 0  # steps before G and D train
+    joint_steps: int = 0  # the number of steps in which G and D train
+    first_joint_step: int = 0  # the first of them, counted from 0; 0 also if E never trains alone
     joint_warm_up: int = 0  # joint steps in which the learning rates still rise
     epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
 
     @property
     def learning(self) -> int:
         """How many steps E learns domains while it trains alone."""
-        return max(self.guide_steps - self.domains_from_step, 1)
+        return max(self.steps_to_judge_guide - self.domains_from_step, 1)
 
     @property
     def most_information(self) -> float:
@@ -120,20 +120,22 @@ def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
     number.
     """
     settings, schedule = config.losses, config.schedule
-    alone = int(schedule.guide_only_until) or schedule.steps
+    first_joint_step = int(schedule.guide_only_until)
+    steps_to_judge_guide = first_joint_step or schedule.steps
     finds = method_of(config).learns_domains and not labelled
+    replaces_head = config.clustering.neighbours or config.networks.candidate_heads
     return Bounds(
         domains=config.networks.domain_logits if finds else 0,
         number_is_known=config.networks.domains != AUTO,
-        final_from=alone if config.clustering.neighbours or config.networks.candidate_heads else 0,
+        final_from=steps_to_judge_guide if replaces_head else 0,
         domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
-        guide_steps=alone,
+        steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
-        joint=max(int(schedule.steps - schedule.guide_only_until), 0),
-        alone=int(schedule.guide_only_until),
+        joint_steps=max(schedule.steps - first_joint_step, 0),
+        first_joint_step=first_joint_step,
         joint_warm_up=config.optimisers.joint_warm_up,
         epochs_per_step=config.optimisers.batch_size / pictures if pictures else 0.0,
     )

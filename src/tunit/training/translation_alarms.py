@@ -9,9 +9,11 @@ from tunit.training.evidence import Bounds, Evidence, Line
 
 FEWEST_STEPS = 100  # there are no alarms before G and D have trained for this many steps
 
-# One output: the difference of translations of different sources, as a share of that of the sources, is below
-# ONE_OUTPUT. Style ignored: that of translations by different references is below NO_STYLE. In the second case G
-# returns its input if its reconstructions are nearer to it than COPIED. The second value of each pair ends the alarm.
+# All differences here are shares of the mean difference between two source pictures (training/translation_check.py).
+# One output: translations of different sources differ by less than ONE_OUTPUT. Style ignored: translations of one
+# source by different references differ by less than NO_STYLE; the sentence then says that G "returns its input" if
+# reconstructions differ from their sources by less than COPIED, otherwise that it "ignores the reference". An alarm
+# ends when the difference reaches the second value of its pair.
 ONE_OUTPUT, SEVERAL_OUTPUTS = 0.05, 0.1
 NO_STYLE, SOME_STYLE = 0.03, 0.05
 COPIED = 0.5
@@ -24,13 +26,14 @@ CONSTANT, CONSTANT_NO_MORE = 0.99, 0.97
 # E's own gradient is drowned if the one from G is longer by this factor, in the last tenth of the joint steps.
 DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 
-# A domain was emptied if it held HELD of the pictures when G and D began, and now has less than LOST of them.
+# A domain was emptied if it held at least HELD of the checked pictures when G and D began, and now holds fewer than
+# the share LOST of that number. The alarm ends when it holds at least the share LOST_NO_MORE.
 HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
 
 
 def _early(step: int, bounds: Bounds) -> bool:
     """Whether G and D have trained too little to be judged at a step."""
-    return step - bounds.alone < max(FEWEST_STEPS, bounds.joint_warm_up, bounds.joint / 10)
+    return step - bounds.first_joint_step < max(FEWEST_STEPS, bounds.joint_warm_up, bounds.joint_steps / 10)
 
 
 def judge_output(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
@@ -66,7 +69,7 @@ def _recent(
     """The smallest and largest value of the lines in the last tenth of the joint steps; None if it is too early."""
     if not evidence.lines or _early(last := evidence.lines[-1].step, bounds):
         return None
-    since = last - max(bounds.joint / 10, FEWEST_STEPS)
+    since = last - max(bounds.joint_steps / 10, FEWEST_STEPS)
     values = [value(line) for line in evidence.lines_since(since)]
     known = [found for found in values if found is not None]
     return (min(known), max(known)) if known else None

@@ -130,7 +130,7 @@ class Watch:
         evidence, judges, rows = self._evidence, dict(JUDGES_OF_LOSSES), list[Row]()
         if evidence.summary is not None and evidence.summary.step == step:
             judges |= JUDGES_OF_OUTPUT
-            if evidence.first_counts is None and bounds.joint and step >= bounds.alone:
+            if evidence.first_counts is None and bounds.joint_steps and step >= bounds.first_joint_step:
                 evidence.first_counts = evidence.summary.counts
                 rows.append({"step": step, "domain_counts": evidence.first_counts})
         if evidence.translations is not None and evidence.translations.step == step:

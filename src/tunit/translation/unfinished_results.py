@@ -116,7 +116,7 @@ class UnfinishedWork:
         self._held.close()
 
     def noted(self, source: PictureSource) -> Any:
-        """What an earlier job has noted as the result of a source, even if it has changed since; None if nothing."""
+        """The result that an earlier job noted for a source, even if the source has changed since; None if none."""
         found = self._noted_before.get(source.name)
         return None if found is None else found.result
 
