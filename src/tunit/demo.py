@@ -90,7 +90,8 @@ def run_demo(
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
     config = _begin(out, config, minutes, overwrite, say)
     say(
-        f"training for {config.schedule.steps} steps: the first {config.schedule.guide_only_until} find domains"
+        f"training for {config.schedule.steps} steps: in the first {config.schedule.guide_only_until} only E learns, "
+        "which finds the domains; then G and D learn, too"
     )
     start_run(out / "creatures" / "pictures", out / "run", config)
     model = load_model(out / "run", choose_device(config.run.device))

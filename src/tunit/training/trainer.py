@@ -20,6 +20,7 @@ from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number
 from tunit.methods.descent import watching_gradients
+from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -239,9 +240,15 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         method.after_step(*between)
     if state.choice and config.networks.domains == AUTO:
         use_number_of_domains(training, state.choice)
-    doing = "translating" if phase.joint else "finding domains"
     losses = training.window.latest() if training.display.wants_losses() else None
-    training.display.show(state.step, doing, losses)
+    training.display.show(state.step, who_learns(phase, batch), losses)
+
+
+def who_learns(phase: Phase, batch: Batch) -> str:
+    """The networks that learn in a step, as the progress bar shows them."""
+    if phase.joint:
+        return "E, G and D learn"
+    return "E learns" if phase.find_domains or batch.any_labelled else "E learns styles"
 
 
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:
