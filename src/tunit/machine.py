@@ -22,7 +22,7 @@ PICTURES_SHARE = 0.25
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N`, or another kind that PyTorch knows, such as `mps`.
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N`, `mps`, `xpu`, or another accelerator that PyTorch knows.
 
     Raises ConfigError if it does not exist. Devices other than cpu and cuda are checked by a small step when training
     starts.
@@ -32,11 +32,13 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda or cuda:N") from None
+        raise ConfigError(f"device is {name!r}: take auto, cpu, cuda, cuda:N, mps or xpu") from None
     if device.type not in ("cpu", "cuda"):
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         if accelerator is None or accelerator.type != device.type:
-            raise ConfigError(f"device is {name!r}, which torch does not find here: take auto, cpu or cuda")
+            raise ConfigError(
+                f"device is {name!r}, which torch does not find here: take auto, cpu or another"
+            )
         if (device.index or 0) >= torch.accelerator.device_count():
             raise ConfigError(
                 f"device is {name!r}, but torch sees {torch.accelerator.device_count()} of them"

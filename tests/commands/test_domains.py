@@ -137,7 +137,7 @@ def test_an_archive_and_bad_pictures(run, tmp_path, capsys):
         (["empty.png"], "no picture of empty.png could be read: 1 left out: 1 empty"),
         (["good.png", "--per-domain", "0"], "--per-domain is 0: take at least 1"),
         (["good.png", "--out", "good.png"], "good.png is a file: give a folder"),
-        (["good.png", "--device", "tpu"], "device is 'tpu': take auto, cpu, cuda or cuda:N"),
+        (["good.png", "--device", "tpu"], "device is 'tpu': take auto, cpu, cuda, cuda:N, mps or xpu"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path, capsys, monkeypatch):

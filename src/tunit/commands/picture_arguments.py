@@ -19,11 +19,7 @@ MAX_PIXELS = 178_956_970  # the config's default; importing the config would slo
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --precision, --batch, --compile, --picture-column, --max-pixels, --strict and --overwrite."""
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one [auto]",
-    )
+    add_device(parser)
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -49,6 +45,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="stop at a bad picture instead of leaving it out"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace result files that exist already")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N, mps or xpu; auto is cuda if there is such a GPU, otherwise cpu [auto]",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +204,7 @@ def say(text: str) -> None:
 
 
 __all__ = [
+    "add_device",
     "add_max_pixels",
     "add_model_arguments",
     "counted",

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from tunit.commands.numbers import seed
+from tunit.commands.picture_arguments import add_device
 from tunit.printing import show
 
 HELP = "write one HTML page that shows what a run found"
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a result of `tunit evaluate --out FILE` [RUN/evaluation/evaluation.json]",
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed for the choice of pictures [0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunit.commands.numbers import whole
-from tunit.commands.picture_arguments import add_max_pixels
+from tunit.commands.picture_arguments import add_device, add_max_pixels
 from tunit.errors import ConfigError
 
 HELP = "open a page in the browser: explore, translate, teach and train"
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=whole(0, 65535), default=8765, help="port to listen at; 0 takes any free port [8765]"
     )
     parser.add_argument("--token", action="store_true", help="require a token on this machine, too")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    add_device(parser)
     add_max_pixels(parser, "an uploaded picture that declares more pixels is refused", MAX_PIXELS)
     parser.add_argument(
         "--max-upload",

@@ -90,14 +90,14 @@ class Translator:
         run: a path, or the name of a model on the hub of huggingface_hub, "user/name". An existing path is never
         looked for on the hub, nor is a name in an existing folder, such as "runs/cats" if there is a folder runs.
 
-        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". precision: "float32" or "bfloat16", for
-        convolutions and matrix products. batch: how many pictures are in memory and go through the networks together.
-        compiled: use torch.compile, which takes about a minute before the first result. max_pixels: a file that
-        declares more pixels is refused before decoding. remember: N keeps the content codes and E's output of the N
-        pictures that were used last, so that another translation of one of them takes only G's decoder. Only pictures
-        that are given alone, not in a list or folder, are kept. engine: "ray" decodes and computes on a Ray cluster,
-        whose machines must have the model and the pictures under the same absolute paths; nothing is remembered
-        there.
+        device: "auto" (cuda if there is such a GPU, otherwise cpu), "cpu", "cuda", "cuda:N", "mps" or "xpu".
+        precision: "float32" or "bfloat16", for convolutions and matrix products. batch: how many pictures are in
+        memory and go through the networks together. compiled: use torch.compile, which takes about a minute before
+        the first result. max_pixels: a file that declares more pixels is refused before decoding. remember: N keeps
+        the content codes and E's output of the N pictures that were used last, so that another translation of one of
+        them takes only G's decoder. Only pictures that are given alone, not in a list or folder, are kept. engine:
+        "ray" decodes and computes on a Ray cluster, whose machines must have the model and the pictures under the
+        same absolute paths; nothing is remembered there.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
