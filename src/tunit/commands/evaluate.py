@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tunit.commands.measuring_arguments import add_features, add_measuring
 from tunit.commands.numbers import seed, whole
-from tunit.commands.picture_arguments import add_max_pixels
+from tunit.commands.picture_arguments import add_device, add_max_pixels
 from tunit.config.sections import LARGEST_SIDE, MOST
 from tunit.printing import show, show_table
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_max_pixels(parser)
     parser.add_argument("--seed", type=seed, default=0, help="seed for references and resampling [0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    add_device(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
     )
@@ -99,7 +99,7 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         type=whole(0, MOST),
         default=0,
         metavar="N",
-        help="how many pictures of a published set were held back, as in tunit train",
+        help="with --layout: the number that tunit train got as --held-out; 0: as in the paper",
     )
 
 

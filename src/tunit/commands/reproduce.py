@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="pictures with classes")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where runs and tables go")
     parser.add_argument(
-        "--held-back", type=Path, metavar="FOLDER", help="held-back pictures [a fifth of --data]"
+        "--held-back",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures to measure on, with the same classes [a fifth of --data, which is then not trained on]",
     )
     parser.add_argument(
         "--only",

@@ -107,7 +107,8 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         "--held-back",
         type=Path,
         metavar="FOLDER",
-        help="pictures to measure on [the training pictures; with --layout, its validation split]",
+        help="other pictures to measure on, which you have kept out of the training folder (unlike --held-out, "
+        "which is a number, for published sets) [the training pictures; with --layout, its validation split]",
     )
     parser.add_argument(
         "--log-to",

@@ -56,15 +56,15 @@ class DataConfig:
     classes: str = setting("", "classes to use of food-10, with commas between them, or a text file of them")
     held_out: int = setting(
         0,
-        "how many of the last pictures of the published set (AnimalFaces: of each class) are not trained on; 0: as "
-        "in the paper",
+        "with --layout: how many of the last pictures of the published set (AnimalFaces: of each class) are its "
+        "validation split, which is not trained on; 0: as in the paper",
         low=0,
         high=MOST,
     )
     labelled_ratio: float = setting(
         0.0,
-        "few-label training: share of the steps that sample only labelled pictures, while the others sample only "
-        "unlabelled ones; 0: every step samples from all pictures",
+        "few-label training: share of the steps (not of the pictures) that sample only labelled pictures, while the "
+        "others sample only unlabelled ones; 0: every step samples from all pictures",
         low=0,
         high=1,
     )

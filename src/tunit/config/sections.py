@@ -206,7 +206,9 @@ class RunConfig:
     """How a run is carried out and written down; nothing here changes the method."""
 
     seed: int = setting(0, "seeds everything random", low=0, high=2**63 - 1)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto uses a CUDA GPU if there is one")
+    device: str = setting(
+        "auto", "auto, cpu, cuda, cuda:N, mps or xpu; auto is cuda if there is such a GPU, otherwise cpu"
+    )
     precision: str = setting(
         "auto", "precision of convolutions and matrix products", choices=("auto", "float32", "bfloat16")
     )
@@ -227,7 +229,9 @@ class RunConfig:
         high=65_536,
     )
     compile: bool = setting(
-        False, "make the networks faster by torch.compile, which takes minutes before the first step"
+        False,
+        "compile E's trunk (method tunit) and G by torch.compile, which takes minutes before the first step; on a "
+        "CPU steps are slower with it",
     )
     checkpoint_activations: bool = setting(
         False, "compute activations of G and D twice instead of keeping them: less memory, more time"

@@ -1,4 +1,7 @@
-"""The losses of the paper, as pure functions: tensors in, scalar out, each naming its equation.
+"""The losses as pure functions: from tensors to a scalar. Each names its equation, or the paper that it comes from.
+
+Four functions are no losses, but help to compute them: `full_precision`, `weighted_mean`, `joint_probability` and
+`pooled_features`.
 
 If a function takes `weight` (B,), this is the weight of each picture; 0 leaves a picture out, None means equal
 weights.
