@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
-from tunit.errors import ReportedByOtherProcess, TunitError
+from tunit.errors import EndedInOtherProcesses, TunitError
 from tunit.failures import TRACEBACK, sentence_of
 from tunit.printing import end_silence, protect_streams, remark, silence
 
@@ -72,7 +72,7 @@ def _run(argv: Sequence[str] | None) -> int:
         args = expand_paths(build_parser().parse_args(argv))
         args.words = list(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))
-    except ReportedByOtherProcess as error:
+    except EndedInOtherProcesses as error:
         return error.exit_code
     except TunitError as error:
         if os.environ.get(TRACEBACK):

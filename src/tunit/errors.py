@@ -53,11 +53,13 @@ class NonFiniteError(TrainingError):
         self.step = step
 
 
-class ReportedByOtherProcess(TunitError):
-    """Another process has already printed the reason; this one ends with `exit_code` without a message."""
+class EndedInOtherProcesses(TunitError):
+    """The work was done, or failed, in other processes, which have printed all there is to say.
+
+    This process ends with their `exit_code`, without a message. It is raised on success, too: then `exit_code` is 0.
+    """
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__(
-            f"the processes that train together ended with exit code {exit_code}; one of them printed why"
-        )
+        why = "; one of them printed why" if exit_code else ""
+        super().__init__(f"the processes that train together ended with exit code {exit_code}{why}")
         self.exit_code = exit_code

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
-from tunit.errors import ConfigError, ReportedByOtherProcess, TrainingError, TunitError
+from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
@@ -108,7 +108,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Inside the block this process is a member of the process group, if the environment describes one.
 
     device: of type cpu, or cuda for a GPU per rank. If several ranks fail, only one of them (rank 0, if it is among
-    them) raises its error; the others raise ReportedByOtherProcess.
+    them) raises its error; the others raise EndedInOtherProcesses.
     """
     global _store, _turns
     if ranks_of_environment() == 1 or dist.is_initialized():
@@ -164,22 +164,22 @@ def _meet(cuda: bool) -> "Store":
 
 def _reported_by_one_rank(error: BaseException) -> BaseException:
     """The error that this rank raises instead of `error`, so that only one rank prints it."""
-    if isinstance(error, ReportedByOtherProcess):
+    if isinstance(error, EndedInOtherProcesses):
         return error
     if isinstance(error, KeyboardInterrupt):
         return (
-            error if is_rank_zero() else ReportedByOtherProcess(128 + getattr(error, "number", signal.SIGINT))
+            error if is_rank_zero() else EndedInOtherProcesses(128 + getattr(error, "number", signal.SIGINT))
         )
     stopped = getattr(error, "exit_code", None)
     if stopped is not None:  # a signal has stopped all ranks
-        return error if is_rank_zero() else ReportedByOtherProcess(int(stopped))
+        return error if is_rank_zero() else EndedInOtherProcesses(int(stopped))
     if _is_lost_peer(error):
         return _after_a_death(known=isinstance(error, RankZeroGoneError))
     correctable = isinstance(error, TunitError)
     if not correctable and (not isinstance(error, Exception) or sentence_of(error) is None):
         return error  # a bug in tunit: show every traceback
     if not _is_first_to_report():
-        return ReportedByOtherProcess(2)
+        return EndedInOtherProcesses(2)
     if is_rank_zero():
         return error
     end_silence()
@@ -194,7 +194,7 @@ def _is_lost_peer(error: BaseException) -> bool:
     )
 
 
-def _after_a_death(known: bool) -> ReportedByOtherProcess:
+def _after_a_death(known: bool) -> EndedInOtherProcesses:
     """Print that another process is gone, unless the launcher will print it; then wait to be ended by the
     launcher, so that it sees the other process end first.
 
@@ -210,7 +210,7 @@ def _after_a_death(known: bool) -> ReportedByOtherProcess:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's signal ends the wait at once
         time.sleep(ENDED_WITHIN)
-    return ReportedByOtherProcess(2)
+    return EndedInOtherProcesses(2)
 
 
 def _is_first_to_report() -> bool:
@@ -271,7 +271,7 @@ def rank_zero_alone() -> Iterator[None]:
 
 
 def wait_for_rank_zero() -> None:
-    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises ReportedByOtherProcess if the block failed,
+    """Wait until rank 0 leaves its block of `rank_zero_alone`. Raises EndedInOtherProcesses if the block failed,
     RankZeroGoneError if rank 0 was a process of this machine and has died.
     """
     global _turns
@@ -285,7 +285,7 @@ def wait_for_rank_zero() -> None:
         time.sleep(seconds)
         seconds = min(1.1 * seconds, LONGEST_POLL)
     if _store.get(key) != b"done":
-        raise ReportedByOtherProcess(2)
+        raise EndedInOtherProcesses(2)
 
 
 def _process_of_rank_zero() -> str | None:
@@ -299,7 +299,7 @@ def _process_of_rank_zero() -> str | None:
 def on_rank_zero(work: Callable[[], T]) -> T | None:
     """Call `work` on rank 0 while the others wait. Returns its result on rank 0, None on the others.
 
-    If it fails, the others raise ReportedByOtherProcess.
+    If it fails, the others raise EndedInOtherProcesses.
     """
     if not is_rank_zero():
         wait_for_rank_zero()

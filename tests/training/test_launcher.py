@@ -16,7 +16,7 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import methods as config_methods
-from tunit.errors import ConfigError, ReportedByOtherProcess
+from tunit.errors import ConfigError, EndedInOtherProcesses
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import processes, torchrun
 from tunit.training.checkpoint import checkpoints
@@ -201,7 +201,7 @@ def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path
         start_run(pictures, tmp_path / "run", config, evaluate=lambda state: {}, evaluate_every=3)
     with pytest.raises(ConfigError, match="batch_size is 5"):
         start_run(pictures, tmp_path / "run", config.with_overrides({"batch_size": 5}))
-    with pytest.raises(ReportedByOtherProcess) as ended:
+    with pytest.raises(EndedInOtherProcesses) as ended:
         monkeypatch.setattr("tunit.training.launch.launch", lambda *given: asked.append(given))
         start_run(pictures, tmp_path / "run", config, words=["train", "it"], max_restarts=4)
     assert ended.value.exit_code == 0

@@ -8,7 +8,7 @@ import torch
 from torch.distributed import HashStore
 
 from tunit import process_group
-from tunit.errors import ReportedByOtherProcess
+from tunit.errors import EndedInOtherProcesses
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch was built without its processes"
@@ -42,7 +42,7 @@ def test_the_wait_for_a_rank_0_that_has_died_ends(store, monkeypatch):
     monkeypatch.setattr(process_group.time, "sleep", lambda seconds: pytest.fail("waited"))
     monkeypatch.setenv(process_group.LAUNCHED, "1")
     reported = process_group._reported_by_one_rank(process_group.RankZeroGoneError("rank 0 has died"))
-    assert isinstance(reported, ReportedByOtherProcess) and reported.exit_code == 2
+    assert isinstance(reported, EndedInOtherProcesses) and reported.exit_code == 2
 
 
 def test_a_rank_0_on_another_machine_is_waited_for(store, monkeypatch):

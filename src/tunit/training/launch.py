@@ -10,7 +10,7 @@ from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.destination import check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
-from tunit.errors import ConfigError, ReportedByOtherProcess, RunError, TunitError
+from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
@@ -27,8 +27,8 @@ from tunit.training.preparation import (
     changed,
     make_ready_alone,
     pack,
+    prepare_resume,
     resolved,
-    resumed,
     with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
@@ -63,11 +63,13 @@ def start_run(
     fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
-    words: the command line that does the same as this call. If several processes must be launched, they run this
-    command, and ReportedByOtherProcess is raised after they have ended. max_restarts: how often they may be started
-    again. Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there. What
-    `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked. If torchrun has
-    started several processes, each of them calls this; rank 0 prepares the run, and all train it.
+    words: the command line that does the same as this call. If several processes must be launched and `words` is
+    given, they run this command, and EndedInOtherProcesses is raised when they have ended, on success with exit code
+    0; without `words` the state is returned. max_restarts: how often they may be started again.
+
+    If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it.
+    What `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked.
+    Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there.
     """
     check_tracker(log_to)
     source, out = path_or_url(source), expand_home(out)
@@ -79,7 +81,7 @@ def start_run(
         check_processes(config)
         if words is not None:
             launch(words, config.run.processes, out, max_restarts)
-            raise ReportedByOtherProcess(0)
+            raise EndedInOtherProcesses(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
         return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
     plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
@@ -204,13 +206,13 @@ def resume_run(
             config, about = changed(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):
-                pictures, ready = resumed(run, config, about, source, started, progress, announce)
+                pictures, ready = prepare_resume(run, config, about, source, started, progress, announce)
         if not must_launch(config):
             check_same_folder(run)
             return plan.carry_out(config, run, pictures, ready, resume=started)
     if words is not None:
         launch(words, config.run.processes, run.path, max_restarts)
-        raise ReportedByOtherProcess(0)
+        raise EndedInOtherProcesses(0)
     words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
     return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate)

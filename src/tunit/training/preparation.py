@@ -120,7 +120,7 @@ RESUMABLE = (
 )
 
 
-def resumed(
+def prepare_resume(
     run: RunFolder,
     config: Config,
     about: dict[str, Any],

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from tunit.config import Config
-from tunit.errors import ConfigError, ReportedByOtherProcess, TrainingError
+from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
 
@@ -64,7 +64,7 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     """Run `tunit WORDS` in `number` processes that train together. out: the run that they train.
 
     max_restarts: if a process dies, all are started again from the last checkpoint, at most this many times. Raises
-    ReportedByOtherProcess with the exit code of a process that has printed why it ended, TrainingError if one died
+    EndedInOtherProcesses with the exit code of a process that has printed why it ended, TrainingError if one died
     without a message.
     """
     how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
@@ -90,11 +90,11 @@ def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
     try:
         torchrun.run(torchrun.parse_args(list(words)))  # type: ignore[no-untyped-call]
     except SignalException as stop:
-        raise ReportedByOtherProcess(128 + stop.sigval) from None
+        raise EndedInOtherProcesses(128 + stop.sigval) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode in SAID:
-            raise ReportedByOtherProcess(failure.exitcode) from None
+            raise EndedInOtherProcesses(failure.exitcode) from None
         raise TrainingError(
             f"process {rank + 1}{of} ended early (exit code {failure.exitcode}): {remedy}"
         ) from None

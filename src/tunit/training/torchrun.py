@@ -10,7 +10,7 @@ again only after certain exit codes needs this module.
 import sys
 from collections.abc import Sequence
 
-from tunit.errors import ReportedByOtherProcess, TrainingError
+from tunit.errors import EndedInOtherProcesses, TrainingError
 from tunit.printing import remark
 from tunit.training.processes import run_torchrun, silent_logs
 
@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with silent_logs():
             run_torchrun(sys.argv[1:] if words is None else words, REMEDY)
-    except ReportedByOtherProcess as ended:
+    except EndedInOtherProcesses as ended:
         return ended.exit_code
     except TrainingError as died:
         remark(died)
