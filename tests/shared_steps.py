@@ -134,8 +134,8 @@ def chosen_head():
         return dataclasses.replace(batch, x=batch.x.double(), x_plus=batch.x_plus.double())
 
     batches.draw = doubled
-    with patch.object(candidates, "JUDGED", 2 * BATCH):
-        information = candidates.choose_domain_head(state, batches, BATCH)
+    with patch.object(candidates, "PICTURES_COMPARED", 2 * BATCH):
+        information = candidates.install_best_head(state, batches, BATCH)
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 

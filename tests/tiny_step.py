@@ -72,9 +72,9 @@ def perturb(state: TrainingState, dtype: torch.dtype, heads: tuple[str, ...] = (
                 parameter.data = 0.2 * torch.randn_like(parameter)
             elif name.endswith("average"):
                 parameter.data *= 1 + 0.1 * torch.randn_like(parameter)
-    if state.adversary:
-        for key, value in vars(state.adversary).items():
-            setattr(state.adversary, key, value.to(dtype))
+    if state.adversarial_memory:
+        for key, value in vars(state.adversarial_memory).items():
+            setattr(state.adversarial_memory, key, value.to(dtype))
 
 
 def random_batch(seed: int, y: list[int], dtype: torch.dtype = torch.float64) -> tuple[Batch, Tensor]:

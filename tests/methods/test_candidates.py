@@ -7,7 +7,7 @@ import torch
 from tiny_run import tiny_config, write_pictures
 from tunit.data.batching.batches import Batches
 from tunit.methods import tunit
-from tunit.methods.candidates import choose_domain_head
+from tunit.methods.candidates import install_best_head
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 
@@ -65,7 +65,7 @@ def test_the_head_that_distinguishes_the_kinds_becomes_the_domain_head(batches, 
     heads = [guide.domain_head, *guide.candidate_heads]
     weight = heads[best + 1].weight.clone()
     moment = state.optimisers.guide.state[heads[best + 1].weight]["exp_avg"].clone()
-    information = choose_domain_head(state, batches, 16)
+    information = install_best_head(state, batches, 16)
     assert information.argmax() == best + 1
     # Two equal kinds known with certainty give ln 2, or a little less because random batches are not exactly half and
     # half.
@@ -81,7 +81,7 @@ def test_only_the_heads_change_and_no_running_statistics(batches):
     state = state_with_moments(2)
     separate(state, 1)
     before = {k: v.clone() for k, v in state.networks.guide_average.state_dict().items()}
-    choose_domain_head(state, batches, 16)
+    install_best_head(state, batches, 16)
     after = state.networks.guide_average.state_dict()
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert changed == {
@@ -96,7 +96,7 @@ def test_a_head_that_was_trained_on_labels_is_not_replaced(tmp_path, monkeypatch
     rows = [f"{p.name},{'ab'[i % 2] if i % 2 else ''}" for i, p in enumerate(sorted(folder.iterdir()))]
     (folder / "table.csv").write_text("picture,label\n" + "\n".join(rows) + "\n")
     asked = []
-    monkeypatch.setattr(tunit, "choose_domain_head", lambda *words: asked.append(words))
+    monkeypatch.setattr(tunit, "install_best_head", lambda *words: asked.append(words))
     config = tiny_config(candidate_heads=2, labels=labels, steps=5)
     start_run(folder / "table.csv", tmp_path / "run", config, quiet=True)
     assert len(asked) == (labels == "none")

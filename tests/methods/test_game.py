@@ -16,7 +16,7 @@ from tiny_step import config_of, random_batch, random_state
 from tunit.config import Config, read_config
 from tunit.data.batching.randomness import torch_generator
 from tunit.errors import ConfigError
-from tunit.methods.adversary import Adversary, new_adversary
+from tunit.methods.adversarial_memory import AdversarialMemory, new_adversarial_memory
 from tunit.methods.checks import check_config
 from tunit.methods.differentiable_augment import Draw, InputKind, augment_of, cut_out, recoloured, shifted
 from tunit.methods.method import Phase
@@ -129,8 +129,8 @@ class SlowGame(SlowTraining):
         super().__init__(state, config)
         self.own, self.config, self.taken = config.adversarial, config, 0
         self.strength, self.signs = 0.0, list[float]()
-        if state.adversary:
-            self.strength = state.adversary.strength.item()
+        if state.adversarial_memory:
+            self.strength = state.adversarial_memory.strength.item()
         self.state: TrainingState = state
         self.eyes = self.E_bar  # E's average as it is at the time when features are compared
         self.usual_real, self.usual_fake = 0.0, 0.0
@@ -305,17 +305,17 @@ def test_the_strength_rule_is_that_of_ada(signs: list[float], expected: float) -
     config = config_of(
         discriminator_augment=0.5, discriminator_augment_target=0.6, discriminator_augment_pace=400
     )
-    adversary = new_adversary(config, torch.device("cpu"))
-    assert isinstance(adversary, Adversary)
+    memory = new_adversarial_memory(config, torch.device("cpu"))
+    assert isinstance(memory, AdversarialMemory)
     for sign in signs:
-        adversary.learn({"discriminator/real_sign": torch.tensor(sign)}, 4, config)
-    assert adversary.strength.item() == pytest.approx(expected)
+        memory.learn({"discriminator/real_sign": torch.tensor(sign)}, 4, config)
+    assert memory.strength.item() == pytest.approx(expected)
 
 
 def test_the_papers_setting_stores_no_extra_state() -> None:
     paper = read_config("paper")
     assert dataclasses.asdict(paper.adversarial) == dataclasses.asdict(type(paper.adversarial)())
-    assert new_adversary(paper, torch.device("cpu")) is None
+    assert new_adversarial_memory(paper, torch.device("cpu")) is None
     assert (paper.losses.perceptual_weight, paper.schedule.decay_steps, paper.optimisers.joint_warm_up) == (
         0,
         0,

@@ -68,7 +68,7 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
             with torch.no_grad():
                 codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
-            measures = {name: reduced(cue) for name, cue in cues.in_chunks(pictures().images).items()}
+            measures = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
             names, _ = choose_measures(codes, measures, config.networks.domains)
             found[step] = find_neighbours([(measures | {"codes": codes})[name] for name in names], 3)
             assert state.own.measures == names

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tunit.networks.ema import frozen_copy_of, update_ema
+from tunit.networks.ema import copy_and_freeze, update_ema
 
 
 def network(value: float) -> nn.Module:
@@ -64,7 +64,7 @@ def test_batch_norm_statistics_are_copied() -> None:
 def test_a_frozen_copy_has_the_values_and_no_gradients() -> None:
     live, twin = network(2.0), network(0.0)
     live(torch.randn(8, 2, dtype=torch.float64))
-    copy = frozen_copy_of(live, twin)
+    copy = copy_and_freeze(live, twin)
     assert copy is twin
     assert not any(p.requires_grad for p in copy.parameters())
     assert all(p.requires_grad for p in live.parameters())

@@ -113,7 +113,7 @@ def textures(images: Pictures) -> Vectors:
 CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
 
 
-def in_chunks(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
+def every_cue(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
     """Every cue by name, (N, width) float32, of pictures (N, S, S, 3), computed in bounded memory.
 
     rows: indices of the pictures to use; None for all.

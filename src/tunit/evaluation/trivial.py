@@ -20,43 +20,43 @@ from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
 MOST_FITTED = 10_000  # centres are found from at most this many pictures; all others go to the nearest centre
 
 
-def pixels(images: Pictures, k: int, seed: int) -> Integers:
+def by_pixels(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the pixels at 32 px, RGB."""
     return _grouped(images, cues.pixels, k, seed)
 
 
-def hsv_histograms(images: Pictures, k: int, seed: int) -> Integers:
+def by_colours(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the square roots of the shares of 12 x 4 x 4 colours (hue, saturation, value)."""
     return _grouped(images, cues.colours, k, seed)
 
 
-def standard_pixels(images: Pictures, k: int, seed: int) -> Integers:
+def by_shapes(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the pixels at 32 px, after all pictures were given the same mean and contrast."""
     return _grouped(images, cues.shapes, k, seed)
 
 
-def outlines(images: Pictures, k: int, seed: int) -> Integers:
+def by_outlines(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on histograms of oriented gradients at 32 px."""
     return _grouped(images, cues.outlines, k, seed)
 
 
-def textures(images: Pictures, k: int, seed: int) -> Integers:
+def by_textures(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the square roots of the shares of local binary patterns at 32 px."""
     return _grouped(images, cues.textures, k, seed)
 
 
-def random_vgg(images: Pictures, k: int, seed: int) -> Integers:
+def by_random_features(images: Pictures, k: int, seed: int) -> Integers:
     """k-means on the 512 features of a VGG-16's convolutions at 32 px; its random weights are always the same."""
     return _grouped(images, _vgg_vectors, k, seed)
 
 
 ANSWERS: dict[str, Callable[[Pictures, int, int], Integers]] = {
-    "pixels": pixels,
-    "colours": hsv_histograms,
-    "shapes": standard_pixels,
-    "outlines": outlines,
-    "textures": textures,
-    "random features": random_vgg,
+    "pixels": by_pixels,
+    "colours": by_colours,
+    "shapes": by_shapes,
+    "outlines": by_outlines,
+    "textures": by_textures,
+    "random features": by_random_features,
 }
 
 

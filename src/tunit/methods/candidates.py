@@ -17,11 +17,11 @@ from tunit.methods.parts import guidance_of
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide, GuidingNetwork
 
-JUDGED = 1024  # heads are compared on two views of this many pictures
+PICTURES_COMPARED = 1024  # heads are compared on two views of at least this many pictures
 
 
 @torch.no_grad()
-def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
+def install_best_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
     """Swap the domain head with the candidate of the highest mutual information, if a candidate's is higher.
 
     Weights are swapped in E and its EMA, and moments in the optimiser. Returns the mutual information before the
@@ -31,7 +31,7 @@ def choose_domain_head(state: TrainingState, batches: Batches, batch_size: int) 
     views: list[tuple[Tensor, Tensor]] = []
     cursors: dict[str, int] = {}
     with evaluating(guide):
-        for i in range(-(-JUDGED // batch_size)):
+        for i in range(-(-PICTURES_COMPARED // batch_size)):
             batch = batches.draw(CounterStart.CANDIDATES + i, batch_size, cursors)
             views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))
     p, p_plus = (torch.cat(view, dim=1) for view in zip(*views, strict=True))  # (heads, N, K)

@@ -20,10 +20,10 @@ class Game:
 
     def __init__(self, state: TrainingState, batch: int, config: Config) -> None:
         """batch: the number of pictures, of all processes together."""
-        self._discriminator, self._adversary = state.networks.discriminator, state.adversary
+        self._discriminator, self._memory = state.networks.discriminator, state.adversarial_memory
         self._batch, self._config = batch, config
-        adversary = self._adversary
-        self._augment = None if adversary is None else adversary.augment(state.step, batch, config)
+        memory = self._memory
+        self._augment = None if memory is None else memory.augment(state.step, batch, config)
 
     def _augmentation_of(self, part: MicroBatch) -> Augmentation:
         augment, rows = self._augment, part.rows
@@ -42,15 +42,15 @@ class Game:
             phase,
             self._config,
             self._augmentation_of(part),
-            self._adversary,
+            self._memory,
         )
 
     def learn(self, judged: Terms) -> None:
         """Update what is kept for later steps. judged: D's losses of the whole batch, by name."""
-        if self._adversary is not None:
-            self._adversary.learn(judged, self._batch, self._config)
+        if self._memory is not None:
+            self._memory.learn(judged, self._batch, self._config)
             if self._augment is not None:
-                judged["discriminator/augment"] = self._adversary.strength.clone()
+                judged["discriminator/augment"] = self._memory.strength.clone()
 
     def of_generator(self, part: MicroBatch) -> tuple[Tensor, Terms]:
         """G's adversarial loss on a part of the batch, unweighted, and its terms."""

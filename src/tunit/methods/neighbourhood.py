@@ -61,7 +61,7 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
         from tunit.clustering.measures import choose_measures, reduced
 
         if not found.cues:
-            found.cues = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images).items()}
+            found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
         codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
         measures = {name: cue.to(codes.device) for name, cue in found.cues.items()}
         found.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))

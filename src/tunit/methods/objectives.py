@@ -15,7 +15,7 @@ from torch import Tensor
 from tunit.config import AUTO_WEIGHT, Config, LossConfig
 from tunit.data.batching.batches import Batch
 from tunit.methods import losses
-from tunit.methods.adversary import FAKE_ANSWER, REAL_ANSWER, SIGN, Adversary
+from tunit.methods.adversarial_memory import FAKE_ANSWER, REAL_ANSWER, SIGN, AdversarialMemory
 from tunit.methods.differentiable_augment import InputKind
 from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, full_precision
@@ -96,7 +96,7 @@ def discriminator_loss(
     phase: Phase,
     config: Config,
     augment: Augmentation = unchanged,
-    adversary: Adversary | None = None,
+    memory: AdversarialMemory | None = None,
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures.
 
@@ -128,8 +128,8 @@ def discriminator_loss(
                     penalty = losses.r1_penalty(logit, x)
                 loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
                 terms[f"discriminator/{name}"] = penalty.detach()
-    if adversary is not None and settings.lecam_weight:
-        lecam = losses.lecam(logit_real, logit_fake, adversary.real, adversary.fake)
+    if memory is not None and settings.lecam_weight:
+        lecam = losses.lecam(logit_real, logit_fake, memory.real, memory.fake)
         loss = loss + settings.lecam_weight * lecam
         terms |= {"discriminator/lecam": lecam.detach(), REAL_ANSWER: logit_real.detach().mean()}
         terms[FAKE_ANSWER] = logit_fake.detach().mean()

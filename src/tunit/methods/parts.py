@@ -78,14 +78,14 @@ class MicroBatch:
         self.rows = rows
         self._s, self._rows, self._references = s, rows, permutation[rows]
         self._whole = whole
-        self.x_out = x  # a placeholder until `draw`
+        self.x_out = x  # a placeholder until `redraw`
 
     def references(self) -> Tensor:
         """x~: (b, 3, S, S). Only if `whole` was given."""
         assert self._whole is not None
         return self._whole[self._references]
 
-    def draw(self, generator: StyledGenerator) -> None:
+    def redraw(self, generator: StyledGenerator) -> None:
         """Let G redraw the pictures in their references' styles and in their own styles, in one pass."""
         c = generator.encode(self.x)
         s = torch.cat([self._s[self._references], self._s[self._rows]])
@@ -143,7 +143,7 @@ class Translations:
         # one by one, in `differentiable_parts`.
         with torch.set_grad_enabled(len(self.parts) == 1):
             for part in self.parts:
-                part.draw(generator)
+                part.redraw(generator)
         self._x_fake: Tensor | None = None
 
     def detached_translations(self) -> Tensor:
@@ -156,7 +156,7 @@ class Translations:
         """Each part, drawn with a graph, so that gradients reach G and the styles."""
         for part in self.parts:
             if len(self.parts) > 1:
-                part.draw(self._generator)
+                part.redraw(self._generator)
             yield part
 
     def backward_part(

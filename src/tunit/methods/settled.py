@@ -202,7 +202,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
         styles = F.normalize(guide.style_head(features), dim=1)
         heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
     features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
-    simple = {name: reduced(cue) for name, cue in cues.in_chunks(pictures.images, rows).items()}
+    simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
     return GuideOutput(rows, styles, features, heads, simple)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.clustering.choice import Choice
-from tunit.methods.adversary import Adversary
+from tunit.methods.adversarial_memory import AdversarialMemory
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
@@ -62,13 +62,18 @@ class TrainingState:
     step: int = 0
     cursors: dict[str, int] = field(default_factory=dict)
     own: OwnState | None = None
-    adversary: Adversary | None = None
+    adversarial_memory: AdversarialMemory | None = None
     rollbacks: int = 0  # how often training went back to a checkpoint; each time random numbers change
     choice: Choice | None = None  # the number of domains that was found, with reasons; None before
 
     def own_tensors(self) -> dict[str, Tensor]:
-        """The tensors of the method's own state and of the adversary, by name; loading fills them in place."""
-        return {name: t for part in (self.own, self.adversary) if part for name, t in part.named().items()}
+        """The tensors of `own` and `adversarial_memory`, by name; loading fills them in place."""
+        return {
+            name: t
+            for part in (self.own, self.adversarial_memory)
+            if part
+            for name, t in part.named().items()
+        }
 
     def set_domains(self, domains: int, seed: int = 0) -> None:
         """Give E, its EMA and D new last layers for this many domains, without the optimisers' moments."""

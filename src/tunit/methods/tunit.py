@@ -19,7 +19,7 @@ from tunit.data.batching.batches import Batch, Batches
 from tunit.data.batching.randomness import CounterStart
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
-from tunit.methods.candidates import choose_domain_head
+from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
@@ -217,7 +217,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
         settle(state, pictures, config)
     elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
-        choose_domain_head(state, batches, size)
+        install_best_head(state, batches, size)
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:

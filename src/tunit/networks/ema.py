@@ -20,8 +20,8 @@ def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
         mine.copy_(theirs)
 
 
-def frozen_copy_of(network: N, twin: N) -> N:
-    """Copy the values of `network` to `twin`, a second network of its class. Returns `twin`, without gradients."""
+def copy_and_freeze(network: N, twin: N) -> N:
+    """Copy the values of `network` into `twin`, a second network of its class, and freeze that. Returns `twin`."""
     twin.load_state_dict(network.state_dict())
     twin.requires_grad_(False)
     return twin

@@ -68,8 +68,8 @@ def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch,
     return batch, to_device(batch_permutation(config.run.seed, counter, size), batch.x.device)
 
 
-def unwritable(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """Return the error for a file that could not be written, after trying to save a checkpoint."""
+def save_and_explain(training: Training, error: UnwritableError | OSError) -> TrainingError:
+    """After a file could not be written: try to save a checkpoint, then return the error that says how to go on."""
     if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
         try:
             check_finite(training)

@@ -3,10 +3,10 @@
 import torch
 
 from tunit.config import AUTO, Config
-from tunit.methods.adversary import new_adversary
+from tunit.methods.adversarial_memory import new_adversarial_memory
 from tunit.methods.registry import method_of
 from tunit.methods.state import Networks, TrainingState
-from tunit.networks.ema import frozen_copy_of
+from tunit.networks.ema import copy_and_freeze
 
 
 def with_found_domains(config: Config, state: TrainingState) -> Config:
@@ -26,8 +26,8 @@ def new_state(config: Config, device: torch.device, pictures: int = 0) -> Traini
         torch.manual_seed(config.run.seed)
         guide, generator = method.guide(config), method.generator(config)
         discriminator = method.discriminator(config)
-        guide_average = frozen_copy_of(guide, method.guide(config))
-        generator_average = frozen_copy_of(generator, method.generator(config))
+        guide_average = copy_and_freeze(guide, method.guide(config))
+        generator_average = copy_and_freeze(generator, method.generator(config))
     networks = Networks(guide, guide_average, generator, generator_average, discriminator)
     for network in networks.named().values():
         # oneDNN and cuDNN convolve fastest in the channels-last memory format.
@@ -35,5 +35,7 @@ def new_state(config: Config, device: torch.device, pictures: int = 0) -> Traini
         network.train()
     queue = torch.zeros(config.optimisers.queue_length, config.networks.style_width, device=device)
     own = method.own_state(pictures, config, device) if method.own_state else None
-    adversary = new_adversary(config, device) if method.takes_adversarial_settings else None
-    return TrainingState(networks, method.optimisers(networks, config), queue, own=own, adversary=adversary)
+    memory = new_adversarial_memory(config, device) if method.takes_adversarial_settings else None
+    return TrainingState(
+        networks, method.optimisers(networks, config), queue, own=own, adversarial_memory=memory
+    )

@@ -16,7 +16,7 @@ from tunit.methods.inference import evenly_spread, guidance_over, in_batches, re
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.networks.domain_styles import average_styles
+from tunit.training.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
 STYLES_FROM = 4096  # average styles are taken over at most this many pictures

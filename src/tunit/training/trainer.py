@@ -33,7 +33,7 @@ from tunit.training.in_progress import (
     draw,
     finish_model,
     save,
-    unwritable,
+    save_and_explain,
     use_number_of_domains,
 )
 from tunit.training.initial_state import new_state, with_found_domains
@@ -90,7 +90,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
-        adopt_guide(state, expand_home(config.method.guide_from))
+        copy_guide(state, expand_home(config.method.guide_from))
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
@@ -144,7 +144,7 @@ def train(
         except (UnwritableError, OSError) as error:
             if not is_rank_zero():  # other ranks write nothing
                 raise
-            raise unwritable(training, error) from None
+            raise save_and_explain(training, error) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -270,7 +270,7 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
     training.display.alarms = watch.short
 
 
-def adopt_guide(state: TrainingState, run: Path) -> None:
+def copy_guide(state: TrainingState, run: Path) -> None:
     """Copy E of another run into E and its EMA.
 
     Raises RunError if that run has no model, or if the shapes of its E differ.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tiny_model import DOMAINS, WIDTH, noise, tiny_model, to_input
-from tunit.networks.domain_styles import average_styles
+from tunit.training.domain_styles import average_styles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

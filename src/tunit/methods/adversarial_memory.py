@@ -24,8 +24,8 @@ def _zero() -> Tensor:
 
 
 @dataclass
-class Adversary:
-    """Scalars on the device, updated in each joint step and saved in checkpoints."""
+class AdversarialMemory:
+    """What ADA and LeCam remember: scalars on the device, updated in each joint step and saved in checkpoints."""
 
     strength: Tensor  # the probability of D's augmentation
     # Since the strength last changed: the sum over steps of the mean sign of D's logits of real pictures, and the
@@ -36,7 +36,7 @@ class Adversary:
     fake: Tensor = field(default_factory=_zero)  # average of D's logits of translations
 
     def named(self) -> dict[str, Tensor]:
-        """The tensors by their names in checkpoints."""
+        """The tensors by their names in checkpoints, which begin with "adversary", the older name of this class."""
         return {f"adversary.{name}": value for name, value in vars(self).items()}
 
     def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
@@ -68,8 +68,8 @@ class Adversary:
             self.fake.lerp_(terms[FAKE_ANSWER].to(self.fake.dtype), 1 - adversarial.lecam_decay)
 
 
-def new_adversary(config: Config, device: torch.device) -> Adversary | None:
-    """The `Adversary` of a new run; None if no setting needs one."""
+def new_adversarial_memory(config: Config, device: torch.device) -> AdversarialMemory | None:
+    """The `AdversarialMemory` of a new run; None if no setting needs one."""
     adversarial = config.adversarial
     if not (
         adversarial.discriminator_augment
@@ -78,4 +78,4 @@ def new_adversary(config: Config, device: torch.device) -> Adversary | None:
     ):
         return None
     zeros = {name: torch.zeros((), device=device) for name in ("signs", "looks", "real", "fake")}
-    return Adversary(torch.full((), adversarial.discriminator_augment, device=device), **zeros)
+    return AdversarialMemory(torch.full((), adversarial.discriminator_augment, device=device), **zeros)
