@@ -3,13 +3,13 @@
 There is a function (judge) for each problem. It gets the training so far (training/evidence.py), and returns a
 sentence that says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that
 an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py. Here are the
-judges of E's own training; those of G, of D, and of E while they train are in training/translation_alarms.py.
+judges of E's own training; those of G, of D, and of E while they train are in training/joint_alarms.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunit.training import translation_alarms
+from tunit.training import joint_alarms
 from tunit.training.evidence import Bounds, Evidence
 
 FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
@@ -214,20 +214,20 @@ def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
 JUDGES_OF_OUTPUT: dict[str, Judge] = {
     "collapse": judge_collapse,
     "alike": judge_alike,
-    "emptied": translation_alarms.judge_emptied,
+    "emptied": joint_alarms.judge_emptied,
 }
 JUDGES_OF_TRANSLATIONS: dict[str, Judge] = {
-    "one output": translation_alarms.judge_output,
-    "references": translation_alarms.judge_references,
+    "one output": joint_alarms.judge_output,
+    "references": joint_alarms.judge_references,
 }
 JUDGES_OF_LOSSES: dict[str, Judge] = {
     "information": judge_information,
     "style": judge_style,
     "growth": judge_growth,
     "overfitting": judge_overfitting,
-    "strong": translation_alarms.judge_strong,
-    "constant": translation_alarms.judge_constant,
-    "drowned": translation_alarms.judge_drowned,
+    "strong": joint_alarms.judge_strong,
+    "constant": joint_alarms.judge_constant,
+    "drowned": joint_alarms.judge_drowned,
 }
 # For the progress line, which has little room.
 SHORT = {

@@ -88,7 +88,8 @@ class LossWindow:
         for step, (terms, gradients) in enumerate(held[-1:] if newest else held, start=first):
             values = torch.stack([term.float() for term in terms.values()]).tolist() if terms else []
             for name, value in zip(terms, values, strict=True):
-                if not math.isfinite(value):
+                # Lengths of gradients are not losses; below, all gradients are checked.
+                if not math.isfinite(value) and "gradient" not in name:
                     raise non_finite(f"the loss {name} is {value}", step, last_checkpoint)
             for name, finite in gradients.items():
                 if not finite:

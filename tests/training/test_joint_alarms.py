@@ -11,7 +11,7 @@ from torch import nn
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
-from tunit.training import translation_alarms as judges
+from tunit.training import joint_alarms as judges
 from tunit.training.checkpoint import state_tensors
 from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of
 from tunit.training.initial_state import new_state
