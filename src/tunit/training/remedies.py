@@ -87,8 +87,8 @@ def _against_overfitting(config: Config) -> str:
 
 def _against_lost_domains(config: Config) -> str:
     return (
-        f"try a new run with a larger --joint-guide-factor (now {config.losses.joint_guide_factor:g}), or a lower "
-        f"--guide-rate (now {config.optimisers.guide_rate:g}); checkpoints from before still have the domain"
+        f"try a new run with a lower --guide-rate (now {config.optimisers.guide_rate:g}), or a larger --batch-size "
+        f"(now {config.optimisers.batch_size}); checkpoints from before still have the domain"
     )
 
 
