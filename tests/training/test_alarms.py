@@ -26,11 +26,10 @@ from tunit.training.alarms import (
     judge_collapse,
     judge_growth,
     judge_information,
-    judge_overfitting,
     judge_style,
 )
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of, shared_probability
+from tunit.training.evidence import Evidence, Line, OutputSummary, outline_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.remedies import remedy_for
@@ -44,8 +43,8 @@ def config(**overrides):
     return tiny_config(**settings | overrides)
 
 
-def bounds(labelled=False, **overrides):
-    return bounds_of(config(**overrides), labelled)
+def outline(labelled=False, **overrides):
+    return outline_of(config(**overrides), labelled)
 
 
 def probabilities(groups, domains, sure=0.9):
@@ -73,19 +72,19 @@ def lines(information, style, every=50):
 
 
 def test_most_pictures_in_one_domain_is_a_collapse():
-    said = judge_collapse(seen([400, 20, 20, 20, 20, 8, 8, 8, 4, 4]), bounds(), False)
+    said = judge_collapse(seen([400, 20, 20, 20, 20, 8, 8, 8, 4, 4]), outline(), False)
     assert "domain 0 holds 78% of the pictures" in said
-    assert "every picture" in judge_collapse(seen([0, 512, 0, 0]), bounds(domains=4), False)
-    assert judge_collapse(seen([51] * 10), bounds(), False) is None
+    assert "every picture" in judge_collapse(seen([0, 512, 0, 0]), outline(domains=4), False)
+    assert judge_collapse(seen([51] * 10), outline(), False) is None
 
 
 def test_most_domains_empty_is_a_collapse_unless_their_number_is_to_be_found():
     crowded = [100, 100, 100, 100] + [0] * 6
-    assert "6 of 10 are empty" in judge_collapse(seen(crowded), bounds(), False)
-    assert judge_collapse(seen(crowded), bounds(domains=0, most_domains=10), False) is None
-    assert judge_collapse(seen([20, 20] + [0] * 8), bounds(), False) is None  # too few pictures
+    assert "6 of 10 are empty" in judge_collapse(seen(crowded), outline(), False)
+    assert judge_collapse(seen(crowded), outline(domains=0, most_domains=10), False) is None
+    assert judge_collapse(seen([20, 20] + [0] * 8), outline(), False) is None  # too few pictures
     # too early: domains separate one after the other
-    assert judge_collapse(seen(crowded, step=200), bounds(), False) is None
+    assert judge_collapse(seen(crowded, step=200), outline(), False) is None
 
 
 def test_a_collapse_ends_below_a_lower_limit():
@@ -97,12 +96,12 @@ def test_a_collapse_ends_below_a_lower_limit():
     ):
         rest = 500 - count
         evidence = seen([count, rest - 8 * (rest // 9)] + [rest // 9] * 8)
-        assert (judge_collapse(evidence, bounds(), raised) is not None) is alarm, (count, raised)
+        assert (judge_collapse(evidence, outline(), raised) is not None) is alarm, (count, raised)
 
 
 @pytest.mark.parametrize("counts", [[488, 24], [24, 24, 464]])
 def test_domain_sizes_of_1_to_20_are_not_a_collapse(counts):
-    assert judge_collapse(seen(counts), bounds(domains=len(counts)), False) is None
+    assert judge_collapse(seen(counts), outline(domains=len(counts)), False) is None
 
 
 @pytest.mark.parametrize(
@@ -112,14 +111,14 @@ def test_domain_sizes_of_1_to_20_are_not_a_collapse(counts):
 def test_there_are_no_alarms_about_domains_before_E_has_trained_them_for_a_while(step, overrides):
     counts = [512] + [0] * (overrides.get("domains", 10) - 1)
     assert (
-        judge_collapse(seen(counts, step) if len(counts) > 1 else Evidence(), bounds(**overrides), False)
+        judge_collapse(seen(counts, step) if len(counts) > 1 else Evidence(), outline(**overrides), False)
         is None
     )
 
 
 def test_with_labels_there_are_no_alarms_about_domains():
-    assert bounds(labelled=True).domains == 0
-    assert judge_collapse(seen([512] + [0] * 9), bounds(labelled=True), False) is None
+    assert outline(labelled=True).domains == 0
+    assert judge_collapse(seen([512] + [0] * 9), outline(labelled=True), False) is None
 
 
 def test_two_domains_that_share_every_picture_are_alike():
@@ -127,22 +126,22 @@ def test_two_domains_that_share_every_picture_are_alike():
     p = probabilities(groups, 10)
     p[:, 9] = p[:, 0] = (p[:, 0] + p[:, 9]) / 2  # domains 9 and 0 have the same probability
     assert shared_probability(p)[0, 9] == pytest.approx(1.0)
-    said = judge_alike(Evidence(summary=summary(p)), bounds(), False)
+    said = judge_alike(Evidence(summary=summary(p)), outline(), False)
     assert "E cannot tell domain 0 from domain 9" in said
-    assert judge_alike(Evidence(summary=summary(p, step=400)), bounds(), False) is None
-    assert judge_alike(Evidence(summary=summary(p)), bounds(domains=0, most_domains=10), False) is None
+    assert judge_alike(Evidence(summary=summary(p, step=400)), outline(), False) is None
+    assert judge_alike(Evidence(summary=summary(p)), outline(domains=0, most_domains=10), False) is None
     # An empty domain is not a duplicate; if no picture is assigned clearly, no two domains count as alike.
-    assert judge_alike(Evidence(summary=summary(probabilities(groups, 10))), bounds(), False) is None
-    assert judge_alike(Evidence(summary=summary(torch.full((512, 10), 0.1))), bounds(), False) is None
+    assert judge_alike(Evidence(summary=summary(probabilities(groups, 10))), outline(), False) is None
+    assert judge_alike(Evidence(summary=summary(torch.full((512, 10), 0.1))), outline(), False) is None
 
 
 @pytest.mark.parametrize("settings", [{"neighbours": 3}, {"candidate_heads": 2}])
 def test_a_domain_head_that_may_still_be_replaced_is_not_judged_for_merging_kinds(settings):
     p = torch.eye(10).repeat(60, 1)
     p[:, :2] = p[:, :2].mean(1, keepdim=True)
-    assert judge_alike(Evidence(summary=summary(p, 999)), bounds(**settings), False) is None
-    assert judge_alike(Evidence(summary=summary(p, 1000)), bounds(**settings), False)
-    assert judge_alike(Evidence(summary=summary(p, 999)), bounds(), False)
+    assert judge_alike(Evidence(summary=summary(p, 999)), outline(**settings), False) is None
+    assert judge_alike(Evidence(summary=summary(p, 1000)), outline(**settings), False)
+    assert judge_alike(Evidence(summary=summary(p, 999)), outline(), False)
 
 
 def test_shared_probability_equals_its_sum():
@@ -158,47 +157,47 @@ def test_shared_probability_equals_its_sum():
 def test_a_short_training_gets_some_steps_before_an_alarm():
     short = {"guide_only_until": 60, "steps": 120}
     few = lines([0.009] * 6, [3.0], every=5)
-    assert judge_information(few, bounds(**short), False) is None  # a third of the time is only 20 steps
-    assert judge_information(lines([0.009] * 9, [3.0], every=5), bounds(**short), False)
+    assert judge_information(few, outline(**short), False) is None  # a third of the time is only 20 steps
+    assert judge_information(lines([0.009] * 9, [3.0], every=5), outline(**short), False)
 
 
 def test_a_mutual_information_near_0_for_a_third_of_the_time_is_an_alarm():
     stuck = lines([0.009] * 8, [5.0, 3.0])
-    assert "is 0.009 of at most 2.3 nats" in judge_information(stuck, bounds(), False)
+    assert "is 0.009 of at most 2.3 nats" in judge_information(stuck, outline(), False)
     assert (
-        judge_information(lines([0.009] * 7, [3.0]), bounds(), False) is None
+        judge_information(lines([0.009] * 7, [3.0]), outline(), False) is None
     )  # 350 steps, without the 50 of the first line
     assert (
-        judge_information(lines([0.01 * i for i in range(1, 9)], [3.0]), bounds(), False) is None
+        judge_information(lines([0.01 * i for i in range(1, 9)], [3.0]), outline(), False) is None
     )  # it rises
     assert (
-        judge_information(lines([1.5] * 9, [3.0]), bounds(), False) is None
+        judge_information(lines([1.5] * 9, [3.0]), outline(), False) is None
     )  # constant, but domains are found
-    assert judge_information(stuck, bounds(domains=1), False) is None
-    assert judge_information(stuck, bounds(mutual_information_weight=0), False) is None
+    assert judge_information(stuck, outline(domains=1), False) is None
+    assert judge_information(stuck, outline(mutual_information_weight=0), False) is None
     # after the alarm, it ends only well above the limit
-    assert judge_information(lines([0.3], [3.0]), bounds(), True)
-    assert judge_information(lines([0.4], [3.0]), bounds(), True) is None
+    assert judge_information(lines([0.3], [3.0]), outline(), True)
+    assert judge_information(lines([0.4], [3.0]), outline(), True) is None
 
 
 def test_a_style_loss_at_chance_for_a_third_of_the_time_is_an_alarm():
     chance = math.log(1024)
-    assert f"is {chance:.2g}, as by chance" in judge_style(lines([0.0], [chance] * 8), bounds(), False)
-    assert judge_style(lines([0.0], [chance, 6.0, 5.0, 4.0, 4.0, 4.0, 4.0, 4.0]), bounds(), False) is None
-    assert judge_style(lines([0.0], [chance] * 8), bounds(guide_style_weight=0), False) is None
-    assert judge_style(lines([0.0], [chance] * 8), bounds(guide_only_until=40, steps=400), False) is None
+    assert f"is {chance:.2g}, as by chance" in judge_style(lines([0.0], [chance] * 8), outline(), False)
+    assert judge_style(lines([0.0], [chance, 6.0, 5.0, 4.0, 4.0, 4.0, 4.0, 4.0]), outline(), False) is None
+    assert judge_style(lines([0.0], [chance] * 8), outline(guide_style_weight=0), False) is None
+    assert judge_style(lines([0.0], [chance] * 8), outline(guide_only_until=40, steps=400), False) is None
 
 
 def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_found():
     seen_before = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
-    assert "was 3 and is 12" in judge_growth(lines([0.009], seen_before), bounds(), False)
-    assert judge_growth(lines([1.7], seen_before), bounds(), False) is None  # domains are found anyway
-    assert judge_growth(lines([0.009], seen_before), bounds(normalise_style=True), False) is None
-    assert judge_growth(lines([0.009], [6.9, 4.0, 3.0, 5.0, 6.0]), bounds(), False) is None
+    assert "was 3 and is 12" in judge_growth(lines([0.009], seen_before), outline(), False)
+    assert judge_growth(lines([1.7], seen_before), outline(), False) is None  # domains are found anyway
+    assert judge_growth(lines([0.009], seen_before), outline(normalise_style=True), False) is None
+    assert judge_growth(lines([0.009], [6.9, 4.0, 3.0, 5.0, 6.0]), outline(), False) is None
     assert (
-        judge_growth(lines([0.009], [6.9, 3.0, 12.0, 12.0, 12.0, 12.0]), bounds(), False) is None
+        judge_growth(lines([0.009], [6.9, 3.0, 12.0, 12.0, 12.0, 12.0]), outline(), False) is None
     )  # it no longer rises
-    assert judge_growth(lines([0.009], [*seen_before, 9.0]), bounds(), True)
+    assert judge_growth(lines([0.009], [*seen_before, 9.0]), outline(), True)
 
 
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
@@ -366,50 +365,3 @@ def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatc
 def test_invalid_rows_of_alarms_are_ignored(failing, line):
     assert alarms_of([line]) == []
     assert watching.Watch(open_packed(failing / "run" / "data"), [line]).raised == {}
-
-
-# ---- over-fitting of D ----
-
-
-def signs(values, every=50, start=1000):
-    """A training of G and D with these mean signs of D, and a log line every `every` steps."""
-    return Evidence([Line(start + every * (i + 1), 1.0, 1.0, value) for i, value in enumerate(values)])
-
-
-def few_pictures(pictures=300, **overrides):
-    """1,000 steps of E alone, then 1,000 steps of G and D with batches of 16."""
-    return bounds_of(config(batch_size=16, **overrides), False, pictures)
-
-
-def test_a_discriminator_that_is_certain_of_few_pictures_over_fits():
-    sentence = judge_overfitting(signs([0.5, 0.7] + [0.99] * 8), few_pictures(), False)
-    assert sentence
-    assert "calls 99% of the pictures real" in sentence or "calls 100% of the pictures real" in sentence
-    assert "about 27 times" in sentence  # 500 steps with 16 pictures each, out of 300 pictures
-
-
-@pytest.mark.parametrize(
-    ("values", "pictures"),
-    [
-        ([0.5, 0.7] + [0.99] * 8, 5000),  # each was seen twice only: D is certain because G is still bad
-        ([0.5, 0.7] + [0.6] * 8, 300),  # D is uncertain
-        ([0.99, 0.99], 300),  # too early
-        ([0.99, 0.4] * 5, 300),  # not for long enough
-    ],
-)
-def test_other_trainings_do_not_over_fit(values, pictures):
-    assert judge_overfitting(signs(values), few_pictures(pictures), False) is None
-
-
-def test_over_fitting_ends_when_the_discriminator_is_uncertain_again():
-    assert judge_overfitting(signs([0.99] * 8 + [0.9] * 4), few_pictures(), True)
-    assert judge_overfitting(signs([0.99] * 8 + [0.8] * 4), few_pictures(), True) is None
-
-
-def test_the_remedy_for_over_fitting_suggests_options_not_yet_used():
-    assert "--discriminator-augment-target 0.6" in remedy_for("overfitting", config())
-    assert "--lecam-weight" in remedy_for("overfitting", config())
-    both = remedy_for("overfitting", config(discriminator_augment=0.5, lecam_weight=0.1))
-    assert "--discriminator" not in both
-    assert "--lecam" not in both
-    assert "more pictures" in both

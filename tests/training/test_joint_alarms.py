@@ -13,7 +13,7 @@ from tunit.cli import main
 from tunit.data.packing.packed import open_packed
 from tunit.training import joint_alarms as judges
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Evidence, Line, OutputSummary, bounds_of
+from tunit.training.evidence import Evidence, Line, OutputSummary, outline_of
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.remedies import remedy_for
@@ -23,9 +23,9 @@ from tunit.training.watch import Watch, alarms_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def bounds(**overrides):
+def outline(**overrides):
     """1,000 steps of E alone, then 1,000 joint steps."""
-    return bounds_of(
+    return outline_of(
         tiny_config(**{"steps": 2000, "guide_only_until": 1000, "domains": 4} | overrides), False
     )
 
@@ -135,54 +135,94 @@ def test_a_check_does_not_change_the_training(packed):
 
 
 def test_one_picture_for_all_inputs():
-    said = judges.judge_output(translated(0.4, 0.01), bounds(), False)
+    said = judges.judge_output(translated(0.4, 0.01), outline(), False)
     assert "differ by only 1.0%" in said
-    assert judges.judge_output(translated(0.4, 0.5), bounds(), False) is None
-    assert judges.judge_output(translated(0.4, 0.07), bounds(), False) is None
-    assert judges.judge_output(translated(0.4, 0.07), bounds(), True)  # it ends above a higher limit
-    assert judges.judge_output(translated(0.4, 0.01, step=1080), bounds(), False) is None  # too early
-    assert judges.judge_output(translated(0.4, 0.01), bounds(joint_warm_up=600), False) is None
-    assert judges.judge_output(Evidence(), bounds(), False) is None
+    assert judges.judge_output(translated(0.4, 0.5), outline(), False) is None
+    assert judges.judge_output(translated(0.4, 0.07), outline(), False) is None
+    assert judges.judge_output(translated(0.4, 0.07), outline(), True)  # it ends above a higher limit
+    assert judges.judge_output(translated(0.4, 0.01, step=1080), outline(), False) is None  # too early
+    assert judges.judge_output(translated(0.4, 0.01), outline(joint_warm_up=600), False) is None
+    assert judges.judge_output(Evidence(), outline(), False) is None
 
 
 def test_references_that_change_nothing():
-    assert "G returns its input" in judges.judge_references(translated(0.01, 0.9, 0.1), bounds(), False)
-    assert "G ignores the reference" in judges.judge_references(translated(0.01, 0.9, 0.8), bounds(), False)
-    assert judges.judge_references(translated(0.3, 0.9), bounds(), False) is None
-    assert judges.judge_references(translated(0.04, 0.9), bounds(), False) is None
-    assert judges.judge_references(translated(0.04, 0.9), bounds(), True)
-    assert judges.judge_references(translated(0.0, 0.0), bounds(), False) is None  # the other alarm says it
+    assert "G returns its input" in judges.judge_references(translated(0.01, 0.9, 0.1), outline(), False)
+    assert "G ignores the reference" in judges.judge_references(translated(0.01, 0.9, 0.8), outline(), False)
+    assert judges.judge_references(translated(0.3, 0.9), outline(), False) is None
+    assert judges.judge_references(translated(0.04, 0.9), outline(), False) is None
+    assert judges.judge_references(translated(0.04, 0.9), outline(), True)
+    assert judges.judge_references(translated(0.0, 0.0), outline(), False) is None  # the other alarm says it
 
 
 def test_a_discriminator_that_is_always_right_is_too_strong():
     fake = [0.2] + [0.001] * 9
     strong = lines(real_loss=[0.3] + [0.002] * 9, fake_loss=fake)
-    assert "its loss is 0.1% of" in judges.judge_strong(strong, bounds(), False)
-    assert judges.judge_strong(lines(real_loss=[0.002] * 9 + [0.3], fake_loss=fake), bounds(), False) is None
-    assert judges.judge_strong(lines(real_loss=[0.0], fake_loss=[0.0]), bounds(), False) is None  # too early
-    assert judges.judge_strong(lines(relativistic=[1e-4] * 10), bounds(), False)
-    assert judges.judge_strong(lines(relativistic=[0.3] * 10), bounds(), False) is None
-    assert judges.judge_strong(Evidence(), bounds(), False) is None
+    assert "its loss is 0.1% of" in judges.judge_strong(strong, outline(), False)
+    assert judges.judge_strong(lines(real_loss=[0.002] * 9 + [0.3], fake_loss=fake), outline(), False) is None
+    assert judges.judge_strong(lines(real_loss=[0.0], fake_loss=[0.0]), outline(), False) is None  # too early
+    assert judges.judge_strong(lines(relativistic=[1e-4] * 10), outline(), False)
+    assert judges.judge_strong(lines(relativistic=[0.3] * 10), outline(), False) is None
+    assert judges.judge_strong(Evidence(), outline(), False) is None
 
 
 def test_a_discriminator_with_constant_answers_does_not_learn():
     """Its hinge loss is 1 on each side, its relativistic loss ln 2."""
     constant = lines(real_loss=[0.99] * 10, fake_loss=[1.01] * 10)
-    assert "its loss is 100% of" in judges.judge_constant(constant, bounds(), False)
-    assert judges.judge_constant(lines(relativistic=[math.log(2)] * 10), bounds(), False)
-    assert judges.judge_constant(lines(real_loss=[0.9] * 10, fake_loss=[0.9] * 10), bounds(), False) is None
-    assert judges.judge_constant(lines(real_loss=[0.98] * 10, fake_loss=[0.98] * 10), bounds(), True)
+    assert "its loss is 100% of" in judges.judge_constant(constant, outline(), False)
+    assert judges.judge_constant(lines(relativistic=[math.log(2)] * 10), outline(), False)
+    assert judges.judge_constant(lines(real_loss=[0.9] * 10, fake_loss=[0.9] * 10), outline(), False) is None
+    assert judges.judge_constant(lines(real_loss=[0.98] * 10, fake_loss=[0.98] * 10), outline(), True)
 
 
 def test_a_gradient_from_G_that_is_much_longer_than_Es_own():
     drowned = lines(own_gradient=[0.1] * 10, gradient_from_generator=[80.0] * 10)
-    assert "is 800 times as long" in judges.judge_drowned(drowned, bounds(), False)
+    assert "is 800 times as long" in judges.judge_drowned(drowned, outline(), False)
     fine = lines(own_gradient=[1.0] * 10, gradient_from_generator=[8.0] * 10)
-    assert judges.judge_drowned(fine, bounds(), False) is None
+    assert judges.judge_drowned(fine, outline(), False) is None
     assert (
-        judges.judge_drowned(lines(own_gradient=[None], gradient_from_generator=[None]), bounds(), False)
+        judges.judge_drowned(lines(own_gradient=[None], gradient_from_generator=[None]), outline(), False)
         is None
     )
+
+
+def few_pictures(pictures=300):
+    """1,000 steps of E alone, then 1,000 steps of G and D with batches of 16."""
+    settings = {"steps": 2000, "guide_only_until": 1000, "batch_size": 16}
+    return outline_of(tiny_config(**settings), False, pictures)
+
+
+def test_a_discriminator_that_is_certain_of_few_pictures_over_fits():
+    sentence = judges.judge_overfitting(lines(real_sign=[0.5, 0.7] + [0.99] * 8), few_pictures(), False)
+    assert sentence
+    assert "calls 99% of the pictures real" in sentence or "calls 100% of the pictures real" in sentence
+    assert "about 27 times" in sentence  # 500 steps with 16 pictures each, out of 300 pictures
+
+
+@pytest.mark.parametrize(
+    ("values", "pictures"),
+    [
+        ([0.5, 0.7] + [0.99] * 8, 5000),  # each was seen twice only: D is certain because G is still bad
+        ([0.5, 0.7] + [0.6] * 8, 300),  # D is uncertain
+        ([0.99, 0.99], 300),  # too early
+        ([0.99, 0.4] * 5, 300),  # not for long enough
+    ],
+)
+def test_other_trainings_do_not_over_fit(values, pictures):
+    assert judges.judge_overfitting(lines(real_sign=values), few_pictures(pictures), False) is None
+
+
+def test_over_fitting_ends_when_the_discriminator_is_uncertain_again():
+    assert judges.judge_overfitting(lines(real_sign=[0.99] * 8 + [0.9] * 4), few_pictures(), True)
+    assert judges.judge_overfitting(lines(real_sign=[0.99] * 8 + [0.8] * 4), few_pictures(), True) is None
+
+
+def test_the_remedy_for_over_fitting_suggests_options_not_yet_used():
+    assert "--discriminator-augment-target 0.6" in remedy_for("overfitting", tiny_config())
+    assert "--lecam-weight" in remedy_for("overfitting", tiny_config())
+    both = remedy_for("overfitting", tiny_config(discriminator_augment=0.5, lecam_weight=0.1))
+    assert "--discriminator" not in both
+    assert "--lecam" not in both
+    assert "more pictures" in both
 
 
 def emptied(before, now, step=1500):
@@ -191,15 +231,15 @@ def emptied(before, now, step=1500):
 
 def test_a_domain_that_loses_its_pictures():
     before = [140, 130, 120, 122]
-    said = judges.judge_emptied(emptied(before, [270, 5, 120, 117]), bounds(), False)
+    said = judges.judge_emptied(emptied(before, [270, 5, 120, 117]), outline(), False)
     assert "E loses domain 1: it held 25% of the pictures" in said
     assert "holds 1% now" in said
-    assert "(and 1 more)" in judges.judge_emptied(emptied(before, [400, 5, 107, 0]), bounds(), False)
-    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), bounds(), False) is None
-    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), bounds(), True)
-    assert judges.judge_emptied(emptied([500, 4, 4, 4], [512, 0, 0, 0]), bounds(), False) is None  # small
-    assert judges.judge_emptied(emptied(None, [512, 0, 0, 0]), bounds(), False) is None
-    assert judges.judge_emptied(emptied([512, 0, 0, 0], [300, 212]), bounds(), False) is None
+    assert "(and 1 more)" in judges.judge_emptied(emptied(before, [400, 5, 107, 0]), outline(), False)
+    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), outline(), False) is None
+    assert judges.judge_emptied(emptied(before, [220, 50, 120, 122]), outline(), True)
+    assert judges.judge_emptied(emptied([500, 4, 4, 4], [512, 0, 0, 0]), outline(), False) is None  # small
+    assert judges.judge_emptied(emptied(None, [512, 0, 0, 0]), outline(), False) is None
+    assert judges.judge_emptied(emptied([512, 0, 0, 0], [300, 212]), outline(), False) is None
 
 
 @pytest.mark.parametrize("name", ["emptied", "one output", "references", "strong", "constant", "drowned"])

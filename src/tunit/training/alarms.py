@@ -2,17 +2,21 @@
 
 There is a function (judge) for each problem. It gets the training so far (training/evidence.py), and returns a
 sentence that says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that
-an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py. Here are the
-judges of E's own training; those of G, of D, and of E while they train are in training/joint_alarms.py.
+an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py.
+
+Here are the judges of how E learns domains and styles. Those of the joint steps, in which G and D train too, are in
+training/joint_alarms.py. The tables at the end of this file list all judges, by what they look at.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tunit.training import joint_alarms
-from tunit.training.evidence import Bounds, Evidence
+from tunit.training.evidence import Evidence, TrainingOutline
 
-FEWEST_STEPS = 30  # there are no alarms before E has trained for this many steps
+# E's losses and domains are not judged before E has trained for this many steps. `judge_growth` does not need the
+# limit, because it waits until the style loss has risen.
+FEWEST_STEPS = 30
 
 # Collapse, by the share of the pictures in the largest domain: the alarm begins above CROWDED and ends below
 # STILL_CROWDED. With few domains these limits rise to EVEN_SHARES times an even share, but not above FEW_CROWDED. So
@@ -42,10 +46,6 @@ NEAR_STYLE_CHANCE, AWAY_FROM_STYLE_CHANCE = 0.05, 0.08
 # alarm if the mutual information is above LEARNT times its largest possible value: growing codes then do no harm.
 GROWN, STILL_GROWN, RISING, LEARNT = 2.0, 1.5, 1.05, 0.5
 
-# D over-fits, by the mean sign of its logits of real pictures in the last tenth of the joint steps: the alarm begins
-# above SURE, if D has seen each picture SEEN_OFTEN times on average, and ends at SURE_NO_MORE.
-SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
-
 
 @dataclass(frozen=True)
 class Alarm:
@@ -60,44 +60,46 @@ class Alarm:
 
 # ---- judges ----
 
-# (evidence, bounds, whether the alarm has begun already) -> a sentence that says what is wrong, or None
-Judge = Callable[[Evidence, Bounds, bool], str | None]
+# (evidence, outline, whether the alarm has begun already) -> a sentence that says what is wrong, or None
+Judge = Callable[[Evidence, TrainingOutline, bool], str | None]
 
 
-def judge_collapse(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_collapse(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Is there one domain that holds most of the pictures, or are most domains empty?"""
     summary = evidence.summary
-    if summary is None or bounds.domains < 2 or len(summary.counts) != bounds.domains:
+    if summary is None or outline.domains < 2 or len(summary.counts) != outline.domains:
         return None
-    learnt, total = summary.step - bounds.domains_from_step, sum(summary.counts)
-    if learnt < max(FEWEST_STEPS, bounds.learning / 10):
+    learnt, total = summary.step - outline.domains_from_step, sum(summary.counts)
+    if learnt < max(FEWEST_STEPS, outline.domain_steps / 10):
         return None
     largest = max(summary.counts)
-    limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / bounds.domains))
+    limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / outline.domains))
     if largest == total:
         return f"domains are collapsing: domain {summary.counts.index(largest)} holds every picture"
     if largest > limit * total:
         return (
             f"domains are collapsing: domain {summary.counts.index(largest)} holds {largest / total:.0%} of the "
-            f"pictures (an even share of {bounds.domains} domains is {1 / bounds.domains:.0%})"
+            f"pictures (an even share of {outline.domains} domains is {1 / outline.domains:.0%})"
         )
     used = sum(count > 0 for count in summary.counts)
     enough = (
-        bounds.number_is_known and total >= PICTURES_EACH * bounds.domains and learnt >= bounds.learning / 3
+        outline.number_is_known
+        and total >= PICTURES_EACH * outline.domains
+        and learnt >= outline.domain_steps / 3
     )
-    if enough and used < (IN_USE_AGAIN if raised else IN_USE) * bounds.domains:
-        return f"domains are collapsing: {bounds.domains - used} of {bounds.domains} are empty"
+    if enough and used < (IN_USE_AGAIN if raised else IN_USE) * outline.domains:
+        return f"domains are collapsing: {outline.domains - used} of {outline.domains} are empty"
     return None
 
 
-def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_alike(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Are there two domains that E cannot tell apart, although it can tell others apart?"""
     summary = evidence.summary
-    if summary is None or summary.shared is None or len(summary.counts) != bounds.domains:
+    if summary is None or summary.shared is None or len(summary.counts) != outline.domains:
         return None
-    if bounds.domains < 3 or not bounds.number_is_known or summary.step < bounds.final_from:
+    if outline.domains < 3 or not outline.number_is_known or summary.step < outline.final_from:
         return None
-    if summary.step - bounds.domains_from_step < max(FEWEST_STEPS, bounds.learning / 2):
+    if summary.step - outline.domains_from_step < max(FEWEST_STEPS, outline.domain_steps / 2):
         return None
     rows, columns = summary.shared.new_ones(summary.shared.shape).triu(1).nonzero().unbind(1)
     pairs = summary.shared[rows, columns]
@@ -112,17 +114,17 @@ def judge_alike(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
     )
 
 
-def judge_information(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
-    """Has the mutual information stayed near 0 for a third of the steps in which E learns domains?"""
-    if bounds.domains < 2 or not bounds.weighs_domains:
+def judge_information(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
+    """Is the mutual information low, and has it hardly changed for a third of the steps in which E learns domains?"""
+    if outline.domains < 2 or not outline.weighs_domains:
         return None
     lines = [(line.step, line.information) for line in evidence.lines if line.information is not None]
-    most = bounds.most_information
+    most = outline.most_information
     if raised:
         low = bool(lines) and lines[-1][1] < AWAY_AGAIN * most
     else:
         low = (
-            _stays(lines, bounds.learning / 3, bounds.steps_to_judge_guide, MOVED * most)
+            _stays(lines, outline.domain_steps / 3, outline.steps_to_judge_guide, MOVED * most)
             and lines[-1][1] < NEAR_CHANCE * most
         )
     if not low:
@@ -133,20 +135,22 @@ def judge_information(evidence: Evidence, bounds: Bounds, raised: bool) -> str |
     )
 
 
-def judge_style(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
-    """Has the style loss stayed at the level of chance for a third of the steps in which E trains alone?"""
-    if not bounds.weighs_styles:
+def judge_style(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
+    """Is the style loss as by chance, and has it hardly changed for a third of the steps in which E trains alone?"""
+    if not outline.weighs_styles:
         return None
     lines = [(line.step, line.style) for line in evidence.lines if line.style is not None]
-    limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * bounds.chance
-    at_chance = bool(lines) and abs(lines[-1][1] - bounds.chance) < limit
+    limit = (AWAY_FROM_STYLE_CHANCE if raised else NEAR_STYLE_CHANCE) * outline.chance
+    at_chance = bool(lines) and abs(lines[-1][1] - outline.chance) < limit
     if not at_chance or not (
         raised
-        or _stays(lines, bounds.steps_to_judge_guide / 3, bounds.steps_to_judge_guide, MOVED * bounds.chance)
+        or _stays(
+            lines, outline.steps_to_judge_guide / 3, outline.steps_to_judge_guide, MOVED * outline.chance
+        )
     ):
         return None
     return (
-        f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({bounds.chance:.2g}), so E's style "
+        f"the style loss does not move: it is {lines[-1][1]:.2g}, as by chance ({outline.chance:.2g}), so E's style "
         "codes say nothing about the pictures"
     )
 
@@ -165,48 +169,26 @@ def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float)
     return bool(before) and all(abs(value - last) < most for value in (before[-1], *since))
 
 
-def judge_growth(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_growth(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Is the style loss worse than chance and rising, because style codes grow, while domains are not found?"""
     lines = [line for line in evidence.lines if line.style is not None]
-    if not bounds.free_codes or not bounds.weighs_styles or len(lines) < 3:
+    if not outline.free_codes or not outline.weighs_styles or len(lines) < 3:
         return None
     last, values = lines[-1], [line.style or 0.0 for line in lines]
     now, least = values[-1], min(values)
-    learnt = (last.information or 0.0) >= LEARNT * bounds.most_information > 0
-    if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, bounds.chance):
+    learnt = (last.information or 0.0) >= LEARNT * outline.most_information > 0
+    if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, outline.chance):
         return None
     earlier = [
         value
         for line, value in zip(lines, values, strict=True)
-        if line.step <= last.step - bounds.steps_to_judge_guide / 10
+        if line.step <= last.step - outline.steps_to_judge_guide / 10
     ]
     if not raised and (not earlier or now <= RISING * earlier[-1]):
         return None
     return (
         f"style codes grow without limit: the style loss was {least:.3g} and is {now:.3g}, worse than by "
-        f"chance ({bounds.chance:.2g}), and the style loss outweighs the loss of the domains"
-    )
-
-
-def judge_overfitting(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
-    """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
-    lines = [line for line in evidence.lines if line.real_sign is not None]
-    if not lines:
-        return None
-    last, time = lines[-1], max(bounds.joint_steps / 10, FEWEST_STEPS)
-    signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
-    begun = bounds.first_joint_step if bounds.first_joint_step < last.step else 0
-    times_seen = (last.step - begun) * bounds.epochs_per_step
-    mean = sum(signs) / len(signs)
-    if raised:
-        sure = mean > SURE_NO_MORE
-    else:
-        sure = mean > SURE and last.step - lines[0].step >= time and times_seen >= SEEN_OFTEN
-    if not sure:
-        return None
-    return (
-        f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {times_seen:.0f} "
-        "times, so it has memorised them, and translations may get worse from here"
+        f"chance ({outline.chance:.2g}), and the style loss outweighs the loss of the domains"
     )
 
 
@@ -224,7 +206,7 @@ JUDGES_OF_LOSSES: dict[str, Judge] = {
     "information": judge_information,
     "style": judge_style,
     "growth": judge_growth,
-    "overfitting": judge_overfitting,
+    "overfitting": joint_alarms.judge_overfitting,
     "strong": joint_alarms.judge_strong,
     "constant": joint_alarms.judge_constant,
     "drowned": joint_alarms.judge_drowned,

@@ -70,8 +70,11 @@ class OutputSummary:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What the judges (functions in alarms.py) need from the config: phases of E's training, bounds of its losses."""
+class TrainingOutline:
+    """What the judges (functions in alarms.py and joint_alarms.py) need to know besides the evidence.
+
+    This is the number of domains, the phases in steps, which losses have a weight, and the style loss by chance.
+    """
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
     number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
@@ -90,8 +93,8 @@ class Bounds:
     epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
 
     @property
-    def learning(self) -> int:
-        """How many steps E learns domains while it trains alone."""
+    def domain_steps(self) -> int:
+        """In how many of the first `steps_to_judge_guide` steps E learns domains, at least 1."""
         return max(self.steps_to_judge_guide - self.domains_from_step, 1)
 
     @property
@@ -115,16 +118,17 @@ class Evidence:
         return [line for line in self.lines if line.step > step]
 
 
-def bounds_of(config: Config, labelled: bool, pictures: int = 0) -> Bounds:
-    """The bounds of a config. labelled: some pictures have labels, which define the domains. pictures: their
-    number.
+def outline_of(config: Config, labelled: bool, pictures: int = 0) -> TrainingOutline:
+    """The outline of a training with this config.
+
+    labelled: some pictures have labels, which define the domains. pictures: how many there are; 0 if it is not known.
     """
     settings, schedule = config.losses, config.schedule
     first_joint_step = int(schedule.guide_only_until)
     steps_to_judge_guide = first_joint_step or schedule.steps
     finds = method_of(config).learns_domains and not labelled
     replaces_head = config.clustering.neighbours or config.networks.candidate_heads
-    return Bounds(
+    return TrainingOutline(
         domains=config.networks.domain_logits if finds else 0,
         number_is_known=config.networks.domains != AUTO,
         final_from=steps_to_judge_guide if replaces_head else 0,

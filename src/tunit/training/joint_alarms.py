@@ -1,13 +1,15 @@
-"""Alarms about G and D, and about domains while they train: pure functions, as in training/alarms.py.
+"""Alarms about the joint steps, in which E, G and D train: pure functions, as in training/alarms.py.
 
-Judges of G look at a few translations (training/translation_check.py); the others look at the losses in the log.
+The judges of G look at a few translations (training/translation_check.py), `judge_emptied` looks at E's output, and
+the others at the figures in the log.
 """
 
 from collections.abc import Callable
 
-from tunit.training.evidence import Bounds, Evidence, Line
+from tunit.training.evidence import Evidence, Line, TrainingOutline
 
-FEWEST_STEPS = 100  # there are no alarms before G and D have trained for this many steps
+# Only `judge_overfitting` may raise an alarm before G and D have trained for this many steps; it has its own limits.
+FEWEST_STEPS = 100
 
 # All differences here are shares of the mean difference between two source pictures (training/translation_check.py).
 # One output: translations of different sources differ by less than ONE_OUTPUT. Style ignored: translations of one
@@ -23,6 +25,12 @@ COPIED = 0.5
 STRONG, STRONG_NO_MORE = 0.02, 0.05
 CONSTANT, CONSTANT_NO_MORE = 0.99, 0.97
 
+# D over-fits, by the mean sign of its logits of real pictures in the last tenth of the joint steps: the alarm begins
+# above SURE, if D has seen each picture SEEN_OFTEN times on average, and ends at SURE_NO_MORE. If
+# the tenth is less than FEWEST_STEPS_OF_SIGNS, that many steps are taken instead.
+SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
+FEWEST_STEPS_OF_SIGNS = 30
+
 # E's own gradient is drowned if the one from G is longer by this factor, in the last tenth of the joint steps.
 DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 
@@ -31,15 +39,17 @@ DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
 
 
-def _early(step: int, bounds: Bounds) -> bool:
+def _early(step: int, outline: TrainingOutline) -> bool:
     """Whether G and D have trained too little to be judged at a step."""
-    return step - bounds.first_joint_step < max(FEWEST_STEPS, bounds.joint_warm_up, bounds.joint_steps / 10)
+    return step - outline.first_joint_step < max(
+        FEWEST_STEPS, outline.joint_warm_up, outline.joint_steps / 10
+    )
 
 
-def judge_output(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_output(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Does G draw the same picture, whatever its input?"""
     found = evidence.translations
-    if found is None or _early(found.step, bounds):
+    if found is None or _early(found.step, outline):
         return None
     if found.content_effect >= (SEVERAL_OUTPUTS if raised else ONE_OUTPUT):
         return None
@@ -49,10 +59,10 @@ def judge_output(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
     )
 
 
-def judge_references(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_references(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Does G ignore the reference, although it does not draw the same picture for all inputs?"""
     found = evidence.translations
-    if found is None or _early(found.step, bounds) or found.content_effect < ONE_OUTPUT:
+    if found is None or _early(found.step, outline) or found.content_effect < ONE_OUTPUT:
         return None
     if found.style_effect >= (SOME_STYLE if raised else NO_STYLE):
         return None
@@ -64,20 +74,20 @@ def judge_references(evidence: Evidence, bounds: Bounds, raised: bool) -> str | 
 
 
 def _recent(
-    evidence: Evidence, bounds: Bounds, value: Callable[[Line], float | None]
+    evidence: Evidence, outline: TrainingOutline, value: Callable[[Line], float | None]
 ) -> tuple[float, float] | None:
     """The smallest and largest value of the lines in the last tenth of the joint steps; None if it is too early."""
-    if not evidence.lines or _early(last := evidence.lines[-1].step, bounds):
+    if not evidence.lines or _early(last := evidence.lines[-1].step, outline):
         return None
-    since = last - max(bounds.joint_steps / 10, FEWEST_STEPS)
+    since = last - max(outline.joint_steps / 10, FEWEST_STEPS)
     values = [value(line) for line in evidence.lines_since(since)]
     known = [found for found in values if found is not None]
     return (min(known), max(known)) if known else None
 
 
-def judge_strong(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_strong(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has D been right, with a large margin, about all pictures for a tenth of the joint steps?"""
-    level = _recent(evidence, bounds, lambda line: line.discriminator_level)
+    level = _recent(evidence, outline, lambda line: line.discriminator_level)
     if level is None or level[1] >= (STRONG_NO_MORE if raised else STRONG):
         return None
     return (
@@ -86,9 +96,9 @@ def judge_strong(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None
     )
 
 
-def judge_constant(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_constant(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has D been no better than constant answers for a tenth of the joint steps?"""
-    level = _recent(evidence, bounds, lambda line: line.discriminator_level)
+    level = _recent(evidence, outline, lambda line: line.discriminator_level)
     if level is None or level[0] <= (CONSTANT_NO_MORE if raised else CONSTANT):
         return None
     return (
@@ -97,9 +107,31 @@ def judge_constant(evidence: Evidence, bounds: Bounds, raised: bool) -> str | No
     )
 
 
-def judge_drowned(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
+    """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
+    lines = [line for line in evidence.lines if line.real_sign is not None]
+    if not lines:
+        return None
+    last, time = lines[-1], max(outline.joint_steps / 10, FEWEST_STEPS_OF_SIGNS)
+    signs = [line.real_sign or 0.0 for line in lines if line.step > last.step - time]
+    begun = outline.first_joint_step if outline.first_joint_step < last.step else 0
+    times_seen = (last.step - begun) * outline.epochs_per_step
+    mean = sum(signs) / len(signs)
+    if raised:
+        sure = mean > SURE_NO_MORE
+    else:
+        sure = mean > SURE and last.step - lines[0].step >= time and times_seen >= SEEN_OFTEN
+    if not sure:
+        return None
+    return (
+        f"D over-fits: it calls {(1 + mean) / 2:.0%} of the pictures real and has seen each about {times_seen:.0f} "
+        "times, so it has memorised them, and translations may get worse from here"
+    )
+
+
+def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has the gradient that E gets from G been much longer than that of E's own losses?"""
-    ratio = _recent(evidence, bounds, _drowning)
+    ratio = _recent(evidence, outline, _drowning)
     if ratio is None or ratio[0] <= (DROWNED_NO_MORE if raised else DROWNED):
         return None
     return (
@@ -114,12 +146,12 @@ def _drowning(line: Line) -> float | None:
     return line.gradient_from_generator / max(line.own_gradient, 1e-12)
 
 
-def judge_emptied(evidence: Evidence, bounds: Bounds, raised: bool) -> str | None:
+def judge_emptied(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has a domain lost nearly all its pictures since G and D began to train?"""
     summary, before = evidence.summary, evidence.first_counts
     if summary is None or before is None or len(before) != len(summary.counts):
         return None
-    if _early(summary.step, bounds):
+    if _early(summary.step, outline):
         return None
     share = LOST_NO_MORE if raised else LOST
     lost = [

@@ -28,7 +28,7 @@ from tunit.training.alarms import (
     SHORT,
     Alarm,
 )
-from tunit.training.evidence import LOGGED, Evidence, Line, OutputSummary, bounds_of, shared_probability
+from tunit.training.evidence import LOGGED, Evidence, Line, OutputSummary, outline_of, shared_probability
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 from tunit.training.translation_check import REDRAWN, translation_summary
@@ -40,7 +40,8 @@ ENCODED = 128  # pictures per forward pass of E
 # passes.
 SHARE_OF_TIME, PASSES = 0.01, 7
 # The same for translations. A joint step costs at least six passes of G per picture: two pictures are drawn of each
-# source, and a backward pass takes as long as two forward passes. (E makes ten passes there, and 64 in a check.)
+# source, and a backward pass takes as long as two forward passes. A check has REDRAWN (40) passes of G. E needs no
+# estimate of its own, because its passes have about the same ratio: ten per picture in a joint step, 64 in a check.
 JOINT_PASSES = 6
 
 Row = dict[str, Any]
@@ -94,16 +95,16 @@ class Watch:
 
         at_once: compute figures even if the last ones are recent.
         """
-        bounds, step = bounds_of(config, self._labelled), state.step
+        outline, step = outline_of(config, self._labelled), state.step
         since = step if self._summarised is None else step - self._summarised
         number = min(LOOKED_AT, len(self._pictures.names))
         too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
-        too_early = step < bounds.domains_from_step + FEWEST_STEPS
-        if bounds.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
+        too_early = step < outline.domains_from_step + FEWEST_STEPS
+        if outline.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._summarised = step
         self._evidence.summary = output_summary(
-            state, self._pictures, config, number, bounds.domains_from_step
+            state, self._pictures, config, number, outline.domains_from_step
         )
         return self._evidence.summary.figures()
 
@@ -125,19 +126,19 @@ class Watch:
 
     def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
         """Rows for the alarms that begin or end. means: a line of the log, with the figures of `output_figures`."""
-        bounds = bounds_of(config, self._labelled, len(self._pictures.names))
+        outline = outline_of(config, self._labelled, len(self._pictures.names))
         self._note(step, means)
         evidence, judges, rows = self._evidence, dict(JUDGES_OF_LOSSES), list[Row]()
         if evidence.summary is not None and evidence.summary.step == step:
             judges |= JUDGES_OF_OUTPUT
-            if evidence.first_counts is None and bounds.joint_steps and step >= bounds.first_joint_step:
+            if evidence.first_counts is None and outline.joint_steps and step >= outline.first_joint_step:
                 evidence.first_counts = evidence.summary.counts
                 rows.append({"step": step, "domain_counts": evidence.first_counts})
         if evidence.translations is not None and evidence.translations.step == step:
             judges |= JUDGES_OF_TRANSLATIONS
         for name, judge in judges.items():
             before = self.raised.get(name)
-            sentence = judge(evidence, bounds, before is not None)
+            sentence = judge(evidence, outline, before is not None)
             if sentence and not before:
                 alarm = Alarm(name, step, sentence, remedy_for(name, config))
                 self.raised[name] = alarm
