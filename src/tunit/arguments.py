@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tunit.config import nearest
+from tunit.config import suggestion
 from tunit.errors import ConfigError
 from tunit.paths import expand_home
 from tunit.printing import remark
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
                 continue
             if given.startswith("--") and any(flag.startswith(given) for flag in flags):
                 continue  # argparse accepts the beginning of a flag instead of the whole
-            close = nearest("--" + given.lstrip("-").replace("_", "-"), flags)
+            close = suggestion("--" + given.lstrip("-").replace("_", "-"), flags)
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         if match:
             known = [word.strip(" '") for word in match["known"].split(",")]
             given, name = match["given"], match["name"]
-            message = f"{name} is {given!r}: take one of {', '.join(known)}{nearest(given, known)}"
+            message = f"{name} is {given!r}: take one of {', '.join(known)}{suggestion(given, known)}"
         remark(message, name=f"{self.prog}: ")
         raise SystemExit(2)
 

@@ -40,7 +40,7 @@ from tunit.printing import show
 from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.new_run import in_training, owning, preparing, take_place
+from tunit.training.new_run import in_training, move_into_place, owning, preparing
 from tunit.training.resources import prepare_machine, resolve_machine
 from tunit.training.run_folder import LOCK, RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
@@ -51,7 +51,7 @@ TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that tes
 MINUTES = 8.0
 # Only this share of the given time is planned, because machines may slow down. Of it, OTHER_SECONDS are for drawing,
 # measuring and the report, and the rest is for training.
-TRAINING_SHARE = 0.92
+PLANNED_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
 # The EMAs average over this many steps. With 25 steps, the contrastive loss collapses, and E's domains with it; with
@@ -194,9 +194,9 @@ def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say)
     demo = RunFolder(out)
     with owning(demo), preparing(demo) as new:
         write_creatures(new.path / "creatures", PICTURES, config.data.image_size, config.run.seed)
-        config = fitting_schedule(config, 60 * minutes * TRAINING_SHARE - OTHER_SECONDS)
+        config = fitting_schedule(config, 60 * minutes * PLANNED_SHARE - OTHER_SECONDS)
         _check_room(out, overwrite)
-        take_place(demo)
+        move_into_place(demo)
     return config
 
 

@@ -14,7 +14,7 @@ from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.errors import DataError
 from tunit.files import RESULTS
-from tunit.translation.outputs import claim_names, marked, plan_names
+from tunit.translation.result_files import claim_names, marked, plan_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

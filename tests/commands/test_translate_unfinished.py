@@ -12,8 +12,8 @@ from tunit.commands import redrawing
 from tunit.data.finding.found import DiskFile, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.errors import RunError
-from tunit.translation import outputs
-from tunit.translation.outputs import UNWRITABLE
+from tunit.translation import result_files
+from tunit.translation.result_files import UNWRITABLE
 from tunit.translation.translator import Translator
 from tunit.translation.unfinished_results import UnfinishedWork
 
@@ -49,7 +49,7 @@ def translate(folder, out, *more, sources="in"):
 
 def stopped(monkeypatch, folder, out, after, *more, before=False):
     """Stop a job at the result number `after`: when it is written, or with `before` just before."""
-    calls, write_bytes = iter(range(999)), outputs.write_bytes
+    calls, write_bytes = iter(range(999)), result_files.write_bytes
 
     def stop(path, data):
         last = next(calls) == after
@@ -59,7 +59,7 @@ def stopped(monkeypatch, folder, out, after, *more, before=False):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "write_bytes", stop)
+        patch.setattr(result_files, "write_bytes", stop)
         patch.setattr(redrawing, "SAVED_BEHIND", 1)
         assert translate(folder, out, *more) == 130
 
@@ -161,7 +161,7 @@ def test_sources_of_the_same_name_go_on_too(folder, tmp_path, monkeypatch, capsy
     assert (tmp_path / "whole" / "0" / "00~2.png").exists()
     assert "0/03.png for 0/03~2.png" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "write_bytes", stopping(outputs.write_bytes, 11))
+        patch.setattr(result_files, "write_bytes", stopping(result_files.write_bytes, 11))
         assert both(tmp_path / "out") == 130
     assert both(tmp_path / "out") == 0
     assert "going on after 9 of 14 sources" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.data.packing.places import place_of
 from tunit.data.packing.search import Search
-from tunit.data.packing.shards import is_sharded, open_shards, pack_shards, refer
+from tunit.data.packing.shards import copy_index, is_sharded, open_shards, pack_shards
 from tunit.errors import ConfigError, DataError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
@@ -200,7 +200,7 @@ def test_damaged_or_missing_shards_are_one_sentence(source, tmp_path, memory):
     data = bytearray(store.cat_file(name))
     data[1000:1010] = bytes(10)
     store.pipe_file(name, bytes(data))
-    packed = refer(open_shards(memory), tmp_path / "run" / "data", labels=True)
+    packed = copy_index(open_shards(memory), tmp_path / "run" / "data", labels=True)
     packed.images[0]
     with pytest.raises(DataError, match="does not hold 'a/008\\.png'"):
         packed.images[7]

@@ -14,7 +14,7 @@ from tunit.errors import ConfigError, DataError, RunError, StopNow
 from tunit.files import lock
 from tunit.training import all_ranks, new_run, preparation
 from tunit.training.launch import resume_run, start_run
-from tunit.training.new_run import check_free, owning, preparing, take_place
+from tunit.training.new_run import check_free, move_into_place, owning, preparing
 from tunit.training.run_folder import RunFolder
 
 
@@ -191,7 +191,7 @@ def test_the_next_command_finishes_an_interrupted_replacement(run, moves, monkey
             (new.path / name).write_text("new")
         new.data.mkdir()
         monkeypatch.setattr(type(run), "rename", renames_some)
-        take_place(folder)
+        move_into_place(folder)
     monkeypatch.undo()
     with owning(folder):
         pass

@@ -13,7 +13,7 @@ from tunit import native
 from tunit.config import preset_names, read_config
 from tunit.errors import DataError, TrainingError
 from tunit.methods import tunit as step_module
-from tunit.methods.checks import check_number
+from tunit.methods.checks import check_number_of_pictures
 from tunit.methods.model_file import load_model
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -182,8 +182,8 @@ def test_labels_are_used_only_on_request(tmp_path):
 def test_too_few_pictures_for_a_batch_is_an_error_with_the_flags_that_help(sizes, flags):
     config = tiny_config(batch_size=sizes[0], guide_only_batch_size=sizes[1]).resolved_schedule()
     with pytest.raises(DataError, match=flags):
-        check_number(config, 5)
-    check_number(config, max(sizes))
-    check_number(
+        check_number_of_pictures(config, 5)
+    check_number_of_pictures(config, max(sizes))
+    check_number_of_pictures(
         tiny_config(batch_size=4, guide_only_batch_size=128, guide_only_until=0), 5
     )  # E never trains alone

@@ -9,7 +9,7 @@ from PIL import Image, features
 
 from tiny_model import noise, save_tiny, tiny_model, write
 from tunit.cli import main
-from tunit.translation.outputs import plan_names, write_picture
+from tunit.translation.result_files import plan_names, write_picture
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tiny_model import noise, tiny_model
 from tunit.data.decoding.decode import decode_scaled
-from tunit.translation.outputs import write_picture
+from tunit.translation.result_files import write_picture
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

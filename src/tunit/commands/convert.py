@@ -99,7 +99,7 @@ def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, 
 
     from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
     from tunit.training.initial_state import new_state
-    from tunit.training.new_run import check_free, owning, preparing, take_place
+    from tunit.training.new_run import check_free, move_into_place, owning, preparing
 
     state = new_state(imported.config, torch.device("cpu"))
     fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
@@ -109,7 +109,7 @@ def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, 
             _write_about(made, source, imported)
             save_checkpoint(made.checkpoints, state, imported.config.run.keep_checkpoints)
             _write_model(made, imported, state)
-            take_place(out)
+            move_into_place(out)
 
 
 def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
@@ -184,7 +184,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
         raise RunError(f"{args.out} exists already: give another --out, or --overwrite it")
     run = RunFolder(args.source)
     config = run.read_config()
-    if not method_of(config).in_release:
+    if not method_of(config).has_published_format:
         raise RunError(
             f"{run.path} is of method '{config.method.method}', which the published implementation does not have: "
             "keep it as a run"

@@ -26,7 +26,7 @@ from tunit.commands.picture_arguments import (
     reading_order,
     say,
 )
-from tunit.commands.sorted_results import Sorted
+from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.paths import path_or_url
 from tunit.printing import show, show_table
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
     # if they are equal to the new ones, which is checked below.
     looked_at_all = 0 < work.done == len(order)
-    results = Sorted(out)
+    results = SortedResults(out)
     results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
     with work:
         tally = _tally_of(translator, order, args.per_domain, report, work)
@@ -228,7 +228,7 @@ def _write(out: Path, tally: Tally) -> None:
     import io
 
     from tunit.data.galleries import enlargement, gallery, stack
-    from tunit.translation.outputs import write_bytes, write_picture
+    from tunit.translation.result_files import write_bytes, write_picture
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -253,7 +253,7 @@ def _write(out: Path, tally: Tally) -> None:
 
 def _write_kept(path: Path, source: Path, tally: Tally, limit: float) -> None:
     """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`."""
-    from tunit.translation.outputs import write_bytes
+    from tunit.translation.result_files import write_bytes
 
     pairs = zip(tally.rows, tally.outliers(), strict=True)
     kept = sorted(row[0] for row, score in pairs if score < limit and "\n" not in row[0])

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.training.run_folder import label_names
     from tunit.translation.export import check_packages, export_model, names_of_files
     from tunit.translation.model_place import model_folder, results_of
-    from tunit.translation.outputs import claim_names
+    from tunit.translation.result_files import claim_names
 
     browser, shows = args.format == "browser", not args.no_pictures
     if not browser and (args.runtime or args.no_pictures):

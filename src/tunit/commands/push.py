@@ -89,7 +89,7 @@ def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -
     from tunit.destination import staged
     from tunit.methods.model_file import load_model
     from tunit.reporting.model_folder import files_of_folder
-    from tunit.translation.outputs import claim_names
+    from tunit.translation.result_files import claim_names
 
     names = files_of_folder(load_model(run), pictures=not args.no_pictures)
     claim_names(args.dry_run, names, overwrite=args.overwrite)

@@ -64,7 +64,7 @@ class Results:
     def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
         """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
         from tunit.errors import DataError
-        from tunit.translation.outputs import claim_names, refuse_existing
+        from tunit.translation.result_files import claim_names, refuse_existing
 
         if not isinstance(self.out, str):
             claim_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
@@ -81,7 +81,7 @@ class Results:
     def marked(self) -> Iterator[None]:
         """A context in which a new or empty folder is marked as a folder of results."""
         from tunit.files import RESULTS
-        from tunit.translation.outputs import marked
+        from tunit.translation.result_files import marked
 
         if isinstance(self.out, Path):
             with marked(self.out):
@@ -93,7 +93,7 @@ class Results:
 
     def write(self, place: Path, name: str, data: bytes) -> None:
         """Write a file, completely or not at all. place: see `place_for`. Raises DataError."""
-        from tunit.translation.outputs import write_bytes
+        from tunit.translation.result_files import write_bytes
 
         if self.store:
             self.store.write(name, data)
@@ -196,7 +196,7 @@ def redraw_all(
     from tunit.data.finding.left_out import LeftOut
     from tunit.data.packing.ordered_threads import map_in_threads
     from tunit.translation.inputs import leave_out
-    from tunit.translation.outputs import encoded, holds_transparency
+    from tunit.translation.result_files import encoded, holds_transparency
     from tunit.translation.results import ANIMATED
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:

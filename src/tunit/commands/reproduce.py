@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
     from tunit.commands.picture_arguments import say
-    from tunit.config import nearest
+    from tunit.config import suggestion
     from tunit.destination import check_folder
     from tunit.errors import ConfigError, RunError
     from tunit.experiments.driver import run_table
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.table not in TABLES:
         raise ConfigError(
-            f"there is no table {args.table!r}{nearest(args.table, TABLES)} ({', '.join(TABLES)})"
+            f"there is no table {args.table!r}{suggestion(args.table, TABLES)} ({', '.join(TABLES)})"
         )
     table = with_rows(TABLES[args.table], args.add)
     only = tuple(name.strip() for name in args.only.split(",") if name.strip())
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         names = [row.name for row in table.rows]
         raise ConfigError(
-            f"{args.table} has no row {unknown!r}{nearest(unknown, names)} ({', '.join(names)})"
+            f"{args.table} has no row {unknown!r}{suggestion(unknown, names)} ({', '.join(names)})"
         )
     plan = Plan(
         data=args.data,

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from tunit.data.packing.places import Place
 
 
-class Sorted:
-    """The files of one call; out: a folder, or the URL of one."""
+class SortedResults:
+    """The files that one call of `tunit domains` writes into `out`: a folder, or the URL of one."""
 
     def __init__(self, out: Path | str) -> None:
         from tunit.data.packing.places import place_of
@@ -21,7 +21,7 @@ class Sorted:
 
     def claim(self, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
         """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
-        from tunit.translation.outputs import claim_names, refuse_existing
+        from tunit.translation.result_files import claim_names, refuse_existing
 
         if isinstance(self._out, Path):
             claim_names(self._out, names, overwrite=overwrite, keep=keep)

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.errors import ConfigError, DataError
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
-    from tunit.translation.outputs import plan_names
+    from tunit.translation.result_files import plan_names
 
     if wants_video(args):
         return translate_video(args, _style_of_video)

@@ -32,7 +32,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
     from tunit.translation.frames import pyav
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
-    from tunit.translation.outputs import claim_names
+    from tunit.translation.result_files import claim_names
     from tunit.translation.video import MOST_BATCH, redraw_video
 
     source, target = _checked(args)

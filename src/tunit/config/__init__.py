@@ -2,7 +2,7 @@
 
 from tunit.config.adversarial import AUTO_WEIGHT, AdversarialConfig
 from tunit.config.config import Config, all_fields, find_field
-from tunit.config.fields import nearest, setting
+from tunit.config.fields import setting, suggestion
 from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.presets import file_settings, preset_differences, preset_names, read_config
@@ -35,9 +35,9 @@ __all__ = [
     "all_fields",
     "file_settings",
     "find_field",
-    "nearest",
     "preset_differences",
     "preset_names",
     "read_config",
     "setting",
+    "suggestion",
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunit.config.adversarial import AdversarialConfig
-from tunit.config.fields import check_range, nearest, read_value, toml_value, word_of
+from tunit.config.fields import check_range, read_value, suggestion, toml_value, word_of
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
@@ -149,4 +149,4 @@ def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
         found = fields[newest]
         if section in ("", found[0]) or bare in FORMER_SECTIONS.get(section, ()):
             return found
-    raise ConfigError(f"there is no setting {shown(name)}{nearest(bare, fields)}")
+    raise ConfigError(f"there is no setting {shown(name)}{suggestion(bare, fields)}")

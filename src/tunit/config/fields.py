@@ -35,7 +35,7 @@ def setting(
     return field(default=default, metadata=known)
 
 
-def nearest(word: str, words: typing.Iterable[str]) -> str:
+def suggestion(word: str, words: typing.Iterable[str]) -> str:
     """': did you mean X?', or an empty text if no word is similar."""
     close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else ""
@@ -49,7 +49,7 @@ def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(
-            f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{nearest(str(value), choices)}"
+            f"{f.name} is {shown(value)}: take one of {', '.join(choices)}{suggestion(str(value), choices)}"
         )
     if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
         raise ConfigError(

@@ -4,7 +4,7 @@ from importlib import resources
 from typing import Any
 
 from tunit.config.config import Config, find_field, section_types
-from tunit.config.fields import nearest
+from tunit.config.fields import suggestion
 from tunit.errors import ConfigError
 from tunit.paths import expand_home
 from tunit.printing import shown
@@ -73,7 +73,9 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     sections = section_types()
     for section, values in table.items():
         if section not in sections or not isinstance(values, dict):
-            raise ConfigError(f"{preset}: there is no section {shown(section)}{nearest(section, sections)}")
+            raise ConfigError(
+                f"{preset}: there is no section {shown(section)}{suggestion(section, sections)}"
+            )
         overrides |= {f"{section}.{name}": value for name, value in values.items()}
     try:
         return config.with_overrides(overrides)
@@ -95,7 +97,7 @@ def _read_table(preset: str) -> dict[str, Any]:
         file = resources.files("tunit") / "presets" / f"{preset}.toml"
     elif not is_file(expand_home(preset)):
         raise ConfigError(
-            f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){nearest(preset, shipped)}"
+            f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){suggestion(preset, shipped)}"
         )
     try:
         text = (

@@ -73,8 +73,8 @@ class NetworkConfig:
     )
 
     @property
-    def domain_logits(self) -> int:
-        """The number of domains of E and D: K-hat or, until it is found, `most_domains`."""
+    def initial_domains(self) -> int:
+        """The number of domains with which E and D are made: K-hat or, if it is not known yet, `most_domains`."""
         return self.most_domains if self.domains == AUTO else self.domains
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tunit.config import nearest
+from tunit.config import suggestion
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
 from tunit.data.finding.source_kind import kind_of
@@ -46,7 +46,7 @@ class Split:
         known = self.classes
         for name in wanted:
             if name not in known:
-                raise DataError(f"there is no class {name!r}{nearest(name, known)} ({', '.join(known)})")
+                raise DataError(f"there is no class {name!r}{suggestion(name, known)} ({', '.join(known)})")
         if number and wanted and len(set(wanted)) != number:
             raise DataError(f"{len(set(wanted))} classes are chosen: this table takes {number}")
         kept = set(wanted or (known[:number] if number else known))

@@ -83,7 +83,7 @@ def _check_auto(config: Config) -> None:
         )
 
 
-def check_number(config: Config, pictures: int) -> None:
+def check_number_of_pictures(config: Config, pictures: int) -> None:
     """Raises DataError, naming each flag to change, if there are fewer pictures than the largest batch takes."""
     sizes = {"--batch-size": config.optimisers.batch_size}
     if config.schedule.guide_only_until and config.optimisers.guide_only_batch_size:
@@ -102,7 +102,7 @@ def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) ->
     labels: (N,), -1 where unlabelled; names: the names of the pictures.
     """
     method = method_of(config)
-    classes, domains = int(labels.max(initial=-1)) + 1, config.networks.domain_logits
+    classes, domains = int(labels.max(initial=-1)) + 1, config.networks.initial_domains
     if classes > domains:
         raise DataError(
             f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunit.config import Config
 from tunit.distributed import reduce_gradients
 from tunit.machine import reads_at_once
-from tunit.methods.losses import full_precision
+from tunit.methods.losses import without_autocast
 
 
 def mixed_precision(x: Tensor, config: Config) -> torch.autocast:
@@ -71,7 +71,7 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 def backward(loss: Tensor) -> None:
     """Add the gradient of `loss` to the gradients of the parameters."""
     # Autocast is off here, so that each operation's backward pass has the precision of its forward pass.
-    with full_precision(loss):
+    with without_autocast(loss):
         loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -19,7 +19,7 @@ from tunit.config import Config
 from tunit.data.batching.augment import GREY
 from tunit.data.batching.randomness import torch_generator
 from tunit.machine import constant, to_device
-from tunit.methods.losses import full_precision
+from tunit.methods.losses import without_autocast
 
 LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
 CUT = 1 / 2  # side of the square that is made grey, as a share of the picture's side, as in [1]
@@ -63,7 +63,7 @@ class DifferentiableAugment:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
         u = self.draws[kind, rows].to(x.dtype)
         p = self.probability.to(x.dtype)
-        with full_precision(x):
+        with without_autocast(x):
             if self.colours:
                 x = recoloured(x, u, u[:, Draw.COLOURS] < p)
             x = shifted(x, u[:, [Draw.DOWN, Draw.RIGHT]], u[:, Draw.SHIFTS] < p)

@@ -128,7 +128,9 @@ def generator_loss(
 
 def _guide(config: Config) -> ClassEncoder:
     settings = config.networks
-    return ClassEncoder(settings.domain_logits, width=settings.guide_width, style_width=settings.style_width)
+    return ClassEncoder(
+        settings.initial_domains, width=settings.guide_width, style_width=settings.style_width
+    )
 
 
 def _generator(config: Config) -> FunitGenerator:
@@ -142,7 +144,7 @@ def patch_discriminator(config: Config) -> PatchDiscriminator:
     """D, as the config describes it."""
     settings = config.networks
     return PatchDiscriminator(
-        config.data.image_size, settings.domain_logits, width=settings.discriminator_width or None
+        config.data.image_size, settings.initial_domains, width=settings.discriminator_width or None
     )
 
 

@@ -1,6 +1,6 @@
 """The losses as pure functions: from tensors to a scalar. Each names its equation, or the paper that it comes from.
 
-Four functions are no losses, but help to compute them: `full_precision`, `weighted_mean`, `joint_probability` and
+Four functions are no losses, but help to compute them: `without_autocast`, `weighted_mean`, `joint_probability` and
 `pooled_features`.
 
 If a function takes `weight` (B,), this is the weight of each picture; 0 leaves a picture out, None means equal
@@ -29,7 +29,7 @@ SMALLEST_PROBABILITY = 1e-10
 Terms = dict[str, Tensor]  # losses by name, on the device
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def without_autocast(x: Tensor) -> torch.autocast:
     """A context without autocast: operations on x's device have the precision of their inputs."""
     return torch.autocast(x.device.type, enabled=False)
 
@@ -47,7 +47,7 @@ def joint_probability(p: Tensor, p_plus: Tensor, weight: Tensor | None = None) -
     p, p_plus: (B, K) domain probabilities of the two views. Symmetrised and normalised as in [2].
     """
     weighted = p if weight is None else p * weight[:, None]
-    with full_precision(p):
+    with without_autocast(p):
         joint = weighted.T @ p_plus
     joint = (joint + joint.T) / 2
     joint = joint / joint.sum().clamp_min(SMALLEST_PROBABILITY)
@@ -76,7 +76,7 @@ def style_contrastive(
     the temperature, although equation 4 as printed divides only those in the denominator.
     """
     positive = (query * key).sum(1, keepdim=True)
-    with full_precision(query):
+    with without_autocast(query):
         negative = query @ queue.T
     logits = torch.cat([positive, negative], dim=1) / temperature  # (B, 1 + N)
     return weighted_mean(logits.logsumexp(1) - logits[:, 0], weight)

@@ -71,7 +71,7 @@ class Method:
     takes_adversarial_settings: bool = False  # the method accepts [adversarial] and perceptual_weight
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
-    in_release: bool = False  # `tunit convert` can write its networks as a published checkpoint
+    has_published_format: bool = False  # `tunit convert` can write its networks as a published checkpoint
     source: str = ""  # where it was published, in Markdown, for the cards of its models
 
     # The modules that --compile compiles. D cannot be among them, because R1 differentiates D's gradient.

@@ -18,7 +18,7 @@ from tunit.methods import losses
 from tunit.methods.adversarial_memory import FAKE_ANSWER, REAL_ANSWER, SIGN, AdversarialMemory
 from tunit.methods.differentiable_augment import InputKind
 from tunit.methods.inference import evaluating
-from tunit.methods.losses import Terms, full_precision
+from tunit.methods.losses import Terms, without_autocast
 from tunit.methods.method import Phase
 from tunit.methods.parts import MicroBatch
 from tunit.networks.discriminator import DomainDiscriminator
@@ -124,7 +124,7 @@ def discriminator_loss(
             ("r2", settings.r2_weight, logit_fake, x_fake),
         ):
             if name == "r1" or weight:
-                with full_precision(x):
+                with without_autocast(x):
                     penalty = losses.r1_penalty(logit, x)
                 loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
                 terms[f"discriminator/{name}"] = penalty.detach()
@@ -156,11 +156,11 @@ def _judged(
         logit_real, logit_fake = judge(both, torch.cat([y_real, y_fake])).chunk(2)
         return x_real, x_fake, logit_real, logit_fake
     x_real = x_real.detach().requires_grad_()
-    with full_precision(x_real):
+    with without_autocast(x_real):
         logit_real = judge(augment(x_real, InputKind.REAL), y_real)
     if also_fake:
         x_fake = x_fake.detach().to(x_real.dtype).requires_grad_()
-        with full_precision(x_fake):
+        with without_autocast(x_fake):
             logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)
     else:
         logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tunit.config import LossConfig
 from tunit.distributed import all_gather, all_reduce, rows_of_rank, world_size
-from tunit.methods.losses import Terms, full_precision
+from tunit.methods.losses import Terms, without_autocast
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import Guidance, GuidingNetwork
 
@@ -172,7 +172,7 @@ class Translations:
         left_by_guide = torch.split(self._x_fake.grad, sizes)[self.parts.index(part)]
         adversarial = part.share * weights.adversarial_weight * adversarial
         others = part.share * reconstruction
-        with full_precision(part.x):
+        with without_autocast(part.x):
             if weights.adversarial_trains == "generator":
                 own = list(self._generator.parameters())
                 adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
@@ -183,7 +183,7 @@ class Translations:
     def backward_into_guide(self) -> None:
         """Backpropagate the gradient of the style codes into E."""
         assert self._s.grad is not None
-        with full_precision(self._s):
+        with without_autocast(self._s):
             # The references of one process are pictures of the others, too.
             gradient = all_reduce(self._s.grad)
             _surrogate_loss(self._style, gradient).backward()  # type: ignore[no-untyped-call]

@@ -147,14 +147,16 @@ def translation_step(
 
 def _guide(config: Config) -> SemitEncoder:
     settings = config.networks
-    return SemitEncoder(settings.domain_logits, width=settings.guide_width, style_width=settings.style_width)
+    return SemitEncoder(
+        settings.initial_domains, width=settings.guide_width, style_width=settings.style_width
+    )
 
 
 def _generator(config: Config) -> OctaveGenerator:
     settings = config.networks
     return OctaveGenerator(
         config.data.image_size,
-        settings.domain_logits,
+        settings.initial_domains,
         width=settings.generator_width or None,
         style_width=settings.style_width,
         share=config.of(SemitConfig).octave_share,
@@ -162,7 +164,7 @@ def _generator(config: Config) -> OctaveGenerator:
 
 
 def _own_state(pictures: int, config: Config, device: torch.device) -> SoftLabels:
-    return new_soft_labels(pictures, config.networks.domain_logits, device)
+    return new_soft_labels(pictures, config.networks.initial_domains, device)
 
 
 def soft_labels_of(state: TrainingState) -> SoftLabels:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tunit.config import SemitConfig
 from tunit.data.batching.batches import Batch
-from tunit.methods.losses import full_precision
+from tunit.methods.losses import without_autocast
 
 
 @dataclass
@@ -70,7 +70,7 @@ def mean_of_same(index: Tensor, p: Tensor) -> Tensor:
     the order of writing would decide which one is kept.
     """
     same = (index[:, None] == index).to(p.dtype)
-    with full_precision(p):
+    with without_autocast(p):
         return same @ p / same.sum(1, keepdim=True)
 
 

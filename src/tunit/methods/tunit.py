@@ -137,7 +137,7 @@ def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
 def _guide(config: Config) -> Guide:
     settings = config.networks
     return Guide(
-        settings.domain_logits,
+        settings.initial_domains,
         width=settings.guide_width,
         style_width=settings.style_width,
         overclusters=settings.overclusters,
@@ -159,7 +159,7 @@ def _generator(config: Config) -> Generator:
 def _discriminator(config: Config) -> Discriminator:
     settings = config.networks
     return Discriminator(
-        config.data.image_size, settings.domain_logits, width=settings.discriminator_width or None
+        config.data.image_size, settings.initial_domains, width=settings.discriminator_width or None
     )
 
 
@@ -247,7 +247,7 @@ TUNIT = Method(
     processes=True,
     finds_number_of_domains=True,
     takes_adversarial_settings=True,
-    in_release=True,
+    has_published_format=True,
     source="[TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021)",
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,

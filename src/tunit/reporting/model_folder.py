@@ -20,7 +20,7 @@ from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows
 from tunit.training.run_folder import RunFolder, label_names, read_picture_index
 from tunit.training.watch import alarms_of, rows_of
-from tunit.translation.outputs import write_picture
+from tunit.translation.result_files import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"

@@ -129,7 +129,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0) -> TrainingOut
     finds = method_of(config).learns_domains and not labelled
     replaces_head = config.clustering.neighbours or config.networks.candidate_heads
     return TrainingOutline(
-        domains=config.networks.domain_logits if finds else 0,
+        domains=config.networks.initial_domains if finds else 0,
         number_is_known=config.networks.domains != AUTO,
         final_from=steps_to_judge_guide if replaces_head else 0,
         domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),

@@ -20,7 +20,7 @@ from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import check_memory
-from tunit.training.new_run import check_free, owning, preparing, take_place
+from tunit.training.new_run import check_free, move_into_place, owning, preparing
 from tunit.training.preparation import (
     Announce,
     Progress,
@@ -151,7 +151,7 @@ def _prepare(
         if run.exists():
             check_memory(config, device)
         begin_run(new, config, source, pictures, device, taken)
-        take_place(run)
+        move_into_place(run)
     return config, pictures, ready
 
 

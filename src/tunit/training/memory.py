@@ -127,7 +127,7 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
         checkpoint_activations(method.recomputed_parts(state.networks))
     side = config.data.image_size
     x = torch.rand(size, 3, side, side, device=device) * 2 - 1
-    y = torch.arange(size) % config.networks.domain_logits
+    y = torch.arange(size) % config.networks.initial_domains
     unlabelled = method.labels is Labels.OPTIONAL and config.data.labels == "none"
     with without_process_group():
         method.step(

@@ -111,7 +111,7 @@ def preparing(run: RunFolder) -> Iterator[RunFolder]:
             shutil.rmtree(new.path, ignore_errors=True)
 
 
-def take_place(run: RunFolder) -> None:
+def move_into_place(run: RunFolder) -> None:
     """Replace the content of the run's folder with the prepared run. Raises RunError."""
     with writable(run.path):
         write_text(run.path / NEW / READY, "")
@@ -119,7 +119,7 @@ def take_place(run: RunFolder) -> None:
 
 
 def _finish(run: RunFolder) -> None:
-    """Finish an interrupted `take_place`, or remove what an interrupted preparation left."""
+    """Finish an interrupted `move_into_place`, or remove what an interrupted preparation left."""
     new = run.path / NEW
     ready, moving = new / READY, new / MOVING
     if ready.exists():

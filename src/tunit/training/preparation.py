@@ -12,7 +12,7 @@ from tunit.data.packing.index import Index
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.data.packing.shards import is_sharded, open_shards, refer
+from tunit.data.packing.shards import copy_index, is_sharded, open_shards
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
@@ -72,7 +72,7 @@ def pack(
     if is_sharded(source):
         index = open_shards(source)
         _check_shards(source, index, config)
-        return refer(index, cache, labels=config.data.labels != "none")
+        return copy_index(index, cache, labels=config.data.labels != "none")
     workers = config.run.workers or None
     return pack_pictures(
         Path(source), cache, pack_settings(config), workers=workers, strict=strict, progress=progress

@@ -18,7 +18,7 @@ from tunit.distributed import is_rank_zero, largest_of_ranks
 from tunit.errors import NonFiniteError, RunError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
-from tunit.methods.checks import check_config, check_labels, check_number
+from tunit.methods.checks import check_config, check_labels, check_number_of_pictures
 from tunit.methods.descent import watching_gradients
 from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model
@@ -77,7 +77,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     Raises DataError for too few pictures or labels that do not fit, ConfigError for settings that do not fit,
     RunError if there is no checkpoint that fits.
     """
-    check_number(config, len(pictures.names))
+    check_number_of_pictures(config, len(pictures.names))
     check_config(config)
     check_labels(config, pictures.labels, pictures.names)
     method = method_of(config)

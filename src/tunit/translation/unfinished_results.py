@@ -17,7 +17,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing.places import local_scratch
 from tunit.errors import RunError
 from tunit.files import LockedError, lock, writable
-from tunit.translation.outputs import UNWRITABLE
+from tunit.translation.result_files import UNWRITABLE
 from tunit.work_journal import WorkJournal
 
 WEIGHTS = "model.safetensors"

@@ -14,7 +14,7 @@ from torch import Tensor
 from tunit.errors import ConfigError
 from tunit.paths import expand_home
 from tunit.translation.frames import on_canvas, pyav
-from tunit.translation.outputs import write_bytes
+from tunit.translation.result_files import write_bytes
 from tunit.translation.values import real_number
 
 MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px

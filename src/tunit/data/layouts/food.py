@@ -5,7 +5,7 @@
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tunit.config import nearest
+from tunit.config import suggestion
 from tunit.data.finding.found import Found
 from tunit.data.layouts.layout import (
     Layout,
@@ -61,7 +61,7 @@ def _read(found: Found, source: Path, part: Part) -> Found:
 def _check_classes(part: Part, known: set[str], source: Path) -> None:
     for name in part.classes:
         if name not in known:
-            raise DataError(f"{source} has no class {name!r}{nearest(name, known) or ': correct classes'}")
+            raise DataError(f"{source} has no class {name!r}{suggestion(name, known) or ': correct classes'}")
 
 
 def _layout(domains: int, open_classes: int = 0) -> Layout:

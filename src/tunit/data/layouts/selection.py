@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tunit.config import Config, DataConfig, file_settings, find_field, nearest, read_config
+from tunit.config import Config, DataConfig, file_settings, find_field, read_config, suggestion
 from tunit.data.layouts.all_layouts import LAYOUTS
 from tunit.data.layouts.layout import Part
 from tunit.errors import ConfigError
@@ -67,7 +67,9 @@ def make_part(layout: str, split: str = "train", classes: str = "", held_out: in
                 )
         return None
     if layout not in LAYOUTS:
-        raise ConfigError(f"layout is {layout!r}: take one of {', '.join(LAYOUTS)}{nearest(layout, LAYOUTS)}")
+        raise ConfigError(
+            f"layout is {layout!r}: take one of {', '.join(LAYOUTS)}{suggestion(layout, LAYOUTS)}"
+        )
     if split not in ("train", "validation", "test"):
         raise ConfigError(f"split is {split!r}: take train or validation")
     known = LAYOUTS[layout]

@@ -89,8 +89,8 @@ def open_shards(source: Path | str) -> Index:
     return replace(index, shards=replace(index.shards, root=index.shards.root or absolute(source)))
 
 
-def refer(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
-    """Write the index into the folder `cache`, with or without labels; the pixels remain in their shards."""
+def copy_index(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
+    """Copy the index into the folder `cache`, with or without labels; the pixels remain in their shards."""
     packs.claim(cache)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])

@@ -1,4 +1,4 @@
-"""Names for results in one folder that do not collide, checked before the first file is written."""
+"""The files of results: names in one folder that do not collide, checks before the first is written, and writing."""
 
 import io
 import os
