@@ -289,8 +289,10 @@ def wait_for_rank_zero() -> None:
 
 
 def _process_of_rank_zero() -> str | None:
-    """The process ID of rank 0, if it runs on this machine. When that process is gone, its launcher has noticed,
-    because the launcher removes it.
+    """The process ID of rank 0, if it runs on this machine.
+
+    A dead process keeps its ID until its launcher asks the system for its exit code. So if no process has this ID any
+    more, the launcher already knows that rank 0 has died.
     """
     assert _store is not None
     return _store.get(RANK_ZERO_PROCESS).decode() if rank() == local_rank() else None

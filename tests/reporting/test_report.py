@@ -49,7 +49,7 @@ def test_every_section_is_there(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
         "Figures",
-        "Compared with baselines that need no training",
+        "Compared with trivial answers, which need no training",
         "Domains",
         "Sources by references",
         *(["Domain to domain"] if "Domain to domain" in page else []),

@@ -223,7 +223,7 @@ def print_evaluation(result: "Evaluation") -> None:
     if result.trivial.rows:
         names = ("accuracy", "NMI", "agreement")
         show_table(
-            ("compared with baselines that need no training", "accuracy", "NMI", "NMI with the domains"),
+            ("compared with trivial answers", "accuracy", "NMI", "NMI with the domains"),
             [
                 (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
                 for row, values in result.trivial.rows.items()

@@ -1,4 +1,6 @@
-"""Every constant of the method, by name, with the paper's value as its default.
+"""Every hyperparameter of the paper's method and every setting of our additions, by name; defaults are the paper's.
+
+Constants of our additions that are no settings are in the modules that use them.
 
 A `Config` is frozen and checks itself. It is read from a TOML preset, which holds only its differences from the
 preset that it names as `base`, or from the paper. Overrides such as {"r1_weight": "0.2"} then change it. Field names

@@ -82,10 +82,10 @@ def paper_columns(table: Table) -> list[tuple[str, str]]:
 
 
 def best_rows(rows: Iterable[Experiment], figure: str, values: Values) -> set[str]:
-    """Names of the rows with the best value: one group of rows with true labels, one without, as in the paper.
+    """Names of the rows with the best value: among those with true labels, and among those without, as in the paper.
 
-    The result is empty for figures of which it cannot be said whether high or low is better. A group of one row has
-    no best row.
+    If there is only one row with true labels, or only one without, it is not among the best. The result is empty for
+    figures of which it cannot be said whether high or low is better.
     """
     if figure in UNRANKED:
         return set()

@@ -43,8 +43,8 @@ MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over
 ENCODED = 256  # pictures through E at a time
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head
-# The mean probability that a head fitted to groups gives the likeliest domain. Groups are guesses, and a head that is
-# sure of them leaves E no gradient by which it could correct them.
+# An upper limit of the mean probability that a head fitted to groups gives to the likeliest domain. Groups are
+# guesses, and a head that is sure of them leaves E no gradient by which it could correct them.
 CONFIDENCE = 0.75
 BISECTIONS = 40
 
@@ -158,7 +158,7 @@ def fitted_heads(
 ) -> list[Head]:
     """Domain heads that predict the groups (N,) of N pictures: one for each of the `features` (N, width), on the CPU.
 
-    confidence: the largest mean probability of the likeliest domain.
+    confidence: an upper limit of the mean probability of the likeliest domain.
     """
     return [softened(fitted_head(each.numpy(), groups, domains), each, confidence) for each in features]
 

@@ -92,7 +92,7 @@ class Contents:
     metrics: list[dict[str, float]]
     alarms: list[Alarm]  # of the training
     evaluation: dict[str, Any] | None
-    beside: TrivialComparison  # the domains compared with baselines that need no training
+    beside: TrivialComparison  # the domains compared with trivial answers
     choice: Choice | None  # how the number of domains was found; None if it was given
     findings: list[Finding] = field(default_factory=list)
 

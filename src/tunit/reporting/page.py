@@ -106,7 +106,9 @@ def _beside(c: Contents) -> str:
         return ""
     found = table(("", "accuracy", "NMI", "NMI with the domains"), rows)
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
-    return section("beside", "Compared with baselines that need no training", c.beside.verdict, found + note)
+    return section(
+        "beside", "Compared with trivial answers, which need no training", c.beside.verdict, found + note
+    )
 
 
 def _number(c: Contents) -> str:
