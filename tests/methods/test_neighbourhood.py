@@ -76,6 +76,24 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
     assert list(found) == [2, 6]
 
 
+@pytest.mark.parametrize("domains", [3, "auto"])
+def test_a_cue_that_separates_the_pictures_is_found_whether_their_number_is_given_or_not(domains):
+    """Outlines and shapes separate two kinds of stripes, colours do not. By 0 groups, colours would be chosen."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (60, 32, 32, 3))
+    for i in range(60):
+        phase = rng.integers(0, 8)
+        bright = (np.arange(32) + phase) // 4 % 2 == 0
+        images[i] += np.where(bright[:, None] if i % 2 else bright[None], 180, 0)[..., None]
+    config = config_of(**SETTINGS | {"domains": domains})
+    state = state_of(config, len(images))
+    state.step = 2
+    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8)), config)
+    assert {"outlines", "shapes"} & set(state.own.measures)
+    same_kind = (state.own.table % 2 == torch.arange(60)[:, None] % 2).float().mean()
+    assert same_kind > 0.95
+
+
 def test_the_search_is_made_once_by_default():
     config = config_of(**SETTINGS | {"neighbours_every": 0})
     state = state_of(config)

@@ -96,8 +96,11 @@ def choose_measures(
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
     the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. If both together
     are about as good as the better one alone, both are chosen, because each contains information that the other
-    lacks. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
+    lacks. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain. Raises ValueError
+    if `groups` is less than 1.
     """
+    if groups < 1:
+        raise ValueError(f"groups is {groups}: without groups to separate, all measures are equally good")
     step = -(-len(codes) // MOST_COMPARED)
     measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
     k = min(GRAPH_NEIGHBOURS, len(measures["codes"]) - 1)

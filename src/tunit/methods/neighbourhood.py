@@ -64,7 +64,8 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
             found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
         codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
         measures = {name: cue.to(codes.device) for name, cue in found.cues.items()}
-        found.measures, _ = choose_measures(codes, measures, min(config.networks.domains, MOST_GROUPS))
+        groups = min(config.networks.initial_domains, MOST_GROUPS)
+        found.measures, _ = choose_measures(codes, measures, groups)
         measures["codes"] = codes
         chosen = [measures[name] for name in found.measures]
         found.table.copy_(find_neighbours(chosen, found.table.shape[1]))
