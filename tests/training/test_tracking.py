@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from spoilt import in_a_loss
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
@@ -64,6 +65,19 @@ def test_a_failing_tracker_is_reported_once_and_stops_nothing(tracker, tmp_path,
         said.count("wandb failed (RuntimeError: the server is gone), so the training goes on without it") == 1
     )
     assert "and more" not in said
+
+
+def test_a_tracker_still_gets_values_after_training_went_back_to_a_checkpoint(tracker, tmp_path, monkeypatch):
+    in_a_loss(monkeypatch)
+    write_pictures(tmp_path / "pictures")
+    config = tiny_config(on_nan="rollback", sample_every=0)
+    assert (
+        start_run(tmp_path / "pictures", tmp_path / "run", config, quiet=True, log_to="wandb").rollbacks == 1
+    )
+    steps = [named["step"] for name, _, named in tracker.calls if name == "log"]
+    assert steps == [3, 6, 6, 9, 12]
+    assert [name for name, *_ in tracker.calls].count("finish") == 1
+    assert tracker.calls[-1][0] == "finish"
 
 
 @pytest.mark.parametrize("fails", ["init", "finish"])

@@ -40,12 +40,22 @@ class MetricsLog:
 
     def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:
         self.path, self._tracker = folder / "metrics.jsonl", tracker
+        self._tensorboard = folder / "tensorboard"
+        self._events: Events | None = None
+        self.go_back(start)
+
+    def go_back(self, start: int) -> None:
+        """Continue after step `start`: lines and events of later steps go, because these steps are repeated.
+
+        The tracker gets the repeated steps, too.
+        """
+        if self._events:
+            self._events.close()
         if exists(self.path):
             _keep_to(self.path, start)
-        self._tensorboard = folder / "tensorboard"
         with writable(self._tensorboard):
             try:
-                self._events: Events | None = Events(self._tensorboard, start + 1 if start else None)
+                self._events = Events(self._tensorboard, start + 1 if start else None)
             except ImportError:  # without tensorboardX, metrics.jsonl alone still contains everything
                 self._events = None
 

@@ -23,7 +23,6 @@ from tunit.networks.tensor_file import write_tensors
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
 from tunit.training.in_progress import Training, draw
-from tunit.training.log import MetricsLog
 from tunit.training.watch import Watch, rows_of
 from tunit.training.window import non_finite
 
@@ -83,8 +82,7 @@ def roll_back(training: Training) -> None:
     }
     training.window.restart(state.step)
     if training.log:
-        training.log.close()
-        training.log = MetricsLog(training.run.path, state.step)
+        training.log.go_back(state.step)
         training.watch = Watch(training.pictures, rows_of(training.log.path))
 
 
