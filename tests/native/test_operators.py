@@ -157,11 +157,12 @@ def test_a_step_equals_the_one_without_compiled_code(preset, monkeypatch):
     (losses, gradients), (losses_without, gradients_without) = found
     assert losses.keys() == losses_without.keys()
     for name, value in losses_without.items():
-        torch.testing.assert_close(losses[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    for name, value in gradients_without.items():
-        assert value.norm() > 0, name
         # Because of rounding by 1e-5, some pixels cross the threshold of a ReLU, which changes gradients by up to 0.8
         # % here.
+        close = 0.03 if "gradient" in name else 1e-3
+        torch.testing.assert_close(losses[name], value, rtol=close, atol=1e-5, msg=name)
+    for name, value in gradients_without.items():
+        assert value.norm() > 0, name
         assert (gradients[name] - value).norm() < 0.03 * value.norm(), name
 
 

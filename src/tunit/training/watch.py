@@ -111,14 +111,15 @@ class Watch:
     def translation_figures(
         self, state: TrainingState, config: Config, *, at_once: bool = False
     ) -> dict[str, float]:
-        """Figures of a few translations, for the log; empty while E trains alone, or if the last ones are recent.
+        """Figures of a few translations, for the log; empty if the last ones are recent, or G has only just begun.
 
         at_once: compute figures even if the last ones are recent.
         """
         began, step = int(config.schedule.guide_only_until), state.step
         since = step - (self._redrawn or began)
         too_recent = since * SHARE_OF_TIME * JOINT_PASSES * config.optimisers.batch_size < REDRAWN
-        if step <= began or since == 0 or len(self._pictures.names) < 2 or (too_recent and not at_once):
+        too_early = step < began + FEWEST_STEPS
+        if too_early or since == 0 or len(self._pictures.names) < 2 or (too_recent and not at_once):
             return {}
         self._redrawn = step
         self._evidence.translations = translation_summary(state, self._pictures, config)
