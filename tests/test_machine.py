@@ -18,6 +18,17 @@ def test_a_missing_device_is_one_sentence(name):
         choose_device(name)
 
 
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [(1, "torch sees 1 xpu device: take xpu:0, or cpu"), (2, "2 xpu devices: take xpu:0 to xpu:1, or cpu")],
+)
+def test_a_device_number_that_is_too_large_is_told_with_those_that_exist(number, end, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: number)
+    with pytest.raises(ConfigError, match=f"device is 'xpu:7', but .*{end}$"):
+        choose_device("xpu:7")
+
+
 def test_auto_chooses_a_gpu_if_there_is_one():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -1,6 +1,7 @@
 """The errors that tunit raises for problems that a user can correct.
 
-Each message is one sentence: the thing, its value, the remedy. The command line prints it and exits with 2.
+Each message is one sentence: the thing, its value, and the remedy or the values to choose from. The command line
+prints it and exits with 2.
 """
 
 from tunit.printing import in_sentence

@@ -36,18 +36,22 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         if accelerator is None or accelerator.type != device.type:
-            raise ConfigError(
-                f"device is {name!r}, which torch does not find here: take auto, cpu or another"
-            )
+            raise ConfigError(f"device is {name!r}, which torch does not find here: take auto or cpu")
         if (device.index or 0) >= torch.accelerator.device_count():
-            raise ConfigError(
-                f"device is {name!r}, but torch sees {torch.accelerator.device_count()} of them"
-            )
+            raise ConfigError(_too_few(name, device, torch.accelerator.device_count()))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs: take another"
-        )
+        raise ConfigError(_too_few(name, device, torch.cuda.device_count()))
     return device
+
+
+def _too_few(name: str, device: torch.device, number: int) -> str:
+    """The message for a device whose index is not below the number of such devices."""
+    noun = "device" if number == 1 else "devices"
+    remedy = f"take {device.type}:0" if number == 1 else f"take {device.type}:0 to {device.type}:{number - 1}"
+    return (
+        f"device is {name!r}, but torch sees {number} {device.type} {noun}: "
+        f"{remedy + ', or cpu' if number else 'take cpu'}"
+    )
 
 
 def choose_precision(name: str, device: torch.device) -> str:
