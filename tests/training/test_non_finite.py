@@ -136,7 +136,7 @@ def test_a_value_that_a_gpu_shows_late_never_reaches_what_is_made_of_the_state(
     spoil(monkeypatch)
     run, evaluated = tmp_path / "run", []
     samples = settings["sample_every"] == 9
-    with pytest.raises(TrainingError, match="is nan at step 8; no checkpoint yet"):
+    with pytest.raises(TrainingError, match="is nan at step 8; there is no checkpoint yet: start a new run"):
         start_run(
             pictures,
             run,

@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replay",
         type=Path,
         metavar="FILE",
-        help="only repeat a step in which a value was not finite; FILE is the batch of this step, in RUN/non_finite",
+        help="only repeat a step in which a value was not finite, and the steps that lead to it from the checkpoint "
+        "kept with it; FILE is the batch of this step, in RUN/non_finite",
     )
     parser.add_argument(
         "--from",

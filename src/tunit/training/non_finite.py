@@ -54,14 +54,15 @@ def recover(training: Training, error: NonFiniteError) -> None:
     checkpoint.
     """
     kept = keep_batch(training, error)
-    told = f"its batch is in {kept} (`tunit train --replay` repeats that step)"
+    told = f"the batch of that step is in {kept} (`tunit train --replay` repeats the step)"
     if training.config.run.on_nan == "stop":
         raise TrainingError(f"{error}; {told}")
     training.rolled_back += 1
     if training.rolled_back > MOST_IN_A_ROW:
         raise TrainingError(
-            f"{error}; training went back to that checkpoint {MOST_IN_A_ROW} times, with other random numbers, and "
-            f"the problem came back each time; {told}"
+            f"{error.what} at step {error.step}; training went back to {training.last_checkpoint} {MOST_IN_A_ROW} "
+            "times, with other random numbers, and the problem came back each time: resume with --precision float32, "
+            "or start a new run with lower --guide-rate, --generator-rate and --discriminator-rate; " + told
         )
     roll_back(training)
     training.display.say(

@@ -113,10 +113,15 @@ class LossWindow:
 
 def non_finite(what: str, step: int, last_checkpoint: Path | None) -> NonFiniteError:
     """The error for something that is not finite at a step."""
-    good = f"the last good checkpoint is {last_checkpoint}" if last_checkpoint else "no checkpoint yet"
-    return NonFiniteError(
-        what,
-        step,
-        f"{what} at step {step}; {good}: lower --guide-rate, --generator-rate and --discriminator-rate in a new run, "
-        "or resume with --precision float32, or with --on-nan rollback",
-    )
+    rates = "lower --guide-rate, --generator-rate and --discriminator-rate"
+    if last_checkpoint:
+        rest = (
+            f"the last good checkpoint is {last_checkpoint}: resume with --on-nan rollback or with --precision "
+            f"float32, or start a new run with {rates}"
+        )
+    else:
+        rest = (
+            f"there is no checkpoint yet: start a new run with {rates}, with --precision float32, or with --on-nan "
+            "rollback"
+        )
+    return NonFiniteError(what, step, f"{what} at step {step}; {rest}")
