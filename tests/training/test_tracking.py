@@ -95,7 +95,7 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch, 
     write_pictures(tmp_path / "pictures", 8)
     words = ["train", str(tmp_path / "pictures"), "--out", str(tmp_path / "run"), "--log-to", "trackio"]
     assert main(words) == 2
-    assert 'pip install "tunit[trackio]", or leave it out' in capsys.readouterr().err
+    assert 'pip install "tunit[trackio]", or leave out --log-to' in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="--log-to is 'mlflow': take one of trackio, wandb"):
         check_tracker("mlflow")

@@ -20,8 +20,10 @@ class Candidate:
     """A number of domains, and the evidence for it."""
 
     domains: int
-    score: float  # 0 to 1; candidates are ranked by it
-    votes: dict[str, float]  # the measures behind the score, by name
+    # 1 for the number chosen; for another, exp(its total of weighted votes - that of the number chosen), so a score
+    # near 0 means much weaker evidence. Candidates are ranked by it.
+    score: float
+    votes: dict[str, float]  # the measures of the total, by name, not yet weighted
 
 
 @dataclass(frozen=True)

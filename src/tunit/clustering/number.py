@@ -41,7 +41,7 @@ RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
-SILHOUETTES_OF = 2_000  # the silhouette is computed of at most this many pictures
+SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pictures
 CANDIDATES = 6  # how many numbers of domains are reported
 
 
@@ -214,14 +214,12 @@ def _reasons(
 ) -> list[str]:
     """Plain sentences, the most important first. separated: how many groups the style codes tell apart."""
     sizes = np.bincount(assignment)
-    said = []
-    for k in (chosen, chosen + 1):
-        if k > 1 and k in whole:
-            which = "even the two nearest" if k == chosen else "the two nearest"
-            said.append(
-                f"with {k} groups, {which} are separated {whole[k].apart:.1f} times as clearly as by chance "
-                f"(at least {needed(k):.1f} is evidence for {k})"
-            )
+    said = [
+        f"the separation of the two nearest of {k} groups is {whole[k].apart:.1f} times what chance gives "
+        f"({needed(k):.1f} times or more is evidence for {k} groups)"
+        for k in (chosen, chosen + 1)
+        if k > 1 and k in whole
+    ]
     if chosen == 1:
         said.append(
             "if there are several kinds, E cannot tell them apart yet: let it train alone for longer, "

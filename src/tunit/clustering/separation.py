@@ -13,7 +13,7 @@ from tunit.clustering.dip import critical_dip, dip
 Points = NDArray[np.float64]
 
 LARGEST_DIP = 0.25  # the dip of two clusters far apart
-COMPARED = 300  # a dip is computed of at most this many pictures of each group
+COMPARED = 300  # a dip is computed from at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
 LEAST_SHRINKAGE, PER_AXIS = 0.1, 5

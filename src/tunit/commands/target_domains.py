@@ -64,7 +64,10 @@ def of_domain(
     for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
         kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
     if not kept:
-        raise DataError("the model assigns the label of --from-label to none of the sources: leave it out")
+        raise DataError(
+            "the model assigns the label of --from-label to none of the sources: give another label, or leave out "
+            "--from-label to translate all sources"
+        )
     if len(kept) < len(sources):
         say(f"{len(sources) - len(kept)} of {len(sources)} sources have other labels and are not translated")
     return [source for source in sources if source in kept]

@@ -27,6 +27,7 @@ from tunit.evaluation.protocol import (
     translated,
 )
 from tunit.evaluation.result import Evaluation, Integers, Labelled
+from tunit.evaluation.trivial import ANSWERS
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
 
@@ -106,9 +107,7 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
 def _beside_trivial(
     result: Evaluation, held: Labelled, found: Integers, number: int, seed: int, say: Say
 ) -> None:
-    say(
-        "grouping the same pictures by trivial answers: pixels, colours, outlines, textures and random features"
-    )
+    say(f"grouping the same pictures by trivial answers: k-means on each of {', '.join(ANSWERS)}")
     with result.timed("trivial answers"):
         result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
 

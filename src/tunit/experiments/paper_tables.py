@@ -63,7 +63,7 @@ TABLE1 = Table(
         ),
         Experiment(
             "B",
-            "A with our G and D, supervised",
+            "A with TUNIT's G and D, supervised",
             "table1-b",
             labels=CLASSES,
             paper=_paper((46.2, 0.896, 0.732, 1.0), (57.6, 1.284, 0.857, 1.0)),

@@ -68,7 +68,8 @@ def _check_auto(config: Config) -> None:
     """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone."""
     if not method_of(config).finds_number_of_domains:
         raise ConfigError(
-            f"domains is auto, but method '{config.method.method}' does not find their number: give --domains K"
+            f"domains is auto, but method '{config.method.method}' cannot find the number of domains: give "
+            "--domains K"
         )
     if config.schedule.guide_only_until == 0:
         raise ConfigError(

@@ -127,7 +127,8 @@ def _about_style(cosine: float | None) -> list[Finding]:
     return [
         Finding(
             True,
-            f"Translations miss their reference's style (mean cosine {cosine:.2f}): the translator needs more steps.",
+            f"Translations miss their reference's style (mean cosine {cosine:.2f}): G, the network that draws them, "
+            "needs more steps.",
         )
     ]
 

@@ -26,7 +26,8 @@ def check_tracker(name: str) -> None:
         raise ConfigError(f"--log-to is {shown(name)}: take one of {', '.join(TRACKERS)}")
     if find_spec(name) is None:
         raise ConfigError(
-            f'--log-to {name} needs a package that is not installed: pip install "tunit[{name}]", or leave it out'
+            f'--log-to {name} needs a package that is not installed: pip install "tunit[{name}]", or '
+            "leave out --log-to"
         )
 
 
