@@ -99,7 +99,8 @@ class AugmentConfig:
     )
     random_operations: int = setting(
         0,
-        "number of operations on x+, after all others, sampled as in RandAugment (in the paper, for Food-10)",
+        "number of operations on x+ (with both_views also on x, while E trains alone), after all others, sampled as "
+        "in RandAugment (in the paper, for Food-10)",
         low=0,
         high=100,
     )

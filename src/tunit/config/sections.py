@@ -139,7 +139,10 @@ class OptimiserConfig:
         low=0,
     )
     guide_warm_up: int = setting(
-        0, "number of first steps in which E's learning rate rises to guide_only_rate", low=0, high=10**12
+        0,
+        "number of first steps in which E's learning rate rises to guide_only_rate; no effect if that is 0",
+        low=0,
+        high=10**12,
     )
     guide_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas for E", low=0, high=BELOW_1)
     guide_weight_decay: float = setting(1e-3, "L2 weight decay of E", low=0)
@@ -168,7 +171,11 @@ class ClusteringConfig:
         high=1,
     )
     neighbours: int = setting(
-        0, "x+ is a view of one of this many nearest neighbours of x; 0: of x itself", low=0, high=1000
+        0,
+        "while E trains alone, x+ is a view of one of this many nearest neighbours of x, if x has no label; 0: x+ is "
+        "always a view of x itself",
+        low=0,
+        high=1000,
     )
     neighbours_from: float = setting(
         0.1,

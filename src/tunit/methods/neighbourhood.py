@@ -1,4 +1,4 @@
-"""Neighbours of pictures: while E trains alone, a picture's second view may be a view of one of its neighbours.
+"""Neighbours of pictures: while E trains alone, the second view of an unlabelled picture may be that of a neighbour.
 
 Neighbours are searched once or at intervals; the search itself is in tunit.clustering.neighbours. They are part of
 the training state, so that a resumed run goes on with the same ones.
@@ -19,8 +19,9 @@ from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guidance
 
 ENCODED = 256  # pictures through E at a time
-# Measures of similarity are compared by how well they separate at most this many groups. With more groups, a measure
-# that only recognises photographs of one series (the same thing, taken in a row) would win.
+# Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
+# are fewer domains. With more groups, a measure would win that finds only series of photographs (of the same thing,
+# taken one after the other) instead of kinds.
 MOST_GROUPS = 10
 
 
@@ -44,7 +45,10 @@ def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Ne
 
 
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
-    """The neighbours (N, k) whose views the next step uses as second views; None if x+ is a view of x itself."""
+    """The neighbours (N, k) whose views the next step uses as second views; None if x+ is a view of x itself.
+
+    Labelled pictures keep views of themselves (`Batches`).
+    """
     alone = state.step < config.schedule.guide_only_until
     return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
 

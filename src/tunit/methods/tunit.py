@@ -40,7 +40,7 @@ from tunit.networks.generator import Generator
 from tunit.networks.guide import Guide
 from tunit.networks.queue import push
 
-# The L2 norms of E's gradients in its two updates of a joint step: of its own losses, and of G's losses.
+# In a joint step E learns twice: from its own losses, then from G's. These name the L2 norms of the two gradients.
 OWN_GRADIENT, GRADIENT_FROM_G = "guide/gradient", "guide/gradient_from_generator"
 
 
@@ -51,7 +51,7 @@ def tunit_step(
 
     permutation: (B,) int64; x[permutation] are the references. If several processes train together, `batch` holds
     this process's pictures, but `permutation` refers to the whole batch. Losses and R1 are in float32 in any
-    precision.
+    precision, except that a bfloat16 run on an NVIDIA GPU may use TF32 in R1's convolutions (training/resources.py).
     """
     with mixed_precision(batch.x, config):
         keys, terms = guide_step(state, batch, phase, config)  # E: equations 1 and 2

@@ -156,7 +156,7 @@ def judge_style(evidence: Evidence, outline: TrainingOutline, raised: bool) -> s
 
 
 def _stays(lines: list[tuple[int, float]], time: float, until: int, most: float) -> bool:
-    """Whether the values of (step, value) differ by at most `most` over the last `time` steps, before step `until`.
+    """Whether the values of (step, value) differ by less than `most` over the last `time` steps, up to step `until`.
 
     Even in a short training, at least FEWEST_STEPS are considered.
     """

@@ -88,7 +88,7 @@ class TrainingOutline:
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
     joint_steps: int = 0  # the number of steps in which G and D train
-    first_joint_step: int = 0  # the first of them, counted from 0; 0 also if E never trains alone
+    first_joint_step: int = 0  # how many steps come before them: those in which E trains alone
     joint_warm_up: int = 0  # joint steps in which the learning rates still rise
     epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
 

@@ -20,18 +20,21 @@ ONE_OUTPUT, SEVERAL_OUTPUTS = 0.05, 0.1
 NO_STYLE, SOME_STYLE = 0.03, 0.05
 COPIED = 0.5
 
-# D too strong or without effect, by its loss as a share of that of constant answers, in the last tenth of the joint
-# steps: the alarms begin below STRONG, and above CONSTANT.
+# "Recently", in the next comments: in the newest steps, as many as a tenth of all joint steps, but at least
+# FEWEST_STEPS.
+
+# D too strong or without effect, by its loss as a share of that of constant answers: the alarms begin if it was
+# always below STRONG recently, or always above CONSTANT.
 STRONG, STRONG_NO_MORE = 0.02, 0.05
 CONSTANT, CONSTANT_NO_MORE = 0.99, 0.97
 
-# D over-fits, by the mean sign of its logits of real pictures in the last tenth of the joint steps: the alarm begins
-# above SURE, if D has seen each picture SEEN_OFTEN times on average, and ends at SURE_NO_MORE. If
-# the tenth is less than FEWEST_STEPS_OF_SIGNS, that many steps are taken instead.
+# D over-fits, by the mean sign of its recent logits of real pictures: the alarm begins above SURE, if D has seen each
+# picture SEEN_OFTEN times on average, and ends at SURE_NO_MORE. Here "recent" means at least FEWEST_STEPS_OF_SIGNS
+# steps.
 SURE, SURE_NO_MORE, SEEN_OFTEN = 0.95, 0.85, 20
 FEWEST_STEPS_OF_SIGNS = 30
 
-# E's own gradient is drowned if the one from G is longer by this factor, in the last tenth of the joint steps.
+# E's own gradient is drowned if the one from G was always longer by this factor recently.
 DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 
 # A domain was emptied if it held at least HELD of the checked pictures when G and D began, and now holds fewer than
@@ -76,7 +79,7 @@ def judge_references(evidence: Evidence, outline: TrainingOutline, raised: bool)
 def _recent(
     evidence: Evidence, outline: TrainingOutline, value: Callable[[Line], float | None]
 ) -> tuple[float, float] | None:
-    """The smallest and largest value of the lines in the last tenth of the joint steps; None if it is too early."""
+    """The smallest and largest value of the recent lines (see the top of this file); None if it is too early."""
     if not evidence.lines or _early(last := evidence.lines[-1].step, outline):
         return None
     since = last - max(outline.joint_steps / 10, FEWEST_STEPS)

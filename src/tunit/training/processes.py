@@ -22,7 +22,7 @@ SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
 def with_ranks(config: Config) -> Config:
-    """The config; if a launcher has started processes, with their number."""
+    """The config. If a launcher has started several processes, `processes` is set to their number."""
     ranks = ranks_of_environment()
     return config if ranks == 1 else config.with_overrides({"processes": ranks})
 

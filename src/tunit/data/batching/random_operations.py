@@ -1,7 +1,7 @@
-"""A stronger, optional augmentation of x+: a few random operations of the same magnitude, as in RandAugment.
+"""A stronger, optional augmentation: a few random operations of the same magnitude, as in RandAugment.
 
-The paper uses it for Food-10; here the option `--random-operations` turns it on, as do the layouts `food-10` and
-`food-101`.
+It changes x+ and, with `both_views`, also x while E trains alone. The paper uses it for Food-10; here the option
+`--random-operations` turns it on, as do the layouts `food-10` and `food-101`.
 
 Each picture of a batch gets its own operations. Operations are defined for 8-bit pictures, so pictures are rounded to
 256 values before and after each operation. The results of colour operations are exactly those of Pillow.
