@@ -20,7 +20,7 @@ from tunit.errors import ConfigError, EndedInOtherProcesses
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import processes, torchrun
 from tunit.training.checkpoint import checkpoints
-from tunit.training.launch import start_run
+from tunit.training.launch import resume_run, start_run
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -206,6 +206,23 @@ def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path
         start_run(pictures, tmp_path / "run", config, words=["train", "it"], max_restarts=4)
     assert ended.value.exit_code == 0
     assert asked == [(["train", "it"], 2, tmp_path / "run", 4)]
+
+
+def test_restarts_that_python_asks_for_reach_the_launcher(tmp_path, pictures, monkeypatch):
+    asked = []
+
+    def launched(words, number, out, max_restarts=0):
+        """Ends where the processes would train."""
+        asked.append(max_restarts)
+        raise EndedInOtherProcesses(0)
+
+    start_run(pictures, tmp_path / "old", tiny_config(steps=1), quiet=True)
+    monkeypatch.setattr(processes, "launch", launched)
+    with pytest.raises(EndedInOtherProcesses):
+        start_run(pictures, tmp_path / "run", tiny_config(processes=2), max_restarts=4)
+    with pytest.raises(EndedInOtherProcesses):
+        resume_run(tmp_path / "old", overrides={"processes": "2", "steps": "2"}, max_restarts=3)
+    assert asked == [4, 3]
 
 
 def test_methods_from_modules_are_known_to_all_processes(monkeypatch, tmp_path):

@@ -83,7 +83,8 @@ def start_run(
             launch(words, config.run.processes, out, max_restarts)
             raise EndedInOtherProcesses(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
-        return _launch_from_python(_words_of(source, out, flags, start_from, log_to), config, run, evaluate)
+        words = _words_of(source, out, flags, start_from, log_to)
+        return _launch_from_python(words, config, run, evaluate, max_restarts)
     plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
@@ -156,7 +157,7 @@ def _prepare(
 
 
 def _launch_from_python(
-    words: list[str], config: Config, run: RunFolder, evaluate: Evaluate | None
+    words: list[str], config: Config, run: RunFolder, evaluate: Evaluate | None, max_restarts: int
 ) -> TrainingState:
     """Train in several new processes, and return the state that they leave."""
     if evaluate is not None:
@@ -164,7 +165,7 @@ def _launch_from_python(
             f"processes is {config.run.processes}, but the new processes cannot call your function evaluate: leave "
             "evaluate out, or start your program with torchrun"
         )
-    launch_config(words, config, run.path)
+    launch_config(words, config, run.path, max_restarts)
     alone = run.read_config().with_overrides({"processes": 1})
     return make_ready(alone, open_packed(run.data), run.checkpoints).state
 
@@ -215,7 +216,7 @@ def resume_run(
         raise EndedInOtherProcesses(0)
     words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
-    return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate)
+    return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate, max_restarts)
 
 
 def _words_of(

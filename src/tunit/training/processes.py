@@ -100,13 +100,13 @@ def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
         ) from None
 
 
-def launch_config(words: Sequence[str], config: Config, out: Path) -> None:
+def launch_config(words: Sequence[str], config: Config, out: Path, max_restarts: int = 0) -> None:
     """As `launch`, from Python: the config is written to a file, whose path replaces PRESET in `words`."""
     with tempfile.TemporaryDirectory() as scratch:
         preset = Path(scratch) / "config.toml"
         preset.write_text(config.to_toml(), "utf-8")
         given = [str(preset) if word == "PRESET" else word for word in words]
-        launch([*given, "--quiet"], config.run.processes, out)
+        launch([*given, "--quiet"], config.run.processes, out, max_restarts)
 
 
 def _of_methods() -> dict[str, str]:
