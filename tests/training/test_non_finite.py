@@ -103,6 +103,35 @@ def test_it_goes_back_to_the_last_checkpoint_and_continues_with_other_random_num
     assert state.cursors == {"all": 4 * 6 + (4 + 7) * 4}
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_a_step_after_a_rollback_is_repeated_with_the_pictures_of_then(
+    older, pictures, tmp_path, monkeypatch
+):
+    drawn, real = [], Batches.draw
+
+    def noted(self, step, *arguments, **how):
+        batch = real(self, step, *arguments, **how)
+        drawn.append((step, batch.index.tolist()))
+        return batch
+
+    monkeypatch.setattr(Batches, "draw", noted)
+    in_a_picture(monkeypatch, times=2)
+    run = tmp_path / "run"
+    start_run(pictures, run, tiny_config(on_nan="rollback"), quiet=True)
+    expected = [(step, index) for step, index in drawn if step in (2**43 + 5, 2**43 + 6)]
+    kept = run / "non_finite" / "step_00000008_1.safetensors"
+    if older:  # older versions noted no cursors
+        tensors, about = read_tensors(kept)
+        del about["cursors"]
+        write_tensors(kept, tensors, about)
+        expected = [step for step, _ in expected]
+    drawn.clear()
+    assert main(["train", "--replay", str(kept)]) == 0
+    assert len(expected) == 2
+    repeated = [(step, index) for step, index in drawn if step < 2**40 or step >= 2**43]
+    assert ([step for step, _ in repeated] if older else repeated) == expected
+
+
 def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_path, monkeypatch):
     in_a_loss(monkeypatch)
     config = tiny_config(on_nan="rollback", checkpoint_every=100)

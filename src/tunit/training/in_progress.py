@@ -48,6 +48,9 @@ class Training:
     last_checkpoint: Path | None = None
     newest: tuple[Batch, Tensor] | None = None  # the last batch drawn, and the permutation
     rolled_back: int = 0  # how often the training went back to a checkpoint since it wrote the last one
+    back_at: dict[str, int] | None = (
+        None  # the cursors when it last went back, if no checkpoint was written since
+    )
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
@@ -106,7 +109,7 @@ def save(training: Training) -> None:
     check_finite(training)
     on_rank_zero(partial(write_state, training))
     training.last_checkpoint = checkpoint_path(training.run.checkpoints, training.state.step)
-    training.rolled_back = 0
+    training.rolled_back, training.back_at = 0, None
 
 
 def check_finite(training: Training) -> None:

@@ -81,6 +81,7 @@ def roll_back(training: Training) -> None:
     state.cursors = {
         name: max(drawn.get(name, 0), state.cursors.get(name, 0)) for name in drawn | state.cursors
     }
+    training.back_at = dict(state.cursors)
     training.window.restart(state.step)
     if training.log:
         training.log.go_back(state.step)
@@ -113,6 +114,8 @@ def keep_batch(training: Training, error: NonFiniteError) -> Path:
         "checkpoint": training.last_checkpoint.name if training.last_checkpoint else None,
         "pictures": names,
     }
+    if training.back_at is not None:  # the checkpoint itself has others
+        about["cursors"] = training.back_at
     path = training.run.path / FOLDER / f"step_{error.step:08d}_{state.rollbacks}.safetensors"
     on_rank_zero(partial(_write, path, tensors, about, training.last_checkpoint))
     return path

@@ -14,7 +14,7 @@ from tunit.networks.tensor_file import read_tensors
 from tunit.paths import expand_home
 from tunit.printing import show
 from tunit.reading import Record, UnreadableError
-from tunit.training.checkpoint import MOST_STEPS, check_checkpoint, fill_state
+from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, check_checkpoint, fill_state
 from tunit.training.in_progress import Training
 from tunit.training.initial_state import with_found_domains
 from tunit.training.log import ProgressDisplay
@@ -30,13 +30,14 @@ from tunit.training.window import LossWindow
 def replay(file: Path) -> bool:
     """Repeat the step of a kept batch in this process, and print the result. Returns whether it is not finite again.
 
-    Training starts at the checkpoint before that step, with the same random numbers as then, and takes the step
-    itself with the kept batch. Raises RunError if the file is not a batch that training has kept.
+    Training starts at the checkpoint before that step, with the same pictures and random numbers as then (also if it
+    had gone back to this checkpoint), and takes the step itself with the kept batch. Raises
+    RunError if the file is not a batch that training has kept.
     """
     file = expand_home(file).with_suffix(".safetensors")
     tensors, about = read_tensors(file)
     try:
-        step = Record(about).whole("step", 1, MOST_STEPS)
+        step, rollbacks, cursors = _noted(Record(about))
     except UnreadableError as error:
         raise RunError(
             f"{file} is not a batch that training has kept ({error}): give one of RUN/non_finite"
@@ -44,6 +45,8 @@ def replay(file: Path) -> bool:
     run = RunFolder(file.resolve().parent.parent)
     _check_batch(file, tensors, run.read_config().data.image_size)
     training = _before(run, checkpoint_of(file) if checkpoint_of(file).is_file() else None)
+    training.state.rollbacks = max(rollbacks, training.state.rollbacks)
+    training.state.cursors |= cursors
     begun = training.state.step
     while training.state.step < step - 1:
         one_step(training)
@@ -64,6 +67,18 @@ def replay(file: Path) -> bool:
     if not found:
         show("repeated: every loss and gradient is finite")
     return found
+
+
+def _noted(about: Record) -> tuple[int, int, dict[str, int]]:
+    """What is noted with a kept batch: its step; how often training had gone back by then; and the cursors when it
+    last did, if it has written no checkpoint since. Raises UnreadableError.
+    """
+    step = about.whole("step", 1, MOST_STEPS)
+    rollbacks = about.whole("rollbacks", high=MOST_ROLLBACKS) if "rollbacks" in about.values else 0
+    if "cursors" not in about.values:  # it had not gone back, or an older version kept the batch
+        return step, rollbacks, {}
+    cursors = about.record("cursors")
+    return step, rollbacks, {stream: cursors.whole(stream) for stream in cursors.values}
 
 
 def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int) -> None:
