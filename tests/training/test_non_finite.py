@@ -12,6 +12,7 @@ from tunit.cli import main
 from tunit.data.batching.batches import Batches
 from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
+from tunit.methods import tunit as step_module
 from tunit.methods.descent import backward, descent, watching_gradients
 from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.training import non_finite, trainer
@@ -130,6 +131,26 @@ def test_a_step_after_a_rollback_is_repeated_with_the_pictures_of_then(
     assert len(expected) == 2
     repeated = [(step, index) for step, index in drawn if step < 2**40 or step >= 2**43]
     assert ([step for step, _ in repeated] if older else repeated) == expected
+
+
+def test_the_replay_of_the_step_that_decides_the_domains_leaves_the_run_as_it_is(
+    pictures, tmp_path, monkeypatch, capsys
+):
+    run, real, count = tmp_path / "run", step_module.losses.style_contrastive, iter(range(100))
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(
+            step_module.losses,
+            "style_contrastive",
+            lambda *given: real(*given) * (NAN if next(count) == 7 else 1.0),
+        )
+        with pytest.raises(TrainingError, match="the loss guide/style is nan at step 8"):
+            start_run(
+                pictures, run, tiny_config(guide_only_until=8, domains="auto", most_domains=6), quiet=True
+            )
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["train", "--replay", str(run / "non_finite" / "step_00000008_0.safetensors")]) == 1
+    assert "every loss and gradient is finite" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_path, monkeypatch):

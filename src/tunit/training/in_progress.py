@@ -21,7 +21,6 @@ from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import checkpoint_path, save_checkpoint, state_tensors
-from tunit.training.initial_state import with_found_domains
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
@@ -91,8 +90,7 @@ def save_and_explain(training: Training, error: UnwritableError | OSError) -> Tr
 
 
 def use_number_of_domains(training: Training, choice: Choice) -> None:
-    """From now on, use the number of domains that was found. Print it, and write down the reasons."""
-    training.config = with_found_domains(training.config, training.state)
+    """Print the number of domains that was found, write down the reasons, and save the run with it."""
     training.display.say(choice.headline)
     for reason in choice.reasons:
         training.display.say(f"  {reason}")

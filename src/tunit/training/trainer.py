@@ -169,8 +169,11 @@ def run_steps(
     if run.on_nan == "rollback" and training.last_checkpoint is None:
         save(training)  # a rollback needs a checkpoint
     while state.step < training.config.schedule.steps:
+        undecided = training.config.networks.domains == AUTO
         try:
             one_step(training)
+            if undecided and state.choice:
+                use_number_of_domains(training, state.choice)
             after_step(training, signals, evaluate, evaluate_every)
         except NonFiniteError as error:
             recover(training, error)
@@ -210,7 +213,7 @@ def measure(training: Training, evaluate: Evaluate | None) -> None:
 
 
 def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> None:
-    """Draw a batch, take the step, record its losses.
+    """Draw a batch, take the step, record its losses. Writes nothing.
 
     given: a batch and a permutation to use instead of new ones. Raises NonFiniteError if something is not finite; on
     a GPU, a later check raises it.
@@ -238,8 +241,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         check_finite(training)
     if method.after_step:
         method.after_step(*between)
-    if state.choice and config.networks.domains == AUTO:
-        use_number_of_domains(training, state.choice)
+    training.config = with_found_domains(config, state)
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, who_learns(phase, batch), losses)
 
