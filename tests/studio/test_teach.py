@@ -11,11 +11,13 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from tiny_run import tiny_config
 from tunit.cli import main
 from tunit.methods.model_file import load_model
 from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
+from tunit.training.launch import start_run
 from tunit.training.run_folder import label_names, read_picture_index
 from tunit.translation.translator import Translator
 
@@ -183,6 +185,22 @@ def test_the_command_trains_with_the_given_names(own, root):
     labels = [label for _, label, _ in read_picture_index(out / "pictures.csv")]
     assert [labels.count(label) for label in ("crow", "domain 001", "")] == [3, 2, len(names) - 6]
     assert load_model(out, torch.device("cpu")).settings.domains == 2
+
+
+def test_a_run_with_another_runs_guide_and_other_columns_can_be_taught(root, runs, tmp_path):
+    files = sorted((runs.parent / "pictures").rglob("*.png"))
+    first, out, labels = tmp_path / "first", tmp_path / "taught", tmp_path / "labels.csv"
+    (tmp_path / "birds.csv").write_text(
+        "".join(f"{line}\n" for line in ("file,kind", *(f"{f},a" for f in files)))
+    )
+    columns = {"label_column": "kind", "picture_column": "file"}
+    config = tiny_config(steps=1, guide_only_until=1, guide_from=str(root / "birds"), **columns)
+    start_run(tmp_path / "birds.csv", first, config, quiet=True)
+    rows = [f"{path},{'crow' if i % 2 else 'jay'},person\n" for i, path in enumerate(files)]
+    labels.write_text("picture,label,by\n" + "".join(rows))
+    training = command_lines.FewLabels(labels, first, out, steps=2, domains=2)
+    assert main(training.command()[len(command_lines.TUNIT) :]) == 0
+    assert label_names(out) == ["crow", "jay"]
 
 
 def test_pictures_that_have_moved_are_one_sentence(root, runs):

@@ -34,6 +34,13 @@ WITH_LABELS = {
     "--neighbours-from": "0.0",
     "--candidate-heads": "0",
 }
+# Not as in the first run: the columns are those of the table of labels, and E comes from the first run itself.
+OF_THE_TABLE = {
+    "--labels": "csv",
+    "--label-column": "label",
+    "--picture-column": "picture",
+    "--guide-from": "",
+}
 _NAME = re.compile(r"\w[\w .-]{0,59}")
 # -P: Python must not import from the folder in which the command runs.
 TUNIT = (sys.executable, "-P", "-m", "tunit")
@@ -92,9 +99,8 @@ class FewLabels:
         words = [*TUNIT, "train", str(self.table.absolute()), "--out", str(self.out.absolute())]
         first = self.start_from.absolute()
         words += ["--from", str(first), "--preset", str(first / "config.toml")]
-        words += ["--labels", "csv", "--domains", str(self.domains), "--seed", str(self.seed)]
-        words += ["--steps", str(self.steps)]
-        for name, value in WITH_LABELS.items():
+        words += ["--domains", str(self.domains), "--seed", str(self.seed), "--steps", str(self.steps)]
+        for name, value in (OF_THE_TABLE | WITH_LABELS).items():
             words += [name, value]
         return words
 
