@@ -55,7 +55,9 @@ class MetricsLog:
             _keep_to(self.path, start)
         with writable(self._tensorboard):
             try:
-                self._events = Events(self._tensorboard, start + 1 if start else None)
+                # From the start, too, there may be events of later steps: of a rollback, or of a killed process.
+                again = start > 0 or any(self._tensorboard.glob("events.*"))
+                self._events = Events(self._tensorboard, start + 1 if again else None)
             except ImportError:  # without tensorboardX, metrics.jsonl alone still contains everything
                 self._events = None
 
