@@ -126,7 +126,11 @@ def run(args: argparse.Namespace) -> int:
     if args.replay:
         from tunit.training.replay import replay
 
-        if args.source or args.out or args.resume or settings_of(args):
+        others = (
+            *(args.source, args.out, args.resume, args.start_from, args.preset, args.overwrite, args.strict),
+            *(args.batch, args.max_restarts, args.evaluate_every, args.held_back, args.log_to),
+        )
+        if any(others) or settings_of(args):
             raise ConfigError(f"--replay {args.replay} repeats a step as it was: leave out all other options")
         return 0 if replay(args.replay) else 1
     bar, move = packing_progress()
@@ -194,9 +198,10 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
     """Continue a run. shared: as for `_start`."""
     from tunit.training.launch import resume_run
 
-    if args.out or args.preset or args.overwrite or args.batch or args.start_from:
+    if args.out or args.preset or args.overwrite or args.strict or args.batch or args.start_from:
         raise ConfigError(
-            "--resume continues a run as it is: leave out --out, --preset, --overwrite, --batch and --from"
+            f"--resume {args.resume} continues a run as it is: leave out --out, --preset, --overwrite, --strict, "
+            "--batch and --from"
         )
     return resume_run(args.resume, source=args.source, overrides=settings_of(args), **shared)
 
