@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_all_networks_are_copied_and_nothing_else(tmp_path, origin, pictures, th
     assert networks_of(tensors).keys() == networks_of(theirs).keys()
     assert all(torch.equal(v, theirs[k]) for k, v in networks_of(tensors).items())
     assert (said["step"], said["anew"]) == (2, [])
+
+
+def test_a_damaged_checkpoint_of_the_first_run_is_skipped_with_a_warning(tmp_path, origin, pictures, capsys):
+    hurt = shutil.copytree(origin, tmp_path / "hurt")
+    (hurt / "checkpoints" / "step_00000003.safetensors").write_bytes(b"")
+    assert write_beginning(tiny_config(), hurt, tmp_path / "new", pictures)["step"] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+    assert "step_00000003.safetensors" in line
+    assert line.endswith("going back to the checkpoint before")
 
 
 def test_with_another_number_of_domains_only_the_heads_are_new(tmp_path, origin, pictures, theirs):

@@ -12,6 +12,7 @@ from tunit.config import AUTO, Config, find_field
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
 from tunit.methods.registry import method_of
+from tunit.printing import remark
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
 from tunit.training.run_folder import RunFolder
@@ -78,16 +79,19 @@ def write_beginning(
 ) -> dict[str, object]:
     """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
-    E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`. If the number of domains differs, the
-    heads that depend on it are initialised again; optimisers, queue and step always start from the beginning. Before
-    the checkpoint is written, the method may change the networks (`Method.adopt`): TUNIT fits E's domain heads to the
-    labels, if there are any. pictures: those of the new run.
+    E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`; a warning is printed for each damaged
+    one that is skipped. If the number of domains differs, the heads that depend on it are initialised again;
+    optimisers, queue and step always start from the beginning. Before the checkpoint is written, the method may
+    change the networks (`Method.adopt`): TUNIT fits E's domain heads to the labels, if there are any. pictures: those
+    of the new run.
     Raises ConfigError if widths or sizes differ, RunError if there is no checkpoint.
     """
     check_shape(config, origin)
     run, cpu = RunFolder(origin), torch.device("cpu")
     theirs = new_state(run.read_config(), cpu, int(run.read_about().get("pictures", 0)))
-    path, _ = load_newest(run.checkpoints, theirs)
+    path, warnings = load_newest(run.checkpoints, theirs)
+    for warning in warnings:
+        remark(f"warning: {warning}", name="")
     state = new_state(config, cpu, len(pictures.names))
     fresh: set[str] = set()
     for name, network in state.networks.named().items():
