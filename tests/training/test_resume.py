@@ -17,6 +17,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
+from tunit.training.preparation import changed
 
 # What each case adds to the tiny schedule, so that resumes happen in every phase and for every stream of pictures.
 CASES = {
@@ -261,6 +262,31 @@ def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, unfin
     run = unfinished(tmp_path / "run")
     with pytest.raises(ConfigError, match="--guide-rate cannot change"):
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides", "sentence"),
+    [
+        (
+            {"domains": "auto", "guide_only_until": 8},
+            {"steps": "6"},
+            r"after step 8 \(guide_only_until\), but the training ends after step 6: give --steps 8 or more$",
+        ),
+        (
+            {"batch_size": 4, "guide_only_batch_size": 6},
+            {"processes": "3"},
+            "batch_size is 4, which 3 processes cannot share evenly: set --processes 2$",
+        ),
+        (
+            {"batch_size": 6, "guide_only_batch_size": 9},
+            {"processes": "2"},
+            "size is 9, .* set --processes 1$",
+        ),
+    ],
+)
+def test_what_a_resume_refuses_it_advises_only_what_may_change(settings, overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        changed(tiny_config(**settings), overrides)
 
 
 def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):

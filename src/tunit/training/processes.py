@@ -3,6 +3,7 @@ torchrun themselves.
 """
 
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -32,8 +33,10 @@ def must_launch(config: Config) -> bool:
     return config.run.processes > 1 and ranks_of_environment() == 1
 
 
-def check_processes(config: Config) -> None:
-    """Raises ConfigError where a config asks for several processes but cannot use them."""
+def check_processes(config: Config, *, resumes: bool = False) -> None:
+    """Raises ConfigError where a config asks for several processes but cannot use them. resumes: a run, which keeps
+    its batch sizes.
+    """
     number = config.run.processes
     if number == 1:
         return
@@ -45,13 +48,14 @@ def check_processes(config: Config) -> None:
         raise ConfigError(
             f"processes is {number}, but method '{config.method.method}' supports only one: set --processes 1"
         )
-    for name in ("batch_size", "guide_only_batch_size"):
-        size = getattr(config.optimisers, name)
+    sizes = {name: getattr(config.optimisers, name) for name in ("batch_size", "guide_only_batch_size")}
+    for name, size in sizes.items():
         if size % number:
-            raise ConfigError(
-                f"{name} is {size}, which {number} processes cannot share evenly: set --{name.replace('_', '-')} to "
-                f"a multiple of {number}"
-            )
+            remedy = f"set --{name.replace('_', '-')} to a multiple of {number}"
+            if resumes:
+                common = math.gcd(*sizes.values())
+                remedy = f"set --processes {max(n for n in range(1, number) if common % n == 0)}"
+            raise ConfigError(f"{name} is {size}, which {number} processes cannot share evenly: {remedy}")
     device, here = torch.device(config.run.device), processes_here(number)
     if device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < here):
         raise ConfigError(
