@@ -31,6 +31,9 @@ IN_USE, IN_USE_AGAIN, PICTURES_EACH = 0.5, 0.6, 10
 # Two domains alike, by their overlap (`shared_probability`): the alarm begins above ALIKE and ends at STILL_ALIKE.
 # There is no alarm if the median overlap is above APART, because E cannot tell any domains apart then.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
+# A new domain head is not sure at first, on purpose (methods/settled.py), so domains overlap until E has learnt with
+# it for this many steps.
+STEPS_WITH_NEW_HEAD = 100
 MOST_COMPARED = 200  # overlaps are computed only if there are at most this many domains
 
 # Mutual information that does not change, as shares of its largest possible value: the alarm begins below
@@ -97,7 +100,9 @@ def judge_alike(evidence: Evidence, outline: TrainingOutline, raised: bool) -> s
     summary = evidence.summary
     if summary is None or summary.shared is None or len(summary.counts) != outline.domains:
         return None
-    if outline.domains < 3 or not outline.number_is_known or summary.step < outline.final_from:
+    if outline.domains < 3 or not outline.number_is_known:
+        return None
+    if outline.final_from and summary.step < outline.final_from + STEPS_WITH_NEW_HEAD:
         return None
     if summary.step - outline.domains_from_step < max(FEWEST_STEPS, outline.domain_steps / 2):
         return None
