@@ -20,6 +20,7 @@ from tunit.training.memory import (
     checkpoint_activations,
     fits_in,
     fitting_batch,
+    fitting_batches,
     largest_batch,
     step_bytes,
 )
@@ -67,6 +68,16 @@ def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):
         assert not fits(2 * size)
         assert fitting_batch(config.with_overrides({"batch_size": 16}), CPU) == size
         assert fitting_batch(config.with_overrides({"batch_size": 2}), CPU) == 2
+
+
+def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
+    config = tiny_config(batch_size=4, guide_only_batch_size=256)
+    room = step_bytes(config, 64, joint=False)
+    assert room > step_bytes(config, 4)
+    monkeypatch.setattr(memory, "available_bytes", lambda: room * 1.1 / memory.ROOM)
+    assert fitting_batches(config, CPU) == {"batch_size": 4, "guide_only_batch_size": 64}
+    for settings in ({"guide_only_batch_size": 0}, {"guide_only_until": 0}):
+        assert fitting_batches(config.with_overrides(settings), CPU) == {"batch_size": 4}
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch):
@@ -148,7 +159,7 @@ def out_of_memory_beyond(monkeypatch, room):
         return tunit_step(state, batch, *rest)
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
-    monkeypatch.setattr(memory, "fits_in", lambda config, device: lambda size: size <= room)
+    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True: lambda size: size <= room)
 
 
 def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypatch, capsys):

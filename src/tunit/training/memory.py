@@ -33,6 +33,23 @@ def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
     return None
 
 
+def fitting_batches(config: Config, device: torch.device) -> dict[str, int]:
+    """Settings with batch sizes that fit the memory of `device`: that of joint steps and, if E trains alone with a
+    batch size of its own, `guide_only_batch_size`, too, halved until a step of E alone fits.
+    """
+    sizes = {"batch_size": fitting_batch(config, device)}
+    wanted = config.optimisers.guide_only_batch_size
+    if not wanted or not config.schedule.guide_only_until:
+        return sizes
+    found = largest_batch(fits_in(config, device, joint=False), wanted)
+    if found is None:
+        raise TrainingError(
+            f"while E trains alone, not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory "
+            f"of {device}: lower --image-size or --guide-width"
+        )
+    return sizes | {"guide_only_batch_size": found}
+
+
 def fitting_batch(config: Config, device: torch.device) -> int:
     """The config's batch size, halved until a joint step fits the memory of `device`.
 
@@ -52,10 +69,10 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
     """The error for a step of `size` pictures that ran out of memory. The message names a batch size that fits."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    found = largest_batch(fits_in(config, device), size // 2)
     own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
     # While E trains alone, micro-batches and checkpointing do not help: they act on G and D.
     guide_only = size == own != common
+    found = largest_batch(fits_in(config, device, joint=not guide_only), size // 2)
     remedy = (
         "lower --image-size or the widths"
         if found is None
@@ -72,15 +89,16 @@ def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingEr
     return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
 
 
-def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
-    """A function that tells whether a joint step on a batch of a given size fits into memory.
+def fits_in(config: Config, device: torch.device, *, joint: bool = True) -> Callable[[int], bool]:
+    """A function that tells whether a step on a batch of a given size fits into memory.
 
+    joint: a joint step; if False, a step of E alone.
     On a GPU the step is tried; on a CPU its memory is extrapolated from two small batches. If several processes share
     a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
     if device.type != "cuda":
-        first, second = (step_bytes(config, size) for size in _TRIED)
+        first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
         room = ROOM * available_bytes() / processes_here(processes)
         return lambda size: first + each * (size / processes - _TRIED[0]) <= room
@@ -89,7 +107,7 @@ def fits_in(config: Config, device: torch.device) -> Callable[[int], bool]:
         """Whether this rank's part of a batch of `size` fits its GPU."""
 
         try:
-            try_step(config, device, -(-size // processes))
+            try_step(config, device, -(-size // processes), joint=joint)
         except torch.OutOfMemoryError:
             return False
         finally:
@@ -190,11 +208,11 @@ class _SavedTensor:
         self.memory.remove(self.tensor.untyped_storage())
 
 
-def step_bytes(config: Config, size: int) -> int:
+def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
     """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations."""
     kept = SavedTensorBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
-        state = try_step(config, torch.device("cpu"), size)
+        state = try_step(config, torch.device("cpu"), size, joint=joint)
     return kept.most + _state_bytes(state)
 
 
