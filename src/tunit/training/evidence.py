@@ -131,7 +131,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0) -> TrainingOut
     return TrainingOutline(
         domains=config.networks.initial_domains if finds else 0,
         number_is_known=config.networks.domains != AUTO,
-        final_from=steps_to_judge_guide if replaces_head else 0,
+        final_from=first_joint_step if replaces_head else 0,
         domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
         steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
