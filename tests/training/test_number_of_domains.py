@@ -142,6 +142,18 @@ def test_labels_determine_the_number(tmp_path):
     assert not (tmp_path / "run" / NAME).exists()
 
 
+def test_labels_that_are_all_missing_give_no_number(tmp_path):
+    """With --labels csv and empty cells, or --labels folders without folders."""
+    folder = write_pictures(tmp_path / "pictures")
+    table = tmp_path / "table.csv"
+    table.write_text("picture,label\n" + "".join(f"{path},\n" for path in sorted(folder.iterdir())))
+    config = CONFIG.with_overrides({"guide_only_until": 0, "labels": "csv"})
+    with pytest.raises(ConfigError, match=r"^no picture has a label, domains is auto.*: give --domains K"):
+        start_run(table, tmp_path / "run", config, quiet=True)
+    start_run(table, tmp_path / "found", CONFIG.with_overrides({"labels": "csv"}), quiet=True)
+    assert read_choice_file(tmp_path / "found") is not None
+
+
 def test_if_no_number_can_be_found_the_user_must_give_one(tmp_path):
     folder = write_pictures(tmp_path / "pictures")
     with pytest.raises(ConfigError, match=r"domains is auto.*guide_only_until is 0: give --domains K"):

@@ -64,21 +64,24 @@ def _check_of_the_paper(config: Config) -> None:
             )
 
 
-def _check_auto(config: Config) -> None:
-    """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone."""
+def _check_auto(config: Config, why: str = "") -> None:
+    """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone.
+
+    why: why labels do not give the number, as the beginning of a sentence.
+    """
     if not method_of(config).finds_number_of_domains:
         raise ConfigError(
-            f"domains is auto, but method '{config.method.method}' cannot find the number of domains: give "
+            f"{why}domains is auto, but method '{config.method.method}' cannot find the number of domains: give "
             "--domains K"
         )
     if config.schedule.guide_only_until == 0:
         raise ConfigError(
-            "domains is auto, and their number is found when E has trained alone, but guide_only_until is 0: give "
-            "--domains K, or let E train alone for some steps"
+            f"{why}domains is auto, and their number is found when E has trained alone, but guide_only_until is 0: "
+            "give --domains K, or let E train alone for some steps"
         )
     if config.schedule.guide_only_until > config.schedule.steps:
         raise ConfigError(
-            f"domains is auto, and their number is found after step {config.schedule.guide_only_until} "
+            f"{why}domains is auto, and their number is found after step {config.schedule.guide_only_until} "
             f"(guide_only_until), but the training ends after step {config.schedule.steps}: give --domains K, or "
             "lower --guide-only-until"
         )
@@ -100,6 +103,8 @@ def check_number_of_pictures(config: Config, pictures: int) -> None:
 def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:
     """Raises DataError if there are more labels than domains, or labels that the method needs are missing.
 
+    Raises ConfigError if `domains` is auto, no picture has a label, and the number cannot be found.
+
     labels: (N,), -1 where unlabelled; names: the names of the pictures.
     """
     method = method_of(config)
@@ -109,6 +114,8 @@ def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) ->
             f"the pictures have {classes} classes, more than the {domains} domains: raise --domains to {classes}"
         )
     if method.labels is Labels.OPTIONAL:
+        if not classes and config.networks.domains == AUTO:
+            _check_auto(config, "no picture has a label, ")
         return
     unlabelled = (labels < 0).nonzero()[0]
     if len(unlabelled) == len(labels):
