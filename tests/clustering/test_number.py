@@ -1,10 +1,13 @@
 """The number of domains, found in sets whose number is known: groups of random vectors, drawn here."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 
+from tunit.clustering import number
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
 from tunit.clustering.dip import critical_dip, dip
 from tunit.clustering.merging import merge_pairs, merge_unconfirmed
@@ -179,6 +182,23 @@ def test_a_choice_is_written_and_read_back(tmp_path):
     write_choice_file(tmp_path, CHOICE)
     assert read_choice_file(tmp_path) == CHOICE
     assert CHOICE.headline == "3 domains found among 1,200 pictures (score 1.00); runners-up: 4 (0.50)"
+
+
+def test_the_number_before_groups_were_merged_is_no_runner_up():
+    candidates = tuple(Candidate(k, score, {}) for k, score in ((3, 0.2), (5, 1.0), (4, 0.5)))
+    said = dataclasses.replace(CHOICE, candidates=candidates).headline
+    assert said == (
+        "3 domains found among 1,200 pictures (5 before groups were merged, score 1.00); runners-up: 4 (0.50)"
+    )
+
+
+def test_after_a_merge_the_number_before_it_keeps_the_score_1(monkeypatch):
+    monkeypatch.setattr(number, "merge_unseparated", lambda points, split, *_: np.where(split == 1, 0, split))
+    choice, groups = choose_number(heaps([60] * 4)[0], MOST, seed=0)
+    assert choice.domains == len(np.unique(groups)) == 3
+    scores = {candidate.domains: candidate.score for candidate in choice.candidates}
+    assert scores[4] == 1.0 and scores[3] < 1
+    assert "3 domains found among 240 pictures (4 before groups were merged, score 1.00)" in choice.headline
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ class Candidate:
     """A number of domains, and the evidence for it."""
 
     domains: int
-    # 1 for the number chosen; for another, exp(its total of weighted votes - that of the number chosen), so a score
-    # near 0 means much weaker evidence. Candidates are ranked by it.
+    # 1 for the number with the largest total of weighted votes; for another, exp(its total - that total), so a score
+    # near 0 means much weaker evidence. Candidates are ranked by it, but the number chosen is the first. It is
+    # less than the number with score 1 if groups were merged afterwards.
     score: float
     votes: dict[str, float]  # the measures of the total, by name, not yet weighted
 
@@ -43,11 +44,14 @@ class Choice:
 
     @property
     def headline(self) -> str:
-        """One sentence: the number and its runners-up."""
-        others = [f"{c.domains} ({c.score:.2f})" for c in self.candidates if c.domains != self.domains][
-            :SHOWN
-        ]
-        own = next((f" (score {c.score:.2f})" for c in self.candidates if c.domains == self.domains), "")
+        """One sentence: the number and its runners-up; if groups were merged, also how many there were before."""
+        best = max(self.candidates, key=lambda c: c.score, default=None)
+        named = {self.domains, best.domains} if best else {self.domains}
+        others = [f"{c.domains} ({c.score:.2f})" for c in self.candidates if c.domains not in named][:SHOWN]
+        own = ""
+        if best:
+            before = "" if best.domains == self.domains else f"{best.domains} before groups were merged, "
+            own = f" ({before}score {best.score:.2f})"
         runners = f"; runners-up: {', '.join(others)}" if others else ""
         noun = "domain" if self.domains == 1 else "domains"
         return f"{self.domains} {noun} found among {self.pictures:,} pictures{own}{runners}"

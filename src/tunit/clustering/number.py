@@ -94,7 +94,7 @@ def choose_number(
     )
     assignment = _by_size(confirmed)
     number = int(assignment.max()) + 1
-    scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks} | {number: 1.0}
+    scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
     reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)))
