@@ -143,6 +143,9 @@ def test_a_domain_head_that_may_still_be_replaced_is_not_judged_for_merging_kind
         assert judge_alike(Evidence(summary=summary(p, step)), outline(**settings), False) is None
     assert judge_alike(Evidence(summary=summary(p, 1100)), outline(**settings), False)
     assert judge_alike(Evidence(summary=summary(p, 999)), outline(), False)
+    # If E never trains alone, no head is replaced.
+    never_alone = outline(**settings, guide_only_until=0)
+    assert judge_alike(Evidence(summary=summary(p, 1500)), never_alone, False)
 
 
 def test_shared_probability_equals_its_sum():
@@ -206,6 +209,9 @@ def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
     for name in SHORT:
         assert "--" in remedy_for(name, config())
     assert "--normalise-style" in remedy_for("collapse", config())
+    # After --domains auto the config holds the number found, so auto would be no advice.
+    assert "fewer --domains (now 10)" in remedy_for("alike", config())
+    assert "auto" not in remedy_for("alike", config())
     taken = config(normalise_style=True, overclusters=50, candidate_heads=4, neighbours=5, head_std=0.3)
     for option in ("--normalise-style", "--overclusters", "--candidate-heads", "--neighbours", "--head-std"):
         assert option not in remedy_for("collapse", taken)

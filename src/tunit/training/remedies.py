@@ -49,7 +49,7 @@ def _against_collapse(config: Config) -> str:
 def _against_twins(config: Config) -> str:
     heads = "--candidate-heads 4 and " if config.networks.candidate_heads == 0 else ""
     return (
-        "if they are one kind, start a new run with fewer --domains, or with --domains auto; if not, use "
+        f"if they are one kind, start a new run with fewer --domains (now {config.networks.domains}); if not, use "
         f"{heads}a longer --guide-only-until"
     )
 
