@@ -7,6 +7,7 @@ import errno
 import os
 
 TRACEBACK = "TUNIT_TRACEBACK"  # environment variable
+_LESS_MEMORY = "free some memory, or, in a training, lower --batch-size or --image-size"
 _REMEDIES = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -39,7 +40,7 @@ def sentence_of(error: BaseException) -> str | None:
     if os.environ.get(TRACEBACK):
         return None
     if isinstance(error, MemoryError):
-        return f"there is not enough memory{_detail(error)}: take smaller settings, or free some memory"
+        return f"there is not enough memory{_detail(error)}: {_LESS_MEMORY}"
     if isinstance(error, OSError):
         return _of_system(error)
     text = str(error)
@@ -48,7 +49,7 @@ def sentence_of(error: BaseException) -> str | None:
         if isinstance(error, RuntimeError) and text == _NO_THREAD:
             return f"{text}: free some memory, or raise the limit of processes (ulimit -u)"
         if isinstance(error, RuntimeError) and any(part in text.lower() for part in _MEMORY):
-            return f"there is not enough memory ({_first_line(text)}): take smaller settings, or free some memory"
+            return f"there is not enough memory ({_first_line(text)}): {_LESS_MEMORY}"
         if any(part in text for part in _WRITING):
             return f"a file cannot be written ({_first_line(text)}): free some space, or write elsewhere"
     return None

@@ -173,7 +173,7 @@ def test_few_pictures_leave_out_only_figures_that_need_more():
     assert real.figures.keys() == {"FID", "KID", "recall"}
     # Recall is precision with real pictures and translations exchanged.
     assert real.figures["recall"].value == pytest.approx(made.figures["precision"].value)
-    assert "density, coverage and precision: 5 real pictures" in real.notes[0]
+    assert "precision: these need at least 6 real pictures, and there are 5" in real.notes[0]
     assert compare_sets(few[:2], many[:2]).figures.keys() == {"FID", "KID"}
 
 

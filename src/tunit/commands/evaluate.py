@@ -39,8 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="held-back pictures: a folder, archive, list or CSV",
     )
-    parser.add_argument("--real", type=Path, metavar="FOLDER", help="compare these pictures ...")
-    parser.add_argument("--fake", type=Path, metavar="FOLDER", help="... with these, without a model")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        metavar="FOLDER",
+        help="real pictures to compare with --fake, instead of evaluating a model",
+    )
+    parser.add_argument(
+        "--fake", type=Path, metavar="FOLDER", help="translated pictures to compare with --real"
+    )
     parser.add_argument(
         "--train",
         type=Path,

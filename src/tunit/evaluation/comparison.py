@@ -78,12 +78,14 @@ def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: 
             found.figures["recall"] = mean_figure(near.recall, seed)
     else:
         names = "density, coverage and precision" if recall else "density and coverage"
-        found.notes.append(f"{names}: {len(real)} real pictures have no {NEAREST} nearest neighbours each")
+        found.notes.append(
+            f"{names}: these need at least {FEWEST_NEAR} real pictures, and there are {len(real)}"
+        )
     if not recall:
         return
     if len(fake) < FEWEST_NEAR:
         found.notes.append(
-            f"recall: {len(fake)} translated pictures have no {NEAREST} nearest neighbours each"
+            f"recall: this needs at least {FEWEST_NEAR} translated pictures, and there are {len(fake)}"
         )
     elif "recall" not in found.figures:  # recall is precision with real and generated exchanged
         inside = neighbourhoods(fake, real, recall=False).precision

@@ -102,9 +102,7 @@ def _lead(facts: CardFacts) -> str:
 
 
 def _training(facts: CardFacts) -> str:
-    what = (
-        f"{facts.pictures:,} pictures" if facts.pictures is not None else "Pictures whose number is not known"
-    )
+    what = f"{facts.pictures:,} pictures" if facts.pictures is not None else "An unknown number of pictures"
     how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
     when = f", begun on {facts.began}" if facts.began else ""
     lines = [plain(facts.trained_on)] if facts.trained_on else []

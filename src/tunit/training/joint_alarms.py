@@ -23,8 +23,8 @@ COPIED = 0.5
 # "Recently", in the next comments: in the newest steps, as many as a tenth of all joint steps, but at least
 # FEWEST_STEPS.
 
-# D too strong or without effect, by its loss as a share of that of constant answers: the alarms begin if it was
-# always below STRONG recently, or always above CONSTANT.
+# D too strong or without effect, by its loss as a share of that of a D that answers the same for all pictures: the
+# alarms begin if it was always below STRONG recently, or always above CONSTANT.
 STRONG, STRONG_NO_MORE = 0.02, 0.05
 CONSTANT, CONSTANT_NO_MORE = 0.99, 0.97
 
@@ -94,19 +94,19 @@ def judge_strong(evidence: Evidence, outline: TrainingOutline, raised: bool) -> 
     if level is None or level[1] >= (STRONG_NO_MORE if raised else STRONG):
         return None
     return (
-        f"D is too strong: its loss is {level[1]:.1%} of that of constant answers, so it recognises every "
-        "translation, and G learns little from it"
+        f"D is too strong: its loss is {level[1]:.1%} of the loss of a D that answers the same for all pictures, so "
+        "it recognises every translation, and G learns little from it"
     )
 
 
 def judge_constant(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
-    """Has D been no better than constant answers for a tenth of the joint steps?"""
+    """Has D been no better than one that answers the same for all pictures, for a tenth of the joint steps?"""
     level = _recent(evidence, outline, lambda line: line.discriminator_level)
     if level is None or level[0] <= (CONSTANT_NO_MORE if raised else CONSTANT):
         return None
     return (
-        f"D does not learn: its loss is {level[0]:.0%} of that of constant answers, so it does not tell real "
-        "pictures from translations, and G learns nothing from it"
+        f"D does not learn: its loss is {level[0]:.0%} of the loss of a D that answers the same for all pictures, so "
+        "it does not tell real pictures from translations, and G learns nothing from it"
     )
 
 
