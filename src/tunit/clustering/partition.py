@@ -1,12 +1,13 @@
 """Divide pictures into a given number of groups: several clusterings are combined, and the best division is kept.
 
-Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima: each of them
-merges some kinds and splits others, usually not the same ones. So pictures are grouped by how many of the clusterings
-put them together ("evidence accumulation" [3]); most mistakes of single clusterings are outvoted. Several divisions
-are compared by the modularity of their groups on the graph of nearest neighbours (tunit.clustering.measures), which
-needs no labels. The graph is best made before the heads are trained: heads also shape the style codes, so a later
-graph favours them. methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and
-there are at most 5,000 pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
+Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima: each merges some
+kinds and splits others, but usually not the same ones. So two pictures count as the nearer, the more clusterings put
+them into one group ("evidence accumulation" [3]), and most mistakes of a single clustering are outvoted. Several
+divisions are compared by the modularity of their groups on the graph of nearest neighbours
+(tunit.clustering.measures), which needs no labels. The graph is best made before the heads are trained: heads also
+shape the style codes, so a later graph favours them. methods/settled.py has such a graph only if E has learnt from
+neighbours (`--neighbours`) and there are at most 5,000 pictures; otherwise it makes the graph afterwards, from the
+style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.

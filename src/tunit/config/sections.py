@@ -42,8 +42,9 @@ class NetworkConfig:
     )
     candidate_heads: int = setting(
         0,
-        "additional domain heads of E; after E has trained alone, the best of all heads becomes its domain head, or, "
-        "with --domains auto or --neighbours, a new head is fitted to the groups on which heads and k-means agree",
+        "additional domain heads of E; after E has trained alone without labels, the best of all heads becomes its "
+        "domain head, or, with --domains auto or --neighbours, a new head is fitted to the groups on which heads and "
+        "k-means agree",
         low=0,
         high=100,
     )
@@ -202,7 +203,7 @@ class ScheduleConfig:
     )
     decay_steps: int | float = setting(
         0,
-        "number of last steps in which the learning rates of G and D fall to 0 by a cosine",
+        "number of last steps in which the learning rates of G and D fall towards 0 by a cosine",
         low=0,
         high=MOST,
     )

@@ -225,8 +225,9 @@ def reconstruction_loss(
 def temperature_of(config: Config) -> float:
     """The temperature of equations 2 and 4.
 
-    It is the setting tau. If style codes are normalised, they have length size * sqrt(width), so a dot product is the
-    cosine times size^2 * width; then tau is multiplied by that, and logits are cosines divided by tau.
+    It is the setting `temperature`. Normalised style codes have length size * sqrt(width), so their dot products are
+    cosines times size^2 * width. The setting is then multiplied by the same factor, so that logits are cosines
+    divided by the setting.
     """
     networks = config.networks
     squared_length = networks.style_size**2 * networks.style_width if networks.normalise_style else 1.0

@@ -79,9 +79,9 @@ def guide_rate_at(step: int, config: Config) -> float:
 def share_of_rate(step: int, config: Config) -> float:
     """The factor on the learning rates of G and D.
 
-    It rises to 1 over their first `joint_warm_up` steps, and falls by a cosine to nearly 0 over the last
-    `decay_steps` steps. RMSprop's mean square begins at 0, so without a warm-up its first steps are up to ten times
-    too large.
+    It rises to 1 over their first `joint_warm_up` steps, and falls by a cosine over the last `decay_steps` steps; it
+    would be 0 in the step after the last. RMSprop's mean square begins at 0, so without a warm-up its first steps are
+    up to ten times too large.
     """
     warm_up, decay = config.optimisers.joint_warm_up, config.schedule.decay_steps
     risen = min(1.0, (step - config.schedule.guide_only_until + 1) / (warm_up + 1))

@@ -40,8 +40,8 @@ ENCODED = 128  # pictures per forward pass of E
 # passes.
 SHARE_OF_TIME, PASSES = 0.01, 7
 # The same for translations. A joint step costs at least six passes of G per picture: two pictures are drawn of each
-# source, and a backward pass takes as long as two forward passes. A check has REDRAWN (40) passes of G. E needs no
-# estimate of its own, because its passes have about the same ratio: ten per picture in a joint step, 64 in a check.
+# source, and a backward pass takes as long as two forward passes. A check has REDRAWN (40) passes of G. E's passes
+# need not be counted: there are ten per picture in a joint step and 64 in a check, about the same ratio as of G's.
 JOINT_PASSES = 6
 
 Row = dict[str, Any]
