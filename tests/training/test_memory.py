@@ -176,6 +176,9 @@ def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypa
     assert len(err.splitlines()) == 1
     assert main([*words, "--overwrite", "--batch", "auto"]) == 0
     assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
+    assert main([*words, "--overwrite", "--batch", "auto", "--guide-only-batch-size", "16"]) == 0
+    optimisers = read_config(str(run / "config.toml")).optimisers
+    assert (optimisers.batch_size, optimisers.guide_only_batch_size) == (2, 2)
 
 
 def test_other_errors_are_not_changed(tmp_path, monkeypatch):

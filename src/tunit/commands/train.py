@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=_batch,
         metavar="auto|N",
-        help="auto: halve the batch size until a step fits the memory; a number: as --batch-size",
+        help="auto: halve the batch sizes (of E alone and of joint steps) until steps fit; a number: as --batch-size",
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the progress")
     parser.add_argument(

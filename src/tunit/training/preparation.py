@@ -22,7 +22,7 @@ from tunit.paths import absolute, expand_home, path_or_url
 from tunit.printing import shown
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
-from tunit.training.memory import SMALLEST_BATCH, fitting_batch
+from tunit.training.memory import SMALLEST_BATCH, fitting_batches
 from tunit.training.new_run import preparing, remove
 from tunit.training.processes import check_processes, with_ranks
 from tunit.training.resources import prepare_machine, resolve_machine
@@ -46,11 +46,13 @@ def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
     config = config.resolved_schedule()
     check_config(config)
     check_processes(config)
-    least = config.with_overrides({"batch_size": SMALLEST_BATCH}) if fit_batch else config
+    least = config
+    if fit_batch:
+        alone = min(config.optimisers.guide_only_batch_size, SMALLEST_BATCH)  # 0: as batch_size
+        least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
     check_footprint(least, choose_device(config.run.device))
     if fit_batch:
-        batch = fitting_batch(config, prepare_machine(config))
-        config = config.with_overrides({"batch_size": batch})
+        config = config.with_overrides(fitting_batches(config, prepare_machine(config)))
         check_processes(config)
     return config
 
