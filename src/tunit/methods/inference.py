@@ -79,8 +79,14 @@ def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Te
     x: (B, 3, S, S) in [-1, 1]. styles: each either one code (style width,) for all of x, or a code for each picture,
     (B, style width).
     """
+    return [to_uint8(drawn) for drawn in restyled(generator, x, styles)]
+
+
+def restyled(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> Iterator[Tensor]:
+    """As `redraw`, one at a time, as G draws them: (B, 3, S, S), about in [-1, 1]."""
     content = generator.encode(x)
-    return [to_uint8(generator.decode(content, style.to(x.device).expand(len(x), -1))) for style in styles]
+    for style in styles:
+        yield generator.decode(content, style.to(x.device).expand(len(x), -1))
 
 
 def decoded(

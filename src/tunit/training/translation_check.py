@@ -12,7 +12,7 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import evaluating, evenly_spread, in_batches
+from tunit.methods.inference import evaluating, evenly_spread, in_batches, restyled
 from tunit.methods.state import TrainingState
 
 CANDIDATES = 64  # pictures among which the references are chosen
@@ -51,10 +51,8 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
     sources = torch.from_numpy(evenly_spread(len(x), SOURCES)).to(x.device)
     with evaluating(guide), evaluating(generator), mixed_precision(x, config):
         s = guide(x).style.float()
-        content = generator.encode(x[sources])
-        styles = [s[row].expand(len(sources), -1) for row in _farthest_apart(s, REFERENCES)]
-        drawn = [generator.decode(content, each).float() for each in styles]
-        rebuilt = generator.decode(content, s[sources]).float()
+        styles = [*s[_farthest_apart(s, REFERENCES)], s[sources]]
+        *drawn, rebuilt = (picture.float() for picture in restyled(generator, x[sources], styles))
     return summary_of(state.step, x[sources], torch.stack(drawn), rebuilt)
 
 
