@@ -11,10 +11,11 @@ from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
 
 
-def check_config(config: Config) -> None:
+def check_config(config: Config, *, resumes: bool = False) -> None:
     """Raises ConfigError where a setting contradicts the method.
 
-    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps.
+    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps. resumes: a run, which
+    keeps most settings.
     """
     method, run = method_of(config), config.run
     if config.schedule.guide_only_until and not method.trains_guide_first:
@@ -23,7 +24,7 @@ def check_config(config: Config) -> None:
             f"'{method.name}': set --guide-only-until 0"
         )
     if config.networks.domains == AUTO and config.data.labels == "none":
-        _check_auto(config)
+        _check_auto(config, resumes=resumes)
     if not method.takes_adversarial_settings:
         _check_of_the_paper(config)
     if run.micro_batch and not method.micro_batches:
@@ -64,7 +65,7 @@ def _check_of_the_paper(config: Config) -> None:
             )
 
 
-def _check_auto(config: Config, why: str = "") -> None:
+def _check_auto(config: Config, why: str = "", *, resumes: bool = False) -> None:
     """Raises ConfigError if `domains` is auto, but the method cannot find their number, or E never trains alone.
 
     why: why labels do not give the number, as the beginning of a sentence.
@@ -79,11 +80,14 @@ def _check_auto(config: Config, why: str = "") -> None:
             f"{why}domains is auto, and their number is found when E has trained alone, but guide_only_until is 0: "
             "give --domains K, or let E train alone for some steps"
         )
-    if config.schedule.guide_only_until > config.schedule.steps:
+    alone, steps = config.schedule.guide_only_until, config.schedule.steps
+    if alone > steps:
+        where, remedy = "", "give --domains K, or lower --guide-only-until"
+        if resumes:
+            where, remedy = " in this run", f"give --steps {alone} or more"
         raise ConfigError(
-            f"{why}domains is auto, and their number is found after step {config.schedule.guide_only_until} "
-            f"(guide_only_until), but the training ends after step {config.schedule.steps}: give --domains K, or "
-            "lower --guide-only-until"
+            f"{why}domains is auto{where}, and their number is found after step {alone} (guide_only_until), but the "
+            f"training ends after step {steps}: {remedy}"
         )
 
 

@@ -163,14 +163,7 @@ def changed(config: Config, overrides: dict[str, str]) -> Config:
             f"(what may change: {', '.join(sorted(RESUMABLE))})"
         )
     config = with_ranks(resolve_machine(config.with_overrides(overrides)))
-    schedule, undecided = config.schedule, config.networks.domains == AUTO and config.data.labels == "none"
-    if undecided and schedule.guide_only_until > schedule.steps:
-        raise ConfigError(  # `check_config` would advise settings that a run keeps
-            f"domains is auto in this run, and their number is found after step {schedule.guide_only_until} "
-            f"(guide_only_until), but the training ends after step {schedule.steps}: give "
-            f"--steps {schedule.guide_only_until} or more"
-        )
-    check_config(config)
+    check_config(config, resumes=True)
     check_processes(config, resumes=True)
     check_footprint(config, choose_device(config.run.device))
     return config
