@@ -102,6 +102,15 @@ def test_cues_that_separate_nothing_are_ignored():
     assert choose_number(codes, MOST, seed=0, cues=[noise])[0].domains == 8
 
 
+def test_a_tiny_group_does_not_make_useless_cues_count():
+    """Five groups that noise cannot separate; one of them is too small to be judged. Nothing is merged."""
+    groups = np.repeat(np.arange(5), [60, 60, 60, 60, 6])
+    noise = np.random.default_rng(3).normal(size=(len(groups), 4))
+    assert (merge_unconfirmed([noise], groups, seed=0) == groups).all()
+    tiny = np.repeat(np.arange(3), 6)  # none can be judged
+    assert (merge_unconfirmed([noise[: len(tiny)]], tiny, seed=0) == tiny).all()
+
+
 def test_a_kind_that_only_one_cue_separates_is_kept():
     _, _, halves, colours, noise = shades()
     halved = np.column_stack([9.0 * (halves % 2), noise])  # this cue separates the halves and nothing else

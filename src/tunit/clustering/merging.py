@@ -59,7 +59,12 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
 
     rows = _rows_of(groups)
     found = _all_pairs(rows, apart)
-    known = [value / largest_separation(len(rows[i]), len(rows[j])) for (i, j), value in found.items()]
+    # Groups too small to be judged (infinite separation) do not tell whether the cues are of use.
+    known = [
+        value / largest_separation(len(rows[i]), len(rows[j]))
+        for (i, j), value in found.items()
+        if value < float("inf")
+    ]
     if not known or np.quantile(known, 1 - SHARE_KNOWN) < KNOWN:
         return groups
     return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED, found)
