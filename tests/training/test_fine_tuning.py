@@ -125,6 +125,26 @@ def test_settings_come_from_the_first_run_and_those_that_must_not_differ_are_nam
         config_like(tiny_config(), origin / "nowhere", set())
 
 
+def test_pictures_and_style_codes_are_treated_as_in_the_first_run(origin):
+    """`origin` was trained as in the paper; the preset `default` standardises pictures and normalises codes."""
+    config = config_like(tiny_config("default"), origin, set())
+    networks = config.networks
+    assert (networks.standardise, networks.normalise_style, networks.style_size) == (False, False, 1.0)
+    config = config_like(tiny_config("default"), origin, {"standardise", "style_size"})
+    networks = config.networks
+    assert (networks.standardise, networks.normalise_style, networks.style_size) == (True, False, 0.1)
+
+
+@pytest.mark.parametrize(
+    "changed, flag",
+    [({"standardise": True}, "--standardise false"), ({"normalise_style": True}, "--normalise-style false")],
+)
+def test_an_e_that_learnt_from_other_input_is_refused(tmp_path, origin, changed, flag):
+    config = tiny_config(guide_from=str(origin), **STEPS, **changed)
+    with pytest.raises(RunError, match=f"was trained with {flag}, and this run is not: add {flag}"):
+        start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
+
+
 def test_the_command_continues_from_another_run(tmp_path, origin, capsys):
     new = write_pictures(tmp_path / "new", 18, seed=3)
     words = ["train", str(new), "--from", str(origin), "--out", str(tmp_path / "run"), "--quiet"]

@@ -1,6 +1,8 @@
-"""A run that begins with E, G and D of another run, on other pictures (`tunit train FOLDER --from RUN`).
+"""A run that begins with E, G and D of another run, on other pictures (`tunit train FOLDER --from RUN`), or with E alone
+(`--guide-from RUN`).
 
-The weights are copied into the new run as its checkpoint of step 0, so the other run is not needed afterwards.
+With `--from` the weights are copied into the new run as its checkpoint of step 0, so the other run is not needed
+afterwards.
 """
 
 from collections.abc import Collection
@@ -10,8 +12,10 @@ import torch
 
 from tunit.config import AUTO, Config, find_field
 from tunit.data.packing.packed import PackedPictures
-from tunit.errors import ConfigError
+from tunit.errors import ConfigError, RunError
+from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
+from tunit.methods.state import TrainingState
 from tunit.printing import remark
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
@@ -26,9 +30,13 @@ SHAPE = (
     "discriminator_width",
     "style_width",
 )
-# Settings that are copied with the networks unless given: the heads, and how pictures become input.
+# Settings that are copied with the networks unless given: the heads, how pictures become input, and the length of
+# style codes, because G has learnt from codes of that length.
 HEADS = ("domains", "overclusters", "candidate_heads")
-INPUT = ("fit", "background")
+INPUT = ("fit", "background", "standardise")
+CODES = ("normalise_style", "style_size")
+# An E must go on with the values of these settings with which it was trained.
+LEARNT_FROM = ("standardise", "normalise_style")
 
 
 def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
@@ -39,7 +47,9 @@ def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
     """
     theirs = RunFolder(origin).read_config()
     taken = {
-        name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT) if name not in given
+        name: value_of(theirs, name)
+        for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)
+        if name not in given
     }
     if taken.get("domains") == AUTO:
         choice = newest_choice(RunFolder(origin).checkpoints)
@@ -105,3 +115,28 @@ def write_beginning(
         adopt(state, pictures)
     save_checkpoint(checkpoints, state, config.run.keep_checkpoints)
     return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(fresh)}
+
+
+def copy_guide(state: TrainingState, run: Path, config: Config) -> None:
+    """Copy E of another run into E and its EMA.
+
+    Raises RunError if that run has no model, if the shapes of its E differ, or if its E has learnt from pictures or
+    for style codes that were treated otherwise than in the config.
+    """
+    model = load_model(run)
+    for name in LEARNT_FROM:
+        theirs, ours = value_of(model.config, name), value_of(config, name)
+        if theirs != ours:
+            flag = f"--{name.replace('_', '-')} {str(theirs).lower()}"
+            raise RunError(
+                f"the guiding network of {run} was trained with {flag}, and this run is not: add {flag}"
+            )
+    weights = model.guide.state_dict()
+    for guide in (state.networks.guide, state.networks.guide_average):
+        try:
+            guide.load_state_dict(weights)
+        except RuntimeError:
+            raise RunError(
+                f"the guiding network of {run} has other shapes: set --domains, --guide-width, --style-width and the "
+                "heads as in that run"
+            ) from None

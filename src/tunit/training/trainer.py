@@ -15,18 +15,18 @@ from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero, largest_of_ranks
-from tunit.errors import NonFiniteError, RunError
+from tunit.errors import NonFiniteError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures
 from tunit.methods.descent import watching_gradients
 from tunit.methods.method import Phase
-from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import drop_older, load_newest
+from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (
     Training,
     check_finite,
@@ -90,7 +90,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
-        copy_guide(state, expand_home(config.method.guide_from))
+        copy_guide(state, expand_home(config.method.guide_from), config)
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
@@ -270,19 +270,3 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
         if "alarm" in row:
             training.display.say(said(row), even_if_quiet="over" not in row)
     training.display.alarms = watch.short
-
-
-def copy_guide(state: TrainingState, run: Path) -> None:
-    """Copy E of another run into E and its EMA.
-
-    Raises RunError if that run has no model, or if the shapes of its E differ.
-    """
-    weights = load_model(run).guide.state_dict()
-    for guide in (state.networks.guide, state.networks.guide_average):
-        try:
-            guide.load_state_dict(weights)
-        except RuntimeError:
-            raise RunError(
-                f"the guiding network of {run} has other shapes: set --domains, --guide-width, --style-width and the "
-                "heads as in that run"
-            ) from None
