@@ -6,7 +6,14 @@ import torch
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
-from tunit.clustering.measures import choose_measures, distance_from_separate_groups, modularity, reduced
+from tunit.clustering.measures import (
+    choose_measures,
+    distance_from_separate_groups,
+    edges_of,
+    modularity,
+    reduced,
+)
+from tunit.clustering.neighbours import find_neighbours
 
 
 def blobs(groups, each=30, width=8, apart=6.0, seed=0):
@@ -45,6 +52,31 @@ def test_an_edge_in_one_direction_counts_once():
         laplacian, np.diag(degree), eigvals_only=True
     )  # the generalised problem has the same eigenvalues
     assert distance_from_separate_groups(table, 4) == pytest.approx(values[:4].sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("groups", [2, 6, 10, 20])
+def test_many_separate_parts_are_found_to_be_separate(groups):
+    seen, _ = blobs(groups, each=60, apart=1000)
+    assert distance_from_separate_groups(find_neighbours([seen], 10), groups) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_eigenvalues_equal_those_of_the_dense_matrix(seed):
+    """Groups that are apart, that touch, and that are mixed."""
+    seen, _ = blobs(10, each=30, apart=(1, 2, 3, 6, 20, 1000)[seed], seed=seed)
+    table = find_neighbours([seen], 10)
+    edges = edges_of(table).toarray()
+    degree = edges.sum(1)
+    values = eigh(np.diag(degree) - edges, np.diag(degree), eigvals_only=True)
+    assert distance_from_separate_groups(table, 10) == pytest.approx(values[:10].sum(), abs=1e-6)
+
+
+def test_perfect_codes_are_not_rejected_for_a_worse_cue():
+    codes, _ = blobs(10, apart=20)
+    worse, _ = blobs(10, apart=2, seed=3)
+    names, scores = choose_measures(codes, {"colours": worse}, 10)
+    assert scores["codes"] < 1e-6 < 0.05 < scores["colours"]
+    assert "codes" in names
 
 
 def test_modularity_equals_newmans_double_sum():
