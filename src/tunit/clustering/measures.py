@@ -33,8 +33,8 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # Both measures together are preferred even if their sum of eigenvalues is up to a tenth larger than that of the
 # better one alone. LEAST_TIE covers rounding errors if both sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
-# The search for eigenvalues [4] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of its
-# iterations. It needs at least 5 pictures for each vector; of fewer pictures, all eigenvalues are computed.
+# The search for eigenvalues [4] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of
+# its iterations. It needs at least 5 pictures for each vector; of fewer pictures, all eigenvalues are computed.
 SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR = 5, 1e-6, 200, 5
 
 
@@ -93,10 +93,9 @@ def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
 
 
 def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.float64]:
-    """The `wanted` largest eigenvalues of a symmetric matrix (N, N) whose eigenvalues are at least -1, each as often as
-    it is repeated.
+    """The `wanted` largest eigenvalues of a symmetric matrix (N, N), each as often as it is repeated.
 
-    Methods that start from a single vector, such as Lanczos's, find only some of the copies of a repeated eigenvalue,
+    The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some of the copies of a repeated eigenvalue,
     and a graph with n separate parts has the eigenvalue 1 n times. So this starts from a block of vectors [4].
     """
     number, vectors = matrix.shape[0], wanted + SPARE_VECTORS
