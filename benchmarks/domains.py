@@ -99,7 +99,7 @@ def domains_of(training: Training) -> np.ndarray:
 def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
     """The accuracy of each clustering into the number of classes, and of the groups on which all of them agree."""
     number = outputs.heads.shape[2]
-    heads = [logits.argmax(1).numpy() for logits in outputs.heads]
+    heads = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
     codes = repeated_k_means(outputs.styles.numpy(), number, seed)
     features = repeated_k_means(outputs.features.numpy(), number, seed)
     single = {"heads": heads, "k-means on codes": codes, "k-means on features": features}
@@ -135,7 +135,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         for step in range(1, steps + 1):
             if step == steps:
                 looked = time.process_time()
-                clusterings = divisions(outputs_of(training.state, pictures), classes, seed)
+                clusterings = divisions(outputs_of(training.state, pictures, config), classes, seed)
                 looking += time.process_time() - looked
             one_step(training)
             if step % (steps // MEASUREMENTS) == 0 or step == steps:

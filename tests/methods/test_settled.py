@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
-from tunit.data.batching.augment import to_float
+from tunit.data.batching.augment import random_view, to_float
+from tunit.data.batching.randomness import torch_generator
 from tunit.methods.settled import (
     CONFIDENCE,
     NEVER,
@@ -89,7 +90,7 @@ def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     state = state_of(config)
     halves = torch.arange(90) % 2
     state.own.table.copy_((torch.arange(90)[:, None] + torch.tensor([2, 4, 6])) % 90)
-    outputs = outputs_of(state, pictures)
+    outputs = outputs_of(state, pictures, config)
     groups = partition(outputs, 2, halves.numpy(), state, pictures, 0)
     assert adjusted_rand_score(groups, halves) == 1
     state.own.table.copy_(torch.arange(90)[:, None].repeat(1, 3))  # no neighbours were found
@@ -98,20 +99,44 @@ def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
 
 def test_heads_are_outvoted_by_codes_and_features(pictures):
     """E's heads merge two of three kinds; k-means on its codes and features tells all three apart."""
-    state = state_of(config_of(candidate_heads=1, neighbours=3))
-    outputs = outputs_of(state, pictures)
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    outputs = outputs_of(state, pictures, config)
     outputs = replace(outputs, heads=10 * torch.eye(3)[np.minimum(pictures.kinds, 1)][None], cues={})
     assert adjusted_rand_score(partition(outputs, 3, None, state, pictures, 0), pictures.kinds) == 1
 
 
-def test_outputs_are_what_e_predicts(pictures):
-    state = state_of(config_of(candidate_heads=2))
-    outputs = outputs_of(state, pictures)
+def test_outputs_are_what_e_predicts_if_views_are_the_pictures(pictures):
+    same = dict.fromkeys(
+        ("rotation", "translation", "shear", "brightness", "contrast", "saturation", "hue"), 0
+    )
+    config = config_of(candidate_heads=2, flip=0, crop_area=(1, 1), crop_aspect=(1, 1), **same)
+    state = state_of(config)
+    outputs = outputs_of(state, pictures, config)
     guide = state.networks.guide_average.eval()
     with torch.no_grad():
         said = guide(to_float(torch.from_numpy(pictures.images)))
-    torch.testing.assert_close(outputs.heads, torch.cat([said.logits[None], said.candidate_logits]))
-    torch.testing.assert_close(outputs.styles, F.normalize(said.style, dim=1))
+    probabilities = torch.cat([said.logits[None], said.candidate_logits]).softmax(2)
+    torch.testing.assert_close(outputs.heads, probabilities, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(outputs.styles, F.normalize(said.style, dim=1), atol=1e-4, rtol=1e-3)
+
+
+def test_outputs_are_means_over_views(pictures):
+    """Sixteen views of each picture, one after the other; the average of all that E says of them."""
+    config = config_of(candidate_heads=1, crop_area=(0.1, 0.7))
+    state = state_of(config)
+    outputs = outputs_of(state, pictures, config)
+    guide = state.networks.guide_average.eval()
+    x, generator = to_float(torch.from_numpy(pictures.images)), torch_generator(config.run.seed, "views", 0)
+    codes, heads = torch.zeros(90, guide.style_width), torch.zeros(2, 90, config.networks.domains)
+    with torch.no_grad():
+        for _ in range(16):
+            said = guide(random_view(x, config.augment, generator))
+            codes += said.style / said.style.norm(dim=1, keepdim=True)
+            heads += torch.cat([said.logits[None], said.candidate_logits]).softmax(2) / 16
+    torch.testing.assert_close(outputs.styles, codes / codes.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(outputs.heads, heads)
+    assert guide.training is False
 
 
 def test_a_fitted_head_is_the_regression_and_keeps_empty_domains_empty():

@@ -95,8 +95,9 @@ def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
 def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.float64]:
     """The `wanted` largest eigenvalues of a symmetric matrix (N, N), each as often as it is repeated.
 
-    The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some of the copies of a repeated eigenvalue,
-    and a graph with n separate parts has the eigenvalue 1 n times. So this starts from a block of vectors [4].
+    The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some
+    of the copies of a repeated eigenvalue, and a graph with n separate parts has the eigenvalue 1 n times. So this
+    starts from a block of vectors [4].
     """
     number, vectors = matrix.shape[0], wanted + SPARE_VECTORS
     if number < PICTURES_PER_VECTOR * vectors:

@@ -6,13 +6,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tunit.data.batching.augment import to_float, to_uint8
-from tunit.networks.guide import Guidance
+from tunit.config import AugmentConfig
+from tunit.data.batching.augment import random_view, to_float, to_uint8
+from tunit.networks.guide import Guidance, Guide
 
 BATCH = 64  # pictures through a network at a time
+# To find domains, E's output is averaged over this many random views of each picture. E has learnt from such views,
+# which may show much less than the whole picture, and a mean varies less than a single output.
+VIEWS = 16
 
 
 class Redrawing(Protocol):
@@ -64,6 +69,32 @@ def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]
         torch.cat([part.logits for part in parts]).float().cpu(),
         torch.cat([part.style for part in parts]).float().cpu(),
     )
+
+
+@torch.inference_mode()
+def averaged_over_views(
+    guide: Guide, batches: Iterable[Tensor], settings: AugmentConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """E's output for N pictures, averaged over VIEWS random views of each, in evaluation mode, float32 on the CPU.
+
+    batches: of pictures (B, 3, S, S) in [-1, 1]. settings, generator: for the views, as in training. Returns features
+    (N, features); style codes (N, style width), each normalised before and after averaging; and the probabilities
+    (1 + candidates, N, domains) of all domain heads.
+    """
+    heads = (guide.domain_head, *guide.candidate_heads)
+    found: list[tuple[Tensor, ...]] = []
+    with evaluating(guide):
+        for x in batches:
+            features = [
+                guide.trunk_features(random_view(x, settings, generator)).float() for _ in range(VIEWS)
+            ]
+            codes = [F.normalize(guide.style_head(some), dim=1) for some in features]
+            probabilities = [torch.stack([head(some).softmax(1) for head in heads]) for some in features]
+            found.append(tuple(torch.stack(each).mean(0).cpu() for each in (features, codes, probabilities)))
+    features_of_all, codes_of_all, probabilities_of_all = (
+        torch.cat(parts, dim=-2) for parts in zip(*found, strict=True)
+    )
+    return features_of_all, F.normalize(codes_of_all, dim=1), probabilities_of_all
 
 
 @torch.inference_mode()

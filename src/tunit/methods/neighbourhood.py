@@ -5,18 +5,19 @@ the training state, so that a resumed run goes on with the same ones.
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
+from tunit.data.batching.randomness import torch_generator
 from tunit.data.packing.packed import PackedPictures
-from tunit.methods.inference import evaluating, guidance_over, in_batches
+from tunit.methods.inference import averaged_over_views, in_batches
 from tunit.methods.state import TrainingState
-from tunit.networks.guide import Guidance
+from tunit.networks.guide import Guide
 
 ENCODED = 256  # pictures through E at a time
 # Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
@@ -66,17 +67,14 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 
         if not found.cues:
             found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
-        codes = F.normalize(guidance_of_all(state, pictures).style, dim=1).to(state.queue.device)
-        measures = {name: cue.to(codes.device) for name, cue in found.cues.items()}
+        device = state.queue.device
+        batches = in_batches(pictures.images, device, ENCODED)
+        generator = torch_generator(config.run.seed, "views", state.step)
+        guide = cast(Guide, state.networks.guide_average)
+        codes = averaged_over_views(guide, batches, config.augment, generator)[1].to(device)
+        measures = {name: cue.to(device) for name, cue in found.cues.items()}
         groups = min(config.networks.initial_domains, MOST_GROUPS)
         found.measures, _ = choose_measures(codes, measures, groups)
         measures["codes"] = codes
         chosen = [measures[name] for name in found.measures]
         found.table.copy_(find_neighbours(chosen, found.table.shape[1]))
-
-
-def guidance_of_all(state: TrainingState, pictures: PackedPictures) -> Guidance:
-    """The output of E's EMA, in evaluation mode, for all pictures without augmentation: float32 on the CPU."""
-    guide = state.networks.guide_average
-    with evaluating(guide):
-        return guidance_over(guide, in_batches(pictures.images, state.queue.device, ENCODED))

@@ -16,7 +16,6 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -29,10 +28,10 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
 from tunit.config import Config
-from tunit.data.batching.randomness import seed_of
+from tunit.data.batching.randomness import seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
-from tunit.methods.inference import evaluating, evenly_spread, in_batches
+from tunit.methods.inference import averaged_over_views, evaluating, evenly_spread, in_batches
 from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
@@ -54,12 +53,12 @@ Head: TypeAlias = tuple[Tensor, Tensor]  # weights (domains, features) and biase
 
 @dataclass(frozen=True)
 class GuideOutput:
-    """The output of E's EMA for N pictures, and their cues, on the CPU."""
+    """The output of E's EMA for N pictures, averaged over views of each, and their cues, on the CPU."""
 
     rows: Integers  # (N,): which pictures these are
     styles: Tensor  # (N, style width), of length 1
     features: Tensor  # (N, features), the input of all heads
-    heads: Tensor  # (1 + candidates, N, domains): logits
+    heads: Tensor  # (1 + candidates, N, domains): probabilities
     cues: dict[str, Tensor]  # by name, (N, at most 64): descriptors that need no training
 
 
@@ -72,14 +71,14 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
     def found() -> tuple[Choice, list[Head]]:
         """The choice, and the new domain heads; rank 0 calls this."""
-        outputs = outputs_of(state, pictures)
+        outputs = outputs_of(state, pictures, config)
         simple = [cue.numpy() for cue in outputs.cues.values()]
         choice, groups = choose_number(outputs.styles.numpy(), config.networks.most_domains, seed, simple)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(outputs, choice.domains, groups, state, pictures, seed)
         return choice, fitted_heads(
-            features_of_both(state, pictures, outputs), groups, choice.domains, CONFIDENCE
+            features_of_both(state, pictures, outputs.rows), groups, choice.domains, CONFIDENCE
         )
 
     result = on_rank_zero(found)
@@ -99,9 +98,9 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
 
     def fitted() -> list[Head]:
         """The new domain heads; rank 0 calls this."""
-        outputs = outputs_of(state, pictures)
+        outputs = outputs_of(state, pictures, config)
         groups = partition(outputs, domains, None, state, pictures, seed)
-        return fitted_heads(features_of_both(state, pictures, outputs), groups, domains, CONFIDENCE)
+        return fitted_heads(features_of_both(state, pictures, outputs.rows), groups, domains, CONFIDENCE)
 
     set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
 
@@ -128,7 +127,7 @@ def partition(
         graph = cast(Neighbourhood, state.own).table
     else:
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
-    voters = [logits.argmax(1).numpy() for logits in outputs.heads]
+    voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
     for vectors in (outputs.styles, outputs.features):
         voters += repeated_k_means(vectors.numpy(), number, seed)
     divisions = {} if given is None else {"given": given}
@@ -149,8 +148,7 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     labels, domains = pictures.labels[rows], state.networks.guide_average.domains
     if domains == 1 or len(np.unique(labels)) < domains:
         return
-    features = [features_of(guide, state, pictures, rows).cpu() for guide in both_guides(state)]
-    set_domain_heads(state, fitted_heads(features, labels, domains))
+    set_domain_heads(state, fitted_heads(features_of_both(state, pictures, rows), labels, domains))
 
 
 def fitted_heads(
@@ -163,9 +161,9 @@ def fitted_heads(
     return [softened(fitted_head(each.numpy(), groups, domains), each, confidence) for each in features]
 
 
-def features_of_both(state: TrainingState, pictures: PackedPictures, outputs: GuideOutput) -> list[Tensor]:
-    """(N, features) of E, and of its EMA, whose features are in `outputs`, on the CPU."""
-    return [features_of(both_guides(state)[0], state, pictures, outputs.rows).cpu(), outputs.features]
+def features_of_both(state: TrainingState, pictures: PackedPictures, rows: Integers) -> list[Tensor]:
+    """What the heads of E, and of its EMA, get for these pictures: (rows, features) each, on the CPU."""
+    return [features_of(guide, state, pictures, rows).cpu() for guide in both_guides(state)]
 
 
 def both_guides(state: TrainingState) -> tuple[Guide, Guide]:
@@ -193,15 +191,13 @@ def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, ro
 
 
 @torch.inference_mode()
-def outputs_of(state: TrainingState, pictures: PackedPictures) -> GuideOutput:
+def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -> GuideOutput:
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
-    features = features_of(guide, state, pictures, rows)
-    with evaluating(guide):
-        styles = F.normalize(guide.style_head(features), dim=1)
-        heads = torch.stack([head(features) for head in (guide.domain_head, *guide.candidate_heads)])
-    features, styles, heads = (values.float().cpu() for values in (features, styles, heads))
+    generator = torch_generator(config.run.seed, "views", state.step)
+    batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+    features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
     simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
     return GuideOutput(rows, styles, features, heads, simple)
 

@@ -1,5 +1,5 @@
-"""A run that begins with E, G and D of another run, on other pictures (`tunit train FOLDER --from RUN`), or with its E
-alone (`--guide-from RUN`).
+"""A run that begins with E, G and D of another run, on other pictures (`tunit train FOLDER --from RUN`), or with
+its E alone (`--guide-from RUN`).
 
 With `--from` the weights are copied into the new run as its checkpoint of step 0, so the other run is not needed
 afterwards.
