@@ -12,7 +12,8 @@ from tiny_step import config_of, random_batch, random_state
 from tunit.clustering import cues
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
-from tunit.data.batching.augment import to_float
+from tunit.data.batching.augment import random_view, to_float
+from tunit.data.batching.randomness import torch_generator
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
@@ -65,8 +66,13 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
         look_for_neighbours(state, pictures(), config)
         if state.own.measures:
             guide = state.networks.guide_average.eval()
-            with torch.no_grad():
-                codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
+            x = to_float(torch.from_numpy(pictures().images))
+            generator = torch_generator(config.run.seed, "views", step)
+            with torch.no_grad():  # the average over 16 views of each picture
+                views = [
+                    F.normalize(guide(random_view(x, config.augment, generator)).style) for _ in range(16)
+                ]
+            codes = F.normalize(torch.stack(views).mean(0))
             guide.train()
             measures = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
             names, _ = choose_measures(codes, measures, config.networks.domains)
