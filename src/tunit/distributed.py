@@ -109,6 +109,8 @@ def reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return
     total = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(total)
     for gradient, part in zip(gradients, torch.split(total, [g.numel() for g in gradients]), strict=True):

@@ -52,6 +52,7 @@ class NonFiniteError(TrainingError):
         super().__init__(sentence)
         self.what = what
         self.step = step
+        self.before_step = False  # the step was not taken, because its batch is wrong
 
 
 class EndedInOtherProcesses(TunitError):

@@ -408,13 +408,14 @@ def test_a_share_of_all_steps_becomes_a_number_of_steps() -> None:
         ("lecam_weight", 0.1),
         ("discriminator_augment", 0.5),
         ("perceptual_weight", 1.0),
+        ("r2_weight", "auto"),
     ],
 )
 def test_a_baseline_refuses_settings_it_does_not_use(name: str, value: Any) -> None:
     config = Config().with_overrides(
         {"method": "funit", "labels": "folders", "guide_only_until": 0, name: value}
     )
-    with pytest.raises(ConfigError, match=f"{name} is .*'funit'"):
+    with pytest.raises(ConfigError, match=f"{name} is {value}, .*'funit'"):
         check_config(config.resolved_schedule())
     check_config(config.with_overrides({"method": "tunit"}).resolved_schedule())
 

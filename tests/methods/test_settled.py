@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from tiny_step import config_of
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.randomness import torch_generator
+from tunit.methods import settled
 from tunit.methods.settled import (
     CONFIDENCE,
     NEVER,
@@ -186,3 +187,18 @@ def test_a_fitted_head_for_two_domains_and_for_one():
     assert ((features @ weight.numpy().T + bias.numpy()).argmax(1) == groups).all()
     weight, bias = fitted_head(features, np.zeros(20, np.int64), 1)
     assert not weight.any() and not bias.any()
+
+
+def test_a_rare_label_is_among_those_to_which_heads_are_fitted(pictures, monkeypatch):
+    """Of more pictures than are used, only some are taken, but at least one of every label."""
+    monkeypatch.setattr(settled, "MOST_PICTURES", 20)
+    state = state_of(config_of())
+    labels = pictures.kinds.copy()
+    labels[labels == 1] = -1
+    labels[31] = 1  # the only one; about every third labelled picture is taken, not this one
+    settled.fit_to_labels(state, replace_labels(pictures, labels))
+    assert domains_of(state, pictures)[31] == 1
+
+
+def replace_labels(pictures, labels):
+    return SimpleNamespace(images=pictures.images, names=pictures.names, labels=labels)

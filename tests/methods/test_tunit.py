@@ -214,3 +214,31 @@ def test_bfloat16_uses_the_current_weights() -> None:
     phase = Phase(joint=True, average_generator=True, penalise=True)
     tunit_step(state, batch, permutation, phase, config)
     assert errors == {"guide": [0, 0, 0, 0], "discriminator": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "head"),
+    [
+        ({"guide_style_weight": 0}, "style_head"),
+        ({"mutual_information_weight": 0, "overcluster_weight": 0}, "domain_head"),
+        ({"mutual_information_weight": 0, "overcluster_weight": 0, "guide_style_weight": 0}, "trunk.0"),
+    ],
+)
+def test_a_loss_with_a_weight_of_0_changes_no_weights(settings: dict[str, float], head: str) -> None:
+    """With a gradient of 0 instead of none, Adam's weight decay would shrink the head to 0."""
+    config = config_of(guide_only_until=10, **settings)
+    state = random_state(config)
+    weights = state.networks.guide.get_submodule(head).weight
+    before = weights.detach().clone()
+    for step in range(3):
+        terms = tunit_step(state, *random_batch(step, [-1] * 6), Phase(False, True, False), config)
+    assert torch.equal(weights, before)
+    assert terms["guide/style"] > 0 and terms["guide/mutual_information"] > 0  # still shown
+
+
+def test_with_a_factor_of_0_joint_steps_do_not_change_the_domain_head() -> None:
+    config = config_of(joint_guide_factor=0)
+    state = random_state(config)
+    before = state.networks.guide.domain_head.weight.detach().clone()
+    tunit_step(state, *random_batch(0, [-1] * 6), Phase(True, True, True), config)
+    assert torch.equal(state.networks.guide.domain_head.weight, before)

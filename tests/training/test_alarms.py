@@ -196,6 +196,8 @@ def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_fou
     seen_before = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
     assert "was 3 and is 12" in judge_growth(lines([0.009], seen_before), outline(), False)
     assert judge_growth(lines([1.7], seen_before), outline(), False) is None  # domains are found anyway
+    assert judge_growth(lines([1.7], seen_before), outline(labelled=True), False) is None  # labels for some
+    assert judge_growth(lines([0.009], seen_before), outline(labelled=True), False)
     assert judge_growth(lines([0.009], seen_before), outline(normalise_style=True), False) is None
     assert judge_growth(lines([0.009], [6.9, 4.0, 3.0, 5.0, 6.0]), outline(), False) is None
     assert (

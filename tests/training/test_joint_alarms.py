@@ -308,3 +308,9 @@ def test_a_lost_domain_is_reported_once_and_after_a_resume(packed):
         assert "it held 50% of the pictures" in row["sentence"]
         assert "E loses a domain" in watch.short
     assert Watch(packed, [{"step": 10, "domain_counts": ["10", None]}])._evidence.first_counts is None
+
+
+def test_a_remedy_shows_a_weight_by_rule_as_auto():
+    sentence = remedy_for("constant", tiny_config(r1_weight="auto"))
+    assert "a smaller --r1-weight (now auto)" in sentence
+    assert "(now 0.5)" in remedy_for("constant", tiny_config(r1_weight=0.5))

@@ -256,3 +256,12 @@ def test_files_of_killed_writers_are_removed_at_resume(run):
     with owning(RunFolder(run)):
         assert not any(path.exists() for path in left)
     assert new_run.HIDDEN.isdisjoint(p.name for p in run.iterdir())
+
+
+@pytest.mark.parametrize("alone", [3, 2])
+def test_a_training_in_which_g_and_d_never_train_says_so(tmp_path, alone, capsys):
+    config = tiny_config(steps=2, guide_only_until=alone, average_from=alone, sample_every=0)
+    start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
+    said = " ".join(capsys.readouterr().err.split())
+    warned = "E trains alone until step 3 (guide_only_until), but the training ends after step 2"
+    assert (warned in said) == (alone == 3)

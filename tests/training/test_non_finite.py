@@ -15,7 +15,7 @@ from tunit.methods import descent as descent_module
 from tunit.methods import tunit as step_module
 from tunit.methods.descent import backward, descent, watching_gradients
 from tunit.networks.tensor_file import read_tensors, write_tensors
-from tunit.training import non_finite, trainer
+from tunit.training import non_finite, replay, trainer
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
@@ -280,3 +280,75 @@ def test_a_file_that_is_not_a_stored_batch_is_one_sentence(tmp_path, capsys):
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 2
     assert "leave out all other options" in err[1]
+
+
+def test_going_back_to_the_start_of_a_fine_tuned_run_fills_the_queue(pictures, tmp_path, monkeypatch):
+    """Its checkpoint of step 0 has an empty queue, which is filled with keys of its own pictures."""
+    start_run(pictures, tmp_path / "first", tiny_config(), quiet=True)
+    in_a_loss(monkeypatch)
+    filled, real = [], non_finite.begin_if_new
+
+    def noted(state, batches, config):
+        real(state, batches, config)
+        filled.append(state.queue.norm(dim=1).min().item())
+
+    monkeypatch.setattr(non_finite, "begin_if_new", noted)
+    config = tiny_config(on_nan="rollback", checkpoint_every=100)
+    start_run(pictures, tmp_path / "run", config, quiet=True, start_from=tmp_path / "first")
+    assert len(filled) == 1 and filled[0] > 0
+    (kept,) = (tmp_path / "run" / "non_finite").glob("*.safetensors")
+    queues = []
+
+    def one_step(training, given=None):
+        queues.append(training.state.queue.norm(dim=1).min().item())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replay, "one_step", one_step)
+    with pytest.raises(KeyboardInterrupt):
+        replay.replay(kept)
+    assert queues[0] > 0
+
+
+def test_a_weight_whose_name_contains_picture_is_not_a_bad_picture(pictures, tmp_path, monkeypatch):
+    """G's last layer is called to_picture. A moment of it is found to be infinite after step 6, at a checkpoint."""
+    real = trainer.one_step
+
+    def step(training, given=None):
+        real(training, given)
+        if training.state.step == 6 and training.state.rollbacks == 0:
+            weight = training.state.networks.generator.decoder.to_picture.weight
+            training.state.optimisers.generator.state[weight]["square_avg"][0] = torch.inf
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    config = tiny_config(on_nan="rollback", log_every=6, checkpoint_every=6, sample_every=0)
+    state = start_run(pictures, tmp_path / "run", config, quiet=True)
+    assert (state.step, state.rollbacks) == (STEPS, 1)
+    (kept,) = (tmp_path / "run" / "non_finite").glob("*.json")
+    assert "to_picture.weight" in json.loads(kept.read_text())["what"]
+
+
+def test_going_back_before_the_number_of_domains_was_found_finds_it_again(pictures, tmp_path, monkeypatch):
+    """The newest checkpoint, with the number, is damaged. The one before is that of step 0, with more domains."""
+    found = []
+    real_save = trainer.use_number_of_domains
+
+    def damaged(training, choice):
+        found.append(choice.domains)
+        real_save(training, choice)
+        if len(found) == 1:
+            newest = checkpoints(training.run.checkpoints)[-1]
+            newest.write_bytes(newest.read_bytes()[:-100])
+
+    monkeypatch.setattr(trainer, "use_number_of_domains", damaged)
+    in_a_loss(monkeypatch)  # at step 8
+    settings = {
+        "domains": "auto",
+        "most_domains": 6,
+        "checkpoint_every": 100,
+        "log_every": 100,
+        "sample_every": 0,
+    }
+    config = tiny_config(on_nan="rollback", **settings)
+    state = start_run(pictures, tmp_path / "run", config, quiet=True)
+    assert (state.step, state.rollbacks) == (STEPS, 1)
+    assert len(found) == 2 and state.choice.domains == state.networks.guide.domains == found[1]

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.config import AUTO, Config
+from tunit.config import AUTO, Config, find_field
+from tunit.config.fields import word_of
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
@@ -60,9 +61,20 @@ def _check_of_the_paper(config: Config) -> None:
     for name, value in found.items():
         if value != usual.get(name, 0):
             raise ConfigError(
-                f"{name} is {value}, but method '{config.method.method}' does not take it: leave it at "
-                f"{usual.get(name, 0)}"
+                f"{name} is {word_of(find_field(name)[1], value)}, but method '{config.method.method}' does not take "
+                f"it: leave it at {usual.get(name, 0)}"
             )
+
+
+def warnings_of(config: Config) -> list[str]:
+    """What is probably not meant, though it can be trained: a sentence each. config: after `resolved_schedule`."""
+    alone, steps = config.schedule.guide_only_until, config.schedule.steps
+    if alone <= steps:
+        return []
+    return [
+        f"G and D do not train: E trains alone until step {alone} (guide_only_until), but the training ends after "
+        f"step {steps}: give a smaller --guide-only-until, also as a share of all steps, such as 0.25"
+    ]
 
 
 def _check_auto(config: Config, why: str = "", *, resumes: bool = False) -> None:

@@ -69,7 +69,9 @@ def descent(*optimisers: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def backward(loss: Tensor) -> None:
-    """Add the gradient of `loss` to the gradients of the parameters."""
+    """Add the gradient of `loss` to the gradients of the parameters. Does nothing if it depends on none of them."""
+    if not loss.requires_grad:  # every weight is 0
+        return
     # Autocast is off here, so that each operation's backward pass has the precision of its forward pass.
     with without_autocast(loss):
         loss.backward()  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ def domain_loss(
     labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
     the over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
     """
-    unlabelled = (batch.y < 0).to(view.style.dtype)
+    unlabelled, factor = (batch.y < 0).to(view.style.dtype), _unlabelled_factor(phase, weights)
     loss, terms = view.style.new_zeros(()), Terms()
     if batch.any_unlabelled and phase.find_domains:
         objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
@@ -54,15 +54,16 @@ def domain_loss(
                 for pair in zip(view.candidate_logits, view_plus.candidate_logits, strict=True)
             ]
             objective = torch.stack([objective, *others]).mean()
-        unsupervised = -weights.mutual_information_weight * objective
+        weight = weights.mutual_information_weight
+        unsupervised = -weight * _without_graph_at_0(weight * factor, objective)
         if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
             pair = view.overcluster_logits, view_plus.overcluster_logits
             objective, information = _clustering(*pair, unlabelled, weights)
             terms["guide/overcluster_information"] = information
-            unsupervised = unsupervised - weights.overcluster_weight * objective
-        loss = loss + unlabelled.mean() * _unlabelled_factor(phase, weights) * unsupervised
-    # If the weight is 0, E_C must not be in the graph: with a gradient of 0, weight decay would still change it.
-    if batch.any_labelled and weights.classification_weight:
+            weight = weights.overcluster_weight
+            unsupervised = unsupervised - weight * _without_graph_at_0(weight * factor, objective)
+        loss = loss + unlabelled.mean() * factor * unsupervised
+    if batch.any_labelled and weights.classification_weight * weights.labelled_guide_factor:
         supervised = losses.classification(view.logits, view_plus.logits, batch.y)
         terms["guide/classification"] = supervised
         loss = loss + (1 - unlabelled).mean() * (
@@ -84,7 +85,21 @@ def style_loss(
         1 - unlabelled
     )
     contrast = losses.style_contrastive(view.style, keys, queue, temperature_of(config), factor)
-    return weights.guide_style_weight * factor.mean() * contrast, {"guide/style": contrast.detach()}
+    largest = max(
+        _unlabelled_factor(phase, weights) if batch.any_unlabelled else 0.0,
+        weights.labelled_guide_factor if batch.any_labelled else 0.0,
+    )
+    weight = weights.guide_style_weight
+    loss = weight * factor.mean() * _without_graph_at_0(weight * largest, contrast)
+    return loss, {"guide/style": contrast.detach()}
+
+
+def _without_graph_at_0(weight: float, term: Tensor) -> Tensor:
+    """The term of a loss, without its graph if the weight is 0.
+
+    Parameters would otherwise have a gradient of 0 instead of none, and weight decay would shrink them to 0.
+    """
+    return term if weight else term.detach()
 
 
 def discriminator_loss(

@@ -143,11 +143,13 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     A trained E has domains of its own, in another order than the labels. To learn the new order in training steps
     takes long, and meanwhile the mutual information holds on to the old one.
     """
-    labelled = np.flatnonzero(pictures.labels >= 0)
-    rows = labelled[evenly_spread(len(labelled), MOST_PICTURES)]
-    labels, domains = pictures.labels[rows], state.networks.guide_average.domains
-    if domains == 1 or len(np.unique(labels)) < domains:
+    labelled, domains = np.flatnonzero(pictures.labels >= 0), state.networks.guide_average.domains
+    if domains == 1 or len(np.unique(pictures.labels[labelled])) < domains:
         return
+    # Some pictures of all labels, and at least one of each label.
+    firsts = labelled[np.unique(pictures.labels[labelled], return_index=True)[1]]
+    rows = np.union1d(labelled[evenly_spread(len(labelled), MOST_PICTURES)], firsts)
+    labels = pictures.labels[rows]
     set_domain_heads(state, fitted_heads(features_of_both(state, pictures, rows), labels, domains))
 
 

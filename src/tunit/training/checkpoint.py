@@ -67,14 +67,15 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step_"))
 
 
-def load_newest(folder: Path, state: TrainingState) -> tuple[Path, list[str]]:
+def load_newest(folder: Path, state: TrainingState, undecided: int = 0) -> tuple[Path, list[str]]:
     """Fill `state` from the newest checkpoint that is undamaged and fits.
 
+    undecided: how many domains E has before their number is found; by default as many as it has now.
     Returns its path, and a warning for each checkpoint that was skipped. If the checkpoint records how many domains
     were found, E and D get that many. Raises RunError if no checkpoint can be used.
     """
     warnings: list[str] = []
-    undecided = state.networks.guide.domains
+    undecided = undecided or state.networks.guide.domains
     for path in reversed(checkpoints(folder)):
         try:
             tensors, about = read_tensors(path, partial(check_checkpoint, state, undecided))

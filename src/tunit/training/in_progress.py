@@ -52,6 +52,16 @@ class Training:
     )
 
 
+def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None:
+    """Let the method prepare a state that has drawn no batch (TUNIT: fill the queue with keys of real pictures)."""
+    if state.cursors:
+        return
+    method = method_of(config)
+    if method.begin:
+        method.begin(state, batches, config)
+    state.cursors = {"all": 0}
+
+
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
     """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
     cursors on, and the cursors advance.

@@ -22,7 +22,7 @@ from tunit.machine import reads_at_once
 from tunit.networks.tensor_file import write_tensors
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
-from tunit.training.in_progress import Training, draw
+from tunit.training.in_progress import Training, begin_if_new, draw
 from tunit.training.watch import Watch, rows_of
 from tunit.training.window import non_finite
 
@@ -42,9 +42,11 @@ def check_pictures(training: Training) -> None:
     wrong = not (batch.x_plus.isfinite().all() and batch.x.isfinite().all())
     if largest_of_ranks(int(wrong)):
         step = training.state.step + 1
-        raise non_finite(
+        error = non_finite(
             "a picture of the batch has a value that is not finite", step, training.last_checkpoint
         )
+        error.before_step = True
+        raise error
 
 
 def recover(training: Training, error: NonFiniteError) -> None:
@@ -73,10 +75,20 @@ def recover(training: Training, error: NonFiniteError) -> None:
 
 
 def roll_back(training: Training) -> None:
-    """Fill the state from the newest good checkpoint. The pictures drawn since then are not drawn again."""
-    state = training.state
+    """Fill the state from the newest good checkpoint. The pictures drawn since then are not drawn again.
+
+    If the number of domains was found after that checkpoint, it will be found again.
+    """
+    state, undecided = training.state, training.run.read_config().networks
     drawn, rollbacks = dict(state.cursors), state.rollbacks
-    training.last_checkpoint, _ = load_newest(training.run.checkpoints, state)
+    training.last_checkpoint, warnings = load_newest(
+        training.run.checkpoints, state, undecided.initial_domains
+    )
+    for warning in warnings:
+        training.display.say(f"warning: {warning}", even_if_quiet=is_rank_zero())
+    if state.choice is None:
+        training.config = training.config.with_overrides({"domains": undecided.domains})
+    begin_if_new(state, training.batches, training.config)
     state.rollbacks = max(rollbacks, state.rollbacks) + 1
     state.cursors = {
         name: max(drawn.get(name, 0), state.cursors.get(name, 0)) for name in drawn | state.cursors
@@ -93,7 +105,7 @@ def keep_batch(training: Training, error: NonFiniteError) -> Path:
     step = error.step - 1
     state, config = training.state, training.config
     held = training.newest
-    newest = state.step if "picture" in error.what else state.step - 1
+    newest = state.step if error.before_step else state.step - 1
     if held is None or step != newest:
         with without_process_group():
             held = draw(training, step, training.window.drawn_at(error.step))

@@ -1,6 +1,6 @@
 """What to do about an alarm: options from docs/domains.md that the run does not use yet."""
 
-from tunit.config import AUTO, Config
+from tunit.config import AUTO, AUTO_WEIGHT, Config
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
@@ -119,7 +119,7 @@ def _against_a_strong_discriminator(config: Config) -> str:
 def _against_a_constant_discriminator(config: Config) -> str:
     return (
         f"try a new run with a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g}) or a "
-        f"smaller --r1-weight (now {config.losses.r1_weight:g})"
+        f"smaller --r1-weight (now {_shown(config.losses.r1_weight)})"
     )
 
 
@@ -129,6 +129,10 @@ def _against_drowned_gradients(config: Config) -> str:
         f"try a new run with a larger --joint-guide-factor (now {losses.joint_guide_factor:g}), or a smaller "
         f"--reconstruction-weight (now {losses.reconstruction_weight:g})"
     )
+
+
+def _shown(value: float) -> str:
+    return "auto" if value == AUTO_WEIGHT else f"{value:g}"
 
 
 def _rate(config: Config) -> str:

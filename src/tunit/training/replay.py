@@ -15,7 +15,7 @@ from tunit.paths import expand_home
 from tunit.printing import show
 from tunit.reading import Record, UnreadableError
 from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, check_checkpoint, fill_state
-from tunit.training.in_progress import Training
+from tunit.training.in_progress import Training, begin_if_new
 from tunit.training.initial_state import with_found_domains
 from tunit.training.log import ProgressDisplay
 from tunit.training.non_finite import checkpoint_of
@@ -102,7 +102,9 @@ def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int) -> None:
 
 def _before(run: RunFolder, checkpoint: Path | None) -> Training:
     """A training in this process alone, in the state of a checkpoint; without a checkpoint, in its initial state."""
-    config = resolve_machine(run.read_config().with_overrides({"processes": 1}))
+    # All weights come from the checkpoint, so the E of another run, with which this one began, is not needed.
+    origin = {} if checkpoint is None else {"guide_from": ""}
+    config = resolve_machine(run.read_config().with_overrides({"processes": 1} | origin))
     pictures = open_packed(run.data)
     ready = make_ready(config, pictures, None)
     state = ready.state
@@ -111,6 +113,7 @@ def _before(run: RunFolder, checkpoint: Path | None) -> Training:
             checkpoint, partial(check_checkpoint, state, state.networks.guide.domains)
         )
         fill_state(state, tensors, about, checkpoint)
+        begin_if_new(state, ready.batches, config)
     return Training(
         with_found_domains(config, state),
         run,

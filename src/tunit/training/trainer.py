@@ -18,7 +18,7 @@ from tunit.distributed import is_rank_zero, largest_of_ranks
 from tunit.errors import NonFiniteError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
-from tunit.methods.checks import check_config, check_labels, check_number_of_pictures
+from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
 from tunit.methods.descent import watching_gradients
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
@@ -29,6 +29,7 @@ from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (
     Training,
+    begin_if_new,
     check_finite,
     draw,
     finish_model,
@@ -94,10 +95,8 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
-    if not state.cursors:
-        if method.begin:
-            method.begin(state, batches, config)
-        state.cursors = {"all": 0}
+    begin_if_new(state, batches, config)
+    warnings = [*warnings, *warnings_of(config)]
     if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)
