@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 
 from tiny_step import config_of
+from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.randomness import torch_generator
 from tunit.methods import settled
@@ -202,3 +203,15 @@ def test_a_rare_label_is_among_those_to_which_heads_are_fitted(pictures, monkeyp
 
 def replace_labels(pictures, labels):
     return SimpleNamespace(images=pictures.images, names=pictures.names, labels=labels)
+
+
+def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
+    """The groups by which the number was found have other sizes: here, half of one group belongs to another."""
+    config = config_of(domains="auto", most_domains=6, candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    moved = np.where(np.arange(90) < 45, 0, pictures.kinds)
+    choice = Choice(3, (Candidate(3, 1.0, {}),), ("a reason",), 90)
+    monkeypatch.setattr(settled, "choose_number", lambda *arguments: (choice, moved))
+    settled.find_number(state, pictures, config)
+    assert state.choice.reasons == ("a reason", "the largest domain has 30 pictures, the smallest 30")
+    assert sorted(np.bincount(domains_of(state, pictures))) == [30, 30, 30]

@@ -242,5 +242,4 @@ def _reasons(
     if chosen > 1:
         agreement = votes[chosen]["stability"]
         said.append(f"clusterings of parts of the pictures agree by {agreement:.2f} (adjusted Rand index)")
-        said.append(f"the largest domain has {sizes.max():,} pictures, the smallest {sizes.min():,}")
     return said

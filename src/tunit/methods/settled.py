@@ -77,6 +77,9 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(outputs, choice.domains, groups, state, pictures, seed)
+            sizes = np.bincount(groups)
+            said = f"the largest domain has {sizes.max():,} pictures, the smallest {sizes.min():,}"
+            choice = replace(choice, reasons=(*choice.reasons, said))
         return choice, fitted_heads(
             features_of_both(state, pictures, outputs.rows), groups, choice.domains, CONFIDENCE
         )
