@@ -9,6 +9,7 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.batching.batches import make_batch
+from tunit.errors import TrainingError
 from tunit.machine import is_out_of_memory
 from tunit.methods import registry
 from tunit.methods.method import Phase
@@ -78,6 +79,16 @@ def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
     assert fitting_batches(config, CPU) == {"batch_size": 4, "guide_only_batch_size": 64}
     for settings in ({"guide_only_batch_size": 0}, {"guide_only_until": 0}):
         assert fitting_batches(config.with_overrides(settings), CPU) == {"batch_size": 4}
+
+
+def test_a_batch_of_one_picture_for_E_alone_is_tried_before_it_is_refused(monkeypatch):
+    config = tiny_config(batch_size=4, guide_only_batch_size=1)
+    assert fitting_batches(config, CPU) == {"batch_size": 4, "guide_only_batch_size": 1}
+    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True: lambda size: joint)
+    with pytest.raises(TrainingError, match="while E trains alone, not even one picture of 32 px fits"):
+        fitting_batches(config, CPU)
+    with pytest.raises(TrainingError, match="while E trains alone, not even 2 pictures of 32 px fit the"):
+        fitting_batches(config.with_overrides({"guide_only_batch_size": 6}), CPU)
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch):

@@ -23,10 +23,10 @@ ROOM = 0.8  # share of the CPU's available memory that a step may use
 _TRIED = 2, 4  # batch sizes whose measured memory is extrapolated to larger batches on a CPU
 
 
-def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
-    """The first of `wanted`, wanted / 2, wanted / 4, ... that fits, at least 2; None if none fits."""
+def largest_batch(fits: Callable[[int], bool], wanted: int, least: int = SMALLEST_BATCH) -> int | None:
+    """The first of `wanted`, wanted / 2, wanted / 4, ... that fits, at least `least`; None if none fits."""
     size = wanted
-    while size >= SMALLEST_BATCH:
+    while size >= least:
         if fits(size):
             return size
         size //= 2
@@ -41,11 +41,13 @@ def fitting_batches(config: Config, device: torch.device) -> dict[str, int]:
     wanted = config.optimisers.guide_only_batch_size
     if not wanted or not config.schedule.guide_only_until:
         return sizes
-    found = largest_batch(fits_in(config, device, joint=False), wanted)
+    least = min(wanted, SMALLEST_BATCH)  # unlike a joint step, a step of E alone may take a single picture
+    found = largest_batch(fits_in(config, device, joint=False), wanted, least)
     if found is None:
+        few = "one picture" if least == 1 else f"{least} pictures"
         raise TrainingError(
-            f"while E trains alone, not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory "
-            f"of {device}: lower --image-size or --guide-width"
+            f"while E trains alone, not even {few} of {config.data.image_size} px {'fits' if least == 1 else 'fit'} "
+            f"the memory of {device}: lower --image-size or --guide-width"
         )
     return sizes | {"guide_only_batch_size": found}
 
