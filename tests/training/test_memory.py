@@ -16,6 +16,7 @@ from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training import memory
 from tunit.training.initial_state import new_state
+from tunit.training.launch import start_run
 from tunit.training.memory import (
     SavedTensorBytes,
     checkpoint_activations,
@@ -177,7 +178,7 @@ def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypa
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     out_of_memory_beyond(monkeypatch, 3)
     words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet"]
-    words += flags(batch_size=8, guide_only_batch_size=0)
+    words += flags(batch_size=8, guide_only_batch_size=0, guide_only_until=0)
     assert main(words) == 2
     err = capsys.readouterr().err
     assert err.startswith(
@@ -187,14 +188,39 @@ def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypa
     assert len(err.splitlines()) == 1
     assert main([*words, "--overwrite", "--batch", "auto"]) == 0
     assert read_config(str(run / "config.toml")).optimisers.batch_size == 2
-    assert main([*words, "--overwrite", "--batch", "auto", "--guide-only-batch-size", "16"]) == 0
+    alone = "--guide-only-until", "4", "--guide-only-batch-size", "16"
+    assert main([*words, "--overwrite", "--batch", "auto", *alone]) == 0
     optimisers = read_config(str(run / "config.toml")).optimisers
     assert (optimisers.batch_size, optimisers.guide_only_batch_size) == (2, 2)
 
 
-def test_other_errors_are_not_changed(tmp_path, monkeypatch):
-    from tunit.training.launch import start_run
+@pytest.mark.parametrize(
+    ("own", "advice"),
+    [
+        (0, "start a new run with --batch-size 2, which fits"),  # E takes as many pictures as a joint step: 8
+        (6, "start a new run with --batch-size 3 --guide-only-batch-size 3, which fit"),
+        (8, "start a new run with --batch-size 2 --guide-only-batch-size 4, which fit"),
+        (12, "start a new run with --guide-only-batch-size 3, which fits"),
+    ],
+)
+def test_out_of_memory_while_E_trains_alone_names_only_what_helps_E(own, advice, tmp_path, monkeypatch):
+    """Micro-batches and checkpointing act on G and D. own: E's batch size; 0 for that of joint steps."""
 
+    def step(state, batch, permutation, phase, *rest):
+        if not phase.joint:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 20.00 GiB")
+        return tunit_step(state, batch, permutation, phase, *rest)
+
+    monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
+    room = {True: 3, False: 5}  # in a joint step, and in one of E alone
+    monkeypatch.setattr(memory, "fits_in", lambda c, d, joint=True: lambda size: size <= room[joint])
+    config = tiny_config(batch_size=8, guide_only_batch_size=own)
+    with pytest.raises(TrainingError) as caught:
+        start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
+    assert str(caught.value) == f"a step of {own or 8} pictures does not fit the memory of cpu: {advice}"
+
+
+def test_other_errors_are_not_changed(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not fit")
 

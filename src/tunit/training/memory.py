@@ -67,28 +67,45 @@ def fitting_batch(config: Config, device: torch.device) -> int:
     return found
 
 
-def out_of_memory(config: Config, device: torch.device, size: int) -> TrainingError:
-    """The error for a step of `size` pictures that ran out of memory. The message names a batch size that fits."""
+def out_of_memory(config: Config, device: torch.device, size: int, *, joint: bool) -> TrainingError:
+    """The error for a step of `size` pictures that ran out of memory. The message names batch sizes that fit.
+
+    joint: a joint step; if False, a step of E alone.
+    """
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
-    # While E trains alone, micro-batches and checkpointing do not help: they act on G and D.
-    guide_only = size == own != common
-    found = largest_batch(fits_in(config, device, joint=not guide_only), size // 2)
-    remedy = (
-        "lower --image-size or the widths"
-        if found is None
-        else f"start a new run with --{'guide-only-' if guide_only else ''}batch-size {found}, which fits"
-    )
+    sizes = {
+        flag: largest_batch(fits_in(config, device, joint=kind), size // 2)
+        for flag, kind in _too_large(config, size, joint=joint).items()
+    }
+    found = [number for number in sizes.values() if number]
+    if len(found) < len(sizes):
+        remedy = f"lower --image-size or {'the widths' if '--batch-size' in sizes else '--guide-width'}"
+    else:
+        words = " ".join(f"{flag} {number}" for flag, number in sizes.items())
+        remedy = f"start a new run with {words}, which {'fits' if len(sizes) == 1 else 'fit'}"
     # These save memory without changing the results, so a run can resume with them.
     method, options = method_of(config), []
     if method.micro_batches and not config.run.micro_batch:
-        options.append(f"--micro-batch {found or SMALLEST_BATCH}")
+        options.append(f"--micro-batch {min(found, default=SMALLEST_BATCH)}")
     if method.recomputed_parts and not config.run.checkpoint_activations:
         options.append("--checkpoint-activations true")
-    if options and not guide_only:
+    # They act on G and D, so they do not help a step of E alone.
+    if options and joint:
         remedy += f", or resume the run with --resume and {' or '.join(options)}"
     return TrainingError(f"a step of {size} pictures does not fit the memory of {device}: {remedy}")
+
+
+def _too_large(config: Config, size: int, *, joint: bool) -> dict[str, bool]:
+    """The flags whose batch sizes must be lowered if a step of `size` pictures does not fit, and whether each is that
+    of joint steps. joint: the step was a joint one.
+    """
+    own, common = config.optimisers.guide_only_batch_size, config.optimisers.batch_size
+    if joint:
+        return {"--batch-size": True}
+    # In a joint step E sees as many pictures, and G and D need memory, too; so a batch as large fits even less.
+    flags = {"--batch-size": True} if common >= size else {}
+    return flags | ({"--guide-only-batch-size": False} if own else {})
 
 
 def fits_in(config: Config, device: torch.device, *, joint: bool = True) -> Callable[[int], bool]:
@@ -135,7 +152,7 @@ def check_memory(config: Config, device: torch.device) -> None:
             if not is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # the traceback keeps the step's tensors alive
-            raise out_of_memory(config, device, size) from None
+            raise out_of_memory(config, device, size, joint=joint) from None
 
 
 def try_step(config: Config, device: torch.device, size: int, *, joint: bool = True) -> TrainingState:

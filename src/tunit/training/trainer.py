@@ -148,7 +148,8 @@ def train(
             if not is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # the traceback keeps the step's tensors alive
-            raise out_of_memory(config, ready.device, batch_size_at(state.step, config)) from None
+            size, joint = batch_size_at(state.step, config), phase_at(state.step, config).joint
+            raise out_of_memory(config, ready.device, size, joint=joint) from None
         finally:
             if training.log:
                 training.log.close()
