@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 from tiny_model import noise, save_tiny, to_input, to_pixels, write
+from tiny_run import tiny_config
 from tunit.cli import main
 from tunit.files import RESULTS
+from tunit.methods.model_file import Model, save_model
+from tunit.training.initial_state import new_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = ("cold", "mild", "warm")  # their names are domains 0, 1 and 2
@@ -66,6 +69,23 @@ def test_only_sources_of_the_label_are_taken(run, sources, tmp_path, capsys):
     assert translate(run, sources, *words) == 0
     assert {path.name for path in tmp_path.iterdir()} == taken | {RESULTS}
     assert f"{20 - len(taken)} of 20 sources have other labels" in capsys.readouterr().err
+
+
+def test_a_model_that_assigns_no_labels_cannot_choose_sources_by_label(tmp_path, capsys):
+    """The logits of a FUNIT model are all 0, so every source seemed to have the first label."""
+    folder = tmp_path / "run"
+    config = tiny_config("table1-a")
+    networks = new_state(config, torch.device("cpu")).networks
+    styles, sizes = torch.randn(3, 8), torch.ones(3, dtype=torch.int64)
+    folder.mkdir()
+    save_model(folder, Model(networks.guide_average, networks.generator_average, config, styles, sizes, 1))
+    (folder / "pictures.csv").write_text("picture,label,hash\n1.png,cold,\n2.png,mild,\n3.png,warm,\n")
+    source, out = write(tmp_path / "1.png"), tmp_path / "out"
+    assert translate(folder, source, "--from-label", "cold", "--to-label", "warm", "--out", out) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "--from-label chooses sources by the label that the model assigns" in last
+    assert not out.exists()
+    assert translate(folder, source, "--to-label", "warm", "--out", out) == 0
 
 
 @pytest.mark.parametrize(

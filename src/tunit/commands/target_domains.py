@@ -57,9 +57,16 @@ def number_of(label: str, run: Path, translator: "Translator") -> int:
 def of_domain(
     translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
 ) -> "list[PictureSource]":
-    """The sources that the model assigns to one domain, in their order."""
-    from tunit.errors import DataError
+    """The sources that the model assigns to one domain, in their order. Raises ConfigError if it assigns none."""
+    from tunit.errors import ConfigError, DataError
+    from tunit.methods.registry import method_of
 
+    method = method_of(translator.model.config)
+    if not method.learns_domains:
+        raise ConfigError(
+            "--from-label chooses sources by the label that the model assigns, but a model of method "
+            f"'{method.name}' assigns none: leave out --from-label, and give only sources of that label"
+        )
     kept = set()
     for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
         kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
