@@ -71,6 +71,28 @@ def test_only_sources_of_the_label_are_taken(run, sources, tmp_path, capsys):
     assert f"{20 - len(taken)} of 20 sources have other labels" in capsys.readouterr().err
 
 
+def test_sources_that_cannot_be_read_do_not_count_as_having_other_labels(run, tmp_path, capsys):
+    model, folder = save_tiny(run), tmp_path / "sources"
+    with torch.no_grad():
+        labels = [int(model.guide(to_input(noise(seed))).logits.argmax()) for seed in range(20)]
+    cold, other = labels.index(0), next(seed for seed, label in enumerate(labels) if label != 0)
+    for name, seed in (("cold", cold), ("other", other)):
+        write(folder / f"{name}.png", seed)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    words = ("--from-label", "cold", "--to-label", "warm", "--out", tmp_path / "out")
+    assert translate(run, folder, *words) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 3 sources have other labels" in err
+    assert "translated 1 picture:" in out
+    assert "1 left out" in out
+    for path in folder.glob("[co]*.png"):
+        path.unlink()
+    assert translate(run, folder, *words) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "no source could be translated" in last
+    assert "the model assigns" not in last
+
+
 def test_a_model_that_assigns_no_labels_cannot_choose_sources_by_label(tmp_path, capsys):
     """The logits of a FUNIT model are all 0, so every source seemed to have the first label."""
     folder = tmp_path / "run"

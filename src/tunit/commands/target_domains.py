@@ -67,14 +67,16 @@ def of_domain(
             "--from-label chooses sources by the label that the model assigns, but a model of method "
             f"'{method.name}' assigns none: leave out --from-label, and give only sources of that label"
         )
-    kept = set()
+    kept, others = set(), 0  # a source that cannot be read is neither
     for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
-        kept |= {batch[i] for i in (guidance.logits.argmax(1) == domain).nonzero().flatten().tolist()}
-    if not kept:
+        of_label = (guidance.logits.argmax(1) == domain).tolist()
+        kept |= {source for source, is_kept in zip(batch, of_label, strict=True) if is_kept}
+        others += of_label.count(False)
+    if others and not kept:
         raise DataError(
             "the model assigns the label of --from-label to none of the sources: give another label, or leave out "
             "--from-label to translate all sources"
         )
-    if len(kept) < len(sources):
-        say(f"{len(sources) - len(kept)} of {len(sources)} sources have other labels and are not translated")
+    if others:
+        say(f"{others} of {len(sources)} sources have other labels and are not translated")
     return [source for source in sources if source in kept]
