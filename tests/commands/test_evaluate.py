@@ -8,6 +8,7 @@ from tiny_model import write
 from tunit.cli import main
 from tunit.data.creatures.picture_set import write_creatures
 from tunit.evaluation import feature_networks
+from tunit.evaluation.truth import truth_test_beside
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,6 +46,22 @@ def test_creatures_are_measured_against_their_exact_translations(run, tmp_path):
     figures = json.loads(out.read_text())["figures"]
     # An untrained model is worse than returning the source unchanged.
     assert figures["translation error ratio"] > 1
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_few_creatures_are_measured_in_pairs_of_different_ones(run, tmp_path, number):
+    """Two creatures, drawn at random, may be paired with themselves alone: then both simple answers have no error."""
+    write_creatures(tmp_path / "creatures", number, 32, seed=3)
+    for seed in range(8):
+        test = truth_test_beside(tmp_path / "creatures", 32, seed=seed)
+        assert len(test.creatures) == (number if number > 1 else 0)
+        assert all(source != reference for source, reference in test.creatures)
+    out = tmp_path / "figures.json"
+    assert evaluate(run, tmp_path / "creatures", "--out", out) == 0
+    found = json.loads(out.read_text())
+    assert ("translation error ratio" in found["figures"]) == (number > 1)
+    note = "exact truth: there is a single creature, and no other to take a style from"
+    assert (note in found["notes"]) == (number == 1)
 
 
 def test_two_folders(pictures, tmp_path, capsys):

@@ -98,6 +98,9 @@ def evaluate_model(
 
 
 def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
+    if not truth.creatures:
+        result.notes.append("exact truth: there is a single creature, and no other to take a style from")
+        return
     with result.timed("exact truth"):
         error = translation_error(model, truth)
     result.figures[EXACT_ERROR] = error.translation

@@ -27,7 +27,10 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TruthTest:
-    """Pairs of creatures, and for each the exact picture with the source's content and the reference's style."""
+    """Pairs of creatures, and for each the exact picture with the source's content and the reference's style.
+
+    There may be no pair.
+    """
 
     sources: Pictures  # (N, S, S, 3)
     references: Pictures  # (N, S, S, 3)
@@ -58,13 +61,18 @@ def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
 
 
 def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
-    """Random pairs of creatures from the table in the folder `source` or in its parent; None if there is no table."""
+    """Random pairs of creatures from the table in the folder `source` or in its parent; None if there is no table.
+
+    The creatures of a pair differ, because returning the source would be right otherwise. So there is no pair if the
+    table holds a single creature.
+    """
     for folder in (source, source.parent):
         if (folder / TABLE).is_file():
             creatures = read_creatures(folder / TABLE)
-            rng = np.random.default_rng(seed)
-            rows = rng.integers(0, len(creatures), (min(pairs, len(creatures)), 2))
-            return truth_test_of(tuple((creatures[i], creatures[j]) for i, j in rows), size)
+            count = len(creatures)
+            rows = np.random.default_rng(seed).integers(0, count, (min(pairs, count), 2))
+            drawn = ((creatures[i], creatures[j if j != i else (i + 1) % count]) for i, j in rows)
+            return truth_test_of(tuple((a, b) for a, b in drawn if a != b), size)
     return None
 
 
