@@ -262,7 +262,7 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
     assert "It was not evaluated" in card
     assert "It found the domains below by itself, without labels." in card
     assert '"unsupervised"' in card
-    assert "Domain 1 holds no training picture, and so has no average style." in card
+    assert "Domain 1 has no average style: `pictures` is 0." in card
     assert "![" not in card
 
 

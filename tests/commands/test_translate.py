@@ -108,6 +108,7 @@ def test_all_domains_get_their_own_folders_except_empty_ones(run, model, tmp_pat
         assert np.abs(pixels_of(tmp_path / "out" / f"domain_{k}" / "b" / "a.png") - expected).max() <= 1
     said = capsys.readouterr()
     assert "translated 2 pictures into 2 domains" in said.out
+    assert "none of the 7 training pictures that gave the average styles is in these domains" in said.err
     assert "nothing to translate into: 1" in said.err
 
 
@@ -295,7 +296,11 @@ def test_a_picture_too_large_for_its_format_is_left_out(run, tmp_path, capsys):
         (["hollow", "--domain", "0"], "the folder hollow holds no picture"),
         (["a.png", "--reference", "bad.jpg"], "bad.jpg cannot be used (unreadable"),
         (["a.png", "--reference", "missing.png"], "missing.png does not exist"),
-        (["a.png", "--domain", "1"], "domain 1 is empty, so it has no average style: take one of 0, 2"),
+        (
+            ["a.png", "--domain", "1"],
+            "none of the 7 training pictures that gave the average styles is in domain 1, so this domain has none: "
+            "take one of 0, 2",
+        ),
         (["a.png", "--domain", "3"], "domain 3 does not exist: this model has domains 0 to 2"),
         (["a.png", "--domain", "-1"], "domain -1 does not exist"),
         (["a.png", "--domain", "cats"], "--domain is 'cats': take a number from 0 to 2, or all"),

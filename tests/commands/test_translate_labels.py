@@ -114,7 +114,10 @@ def test_a_model_that_assigns_no_labels_cannot_choose_sources_by_label(tmp_path,
     ("words", "message"),
     [
         (("--to-label", "hot"), "take one of cold, mild, warm"),
-        (("--to-label", "mild"), "domain 1 is empty"),
+        (
+            ("--to-label", "mild"),
+            "none of the 7 training pictures that gave the average styles is in domain 1",
+        ),
         (("--from-label", "cold", "--domain", "0"), "give --to-label"),
         (("--to-label", "warm", "--strength", "nan"), "strength is nan"),
     ],

@@ -323,7 +323,7 @@ def test_domains_that_do_not_exist_or_are_empty_are_refused(translator):
     for k in (-1, 3):
         with pytest.raises(ConfigError, match=f"domain {k} does not exist: this model has domains 0 to 2"):
             translator.domain_style(k)
-    with pytest.raises(ConfigError, match="domain 1 is empty, so it has no average style: take one of 0, 2"):
+    with pytest.raises(ConfigError, match="is in domain 1, so this domain has none: take one of 0, 2"):
         translator.domain_style(1)
     with pytest.raises(ConfigError, match="no average style of any domain: give a reference"):
         Translator(tiny_model(sizes=(0, 0, 0))).domain_style(0)

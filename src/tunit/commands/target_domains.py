@@ -35,7 +35,10 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     filled = [k for k, size in enumerate(sizes) if size]
     if filled and len(filled) < len(sizes):
         empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
-        say(f"no training picture fell into these domains, so there is nothing to translate into: {empty}")
+        say(
+            f"none of the {sum(sizes):,} training pictures that gave the average styles is in these domains, so "
+            f"there is nothing to translate into: {empty}"
+        )
     return filled or [0]  # if all are empty, domain 0 leads to an error that says what to do
 
 

@@ -33,7 +33,9 @@ class Model:
     generator: StyledGenerator
     config: Config  # a model file keeps the method, the networks, and how pictures become squares
     domain_styles: Tensor  # (domains, style width): the average style code of each domain
-    domain_sizes: Tensor  # (domains,) int64: how many pictures each average was taken over
+    # (domains,) int64: how many pictures each average was taken over. They may be a part of the training pictures, so
+    # a domain may hold pictures even if this is 0.
+    domain_sizes: Tensor
     step: int  # how many steps it was trained
 
     @property
@@ -66,7 +68,8 @@ class Model:
             raise ConfigError("this model holds no average style of any domain: give a reference picture")
         if str(k) not in filled:
             raise ConfigError(
-                f"domain {k} is empty, so it has no average style: take one of {', '.join(filled)}"
+                f"none of the {int(self.domain_sizes.sum()):,} training pictures that gave the average styles is in "
+                f"domain {k}, so this domain has none: take one of {', '.join(filled)}, or give a reference picture"
             )
         return self.domain_styles[k]
 

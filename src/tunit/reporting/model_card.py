@@ -23,7 +23,7 @@ class CardDomain:
 
     number: int
     name: str  # its label, or "domain 3"
-    pictures: int
+    pictures: int  # how many training pictures gave its average style
     thumbnail: str  # path in the folder; "" if there is none
 
 
@@ -115,7 +115,7 @@ def _training(facts: CardFacts) -> str:
 
 def _domains(facts: CardFacts) -> str:
     shows = any(domain.thumbnail for domain in facts.domains)
-    lead = "Give the number as `domain=`."
+    lead = "Give the number as `domain=`. `pictures`: how many training pictures gave the domain's average style."
     if shows:
         lead += (
             " Upper row: typical training pictures. Lower row: other training pictures, redrawn in the domain's "
@@ -164,9 +164,9 @@ def _limits(facts: CardFacts) -> str:
         lines.append("It found its domains by itself: they need not be the kinds that a person would name.")
     empty = [str(domain.number) for domain in facts.domains if not domain.pictures]
     if len(empty) == 1:
-        lines.append(f"Domain {empty[0]} holds no training picture, and so has no average style.")
+        lines.append(f"Domain {empty[0]} has no average style: `pictures` is 0.")
     elif empty:
-        lines.append(f"Domains {', '.join(empty)} hold no training pictures, and so have no average styles.")
+        lines.append(f"Domains {', '.join(empty)} have no average styles: `pictures` is 0.")
     if facts.evaluation is None:
         lines.append("The quality of its translations was not measured.")
     lines += [f"Alarm of its training: {plain(alarm)}." for alarm in facts.alarms]

@@ -119,7 +119,10 @@ class Translator:
 
     @property
     def domain_sizes(self) -> list[int]:
-        """How many training pictures each domain's average style was computed from; 0 for an empty domain."""
+        """How many training pictures each domain's average style was computed from; 0 if it has none.
+
+        Together they are at most 4,096, evenly spread over the training pictures.
+        """
         return [int(size) for size in self.model.domain_sizes]
 
     def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
