@@ -275,6 +275,28 @@ def test_three_steps_equal_the_slow_ones(name: str) -> None:
     assert_equals_slow_steps(CASES[name], SlowGame)
 
 
+def test_a_step_that_is_repeated_after_a_rollback_shows_d_other_views(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, seen = config_of(discriminator_augment=0.5), []
+    real = AdversarialMemory.augment
+
+    def noted(self: AdversarialMemory, *arguments: Any) -> Any:
+        found = real(self, *arguments)
+        seen.append(found.draws)
+        return found
+
+    monkeypatch.setattr(AdversarialMemory, "augment", noted)
+    for rollbacks in (0, 1, 2, 1):
+        state = random_state(config)
+        state.rollbacks = rollbacks
+        tunit_step(state, *random_batch(0, [-1] * 4), Phase(True, True, penalise=False), config)
+    assert torch.equal(seen[0], draws_of(state.step - 1, 4))
+    assert torch.equal(seen[1], seen[3])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(seen[one], seen[other])
+
+
 @pytest.mark.parametrize(("pace", "target"), [(300, 0.999), (20, 0.6)])
 def test_the_adaptive_strength_follows_the_signs(pace: int, target: float) -> None:
     """Nine steps. The strength changes twice, by the pictures of four steps over the pace, and stays in [0, 1]."""

@@ -39,12 +39,12 @@ class AdversarialMemory:
         """The tensors by their names in checkpoints, which begin with "adversary", the older name of this class."""
         return {f"adversary.{name}": value for name, value in vars(self).items()}
 
-    def augment(self, step: int, batch: int, config: Config) -> DifferentiableAugment | None:
-        """D's augmentation at a step; None if the config asks for none. batch: the number of pictures."""
+    def augment(self, counter: int, batch: int, config: Config) -> DifferentiableAugment | None:
+        """D's augmentation in a step; None if the config asks for none. Arguments are as for `augment_of`."""
         adversarial = config.adversarial
         if not (adversarial.discriminator_augment or adversarial.discriminator_augment_target):
             return None
-        return augment_of(step, batch, self.strength.clone(), config)
+        return augment_of(counter, batch, self.strength.clone(), config)
 
     @torch.no_grad()
     def learn(self, terms: Terms, batch: int, config: Config) -> None:

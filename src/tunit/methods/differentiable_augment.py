@@ -2,7 +2,7 @@
 
 Real pictures and translations are augmented in the same way, and G's gradients flow through the augmentation; so G
 does not learn to make pictures that look augmented. Random numbers are drawn for the whole batch from the run's seed
-and the step, so that they do not depend on the number of micro-batches or processes.
+and the step's counter, so that they do not depend on the number of micro-batches or processes.
 
 References:
     [1] Zhao et al. Differentiable augmentation for data-efficient GAN training, NeurIPS 2020.
@@ -70,9 +70,12 @@ class DifferentiableAugment:
             return cut_out(x, u[:, [Draw.CUT_ROW, Draw.CUT_COLUMN]], u[:, Draw.CUTS] < p)
 
 
-def augment_of(step: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
-    """The augmentation of a step. batch: the number of pictures, of all processes together."""
-    generator = torch_generator(config.run.seed, "what D sees", step)
+def augment_of(counter: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
+    """The augmentation of a step.
+
+    counter: the step's (`counter_of_step`). batch: the number of pictures, of all processes together.
+    """
+    generator = torch_generator(config.run.seed, "what D sees", counter)
     draws = torch.rand(len(InputKind), batch, len(Draw), generator=generator, dtype=torch.float64)
     draws = to_device(draws.to(torch.float32), probability.device)
     return DifferentiableAugment(draws, probability, config.adversarial.discriminator_augment_colours)

@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from tunit.config import Config
+from tunit.data.batching.randomness import counter_of_step
 from tunit.methods.losses import Terms
 from tunit.methods.method import Phase
 from tunit.methods.objectives import Augmentation, adversarial_loss, discriminator_loss, unchanged
@@ -22,8 +23,8 @@ class Game:
         """batch: the number of pictures, of all processes together."""
         self._discriminator, self._memory = state.networks.discriminator, state.adversarial_memory
         self._batch, self._config = batch, config
-        memory = self._memory
-        self._augment = None if memory is None else memory.augment(state.step, batch, config)
+        memory, counter = self._memory, counter_of_step(state.step, state.rollbacks)
+        self._augment = None if memory is None else memory.augment(counter, batch, config)
 
     def _augmentation_of(self, part: MicroBatch) -> Augmentation:
         augment, rows = self._augment, part.rows

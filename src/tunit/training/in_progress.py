@@ -9,7 +9,7 @@ from torch import Tensor
 from tunit.clustering.choice import Choice, write_choice_file
 from tunit.config import Config
 from tunit.data.batching.batches import Batch, Batches, batch_permutation
-from tunit.data.batching.randomness import CounterStart
+from tunit.data.batching.randomness import counter_of_step
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero
 from tunit.errors import TrainingError, TunitError
@@ -68,7 +68,7 @@ def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch,
     """
     config, state = training.config, training.state
     method, size = method_of(config), batch_size_at(step, config)
-    counter = step + state.rollbacks * CounterStart.AFTER_ROLLBACK
+    counter = counter_of_step(step, state.rollbacks)
     batch = training.batches.draw(
         counter,
         size,

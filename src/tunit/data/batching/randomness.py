@@ -15,14 +15,22 @@ from torch import Tensor
 class CounterStart(IntEnum):
     """First counters for batches that belong to no training step.
 
-    The counter of a training step is its number. These counters are larger than the steps of any schedule and far
-    apart from each other, so no random numbers are used twice. Counter i of a purpose is `CounterStart.PURPOSE + i`.
+    The counter of a training step is its number, as long as there was no rollback (`counter_of_step`). These counters
+    are larger than the steps of any schedule and far apart from each other, so no random numbers are used twice.
+    Counter i of a purpose is `CounterStart.PURPOSE + i`.
     """
 
     FIRST_KEYS = 2**40  # for the batches that fill the key queue of a new run
     CANDIDATES = 2**41  # to compare E's candidate domain heads
     TWO_VIEWS = 2**42  # to measure how stable domains are, for a report
     AFTER_ROLLBACK = 2**43  # after n rollbacks, n times this is added to the number of a step
+
+
+def counter_of_step(step: int, rollbacks: int) -> int:
+    """The counter of a training step (the first step is 0). After each rollback it is another one, so that a repeated
+    step has other random numbers.
+    """
+    return step + rollbacks * CounterStart.AFTER_ROLLBACK
 
 
 @dataclass(frozen=True)
