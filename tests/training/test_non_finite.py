@@ -133,16 +133,22 @@ def test_a_step_after_a_rollback_is_repeated_with_the_pictures_of_then(
     assert ([step for step, _ in repeated] if older else repeated) == expected
 
 
+def with_a_bad_style_loss(monkeypatch, step):
+    """E's style loss is NaN at this step, in which E trains alone."""
+    real, count = step_module.losses.style_contrastive, iter(range(1, 100))
+    monkeypatch.setattr(
+        step_module.losses,
+        "style_contrastive",
+        lambda *given: real(*given) * (NAN if next(count) == step else 1.0),
+    )
+
+
 def test_the_replay_of_the_step_that_decides_the_domains_leaves_the_run_as_it_is(
     pictures, tmp_path, monkeypatch, capsys
 ):
-    run, real, count = tmp_path / "run", step_module.losses.style_contrastive, iter(range(100))
+    run = tmp_path / "run"
     with monkeypatch.context() as spoiled:
-        spoiled.setattr(
-            step_module.losses,
-            "style_contrastive",
-            lambda *given: real(*given) * (NAN if next(count) == 7 else 1.0),
-        )
+        with_a_bad_style_loss(spoiled, 8)
         with pytest.raises(TrainingError, match="the loss guide/style is nan at step 8"):
             start_run(
                 pictures, run, tiny_config(guide_only_until=8, domains="auto", most_domains=6), quiet=True
@@ -221,6 +227,36 @@ def test_after_a_late_discovery_only_finite_states_are_evaluated(pictures, tmp_p
     assert (state.step, state.rollbacks) == (10, 1)
     assert evaluated == [(9, True), (10, True)]
     finite(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("delayed")
+@pytest.mark.parametrize(
+    ("step", "settings"),
+    [
+        (6, {}),  # the check when E has trained alone: the next step has no neighbours
+        (3, {"log_every": 6}),  # neighbours are searched between this step and the check
+        (5, {"log_every": 7, "neighbours_every": 2}),  # they are searched again
+    ],
+)
+def test_the_batch_of_a_step_that_a_gpu_shows_late_is_kept_with_its_neighbours(
+    step, settings, pictures, tmp_path, monkeypatch
+):
+    drawn, real = {}, Batches.draw
+
+    def noted(self, counter, *arguments, **how):
+        batch = real(self, counter, *arguments, **how)
+        drawn.setdefault(counter, batch)
+        return batch
+
+    monkeypatch.setattr(Batches, "draw", noted)
+    with_a_bad_style_loss(monkeypatch, step)
+    of_e = {"guide_only_until": 8, "neighbours": 3, "neighbours_from": 0.5}
+    with pytest.raises(TrainingError, match=f"the loss guide/style is nan at step {step}"):
+        start_run(pictures, tmp_path / "run", tiny_config(**LATE | of_e | settings), quiet=True)
+    (kept,) = (tmp_path / "run" / "non_finite").glob("*.safetensors")
+    tensors, _ = read_tensors(kept)
+    for name in ("x", "x_plus", "index"):
+        assert torch.equal(tensors[name], getattr(drawn[step - 1], name)), name
 
 
 def test_it_gives_up_after_three_attempts(pictures, tmp_path, monkeypatch, capsys):

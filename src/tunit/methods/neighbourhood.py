@@ -77,4 +77,5 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
         found.measures, _ = choose_measures(codes, measures, groups)
         measures["codes"] = codes
         chosen = [measures[name] for name in found.measures]
-        found.table.copy_(find_neighbours(chosen, found.table.shape[1]))
+        # A new tensor, because the batch of a step before may be drawn again with the old one.
+        found.table = find_neighbours(chosen, found.table.shape[1]).cpu()

@@ -1,6 +1,6 @@
 """A training in progress: the batch of each step, its checkpoints and its model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Training:
     back_at: dict[str, int] | None = (
         None  # the cursors when it last went back, if no checkpoint was written since
     )
+    # The neighbours with which the batches of the steps in the window were drawn, by the steps' counters.
+    neighbours: dict[int, Tensor | None] = field(default_factory=dict)
 
 
 def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None:
@@ -65,19 +67,31 @@ def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
     """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
     cursors on, and the cursors advance.
+
+    A step in the window can be drawn again, with the same result, even if neighbours were searched since.
     """
     config, state = training.config, training.state
-    method, size = method_of(config), batch_size_at(step, config)
-    counter = counter_of_step(step, state.rollbacks)
+    size, counter = batch_size_at(step, config), counter_of_step(step, state.rollbacks)
     batch = training.batches.draw(
         counter,
         size,
         cursors,
         stream_at(step, config),
-        neighbours=method.neighbours(state, config) if method.neighbours else None,
+        neighbours=_neighbours(training, counter),
         both=config.augment.both_views and not phase_at(step, config).joint,
     )
     return batch, to_device(batch_permutation(config.run.seed, counter, size), batch.x.device)
+
+
+def _neighbours(training: Training, counter: int) -> Tensor | None:
+    """The neighbours (N, k) for the step with this counter: those of the first time that it was drawn."""
+    kept, method = training.neighbours, method_of(training.config)
+    if counter not in kept:
+        oldest = counter_of_step(training.window.first - 1, training.state.rollbacks)
+        for older in [each for each in kept if each < oldest]:
+            del kept[older]
+        kept[counter] = method.neighbours(training.state, training.config) if method.neighbours else None
+    return kept[counter]
 
 
 def save_and_explain(training: Training, error: UnwritableError | OSError) -> TrainingError:

@@ -22,7 +22,7 @@ class LossWindow:
     def __init__(self, start: int, rate: Callable[[], float] | None = None) -> None:
         self._rate = rate
         self._flops: float | None = 0.0  # operations of the steps in the window; None if some are unknown
-        self._first = start + 1  # the step of the first losses kept
+        self.first = start + 1  # the number of the first step in the window; the run's first step is 1
         self._terms: list[Terms] = []
         self._gradients: list[dict[str, Tensor]] = []
         self._drawn: list[dict[str, int]] = []
@@ -50,11 +50,11 @@ class LossWindow:
 
     def drawn_at(self, step: int) -> dict[str, int]:
         """The cursors before the batch of a step in the window was drawn."""
-        return self._drawn[step - self._first]
+        return self._drawn[step - self.first]
 
     def restart(self, step: int) -> None:
         """Empty the window; the next step is the one after `step`."""
-        self._first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
+        self.first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
         self._gradients, self._drawn = [], []
         self._began = time.perf_counter()
 
@@ -83,7 +83,7 @@ class LossWindow:
 
         newest: look at the newest step alone.
         """
-        first = self._first + len(self._terms) - 1 if newest else self._first
+        first = self.first + len(self._terms) - 1 if newest else self.first
         held = list(zip(self._terms, self._gradients, strict=True))
         for step, (terms, gradients) in enumerate(held[-1:] if newest else held, start=first):
             values = torch.stack([term.float() for term in terms.values()]).tolist() if terms else []
