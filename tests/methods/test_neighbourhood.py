@@ -111,6 +111,26 @@ def test_the_search_is_made_once_by_default():
     assert looked == [2]
 
 
+@pytest.mark.parametrize("share", [0.9, 0.96, 1.0])
+def test_neighbours_are_searched_before_the_last_step_of_e_alone_at_the_latest(share):
+    config = config_of(**SETTINGS | {"neighbours_every": 0, "neighbours_from": share})
+    state = state_of(config)
+    looked = []
+    for step in range(12):
+        state.step, state.own.measures = step, []
+        look_for_neighbours(state, pictures(), config)
+        looked += [step] * bool(state.own.measures)
+    assert looked == [9]
+
+
+def test_no_neighbours_are_searched_if_e_never_trains_alone():
+    config = config_of(**SETTINGS | {"guide_only_until": 0})
+    state = state_of(config)
+    for state.step in range(3):
+        look_for_neighbours(state, pictures(), config)
+    assert state.own.measures == []
+
+
 def test_the_search_does_not_change_e():
     config = config_of(**SETTINGS)
     state = state_of(config)

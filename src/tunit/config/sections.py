@@ -180,7 +180,8 @@ class ClusteringConfig:
     )
     neighbours_from: float = setting(
         0.1,
-        "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone",
+        "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone; 1: before the "
+        "last of them",
         low=0,
         high=1,
     )

@@ -56,11 +56,12 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
     """If a search is due before the next step, find new neighbours by the measures that separate groups best."""
-    found, settings = state.own, config.clustering
-    first = round(settings.neighbours_from * config.schedule.guide_only_until)
+    found, settings, alone = state.own, config.clustering, config.schedule.guide_only_until
+    # With a share of 1, or one that is rounded up to all steps, the last step of E alone: after it, no search is due.
+    first = min(round(settings.neighbours_from * alone), alone - 1)
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
-    due = since >= 0 and again and state.step < config.schedule.guide_only_until
+    due = since >= 0 and again and state.step < alone
     if isinstance(found, Neighbourhood) and due:
         # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
         from tunit.clustering.measures import choose_measures, reduced
