@@ -25,7 +25,10 @@ class AdversarialConfig:
         words=AUTO_WEIGHT_WORDS,
     )
     lecam_weight: float = setting(
-        0.0, "weight of LeCam's regulariser, which keeps D's logits near their averages", low=0
+        0.0,
+        "weight of LeCam's regulariser, which pulls D's logits of real pictures towards the average of those of "
+        "translations, and the reverse",
+        low=0,
     )
     lecam_decay: float = setting(0.99, "decay per step of LeCam's averages of D's logits", low=0, high=1)
     discriminator_augment: float = setting(
