@@ -20,9 +20,8 @@ class Candidate:
     """A number of domains, and the evidence for it."""
 
     domains: int
-    # 1 for the number with the largest total of weighted votes; for another, exp(its total - that total), so a score
-    # near 0 means much weaker evidence. Candidates are ranked by it, but the number chosen is the first. It is
-    # less than the number with score 1 if groups were merged afterwards.
+    # exp(its total of weighted votes - the largest total): 1 for the number with the largest total, near 0 for one
+    # with much weaker evidence.
     score: float
     votes: dict[str, float]  # the measures of the total, by name, not yet weighted
 
@@ -32,7 +31,9 @@ class Choice:
     """The number of domains chosen for a set of pictures."""
 
     domains: int
-    candidates: tuple[Candidate, ...]  # the best ones, the best first
+    # The number chosen, then the best of the others by their scores. The number chosen has the score 1, unless groups
+    # were merged afterwards: then it is smaller than the number with the score 1.
+    candidates: tuple[Candidate, ...]
     reasons: tuple[str, ...]  # plain sentences
     pictures: int  # how many were clustered
     step: int = 0  # the training step at which the number was chosen

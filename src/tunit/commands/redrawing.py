@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tunit.translation.unfinished_results import UnfinishedWork
 
 SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
-STAGE = "results"  # in the record of a job: its results, if older ones must stay until all are complete
+STAGE = (
+    "results"  # in the hidden folder of a job: its results, if older ones must stay until all are complete
+)
 # Arguments on which the results depend, besides the sources, the references and the names of the results.
 _ARGUMENTS = (
     "domain", "to_label", "from_label", "strength", "fit", "size", "restore_size", "restore_grey", "device",
@@ -173,7 +175,7 @@ def work_on(
 
 def place_for(work: "UnfinishedWork", results: Results, ours: set[str]) -> Path:
     """The folder to write results into: `out` or, if old results must stay until all new ones are complete, a folder
-    in the record of the job.
+    inside the job's hidden folder.
     """
     if results.store:
         return work.out

@@ -11,8 +11,8 @@ An action is a JSON object with `do`, one of:
   forget    {pictures}                removes what a person decided about them
 
 or "undo", which takes back the last action in effect, or "redo", which repeats the last action that was undone.
-Pictures are given by their row in the run's pack. A domain keeps its number for ever; a new domain gets the next free
-number.
+Pictures are given by their places, from 0, among those that E has looked at (`ModelOutput` in labels.py), which may
+be a part of the run's pack. A domain keeps its number for ever; a new domain gets the next free number.
 """
 
 import re
@@ -49,7 +49,7 @@ class DomainAssignment:
         return domain
 
     def members(self) -> dict[int, list[int]]:
-        """The pictures of every domain, in the order of the pack."""
+        """The pictures of every domain, in ascending order."""
         found: dict[int, list[int]] = {domain: [] for domain in self.names}
         for picture in range(self.pictures):
             if picture not in self.left_out:

@@ -30,7 +30,8 @@ from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG = "job.json", "train.log"
 TAIL = 1 << 16  # bytes that are read from the end of a log
-# The states of a training. STARTING: it has no lock yet, or still packs pictures.
+# The states of a training. STARTING: its process runs, but has not locked the run yet. TRAINING: the run is locked;
+# at first its pictures are packed.
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)

@@ -36,7 +36,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """A model's output for the N pictures of its run."""
+    """A model's output for N pictures of its run, in the order of the pack."""
 
     names: Sequence[str]  # (N,)
     found: Sequence[int]  # (N,) the likeliest domain of each

@@ -14,7 +14,8 @@ def average_styles(
 ) -> tuple[Tensor, Tensor]:
     """The mean style code of the pictures of each domain, and the number of these pictures.
 
-    As in training, a labelled picture belongs to the domain of its label, any other to the domain that E assigns.
+    A labelled picture belongs to the domain of its label, any other to the domain that E assigns. (So it is in
+    training, too, except that SEMIT takes the likeliest class of an unlabelled picture's soft label.)
     guide: in evaluation mode. batches: pictures (B, 3, S, S) in [-1, 1]. labels: (all pictures,) int64, -1 for
     unlabelled ones; None if no picture has a label. Returns styles (domains, style width), which are zero for an
     empty domain, and sizes (domains,) int64.

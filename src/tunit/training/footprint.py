@@ -15,7 +15,7 @@ from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes
 # The memory of a step, per picture, is at least this many times the output of the first convolution. A step of E
-# alone needs more, a joint step ten times as much.
+# alone needs more than this bound; a joint step needs about ten times this bound.
 _MAPS = 4
 # Copies of each weight: three in a network that learns (weight, gradient, moment), one in an EMA.
 _LEARNING, _AVERAGE = 3, 1

@@ -55,7 +55,8 @@ class MetricsLog:
             _keep_to(self.path, start)
         with writable(self._tensorboard):
             try:
-                # From the start, too, there may be events of later steps: of a rollback, or of a killed process.
+                # There may be events of later steps even if training goes on from step 0: it may have gone back to
+                # the start, or a process may have been killed before its first checkpoint.
                 again = start > 0 or any(self._tensorboard.glob("events.*"))
                 self._events = Events(self._tensorboard, start + 1 if again else None)
             except ImportError:  # without tensorboardX, metrics.jsonl alone still contains everything

@@ -126,7 +126,7 @@ def keep_batch(training: Training, error: NonFiniteError) -> Path:
         "checkpoint": training.last_checkpoint.name if training.last_checkpoint else None,
         "pictures": names,
     }
-    if training.back_at is not None:  # the checkpoint itself has others
+    if training.back_at is not None:  # the cursors in the checkpoint are older than these
         about["cursors"] = training.back_at
     path = training.run.path / FOLDER / f"step_{error.step:08d}_{state.rollbacks}.safetensors"
     on_rank_zero(partial(_write, path, tensors, about, training.last_checkpoint))

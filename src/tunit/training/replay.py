@@ -30,9 +30,9 @@ from tunit.training.window import LossWindow
 def replay(file: Path) -> bool:
     """Repeat the step of a kept batch in this process, and print the result. Returns whether it is not finite again.
 
-    Training starts at the checkpoint before that step, with the same pictures and random numbers as then (also if it
-    had gone back to this checkpoint), and takes the step itself with the kept batch. Raises
-    RunError if the file is not a batch that training has kept.
+    The steps after the last checkpoint are repeated with the same pictures and random numbers as then, even if the
+    training had gone back to this checkpoint. Then the step itself is repeated, with the kept batch. Raises RunError
+    if the file is not a batch that training has kept.
     """
     file = expand_home(file).with_suffix(".safetensors")
     tensors, about = read_tensors(file)
@@ -70,8 +70,11 @@ def replay(file: Path) -> bool:
 
 
 def _noted(about: Record) -> tuple[int, int, dict[str, int]]:
-    """What is noted with a kept batch: its step; how often training had gone back by then; and the cursors when it
-    last did, if it has written no checkpoint since. Raises UnreadableError.
+    """What is noted with a kept batch: (the number of its step, how often training had gone back to a checkpoint
+    before, cursors). Raises UnreadableError.
+
+    The cursors are those with which training went on after it had gone back to the last checkpoint. There are none if
+    it had not gone back since it wrote that checkpoint: then those in the checkpoint are right.
     """
     step = about.whole("step", 1, MOST_STEPS)
     rollbacks = about.whole("rollbacks", high=MOST_ROLLBACKS) if "rollbacks" in about.values else 0
