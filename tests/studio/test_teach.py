@@ -1,6 +1,7 @@
 """Teach: what people say is saved, several people do not disturb each other, and training continues with it."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import sys
@@ -13,7 +14,9 @@ from starlette.testclient import TestClient
 
 from tiny_run import tiny_config
 from tunit.cli import main
+from tunit.methods import registry
 from tunit.methods.model_file import load_model
+from tunit.methods.tunit import TUNIT
 from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
@@ -211,6 +214,19 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
         act(client, 0, do="add", name="x")
         answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
     assert "20 pictures of birds are no longer where they were" in answer.json()["error"]
+
+
+def test_a_run_whose_method_trains_nothing_alone_is_refused_at_once(own, root, monkeypatch):
+    """A training with new labels begins with E alone."""
+    changed = dataclasses.replace(TUNIT, trains_guide_first=False)
+    monkeypatch.setitem(registry._methods, "tunit", changed)
+    act(own, 0, do="add", name="x")
+    answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(
+        "birds was trained by method 'tunit', in which nothing trains alone, but"
+    )
+    assert not (root / "new").exists()
 
 
 def test_invalid_orders_are_one_sentence(own):

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tunit
+from tunit.config import Config
 from tunit.config.presets import preset_names
 from tunit.errors import ConfigError
+from tunit.methods.registry import method_of
 from tunit.printing import shown
 from tunit.studio.openmp_wait import unchanged
 
@@ -103,6 +105,19 @@ class FewLabels:
         for name, value in (OF_THE_TABLE | WITH_LABELS).items():
             words += [name, value]
         return words
+
+
+def check_method(config: Config, run: str) -> None:
+    """Raises ConfigError if the method of a run cannot begin a training with the settings `WITH_LABELS`.
+
+    run: its name.
+    """
+    method = method_of(config)
+    if not method.trains_guide_first:
+        raise ConfigError(
+            f"{run} was trained by method '{method.name}', in which nothing trains alone, but a training with new "
+            "labels begins with E alone: go on with a run of another method"
+        )
 
 
 def resume_command(run: Path, steps: int = 0) -> list[str]:

@@ -19,7 +19,7 @@ from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
 from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
-from tunit.studio.command_lines import FewLabels, check_name
+from tunit.studio.command_lines import FewLabels, check_method, check_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, ModelOutput, RunLabels, split_in_two
 from tunit.studio.library import Library
@@ -115,7 +115,9 @@ async def go_on(request: Request) -> Response:
             raise ConfigError(
                 "no labels were given yet: name or merge domains, or give pictures a domain, first"
             )
-        if run.folder.read_config().data.layout != "none":
+        config = run.folder.read_config()
+        check_method(config, run.name)
+        if config.data.layout != "none":
             raise ConfigError(
                 f"{run.name} was trained on a published set by --layout: train on {labels.table} at the command line"
             )
