@@ -285,6 +285,12 @@ def test_a_style_code_may_be_a_tensor_an_array_or_a_list(translator):
         assert (np.asarray(image) == expected).all()
 
 
+def test_a_style_code_may_be_of_whole_numbers(translator):
+    expected = np.asarray(translator.translate(noise(1), style=torch.arange(8.0)))
+    for same in (list(range(8)), np.arange(8, dtype=np.uint8), torch.arange(8)):
+        assert (np.asarray(translator.translate(noise(1), style=same)) == expected).all()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -301,7 +307,8 @@ def test_a_style_code_may_be_a_tensor_an_array_or_a_list(translator):
         ({"domain": 0, "fit": ["crop"]}, "is unknown: use one of"),
         ({"style": "tiger"}, "a str is no style code: give an array of 8 numbers"),
         ({"style": [[1.0], [1.0, 2.0]]}, "a list is no style code"),
-        ({"style": list(range(8))}, r"style codes of shape \(8,\) do not fit"),  # whole numbers
+        ({"style": [True] * 8}, r"style codes of type torch.bool do not fit: give real numbers"),
+        ({"style": [1j] * 8}, r"style codes of type torch.complex128 do not fit: give real numbers"),
     ],
 )
 def test_a_value_of_a_wrong_kind_is_one_sentence(given, message, translator):

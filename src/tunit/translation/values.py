@@ -42,12 +42,17 @@ def real_number(value: Any, what: str) -> float:
 
 
 def style_codes(styles: Codes, width: int) -> Tensor:
-    """Several style codes as a float tensor (M, width) on the CPU. Raises ConfigError if they have another form."""
+    """Several style codes as a float tensor (M, width) on the CPU; whole numbers are converted.
+
+    Raises ConfigError if they have another form.
+    """
     codes = _tensor(styles, width)
-    if codes.ndim != 2 or codes.shape[1] != width or not codes.is_floating_point():
+    if codes.ndim != 2 or codes.shape[1] != width:
         raise ConfigError(
             f"style codes of shape {tuple(codes.shape[1:])} do not fit: this model's are ({width},)"
         )
+    if codes.dtype == torch.bool or codes.is_complex():
+        raise ConfigError(f"style codes of type {codes.dtype} do not fit: give real numbers")
     return codes.float().cpu()
 
 
