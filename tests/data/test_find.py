@@ -614,6 +614,14 @@ def test_one_picture_with_two_labels_is_reported(tmp_path: Path) -> None:
     assert found.left_out == [LeftOut("a.png", "duplicate", "listed twice, first as 'cat' and then as 'dog'")]
 
 
+def test_a_picture_that_is_listed_without_and_with_a_label_has_the_label(tmp_path: Path) -> None:
+    rows = "file,label\na.png,\n./a.png,cat\na.png,\nsub/d.png,dog\nsub/d.png,\n"
+    found = find_pictures(table(tmp_path, rows), labels="csv")
+    assert labels(found) == {"a.png": "cat", "sub/d.png": "dog"}
+    details = [(item.name, item.detail) for item in found.left_out]
+    assert details == [("a.png", "listed twice")] * 2 + [("sub/d.png", "listed twice")]
+
+
 def test_the_fingerprint_of_a_list_covers_the_list_and_its_files(tmp_path: Path) -> None:
     path = table(tmp_path, "file,label\na.png,cat\n")
     seen = [find_pictures(path, labels="csv").fingerprint]

@@ -35,6 +35,8 @@ from tunit.data.packing.index import Index, read_index, write_index
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures, dark_set, open_packed
+from tunit.data.packing.search import Search
+from tunit.data.packing.shards import pack_shards
 from tunit.errors import ConfigError, DataError
 
 SMALL = PackSettings(size=16)
@@ -273,6 +275,37 @@ def test_only_the_first_of_identical_pictures_is_kept_by_default(tmp_path: Path)
     packed = pack_pictures(root, tmp_path / "c", PackSettings(size=16, keep_duplicates=True))
     check(packed)
     assert (packed.names, packed.left_out) == (["a/y.png", "b/x.png", "b/z.png"], [])
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_of_identical_pictures_one_with_a_label_is_kept(tmp_path: Path, shards: bool) -> None:
+    """Users who label a few pictures may copy these into folders of their labels."""
+    root = tmp_path / "p"
+    for name, seed in (
+        ("0.png", 0),
+        ("1.png", 1),
+        ("2.png", 0),
+        ("cat/x.png", 0),
+        ("fox/y.png", 0),
+        ("z.png", 1),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode(noise(seed)))
+    settings = PackSettings(size=16, labels="folders")
+    packed = pack_pictures(root, tmp_path / "c", settings)
+    check(packed)
+    if shards:
+        made = pack_shards(Search(root, settings), tmp_path / "s", 2, workers=1)
+        assert np.array_equal(made.images[:], packed.images)
+        packed = made
+    assert packed.names == ["1.png", "cat/x.png"]
+    assert (list(packed.labels), packed.classes) == ([-1, 0], ["cat"])
+    assert {item.name: item.detail for item in packed.left_out} == {
+        "0.png": "the same picture as cat/x.png, which is labelled 'cat'",
+        "2.png": "the same picture as cat/x.png, which is labelled 'cat'",
+        "fox/y.png": "the same picture as cat/x.png, which is labelled 'cat' and this one 'fox'",
+        "z.png": "the same picture as 1.png",
+    }
 
 
 def test_progress_reaches_the_number_of_pictures(tmp_path: Path) -> None:

@@ -31,9 +31,16 @@ def walk_list(
 
 
 def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> Iterator[Item]:
-    """The pictures that a list names. A list may name any file, because its owner wrote it."""
+    """The pictures that a list names. A list may name any file, because its owner wrote it.
+
+    A row without a label takes that of another row with the same path, so that a label counts wherever it stands.
+    """
     base = search_path.folders[0]
     seen: dict[str, tuple[Path, str | None]] = {}
+    labels: dict[str, str] = {}  # the first label of each path
+    for row in listing.rows:
+        if row.label is not None:
+            labels.setdefault(os.path.normpath(row.path), row.label)
     for row in listing.rows:
         if not row.path:
             name = f"line {row.line} of {source.name}"
@@ -45,17 +52,18 @@ def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> It
         name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(spelling)
         name = _free_name(name, plain, seen)
         stamp = f"{name}\0{row.label}"
+        label = labels.get(os.path.normpath(row.path)) if row.label is None else row.label
         if name in seen:
             first = seen[name][1]
-            clash = "" if first == row.label else f", first as {first!r} and then as {row.label!r}"
+            clash = "" if first == label else f", first as {first!r} and then as {label!r}"
             yield LeftOut(name, DUPLICATE, f"listed twice{clash}"), stamp
             continue
-        seen[name] = plain, row.label
+        seen[name] = plain, label
         if found is None:
             yield LeftOut(name, UNREADABLE, search_path.why_not(row.path)), stamp
             continue
         try:
-            yield PictureSource(name, row.label, DiskFile(path)), stamp + stamp_of("", path.stat())
+            yield PictureSource(name, label, DiskFile(path)), stamp + stamp_of("", path.stat())
         except OSError as error:
             yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
 

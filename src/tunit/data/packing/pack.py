@@ -189,19 +189,30 @@ def _index(
 def _unique(
     pictures: list[PictureSource], hashes: list[str | None], keep_duplicates: bool
 ) -> tuple[list[int], list[LeftOut]]:
-    """The slots to keep, ascending, and the copies of pictures among the rest."""
-    first: dict[str, PictureSource] = {}
+    """The slots to keep, ascending, and the copies of pictures among the rest.
+
+    Of identical pictures the first that has a label is kept; if none has one, the first. So a label is not lost if
+    another copy has none.
+    """
+    originals: dict[str, PictureSource] = {}
+    for picture, digest in zip(pictures, hashes, strict=True):
+        if digest is None:
+            continue
+        original = originals.setdefault(digest, picture)
+        if original.label is None and picture.label is not None:
+            originals[digest] = picture
     keep, repeated = [], []
     for slot, (picture, digest) in enumerate(zip(pictures, hashes, strict=True)):
         if digest is None:
             continue
-        original = first.setdefault(digest, picture)
+        original = originals[digest]
         if original is picture or keep_duplicates:
             keep.append(slot)
             continue
         clash = ""
         if original.label != picture.label:
-            clash = f", which is labelled {original.label!r} and this one {picture.label!r}"
+            clash = f", which is labelled {original.label!r}"
+            clash += "" if picture.label is None else f" and this one {picture.label!r}"
         repeated.append(LeftOut(picture.name, DUPLICATE, f"the same picture as {original.name}{clash}"))
     return keep, repeated
 
