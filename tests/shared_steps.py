@@ -8,6 +8,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -30,6 +31,7 @@ from tunit.distributed import rank
 from tunit.errors import TrainingError
 from tunit.methods import candidates
 from tunit.methods.method import Phase
+from tunit.methods.neighbourhood import look_for_neighbours
 from tunit.methods.registry import method_of
 from tunit.methods.semit import soft_labels_of
 from tunit.process_group import process_group
@@ -139,6 +141,19 @@ def chosen_head():
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 
+def found_neighbours():
+    """The neighbours of 12 pictures, if every rank's E differs a little, as it may by rounding."""
+    settings = {"neighbours": 3, "neighbours_from": 0.2, "guide_only_until": 10, "steps": 20}
+    config = config_of(**settings)
+    state = new_state(config, torch.device("cpu"), 12)
+    with torch.no_grad():
+        state.networks.guide_average.style_head.weight.mul_(1 + rank() * torch.randn(16, 32))
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    state.step = 2
+    look_for_neighbours(state, SimpleNamespace(images=images), config)
+    return state.own.table
+
+
 SPOILT = (("picture", "stop"), ("loss", "stop"), ("picture", "rollback"), ("gradient", "rollback"))
 
 
@@ -176,6 +191,7 @@ def share_the_steps(rank, number, port, folder):
     os.environ.update(environment_of(rank, number, port))
     with process_group(torch.device("cpu")):
         found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
+        found["neighbours"] = found_neighbours()
         if number == 2:  # three processes would test nothing more
             found["compiled"] = three_steps("no labels", compiled=True)
             found["spoilt"] = spoilt_runs(Path(folder) / "pictures", Path(folder) / "spoilt")

@@ -20,6 +20,7 @@ from shared_steps import (
     CASES,
     SPOILT,
     chosen_head,
+    found_neighbours,
     share_the_steps,
     three_steps,
     three_steps_of_each_phase,
@@ -92,6 +93,11 @@ def test_the_processes_choose_the_same_domain_head_as_one_process(shared):
     for each in shared:
         for name, value in expected.items():
             torch.testing.assert_close(each["chosen head"][name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_all_ranks_take_the_neighbours_that_rank_0_finds(shared):
+    expected = found_neighbours()
+    assert [torch.equal(each["neighbours"], expected) for each in shared] == [True] * len(shared)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ the training state, so that a resumed run goes on with the same ones.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -15,9 +16,11 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.batching.randomness import torch_generator
 from tunit.data.packing.packed import PackedPictures
+from tunit.distributed import tensor_from_rank_zero
 from tunit.methods.inference import averaged_over_views, in_batches
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
+from tunit.process_group import on_rank_zero
 
 ENCODED = 256  # pictures through E at a time
 # Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
@@ -31,6 +34,7 @@ class Neighbourhood:
     """k neighbours of each of N pictures; at first a picture is its own neighbour."""
 
     table: Tensor  # (N, k) int64, on the CPU
+    # On rank 0, which searches for all:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
@@ -55,7 +59,10 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """If a search is due before the next step, find new neighbours by the measures that separate groups best."""
+    """If a search is due before the next step, find new neighbours by the measures that separate groups best.
+
+    With several processes rank 0 searches, and all take its neighbours, because others may round differently.
+    """
     found, settings, alone = state.own, config.clustering, config.schedule.guide_only_until
     # With a share of 1, or one that is rounded up to all steps, the last step of E alone: after it, no search is due.
     first = min(round(settings.neighbours_from * alone), alone - 1)
@@ -63,20 +70,25 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < alone
     if isinstance(found, Neighbourhood) and due:
-        # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
-        from tunit.clustering.measures import choose_measures, reduced
-
-        if not found.cues:
-            found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
-        device = state.queue.device
-        batches = in_batches(pictures.images, device, ENCODED)
-        generator = torch_generator(config.run.seed, "views", state.step)
-        guide = cast(Guide, state.networks.guide_average)
-        codes = averaged_over_views(guide, batches, config.augment, generator)[1].to(device)
-        measures = {name: cue.to(device) for name, cue in found.cues.items()}
-        groups = min(config.networks.initial_domains, MOST_GROUPS)
-        found.measures, _ = choose_measures(codes, measures, groups)
-        measures["codes"] = codes
-        chosen = [measures[name] for name in found.measures]
+        table = on_rank_zero(partial(_search, found, state, pictures, config))
         # A new tensor, because the batch of a step before may be drawn again with the old one.
-        found.table = find_neighbours(chosen, found.table.shape[1]).cpu()
+        found.table = tensor_from_rank_zero(found.table if table is None else table)
+
+
+def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures, config: Config) -> Tensor:
+    """The new table (N, k) of neighbours, on the CPU; `found` gets the cues and the measures that were chosen."""
+    # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
+    from tunit.clustering.measures import choose_measures, reduced
+
+    if not found.cues:
+        found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
+    device = state.queue.device
+    batches = in_batches(pictures.images, device, ENCODED)
+    generator = torch_generator(config.run.seed, "views", state.step)
+    guide = cast(Guide, state.networks.guide_average)
+    codes = averaged_over_views(guide, batches, config.augment, generator)[1].to(device)
+    measures = {name: cue.to(device) for name, cue in found.cues.items()}
+    groups = min(config.networks.initial_domains, MOST_GROUPS)
+    found.measures, _ = choose_measures(codes, measures, groups)
+    measures["codes"] = codes
+    return find_neighbours([measures[name] for name in found.measures], found.table.shape[1]).cpu()
