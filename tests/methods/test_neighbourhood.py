@@ -14,6 +14,7 @@ from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.randomness import torch_generator
+from tunit.methods import neighbourhood
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
@@ -129,6 +130,24 @@ def test_no_neighbours_are_searched_if_e_never_trains_alone():
     for state.step in range(3):
         look_for_neighbours(state, pictures(), config)
     assert state.own.measures == []
+
+
+def test_a_search_that_is_repeated_after_a_rollback_looks_at_other_views(monkeypatch):
+    seen, real = [], neighbourhood.averaged_over_views
+
+    def noted(*arguments):
+        found = real(*arguments)
+        seen.append(found[1])
+        return found
+
+    monkeypatch.setattr(neighbourhood, "averaged_over_views", noted)
+    config = config_of(**SETTINGS)
+    for rollbacks in (0, 1, 1):
+        state = state_of(config)
+        state.step, state.rollbacks = 2, rollbacks
+        look_for_neighbours(state, pictures(), config)
+    assert torch.equal(seen[1], seen[2])
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_the_search_does_not_change_e():

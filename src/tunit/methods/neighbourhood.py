@@ -14,7 +14,7 @@ from torch import Tensor
 from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
-from tunit.data.batching.randomness import torch_generator
+from tunit.data.batching.randomness import counter_of_step, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
 from tunit.methods.inference import averaged_over_views, in_batches
@@ -84,7 +84,7 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
         found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
     device = state.queue.device
     batches = in_batches(pictures.images, device, ENCODED)
-    generator = torch_generator(config.run.seed, "views", state.step)
+    generator = torch_generator(config.run.seed, "views", counter_of_step(state.step, state.rollbacks))
     guide = cast(Guide, state.networks.guide_average)
     codes = averaged_over_views(guide, batches, config.augment, generator)[1].to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
