@@ -12,9 +12,7 @@ from tiny_step import config_of, random_batch, random_state
 from tunit.clustering import cues
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
-from tunit.data.batching.augment import random_view, to_float
-from tunit.data.batching.randomness import torch_generator
-from tunit.methods import neighbourhood
+from tunit.data.batching.augment import to_float
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
@@ -67,13 +65,8 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
         look_for_neighbours(state, pictures(), config)
         if state.own.measures:
             guide = state.networks.guide_average.eval()
-            x = to_float(torch.from_numpy(pictures().images))
-            generator = torch_generator(config.run.seed, "views", step)
-            with torch.no_grad():  # the average over 16 views of each picture
-                views = [
-                    F.normalize(guide(random_view(x, config.augment, generator)).style) for _ in range(16)
-                ]
-            codes = F.normalize(torch.stack(views).mean(0))
+            with torch.no_grad():
+                codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
             measures = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
             names, _ = choose_measures(codes, measures, config.networks.domains)
@@ -130,24 +123,6 @@ def test_no_neighbours_are_searched_if_e_never_trains_alone():
     for state.step in range(3):
         look_for_neighbours(state, pictures(), config)
     assert state.own.measures == []
-
-
-def test_a_search_that_is_repeated_after_a_rollback_looks_at_other_views(monkeypatch):
-    seen, real = [], neighbourhood.averaged_over_views
-
-    def noted(*arguments):
-        found = real(*arguments)
-        seen.append(found[1])
-        return found
-
-    monkeypatch.setattr(neighbourhood, "averaged_over_views", noted)
-    config = config_of(**SETTINGS)
-    for rollbacks in (0, 1, 1):
-        state = state_of(config)
-        state.step, state.rollbacks = 2, rollbacks
-        look_for_neighbours(state, pictures(), config)
-    assert torch.equal(seen[1], seen[2])
-    assert not torch.equal(seen[0], seen[1])
 
 
 def test_the_search_does_not_change_e():

@@ -129,7 +129,10 @@ def test_outputs_are_means_over_views(pictures):
     state = state_of(config)
     outputs = outputs_of(state, pictures, config)
     guide = state.networks.guide_average.eval()
-    x, generator = to_float(torch.from_numpy(pictures.images)), torch_generator(config.run.seed, "views", 0)
+    x, generator = (
+        to_float(torch.from_numpy(pictures.images)),
+        torch_generator(config.run.seed, "averaged views", 0),
+    )
     codes, heads = torch.zeros(90, guide.style_width), torch.zeros(2, 90, config.networks.domains)
     with torch.no_grad():
         for _ in range(16):

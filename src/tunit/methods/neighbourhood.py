@@ -6,20 +6,18 @@ the training state, so that a resumed run goes on with the same ones.
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
-from tunit.data.batching.randomness import counter_of_step, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
-from tunit.methods.inference import averaged_over_views, in_batches
+from tunit.methods.inference import evaluating, guidance_over, in_batches
 from tunit.methods.state import TrainingState
-from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 
 ENCODED = 256  # pictures through E at a time
@@ -83,10 +81,10 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     if not found.cues:
         found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
     device = state.queue.device
-    batches = in_batches(pictures.images, device, ENCODED)
-    generator = torch_generator(config.run.seed, "views", counter_of_step(state.step, state.rollbacks))
-    guide = cast(Guide, state.networks.guide_average)
-    codes = averaged_over_views(guide, batches, config.augment, generator)[1].to(device)
+    guide = state.networks.guide_average
+    with evaluating(guide):
+        said = guidance_over(guide, in_batches(pictures.images, device, ENCODED))
+    codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
     groups = min(config.networks.initial_domains, MOST_GROUPS)
     found.measures, _ = choose_measures(codes, measures, groups)

@@ -28,7 +28,7 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
 from tunit.config import Config
-from tunit.data.batching.randomness import seed_of, torch_generator
+from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import averaged_over_views, evaluating, evenly_spread, in_batches
@@ -200,7 +200,9 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     """The output of E's EMA, in evaluation mode, for at most MOST_PICTURES, evenly spread."""
     rows = evenly_spread(len(pictures.names), MOST_PICTURES)
     guide = cast(Guide, state.networks.guide_average)
-    generator = torch_generator(config.run.seed, "views", state.step)
+    generator = torch_generator(
+        config.run.seed, "averaged views", counter_of_step(state.step, state.rollbacks)
+    )
     batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
     simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
