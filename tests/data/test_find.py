@@ -843,3 +843,13 @@ def test_an_xz_archive_that_asks_for_much_memory_is_refused(tmp_path: Path) -> N
         else:
             with pytest.raises(DataError, match="damaged or of another kind"):
                 find_pictures(path)
+
+
+def test_a_pack_is_named_as_one(tmp_path: Path) -> None:
+    """`tunit prepare FOLDER --out PACK`, then `tunit train PACK`."""
+    for name in ("pictures.npy", "index.json"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        DataError, match="is a pack of `tunit prepare`.*give the folder of the pictures themselves"
+    ):
+        find_pictures(tmp_path)

@@ -17,6 +17,7 @@ from tunit.data.finding.folders import walk_archive, walk_folder
 from tunit.data.finding.found import DiskFile, Found, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.finding.listed import walk_list
+from tunit.data.finding.naming import INDEX, PIXELS
 from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
 from tunit.data.finding.stores import walk_store
 from tunit.errors import DataError
@@ -83,6 +84,11 @@ def _walk(
 
 
 def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes: list[str]) -> str:
+    if isinstance(source, Path) and all((source / name).is_file() for name in (INDEX, PIXELS)):
+        return (
+            f"the folder {source} is a pack of `tunit prepare`, which is for programs of your own: give the folder of "
+            "the pictures themselves, or prepare them with --shards"
+        )
     reasons = [*([summarise_left_out(left_out)] if left_out else []), *notes]
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"the {kind} {source} holds no picture that can be used{why}: add {READABLE} files"
