@@ -850,6 +850,6 @@ def test_a_pack_is_named_as_one(tmp_path: Path) -> None:
     for name in ("pictures.npy", "index.json"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(
-        DataError, match="is a pack of `tunit prepare`.*give the folder of the pictures themselves"
+        DataError, match=r"is a pack of `tunit prepare`.*give the folder of the pictures themselves"
     ):
         find_pictures(tmp_path)

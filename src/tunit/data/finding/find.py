@@ -86,8 +86,8 @@ def _walk(
 def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes: list[str]) -> str:
     if isinstance(source, Path) and all((source / name).is_file() for name in (INDEX, PIXELS)):
         return (
-            f"the folder {source} is a pack of `tunit prepare`, which is for programs of your own: give the folder of "
-            "the pictures themselves, or prepare them with --shards"
+            f"the folder {source} is a pack of `tunit prepare`, which is for programs of your own: give the folder "
+            "of the pictures themselves, or prepare them with --shards"
         )
     reasons = [*([summarise_left_out(left_out)] if left_out else []), *notes]
     why = f" ({'; '.join(reasons)})" if reasons else ""
