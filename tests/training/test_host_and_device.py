@@ -1,6 +1,7 @@
 """A step and its batch on a device without values (meta): any read by the host fails, and copies are counted."""
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiny_run import tiny_config
-from tunit.data.batching.batches import Batches, batch_permutation
+from tunit.data.batching.batches import Batches, batch_permutation, make_batch
 from tunit.machine import constant, to_device
+from tunit.methods.descent import are_finite
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
+from tunit.training import in_progress
 from tunit.training.initial_state import new_state
 
 META = torch.device("meta")
@@ -61,6 +64,28 @@ def test_a_step_never_waits_for_the_device(phase: Phase) -> None:
         assert copies.waiting == 0
         assert copies.all == drawn  # the step itself copies nothing
         assert drawn > 0
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_the_state_on_a_device_is_checked_although_optimisers_count_steps_on_the_cpu(monkeypatch) -> None:
+    config, checked = tiny_config(domains=3), []
+    state = new_state(config, META, 4)
+    x = torch.zeros(4, 3, 32, 32, device=META)
+    batch = make_batch(x, x.clone(), torch.full((4,), -1))
+    terms = method_of(config).step(state, batch, torch.arange(4, device=META), JOINT, config)
+    assert {term.device for term in terms.values()} == {META}
+
+    def checked_on(tensors: list[torch.Tensor]) -> torch.Tensor:
+        checked.append(tensors[0].device)
+        are_finite(tensors)  # the result has no value on this device
+        return torch.tensor(True)
+
+    monkeypatch.setattr(in_progress, "are_finite", checked_on)
+    training = SimpleNamespace(
+        window=SimpleNamespace(check=lambda last: None), state=state, last_checkpoint=None
+    )
+    in_progress.check_finite(training)
+    assert sorted(device.type for device in checked) == ["cpu", "meta"]
 
 
 def test_constants_are_copied_once_and_autograd_may_save_them() -> None:

@@ -41,7 +41,9 @@ def watching_gradients() -> Iterator[list[GradientFlag]]:
 
 
 def are_finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all values of all tensors are finite, as a tensor, so that the CPU need not wait for a GPU."""
+    """Whether all values of all tensors, which are on one device, are finite; as a tensor, so that the CPU need not
+    wait for a GPU.
+    """
     largest = torch._foreach_norm(tensors, float("inf"))
     return torch.stack([value.float() for value in largest]).isfinite().all()
 

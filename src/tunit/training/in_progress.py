@@ -1,9 +1,11 @@
 """A training in progress: the batch of each step, its checkpoints and its model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tunit.clustering.choice import Choice, write_choice_file
@@ -141,11 +143,21 @@ def check_finite(training: Training) -> None:
     """
     training.window.check(training.last_checkpoint)
     tensors = {k: v for k, v in state_tensors(training.state).items() if v.is_floating_point()}
-    if not are_finite(list(tensors.values())):
+    if not all(are_finite(group) for group in by_device(tensors.values())):
         name = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())
         raise non_finite(
             f"{name} has a value that is not finite", training.state.step, training.last_checkpoint
         )
+
+
+def by_device(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+    """The tensors in groups, one for each device: optimisers count their steps on the CPU, whatever the device of the
+    weights, and PyTorch cannot join tensors of two devices.
+    """
+    groups: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.device, []).append(tensor)
+    return groups.values()
 
 
 def write_state(training: Training) -> None:
