@@ -1,5 +1,9 @@
-"""gpu.py correct: a GPU gives the same as the CPU, row by row; a row that fails does not stop the others."""
+"""gpu.py correct: a GPU gives the same as the CPU, row by row; a row that fails does not stop the others.
 
+Networks are narrow in every row except `forward` and `golden`, so that the CPU's part takes seconds.
+"""
+
+import math
 import sys
 import tempfile
 import time
@@ -11,62 +15,24 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_memory import batch_auto, out_of_memory
 from gpu_report import Report, Setting, attempt
-from tunit.config import Config
-from tunit.data.batching.batches import Batch, make_batch
+from gpu_runs import training, two_processes
+from gpu_state import CPU, WEIGHTS, batch_on, outcome, state_on, steps, weight_errors
 from tunit.methods.method import Phase
-from tunit.methods.state import TrainingState
-from tunit.methods.tunit import TUNIT
 from tunit.training.checkpoint import load_newest, save_checkpoint, state_tensors
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
 
-CPU = torch.device("cpu")
-BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}
+FORWARD = {torch.float64: 1e-9, torch.float32: 1e-4}
+# In float32, mutual information is a small difference of large numbers, and rounding can flip a ReLU, which changes
+# gradients by more than rounding does. On a CPU, float32 differs from float64 by up to 2e-4 in a loss and 5e-3 in a
+# gradient.
+LOSSES = {torch.float64: 1e-9, torch.float32: 2e-3}
+GRADIENTS = {torch.float64: 1e-9, torch.float32: 2e-2}
 BF16_RELATIVE, BF16_ABSOLUTE = 0.1, 0.05  # relative, for a loss; the tests require the same on a CPU
-
-
-def state_on(config: Config, device: torch.device, dtype: torch.dtype) -> TrainingState:
-    """The same new state on every device; biases differ from 0, averages from their networks."""
-    state = new_state(config, CPU)
-    generator = torch.Generator().manual_seed(7)
-    for name, network in state.networks.named().items():
-        for parameter in network.parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-            elif name.endswith("average"):
-                parameter.data *= 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
-        network.to(device, dtype)
-    state.queue = (0.3 * torch.randn(state.queue.shape, generator=generator)).to(device, dtype)
-    return state
-
-
-def batch_on(config: Config, device: torch.device, dtype: torch.dtype, seed: int) -> tuple[Batch, Tensor]:
-    side, number = config.data.image_size, config.optimisers.batch_size
-    generator = torch.Generator().manual_seed(seed)
-    x = F.interpolate(torch.randn(number, 3, 8, 8, generator=generator), scale_factor=side // 8).tanh()
-    x_plus = 0.7 * x.flip(3) + 0.3 * torch.randn(x.shape, generator=generator).tanh()
-    batch = make_batch(x.to(device, dtype), x_plus.to(device, dtype), torch.full((number,), -1))
-    return batch, torch.randperm(number, generator=generator).to(device)
-
-
-def steps(state: TrainingState, config: Config, dtype: torch.dtype, seeds: range) -> dict[str, float]:
-    """Run joint steps, every second one with R1 (also the first). Returns the losses of all steps.
-
-    Lengths of gradients are left out: rounding changes them more, and the weights after the steps show them.
-    """
-    found = {}
-    for i in seeds:
-        batch, permutation = batch_on(config, state.queue.device, dtype, i)
-        terms = TUNIT.step(state, batch, permutation, Phase(True, True, penalise=i % 2 == 0), config)
-        of_losses = {name: value for name, value in terms.items() if "gradient" not in name}
-        found |= {f"{name}, step {i}": value.item() for name, value in of_losses.items()}
-    return found
 
 
 def largest(found: Tensor, expected: Tensor) -> float:
@@ -88,32 +54,47 @@ def forward(setting: Setting, report: Report, dtype: torch.dtype) -> None:
         found[device] = {name: value.cpu() for name, value in parts.items()}
     for name, expected in found[CPU].items():
         error = largest(found[setting.device][name], expected)
-        report.row(f"forward of {name}, {dtype}", error <= BOUNDS[dtype], error, BOUNDS[dtype])
+        report.row(f"forward of {name}, {dtype}", error <= FORWARD[dtype], error, FORWARD[dtype])
 
 
 def step(setting: Setting, report: Report, dtype: torch.dtype) -> None:
-    """Losses of two joint steps, and the norm of the difference of all weights after them."""
-    config = setting.config(64, 4, precision="float32")
-    losses, ends = [], []
+    """Losses and gradients of a step of E alone and of a joint step with R1, at the same weights on both devices."""
+    config = setting.narrow(64, 4, precision="float32")
+    for name, phase in (("E alone", Phase(False, True, False)), ("joint", Phase(True, True, True))):
+        expected, found = (outcome(state_on(config, d, dtype), config, phase) for d in (CPU, setting.device))
+        for kind, bound in (("loss", LOSSES[dtype]), ("gradient", GRADIENTS[dtype])):
+            off = {k: distance(found[kind][k], v) for k, v in expected[kind].items()}
+            worst = max(off, key=lambda k: off[k] if off[k] == off[k] else math.inf)
+            row = f"{name}, the {kind} that differs most, {dtype}"
+            report.row(row, off[worst] <= bound, {worst: off[worst]}, bound)
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """The difference of two vectors or numbers, relative to `expected`, which may be near 0."""
+    return float((found - expected).norm() / (expected.norm() + 1e-3))
+
+
+def weights(setting: Setting, report: Report) -> None:
+    """All weights after two steps in float64, by the norm of their difference.
+
+    Not in float32: RMSprop and Adam divide each gradient by its own size, so a gradient near 0, which is mostly
+    rounding, moves its weight as far as any other. Float32 and float64 on one CPU then differ by up to a hundredth.
+    """
+    config, dtype = setting.narrow(64, 4, precision="float32"), torch.float64
+    ends = []
     for device in (CPU, setting.device):
         state = state_on(config, device, dtype)
-        losses.append(steps(state, config, dtype, range(2)))
-        ends.append({k: v.detach().cpu().double() for k, v in state_tensors(state).items()})
-    error = max(abs(losses[1][k] - v) / (abs(v) + 1e-3) for k, v in losses[0].items())
-    report.row(f"losses of two steps, {dtype}", error <= BOUNDS[dtype], error, BOUNDS[dtype])
-    for name in ("guide", "generator", "discriminator", "guide_average", "generator_average"):
-        own = [torch.cat([v.flatten() for k, v in end.items() if k.startswith(f"{name}.")]) for end in ends]
-        error = float((own[1] - own[0]).norm() / own[0].norm())
-        report.row(
-            f"weights of {name} after two steps, {dtype}", error <= BOUNDS[dtype], error, BOUNDS[dtype]
-        )
+        steps(state, config, dtype, range(2))
+        ends.append(state_tensors(state))
+    for name, error in weight_errors(ends[1], ends[0]).items():
+        report.row(f"weights of {name} after two steps, {dtype}", error <= WEIGHTS, error, WEIGHTS)
 
 
 def bfloat16(setting: Setting, report: Report) -> None:
     """The losses of the first step on the device, in bfloat16 and in float32."""
     found = []
     for precision in ("float32", "bfloat16"):
-        config = setting.config(64, 4, precision=precision)
+        config = setting.narrow(64, 4, precision=precision)
         found.append(steps(state_on(config, setting.device, torch.float32), config, torch.float32, range(1)))
     off = {k: abs(found[1][k] - v) / (BF16_RELATIVE * abs(v) + BF16_ABSOLUTE) for k, v in found[0].items()}
     name = max(off, key=lambda k: off[k])
@@ -170,7 +151,7 @@ def deterministic() -> Iterator[list[warnings.WarningMessage]]:
 
 def exact_resume(setting: Setting, report: Report) -> None:
     """Four steps equal two steps, a checkpoint and two more steps, bit for bit; and the cost of determinism."""
-    config, dtype = setting.config(64, 16), torch.float32
+    config, dtype = setting.narrow(64, 16), torch.float32
 
     def seconds(number: int) -> float:
         prepare_machine(config)
@@ -201,48 +182,6 @@ def exact_resume(setting: Setting, report: Report) -> None:
     report.put("operators that do not repeat", said_of)
 
 
-def share(rank: int, folder: str, backend: str, config: Config, device: str) -> None:
-    """Runs as one of two processes on one device; the first writes the result of both."""
-    method = (Path(folder) / f"meet-{backend.replace(':', '-')}").as_uri()
-    dist.init_process_group(backend, init_method=method, rank=rank, world_size=2)
-    state = state_on(config, torch.device(device), torch.float64)
-    steps(state, config, torch.float64, range(2))
-    if rank == 0:
-        torch.save({k: v.detach().cpu() for k, v in state_tensors(state).items()}, Path(folder) / "two.pt")
-    dist.destroy_process_group()
-
-
-def two_processes(setting: Setting, report: Report) -> None:
-    """Two processes that share a batch on one GPU, compared with one process, in float64."""
-    name = "two processes against one"
-    if setting.tiny:  # other tests start processes
-        report.row(name, None, "tiny", 1e-9)
-        return
-    config = setting.config(64, 4, precision="float32")
-    single = state_on(config, setting.device, torch.float64)
-    steps(single, config, torch.float64, range(2))
-    expected = {k: v.detach().cpu() for k, v in state_tensors(single).items()}
-    for backend in ("cpu:gloo,cuda:nccl", "gloo"):
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = folder, backend, config, str(setting.device)
-            context = torch.multiprocessing.spawn(share, arguments, 2, join=False)
-            try:
-                ended = context.join(timeout=min(40, setting.clock.left() - 10))
-                reason = "" if ended else "no answer in time"
-                made = torch.load(Path(folder) / "two.pt", weights_only=True) if ended else {}
-            except Exception as error:  # NCCL may refuse two processes on one GPU
-                reason, made = str(error).strip().splitlines()[-1][:200], {}
-            finally:
-                for process in context.processes:
-                    process.kill()
-        if made:
-            error = max(float((made[k] - v).norm() / (v.norm() + 1e-12)) for k, v in expected.items())
-            report.row(f"{name}, {backend}", error <= 1e-9, error, 1e-9)
-            return
-        report.put(f"{name}, {backend}", reason)
-    report.row(name, False, "neither NCCL nor gloo", 1e-9)
-
-
 def run(setting: Setting) -> None:
     """All rows, the quickest first."""
     report = Report(setting.out, "correct")
@@ -252,7 +191,9 @@ def run(setting: Setting) -> None:
         works.append((f"forward, {dtype}", 5, lambda dtype=dtype: forward(setting, report, dtype)))  # type: ignore[misc]
         works.append((f"step, {dtype}", 10, lambda dtype=dtype: step(setting, report, dtype)))  # type: ignore[misc]
     for function, seconds in (
+        (weights, 10.0),
         (bfloat16, 5.0),
+        (training, 15.0),
         (golden, 15.0),
         (exact_resume, 15.0),
         (batch_auto, 10.0),

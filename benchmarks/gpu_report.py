@@ -92,6 +92,10 @@ class Setting:
             settings |= NARROW | {"image_size": 32, "batch_size": min(batch, 4), "threads": 1}
         return resolve_machine(Config().with_overrides(settings | overrides))
 
+    def narrow(self, side: int, batch: int, **overrides: Any) -> Config:
+        """The same with narrow networks."""
+        return self.config(side, batch, **NARROW | overrides)
+
     def wait(self) -> None:
         """Wait until the GPU has finished all its work."""
         if self.device.type == "cuda":

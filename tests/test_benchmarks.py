@@ -41,6 +41,9 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path, monkeypatch):
     assert found["correct"]["failed"] == []
     assert {row["ok"] for row in found["correct"]["rows"]} == {True, None}
     assert len(found["correct"]["rows"]) >= 20
+    rows = {row["name"]: row for row in found["correct"]["rows"]}
+    assert rows["a training with a checkpoint and samples at every step"]["measured"]["samples"] == 6
+    assert max(rows["two processes against one, gloo"]["measured"].values()) < 1e-8
     step = found["speed"]["128 px, batch 32"]
     assert step["joint, R1 every step"]["seconds"] > 0
     assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
@@ -54,3 +57,41 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path, monkeypatch):
         gpu.Setting(gpu.torch.device("cpu"), out, clock), report, "work", 9, lambda: 1 / 0
     )
     assert json.loads((out / "gpu-late.json").read_text())["work"].startswith("not tried")
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
+def test_all_processes_are_waited_for_and_not_only_the_first(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import gpu_runs
+
+    class Context:
+        """As PyTorch's: `join` returns False after each process that ends, and True after the last."""
+
+        def __init__(self, *answers):
+            self.answers = list(answers)
+
+        def join(self, timeout):
+            assert 0 <= timeout <= 0.2
+            return self.answers.pop(0) if self.answers else False
+
+    assert gpu_runs.all_end(Context(False, True), 0.2)
+    assert not gpu_runs.all_end(Context(), 0.1)
+    assert not gpu_runs.all_end(Context(True), 0.0)  # no time
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
+def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be_to_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import gpu_correct as correct
+    from gpu_report import Clock, Setting
+
+    setting = Setting(correct.CPU, tmp_path, Clock(60))
+    config = setting.narrow(32, 4, precision="float32")
+    for phase in (correct.Phase(False, True, False), correct.Phase(True, True, True)):
+        exact, rounded = (
+            correct.outcome(correct.state_on(config, correct.CPU, dtype), config, phase)
+            for dtype in (correct.torch.float64, correct.torch.float32)
+        )
+        for kind, bounds in (("loss", correct.LOSSES), ("gradient", correct.GRADIENTS)):
+            off = [correct.distance(rounded[kind][name], value) for name, value in exact[kind].items()]
+            assert 0 < max(off) < bounds[correct.torch.float32]
