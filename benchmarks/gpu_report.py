@@ -126,7 +126,10 @@ def guarded(clock: Clock, ended: Callable[[], None] = lambda: None) -> threading
 
 
 def attempt(setting: Setting, report: Report, name: str, seconds: float, work: Callable[[], Any]) -> None:
-    """Add the result of `work` to the report if enough seconds remain. An error is added too and stops nothing."""
+    """Add the result of `work` to the report if enough seconds remain. An error is added too and stops nothing.
+
+    `work` may report under the same name while it goes on; its result, or the error, is added to that.
+    """
     if not setting.clock.has(0 if setting.tiny else seconds):
         report.put(name, f"not tried: {setting.clock.left():.0f} s left")
         return
@@ -135,8 +138,11 @@ def attempt(setting: Setting, report: Report, name: str, seconds: float, work: C
         value = work()
     except Exception as error:  # after any error, the rest can still be measured
         value = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
-    finally:
-        setting.empty()
     if value is not None:
-        report.put(name, value)
+        before = report.found.get(name)  # what `work` has reported before an error
+        report.put(name, before | value if isinstance(before, dict) and isinstance(value, dict) else value)
+    try:
+        setting.empty()
+    except Exception as error:  # after some errors a GPU refuses all further work
+        report.put(f"{name}, memory not released", str(error)[:500])
     print(f"  ({name}: {time.monotonic() - began:.1f} s, {setting.clock.left():.0f} s left)", flush=True)

@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,12 +12,13 @@ from both_steps import ALONE, JOINT, LAZY, WITHOUT_R1, Bench, flops_of
 from gpu_report import Report, Setting, attempt
 from tunit.config import Config
 from tunit.methods.inference import redraw
+from tunit.methods.method import Phase
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
 
 SIDE = 8192  # side of the matrices whose products give the rate
 TOP = 40  # kernels shown in the profile
-PHASES = {"joint, R1 every step": JOINT, "joint without R1": WITHOUT_R1, "E alone": ALONE}
+PHASES = {"E alone": ALONE, "joint without R1": WITHOUT_R1, "joint, R1 every step": JOINT}
 
 
 class Steady(Bench):
@@ -49,60 +50,77 @@ def rate_of(setting: Setting, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds_each(setting, lambda: a @ a, 2 if setting.tiny else 10)
 
 
-def timed(setting: Setting, config: Config, rate: float, *, literal: bool) -> dict[str, Any]:
-    """One size: seconds, operations, share of the rate and peak memory of every phase."""
-    found: dict[str, Any] = {}
-    number, repeats = config.optimisers.batch_size, 1 if setting.tiny else 5
+def timed(
+    setting: Setting, report: Report, title: str, config: Config, rate: float, *, literal: bool
+) -> None:
+    """One size: seconds, operations, share of the rate and peak memory of every phase.
+
+    Each phase is reported as soon as it is measured, because the process may be ended at any time.
+    """
+    bench, found = Steady(config), dict[str, Any]()
+    repeats = 1 if setting.tiny else 5
     for name, phase in PHASES.items():
-        setting.empty()
-        bench = Steady(config)
-        flops = flops_of(bench.ours, phase, number) if not config.run.compile else 0.0
-        for _ in range(1 if setting.tiny else 3):
-            bench.ours(phase)
-        setting.wait()
-        if setting.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(setting.device)
-        seconds = seconds_each(setting, lambda bench=bench, phase=phase: bench.ours(phase), repeats)  # type: ignore[misc]
-        found[name] = {
-            "seconds": seconds,
-            "pictures per second": number / seconds,
-            "GFLOP per picture": flops,
-            "share of the matrix rate": flops * 1e9 * number / seconds / rate,
-            "peak MiB": setting.peak_mib(),
-        }
-        if phase is JOINT:
-            draw = seconds_each(setting, bench.draw, repeats)
-            found["data and augmentation, share of a joint step"] = draw / seconds
-        del bench
-        gc.collect()
+        found[name] = of_phase(setting, bench, phase, rate, repeats)
+        report.put(title, found)
     joint, without = (found[name]["seconds"] for name in ("joint, R1 every step", "joint without R1"))
+    draw = seconds_each(setting, bench.draw, repeats)
+    found["data and augmentation, share of a joint step"] = draw / joint
     found["joint, lazy R1, seconds"] = (joint + (LAZY - 1) * without) / LAZY
+    report.put(title, found)
     if literal:
-        found |= beside_literal(setting, config, joint, found["E alone"]["seconds"])
-    return found
-
-
-def beside_literal(setting: Setting, config: Config, joint: float, alone: float) -> dict[str, Any]:
-    """The literal float32 eager step, with PyTorch's defaults (TF32 in convolutions) and without TF32."""
-    found: dict[str, Any] = {}
-    before = torch.backends.cudnn.allow_tf32
-    for name, tf32 in (("with TF32 convolutions, as by default", True), ("without TF32", False)):
-        torch.backends.cudnn.allow_tf32 = tf32
-        setting.empty()
-        bench = Steady(config)
-        for phase, ours in ((JOINT, joint), (ALONE, alone)):
-            for _ in range(1 if setting.tiny else 2):
-                bench.theirs(phase)
-            repeats = 1 if setting.tiny else 3
-            seconds = seconds_each(setting, lambda bench=bench, phase=phase: bench.theirs(phase), repeats)  # type: ignore[misc]
-            which = "joint, R1 every step" if phase is JOINT else "E alone"
-            found[f"literal {which}, {name}"] = {"seconds": seconds, "ours, times as fast": seconds / ours}
-            if phase is JOINT:
-                found[f"literal {which}, {name}"]["peak MiB"] = setting.peak_mib()
-        del bench
+        bench.state = None
         gc.collect()
-    torch.backends.cudnn.allow_tf32 = before
-    return found
+        for name, value in beside_literal(setting, bench, joint, found["E alone"]["seconds"]):
+            found[name] = value
+            report.put(title, found)
+
+
+def of_phase(setting: Setting, bench: Steady, phase: Phase, rate: float, repeats: int) -> dict[str, Any]:
+    config = bench.config
+    number = config.optimisers.batch_size
+    setting.empty()
+    flops = flops_of(bench.ours, phase, number) if not config.run.compile else 0.0
+    for _ in range(1 if setting.tiny else 3):
+        bench.ours(phase)
+    setting.wait()
+    if setting.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(setting.device)
+    seconds = seconds_each(setting, lambda: bench.ours(phase), repeats)
+    return {
+        "seconds": seconds,
+        "pictures per second": number / seconds,
+        "GFLOP per picture": flops,
+        "share of the matrix rate": flops * 1e9 * number / seconds / rate,
+        "peak MiB": setting.peak_mib(),
+    }
+
+
+def beside_literal(
+    setting: Setting, bench: Steady, joint: float, alone: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The literal float32 eager step, with PyTorch's defaults (TF32 in convolutions) and without TF32.
+
+    bench: already made, because making one sets whether TF32 is used. joint, alone: our seconds.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        for name, tf32 in (("with TF32 convolutions, as by default", True), ("without TF32", False)):
+            torch.backends.cudnn.allow_tf32 = tf32
+            setting.empty()
+            for phase, ours in ((ALONE, alone), (JOINT, joint)):
+                for _ in range(1 if setting.tiny else 2):
+                    bench.theirs(phase)
+                repeats = 1 if setting.tiny else 3
+                seconds = seconds_each(setting, lambda phase=phase: bench.theirs(phase), repeats)  # type: ignore[misc]
+                found = {
+                    "seconds": seconds,
+                    "ours, times as fast": seconds / ours,
+                    "TF32 in convolutions": torch.backends.cudnn.allow_tf32,
+                    "peak MiB": setting.peak_mib(),
+                }
+                yield f"literal {'joint, R1 every step' if phase is JOINT else 'E alone'}, {name}", found
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def compiled(setting: Setting, rate: float) -> dict[str, Any] | str:
@@ -120,6 +138,24 @@ def compiled(setting: Setting, rate: float) -> dict[str, Any] | str:
     return {"first step, seconds": first, "joint, R1 every step, seconds": seconds}
 
 
+def kernels(events: Iterable[Any], *, cuda: bool) -> list[dict[str, Any]]:
+    """Name, calls and milliseconds of each kernel (on a CPU: operator), by the time they take.
+
+    Named regions, such as "G", are left out: they contain kernels that are counted by themselves.
+    """
+    kind = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
+    rows = [
+        {
+            "name": event.key[:120],
+            "calls": event.count,
+            "ms": (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3,
+        }
+        for event in events
+        if event.device_type == kind and not event.is_user_annotation
+    ]
+    return sorted(rows, key=lambda row: -float(row["ms"]))
+
+
 def profiled(setting: Setting) -> dict[str, Any]:
     """Kernels of one joint step by the time they take, launches, and the GPU's busy share."""
     bench = Steady(setting.config(128, 32))
@@ -129,22 +165,14 @@ def profiled(setting: Setting) -> dict[str, Any]:
     cuda = setting.device.type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
-    began = time.perf_counter()
+    with torch.profiler.profile(activities=activities):
+        bench.permutation + 1  # the first profile of a process takes long to start
     with torch.profiler.profile(activities=activities) as profile:
+        began = time.perf_counter()
         bench.ours(JOINT)
         setting.wait()
-    wall = time.perf_counter() - began
-    kind = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
-    rows = [
-        {
-            "name": event.key[:120],
-            "calls": event.count,
-            "ms": (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3,
-        }
-        for event in profile.key_averages()
-        if event.device_type == kind
-    ]
-    rows.sort(key=lambda row: -float(row["ms"]))
+        wall = time.perf_counter() - began
+    rows = kernels(profile.key_averages(), cuda=cuda)
     busy = sum(float(row["ms"]) for row in rows) / 1e3
     return {
         "seconds under the profiler": wall,
@@ -184,21 +212,20 @@ def run(setting: Setting) -> None:
     report.put("precision", config.run.precision)
     rate = rate_of(setting, torch.bfloat16)
     report.put("bfloat16 matrix rate, TFLOP per second", rate / 1e12)
+    main = "128 px, batch 32"
     works: list[tuple[str, float, Callable[[], Any]]] = [
-        ("128 px, batch 32", 40, lambda: timed(setting, config, rate, literal=True)),
+        (main, 40, lambda: timed(setting, report, main, config, rate, literal=True)),
         ("profile of a joint step, 128 px, batch 32", 15, lambda: profiled(setting)),
         ("translating, 128 px", 10, lambda: translating(setting)),
     ]
     if not setting.tiny:
         for side, number in ((256, 16), (128, 8), (128, 64), (64, 32)):
-            sized = setting.config(side, number)
-            works.append(
-                (
-                    f"{side} px, batch {number}",
-                    30,
-                    lambda sized=sized: timed(setting, sized, rate, literal=sized.data.image_size == 256),  # type: ignore[misc]
-                )
-            )
+            sized, title = setting.config(side, number), f"{side} px, batch {number}"
+
+            def work(sized: Config = sized, title: str = title) -> None:
+                timed(setting, report, title, sized, rate, literal=sized.data.image_size == 256)
+
+            works.append((title, 30, work))
     works.append(("compiled, 128 px, batch 32", 100, lambda: compiled(setting, rate)))
     for name, seconds, work in works:
         attempt(setting, report, name, seconds, work)

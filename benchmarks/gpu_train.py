@@ -16,7 +16,7 @@ import torch
 
 from gpu_report import NARROW, Report, Setting, attempt
 from tunit.config import read_config
-from tunit.data.creatures.picture_set import write_creatures
+from tunit.data.creatures.picture_set import TABLE, write_creatures
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import StopNow
 from tunit.evaluation.clusters import clustering_accuracy
@@ -26,14 +26,15 @@ from tunit.training.interrupt import Interrupted
 from tunit.training.launch import resume_run, start_run
 
 SIDE, CREATURES, STEPS = 128, 3000, 6000
-ENDING = 15.0  # seconds for the last checkpoint, the accuracy and the pictures
+ENDING = 40.0  # seconds to finish a step and write the last checkpoint, for the accuracy and the pictures
 DATA = os.environ.get("TUNIT_TEST_DATA", Path(__file__).parent.parent / "shared" / "data")
 
 
 def pictures_of(setting: Setting) -> dict[str, Path]:
     """The folders to train on, by name: creatures, drawn here if necessary, and other folders that exist."""
     drawn = setting.runs / "creatures-pictures"
-    if not drawn.is_dir():
+    if not (drawn / TABLE).is_file():  # an earlier call may have been ended while it drew
+        shutil.rmtree(drawn, ignore_errors=True)
         write_creatures(drawn, 24 if setting.tiny else CREATURES, 32 if setting.tiny else SIDE, 0)
     found = {"creatures": drawn / "pictures"}
     other = setting.data or Path(DATA) / "grocery10"
@@ -67,7 +68,7 @@ def trained(setting: Setting, source: Path, run: Path, seconds: float) -> str:
 
 def kinds_of(source: Path, pictures: PackedPictures) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The true kind of every picture: from the creatures' table, or from its folder."""
-    table = source.parent / "factors.csv"
+    table = source.parent / TABLE
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as lines:
             known = {Path(row["picture"]).name: row["label"] for row in csv.DictReader(lines)}
@@ -94,17 +95,23 @@ def accuracy_of(setting: Setting, source: Path, run: Path) -> dict[str, Any]:
     }
 
 
-def one(setting: Setting, name: str, source: Path, seconds: float) -> dict[str, Any]:
+def one(setting: Setting, report: Report, name: str, source: Path, seconds: float) -> dict[str, Any]:
+    """Train for some seconds; what is known at each moment is reported, because the process may be ended."""
     run, began = setting.runs / f"{name}-run", time.monotonic()
-    found: dict[str, Any] = {"ended": trained(setting, source, run, seconds)}
+    report.put(name, {"ended": "not yet"})
+    try:
+        found: dict[str, Any] = {"ended": trained(setting, source, run, seconds)}
+    finally:
+        lines = run / "metrics.jsonl"
+        if lines.is_file():
+            shutil.copyfile(lines, setting.out / f"gpu-{name}-metrics.jsonl")
     found["seconds of this call"] = time.monotonic() - began
-    lines = run / "metrics.jsonl"
     if lines.is_file():
         found["last line of metrics"] = lines.read_text().splitlines()[-1:]
-        shutil.copyfile(lines, setting.out / f"gpu-{name}-metrics.jsonl")
     grids = sorted((run / "samples").glob("step_*.png"))
     if grids:
         shutil.copyfile(grids[-1], setting.out / f"gpu-{name}.png")
+    report.put(name, found)
     if (run / "model.safetensors").is_file():
         found |= accuracy_of(setting, source, run)
     return found
@@ -119,6 +126,6 @@ def run(setting: Setting) -> None:
         seconds = setting.clock.left() / (len(sources) - i) - ENDING
 
         def work(name: str = name, source: Path = source, seconds: float = seconds) -> dict[str, Any]:
-            return one(setting, name, source, seconds)
+            return one(setting, report, name, source, seconds)
 
         attempt(setting, report, name, 2 * ENDING, work)

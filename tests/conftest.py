@@ -22,6 +22,7 @@ LONG = (
     "test_fuzz.py",
     "reporting/test_browser_folder.py",
     "test_benchmarks.py",
+    "test_gpu_benchmarks.py",
 )
 
 

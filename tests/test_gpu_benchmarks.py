@@ -1,0 +1,146 @@
+"""The measurements for a GPU (benchmarks/gpu.py) run on a CPU, at tiny sizes, without checking their figures."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+CPU = torch.device("cpu")
+pytestmark = [
+    pytest.mark.usefixtures("on_path"),
+    pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks"),
+]
+
+
+@pytest.fixture
+def on_path(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+
+
+def test_gpu_measurements_run_and_never_lose_results(tmp_path):
+    import gpu
+
+    out = tmp_path / "out"
+    words = ["--device", "cpu", "--tiny", "--out", str(out), "--runs", str(tmp_path / "runs")]
+    assert gpu.main(["all", *words, "--seconds", "500"]) == 0
+    found = {name: json.loads((out / f"gpu-{name}.json").read_text()) for name in gpu.PARTS}
+    assert found["correct"]["failed"] == []
+    assert {row["ok"] for row in found["correct"]["rows"]} == {True, None}
+    assert len(found["correct"]["rows"]) >= 20
+    rows = {row["name"]: row for row in found["correct"]["rows"]}
+    assert rows["a training with a checkpoint and samples at every step"]["measured"]["samples"] == 6
+    assert max(rows["two processes against one, gloo"]["measured"].values()) < 1e-8
+    step = found["speed"]["128 px, batch 32"]
+    assert step["joint, R1 every step"]["seconds"] > 0
+    assert step["literal E alone, without TF32"]["TF32 in convolutions"] is False
+    assert step["literal E alone, with TF32 convolutions, as by default"]["TF32 in convolutions"] is True
+    assert list(step)[:3] == ["E alone", "joint without R1", "joint, R1 every step"]
+    assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
+    assert "error" not in json.dumps(found)
+    assert found["train"]["creatures"]["step"] == 4
+    assert (out / "gpu-creatures.png").is_file()
+    # With no time left, nothing is measured, and the report says so.
+    clock = gpu.Clock(0.0)
+    report = gpu.gpu_correct.Report(out, "late")
+    gpu.gpu_correct.attempt(
+        gpu.Setting(gpu.torch.device("cpu"), out, clock), report, "work", 9, lambda: 1 / 0
+    )
+    assert json.loads((out / "gpu-late.json").read_text())["work"].startswith("not tried")
+
+
+def test_all_processes_are_waited_for_and_not_only_the_first():
+    import gpu_runs
+
+    class Context:
+        """As PyTorch's: `join` returns False after each process that ends, and True after the last."""
+
+        def __init__(self, *answers):
+            self.answers = list(answers)
+
+        def join(self, timeout):
+            assert 0 <= timeout <= 0.2
+            return self.answers.pop(0) if self.answers else False
+
+    assert gpu_runs.all_end(Context(False, True), 0.2)
+    assert not gpu_runs.all_end(Context(), 0.1)
+    assert not gpu_runs.all_end(Context(True), 0.0)  # no time
+
+
+def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be_to_the_cpu(tmp_path):
+    import gpu_correct as correct
+    from gpu_report import Clock, Setting
+
+    setting = Setting(correct.CPU, tmp_path, Clock(60))
+    config = setting.narrow(32, 4, precision="float32")
+    for phase in (correct.Phase(False, True, False), correct.Phase(True, True, True)):
+        exact, rounded = (
+            correct.outcome(correct.state_on(config, correct.CPU, dtype), config, phase)
+            for dtype in (correct.torch.float64, correct.torch.float32)
+        )
+        for kind, bounds in (("loss", correct.LOSSES), ("gradient", correct.GRADIENTS)):
+            off = [correct.distance(rounded[kind][name], value) for name, value in exact[kind].items()]
+            assert 0 < max(off) < bounds[correct.torch.float32]
+
+
+def test_an_error_loses_nothing_that_was_reported_before_it(tmp_path, monkeypatch):
+    import gpu_report
+
+    def broken():
+        raise RuntimeError("an illegal memory access was encountered")
+
+    def work():
+        report.put("size", {"first phase": 1})
+        raise ValueError("no second phase")
+
+    setting = gpu_report.Setting(CPU, tmp_path, gpu_report.Clock(60))
+    report = gpu_report.Report(tmp_path, "speed")
+    monkeypatch.setattr(setting, "empty", broken)  # as on a GPU that refuses all further work
+    gpu_report.attempt(setting, report, "size", 0, work)
+    gpu_report.attempt(setting, report, "next", 0, lambda: 2)
+    stored = json.loads((tmp_path / "gpu-speed.json").read_text())
+    assert stored["size"] == {"first phase": 1, "error": "ValueError: no second phase"}
+    assert stored["next"] == 2
+    assert "illegal memory access" in stored["next, memory not released"]
+
+
+def test_a_profile_leaves_out_regions_whose_kernels_are_counted_by_themselves():
+    import gpu_speed
+
+    def event(key, ms, *, named, kind):
+        device = getattr(torch.autograd.DeviceType, kind)
+        time = {"self_device_time_total": 1e3 * ms, "self_cpu_time_total": 1e3 * ms}
+        return SimpleNamespace(key=key, count=2, device_type=device, is_user_annotation=named, **time)
+
+    events = [
+        event("conv", 1, named=False, kind="CUDA"),
+        event("G", 9, named=True, kind="CUDA"),
+        event("add", 2, named=False, kind="CUDA"),
+        event("aten::add", 5, named=False, kind="CPU"),
+    ]
+    rows = gpu_speed.kernels(events, cuda=True)
+    assert rows == [{"name": "add", "calls": 2, "ms": 2.0}, {"name": "conv", "calls": 2, "ms": 1.0}]
+
+
+def test_a_training_that_ends_early_leaves_metrics_and_pictures_are_drawn_completely(tmp_path, monkeypatch):
+    import gpu_train
+    from gpu_report import Clock, Report, Setting
+
+    setting = Setting(CPU, tmp_path / "out", Clock(60), tiny=True, runs=tmp_path / "runs")
+    (setting.runs / "creatures-pictures" / ".unfinished").mkdir(parents=True)  # drawing was interrupted
+    pictures = gpu_train.pictures_of(setting)["creatures"]
+    assert len(list(pictures.iterdir())) == 24
+
+    def ended(setting, source, run, seconds):
+        run.mkdir()
+        (run / "metrics.jsonl").write_text('{"step": 1}\n')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu_train, "trained", ended)
+    with pytest.raises(KeyboardInterrupt):
+        gpu_train.one(setting, Report(setting.out, "train"), "creatures", pictures, 9)
+    assert (setting.out / "gpu-creatures-metrics.jsonl").read_text() == '{"step": 1}\n'
+    assert json.loads((setting.out / "gpu-train.json").read_text())["creatures"] == {"ended": "not yet"}
