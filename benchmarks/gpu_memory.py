@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from gpu_report import NARROW, Report, Setting
+from tunit.machine import is_out_of_memory
 from tunit.training.memory import fitting_batch, try_step
 
 LITTLE = (
@@ -43,7 +44,9 @@ def batch_auto(setting: Setting, report: Report) -> None:
             try:
                 try_step(config, setting.device, 2 * found)
                 larger = "fits too"
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 larger = "does not fit"
     ok = found >= 2 and larger != "fits too"
     report.row("--batch auto", ok, {"found": found, "twice": larger}, f"of {wanted}")

@@ -30,6 +30,9 @@ _REMEDIES = {
     errno.ETXTBSY: "wait until nobody uses it",
     errno.EBUSY: "wait until nobody uses it",
 }
+# What a RuntimeError says that is no OutOfMemoryError, although a GPU's memory ran out: cuDNN's if there is no room
+# for the workspace of any algorithm, and cuBLAS's.
+GPU_MEMORY = "unable to find an engine to execute this computation", "CUBLAS_STATUS_ALLOC_FAILED"
 _MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad_alloc")
 _NO_THREAD = "can't start new thread"  # Python's message if memory or a limit prevents a new thread
 _WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too large", "Disk quota exceeded")
@@ -48,11 +51,15 @@ def sentence_of(error: BaseException) -> str | None:
     if type(error).__module__.partition(".")[0] in ("builtins", "torch", "safetensors"):
         if isinstance(error, RuntimeError) and text == _NO_THREAD:
             return f"{text}: free some memory, or raise the limit of processes (ulimit -u)"
-        if isinstance(error, RuntimeError) and any(part in text.lower() for part in _MEMORY):
+        if isinstance(error, RuntimeError) and _says_memory(text):
             return f"there is not enough memory ({_first_line(text)}): {_LESS_MEMORY}"
         if any(part in text for part in _WRITING):
             return f"a file cannot be written ({_first_line(text)}): free some space, or write elsewhere"
     return None
+
+
+def _says_memory(text: str) -> bool:
+    return any(part in text.lower() for part in _MEMORY) or any(part in text for part in GPU_MEMORY)
 
 
 def _of_system(error: OSError) -> str | None:

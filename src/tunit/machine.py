@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.failures import GPU_MEMORY
 
 # Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -184,7 +185,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on a CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    words = "DefaultCPUAllocator: can't allocate memory", *GPU_MEMORY
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in words)
 
 
 def check_compiler(device: torch.device) -> None:

@@ -10,6 +10,7 @@ from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.batching.batches import make_batch
 from tunit.errors import TrainingError
+from tunit.failures import sentence_of
 from tunit.machine import is_out_of_memory
 from tunit.methods import registry
 from tunit.methods.method import Phase
@@ -28,6 +29,11 @@ from tunit.training.memory import (
 )
 
 CPU = torch.device("cpu")
+# As cuDNN and cuBLAS say it.
+WITHOUT_ROOM = (
+    "GET was unable to find an engine to execute this computation",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -56,6 +62,23 @@ def test_out_of_memory_errors_are_recognised():
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+    for words in WITHOUT_ROOM:
+        assert is_out_of_memory(RuntimeError(words))
+        assert "not enough memory" in str(sentence_of(RuntimeError(words)))
+
+
+@pytest.mark.parametrize("words", WITHOUT_ROOM)
+def test_a_batch_for_which_a_library_of_the_gpu_finds_no_room_does_not_fit(words, monkeypatch):
+    def tried(config, device, size, joint=True):
+        if size > 4:
+            raise RuntimeError(words)
+
+    monkeypatch.setattr(memory, "try_step", tried)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert memory.fitting_batch(tiny_config(batch_size=16), torch.device("cuda")) == 4
+    monkeypatch.setattr(memory, "try_step", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        memory.fitting_batch(tiny_config(), torch.device("cuda"))
 
 
 def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):

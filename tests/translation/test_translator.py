@@ -251,6 +251,24 @@ def test_a_gpu_gives_the_same_pictures(tmp_path):
 # Errors
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_too_little_memory_for_a_batch_is_one_sentence(model, monkeypatch, error):
+    def broken(x):
+        raise error
+
+    translator = Translator(model, batch=3)
+    monkeypatch.setattr(translator._engine, "_content", broken)
+    with pytest.raises(ConfigError, match="too little memory for batches of 3: lower the batch"):
+        translator.translate(noise(1), domain=0)
+
+
 def test_missing_models_devices_and_precisions_are_refused(tmp_path, model):
     with pytest.raises(RunError, match=r"holds no model\.safetensors: give the folder of a run"):
         Translator.load(tmp_path)

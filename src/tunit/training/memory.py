@@ -127,7 +127,9 @@ def fits_in(config: Config, device: torch.device, *, joint: bool = True) -> Call
 
         try:
             try_step(config, device, -(-size // processes), joint=joint)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
             torch.cuda.empty_cache()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import ConfigError
-from tunit.machine import PRECISIONS
+from tunit.machine import PRECISIONS, is_out_of_memory
 from tunit.methods.inference import decoded, guidance_over
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
@@ -97,7 +97,9 @@ class Engine:
         try:
             with self._lock, torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
                 yield
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ConfigError(
                 f"{self._device} has too little memory for batches of {self.batch}: lower the batch"
             ) from None
