@@ -13,6 +13,7 @@ from tiny_run import tiny_config
 from tunit.data.batching.batches import Batches, batch_permutation, make_batch
 from tunit.machine import constant, to_device
 from tunit.methods.descent import are_finite
+from tunit.methods.differentiable_augment import InputKind, augment_of
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.training import in_progress
@@ -34,7 +35,9 @@ class Copies(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) and out.device == META:
-            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            # With the tensors in a list, such as those by which a tensor is indexed.
+            values = [part for value in args for part in (value if isinstance(value, list) else [value])]
+            tensors = [value for value in values if isinstance(value, torch.Tensor)]
             # Single numbers are passed with the kernel, not copied.
             copied = any(value.device != META and value.dim() > 0 for value in tensors)
             self.all += copied
@@ -49,9 +52,17 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("phase", [JOINT, ALONE])
-def test_a_step_never_waits_for_the_device(phase: Phase) -> None:
-    config = tiny_config("default", both_views=True, random_operations=2, domains=3)
+@pytest.mark.parametrize(
+    ("phase", "settings"),
+    [
+        (JOINT, {}),
+        (ALONE, {}),
+        (JOINT, {"discriminator_augment": 0.5, "discriminator_augment_colours": True}),
+        (JOINT, {"adversarial_loss": "relativistic", "micro_batch": 2}),
+    ],
+)
+def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any]) -> None:
+    config = tiny_config("default", both_views=True, random_operations=2, domains=3, **settings)
     state = new_state(config, META, 20)
     images = np.zeros((20, 32, 32, 3), np.uint8)
     batches = Batches(images, np.full(20, -1), config.augment, seed=0, device=META, resident_bytes=2**30)
@@ -62,8 +73,20 @@ def test_a_step_never_waits_for_the_device(phase: Phase) -> None:
             drawn = copies.all
             method_of(config).step(state, batch, permutation, phase, config)
         assert copies.waiting == 0
-        assert copies.all == drawn  # the step itself copies nothing
+        # The step itself copies nothing, except for the random numbers of what D sees.
+        assert copies.all == drawn + ("discriminator_augment" in settings)
         assert drawn > 0
+
+
+def test_what_d_sees_is_made_without_lists_of_columns() -> None:
+    """PyTorch copies such a list to the device out of sight of `Copies`, and the host waits for the copy."""
+    config = tiny_config(discriminator_augment_colours=True)
+    augment = augment_of(0, 4, torch.tensor(0.5), config)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        augment(torch.zeros(2, 3, 32, 32), InputKind.FAKE, slice(1, 3))
+    called = {event.key for event in profile.key_averages()}
+    assert "aten::slice" in called
+    assert "aten::index" not in called
 
 
 @pytest.mark.usefixtures("on_meta")

@@ -43,9 +43,9 @@ class Draw(IntEnum):
     CUTS = 1
     COLOURS = 2
     DOWN = 3  # from here on: the size or position of each change
-    RIGHT = 4
+    RIGHT = 4  # next to DOWN
     CUT_ROW = 5
-    CUT_COLUMN = 6
+    CUT_COLUMN = 6  # next to CUT_ROW
     BRIGHTNESS = 7
     SATURATION = 8
     CONTRAST = 9
@@ -66,8 +66,9 @@ class DifferentiableAugment:
         with without_autocast(x):
             if self.colours:
                 x = recoloured(x, u, u[:, Draw.COLOURS] < p)
-            x = shifted(x, u[:, [Draw.DOWN, Draw.RIGHT]], u[:, Draw.SHIFTS] < p)
-            return cut_out(x, u[:, [Draw.CUT_ROW, Draw.CUT_COLUMN]], u[:, Draw.CUTS] < p)
+            # Slices: a list of columns would be copied to a GPU, and the CPU would wait for it.
+            x = shifted(x, u[:, Draw.DOWN : Draw.RIGHT + 1], u[:, Draw.SHIFTS] < p)
+            return cut_out(x, u[:, Draw.CUT_ROW : Draw.CUT_COLUMN + 1], u[:, Draw.CUTS] < p)
 
 
 def augment_of(counter: int, batch: int, probability: Tensor, config: Config) -> DifferentiableAugment:
