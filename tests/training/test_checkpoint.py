@@ -64,6 +64,23 @@ def test_a_complete_checkpoint_is_loaded(folder):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_moments_have_the_memory_layout_of_their_weights(folder):
+    def layouts(state):
+        return {
+            (name, i, moment): (value.stride(), weight.stride(), value.device)
+            for name, optimiser in state.optimisers.named().items()
+            for i, weight in enumerate(optimiser.param_groups[0]["params"])
+            for moment, value in optimiser.state[weight].items()
+            if value.shape == weight.shape
+        }
+
+    before, state = layouts(state_of(6, seed=6)), new_state(CONFIG, torch.device("cpu"))
+    load_newest(folder, state)
+    assert layouts(state) == before
+    assert all(own == of_weight for own, of_weight, _ in before.values())
+    assert any(sorted(own, reverse=True) != list(own) for own, _, _ in before.values())  # channels last
+
+
 MOMENT = "optimiser.guide.domain_head.weight.exp_avg"
 TENSORS = {
     "a moment that is shorter": lambda t: t.update({MOMENT: t[MOMENT][:1].clone()}),

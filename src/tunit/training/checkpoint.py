@@ -172,6 +172,16 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     return tensors
 
 
+def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
+    """A moment of a weight with the weight's memory layout (channels last), which a file does not keep.
+
+    PyTorch's optimisers update all weights together only if the layouts agree; if not, each weight by itself, which
+    takes a GPU one launch of a kernel for each operation on each weight.
+    """
+    # The number of steps has no dimensions and stays on the CPU.
+    return torch.empty_like(weight).copy_(value) if value.dim() and value.shape == weight.shape else value
+
+
 def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str, Any], source: Path) -> None:
     """Fill `state` with tensors named as by `state_tensors`; if they do not fit, nothing is changed.
 
@@ -190,8 +200,11 @@ def fill_state(state: TrainingState, tensors: dict[str, Tensor], about: dict[str
         moments.setdefault(of, {})[moment] = tensor
     for name, optimiser in state.optimisers.named().items():
         saved = optimiser.state_dict()
-        names = [f"optimiser.{name}.{parameter}" for parameter, _ in networks[name].named_parameters()]
-        saved["state"] = {i: moments[of] for i, of in enumerate(names) if of in moments}
+        saved["state"] = {
+            i: {moment: _laid_out_as(weight, value) for moment, value in moments[of].items()}
+            for i, (parameter, weight) in enumerate(networks[name].named_parameters())
+            if (of := f"optimiser.{name}.{parameter}") in moments
+        }
         optimiser.load_state_dict(saved)
     state.queue = tensors["queue"].to(state.queue.device)
     for name, tensor in state.own_tensors().items():
