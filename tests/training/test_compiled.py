@@ -44,6 +44,31 @@ def test_two_steps_equal_those_without_compilation_and_names_do_not_change() -> 
             torch.testing.assert_close(values[key], value, rtol=1e-9, atol=1e-9, msg=f"{name} {key}")
 
 
+# As above.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_each_compiled_part_is_one_graph() -> None:
+    state, graphs = new_state(tiny_config(), CPU), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    parts = list(TUNIT.compiled_parts(state.networks))
+    compile_parts(parts, CPU, backend=backend)
+    x = torch.rand(4, 3, 32, 32)
+    generator = state.networks.generator
+    s = torch.rand(4, state.networks.guide.style_width)
+    passes = [lambda: state.networks.guide(x), lambda: state.networks.guide_average(x)]
+    passes += [lambda: generator.encode(x), lambda: generator.decode(generator.encode(x), s)]
+    for run in passes:
+        graphs.clear()
+        run()
+        assert len(graphs) == 1
+        run()
+        assert len(graphs) == 1  # the same graph again
+    assert len(passes) == len(parts)
+
+
 def test_without_a_compiler_the_error_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:
     def broken(function):
         raise RuntimeError("no C++ compiler found\nwith a long story")

@@ -44,6 +44,20 @@ class GuidingNetwork(nn.Module):
         raise NotImplementedError
 
 
+class Trunk(nn.Sequential):
+    """E's convolutions, batch norms and poolings, one after the other; pictures (B, 3, S, S) to (B, C, S/32, S/32).
+
+    torch.compile does not look into the `forward` of PyTorch's own nn.Sequential if it is what is compiled. Each layer
+    would then be compiled alone, and after eight of them the rest not at all; so this class has its own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features of x."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
@@ -85,7 +99,7 @@ class Guide(GuidingNetwork):
                 nn.ReLU(),
             ]
             channels = item * width
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = Trunk(*layers)
         self.feature_width = channels
         self.domain_head = nn.Linear(channels, domains)
         self.style_head = nn.Linear(channels, style_width)
