@@ -4,6 +4,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from gpu_report import Report, Setting, attempt
 from tunit.config import Config
 from tunit.methods.inference import redraw
 from tunit.methods.method import Phase
+from tunit.networks.penalised import second_gradients_by_pytorch
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
 
@@ -123,6 +125,23 @@ def beside_literal(
         torch.backends.cudnn.allow_tf32 = before
 
 
+def second_gradients(setting: Setting, report: Report, title: str) -> None:
+    """The joint step with R1, with our second gradients of D's convolutions and with PyTorch's."""
+    bench, found = Steady(setting.config(128, 32)), dict[str, Any]()
+    ways = (("ours", nullcontext), ("PyTorch's", second_gradients_by_pytorch))
+    for name, way in ways:
+        setting.empty()
+        with way():
+            setting.wait()
+            began = time.perf_counter()
+            bench.ours(JOINT)  # cuDNN tries its algorithms
+            setting.wait()
+            first = time.perf_counter() - began
+            seconds = seconds_each(setting, lambda: bench.ours(JOINT), 1 if setting.tiny else 3)
+        found[name] = {"first step, seconds": first, "seconds": seconds, "peak MiB": setting.peak_mib()}
+        report.put(title, found)
+
+
 def compiled(setting: Setting, rate: float) -> dict[str, Any] | str:
     """The same with --compile (E's trunk and G), and the seconds until the first step is finished."""
     if setting.tiny:
@@ -213,8 +232,10 @@ def run(setting: Setting) -> None:
     rate = rate_of(setting, torch.bfloat16)
     report.put("bfloat16 matrix rate, TFLOP per second", rate / 1e12)
     main = "128 px, batch 32"
+    of_r1 = "second gradients of D's convolutions, joint step with R1, 128 px, batch 32"
     works: list[tuple[str, float, Callable[[], Any]]] = [
         (main, 40, lambda: timed(setting, report, main, config, rate, literal=True)),
+        (of_r1, 40, lambda: second_gradients(setting, report, of_r1)),
         ("profile of a joint step, 128 px, batch 32", 15, lambda: profiled(setting)),
         ("translating, 128 px", 10, lambda: translating(setting)),
     ]

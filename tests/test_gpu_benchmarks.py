@@ -39,6 +39,8 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path):
     assert step["literal E alone, without TF32"]["TF32 in convolutions"] is False
     assert step["literal E alone, with TF32 convolutions, as by default"]["TF32 in convolutions"] is True
     assert list(step)[:3] == ["E alone", "joint without R1", "joint, R1 every step"]
+    (both,) = (value for name, value in found["speed"].items() if name.startswith("second gradients"))
+    assert both["ours"]["seconds"] > 0 and both["PyTorch's"]["seconds"] > 0
     assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
     assert "error" not in json.dumps(found)
     assert found["train"]["creatures"]["step"] == 4

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.networks.padding import padded
+from tunit.networks.penalised import convolve_padded
 from tunit.networks.winograd import FEWEST_CHANNELS, Edge, convolve, is_worth_it, reference, with_edge
 
 # For pictures of at most this many pixels, on a CPU, PyTorch's gradient of the kernels takes several times as long as
@@ -25,6 +26,8 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, edge: Edge) -> 
         if x.shape[2:] == (2, 2) and edge == "zeros" and 4 * len(x) >= len(weight):
             return _convolve_2x2(x, weight, bias)
         return _convolve_as_matrix(x, weight, bias, edge)
+    if edge == "zeros":
+        return convolve_padded(x, weight, bias, 1)
     return reference(x, weight, bias, edge)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.generator import default_width
 from tunit.networks.layers import LEAKY_SLOPE, Conv3x3, count_halvings, initialise_fan_in
+from tunit.networks.penalised import PenalisedConv2d
 
 WIDEST = 1024  # the most channels of a layer
 
@@ -39,7 +40,7 @@ class ActivationFirstBlock(nn.Module):
         self.norm2 = activation(in_channels)
         self.conv2 = Conv3x3(in_channels, out_channels)
         self.shortcut = (
-            nn.Conv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+            PenalisedConv2d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
         )
 
     def forward(self, x: Tensor) -> Tensor:

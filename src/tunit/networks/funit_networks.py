@@ -17,6 +17,7 @@ from tunit.networks.discriminator import WIDEST, ActivationFirstBlock, DomainDis
 from tunit.networks.generator import CONTENT_SIZE, Generator
 from tunit.networks.guide import Guidance, GuidingNetwork
 from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, initialise_fan_in
+from tunit.networks.penalised import PenalisedConv2d
 
 WIDTH = 64  # base width of all three networks, for any image size
 CODE_WIDTH = 64
@@ -82,7 +83,7 @@ class PatchDiscriminator(DomainDiscriminator):
         for _ in range(PAIRS):
             widths.append(min(2 * widths[-1], WIDEST))
         self.poolings = min(PAIRS - 1, count_halvings(image_size, PATCHES))
-        self.stem = nn.Conv2d(3, width, 7, padding=3)
+        self.stem = PenalisedConv2d(3, width, 7)
         self.pairs = nn.ModuleList(
             nn.Sequential(
                 ActivationFirstBlock(a, a, halve=False, activation=_leaky),
@@ -90,7 +91,7 @@ class PatchDiscriminator(DomainDiscriminator):
             )
             for a, b in pairwise(widths)
         )
-        self.head = nn.Conv2d(widths[-1], domains, 1)
+        self.head = PenalisedConv2d(widths[-1], domains, 1)
         initialise_fan_in(self)
 
     def features(self, x: Tensor) -> Tensor:

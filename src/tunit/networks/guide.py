@@ -47,8 +47,8 @@ class GuidingNetwork(nn.Module):
 class Trunk(nn.Sequential):
     """E's convolutions, batch norms and poolings, one after the other; pictures (B, 3, S, S) to (B, C, S/32, S/32).
 
-    torch.compile does not look into the `forward` of PyTorch's own nn.Sequential if it is what is compiled. Each layer
-    would then be compiled alone, and after eight of them the rest not at all; so this class has its own.
+    torch.compile does not look into the `forward` of PyTorch's own nn.Sequential if it is what is compiled: each
+    layer would be compiled alone, and after eight of them the rest not at all. So this class has its own `forward`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
