@@ -126,3 +126,47 @@ def test_threads_refused_by_the_system_are_one_sentence(monkeypatch):
         check_threads(500)
     monkeypatch.undo()
     check_threads(20)
+
+
+TF32 = """
+import torch
+from tunit.machine import without_tf32
+
+cudnn = torch.backends.cudnn
+
+
+def now():
+    try:
+        return cudnn.allow_tf32, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    except RuntimeError:
+        return None, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+
+
+def check():
+    before = now()
+    try:
+        with without_tf32():
+            assert cudnn.conv.fp32_precision != "tf32", before
+            raise KeyError
+    except KeyError:
+        pass
+    assert now() == before, (now(), before)
+
+
+check()
+cudnn.allow_tf32 = False
+check()
+cudnn.allow_tf32 = True
+check()
+cudnn.conv.fp32_precision = "ieee"
+check()
+cudnn.conv.fp32_precision = "tf32"
+cudnn.rnn.fp32_precision = "ieee"
+check()
+"""
+
+
+def test_tf32_is_off_inside_and_as_before_afterwards():
+    subprocess.run(
+        [sys.executable, "-c", TF32], check=True
+    )  # another process, because the settings are global

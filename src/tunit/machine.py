@@ -3,8 +3,11 @@
 import ctypes
 import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -168,6 +171,25 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
     """The values (n,) as a tensor on `device`, which is copied there only once. Do not change it."""
     with torch.inference_mode(False):  # autograd could not save a tensor that was made in inference mode
         return to_device(torch.tensor(values, dtype=dtype), device)
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Inside the block, an NVIDIA GPU computes convolutions in float32 without rounding their inputs to TF32.
+
+    PyTorch's default is TF32, with 10 instead of 23 bits after the point. The setting is the whole process's, so it
+    is put back afterwards; training has its own (training/resources.py).
+    """
+    cudnn: Any = torch.backends.cudnn
+    try:
+        before, setting = cudnn.allow_tf32, (cudnn, "allow_tf32")
+    except RuntimeError:  # PyTorch refuses to read it if the program has used the newer name
+        before, setting = cudnn.conv.fp32_precision, (cudnn.conv, "fp32_precision")
+    setattr(*setting, "ieee" if isinstance(before, str) else False)
+    try:
+        yield
+    finally:
+        setattr(*setting, before)
 
 
 def reads_at_once(device: torch.device) -> bool:

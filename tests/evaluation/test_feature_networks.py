@@ -16,7 +16,7 @@ from torch import nn
 
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation import download, feature_networks
-from tunit.evaluation.feature_networks import inception_input, load_feature_network
+from tunit.evaluation.feature_networks import FeatureNetwork, inception_input, load_feature_network
 from tunit.evaluation.features import content_key, features_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,6 +26,17 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.ui
 class Means(nn.Module):
     def forward(self, x):
         return x.mean((2, 3))
+
+
+def test_features_are_not_rounded_to_tf32_on_a_gpu():
+    used = []
+
+    def extract(x):
+        used.append(torch.backends.cudnn.allow_tf32)
+        return x
+
+    FeatureNetwork("it", extract, torch.device("cpu"))(torch.zeros(1, 3, 4, 4))
+    assert used == [False]
 
 
 class Layers(nn.Module):

@@ -240,6 +240,20 @@ def test_bfloat16_results_are_close(model, translator):
     assert 0 < np.abs(exact - near).mean() < 8
 
 
+def test_float32_is_not_rounded_to_tf32_on_a_gpu(model, monkeypatch):
+    translator, used = Translator(model), []
+    content = translator._engine._content
+    monkeypatch.setattr(
+        translator._engine,
+        "_content",
+        lambda x: used.append(torch.backends.cudnn.allow_tf32) or content(x),
+    )
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default
+    translator.translate(noise(1), domain=0)
+    assert used == [False]
+    assert torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_pictures(tmp_path):
     model = save_tiny(tmp_path)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched, sha256_of
 from tunit.evaluation.resnet import load_moco
+from tunit.machine import without_tf32
 from tunit.paths import expand_home
 
 INCEPTION_ADDRESS = (
@@ -53,6 +54,7 @@ class FeatureNetwork:
     extract: Callable[[Tensor], Tensor]
     device: torch.device
 
+    @without_tf32()
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Features (B, width), float32, on the network's device."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import ConfigError
-from tunit.machine import PRECISIONS, is_out_of_memory
+from tunit.machine import PRECISIONS, is_out_of_memory, without_tf32
 from tunit.methods.inference import decoded, guidance_over
 from tunit.methods.model_file import Model
 from tunit.networks.guide import Guidance
@@ -95,7 +95,8 @@ class Engine:
     @contextmanager
     def _computing(self) -> Iterator[None]:
         try:
-            with self._lock, torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            low = torch.autocast(self._device.type, torch.bfloat16, enabled=self._low)
+            with self._lock, without_tf32(), low:
                 yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
