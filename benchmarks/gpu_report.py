@@ -1,5 +1,6 @@
 """Shared by the parts of gpu.py: the time that remains, and a report that is saved after every line."""
 
+import gc
 import json
 import math
 import os
@@ -104,6 +105,7 @@ class Setting:
     def empty(self) -> None:
         """Release the GPU memory that PyTorch caches, and reset its peak."""
         if self.device.type == "cuda":
+            gc.collect()  # states may hold each other
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 

@@ -1,9 +1,8 @@
 """gpu.py speed: our steps compared with the literal one in the same run, their parts, and translation."""
 
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -52,9 +51,7 @@ def rate_of(setting: Setting, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds_each(setting, lambda: a @ a, 2 if setting.tiny else 10)
 
 
-def timed(
-    setting: Setting, report: Report, title: str, config: Config, rate: float, *, literal: bool
-) -> None:
+def timed(setting: Setting, report: Report, title: str, config: Config, rate: float) -> None:
     """One size: seconds, operations, share of the rate and peak memory of every phase.
 
     Each phase is reported as soon as it is measured, because the process may be ended at any time.
@@ -69,12 +66,6 @@ def timed(
     found["data and augmentation, share of a joint step"] = draw / joint
     found["joint, lazy R1, seconds"] = (joint + (LAZY - 1) * without) / LAZY
     report.put(title, found)
-    if literal:
-        bench.state = None
-        gc.collect()
-        for name, value in beside_literal(setting, bench, joint, found["E alone"]["seconds"]):
-            found[name] = value
-            report.put(title, found)
 
 
 def of_phase(setting: Setting, bench: Steady, phase: Phase, rate: float, repeats: int) -> dict[str, Any]:
@@ -97,30 +88,28 @@ def of_phase(setting: Setting, bench: Steady, phase: Phase, rate: float, repeats
     }
 
 
-def beside_literal(
-    setting: Setting, bench: Steady, joint: float, alone: float
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def literal(setting: Setting, report: Report, title: str, config: Config, size: str) -> None:
     """The literal float32 eager step, with PyTorch's defaults (TF32 in convolutions) and without TF32.
 
-    bench: already made, because making one sets whether TF32 is used. joint, alone: our seconds.
+    size: the entry with our own times. R1 in the literal step has convolutions with huge kernels, which may be very
+    slow; so it is repeated three times only.
     """
-    before = torch.backends.cudnn.allow_tf32
+    bench, found = Steady(config), dict[str, Any]()  # to make one sets TF32, so it is set below, afterwards
+    ours, before = report.found.get(size, {}), torch.backends.cudnn.allow_tf32
     try:
-        for name, tf32 in (("with TF32 convolutions, as by default", True), ("without TF32", False)):
+        for way, tf32 in (("with TF32 convolutions, as by default", True), ("without TF32", False)):
             torch.backends.cudnn.allow_tf32 = tf32
-            setting.empty()
-            for phase, ours in ((ALONE, alone), (JOINT, joint)):
-                for _ in range(1 if setting.tiny else 2):
-                    bench.theirs(phase)
-                repeats = 1 if setting.tiny else 3
-                seconds = seconds_each(setting, lambda phase=phase: bench.theirs(phase), repeats)  # type: ignore[misc]
-                found = {
+            for name, phase, number in (("E alone", ALONE, 3), ("joint, R1 every step", JOINT, 1)):
+                setting.empty()
+                bench.theirs(phase)
+                seconds = seconds_each(setting, lambda phase=phase: bench.theirs(phase), number)  # type: ignore[misc]
+                found[f"{name}, {way}"] = {
                     "seconds": seconds,
-                    "ours, times as fast": seconds / ours,
+                    "ours, times as fast": seconds / ours[name]["seconds"] if name in ours else None,
                     "TF32 in convolutions": torch.backends.cudnn.allow_tf32,
                     "peak MiB": setting.peak_mib(),
                 }
-                yield f"literal {'joint, R1 every step' if phase is JOINT else 'E alone'}, {name}", found
+                report.put(title, found)
     finally:
         torch.backends.cudnn.allow_tf32 = before
 
@@ -137,7 +126,7 @@ def second_gradients(setting: Setting, report: Report, title: str) -> None:
             bench.ours(JOINT)  # cuDNN tries its algorithms
             setting.wait()
             first = time.perf_counter() - began
-            seconds = seconds_each(setting, lambda: bench.ours(JOINT), 1 if setting.tiny else 3)
+            seconds = seconds_each(setting, lambda: bench.ours(JOINT), 1)
         found[name] = {"first step, seconds": first, "seconds": seconds, "peak MiB": setting.peak_mib()}
         report.put(title, found)
 
@@ -234,19 +223,24 @@ def run(setting: Setting) -> None:
     main = "128 px, batch 32"
     of_r1 = "second gradients of D's convolutions, joint step with R1, 128 px, batch 32"
     works: list[tuple[str, float, Callable[[], Any]]] = [
-        (main, 40, lambda: timed(setting, report, main, config, rate, literal=True)),
-        (of_r1, 40, lambda: second_gradients(setting, report, of_r1)),
+        (main, 30, lambda: timed(setting, report, main, config, rate)),
         ("profile of a joint step, 128 px, batch 32", 15, lambda: profiled(setting)),
+        (of_r1, 40, lambda: second_gradients(setting, report, of_r1)),
         ("translating, 128 px", 10, lambda: translating(setting)),
+        (f"literal, {main}", 40, lambda: literal(setting, report, f"literal, {main}", config, main)),
     ]
+    for side, number in () if setting.tiny else ((256, 16), (128, 8), (128, 64), (64, 32)):
+        sized, title = setting.config(side, number), f"{side} px, batch {number}"
+
+        def work(sized: Config = sized, title: str = title) -> None:
+            timed(setting, report, title, sized, rate)
+
+        works.append((title, 30, work))
     if not setting.tiny:
-        for side, number in ((256, 16), (128, 8), (128, 64), (64, 32)):
-            sized, title = setting.config(side, number), f"{side} px, batch {number}"
-
-            def work(sized: Config = sized, title: str = title) -> None:
-                timed(setting, report, title, sized, rate, literal=sized.data.image_size == 256)
-
-            works.append((title, 30, work))
+        large, size = setting.config(256, 16), "256 px, batch 16"
+        works.append(
+            (f"literal, {size}", 40, lambda: literal(setting, report, f"literal, {size}", large, size))
+        )
     works.append(("compiled, 128 px, batch 32", 100, lambda: compiled(setting, rate)))
     for name, seconds, work in works:
         attempt(setting, report, name, seconds, work)

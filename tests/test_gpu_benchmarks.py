@@ -36,8 +36,9 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path):
     assert max(rows["two processes against one, gloo"]["measured"].values()) < 1e-8
     step = found["speed"]["128 px, batch 32"]
     assert step["joint, R1 every step"]["seconds"] > 0
-    assert step["literal E alone, without TF32"]["TF32 in convolutions"] is False
-    assert step["literal E alone, with TF32 convolutions, as by default"]["TF32 in convolutions"] is True
+    literal = found["speed"]["literal, 128 px, batch 32"]
+    assert literal["E alone, without TF32"]["TF32 in convolutions"] is False
+    assert literal["E alone, with TF32 convolutions, as by default"]["TF32 in convolutions"] is True
     assert list(step)[:3] == ["E alone", "joint without R1", "joint, R1 every step"]
     (both,) = (value for name, value in found["speed"].items() if name.startswith("second gradients"))
     assert both["ours"]["seconds"] > 0 and both["PyTorch's"]["seconds"] > 0
