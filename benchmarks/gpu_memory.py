@@ -13,9 +13,8 @@ from gpu_report import NARROW, Report, Setting
 from tunit.machine import is_out_of_memory
 from tunit.training.memory import fitting_batch, try_step
 
-LITTLE = (
-    1 << 30
-)  # bytes of GPU memory that the process may use; 256 pictures of 128 px need several times as much
+# Bytes of GPU memory that the process may use; 256 pictures of 128 px need several times as much.
+LITTLE = 1 << 30
 
 
 @contextmanager

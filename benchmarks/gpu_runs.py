@@ -76,7 +76,7 @@ def two_processes(setting: Setting, report: Report) -> None:
             arguments = folder, backend, config, str(setting.device)
             context = torch.multiprocessing.spawn(share, arguments, 2, join=False)
             try:
-                ended = all_end(context, min(40, setting.clock.left() - 10))
+                ended = all_end(context, min(90 if setting.tiny else 40, setting.clock.left() - 10))
                 reason = "" if ended else "no answer in time"
                 made = torch.load(Path(folder) / "two.pt", weights_only=True) if ended else {}
             except Exception as error:

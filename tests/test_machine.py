@@ -8,7 +8,14 @@ import torch
 
 from tunit.config import Config
 from tunit.errors import ConfigError
-from tunit.machine import UNKNOWN, available_bytes, check_threads, choose_device, choose_precision
+from tunit.machine import (
+    UNKNOWN,
+    available_bytes,
+    check_threads,
+    choose_device,
+    choose_precision,
+    without_tf32,
+)
 from tunit.training.resources import resolve_machine
 
 
@@ -170,3 +177,24 @@ def test_tf32_is_off_inside_and_as_before_afterwards():
     subprocess.run(
         [sys.executable, "-c", TF32], check=True
     )  # another process, because the settings are global
+
+
+def test_tf32_stays_off_until_the_last_of_several_threads_has_left(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    entered, may_leave, seen = threading.Event(), threading.Event(), []
+
+    def second():
+        with without_tf32():
+            entered.set()
+            may_leave.wait(60)
+            seen.append(torch.backends.cudnn.allow_tf32)
+
+    thread = threading.Thread(target=second)
+    with without_tf32():
+        thread.start()
+        entered.wait(60)
+    seen.append(torch.backends.cudnn.allow_tf32)  # the first has left, the second has not
+    may_leave.set()
+    thread.join(60)
+    assert seen == [False, False]
+    assert torch.backends.cudnn.allow_tf32

@@ -173,6 +173,37 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
         return to_device(torch.tensor(values, dtype=dtype), device)
 
 
+class _Tf32Switch:
+    """Turns TF32 off while at least one block needs it off; several threads may be in such blocks at a time."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._before = threading.Lock(), 0, (torch.backends.cudnn, "", None)
+
+    def enter(self) -> None:
+        """Turn TF32 off for the first block, and remember the program's own setting."""
+        with self._lock:
+            self._blocks += 1
+            if self._blocks > 1:
+                return
+            cudnn: Any = torch.backends.cudnn
+            try:
+                self._before = cudnn, "allow_tf32", cudnn.allow_tf32
+            except RuntimeError:  # PyTorch refuses to read it if the program has used the newer name
+                self._before = cudnn.conv, "fp32_precision", cudnn.conv.fp32_precision
+            place, name, value = self._before
+            setattr(place, name, "ieee" if isinstance(value, str) else False)
+
+    def leave(self) -> None:
+        """After the last block, put the program's own setting back."""
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                setattr(*self._before)
+
+
+_tf32 = _Tf32Switch()
+
+
 @contextmanager
 def without_tf32() -> Iterator[None]:
     """Inside the block, an NVIDIA GPU computes convolutions in float32 without rounding their inputs to TF32.
@@ -180,16 +211,11 @@ def without_tf32() -> Iterator[None]:
     PyTorch's default is TF32, with 10 instead of 23 bits after the point. The setting is the whole process's, so it
     is put back afterwards; training has its own (training/resources.py).
     """
-    cudnn: Any = torch.backends.cudnn
-    try:
-        before, setting = cudnn.allow_tf32, (cudnn, "allow_tf32")
-    except RuntimeError:  # PyTorch refuses to read it if the program has used the newer name
-        before, setting = cudnn.conv.fp32_precision, (cudnn.conv, "fp32_precision")
-    setattr(*setting, "ieee" if isinstance(before, str) else False)
+    _tf32.enter()
     try:
         yield
     finally:
-        setattr(*setting, before)
+        _tf32.leave()
 
 
 def reads_at_once(device: torch.device) -> bool:

@@ -615,7 +615,8 @@ def test_one_picture_with_two_labels_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_is_listed_without_and_with_a_label_has_the_label(tmp_path: Path) -> None:
-    rows = "file,label\na.png,\n./a.png,cat\na.png,\nsub/d.png,dog\nsub/d.png,\n"
+    whole = (tmp_path / "a.png").as_posix()
+    rows = f"file,label\na.png,\n{whole},cat\n./a.png,\nsub/d.png,dog\nsub/d.png,\n"
     found = find_pictures(table(tmp_path, rows), labels="csv")
     assert labels(found) == {"a.png": "cat", "sub/d.png": "dog"}
     details = [(item.name, item.detail) for item in found.left_out]

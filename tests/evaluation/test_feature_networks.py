@@ -28,8 +28,9 @@ class Means(nn.Module):
         return x.mean((2, 3))
 
 
-def test_features_are_not_rounded_to_tf32_on_a_gpu():
+def test_features_are_not_rounded_to_tf32_on_a_gpu(monkeypatch):
     used = []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default
 
     def extract(x):
         used.append(torch.backends.cudnn.allow_tf32)

@@ -127,8 +127,10 @@ def test_outputs_are_means_over_views(pictures):
     """Sixteen views of each picture, one after the other; the average of all that E says of them."""
     config = config_of(candidate_heads=1, crop_area=(0.1, 0.7))
     state = state_of(config)
+    guide = state.networks.guide_average.train()
     outputs = outputs_of(state, pictures, config)
-    guide = state.networks.guide_average.eval()
+    assert guide.training
+    guide.eval()
     x, generator = (
         to_float(torch.from_numpy(pictures.images)),
         torch_generator(config.run.seed, "averaged views", 0),
@@ -141,7 +143,6 @@ def test_outputs_are_means_over_views(pictures):
             heads += torch.cat([said.logits[None], said.candidate_logits]).softmax(2) / 16
     torch.testing.assert_close(outputs.styles, codes / codes.norm(dim=1, keepdim=True))
     torch.testing.assert_close(outputs.heads, heads)
-    assert guide.training is False
 
 
 def test_a_fitted_head_is_the_regression_and_keeps_empty_domains_empty():

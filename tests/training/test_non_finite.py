@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -388,3 +389,15 @@ def test_going_back_before_the_number_of_domains_was_found_finds_it_again(pictur
     state = start_run(pictures, tmp_path / "run", config, quiet=True)
     assert (state.step, state.rollbacks) == (STEPS, 1)
     assert len(found) == 2 and state.choice.domains == state.networks.guide.domains == found[1]
+
+
+def test_a_step_is_repeated_without_the_run_whose_e_was_taken(pictures, tmp_path, monkeypatch, capsys):
+    first = tmp_path / "first"
+    start_run(pictures, first, tiny_config(), quiet=True)
+    in_a_loss(monkeypatch)
+    config = tiny_config(on_nan="rollback", guide_from=str(first))
+    start_run(pictures, tmp_path / "run", config, quiet=True)
+    shutil.rmtree(first)
+    (kept,) = (tmp_path / "run" / "non_finite").glob("*.safetensors")
+    assert main(["train", "--replay", str(kept)]) == 1
+    assert "every loss and gradient is finite" in capsys.readouterr().out

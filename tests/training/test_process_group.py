@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributed import HashStore
 
-from tunit import process_group
+from tunit import distributed, process_group
 from tunit.errors import EndedInOtherProcesses
 
 pytestmark = pytest.mark.skipif(
@@ -58,3 +58,11 @@ def test_a_rank_0_on_another_machine_is_waited_for(store, monkeypatch):
     monkeypatch.setattr(process_group.time, "sleep", sleep)
     process_group.wait_for_rank_zero()
     assert looks == pytest.approx([0.01, 0.011, 0.0121])
+
+
+def test_without_a_gradient_there_is_nothing_to_sum(monkeypatch):
+    """If all losses of a network have a weight of 0. The same on every rank, so none waits for another."""
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    distributed.reduce_gradients([parameter])
+    assert parameter.grad is None

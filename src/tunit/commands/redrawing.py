@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from tunit.translation.unfinished_results import UnfinishedWork
 
 SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
-STAGE = (
-    "results"  # in the hidden folder of a job: its results, if older ones must stay until all are complete
-)
+# In the hidden folder of a job: its results, if older ones must stay until all are complete.
+STAGE = "results"
 # Arguments on which the results depend, besides the sources, the references and the names of the results.
 _ARGUMENTS = (
     "domain", "to_label", "from_label", "strength", "fit", "size", "restore_size", "restore_grey", "device",

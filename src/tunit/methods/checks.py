@@ -66,14 +66,20 @@ def _check_of_the_paper(config: Config) -> None:
             )
 
 
-def warnings_of(config: Config) -> list[str]:
-    """What is probably not meant, though it can be trained: a sentence each. config: after `resolved_schedule`."""
+def warnings_of(config: Config, *, resumes: bool = False) -> list[str]:
+    """What is probably not meant, though it can be trained: a sentence each.
+
+    config: after `resolved_schedule`. resumes: a run, which keeps most settings.
+    """
     alone, steps = config.schedule.guide_only_until, config.schedule.steps
     if alone <= steps:
         return []
+    remedy = "give a smaller --guide-only-until, also as a share of all steps, such as 0.25"
+    if resumes:
+        remedy = f"give --steps of more than {alone}"
     return [
         f"G and D do not train: E trains alone until step {alone} (guide_only_until), but the training ends after "
-        f"step {steps}: give a smaller --guide-only-until, also as a share of all steps, such as 0.25"
+        f"step {steps}: {remedy}"
     ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import random_view, to_float, to_uint8
+from tunit.machine import without_tf32
 from tunit.networks.guide import Guidance, Guide
 
 BATCH = 64  # pictures through a network at a time
@@ -58,6 +59,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
+@without_tf32()
 @torch.inference_mode()
 def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]) -> Guidance:
     """E's logits (N, domains) and styles (N, style width) for all pictures, on the CPU.
@@ -71,6 +73,7 @@ def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]
     )
 
 
+@without_tf32()
 @torch.inference_mode()
 def averaged_over_views(
     guide: Guide, batches: Iterable[Tensor], settings: AugmentConfig, generator: torch.Generator
@@ -97,12 +100,14 @@ def averaged_over_views(
     return features_of_all, F.normalize(codes_of_all, dim=1), probabilities_of_all
 
 
+@without_tf32()
 @torch.inference_mode()
 def contents_over(encode: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Tensor:
     """The content codes of all pictures by G's encoder: (N, channels, h, h) float32, on the CPU."""
     return torch.cat([encode(x).float().cpu() for x in batches])
 
 
+@without_tf32()
 @torch.inference_mode()
 def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Tensor]:
     """x redrawn in each of M styles: M tensors (B, S, S, 3), uint8 on the device. The content is encoded once.

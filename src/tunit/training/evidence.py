@@ -77,9 +77,8 @@ class TrainingOutline:
     """
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
-    most_domains: (
-        int  # how many domains E's mutual information is of, whether labels define them or E finds them
-    )
+    # How many domains the mutual information is of, whether labels define them or E finds them.
+    domains_of_information: int
     number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
     # Until this step the domain head may be replaced, so two kinds in one domain are no alarm yet.
     final_from: int
@@ -103,7 +102,7 @@ class TrainingOutline:
     @property
     def most_information(self) -> float:
         """The largest mutual information, in nats."""
-        return math.log(max(self.most_domains, 1))
+        return math.log(max(self.domains_of_information, 1))
 
 
 @dataclass
@@ -133,7 +132,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0) -> TrainingOut
     replaces_head = config.clustering.neighbours or config.networks.candidate_heads
     return TrainingOutline(
         domains=config.networks.initial_domains if finds else 0,
-        most_domains=config.networks.initial_domains,
+        domains_of_information=config.networks.initial_domains,
         number_is_known=config.networks.domains != AUTO,
         final_from=first_joint_step if replaces_head else 0,
         domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),

@@ -33,26 +33,26 @@ def walk_list(
 def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> Iterator[Item]:
     """The pictures that a list names. A list may name any file, because its owner wrote it.
 
-    A row without a label takes that of another row with the same path, so that a label counts wherever it stands.
+    A row without a label takes that of another row with the same file, so that a label counts wherever it stands.
     """
     base = search_path.folders[0]
     seen: dict[str, tuple[Path, str | None]] = {}
-    labels: dict[str, str] = {}  # the first label of each path
-    for row in listing.rows:
-        if row.label is not None:
-            labels.setdefault(os.path.normpath(row.path), row.label)
-    for row in listing.rows:
+    places = [search_path.find(row.path) if row.path else None for row in listing.rows]
+    labels: dict[Path, str] = {}  # the first label of each file
+    for row, found in zip(listing.rows, places, strict=True):
+        if row.label is not None and row.path:
+            labels.setdefault(_plain(found[0] if found else base / row.path), row.label)
+    for row, found in zip(listing.rows, places, strict=True):
         if not row.path:
             name = f"line {row.line} of {source.name}"
             yield LeftOut(name, UNREADABLE, "it names no picture"), f"{name}\0{row.label}"
             continue
-        found = search_path.find(row.path)
         path, spelling = found or (base / row.path, row.path)
-        plain = Path(os.path.normpath(path))  # for the name only: `..` behind a link may lead elsewhere
+        plain = _plain(path)
         name = plain.relative_to(base).as_posix() if plain.is_relative_to(base) else tidy(spelling)
         name = _free_name(name, plain, seen)
         stamp = f"{name}\0{row.label}"
-        label = labels.get(os.path.normpath(row.path)) if row.label is None else row.label
+        label = labels.get(plain) if row.label is None else row.label
         if name in seen:
             first = seen[name][1]
             clash = "" if first == label else f", first as {first!r} and then as {label!r}"
@@ -66,6 +66,11 @@ def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> It
             yield PictureSource(name, label, DiskFile(path)), stamp + stamp_of("", path.stat())
         except OSError as error:
             yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
+
+
+def _plain(path: Path) -> Path:
+    """The path without `..`; for names only, because `..` behind a link may lead elsewhere."""
+    return Path(os.path.normpath(path))
 
 
 def _free_name(name: str, path: Path, seen: dict[str, tuple[Path, str | None]]) -> str:
