@@ -154,7 +154,13 @@ TABLE2 = Table(
     "Table 2: the number of domains",
     (MFID, DENSITY, COVERAGE, "purity", "effective number of domains"),
     tuple(
-        Experiment(f"K = {k}", f"{k} domains", "paper", overrides={"domains": str(k)}, paper=_paper(*figures))
+        Experiment(
+            f"K = {k}",
+            "1 domain" if k == 1 else f"{k} domains",
+            "paper",
+            overrides={"domains": str(k)},
+            paper=_paper(*figures),
+        )
         for k, figures in SWEEP.items()
     ),
     map_of=("K = 10", "K = 20"),
