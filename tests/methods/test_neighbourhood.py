@@ -94,27 +94,26 @@ def test_a_cue_that_separates_the_pictures_is_found_whether_their_number_is_give
     assert same_kind > 0.95
 
 
-def test_the_search_is_made_once_by_default():
-    config = config_of(**SETTINGS | {"neighbours_every": 0})
+def steps_of_searches(config):
+    """Before which of twelve steps neighbours are searched."""
     state = state_of(config)
     looked = []
     for step in range(12):
         state.step, state.own.measures = step, []
         look_for_neighbours(state, pictures(), config)
         looked += [step] * bool(state.own.measures)
-    assert looked == [2]
+    return looked
+
+
+def test_the_search_is_made_once_by_default():
+    config = config_of(**SETTINGS | {"neighbours_every": 0})
+    assert steps_of_searches(config) == [2]
 
 
 @pytest.mark.parametrize("share", [0.9, 0.96, 1.0])
 def test_neighbours_are_searched_before_the_last_step_of_e_alone_at_the_latest(share):
     config = config_of(**SETTINGS | {"neighbours_every": 0, "neighbours_from": share})
-    state = state_of(config)
-    looked = []
-    for step in range(12):
-        state.step, state.own.measures = step, []
-        look_for_neighbours(state, pictures(), config)
-        looked += [step] * bool(state.own.measures)
-    assert looked == [9]
+    assert steps_of_searches(config) == [9]
 
 
 def test_no_neighbours_are_searched_if_e_never_trains_alone():

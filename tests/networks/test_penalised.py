@@ -41,7 +41,7 @@ def values_of(shape: tuple[int, ...]) -> list[Tensor]:
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use it on the CPU as well."""
     monkeypatch.setattr(
-        penalised, "is_worth_it", lambda x: torch.is_grad_enabled() and not penalised._by_pytorch
+        penalised, "uses_own_gradients", lambda x: torch.is_grad_enabled() and not penalised._by_pytorch
     )
 
 
@@ -149,16 +149,16 @@ def baseline(preset: str) -> Config:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_with_autocast_and_on_a_cpu_pytorch_convolves() -> None:
     x = torch.zeros(1, 3, 4, 4, device="cuda")
-    assert penalised.is_worth_it(x)
+    assert penalised.uses_own_gradients(x)
     with torch.autocast("cuda", torch.bfloat16):
-        assert not penalised.is_worth_it(x)
+        assert not penalised.uses_own_gradients(x)
 
 
 def test_on_a_cpu_without_gradients_and_if_asked_for_pytorch_convolves() -> None:
     x = torch.zeros(1, 3, 4, 4, device=META)
-    assert penalised.is_worth_it(x)
-    assert not penalised.is_worth_it(torch.zeros(1, 3, 4, 4))
+    assert penalised.uses_own_gradients(x)
+    assert not penalised.uses_own_gradients(torch.zeros(1, 3, 4, 4))
     with torch.no_grad():
-        assert not penalised.is_worth_it(x)
+        assert not penalised.uses_own_gradients(x)
     with second_gradients_by_pytorch():
-        assert not penalised.is_worth_it(x)
+        assert not penalised.uses_own_gradients(x)

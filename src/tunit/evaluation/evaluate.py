@@ -29,7 +29,6 @@ from tunit.evaluation.protocol import (
 from tunit.evaluation.result import Evaluation, Integers, Labelled
 from tunit.evaluation.trivial import ANSWERS
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
-from tunit.machine import without_tf32
 from tunit.methods.model_file import Model
 
 MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
@@ -37,7 +36,6 @@ ALL = -1  # the group of all pictures, if there are not two groups
 Say = Callable[[str], None]
 
 
-@without_tf32()
 def evaluate_model(
     model: Model,
     held: Labelled,

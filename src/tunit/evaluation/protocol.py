@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tunit.data.batching.augment import to_float
+from tunit.machine import without_tf32
 from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 
@@ -87,7 +88,7 @@ def translated(
     """
     for i in range(0, len(pairing), BATCH):
         sources, references = pairing.sources[i : i + BATCH], pairing.references[i : i + BATCH]
-        with torch.inference_mode():
+        with without_tf32(), torch.inference_mode():
             (x,) = in_batches(images[sources], model.domain_styles.device)
             (out,) = redraw(model.generator, x, [styles[references]])
             rounded = to_float(out)  # rounded to bytes, as a saved picture would be

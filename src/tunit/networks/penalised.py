@@ -38,8 +38,8 @@ def second_gradients_by_pytorch() -> Iterator[None]:
         _by_pytorch = before
 
 
-def is_worth_it(x: Tensor) -> bool:
-    """Whether x may need second gradients on a device where PyTorch's are slow.
+def uses_own_gradients(x: Tensor) -> bool:
+    """Whether the gradients of this file are used: x may need second gradients on a device where PyTorch's are slow.
 
     R1 runs without autocast. With autocast, inputs are cast in PyTorch's own convolution.
     """
@@ -63,7 +63,7 @@ def convolve_padded(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int
 
     weight: (O, C, k, k); bias: (O,). The result is F.conv2d's; only second gradients are computed in another way.
     """
-    if not is_worth_it(x):
+    if not uses_own_gradients(x):
         return F.conv2d(x, weight, bias, padding=padding)
     y: Tensor = Convolution.apply(x, weight, bias, padding)  # type: ignore[no-untyped-call]
     return y

@@ -79,15 +79,15 @@ def roll_back(training: Training) -> None:
 
     If the number of domains was found after that checkpoint, it will be found again.
     """
-    state, undecided = training.state, training.run.read_config().networks
+    state, as_begun = training.state, training.run.read_config().networks
     drawn, rollbacks = dict(state.cursors), state.rollbacks
     training.last_checkpoint, warnings = load_newest(
-        training.run.checkpoints, state, undecided.initial_domains
+        training.run.checkpoints, state, as_begun.initial_domains
     )
     for warning in warnings:
         training.display.say(f"warning: {warning}", even_if_quiet=is_rank_zero())
     if state.choice is None:
-        training.config = training.config.with_overrides({"domains": undecided.domains})
+        training.config = training.config.with_overrides({"domains": as_begun.domains})
     begin_if_new(state, training.batches, training.config)
     state.rollbacks = max(rollbacks, state.rollbacks) + 1
     state.cursors = {
