@@ -3,6 +3,7 @@
 import html.parser
 import os
 import shutil
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -56,3 +57,21 @@ def resized(driver, width):
     """Gives the browser the width of a device; below 700 CSS pixels it behaves like a phone's."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def until(condition, seconds=90, every=0.05):
+    """Waits until a condition is true; returns its value.
+
+    A page may replace an element between finding and reading it; then the condition is not true yet.
+    """
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if found := condition():
+                return found
+        except StaleElementReferenceException:
+            pass
+        assert time.monotonic() < end, "never true"
+        time.sleep(every)

@@ -10,7 +10,7 @@ import time
 import pytest
 import uvicorn
 
-from browser import WIDTHS, headless_chromium, resized
+from browser import WIDTHS, headless_chromium, resized, until
 from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
@@ -60,14 +60,6 @@ def address(root, runs, window):
 def driver(window, width):
     resized(window, width)
     return window
-
-
-def until(condition, seconds=90, every=0.05):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(every)
-    return found
 
 
 @pytest.fixture
@@ -300,6 +292,43 @@ def test_a_folder_is_looked_at_and_a_training_started_stopped_and_compared(
     assert to_translate.get_attribute("href") == f"{address}/runs/birds/translate"
     click(f"{card} input[type=checkbox]")
     until(lambda: lines() == 1)
+
+
+@pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
+def test_a_press_that_lasts_longer_than_the_time_between_updates_is_a_click(driver, address, root, at):
+    from selenium.webdriver import ActionChains
+
+    def curves():
+        return driver.execute_script("return document.querySelector('#charts').innerHTML")
+
+    driver.get(f"{address}/train?run=birds")
+    until(lambda: "polyline" in curves())
+    before = curves()
+    box = driver.find_element("css selector", '[data-run="birds"] input[type=checkbox]')
+    ActionChains(driver).click_and_hold(box).perform()
+    log = root / "birds" / "metrics.jsonl"
+    last = json.loads(log.read_text().splitlines()[-1])
+    with log.open("a") as file:
+        file.write(json.dumps(last | {"step": last["step"] + 1}) + "\n")
+    until(lambda: curves() != before)  # the page has been updated
+    ActionChains(driver).release().perform()
+    until(lambda: "run=birds" not in driver.current_url)
+
+
+@pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
+def test_a_log_that_was_closed_stays_closed(driver, address, root):
+    driver.get(f"{address}/train?run=birds")
+    until(lambda: driver.find_elements("css selector", "#logs details[open]"))
+    driver.find_element("css selector", "#logs summary").click()
+    until(lambda: driver.find_elements("css selector", "#logs details:not([open])"))
+    output = root / "birds" / "studio" / "train.log"
+    output.parent.mkdir(exist_ok=True)
+    with output.open("a") as file:
+        file.write("a new line\n")
+    until(
+        lambda: "a new line" in driver.find_element("css selector", "#logs pre").get_property("textContent")
+    )
+    assert driver.find_elements("css selector", "#logs details:not([open])")
 
 
 @pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)

@@ -14,7 +14,9 @@ const WORDS = {
 const { most } = pageData("page-data");
 const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
 const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
-let drawn = ""; // the data from which the lists were made; they are made again only if it changes
+let drawn = ""; // the charts that are shown; they are replaced only if they change
+const closedLogs = new Set(); // runs whose log was closed
+let pressed = null; // the part of the page in which a pointer is down
 
 function remember() {
   const query = new URLSearchParams([...chosen].map((key) => ["run", key])).toString();
@@ -110,12 +112,24 @@ function samples(run) {
 
 function log(run) {
   const text = run.log.join("\n") || "The studio has not started a training of this run.";
-  return element("details", { open: true }, element("summary", { text: run.name }), element("pre", { text }));
+  const part = element("details", { open: !closedLogs.has(run.key) }, element("summary", { text: run.name }), element("pre", { text }));
+  part.ontoggle = () => (part.open ? closedLogs.delete(run.key) : closedLogs.add(run.key));
+  return part;
 }
 
-/** Replace the content of a part, unless somebody is typing in it or nothing has changed. */
+// A browser clicks only what was under the pointer both when it was pressed and when it was released.
+addEventListener("pointerdown", (event) => (pressed = event.target));
+for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => setTimeout(() => (pressed = null)));
+
+/** Whether somebody types into a part, or holds a button of it down. */
+function inUse(part) {
+  const typed = document.activeElement;
+  return part.contains(pressed) || (part.contains(typed) && typed.matches("input:not([type=checkbox])"));
+}
+
+/** Replace the content of a part, unless it is in use or nothing has changed. */
 function fill(part, key, make) {
-  if (part.dataset.key === key || part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")) return;
+  if (part.dataset.key === key || inUse(part)) return;
   const held = document.activeElement?.closest?.("[data-run]");
   const label = held && part.contains(held) ? document.activeElement.getAttribute("aria-label") || document.activeElement.textContent : "";
   const run = held?.dataset.run;
