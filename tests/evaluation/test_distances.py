@@ -80,7 +80,21 @@ def test_kid_equals_torchmetrics_on_one_subset():
     kid = kernel_distance(a, b, subsets=3, subset_size=1000)
     assert (kid.subset_size, kid.subsets) == (60, 3)
     assert kid.mean == pytest.approx(float(expected), rel=1e-9)
-    assert kid.spread == pytest.approx(0, abs=1e-12)  # every subset contains all features
+
+
+@pytest.mark.parametrize("sizes", [(30, 30), (30, 90), (400, 300)])
+def test_the_standard_error_of_kid_is_its_spread_over_samples(sizes):
+    rng = np.random.default_rng(0)
+    found = [
+        kernel_distance(
+            torch.from_numpy(rng.normal(size=(sizes[0], 8))),
+            torch.from_numpy(rng.normal(size=(sizes[1], 8)) + 0.4),
+            subset_size=200,
+        )
+        for _ in range(60)
+    ]
+    spread = np.std([kid.mean for kid in found], ddof=1)
+    assert 0.7 * spread < np.mean([kid.error for kid in found]) < 1.6 * spread
 
 
 def test_kid_is_unbiased():
@@ -100,7 +114,7 @@ def test_kid_by_hand():
 def test_too_few_or_different_features_are_refused_with_a_sentence():
     with pytest.raises(DataError, match="at least 2 pictures"):
         frechet_distance_of(torch.zeros(1, 4), torch.zeros(9, 4))
-    with pytest.raises(DataError, match="at least 2"):
-        kernel_distance(torch.zeros(1, 4), torch.zeros(9, 4))
+    with pytest.raises(DataError, match="at least 4"):
+        kernel_distance(torch.zeros(3, 4), torch.zeros(9, 4))
     with pytest.raises(DataError, match="width 4 and 5"):
         frechet_distance_of(torch.randn(9, 4), torch.randn(9, 5))

@@ -1,6 +1,7 @@
 """The whole evaluation of a tiny model, compared with the same figures computed by hand."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy import linalg
 from tiny_model import DOMAINS, noise, tiny_model, to_input
 from tunit.data.batching.augment import to_uint8
 from tunit.errors import DataError
+from tunit.evaluation import evaluate
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import compare_sets, evaluate_model, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
@@ -174,7 +176,20 @@ def test_few_pictures_leave_out_only_figures_that_need_more():
     # Recall is precision with real pictures and translations exchanged.
     assert real.figures["recall"].value == pytest.approx(made.figures["precision"].value)
     assert "precision: these need at least 6 real pictures, and there are 5" in real.notes[0]
-    assert compare_sets(few[:2], many[:2]).figures.keys() == {"FID", "KID"}
+    smallest = compare_sets(few[:2], many[:2])
+    assert smallest.figures.keys() == {"FID"}
+    assert any(note.startswith("KID: this needs at least 4") for note in smallest.notes)
+
+
+def test_overall_figures_are_of_some_translations_if_there_are_many(pictures, monkeypatch):
+    held, train = pictures
+    monkeypatch.setattr(evaluate, "MOST_COMPARED", 25)
+    kept = [int(rows.sum()) for rows in evaluate._kept([30, 40, 50], seed=1)]
+    assert sum(kept) == 25
+    assert min(kept) > 0
+    result = evaluate_model(tiny_model(), held, train, NETWORK)
+    assert result.figures["FID of all"].number == 25
+    assert sum(figures["FID"].number for figures in result.groups.values()) > 25
 
 
 def test_with_a_single_group_random_pairs_are_measured(pictures):
@@ -207,3 +222,11 @@ def test_without_usable_features_the_other_figures_are_reported(pictures, broken
     assert "mFID" not in result.figures
     if broken == "not finite":
         assert "nan gives features that are not finite for 90 of 90 pictures" in result.notes[0]
+
+
+def test_of_a_method_that_learns_no_domains_only_translations_are_measured(pictures, monkeypatch):
+    monkeypatch.setattr(evaluate, "method_of", lambda config: SimpleNamespace(learns_domains=False))
+    result = evaluate_model(tiny_model(), *pictures, NETWORK)
+    assert "mFID" in result.figures
+    assert not {"accuracy", "confidence", "reference's domain reached"} & result.figures.keys()
+    assert result.trivial.rows == {}

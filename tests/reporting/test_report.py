@@ -34,6 +34,7 @@ def run(tmp_path_factory):
         "groups": {"cats": {"FID": figure}, EVIL: {}},
         "features": "random-vgg16",
         "notes": ["dogs: too few"],
+        "step": 5,
     }
     (folder / "kinds" / "evaluation").mkdir()
     (folder / "kinds" / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
@@ -61,6 +62,22 @@ def test_every_section_is_there(page):
     assert "random-vgg16" in page
     assert "12.5" in page
     assert "11 to 14" in page
+
+
+def test_figures_of_an_older_model_are_said_to_be_so(page):
+    assert "figures of the model of step 5, not of the present one (step 12)" in page
+
+
+def test_a_method_without_domains_of_its_own_gets_no_remarks_about_them(tmp_path):
+    for i, name in enumerate(("cats", "dogs")):
+        write_pictures(tmp_path / "pictures" / name, seed=i, number=8)
+    config = tiny_config("table1-a", labels="folders", domains=2, guide_only_until=0)
+    start_run(tmp_path / "pictures", tmp_path / "run", config, quiet=True)
+    page = write_report(tmp_path / "run").read_text("utf-8")
+    assert "Collapse" not in page
+    assert "trivial answers" not in page
+    assert "known class" not in page
+    assert all(f"<h3>Domain {k}" in page or f"domain {k}" in page.lower() for k in range(2))
 
 
 def test_it_loads_nothing_from_the_network(page):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tunit.errors import DataError
 from tunit.evaluation.density_coverage import NEAREST, neighbourhoods
-from tunit.evaluation.distances import frechet_distance_of, kernel_distance
+from tunit.evaluation.distances import FEWEST_FOR_KID, frechet_distance_of, kernel_distance
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
 
 FID_REPEATS = 10  # how often the sets are resampled for the interval of FID
@@ -27,16 +27,14 @@ class Comparison:
 def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     """FID, KID, density, coverage, precision and recall of two sets of features, (N, width) and (M, width).
 
-    FID and KID need two pictures on each side; density, coverage and precision need six real ones, recall needs six
-    generated ones. A note is added for each figure that cannot be computed. Raises DataError for fewer than two
+    FID needs two pictures on each side, KID four; density, coverage and precision need six real ones, recall needs
+    six generated ones. A note is added for each figure that cannot be computed. Raises DataError for fewer than two
     pictures on a side.
     """
     check_enough(len(real), len(fake))
     found = Comparison()
     found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
-    kid = kernel_distance(real, fake, seed=seed)
-    error = NORMAL_WITHIN * kid.spread / kid.subsets**0.5
-    found.figures["KID"] = Figure(kid.mean, kid.mean - error, kid.mean + error, kid.subset_size)
+    _add_kernel_distance(found, real, fake, seed)
     _add_neighbour_figures(found, real, fake, seed, recall=True)
     few = min(len(real), len(fake))
     if few < FEW:
@@ -64,6 +62,19 @@ def check_enough(real: int, fake: int) -> None:
     for number, kind in ((real, "real"), (fake, "translated")):
         if number < FEWEST:
             raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
+
+
+def _add_kernel_distance(found: Comparison, real: Tensor, fake: Tensor, seed: int) -> None:
+    """Add KID, or a note if there are too few pictures."""
+    if min(len(real), len(fake)) < FEWEST_FOR_KID:
+        found.notes.append(
+            f"KID: this needs at least {FEWEST_FOR_KID} pictures on each side, and there are {len(real)} real and "
+            f"{len(fake)} translated ones"
+        )
+        return
+    kid = kernel_distance(real, fake, seed=seed)
+    half = NORMAL_WITHIN * kid.error
+    found.figures["KID"] = Figure(kid.mean, kid.mean - half, kid.mean + half, kid.subset_size)
 
 
 def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:

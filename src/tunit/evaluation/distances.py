@@ -4,6 +4,7 @@ References:
     [1] Heusel et al. GANs trained by a two time-scale update rule converge to a local Nash equilibrium, NeurIPS
         2017 (FID). [2] Binkowski et al. Demystifying MMD GANs, ICLR 2018 (KID).
     [3] Chan, Golub, LeVeque. Algorithms for computing the sample variance, 1983 (merging of moments).
+    [4] Shao, Wu. A general theory for jackknife variance estimation, 1989 (delete-d jackknife).
 """
 
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from torch import Tensor
 from tunit.errors import DataError
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # KID is computed on this many subsets of this many pictures, as in [2]
+ERROR_SUBSETS = 50  # other subsets, from which KID's standard error is estimated
+FEWEST_FOR_KID = 4  # with fewer pictures, half of them are too few for KID, so it has no standard error
 
 
 class FeatureMoments:
@@ -94,10 +97,10 @@ def frechet_distance_of(a: Tensor, b: Tensor) -> float:
 
 
 class KernelDistance(NamedTuple):
-    """KID over random subsets: its mean, and its standard deviation between subsets."""
+    """KID over random subsets: its mean, and the standard error of this mean."""
 
     mean: float
-    spread: float
+    error: float  # because both sets are samples, and because not all subsets are taken
     subsets: int
     subset_size: int
 
@@ -107,12 +110,14 @@ def kernel_distance(
 ) -> KernelDistance:
     """KID [2]: unbiased squared MMD under the kernel (x.y / width + 1)^3, over random subsets of both sets.
 
-    a (N, width), b (M, width): features of at least 2 pictures each. Subsets are at most as large as the smaller set.
+    a (N, width), b (M, width): features of at least 4 pictures each. Subsets are at most as large as the smaller set.
     The estimate is unbiased, so it may be slightly below 0 for very similar sets.
     """
     size = min(subset_size, len(a), len(b))
-    if size < 2:
-        raise DataError(f"KID needs at least 2 pictures on each side: there are {len(a)} and {len(b)}")
+    if size < FEWEST_FOR_KID:
+        raise DataError(
+            f"KID needs at least {FEWEST_FOR_KID} pictures on each side: there are {len(a)} and {len(b)}"
+        )
     a, b = a.double(), b.double()
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -121,17 +126,34 @@ def kernel_distance(
         y = b[torch.randperm(len(b), generator=generator)[:size].to(b.device)]
         found.append(squared_mmd(x, y))
     values = torch.stack(found)
-    return KernelDistance(float(values.mean()), float(values.std(correction=0)), subsets, size)
+    left_out = float(values.std(correction=0)) / subsets**0.5
+    error = (left_out**2 + _variance(a, b, subset_size, generator)) ** 0.5
+    return KernelDistance(float(values.mean()), error, subsets, size)
+
+
+def _variance(a: Tensor, b: Tensor, subset_size: int, generator: torch.Generator) -> float:
+    """The variance of KID between samples of the sizes of a and b, by the delete-d jackknife [4].
+
+    KID of random subsets with a share s of both sets varies 1 / s - 1 times as much, because the variance of KID is
+    proportional to 1 / size. (That of two equal distributions falls faster; then the result is too large.)
+    """
+    share = min(0.5, subset_size / max(len(a), len(b)))
+    sizes = [(x, max(2, round(share * len(x)))) for x in (a, b)]
+    values = [
+        squared_mmd(
+            *(x[torch.randperm(len(x), generator=generator)[:size].to(x.device)] for x, size in sizes)
+        )
+        for _ in range(ERROR_SUBSETS)
+    ]
+    return float(torch.stack(values).var()) * share / (1 - share)
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate of the squared maximum mean discrepancy of two sets of equal size n, (n, width) each."""
+    """The unbiased estimate of the squared maximum mean discrepancy of two sets, (n, width) and (m, width)."""
 
     def kernel(p: Tensor, q: Tensor) -> Tensor:
-        """(n, n): the kernel of each pair of rows of p and q."""
+        """(rows of p, rows of q): the kernel of each pair."""
         return (p @ q.T / p.shape[1] + 1) ** 3
 
-    n = len(x)
-    within_x, within_y = kernel(x, x), kernel(y, y)
-    within = within_x.sum() - within_x.trace() + within_y.sum() - within_y.trace()
-    return within / (n * (n - 1)) - 2 * kernel(x, y).mean()
+    within = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (kernel(x, x), kernel(y, y))]
+    return within[0] + within[1] - 2 * kernel(x, y).mean()

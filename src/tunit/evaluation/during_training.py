@@ -97,7 +97,9 @@ class Evaluator:
                 squares = square_settings(
                     model.image_size, model.fit, model.background, part, data.max_pixels
                 )
-                held = labelled(pack_held(source, self.run.path / "evaluation" / "held", squares))
+                squares = replace(squares, picture_column=data.picture_column, min_side=data.min_side)
+                cache = self.run.path / "evaluation" / "held"
+                held = labelled(pack_held(source, cache, squares, label_column=data.label_column))
                 train = training_pictures(self.run.path, held, model)
                 self._sets = held, train or held
         return self._sets

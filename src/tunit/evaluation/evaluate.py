@@ -30,6 +30,7 @@ from tunit.evaluation.result import Evaluation, Integers, Labelled
 from tunit.evaluation.trivial import ANSWERS
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
+from tunit.methods.registry import method_of
 
 MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
 ALL = -1  # the group of all pictures, if there are not two groups
@@ -69,9 +70,12 @@ def evaluate_model(
     found = domains.numpy()
     if truth is not None and translates:
         _against_truth(result, model, truth)
-    _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
-    if beside_trivial:
-        _beside_trivial(result, held, found, model.settings.domains, seed, say)
+    if method_of(model.config).learns_domains:
+        _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
+        if beside_trivial:
+            _beside_trivial(result, held, found, model.settings.domains, seed, say)
+    else:
+        result.notes.append("domains: this method learns none, so only translations are measured")
     if not translates:
         return result
     groups, names, real_groups = _groups(result, model, held, train, found)
@@ -81,11 +85,14 @@ def evaluate_model(
         return result
     real = _real_features(result, train, network, cache, say)
     pools = _Pools()
-    for k, pairing in pairings.items():
+    kept = _kept([len(pairing) for pairing in pairings.values()], seed)
+    for (k, pairing), rows in zip(pairings.items(), kept, strict=True):
         say(f"translating {len(pairing):,} pictures into {names[k] if k != ALL else 'the styles of others'}")
         fake = _translate_group(
             result, model, network if real is not None else None, held, pairing, styles, found, pools
         )
+        if fake is not None:
+            pools.features.append(fake[rows])
         if real is not None and fake is not None and k != ALL:
             with result.timed("comparison"):
                 of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
@@ -95,6 +102,17 @@ def evaluate_model(
     with result.timed("comparison"):
         _summarise(result, real, pools, seed)
     return result
+
+
+def _kept(numbers: list[int], seed: int) -> list[Tensor]:
+    """Which translations count for the figures of all together, (number,) booleans for each group of translations.
+
+    They are at most MOST_COMPARED, at random. They are chosen before translating, because the features of all
+    translations of a large set do not fit the memory.
+    """
+    kept = torch.zeros(sum(numbers), dtype=torch.bool)
+    kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]] = True
+    return list(torch.split(kept, numbers))
 
 
 def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
@@ -155,7 +173,7 @@ def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int)
 class _Pools:
     """What was measured for each translation, collected over all groups."""
 
-    features: list[Tensor] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)  # only of the translations that `_kept` chooses
     same_domain: list[NDArray[np.bool_]] = field(default_factory=list)
     cosine: list[NDArray[np.floating]] = field(default_factory=list)
     cycle: list[NDArray[np.floating]] = field(default_factory=list)
@@ -233,9 +251,7 @@ def _translate_group(
                 parts.append(features_of(batch.pictures, network))
     if not parts:
         return None
-    fake = torch.cat(parts)
-    pools.features.append(fake)
-    return fake
+    return torch.cat(parts)
 
 
 def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int) -> None:
@@ -244,15 +260,13 @@ def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int
         of_groups = [figures[name] for figures in result.groups.values() if name in figures]
         if of_groups:
             result.figures[title] = mean_of(of_groups)
-    result.figures["reference's domain reached"] = mean_figure(np.concatenate(pools.same_domain))
+    if result.domain_sizes:  # E assigns domains
+        result.figures["reference's domain reached"] = mean_figure(np.concatenate(pools.same_domain))
     result.figures["cosine to the reference's style"] = mean_figure(np.concatenate(pools.cosine))
     result.figures["cycle error (grey levels)"] = mean_figure(np.concatenate(pools.cycle))
     if real is None or not pools.features:
         return
     fake = torch.cat(pools.features)
-    if len(fake) > MOST_COMPARED:
-        keep = torch.randperm(len(fake), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]
-        fake = fake[keep]
     with result.noted("all translations together"):
         compared = compare_sets(real, fake, seed=seed)
         result.figures |= {f"{name} of all": figure for name, figure in compared.figures.items()}

@@ -41,6 +41,7 @@ DINOV2_SIDE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESSINGS = ("clean", "legacy")
 DEFAULT = "random-vgg16"
+HASH_SHOWN = 8  # characters of a file's SHA-256 in the network's name
 # The widths of the layers, in multiples of 64 channels; "M" is a 2 x 2 max-pool.
 VGG16 = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")
 VGG_SIDE, VGG_WIDTH, VGG_SEED = 64, 1024, 20200222
@@ -106,18 +107,24 @@ def load_feature_network(
                 "or the path of a TorchScript or .pt2 file, or of MoCo v2's checkpoint"
             )
     if path.suffix in MOCO_SUFFIXES:
-        return FeatureNetwork(f"moco-v2 ({path.name})", _moco(path, device), device)
-    if name != "inception" and not trust and sha256_of(path) != INCEPTION_SHA256:
+        return FeatureNetwork(f"moco-v2 ({_named(path)})", _moco(path, device), device)
+    published = name == "inception" or sha256_of(path) == INCEPTION_SHA256
+    if not published and not trust:
         raise ConfigError(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )
     module = _load_file(path, device)
     if hasattr(module, "layers") and path.suffix != ".pt2":
-        kind = f"inception ({preprocessing})"
+        kind = f"inception ({preprocessing})" + ("" if published else f" of {_named(path)}")
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
-    return FeatureNetwork(path.name, _guarded(path, module), device)
+    return FeatureNetwork(_named(path), _guarded(path, module), device)
+
+
+def _named(path: Path) -> str:
+    """The file's name and the start of its SHA-256, so that two networks never have the same name."""
+    return f"{path.name} {sha256_of(path)[:HASH_SHOWN]}"
 
 
 class InceptionFeatures:

@@ -82,7 +82,7 @@ def labelled(pictures: PackedPictures) -> Labelled:
 def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
     """A run's training pictures, with classes numbered as in `held`; None if the run holds no pictures.
 
-    If the run was trained without labels, classes come from the names of the folders of its pictures.
+    The class of a picture without a label is the name of its folder, if `held` has such a class.
     """
     try:
         packed = open_packed(run / "data")
@@ -90,9 +90,12 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
         return None
     if packed.images.shape[1] != model.image_size:
         return None
-    if packed.classes:
-        return with_classes_of(held, labelled(packed))
-    return _numbered(held, packed.images, [label or "" for label in class_labels(packed.names)[0]])
+    folders = class_labels(packed.names)[0]
+    labels = [
+        packed.classes[k] if k >= 0 else folder or ""
+        for k, folder in zip(packed.labels, folders, strict=True)
+    ]
+    return _numbered(held, packed.images, labels)
 
 
 def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tunit.data.decoding.bounds import MAX_PIXELS
+from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.packed import PackedPictures
 from tunit.destination import check_file, workplace
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
@@ -135,15 +137,32 @@ def _pictures(
     folder: where they are packed. labels: `labels` and `label_column`.
     """
     how = dict(zip(("labels", "label_column"), labels, strict=True))
-    held = labelled(pack_held(source, folder / "held", squares, **how))
+    packed = pack_held(source, folder / "held", squares, **how)
+    _say_what_is_missing(packed, source, say)
+    held = labelled(packed)
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
-        return held, with_classes_of(held, labelled(pack_held(train, folder / "train", squares, **how)))
+        packed = pack_held(train, folder / "train", squares, **how)
+        _say_what_is_missing(packed, train, say)
+        return held, with_classes_of(held, labelled(packed))
     real = training_pictures(run, held, model)
     if real is None:
         say("the run holds no training pictures: translations are compared with the held-back pictures")
-    return held, real or held
+        return held, held
+    unknown = int((real.classes < 0).sum())
+    if held.has_classes and unknown:
+        say(
+            f"{unknown:,} of {len(real.classes):,} training pictures have no class of the held-back ones: "
+            "translations into a class are compared with the others (--train FOLDER gives other pictures)"
+        )
+    return held, real
+
+
+def _say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:
+    """Say which pictures of `source` are not measured, and how it was read if that is not obvious."""
+    for sentence in (*([summarise_left_out(packed.left_out)] if packed.left_out else []), *packed.notes):
+        say(f"{source}: {sentence}")
 
 
 def save_evaluation(path: Path, result: Evaluation, about: dict[str, Any]) -> None:

@@ -149,12 +149,19 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         alarms=alarms_of(rows_of(run.path / "metrics.jsonl")),
         evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
-        beside=compare_with_trivial(
-            guided.images, guided.found, guided.class_numbers, model.settings.domains, seed, MOST_GROUPED
-        ),
+        beside=_beside_trivial(guided, seed),
     )
     contents.findings = _findings(model, guided, cases, config, seed)
     return contents
+
+
+def _beside_trivial(guided: GuidedPictures, seed: int) -> TrivialComparison:
+    """E's domains compared with trivial answers; empty if E assigns no domains."""
+    if not guided.by_model:
+        return TrivialComparison()
+    return compare_with_trivial(
+        guided.images, guided.found, guided.class_numbers, guided.domains, seed, MOST_GROUPED
+    )
 
 
 def _findings(
@@ -162,7 +169,7 @@ def _findings(
 ) -> list[Finding]:
     """The remarks of the report, in plain words."""
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
-    steady = _steadiness(model, guided.images, config, seed)
+    steady = _steadiness(model, guided.images, config, seed) if guided.by_model else None
     return findings(guided.sizes.sizes, guided.mean_confidences, guided.average_styles, steady, mean_cosine)
 
 
@@ -270,6 +277,8 @@ def _check_evaluation(found: Record) -> None:
             found.text(name)
     if "notes" in found.values:
         found.texts("notes")
+    if "step" in found.values:
+        found.whole("step")
     groups = found.record("groups") if "groups" in found.values else Record({})
     for group in groups.values:
         of_group = groups.record(group)

@@ -1,5 +1,6 @@
 """A run's own pictures, with the domains and style codes that its model gives them, for the report."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from tunit.evaluation.clusters import DomainSizes, clustering_accuracy, domain_s
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
+from tunit.methods.registry import method_of
 
 # A report is based on at most this many pictures, evenly spread over the set. Above 64 px there are fewer, so that a
 # report takes about a minute on a CPU.
@@ -30,11 +32,12 @@ class GuidedPictures:
 
     images: Pictures  # (N, S, S, 3)
     names: list[str]
-    classes: list[str]  # of every picture; empty if no classes are known
+    classes: list[str]  # of every picture, "" if it is not known; empty if no classes are known
     domains: int
-    found: Integers  # (N,): the likeliest domain
+    found: Integers  # (N,): the likeliest domain; of a method that learns no domains, the label
     confidences: NDArray[np.floating]  # (N,): its probability
     styles: Tensor  # (N, style width)
+    by_model: bool = True  # whether `found` is E's answer
 
     @cached_property
     def sizes(self) -> DomainSizes:
@@ -64,18 +67,19 @@ class GuidedPictures:
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy of the domains with respect to the classes; None if no classes are known."""
-        if not self.classes:
+        """The accuracy of E's domains for the pictures whose class is known; None if fewer than two classes are."""
+        numbers = self.class_numbers
+        known = numbers >= 0
+        if not self.by_model or len(np.unique(numbers[known])) < 2:
             return None
-        numbers = {name: i for i, name in enumerate(sorted(set(self.classes)))}
-        return clustering_accuracy(self.found, np.array([numbers[name] for name in self.classes]))
+        return clustering_accuracy(self.found[known], numbers[known])
 
     def common_class(self, k: int) -> str:
-        """The most frequent class of domain k; "" if no classes are known."""
-        if not self.classes:
-            return ""
-        names, counts = np.unique(np.array(self.classes)[self.found == k], return_counts=True)
-        return str(names[counts.argmax()])
+        """The most frequent known class of domain k; "" if none is known."""
+        counts = Counter(
+            name for name, domain in zip(self.classes, self.found, strict=False) if domain == k and name
+        )
+        return counts.most_common(1)[0][0] if counts else ""
 
 
 def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
@@ -85,9 +89,12 @@ def guide_pictures(packed: PackedPictures, model: Model) -> GuidedPictures:
     images = np.asarray(packed.images[rows])
     probabilities, styles = probabilities_and_styles(model, images)
     confidences, found = (tensor.numpy() for tensor in probabilities.max(1))
-    names = [packed.names[i] for i in rows]
+    by_model = method_of(model.config).learns_domains
+    if not by_model:  # such a method learns from labels of all pictures
+        found, confidences = packed.labels[rows], np.ones(len(rows))
+    names, domains = [packed.names[i] for i in rows], model.settings.domains
     return GuidedPictures(
-        images, names, _classes_of(packed, rows), model.settings.domains, found, confidences, styles
+        images, names, _classes_of(packed, rows), domains, found, confidences, styles, by_model
     )
 
 
@@ -97,12 +104,12 @@ def number_looked_at(there: int, side: int) -> int:
 
 
 def _classes_of(packed: PackedPictures, rows: Integers) -> list[str]:
-    """The class of every picture, if classes are known: the labels or, without labels, the folders of the
-    pictures.
+    """The class of every picture, "" if it is unknown: its label or, without labels, its folder. Empty unless there
+    are at least two classes, and not too many.
     """
     if packed.classes:
         names = [packed.classes[label] if label >= 0 else "" for label in packed.labels[rows]]
     else:
         labels = class_labels(packed.names)[0]
         names = [labels[i] or "" for i in rows]
-    return names if 1 < len(set(names)) <= MOST_CLASSES else []
+    return names if 1 < len(set(names) - {""}) <= MOST_CLASSES else []

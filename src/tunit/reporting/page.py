@@ -44,7 +44,7 @@ def _summary(c: Contents) -> str:
         (f"{c.step:,}", "training steps"),
     ]
     if c.accuracy is not None:
-        facts.append((f"{c.accuracy:.1%}", "of pictures match their folder's class"))
+        facts.append((f"{c.accuracy:.1%}", "of pictures with a known class match it"))
     cards = "".join(f'<div class="card"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in facts)
     remarks = "".join(
         f'<li class="{"serious" if finding.serious else "mild"}">{escape(finding.text)}</li>'
@@ -93,6 +93,11 @@ def _figures(c: Contents) -> str:
     lead = f"Feature network: {network}."
     if any("FID" in name for name in c.evaluation["figures"]):
         lead += " Figures of other networks cannot be compared with these."
+    measured = c.evaluation.get("step", c.step)
+    if measured != c.step:
+        lead += (
+            f" These are figures of the model of step {measured:,}, not of the present one (step {c.step:,})."
+        )
     return section("figures", "Figures", lead, found)
 
 
