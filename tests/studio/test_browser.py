@@ -246,6 +246,42 @@ def uploads(tmp_path):
     return tmp_path
 
 
+def test_a_portrait_keeps_its_shape_and_a_result_goes_with_its_styles(page, tmp_path):
+    Image.fromarray(noise(3, 160, 60)).save(tmp_path / "tall.png")
+    page.open("/runs/birds/translate")
+    page.one("#source-file").send_keys(str(tmp_path / "tall.png"))
+    page.wait("document.getElementById('source-about').textContent")
+    shape = "const i = document.getElementById('source-picture'); return i.offsetWidth / i.offsetHeight"
+    assert abs(page.do(shape) - 60 / 160) < 0.02
+    page.choose("#domain-add", "0")
+    page.wait("!document.getElementById('download').disabled")
+    page.click("#parts .away")
+    page.wait("document.getElementById('download').disabled")
+    assert page.do("return document.getElementById('after').hidden")
+
+
+def test_of_two_sources_the_last_one_is_shown(page, tmp_path):
+    for name, seed in (("slow.png", 1), ("fast.png", 2)):
+        Image.fromarray(noise(seed, 48, 48)).save(tmp_path / name)
+    page.open("/runs/birds/translate")
+    page.do(
+        """const real = window.fetch; let first = true; window.slow = false;
+        window.fetch = async (...all) => {
+          const late = first;
+          first = false;
+          const answer = await real(...all);
+          if (late) { await new Promise((done) => setTimeout(done, 1500)); window.slow = true; }
+          return answer;
+        };"""
+    )
+    page.one("#source-file").send_keys(str(tmp_path / "slow.png"))
+    page.one("#source-file").send_keys(str(tmp_path / "fast.png"))
+    page.wait("document.getElementById('source-about').textContent.startsWith('fast.png')")
+    page.wait("window.slow")
+    time.sleep(0.3)  # so that the late answer has been handled
+    assert page.one("#source-about").text.startswith("fast.png")
+
+
 def test_a_source_and_a_reference_give_a_result(page, uploads, runs):
     page.open("/runs/birds/translate")
     page.one("#source-file").send_keys(str(uploads / "me.png"))

@@ -17,7 +17,7 @@ from tunit.cli import main
 from tunit.methods import registry
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import TUNIT
-from tunit.studio import command_lines, jobs
+from tunit.studio import command_lines, jobs, teach
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.launch import start_run
@@ -214,6 +214,20 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
         act(client, 0, do="add", name="x")
         answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
     assert "20 pictures of birds are no longer where they were" in answer.json()["error"]
+
+
+def test_pictures_that_were_put_back_are_found(own, monkeypatch):
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
+    find = teach._paths
+    monkeypatch.setattr(teach, "_paths", lambda run: dict(list(find(run).items())[1:]))
+    act(own, 0, do="add", name="x")
+    fields = {"name": "new", "steps": "9"}
+    refused = own.post("/runs/birds/teach/train", data=fields).json()["error"]
+    assert "1 pictures of birds are no longer where they were" in refused
+    monkeypatch.setattr(teach, "_paths", find)
+    answer = own.post("/runs/birds/teach/train", data=fields)
+    assert answer.status_code == 200, answer.text
+    own.post(f"/runs/{answer.json()['run']}/train/stop")
 
 
 def test_a_run_whose_method_trains_nothing_alone_is_refused_at_once(own, root, monkeypatch):

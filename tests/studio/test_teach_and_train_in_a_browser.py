@@ -245,6 +245,32 @@ def test_changes_in_another_tab_are_shown(teach, driver, root, at, keys):
     driver.switch_to.window(first)
 
 
+@pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
+def test_after_a_refused_action_nothing_has_to_be_done_again(teach, driver, at, click):
+    show_all(driver, at)
+    assert (
+        driver.execute_script("return getComputedStyle(document.querySelector('.tile')).borderBottomWidth")
+        == "4px"
+    )
+    driver.execute_script(
+        """const real = window.fetch;
+        window.fetch = (address, how) => String(address).endsWith("/teach/act")
+          ? Promise.resolve(new Response('{"error": "not now"}', {status: 409})) : real(address, how);"""
+    )
+    click(".tile")
+    click("#give")
+    until(lambda: at("notice").text == "Not now")
+    assert at("count").text.startswith("1 of ")
+    at("add-name").send_keys("owl")
+    click("#add button")
+    until(lambda: driver.execute_script("return document.querySelector('#add-name').value") == "owl")
+    click("#kinds [data-view]")
+    at("name").send_keys("half a name")
+    typed = at("name").get_property("value")
+    click(".tile")
+    assert at("name").get_property("value") == typed
+
+
 @pytest.mark.parametrize("part", ["runs/birds/teach", "train?run=birds"])
 def test_nothing_is_wider_than_the_window_and_no_error_is_logged(driver, address, width, part):
     driver.get(f"{address}/{part}")

@@ -64,19 +64,26 @@ class RunLabels:
     """The labels of one run. Threads may share this object; other processes may have their own for the same run.
 
     output: the output of the current model. If there is a journal, its own record of the output is used instead.
-    paths: returns the file of each picture that is a file of its own; called when the table is written.
+    find_paths: returns the file of each picture that is a file of its own; called when the table is first written.
     """
 
     def __init__(
-        self, run: Path, output: ModelOutput, paths: Callable[[], Mapping[str, Path]] = dict
+        self, run: Path, output: ModelOutput, find_paths: Callable[[], Mapping[str, Path]] = dict
     ) -> None:
         self.folder = run / STUDIO
         self.table = self.folder / TABLE
-        self._output, self.paths = output, paths
+        self._output, self._find_paths = output, find_paths
+        self._paths: Mapping[str, Path] | None = None  # not searched yet
         self._log = ActionLog(self.folder / JOURNAL)
         self._lock = threading.Lock()
         # The last state, and how many entries of the journal it takes into account.
         self._last: tuple[int, LabelState] | None = None
+
+    def paths(self, *, anew: bool = False) -> Mapping[str, Path]:
+        """The file of each picture that is a file of its own; searched once, or anew."""
+        if anew or self._paths is None:
+            self._paths = self._find_paths()
+        return self._paths
 
     def state(self) -> LabelState:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""

@@ -1,7 +1,6 @@
 """The part Teach: people define the domains and assign pictures to them, and a new training starts from that."""
 
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +109,7 @@ async def go_on(request: Request) -> Response:
         run, library, workspace = run_of(request), library_of(request), workspace_of(request)
         labels = _ready(run, library)
         out = free_place(workspace, name)
+        paths = labels.paths(anew=True)  # files may have been moved, or put back, since the table was written
         now = labels.write_table()
         if not now.number:
             raise ConfigError(
@@ -121,7 +121,7 @@ async def go_on(request: Request) -> Response:
             raise ConfigError(
                 f"{run.name} was trained on a published set by --layout: train on {labels.table} at the command line"
             )
-        missing = len(set(library.pictures(run).names) - labels.paths().keys())
+        missing = len(set(library.pictures(run).names) - paths.keys())
         if missing:
             raise DataError(
                 f"{missing:,} pictures of {run.name} are no longer where they were during the training "
@@ -133,7 +133,9 @@ async def go_on(request: Request) -> Response:
         return out
 
     out = await run_in_threadpool(work)
-    key = next(run.key for run in workspace_of(request).runs() if run.path == out)
+    key = next(
+        (run.key for run in workspace_of(request).runs() if run.path == out), ""
+    )  # "": too many runs to list
     return JSONResponse({"run": key})
 
 
@@ -155,15 +157,7 @@ def labels_of(run: Run, library: Library, output: RunOutput) -> RunLabels:
             model.step,
             [name for row, name in enumerate(packed.names) if row not in seen_rows],
         )
-        kept: dict[str, Path] = {}
-
-        def paths() -> Mapping[str, Path]:
-            """The file of each picture; searched once."""
-            if not kept:
-                kept.update(_paths(run))
-            return kept
-
-        return RunLabels(run.path, by_model, paths)
+        return RunLabels(run.path, by_model, lambda: _paths(run))
 
     return _LABELS.get((run.path, library.version(run)), make)
 

@@ -51,9 +51,12 @@ class Teacher {
 
   // ---- what the studio knows ----
 
-  /** Carry out an action after all earlier ones, so that keys may be pressed quickly. */
+  /** Carry out an action after all earlier ones, so that keys may be pressed quickly. Gives whether it was done. */
   act(action) {
-    this.busy = this.busy.then(() => this.send(action)).catch(() => undefined);
+    this.busy = this.busy.then(() => this.send(action)).then(
+      () => true,
+      () => false, // the notice shows the error
+    );
     return this.busy;
   }
 
@@ -62,7 +65,9 @@ class Teacher {
     try {
       this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: this.now.number }));
     } catch (error) {
-      this.take(await json(`${this.base}/teach/state`)); // somebody else may have changed something
+      for (const place of action.pictures ?? []) this.selected.add(place); // so that it can be tried again
+      this.take(await json(`${this.base}/teach/state`).catch(() => this.now)); // somebody else may have changed something
+      notice(error.message);
       throw error;
     }
   }
@@ -195,8 +200,11 @@ class Teacher {
     at("shown-title").textContent =
       view >= 0 ? this.label(view) : { [ALL]: "All pictures", [GIVEN]: "Labelled", [LEFT_OUT]: "Left out" }[view];
     at("rename").hidden = view < 0;
-    if (document.activeElement !== at("name")) {
-      at("name").value = this.now.domains.find((one) => one.number === view)?.name ?? "";
+    const name = this.now.domains.find((one) => one.number === view)?.name ?? "";
+    const filled = JSON.stringify([view, name]);
+    if (document.activeElement !== at("name") && at("name").dataset.filled !== filled) {
+      at("name").value = name; // what somebody has typed since is kept
+      at("name").dataset.filled = filled;
     }
     at("name").placeholder = `Domain ${view}`;
     const options = (part, numbers) => {
@@ -295,10 +303,10 @@ class Teacher {
       this.act({ do: "name", domain: this.view, name: at("name").value });
       at("name").blur();
     };
-    at("add").onsubmit = (event) => {
+    at("add").onsubmit = async (event) => {
       event.preventDefault();
-      this.act({ do: "add", name: at("add-name").value });
-      at("add-name").value = "";
+      const name = at("add-name").value;
+      if ((await this.act({ do: "add", name })) && at("add-name").value === name) at("add-name").value = "";
     };
     at("go").onsubmit = (event) => {
       event.preventDefault();

@@ -54,14 +54,19 @@ async function tried(button, work) {
   }
 }
 
+let asked = 0; // how many sources were chosen; the answer for an earlier one may come after that for the last one
 async function setSource(given) {
+  const mine = ++asked;
   at("source-drop").classList.add("busy");
   await tried(null, async () => {
-    source = await prepared(given);
+    const found = await prepared(given);
+    if (mine !== asked) return;
+    source = found;
     at("source-picture").src = source.url;
     at("source-picture").alt = `the source, ${source.name}`;
     at("source-picture").hidden = false;
     at("source-picture").style.aspectRatio = source.aspect;
+    at("source-picture").style.setProperty("--aspect", source.aspect);
     at("compare").style.aspectRatio = source.aspect;
     at("source-drop").classList.add("filled");
     const size = source.size ? `${source.size[0]} x ${source.size[1]}, ` : "";
@@ -70,11 +75,11 @@ async function setSource(given) {
     at("before").src = source.url;
     at("own-size-label").hidden = !source.file;
     for (const id of ["grid-draw", "walk"]) at(id).disabled = false;
-    at("grid").replaceChildren();
+    for (const id of ["grid", "walk-shown"]) at(id).replaceChildren();
     at("zip").disabled = false;
     draw();
   });
-  at("source-drop").classList.remove("busy");
+  if (mine === asked) at("source-drop").classList.remove("busy");
 }
 
 async function addReference(given) {
@@ -126,18 +131,36 @@ function showParts() {
 
 /** Redraw after a short wait without further changes; an unfinished request is cancelled. */
 let timer = 0;
+let failed = false; // whether the notice is about the last drawing
 function draw() {
   clearTimeout(timer);
-  timer = setTimeout(() => tried(null, drawNow), 60);
+  timer = setTimeout(async () => {
+    try {
+      await drawNow();
+      if (failed) notice(""); // any other notice stays
+      failed = false;
+    } catch (error) {
+      failed ||= error.name !== "AbortError";
+    }
+  }, 60);
+}
+
+/** Show the result, or the hint in its place. */
+function showResult(there) {
+  for (const id of ["before", "after", "edge", "compare-label"]) at(id).hidden = !there;
+  at("result-hint").hidden = there;
+  at("download").disabled = !there;
 }
 
 async function drawNow() {
   at("strength-shown").textContent = Number(at("strength").value).toFixed(2);
+  pending?.abort();
   if (!source || !parts.some((part) => part.weight > 0)) {
+    showResult(false);
     at("result-hint").textContent = source ? "Add a style." : "It appears here.";
+    at("result-about").textContent = "";
     return;
   }
-  pending?.abort();
   const control = (pending = new AbortController());
   const began = performance.now();
   at("compare").classList.add("busy");
@@ -149,9 +172,7 @@ async function drawNow() {
     URL.revokeObjectURL(at("after").src);
     at("after").src = URL.createObjectURL(result);
     at("after").alt = `${source.name} in the style of ${parts.map((part) => part.name).join(", ")}`;
-    for (const id of ["before", "after", "edge", "compare-label"]) at(id).hidden = false;
-    at("result-hint").hidden = true;
-    at("download").disabled = false;
+    showResult(true);
     at("result-about").textContent = `Drawn in ${((performance.now() - began) / 1000).toFixed(2)} s.`;
   } finally {
     if (pending === control) at("compare").classList.remove("busy");
@@ -170,7 +191,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-const stem = () => (source.name.split("/").pop() || "picture").replace(/\.[^.]*$/, "") || "picture";
+const stem = (of = source) => (of.name.split("/").pop() || "picture").replace(/\.[^.]*$/, "") || "picture";
 
 async function download() {
   if (!at("own-size").checked || !source.file) {
@@ -187,7 +208,9 @@ async function download() {
 }
 
 async function drawGrid() {
+  const drawn = source;
   const { results } = await post(`${base}/translate/grid`, fields({ strength: at("strength").value }));
+  if (drawn !== source) return; // another source was chosen meanwhile
   const figures = results.map(({ domain, image }) => {
     const picture = element("img", { src: image, alt: `${source.name} in the style of ${nameOf(domain)}` });
     picture.style.aspectRatio = source.aspect;
@@ -229,6 +252,7 @@ function stop(value) {
 }
 
 async function drawWalk() {
+  const drawn = source;
   const kind = at("kind").value;
   at("walk-shown").replaceChildren(element("p", { class: "meta", role: "status", text: "Walking ..." }));
   const stops = JSON.stringify([stop(at("walk-from").value), stop(at("walk-to").value)]);
@@ -237,9 +261,10 @@ async function drawWalk() {
   try {
     blob = await (await call(`${base}/translate/walk`, { method: "POST", body })).blob();
   } catch (error) {
-    at("walk-shown").replaceChildren();
+    if (drawn === source) at("walk-shown").replaceChildren();
     throw error;
   }
+  if (drawn !== source) return;
   const src = URL.createObjectURL(blob);
   const text = `${source.name} moving from style to style`;
   const shown =
@@ -251,7 +276,7 @@ async function drawWalk() {
   const button = element("button", {
     type: "button",
     text: "Download",
-    onclick: () => save(blob, `${stem()}-walk.${kind}`),
+    onclick: () => save(blob, `${stem(drawn)}-walk.${kind}`),
   });
   at("walk-shown").replaceChildren(shown, element("div", { class: "tools" }, button));
 }
