@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.split import split_pictures
     from tunit.reporting.write import write_report
+    from tunit.training.interrupt import Interrupted
 
     if args.table not in TABLES:
         raise ConfigError(
@@ -129,7 +130,11 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.out)
     # Report problems with the pictures once, not for every row.
     split_pictures(plan.data, plan.held_back)
-    outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
+    try:
+        outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
+    except Interrupted as stop:
+        show("the same command again goes on here: finished rows are kept")
+        return stop.exit_code
     markdown, page = write_outcome(table, plan, outcomes)
     show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
     for row in table.rows:

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.experiment import NONE, Experiment, Table, chosen
+from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
@@ -24,6 +23,7 @@ from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
+from tunit.training.interrupt import Interrupted
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
@@ -171,16 +171,16 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
 def run_table(
     table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = show
 ) -> list[dict[str, Any]]:
-    """All rows (or those named) for all seeds; a row that fails is reported and skipped."""
+    """All rows (or those named) for all seeds; a row that fails is reported and skipped.
+
+    Raises Interrupted or StopNow if a signal stops a row: then no further row begins.
+    """
     rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
     else:
-        # New processes are started with "spawn": a fork of a process with torch's threads may hang.
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            waiting = [pool.submit(_guarded, table, row, plan, seed, show) for row, seed in tasks]
-            found = [task.result() for task in waiting]
+        found = in_processes(_guarded, [(table, row, plan, seed, show) for row, seed in tasks], jobs)
     return [outcome for outcome in found if outcome is not None]
 
 
@@ -188,6 +188,9 @@ def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> 
     """As `run_row`; if it fails, the reason is printed, and None returned."""
     try:
         return run_row(table, row, plan, seed, say)
+    except Interrupted as stop:
+        say(f"{row.name}, seed {seed}: {stop}")
+        raise
     except TunitError as error:
         say(f"{row.name}, seed {seed} failed: {error}")
         return None
