@@ -8,10 +8,10 @@
   tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
 --data is a folder with a sub-folder for each class, or a CSV with a label column. A fifth of every class is held back
-for the measurements unless --held-back is given. Finished runs are skipped; stopped runs are resumed. With --steps,
-the phases keep their shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes
-DIR/TABLE.md and DIR/TABLE.html: our figures (mean and spread over the seeds) next to the paper's; for table2 also
-reports with maps of the styles.
+for the measurements unless --held-back is given. Finished runs are skipped and stopped runs are resumed; with other
+settings they need another --out. With --steps, the phases keep their shares of the training. Presets tables-32 and
+tables-64 are made for two CPU cores. Writes DIR/TABLE.md and DIR/TABLE.html: our figures (mean and spread over the
+seeds) next to the paper's; for table2 also reports with maps of the styles.
 """
 
 import argparse

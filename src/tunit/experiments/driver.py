@@ -16,6 +16,7 @@ from tunit.experiments.experiment import NONE, Experiment, Table, chosen
 from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.plan import Plan, config_of
+from tunit.experiments.reuse import check_same_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.files import write_text
 from tunit.methods.method import Labels
@@ -37,14 +38,16 @@ COUNTED = ("domains", "candidate heads", "overclusters")
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
     """Run a row for one seed. Returns its figures, which are also written to outcome.json in the row's folder.
 
-    If that file exists already, nothing is run, and the figures are read from the file.
+    If that file exists already, nothing is run, and the figures are read from the file. Raises RunError if the folder
+    was begun with other settings.
     """
     folder = plan.folder(table, row, seed)
+    split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
+    config = config_of(row, row.preset, plan, split, seed)
+    check_same_settings(folder, row, plan, config)
     done = folder / "outcome.json"
     if done.is_file():
         return _read_outcome(done)
-    split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
-    config = config_of(row, row.preset, plan, split, seed)
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
     first: Path | None = None
@@ -70,7 +73,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
         config = config.with_overrides({"guide_from": str(first)})
     say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
     train_to_end(train, folder / "run", config)
-    outcome = _measured(row, plan, split, config, folder, held, seed)
+    own = RunFolder(folder / "run").read_config()  # with the values that were chosen when the run began
+    outcome = _measured(row, plan, split, own, folder, held, seed)
     write_text(done, json.dumps(outcome, indent=2) + "\n")
     return outcome
 

@@ -34,6 +34,7 @@ class Plan:
     trust_features: bool = False  # allow TorchScript and .pt2 files, which can run any code
     most_sources: int = 0
     classes: tuple[str, ...] = ()  # use only these classes, in this order; empty for all
+    smoke: bool = False  # whether this plan is one of `smoke`
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
@@ -90,4 +91,4 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
 
 def smoke(plan: Plan) -> Plan:
     """The same plan with a few steps of tiny networks, to see whether everything runs."""
-    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8)
+    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8, smoke=True)

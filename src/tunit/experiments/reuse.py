@@ -1,0 +1,69 @@
+"""What a row was begun with, kept in its folder: with other settings, its runs and figures must not be used again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunit.config import Config, all_fields
+from tunit.errors import RunError
+from tunit.experiments.experiment import FEATURES, Experiment
+from tunit.experiments.plan import Plan
+from tunit.files import write_text
+from tunit.reading import MEBIBYTE, Record, UnreadableError, read_json
+from tunit.training.preparation import RESUMABLE
+
+NAME = "row.json"
+OF_THE_MACHINE = set(RESUMABLE) - {"steps"}  # may differ: they affect figures only by rounding
+
+
+def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Config) -> None:
+    """Note in a row's new folder what the row is run with; of a folder that was begun before, compare it.
+
+    Rows of older versions, which did not note this, are taken as they are. Raises RunError, with the name of the
+    first setting that differs.
+    """
+    path, now = folder / NAME, _noted(row, plan, config)
+    if not path.is_file():
+        if not (folder / "train.csv").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    try:
+        before = Record(read_json(path, MEBIBYTE)).values
+    except UnreadableError as error:
+        raise RunError(f"{path} is damaged ({error}): remove its folder to have its row run again") from None
+    for name, value in now.items():
+        if name in before and before[name] != value:  # a setting that is newer than the folder is not there
+            flag = f"--{name.replace('_', '-')}"
+            raise RunError(
+                f"{folder} was begun with {flag} {_words(before[name])}, and {flag} is {_words(value)} now: give "
+                "another --out, or the same settings"
+            )
+
+
+def _noted(row: Experiment, plan: Plan, config: Config) -> dict[str, Any]:
+    """All that the figures of a row depend on, by the names of the options, as JSON gives it back."""
+    network = {"cluster_features": plan.cluster_features or plan.features} if row.labels == FEATURES else {}
+    of_plan = {
+        "smoke": plan.smoke,
+        "data": str(plan.data.absolute()),
+        "held_back": str(plan.held_back.absolute()) if plan.held_back else "",
+        "between": list(plan.classes),
+        "features": plan.features,
+        "preprocessing": plan.preprocessing,
+        "sources": plan.most_sources,
+    }
+    of_config = {
+        name: getattr(config.section(section), name)
+        for name, (section, _) in all_fields().items()
+        if name not in OF_THE_MACHINE
+    }
+    noted: dict[str, Any] = json.loads(json.dumps(of_plan | network | of_config))
+    return noted
+
+
+def _words(value: Any) -> str:
+    """A value as in a command line; one line, whatever a damaged file holds."""
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "(none)"
+    return str(value) if value != "" else "(none)"

@@ -1,0 +1,85 @@
+"""A folder that was begun with some settings is not used for others."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tiny_run import write_pictures
+from tunit.errors import RunError
+from tunit.experiments import driver
+from tunit.experiments.driver import run_row
+from tunit.experiments.paper_tables import TABLE1
+from tunit.experiments.plan import Plan, smoke
+
+ROWS = {row.name: row for row in TABLE1.rows}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reuse")
+    for part in ("data", "other", "held"):
+        for i, name in enumerate("abc"):
+            write_pictures(folder / part / name, seed=i, number=5)
+    return Plan(folder / "data", folder / "out", base="tables-32")
+
+
+def begin(plan, row, monkeypatch):
+    """Begin a row; it stops before its training."""
+
+    def stop(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "train_to_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_row(TABLE1, ROWS[row], plan, 0, print)
+
+
+CHANGED = {
+    "--data": lambda plan: replace(plan, data=plan.data.parent / "other"),
+    "--held-back": lambda plan: replace(plan, held_back=plan.data.parent / "held"),
+    "--between": lambda plan: replace(plan, classes=("b", "a", "c")),
+    "--features": lambda plan: replace(plan, features="inception"),
+    "--preprocessing": lambda plan: replace(plan, preprocessing="legacy"),
+    "--sources": lambda plan: replace(plan, most_sources=5),
+    "--steps": lambda plan: replace(plan, overrides=(("steps", "1000"),)),
+    "--smoke": smoke,
+}
+
+
+@pytest.mark.parametrize("flag", CHANGED)
+def test_a_setting_that_differs_is_named(plan, tmp_path, monkeypatch, flag):
+    plan = replace(plan, out=tmp_path)
+    begin(plan, "G", monkeypatch)
+    folder = plan.folder(TABLE1, ROWS["G"], 0)
+    (folder / "outcome.json").write_text("{}")  # refused before it is read
+    with pytest.raises(RunError, match=f"was begun with {flag} .*: give another --out"):
+        run_row(TABLE1, ROWS["G"], CHANGED[flag](plan), 0, print)
+
+
+def test_settings_of_the_machine_and_of_other_rows_may_differ(plan, tmp_path, monkeypatch):
+    plan = replace(plan, out=tmp_path)
+    begin(plan, "G", monkeypatch)
+    others = (("threads", "1"), ("device", "cpu"), ("log_every", "7"))
+    begin(replace(plan, overrides=others, cluster_features="inception", seeds=3), "G", monkeypatch)
+
+
+def test_the_network_for_k_means_must_be_the_same(plan, tmp_path, monkeypatch):
+    plan = replace(plan, out=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "labels_for", lambda *words, **more: {})
+        begin(plan, "D", patch)
+        with pytest.raises(RunError, match=r"begun with --cluster-features random-vgg16, and .* moco now"):
+            run_row(TABLE1, ROWS["D"], replace(plan, cluster_features="moco"), 0, print)
+
+
+def test_rows_of_older_versions_are_taken_and_a_damaged_note_is_one_sentence(plan, tmp_path, monkeypatch):
+    plan = replace(plan, out=tmp_path)
+    begin(plan, "G", monkeypatch)
+    noted = plan.folder(TABLE1, ROWS["G"], 0) / "row.json"
+    noted.unlink()
+    begin(smoke(plan), "G", monkeypatch)
+    assert not noted.exists()  # what it was begun with is not known
+    noted.write_text(json.dumps([1]))
+    with pytest.raises(RunError, match=r"row\.json is damaged .*: remove its folder"):
+        run_row(TABLE1, ROWS["G"], plan, 0, print)
