@@ -262,6 +262,8 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
         (["tabel1"], "did you mean 'table1'"),
         (["table1", "--only", "Z"], "table1 has no row 'Z'"),
         (["table1", "--seeds", "0"], "--seeds is 0"),
+        (["table1", "--smoke", "--seed", "7"], "use --seeds N"),
+        (["table1", "--smoke", "--layout", "food-101"], "--layout food-101 cannot be read here"),
     ],
 )
 def test_errors_are_one_sentence(pictures, tmp_path, capsys, words, message):

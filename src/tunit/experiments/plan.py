@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunit.config import Config, preset_differences, read_config
+from tunit.errors import ConfigError
 from tunit.experiments.experiment import Experiment, Table
 from tunit.experiments.split import Split
 
@@ -35,6 +36,18 @@ class Plan:
     most_sources: int = 0
     classes: tuple[str, ...] = ()  # use only these classes, in this order; empty for all
     smoke: bool = False  # whether this plan is one of `smoke`
+
+    def __post_init__(self) -> None:
+        given = dict(self.overrides)
+        if "seed" in given:
+            raise ConfigError(
+                f"--seed {given['seed']} has no effect on a table: use --seeds N, for the seeds 0 to N - 1"
+            )
+        if given.get("layout", "none") != "none":
+            raise ConfigError(
+                f"--layout {given['layout']} cannot be read here, because rows train on tables of pictures: leave it "
+                "out, and give --data a folder with a sub-folder for each class, or a CSV with a label column"
+            )
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
