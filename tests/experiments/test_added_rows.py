@@ -37,6 +37,13 @@ def test_a_name_in_use_and_a_file_that_is_not_a_preset_are_refused(tmp_path):
         with_rows(TABLE1, [tmp_path / "rootless.toml"])
 
 
+def test_names_that_would_share_a_folder_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="table1 has a row 'G' already, whose folder 'g' would share: give"):
+        with_rows(TABLE1, [preset(tmp_path / "g.toml", "")])
+    with pytest.raises(ConfigError, match="table1 has a row 'a b' already, whose folder 'a-b' would share"):
+        with_rows(TABLE1, [preset(tmp_path / f"{name}.toml", "") for name in ("a b", "a-b")])
+
+
 def test_an_added_row_is_run_and_printed(tmp_path, capsys):
     for i, name in enumerate(("apples", "pears")):
         write_pictures(tmp_path / "pictures" / name, seed=i, number=16)

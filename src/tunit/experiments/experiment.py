@@ -38,6 +38,11 @@ class Experiment:
     paper: Paper = field(default_factory=dict)
 
     @property
+    def folder(self) -> str:
+        """The name of the folder of its runs."""
+        return "".join(c if c.isalnum() else "-" for c in self.name).strip("-").lower()
+
+    @property
     def few_labels(self) -> bool:
         """Whether the training sees only a part of the true labels."""
         return bool(self.labelled_share or self.labelled_of_class)
@@ -76,18 +81,23 @@ def with_rows(table: Table, presets: Sequence[Path]) -> Table:
     """`table` with a row for each preset file that a user adds (`--add`), named after the file.
 
     A preset that trains with labels gets the true ones. The new rows have all figures of the table, but the paper's
-    claims do not include them. Raises ConfigError if a file is not a preset based on `paper`, or if the table has a
-    row of that name already.
+    claims do not include them. Raises ConfigError if a file is not a preset based on `paper`, or if a row of the
+    table has the same folder.
     """
     rows = list(table.rows)
     for path in presets:
-        if path.stem in {row.name for row in rows}:
-            raise ConfigError(f"{table.name} has a row {path.stem!r} already: give {path} another name")
         supervised = read_config(str(path)).data.labels != "none"
         differences = preset_differences(str(path))
         # Wherever the preset takes labels from, the driver gives it the true classes.
         title = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in differences.items())
-        rows.append(Experiment(path.stem, title or "as paper", str(path), CLASSES if supervised else NONE))
+        added = Experiment(path.stem, title or "as paper", str(path), CLASSES if supervised else NONE)
+        for row in rows:
+            if row.folder == added.folder:
+                like = "" if row.name == added.name else f", whose folder {added.name!r} would share"
+                raise ConfigError(
+                    f"{table.name} has a row {row.name!r} already{like}: give {path} another name"
+                )
+        rows.append(added)
     return replace(table, rows=tuple(rows))
 
 

@@ -51,8 +51,7 @@ class Plan:
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
-        name = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").lower()
-        return self.out / table.name / name / f"seed-{seed}"
+        return self.out / table.name / row.folder / f"seed-{seed}"
 
 
 def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:
