@@ -20,6 +20,8 @@ from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+RESULT = SimpleNamespace(as_json=lambda: {"figures": {}, "notes": [], "features": "random-vgg16"})
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
@@ -31,6 +33,19 @@ def done(tmp_path_factory):
     plan = smoke(Plan(folder / "data", folder / "out", overrides=settings, classes=("plums", "apples")))
     (outcome,) = run_table(FIGURE4, plan)
     return plan.folder(FIGURE4, FIGURE4.rows[0], 0), outcome
+
+
+def test_everything_runs_on_the_device_that_is_asked_for(done, monkeypatch):
+    """Also where the row's runs are finished, and only measured."""
+    folder, _ = done
+    asked = []
+    monkeypatch.setattr(driver, "evaluate_run", lambda *words, device, **more: asked.append(device) or RESULT)
+    monkeypatch.setattr(driver, "attribute_figures", lambda *words: asked.append(words[-1]) or {})
+    (folder / "outcome.json").unlink()
+    data, out = folder.parents[3] / "data", folder.parents[2]
+    plan = smoke(Plan(data, out, overrides=(("device", "cuda:7"),), classes=("plums", "apples")))
+    run_table(FIGURE4, plan)
+    assert asked == ["cuda:7", "cuda:7"]
 
 
 def test_two_classes_are_used_with_labels_for_at_most_35_pictures_each(done):

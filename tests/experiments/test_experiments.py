@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tunit.clustering.partition import k_means
 from tunit.config import preset_differences, read_config
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.experiments import driver
+from tunit.experiments import driver, label_sources
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import LABEL_SOURCES, chosen
 from tunit.experiments.label_sources import RESTARTS, few_of
@@ -205,8 +206,33 @@ def test_k_means_may_use_other_features_than_the_figures(pictures, tmp_path, mon
 
     monkeypatch.setattr(driver, "labels_for", noted)
     for own in ("", "moco.pth.tar"):
-        run_table(TABLE1, Plan(pictures, tmp_path, cluster_features=own), only=("D",), say=lambda text: None)
+        plan = Plan(pictures, tmp_path / f"out {own}", cluster_features=own)
+        run_table(TABLE1, plan, only=("D",), say=lambda text: None)
     assert asked == ["random-vgg16", "moco.pth.tar"]
+
+
+def test_pictures_for_k_means_are_made_and_measured_as_the_run_asks(pictures, tmp_path, monkeypatch):
+    asked = {}
+
+    def packed(table, cache, settings):
+        asked["pack"] = settings
+        return SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8))
+
+    def network(name, **more):
+        asked["network"] = more
+        raise DataError("enough")
+
+    monkeypatch.setattr(label_sources, "pack_pictures", packed)
+    monkeypatch.setattr(label_sources, "load_feature_network", network)
+    given = {"fit": "crop", "background": "1 2 3", "min_side": "20", "max_pixels": "4096", "device": "cpu"}
+    plan = smoke(Plan(pictures, tmp_path, overrides=tuple(given.items()), preprocessing="legacy"))
+    run_table(TABLE1, plan, only=("D",), say=lambda text: None)
+    settings = asked["pack"]
+    assert (settings.size, settings.fit, settings.background) == (32, "crop", (1, 2, 3))
+    assert (settings.min_side, settings.max_pixels) == (20, 4096)
+    assert (settings.labels, settings.label_column, settings.keep_duplicates) == ("csv", "class", True)
+    assert asked["network"]["preprocessing"] == "legacy"
+    assert asked["network"]["device"].type == "cpu"
 
 
 def test_finished_rows_are_not_run_again(done, monkeypatch):

@@ -60,12 +60,11 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
         split,
         train,
         folder / "packed",
-        size=config.data.image_size,
-        clusters=config.networks.domains,
+        config,
         features=plan.cluster_features or plan.features,
+        preprocessing=plan.preprocessing,
         trust_features=plan.trust_features,
         first=first,
-        seed=seed,
     )
     if labels is not None:
         train, config = _labelled(row, split, labels, folder, config)
@@ -74,6 +73,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
     train_to_end(train, folder / "run", config)
     own = RunFolder(folder / "run").read_config()  # with the values that were chosen when the run began
+    own = own.with_overrides({"device": config.run.device})  # it may have begun on another machine
     outcome = _measured(row, plan, split, own, folder, held, seed)
     write_text(done, json.dumps(outcome, indent=2) + "\n")
     return outcome
@@ -136,6 +136,7 @@ def _measured(
         seed=seed,
         translates=row.translates,
         beside_trivial=False,
+        device=config.run.device,
         out=folder / "run" / "evaluation" / "evaluation.json",
     )
     found = result.as_json()
@@ -146,7 +147,8 @@ def _measured(
         figures.pop("accuracy", None)
     if row.strengths:
         classes = plan.classes or tuple(split.classes)
-        figures |= attribute_figures(folder / "run", split, (classes[0], classes[1]), row.strengths)
+        ends = classes[0], classes[1]
+        figures |= attribute_figures(folder / "run", split, ends, row.strengths, config.run.device)
     return {
         "row": row.name,
         "seed": seed,

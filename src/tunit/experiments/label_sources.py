@@ -1,13 +1,15 @@
 """Labels for the trainings of a table: the true ones, a few of them, or groups by k-means or an earlier training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tunit.clustering.partition import k_means
+from tunit.config import Config
 from tunit.data.packing.pack import pack_pictures
-from tunit.data.packing.pack_settings import PackSettings
+from tunit.data.packing.pack_settings import pack_settings
 from tunit.errors import ConfigError
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.features import features_of
@@ -25,43 +27,40 @@ def labels_for(
     split: Split,
     table: Path,
     cache: Path,
+    config: Config,
     *,
-    size: int,
-    clusters: int,
     features: str,
     first: Path | None,
-    seed: int,
-    device: str = "auto",
+    preprocessing: str = "clean",
     trust_features: bool = False,
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
     row: says where labels come from, and how many there are. table: a CSV of the training pictures. cache: the folder
-    in which they are packed. size: side in pixels of the pictures for k-means. clusters: the number of different
-    labels. features: the name of a feature network (trust_features: it may be a program). first: the run whose
-    domains become labels.
+    in which they are packed. config: the training's; it says how pictures become squares, and the number of different
+    labels. features: the name of a feature network (preprocessing: how it gets pictures; trust_features: it may be a
+    program). first: the run whose domains become labels.
     """
-    kind = row.labels
+    kind, clusters, seed = row.labels, config.networks.domains, config.run.seed
     if kind == NONE:
         return None
     if kind == CLASSES:
         few = few_of(split, row.labelled_share, seed, row.labelled_of_class)
         return few if row.few_labels else dict(split.train)
-    packed = pack_pictures(
-        table, cache, PackSettings(size=size, labels="csv", label_column=CLASS, keep_duplicates=True)
-    )
+    squares = replace(pack_settings(config), labels="csv", label_column=CLASS, keep_duplicates=True)
+    packed, device = pack_pictures(table, cache, squares), choose_device(config.run.device)
     images = np.asarray(packed.images)
     if kind == IMAGES:
         vectors = images.reshape(len(images), -1) / np.float32(255)
         found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FEATURES:
-        network = load_feature_network(features, device=choose_device(device), trust=trust_features)
+        network = load_feature_network(
+            features, preprocessing=preprocessing, device=device, trust=trust_features
+        )
         vectors = features_of(images, network, cache=cache).numpy()
         found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FIRST and first is not None:
-        found = (
-            probabilities_and_styles(load_model(first, choose_device(device)), images)[0].argmax(1).numpy()
-        )
+        found = probabilities_and_styles(load_model(first, device), images)[0].argmax(1).numpy()
     else:
         raise ConfigError(f"there are no labels from {kind!r}: take one of the sources in the tables")
     paths = path_of_names(table)
