@@ -168,6 +168,15 @@ def test_a_complete_experiment_has_a_result_for_every_row(done):
     assert outcomes[0]["figures"]["accuracy"] == 1
 
 
+def test_accuracy_is_of_held_back_pictures_wherever_an_e_has_learnt_domains(done):
+    plan, outcomes = done
+    assert [o["accuracy of labels"] for o in outcomes] == [True, True, True, False, False]
+    folder = plan.folder(TABLE1, chosen(TABLE1, ("F",))[0][0], 0)
+    of_first = json.loads((folder / "first/evaluation/evaluation.json").read_text())
+    assert of_first["pictures"] == str(folder / "held.csv")
+    assert outcomes[3]["figures"]["accuracy"] == of_first["figures"]["accuracy"]["value"]
+
+
 def test_labels_come_from_the_source_that_the_row_names(done):
     plan, _ = done
     labels = {}

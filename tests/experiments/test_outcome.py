@@ -232,6 +232,14 @@ def test_the_picture_of_figure_4_is_inside_the_page(tmp_path):
     assert any(a.startswith("data:image/png;base64,iVBORw") for a in read(page.read_text()).addresses)
 
 
+@pytest.mark.parametrize(("said", "names"), [({}, "C, F"), ({"accuracy of labels": False}, "C")])
+def test_the_note_tells_accuracy_of_labels_from_accuracy_of_domains(tmp_path, said, names):
+    """Outcomes of older versions do not say it: then it was that of labels in all rows with labels."""
+    outcomes = [outcome("C", accuracy=0.5), outcome("F", accuracy=0.5) | said, outcome("G", accuracy=0.5)]
+    markdown, _ = write_outcome(TABLE1, Plan(Path("data"), tmp_path), outcomes)
+    assert f"- accuracy of {names}: of the labels that these rows train with" in markdown.read_text("utf-8")
+
+
 def test_parts_that_help_clustering_are_named():
     plain = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC")])
     assert not any("over-clustering" in note for note in plain)

@@ -1,6 +1,7 @@
 """Run the rows of a table: labels, trainings, evaluation. Finished runs are skipped, stopped runs are resumed."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.attribute import attribute_figures
-from tunit.experiments.experiment import NONE, Experiment, Table, chosen
+from tunit.experiments.experiment import Experiment, Table, chosen
 from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
+from tunit.experiments.outcome import ACCURACY_OF_LABELS
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import check_same_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
@@ -123,26 +125,33 @@ def _measured(
     row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
 ) -> dict[str, Any]:
     """Measure the trained run of a row. Returns its figures, and how they were measured."""
-    result = evaluate_run(
-        folder / "run",
-        held,
-        train=folder / "train.csv",
-        labels="csv",
-        label_column=CLASS,
-        features=plan.features,
-        preprocessing=plan.preprocessing,
-        trust_features=plan.trust_features,
-        most_sources=plan.most_sources,
-        seed=seed,
-        translates=row.translates,
-        beside_trivial=False,
-        device=config.run.device,
-        out=folder / "run" / "evaluation" / "evaluation.json",
-    )
-    found = result.as_json()
-    figures = {k: v["value"] if isinstance(v, dict) else v for k, v in found["figures"].items()}
-    if row.labels != NONE and not row.few_labels:
+
+    def measured(run: str, translates: bool) -> dict[str, Any]:
+        """The evaluation of one of the row's runs on the held-back pictures."""
+        return evaluate_run(
+            folder / run,
+            held,
+            train=folder / "train.csv",
+            labels="csv",
+            label_column=CLASS,
+            features=plan.features,
+            preprocessing=plan.preprocessing,
+            trust_features=plan.trust_features,
+            most_sources=plan.most_sources,
+            seed=seed,
+            translates=translates,
+            beside_trivial=False,
+            device=config.run.device,
+            out=folder / run / "evaluation" / "evaluation.json",
+        ).as_json()
+
+    found = measured("run", row.translates)
+    figures = _values(found)
+    of_labels = row.all_labels and not row.first
+    if of_labels:
         figures["accuracy"] = _accuracy_of(folder / "labelled.csv")  # of the labels that D and G learnt from
+    elif row.first:  # the labels are domains of this E
+        figures["accuracy"] = _values(measured("first", translates=False)).get("accuracy", math.nan)
     elif not method_of(config).learns_domains:
         figures.pop("accuracy", None)
     if row.strengths:
@@ -153,11 +162,17 @@ def _measured(
         "row": row.name,
         "seed": seed,
         "figures": figures,
+        ACCURACY_OF_LABELS: of_labels,
         "notes": found["notes"],
         "features": found["features"],
         "pictures": [len(split.train), len(split.held)],
         "settings": _settings_of(config),
     }
+
+
+def _values(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The figures of an evaluation, without their intervals."""
+    return {k: v["value"] if isinstance(v, dict) else v for k, v in evaluation["figures"].items()}
 
 
 def train_to_end(source: Path, out: Path, config: Config) -> None:

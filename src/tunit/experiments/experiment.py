@@ -47,6 +47,11 @@ class Experiment:
         """Whether the training sees only a part of the true labels."""
         return bool(self.labelled_share or self.labelled_of_class)
 
+    @property
+    def all_labels(self) -> bool:
+        """Whether the (last) training gets a label for every picture."""
+        return self.labels != NONE and not self.few_labels
+
 
 @dataclass(frozen=True)
 class Ordering:

@@ -19,12 +19,15 @@ from tunit.experiments.table_page import render
 from tunit.files import writable, write_text
 from tunit.printing import printable
 
+ACCURACY_OF_LABELS = (
+    "accuracy of labels"  # in an outcome: whether its accuracy is that of the training's labels
+)
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
 
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
     """Write OUT/TABLE.md and OUT/TABLE.html; returns their paths."""
-    notes = notes_of(plan, outcomes)
+    notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -83,6 +86,22 @@ def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
     if plan.cluster_features:
         notes.append(f"k-means on features used those of {Path(plan.cluster_features).name}")
     return notes + _additions(outcomes)
+
+
+def _accuracy_notes(table: Table, outcomes: Outcomes) -> list[str]:
+    """A note on the rows whose accuracy is not one of held-back pictures."""
+    if "accuracy" not in table.figures:
+        return []
+    # Before outcomes said it, rows E and F had the accuracy of their labels, too.
+    given = {row.name: row.all_labels for row in table.rows}
+    rows = {o["row"] for o in outcomes if o.get(ACCURACY_OF_LABELS, given.get(o["row"], False))}
+    names = [row.name for row in table.rows if row.name in rows]
+    if not names:
+        return []
+    return [
+        f"accuracy of {', '.join(names)}: of the labels that these rows train with, on training pictures; of other "
+        "rows: of E's domains, on held-back pictures"
+    ]
 
 
 def _additions(outcomes: Outcomes) -> list[str]:
