@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tunit.errors import RunError
+from tiny_run import write_pictures
+from tunit.cli import main
+from tunit.errors import DataError, RunError
+from tunit.experiments import driver
 from tunit.experiments.driver import _read_outcome
 from tunit.experiments.experiment import Experiment, Ordering, Table
 from tunit.experiments.outcome import notes_of, write_outcome
@@ -220,6 +223,36 @@ def test_maps_are_linked_for_rows_that_have_one(tmp_path):
     found = read(page.read_text("utf-8"))
     expected = Plan(Path("data"), tmp_path).folder(TABLE2, TABLE2.rows[3], 0) / "run" / "report.html"
     assert [a for a in found.addresses if a.endswith("report.html")] == [str(expected.relative_to(tmp_path))]
+
+
+def test_the_map_is_of_the_first_seed_that_succeeded(tmp_path, monkeypatch, capsys):
+    for i, name in enumerate("ab"):
+        write_pictures(tmp_path / "data" / name, seed=i, number=5)
+
+    def failing(table, row, plan, seed, say):
+        if seed == 0:
+            raise DataError("broken")
+        return outcome(row.name, seed, mFID=1.0)
+
+    mapped = []
+    monkeypatch.setattr(driver, "run_row", failing)
+    monkeypatch.setattr("tunit.reporting.write.write_report", mapped.append)
+    words = [
+        "table2",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "out",
+        "--only",
+        "K = 10",
+        "--seeds",
+        "3",
+    ]
+    assert main(["reproduce", *map(str, words)]) == 2
+    assert "1 of 3 trainings failed" in capsys.readouterr().err
+    assert [run.relative_to(tmp_path / "out") for run in mapped] == [Path("table2/k---10/seed-1/run")]
+    found = read((tmp_path / "out/table2.html").read_text("utf-8"))
+    assert "table2/k---10/seed-1/run/report.html" in found.addresses
 
 
 def test_the_picture_of_figure_4_is_inside_the_page(tmp_path):

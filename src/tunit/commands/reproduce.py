@@ -94,10 +94,11 @@ def run(args: argparse.Namespace) -> int:
     from tunit.errors import ConfigError, RunError
     from tunit.experiments.driver import run_table
     from tunit.experiments.experiment import chosen, with_rows
-    from tunit.experiments.outcome import write_outcome
+    from tunit.experiments.outcome import run_shown, write_outcome
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import Plan, smoke
     from tunit.experiments.split import split_pictures
+    from tunit.experiments.summary import rows_run
     from tunit.reporting.write import write_report
     from tunit.training.interrupt import Interrupted
 
@@ -137,10 +138,9 @@ def run(args: argparse.Namespace) -> int:
         return stop.exit_code
     markdown, page = write_outcome(table, plan, outcomes)
     show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
-    for row in table.rows:
-        folder = plan.folder(table, row, 0) / "run"
-        if row.name in table.map_of and any(outcome["row"] == row.name for outcome in outcomes):
-            show(f"map of styles, {row.name}: {write_report(folder)}")
+    for row in rows_run(table, outcomes):
+        if row.name in table.map_of:
+            show(f"map of styles, {row.name}: {write_report(run_shown(table, plan, row, outcomes))}")
     expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunit.experiments.attribute import PICTURE
-from tunit.experiments.experiment import Table
+from tunit.experiments.experiment import Experiment, Table
 from tunit.experiments.plan import Plan
 from tunit.experiments.summary import (
     Claim,
@@ -19,9 +19,8 @@ from tunit.experiments.table_page import render
 from tunit.files import writable, write_text
 from tunit.printing import printable
 
-ACCURACY_OF_LABELS = (
-    "accuracy of labels"  # in an outcome: whether its accuracy is that of the training's labels
-)
+# The entry of an outcome that says whether its accuracy is that of the training's labels.
+ACCURACY_OF_LABELS = "accuracy of labels"
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
 
@@ -33,14 +32,21 @@ def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, P
         plan.out.mkdir(parents=True, exist_ok=True)
     paths = plan.out / f"{table.name}.md", plan.out / f"{table.name}.html"
     write_text(paths[0], _markdown(table, outcomes, notes, claims))
+    runs = [(row, run_shown(table, plan, row, outcomes)) for row in rows_run(table, outcomes)]
     links = {
-        row.name: str((plan.folder(table, row, 0) / "run" / "report.html").relative_to(plan.out))
-        for row in rows_run(table, outcomes)
+        row.name: str((run / "report.html").relative_to(plan.out))
+        for row, run in runs
         if row.name in table.map_of
     }
-    pictures = [plan.folder(table, row, 0) / "run" / PICTURE for row in table.rows if row.strengths]
+    pictures = [run / PICTURE for row, run in runs if row.strengths]
     write_text(paths[1], render(table, outcomes, notes, claims, links=links, pictures=pictures))
     return paths
+
+
+def run_shown(table: Table, plan: Plan, row: Experiment, outcomes: Outcomes) -> Path:
+    """The run of a row whose pictures are shown: that of the first seed that succeeded."""
+    seed = min(outcome["seed"] for outcome in outcomes if outcome["row"] == row.name)
+    return plan.folder(table, row, seed) / "run"
 
 
 def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[Claim]) -> str:
