@@ -9,13 +9,14 @@ from PIL import Image
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import DataError
-from tunit.experiments import driver
+from tunit.experiments import attribute, driver
 from tunit.experiments.attribute import attribute_figures, content_error
 from tunit.experiments.driver import run_table
 from tunit.experiments.label_sources import few_of
 from tunit.experiments.paper_tables import FIGURE4
 from tunit.experiments.plan import Plan, smoke
 from tunit.experiments.split import Split, read_labels
+from tunit.methods.inference import BATCH, contents_over
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +81,23 @@ def test_content_error_is_0_for_the_same_content_and_1_for_that_of_another_pictu
     assert content_error(model, x, x) == 0
     assert content_error(model, x, x.flip(0)) == pytest.approx(1)
     assert content_error(model, x, x + 0.25) == pytest.approx(0.5)
+
+
+def test_content_error_keeps_the_codes_of_a_batch_at_a_time(monkeypatch):
+    sizes = []
+
+    def encoded(encode, batches):
+        found = contents_over(encode, batches)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(attribute, "contents_over", encoded)
+    encoder = SimpleNamespace(encode=lambda x: x)
+    model = SimpleNamespace(domain_styles=torch.zeros(1), generator=encoder)
+    x, out = torch.rand(2, 2 * BATCH + 5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    whole = (out - x).abs().mean() / (x - x.roll(1, 0)).abs().mean()
+    assert content_error(model, x, out) == pytest.approx(float(whole))
+    assert max(sizes) == BATCH
 
 
 def test_the_picture_has_a_row_for_each_source_and_a_column_for_each_strength(done):

@@ -1,5 +1,6 @@
 """Figure 4: held-back pictures of one class redrawn by the average style of another, at several strengths."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -61,12 +62,19 @@ def content_error(model: Model, x: Tensor, out: Tensor) -> float:
     single picture.
     """
     device = model.domain_styles.device
-    codes, codes_out = (
-        contents_over(model.generator.encode, (part.to(device) for part in torch.split(pictures, BATCH)))
-        for pictures in (x, out)
-    )
-    apart = (codes - codes.roll(1, 0)).abs().mean()
-    return float((codes_out - codes).abs().mean() / apart) if len(x) > 1 else float("nan")
+
+    def codes(pictures: Tensor) -> Iterator[Tensor]:
+        """Batch by batch: the codes of all pictures may need more memory than there is."""
+        for part in torch.split(pictures, BATCH):
+            yield contents_over(model.generator.encode, [part.to(device)])
+
+    changed, apart = torch.zeros(2, dtype=torch.float64)
+    (before,) = codes(x[-1:])  # each picture is compared with the one before it, the first with the last
+    for own, drawn in zip(codes(x), codes(out), strict=True):
+        changed += (drawn - own).abs().double().sum()
+        apart += (own - torch.cat([before, own[:-1]])).abs().double().sum()
+        before = own[-1:]
+    return float(changed / apart) if len(x) > 1 else float("nan")
 
 
 def _draw(
