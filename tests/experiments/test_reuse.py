@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tiny_run import write_pictures
+from tunit.cli import main
 from tunit.errors import RunError
 from tunit.experiments import driver
 from tunit.experiments.driver import run_row
@@ -55,6 +56,28 @@ def test_a_setting_that_differs_is_named(plan, tmp_path, monkeypatch, flag):
     (folder / "outcome.json").write_text("{}")  # refused before it is read
     with pytest.raises(RunError, match=f"was begun with {flag} .*: give another --out"):
         run_row(TABLE1, ROWS["G"], CHANGED[flag](plan), 0, print)
+
+
+def test_the_command_refuses_at_once_and_leaves_the_table_as_it_is(plan, tmp_path, monkeypatch, capsys):
+    begin(replace(plan, out=tmp_path), "G", monkeypatch)
+    (tmp_path / "table1.md").write_text("results")
+    words = [
+        "--data",
+        plan.data,
+        "--out",
+        tmp_path,
+        "--base",
+        plan.base,
+        "--only",
+        "B,G",
+        "--features",
+        "inception",
+    ]
+    assert main(["reproduce", "table1", *map(str, words)]) == 2
+    err = capsys.readouterr().err
+    assert "was begun with --features random-vgg16, and --features is inception now" in err
+    assert len(err.splitlines()) == 1
+    assert (tmp_path / "table1.md").read_text() == "results"
 
 
 def test_settings_of_the_machine_and_of_other_rows_may_differ(plan, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.outcome import ACCURACY_OF_LABELS
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.reuse import check_same_settings
+from tunit.experiments.reuse import NOTE, check_same_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
 from tunit.files import write_text
 from tunit.methods.method import Labels
@@ -44,7 +44,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     was begun with other settings.
     """
     folder = plan.folder(table, row, seed)
-    split = split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
+    split = _split_of(table, plan)
     config = config_of(row, row.preset, plan, split, seed)
     check_same_settings(folder, row, plan, config)
     done = folder / "outcome.json"
@@ -194,15 +194,32 @@ def run_table(
 ) -> list[dict[str, Any]]:
     """All rows (or those named) for all seeds; a row that fails is reported and skipped.
 
-    Raises Interrupted or StopNow if a signal stops a row: then no further row begins.
+    Raises Interrupted or StopNow if a signal stops a row: then no further row begins; RunError if a row was begun
+    with other settings.
     """
     rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
+    _check_begun(table, plan, tasks)
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
     else:
         found = in_processes(_guarded, [(table, row, plan, seed, show) for row, seed in tasks], jobs)
     return [outcome for outcome in found if outcome is not None]
+
+
+def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) -> None:
+    """Refuse rows of other settings before any row is run: else a table without them replaces the one there."""
+    begun = [(row, seed) for row, seed in tasks if (plan.folder(table, row, seed) / NOTE).is_file()]
+    if not begun:
+        return
+    split = _split_of(table, plan)
+    for row, seed in begun:
+        config = config_of(row, row.preset, plan, split, seed)
+        check_same_settings(plan.folder(table, row, seed), row, plan, config)
+
+
+def _split_of(table: Table, plan: Plan) -> Split:
+    return split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
 
 
 def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from tunit.files import write_text
 from tunit.reading import MEBIBYTE, Record, UnreadableError, read_json
 from tunit.training.preparation import RESUMABLE
 
-NAME = "row.json"
+NOTE = "row.json"  # in the folder of a row
 OF_THE_MACHINE = set(RESUMABLE) - {"steps"}  # may differ: they affect figures only by rounding
 
 
@@ -22,7 +22,7 @@ def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Confi
     Rows of older versions, which did not note this, are taken as they are. Raises RunError, with the name of the
     first setting that differs.
     """
-    path, now = folder / NAME, _noted(row, plan, config)
+    path, now = folder / NOTE, _noted(row, plan, config)
     if not path.is_file():
         if not (folder / "train.csv").exists():
             folder.mkdir(parents=True, exist_ok=True)
