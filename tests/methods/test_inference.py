@@ -6,7 +6,14 @@ import torch
 
 from tiny_model import tiny_model
 from tunit.data.batching.augment import to_float, to_uint8
-from tunit.methods.inference import guidance_over, in_batches, redraw
+from tunit.methods.inference import (
+    contents_over,
+    guidance_over,
+    in_batches,
+    pictures_at_a_time,
+    redraw,
+)
+from tunit.networks.guide import Guidance
 
 CPU = torch.device("cpu")
 
@@ -67,3 +74,41 @@ def test_each_picture_may_have_its_own_style(model, images):
     (drawn,) = redraw(model.generator, x, [codes])
     (of_fourth,) = redraw(model.generator, x[3:4], [codes[3]])
     assert (drawn[3].int() - of_fourth[0].int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(32, 256), (128, 256), (256, 64), (512, 16), (1024, 4), (4096, 1)]
+)
+def test_fewer_pictures_go_through_a_network_at_a_time_if_they_are_large(side, expected):
+    assert pictures_at_a_time(256, side) == expected
+
+
+@pytest.mark.parametrize(("side", "parts"), [(128, [9]), (512, [4, 4, 1])])
+def test_a_batch_of_large_pictures_goes_through_the_networks_in_parts(side, parts):
+    """Nine pictures of 512 px are as large as 144 of 128 px, and more than 64 of those is too much."""
+    x = torch.randn(9, 3, side, side, generator=torch.Generator().manual_seed(0))
+    codes, seen = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(1)), []
+
+    class Noted:
+        """Networks so simple that the result is known."""
+
+        def encode(self, x):
+            seen.append(len(x))
+            return x[:, :, :2, :2]
+
+        def decode(self, c, s):
+            seen.append(len(c))
+            return c * s[:, :, None, None]
+
+    def guide(x):
+        seen.append(len(x))
+        return Guidance(x[:, 0, 0, :2], x[:, :, 0, 0])
+
+    said = guidance_over(guide, [x])
+    assert torch.equal(said.style, x[:, :, 0, 0])
+    assert torch.equal(said.logits, x[:, 0, 0, :2])
+    assert torch.equal(contents_over(Noted().encode, [x]), x[:, :, :2, :2])
+    drawn = redraw(Noted(), x, [codes[0], codes[1, 0]])
+    assert torch.equal(drawn[0], to_uint8(x[:, :, :2, :2] * codes[0, :, :, None, None]))
+    assert torch.equal(drawn[1], to_uint8(x[:, :, :2, :2] * codes[1, 0, :, None, None]))
+    assert seen == parts * 5

@@ -14,7 +14,7 @@ from tiny_step import config_of
 from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.randomness import torch_generator
-from tunit.methods import settled
+from tunit.methods import inference, neighbourhood, settled
 from tunit.methods.settled import (
     CONFIDENCE,
     NEVER,
@@ -24,6 +24,8 @@ from tunit.methods.settled import (
     settle_domains,
     softened,
 )
+from tunit.networks.guide import Guide
+from tunit.training import samples
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
@@ -219,3 +221,30 @@ def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
     settled.find_number(state, pictures, config)
     assert state.choice.reasons == ("a reason", "the largest domain has 30 pictures, the smallest 30")
     assert sorted(np.bincount(domains_of(state, pictures))) == [30, 30, 30]
+
+
+def test_large_pictures_go_through_e_a_few_at_a_time(pictures, monkeypatch):
+    """Otherwise this would need more memory than a training step. Pictures of 32 px are large in this test."""
+    config = config_of(neighbours=3, neighbours_from=0, guide_only_until=10, steps=20)
+    state, seen, trunk = state_of(config), [], Guide.trunk_features
+
+    def noted(guide, x):
+        seen.append(len(x))
+        return trunk(guide, x)
+
+    monkeypatch.setattr(Guide, "trunk_features", noted)
+    monkeypatch.setattr(inference, "LARGE", 8)
+    given = SimpleNamespace(labels=np.full(90, -1), **vars(pictures))
+    rows, average = np.arange(90), state.networks.guide_average
+    for encode, most in (
+        (
+            lambda: neighbourhood.look_for_neighbours(state, given, config),
+            4,
+        ),  # as many as 64 pictures of 8 px
+        (lambda: settled.features_of(average, state, given, rows), 16),
+        (lambda: settled.outputs_of(state, given, config), 16),
+        (lambda: samples.model_of(state, given, config), 8),
+    ):
+        seen.clear()
+        encode()
+        assert max(seen) == most

@@ -15,7 +15,10 @@ from tunit.data.batching.augment import random_view, to_float, to_uint8
 from tunit.machine import without_tf32
 from tunit.networks.guide import Guidance, Guide
 
-BATCH = 64  # pictures through a network at a time
+BATCH = 64  # pictures of up to LARGE px through a network at a time
+LARGE = (
+    128  # px; of larger pictures, as many go through a network at a time as have the pixels of such a batch
+)
 # To find domains, E's output is averaged over this many random views of each picture. E has learnt from such views,
 # which may show much less than the whole picture, and a mean varies less than a single output.
 VIEWS = 16
@@ -29,6 +32,19 @@ class Redrawing(Protocol):
 
     def decode(self, c: Tensor, s: Tensor, /) -> Tensor:
         """The pictures (B, 3, S, S) of content codes and style codes (B, style width)."""
+
+
+def pictures_at_a_time(most: int, side: int) -> int:
+    """How many pictures of `side` px go through a network at a time: `most`, or fewer of more than LARGE px.
+
+    What a network keeps in memory grows with their pixels, and this should not need more than a training step.
+    """
+    return max(1, most * LARGE**2 // max(side, LARGE) ** 2)
+
+
+def in_parts(x: Tensor) -> tuple[Tensor, ...]:
+    """A batch (B, 3, S, S) in the parts that go through a network one after the other: one part up to LARGE px."""
+    return torch.split(x, pictures_at_a_time(max(len(x), BATCH), x.shape[-1]))
 
 
 def in_batches(
@@ -66,7 +82,7 @@ def guidance_over(guide: Callable[[Tensor], Guidance], batches: Iterable[Tensor]
 
     The caller must have put E into evaluation mode; otherwise a picture's output depends on the rest of its batch.
     """
-    parts = [guide(x) for x in batches]
+    parts = [guide(part) for x in batches for part in in_parts(x)]
     return Guidance(
         torch.cat([part.logits for part in parts]).float().cpu(),
         torch.cat([part.style for part in parts]).float().cpu(),
@@ -104,7 +120,7 @@ def averaged_over_views(
 @torch.inference_mode()
 def contents_over(encode: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Tensor:
     """The content codes of all pictures by G's encoder: (N, channels, h, h) float32, on the CPU."""
-    return torch.cat([encode(x).float().cpu() for x in batches])
+    return torch.cat([encode(part).float().cpu() for x in batches for part in in_parts(x)])
 
 
 @without_tf32()
@@ -120,9 +136,10 @@ def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Te
 
 def restyled(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> Iterator[Tensor]:
     """As `redraw`, one at a time, as G draws them: (B, 3, S, S), about in [-1, 1]."""
-    content = generator.encode(x)
+    contents = [generator.encode(part) for part in in_parts(x)]
     for style in styles:
-        yield generator.decode(content, style.to(x.device).expand(len(x), -1))
+        codes = torch.split(style.to(x.device).expand(len(x), -1), len(contents[0]))
+        yield torch.cat([generator.decode(c, s) for c, s in zip(contents, codes, strict=True)])
 
 
 def decoded(

@@ -16,11 +16,11 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
-from tunit.methods.inference import evaluating, guidance_over, in_batches
+from tunit.methods.inference import evaluating, guidance_over, in_batches, pictures_at_a_time
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 
-ENCODED = 256  # pictures through E at a time
+ENCODED = 256  # pictures through E at a time, of up to 128 px
 # Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
 # are fewer domains. With more groups, a measure would win that finds only series of photographs (of the same thing,
 # taken one after the other) instead of kinds.
@@ -83,7 +83,8 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):
-        said = guidance_over(guide, in_batches(pictures.images, device, ENCODED))
+        size = pictures_at_a_time(ENCODED, config.data.image_size)
+        said = guidance_over(guide, in_batches(pictures.images, device, size))
     codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
     groups = min(config.networks.initial_domains, MOST_GROUPS)

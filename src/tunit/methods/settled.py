@@ -31,7 +31,13 @@ from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
-from tunit.methods.inference import averaged_over_views, evaluating, evenly_spread, in_batches
+from tunit.methods.inference import (
+    averaged_over_views,
+    evaluating,
+    evenly_spread,
+    in_batches,
+    pictures_at_a_time,
+)
 from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
@@ -39,7 +45,7 @@ from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
-ENCODED = 256  # pictures through E at a time
+ENCODED = 256  # pictures through E at a time, of up to 128 px
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head
 # An upper limit of the mean probability that a head fitted to groups gives to the likeliest domain. Groups are
@@ -191,7 +197,8 @@ def set_domain_heads(state: TrainingState, heads: Sequence[Head]) -> None:
 def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, rows: Integers) -> Tensor:
     """(rows, features): what the heads of E or its EMA get for these pictures, in evaluation mode, on E's device."""
     with evaluating(guide):
-        batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+        size = pictures_at_a_time(ENCODED, pictures.images.shape[1])
+        batches = in_batches(pictures.images, state.queue.device, size, rows)
         return torch.cat([guide.trunk_features(x).float() for x in batches])
 
 
@@ -203,7 +210,8 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     generator = torch_generator(
         config.run.seed, "averaged views", counter_of_step(state.step, state.rollbacks)
     )
-    batches = in_batches(pictures.images, state.queue.device, ENCODED, rows)
+    size = pictures_at_a_time(ENCODED, config.data.image_size)
+    batches = in_batches(pictures.images, state.queue.device, size, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
     simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
     return GuideOutput(rows, styles, features, heads, simple)

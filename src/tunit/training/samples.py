@@ -12,7 +12,7 @@ from tunit.data.batching.randomness import numpy_generator
 from tunit.data.galleries import matrix
 from tunit.data.packing.packed import PackedPictures
 from tunit.files import writable, write_bytes
-from tunit.methods.inference import evenly_spread, guidance_over, in_batches, redraw
+from tunit.methods.inference import evenly_spread, guidance_over, in_batches, pictures_at_a_time, redraw
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -20,7 +20,7 @@ from tunit.training.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
 STYLES_FROM = 4096  # average styles are taken over at most this many pictures
-BATCH = 128
+BATCH = 128  # pictures through E at a time, of up to 128 px
 SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 
 
@@ -37,7 +37,8 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     guide.to(device).eval().requires_grad_(False)
     generator.to(device).eval().requires_grad_(False)
     rows = evenly_spread(len(pictures.names), STYLES_FROM)
-    batches = in_batches(pictures.images, device, BATCH, rows)
+    size = pictures_at_a_time(BATCH, config.data.image_size)
+    batches = in_batches(pictures.images, device, size, rows)
     styles, sizes = average_styles(guide, batches, torch.from_numpy(pictures.labels[rows]))
     return Model(
         guide,
