@@ -223,10 +223,14 @@ def reads_at_once(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def room_for_pictures(device: torch.device) -> int:
-    """How many bytes of pictures may be kept on `device`."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
-    return int(PICTURES_SHARE * free)
+def room_for_pictures(device: torch.device, processes: int = 1) -> int:
+    """How many bytes of pictures each of `processes` on this machine may keep on its `device`.
+
+    Each process has a GPU of its own, but on other devices all share the memory of the machine.
+    """
+    if device.type == "cuda":
+        return int(PICTURES_SHARE * torch.cuda.mem_get_info(device)[0])
+    return int(PICTURES_SHARE * available_bytes() / processes)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

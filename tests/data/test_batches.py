@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tunit import machine
 from tunit.config import AugmentConfig
+from tunit.data.batching import batches as batching
 from tunit.data.batching.augment import to_float
 from tunit.data.batching.batches import Batch, Batches, batch_permutation, make_batch
 from tunit.data.batching.randomness import numpy_generator, seed_of, torch_generator
@@ -173,6 +174,37 @@ def test_pictures_stay_on_the_device_if_they_fit_in_a_share_of_its_memory(monkey
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 10**9) if device == gpu else None)
     assert machine.room_for_pictures(gpu) == 200
+
+
+def test_the_processes_of_a_machine_divide_its_memory_for_pictures(monkeypatch: Any) -> None:
+    """Each has a copy of all pictures, and on GPUs each has the memory of its own."""
+    monkeypatch.setattr(batching, "ranks_of_machine", lambda: 3)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 12 * images().nbytes)
+    assert isinstance(batches()._images, torch.Tensor)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 12 * images().nbytes - 1)
+    assert isinstance(batches()._images, np.ndarray)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 10**9))
+    assert machine.room_for_pictures(torch.device("cuda:0"), 3) == 200
+
+
+def test_pictures_are_copied_to_the_device_a_few_at_a_time(monkeypatch: Any) -> None:
+    monkeypatch.setattr(batching, "COPIED", 5 * 8 * 8 * 3)
+    pictures = images().view(Sliced)
+    Sliced.lengths.clear()
+    copied = batches(images=pictures)._images
+    assert torch.equal(copied, torch.from_numpy(images()))  # type: ignore[arg-type]
+    assert Sliced.lengths == [5, 5, 3]
+
+
+class Sliced(np.ndarray):
+    """Pictures that note how many of them are read at a time."""
+
+    lengths: list[int] = []  # noqa: RUF012
+
+    def __getitem__(self, rows: Any) -> Any:
+        some = np.asarray(self)[rows]
+        self.lengths.append(len(some))
+        return some
 
 
 def test_pictures_in_memory_are_a_copy() -> None:

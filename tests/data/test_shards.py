@@ -165,7 +165,7 @@ def test_training_from_a_store_equals_training_from_a_pack(source, s3, tmp_path,
     url = f"{s3}/training"
     pack_shards(Search(source, PackSettings(size=32, labels="folders")), url, EACH, workers=1)
     monkeypatch.setenv(sharded.CACHE_GB, str(9 * 32 * 32 * 3 / 1e9))
-    monkeypatch.setattr(batches, "room_for_pictures", lambda device: 0)
+    monkeypatch.setattr(batches, "room_for_pictures", lambda *_: 0)
     start_run(url, tmp_path / "far", config.with_overrides({"steps": 6}), quiet=True)
     assert sorted(p.name for p in (tmp_path / "far" / "data").iterdir()) == [".tunit-cache", "index.json"]
     resume_run(tmp_path / "far", overrides={"steps": "12"}, quiet=True)

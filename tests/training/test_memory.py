@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from tiny_run import flags, tiny_config, write_pictures
+from tunit import machine
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.data.batching.batches import make_batch
+from tunit.data.packing.pack_settings import pack_settings
+from tunit.data.packing.search import Search
+from tunit.data.packing.shards import pack_shards
 from tunit.errors import TrainingError
 from tunit.failures import sentence_of
 from tunit.machine import is_out_of_memory
@@ -27,6 +31,7 @@ from tunit.training.memory import (
     largest_batch,
     step_bytes,
 )
+from tunit.training.preparation import bytes_of_pictures
 
 CPU = torch.device("cpu")
 # As cuDNN and cuBLAS say it.
@@ -108,7 +113,7 @@ def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
 def test_a_batch_of_one_picture_for_E_alone_is_tried_before_it_is_refused(monkeypatch):
     config = tiny_config(batch_size=4, guide_only_batch_size=1)
     assert fitting_batches(config, CPU) == {"batch_size": 4, "guide_only_batch_size": 1}
-    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True: lambda size: joint)
+    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: joint)
     with pytest.raises(TrainingError, match="while E trains alone, not even one picture of 32 px fits"):
         fitting_batches(config, CPU)
     with pytest.raises(TrainingError, match="while E trains alone, not even 2 pictures of 32 px fit the"):
@@ -121,6 +126,52 @@ def test_processes_on_one_cpu_share_its_memory(monkeypatch):
     fits = fits_in(tiny_config(processes=2), CPU)
     assert fits(8)
     assert not fits(10)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_on_a_cpu_the_pictures_need_memory_beside_the_step(processes, monkeypatch):
+    config = tiny_config(batch_size=16 * processes, processes=processes)
+    need = {size: step_bytes(config, size) for size in (8, 16)}
+    # Room for the larger step of each process. Pictures that take more than a quarter of this stay on the disk.
+    free = need[16] * 1.02 / memory.ROOM * processes
+    monkeypatch.setattr(machine, "available_bytes", lambda: free)
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    quarter = int(free / 4 / processes)
+    assert need[8] < memory.ROOM * free / processes - quarter < need[16]
+    sizes = [fitting_batch(config, CPU, pictures) for pictures in (0, quarter // 100, quarter, quarter + 1)]
+    assert sizes == [16 * processes, 16 * processes, 8 * processes, 16 * processes]
+
+
+def test_on_a_gpu_a_step_is_tried_beside_the_memory_of_the_pictures(monkeypatch):
+    class Held:
+        bytes = 0  # now
+
+        def __init__(self, size, dtype, device):
+            self.size = size
+            Held.bytes += size
+
+        def __del__(self):
+            Held.bytes -= self.size
+
+    def tried(config, device, size, joint=True):
+        if 100 * size + Held.bytes > 1600:
+            raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(memory, "try_step", tried)
+    monkeypatch.setattr(torch, "empty", Held)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1600, 1600))
+    config, gpu = tiny_config(batch_size=16, guide_only_batch_size=16), torch.device("cuda")
+    for pictures, size in ((0, 16), (1, 8), (400, 8), (401, 16)):
+        assert fitting_batches(config, gpu, pictures) == {"batch_size": size, "guide_only_batch_size": size}
+        assert Held.bytes == 0
+
+
+def test_the_bytes_of_all_pictures_are_known_before_they_are_packed(tmp_path):
+    source, config = write_pictures(tmp_path / "pictures", 7), tiny_config()
+    assert bytes_of_pictures(source, config) == 7 * 32 * 32 * 3
+    pack_shards(Search(source, pack_settings(config)), tmp_path / "shards", 4, workers=1)
+    assert bytes_of_pictures(tmp_path / "shards", config) == 7 * 32 * 32 * 3
 
 
 def test_recomputed_activations_need_less_memory():
@@ -194,7 +245,9 @@ def out_of_memory_beyond(monkeypatch, room):
         return tunit_step(state, batch, *rest)
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
-    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True: lambda size: size <= room)
+    monkeypatch.setattr(
+        memory, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: size <= room
+    )
 
 
 def test_out_of_memory_is_one_sentence_with_a_batch_that_fits(tmp_path, monkeypatch, capsys):
@@ -236,11 +289,21 @@ def test_out_of_memory_while_E_trains_alone_names_only_what_helps_E(own, advice,
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
     room = {True: 3, False: 5}  # in a joint step, and in one of E alone
-    monkeypatch.setattr(memory, "fits_in", lambda c, d, joint=True: lambda size: size <= room[joint])
+    monkeypatch.setattr(memory, "fits_in", lambda c, d, joint=True, **_: lambda size: size <= room[joint])
     config = tiny_config(batch_size=8, guide_only_batch_size=own)
     with pytest.raises(TrainingError) as caught:
         start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
     assert str(caught.value) == f"a step of {own or 8} pictures does not fit the memory of cpu: {advice}"
+
+
+def test_batch_auto_counts_the_pictures_of_the_run(tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        memory, "fits_in", lambda c, d, joint=True, pictures=0: lambda size: counted.append(pictures) or True
+    )
+    pictures, run = write_pictures(tmp_path / "pictures", 5), tmp_path / "run"
+    start_run(pictures, run, tiny_config(steps=1, guide_only_until=0), fit_batch=True, quiet=True)
+    assert counted == [5 * 32 * 32 * 3]
 
 
 def test_other_errors_are_not_changed(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from tunit.config import Config
 from tunit.data.batching.batches import make_batch
 from tunit.distributed import without_process_group
 from tunit.errors import TrainingError
-from tunit.machine import available_bytes, is_out_of_memory
+from tunit.machine import available_bytes, is_out_of_memory, room_for_pictures
 from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -33,16 +33,18 @@ def largest_batch(fits: Callable[[int], bool], wanted: int, least: int = SMALLES
     return None
 
 
-def fitting_batches(config: Config, device: torch.device) -> dict[str, int]:
+def fitting_batches(config: Config, device: torch.device, pictures: int = 0) -> dict[str, int]:
     """Settings with batch sizes that fit the memory of `device`: that of joint steps and, if E trains alone with a
     batch size of its own, `guide_only_batch_size`, too, halved until a step of E alone fits.
+
+    pictures: as for `fits_in`.
     """
-    sizes = {"batch_size": fitting_batch(config, device)}
+    sizes = {"batch_size": fitting_batch(config, device, pictures)}
     wanted = config.optimisers.guide_only_batch_size
     if not wanted or not config.schedule.guide_only_until:
         return sizes
     least = min(wanted, SMALLEST_BATCH)  # unlike a joint step, a step of E alone may take a single picture
-    found = largest_batch(fits_in(config, device, joint=False), wanted, least)
+    found = largest_batch(fits_in(config, device, joint=False, pictures=pictures), wanted, least)
     if found is None:
         few = "one picture" if least == 1 else f"{least} pictures"
         raise TrainingError(
@@ -52,13 +54,13 @@ def fitting_batches(config: Config, device: torch.device) -> dict[str, int]:
     return sizes | {"guide_only_batch_size": found}
 
 
-def fitting_batch(config: Config, device: torch.device) -> int:
-    """The config's batch size, halved until a joint step fits the memory of `device`.
+def fitting_batch(config: Config, device: torch.device, pictures: int = 0) -> int:
+    """The config's batch size, halved until a joint step fits the memory of `device`. pictures: as for `fits_in`.
 
     The batch size is never raised, because results depend on it. Raises TrainingError if not even 2 pictures fit.
     """
     wanted = config.optimisers.batch_size
-    found = largest_batch(fits_in(config, device), wanted)
+    found = largest_batch(fits_in(config, device, pictures=pictures), wanted)
     if found is None:
         raise TrainingError(
             f"not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory of {device}: lower "
@@ -108,25 +110,32 @@ def _too_large(config: Config, size: int, *, joint: bool) -> dict[str, bool]:
     return flags | ({"--guide-only-batch-size": False} if own else {})
 
 
-def fits_in(config: Config, device: torch.device, *, joint: bool = True) -> Callable[[int], bool]:
+def fits_in(
+    config: Config, device: torch.device, *, joint: bool = True, pictures: int = 0
+) -> Callable[[int], bool]:
     """A function that tells whether a step on a batch of a given size fits into memory.
 
-    joint: a joint step; if False, a step of E alone.
+    joint: a joint step; if False, a step of E alone. pictures: the bytes of the training pictures, if they are not in
+    memory yet but will be during training, if there is room for them (`Batches`).
     On a GPU the step is tried; on a CPU its memory is extrapolated from two small batches. If several processes share
     a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
+    here = processes_here(processes)
+    kept = pictures if pictures and pictures <= room_for_pictures(device, here) else 0
     if device.type != "cuda":
         first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
-        room = ROOM * available_bytes() / processes_here(processes)
+        room = ROOM * available_bytes() / here - kept
         return lambda size: first + each * (size / processes - _TRIED[0]) <= room
 
     def fits(size: int) -> bool:
-        """Whether this rank's part of a batch of `size` fits its GPU."""
+        """Whether this rank's part of a batch of `size` fits its GPU, beside the pictures that will be there."""
 
         try:
+            held = torch.empty(kept, dtype=torch.uint8, device=device) if kept else None
             try_step(config, device, -(-size // processes), joint=joint)
+            del held
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

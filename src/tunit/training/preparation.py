@@ -12,6 +12,7 @@ from tunit.data.packing.index import Index
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import PackedPictures, open_packed
+from tunit.data.packing.search import Search
 from tunit.data.packing.shards import copy_index, is_sharded, open_shards
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
@@ -52,9 +53,19 @@ def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
         least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
     check_footprint(least, choose_device(config.run.device))
     if fit_batch:
-        config = config.with_overrides(fitting_batches(config, prepare_machine(config)))
+        sizes = fitting_batches(config, prepare_machine(config), bytes_of_pictures(source, config))
+        config = config.with_overrides(sizes)
         check_processes(config)
     return config
+
+
+def bytes_of_pictures(source: Path | str, config: Config) -> int:
+    """The bytes of all pictures of a source at the config's size, or a little more: duplicates are counted, too."""
+    if is_sharded(source):
+        number = len(open_shards(source).names)
+    else:
+        number = len(Search(expand_home(source), pack_settings(config)).found.pictures)
+    return number * 3 * config.data.image_size**2
 
 
 def with_domains_of(config: Config, pictures: PackedPictures) -> Config:

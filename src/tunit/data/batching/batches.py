@@ -5,6 +5,7 @@ permutation drawn from (seed, stream, epoch). The position in a stream is the cu
 far. The cursors are part of the training state, so that a resumed run continues exactly there.
 """
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,8 +20,10 @@ from tunit.data.batching.randomness import Share, numpy_generator, torch_generat
 from tunit.distributed import rows_of_rank
 from tunit.errors import DataError
 from tunit.machine import room_for_pictures, to_device
+from tunit.process_group import ranks_of_machine
 
 STREAMS = ("all", "labelled", "unlabelled")
+COPIED = 1 << 26  # bytes of pictures that are copied to the device at a time
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Batches:
     """Batches of packed pictures.
 
     images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
-    device's free memory), they are copied to the device once. If not, each batch is read when it is needed, and a
-    thread reads in advance the batch that probably comes next. labels: (N,) int64, -1 if unlabelled.
+    free memory, which the processes of this machine divide among them), they are copied to the device once. If not,
+    each batch is read when it is needed, and a thread reads in advance the batch that probably comes next. labels:
+    (N,) int64, -1 if unlabelled.
     """
 
     def __init__(
@@ -73,9 +77,9 @@ class Batches:
         self._augment, self._seed, self._device = augment, seed, device
         self._images: NDArray[np.uint8] | Tensor = images
         if resident_bytes is None:
-            resident_bytes = room_for_pictures(device)
+            resident_bytes = room_for_pictures(device, ranks_of_machine())
         if images.nbytes <= resident_bytes:
-            self._images = torch.from_numpy(np.array(images)).to(device)
+            self._images = _copied(images, device)
         self._labels = np.asarray(labels)
         self._members = {
             "all": np.arange(len(labels)),
@@ -179,6 +183,15 @@ class Batches:
         chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.sort(rows)]))
         chosen = chosen[torch.from_numpy(np.argsort(np.argsort(rows)))]
         return chosen.pin_memory() if self._device.type == "cuda" else chosen
+
+
+def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """All pictures (N, S, S, 3) on the device. At no time is there a second copy of more than a few of them."""
+    copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    each = max(1, COPIED // max(1, math.prod(images.shape[1:])))
+    for i in range(0, len(images), each):
+        copied[i : i + each] = torch.from_numpy(np.array(images[i : i + each]))
+    return copied
 
 
 def batch_permutation(seed: int, step: int, size: int) -> Tensor:
