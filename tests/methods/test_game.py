@@ -104,6 +104,27 @@ def test_shifts_reach_an_eighth_of_the_side_and_no_further() -> None:
     assert set(places.flatten().tolist()) == set(range(-4, 5))
 
 
+def test_translations_in_bfloat16_are_augmented_as_real_pictures_in_float32() -> None:
+    """Zeros and ones are exact in both, so shifts and squares must be equal; colours may differ by their rounding."""
+    x = torch.zeros(2000, 3, SIZE, SIZE)
+    x[:, :, ::3, ::5] = 1
+    for probability in (0.5001, 1.0):
+        for colours in (False, True):
+            config = config_of(discriminator_augment=probability, discriminator_augment_colours=colours)
+            augment = augment_of(5, 2000, torch.tensor(probability), config)
+            found = augment(x.bfloat16(), InputKind.FAKE, slice(None))
+            assert found.dtype == torch.bfloat16
+            expected = augment(x, InputKind.FAKE, slice(None))
+            torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03 if colours else 0)
+
+
+def test_a_random_number_that_is_rounded_to_one_shifts_no_further_than_an_eighth() -> None:
+    x = torch.zeros(1, 3, SIZE, SIZE)
+    x[:, :, 16, 16] = 1
+    moved = shifted(x, torch.ones(1, 2), torch.tensor([True]))
+    assert moved[0, 0].nonzero().tolist() == [[20, 20]]
+
+
 @pytest.mark.parametrize("what", [shifted, cut_out, recoloured])
 def test_first_and_second_derivatives_of_the_augmentation_are_correct(what: Any) -> None:
     """The result is squared, so that its second derivative is not 0."""

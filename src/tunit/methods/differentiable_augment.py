@@ -61,8 +61,10 @@ class DifferentiableAugment:
 
     def __call__(self, x: Tensor, kind: InputKind, rows: slice) -> Tensor:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
-        u = self.draws[kind, rows].to(x.dtype)
-        p = self.probability.to(x.dtype)
+        # Not in bfloat16, in which translations may be: with 8 bits, u would be rounded to 1, and translations would
+        # be augmented in another way than real pictures.
+        exact = torch.promote_types(x.dtype, torch.float32)
+        u, p = self.draws[kind, rows].to(exact), self.probability.to(exact)
         with without_autocast(x):
             if self.colours:
                 x = recoloured(x, u, u[:, Draw.COLOURS] < p)
@@ -91,7 +93,8 @@ def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """
     size = x.shape[2]
     most = int(size * LARGEST_SHIFT + 0.5)
-    steps = ((u * (2 * most + 1)).floor() - most) * chosen[:, None]  # (b, 2)
+    # A product just below a whole number may be rounded to it.
+    steps = ((u * (2 * most + 1)).floor().clamp_max(2 * most) - most) * chosen[:, None]  # (b, 2)
     places = torch.arange(size, device=x.device)
     # For rows and for columns: source[..., i, j] is 1 if place i gets what was at place j. (b, 2, S, S)
     origin = places[None, None] - steps.long()[:, :, None]
@@ -107,8 +110,8 @@ def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """
     size = x.shape[2]
     half = int(size * CUT + 0.5) // 2
-    centres = (u * size).floor()  # (b, 2)
-    places = torch.arange(size, device=x.device, dtype=x.dtype)
+    centres = (u * size).floor().clamp_max(size - 1)  # (b, 2)
+    places = torch.arange(size, device=x.device, dtype=u.dtype)
     inside = (places >= centres[..., None] - half) & (places < centres[..., None] + half)  # (b, 2, S)
     cut = inside[:, 0, :, None] & inside[:, 1, None, :] & chosen[:, None, None]
     return x.masked_fill(cut[:, None], 0.0)
@@ -122,7 +125,7 @@ def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
 
     def change(draw: Draw, most: float) -> Tensor:
         """(b, 1, 1, 1): a random number from -most to most for each chosen picture, 0 for the others."""
-        return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None]
+        return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None].to(x.dtype)
 
     x = x + change(Draw.BRIGHTNESS, BRIGHTNESS)
     grey = (x * constant(GREY, x.dtype, x.device)[:, None, None]).sum(1, keepdim=True)
