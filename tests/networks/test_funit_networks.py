@@ -11,6 +11,7 @@ from tiny_model import assert_translates
 from tunit.config import Config
 from tunit.methods.funit import FUNIT
 from tunit.methods.model_file import Model, load_model, save_model
+from tunit.networks import padding
 from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
 from tunit.translation.translator import Translator
 
@@ -207,6 +208,28 @@ def test_discriminator_layer_by_layer(size: int, poolings: int) -> None:
     torch.testing.assert_close(discriminator(x), logits, atol=1e-11, rtol=0)
     expected = torch.stack([logits[0, 2], logits[1, 0]])
     torch.testing.assert_close(discriminator.judge(x, torch.tensor([2, 0])), expected, atol=1e-11, rtol=0)
+
+
+def test_the_reproducible_padding_of_gpus_gives_the_discriminator_the_same_values_and_gradients(
+    monkeypatch,
+) -> None:
+    """PyTorch's own padding would add up gradients in a varying order there."""
+    discriminator, y = PatchDiscriminator(32, 3, width=2), torch.tensor([2, 0])
+    random_of(discriminator)
+    x = noise(2, 3, 32, 32).requires_grad_()
+
+    def computed() -> list[Tensor]:
+        """The logits, and the gradient of R1, which is a second derivative, by each weight."""
+        logits = discriminator.judge(x, y)
+        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        weights = [w for name, w in discriminator.named_parameters() if name.endswith("weight")]
+        return [logits, *torch.autograd.grad(gradient.square().sum(), weights)]
+
+    expected = computed()
+    monkeypatch.setattr(padding, "by_pytorch", lambda x: False)
+    monkeypatch.setattr(F, "pad", None)
+    for ours, theirs in zip(computed(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_only_the_column_of_the_class_gets_a_gradient() -> None:

@@ -17,6 +17,7 @@ from tunit.networks.discriminator import WIDEST, ActivationFirstBlock, DomainDis
 from tunit.networks.generator import CONTENT_SIZE, Generator
 from tunit.networks.guide import Guidance, GuidingNetwork
 from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, initialise_fan_in
+from tunit.networks.padding import padded
 from tunit.networks.penalised import PenalisedConv2d
 
 WIDTH = 64  # base width of all three networks, for any image size
@@ -100,7 +101,7 @@ class PatchDiscriminator(DomainDiscriminator):
         for i, pair in enumerate(self.pairs):
             h = pair(h)
             if i < self.poolings:
-                h = F.avg_pool2d(F.pad(h, (1, 1, 1, 1), mode="reflect"), 3, stride=2)
+                h = F.avg_pool2d(padded(h, 1, 1, "reflect"), 3, stride=2)
         return h
 
     def judge_features(self, features: Tensor, y: Tensor) -> Tensor:
