@@ -166,6 +166,16 @@ def test_a_wrong_prefetch_changes_nothing() -> None:
     assert same(resident.draw(1, 4, {"all": 4}), streamed.draw(1, 4, {"all": 4}))  # back to an older cursor
 
 
+def test_a_rank_that_draws_a_whole_batch_draws_its_part_of_the_next_one(monkeypatch: Any) -> None:
+    """As when a batch is kept because of a NaN, and training then goes on."""
+    expected = batches().rows("all", 4, 4).tolist()[2:]
+    source, cursors = batches(resident_bytes=0), {"all": 0}
+    assert len(source.draw(0, 4, cursors).x) == 4  # reads the next batch in advance, as a whole
+    monkeypatch.setattr("tunit.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("tunit.distributed.rank", lambda: 1)
+    assert numbers(source.draw(1, 4, cursors)) == expected
+
+
 def test_pictures_stay_on_the_device_if_they_fit_in_a_share_of_its_memory(monkeypatch: Any) -> None:
     monkeypatch.setattr(machine, "available_bytes", lambda: 4 * images().nbytes)
     assert isinstance(batches()._images, torch.Tensor)

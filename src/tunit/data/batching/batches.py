@@ -88,7 +88,7 @@ class Batches:
         }
         self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
         self._reader: ThreadPoolExecutor | None = None
-        self._guess: tuple[tuple[str, int, int], Future[Tensor]] | None = None
+        self._guess: tuple[tuple[str, int, int, slice], Future[Tensor]] | None = None
 
     def draw(
         self,
@@ -168,14 +168,16 @@ class Batches:
         """
         local = rows_of_rank(size)
         guess, self._guess = self._guess, None
-        if guess is not None and guess[0] == (stream, cursor, size):
+        if guess is not None and guess[0] == (stream, cursor, size, local):
             chosen = guess[1].result()
         else:
             chosen = self._read(self.rows(stream, cursor, size)[local])
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
         coming = self.rows(stream, cursor + size, size)[local]
-        self._guess = (stream, cursor + size, size), self._reader.submit(self._read, coming)
+        # With the rank's rows: when a batch is kept because of a NaN, each process reads the whole of it, and here
+        # the whole of the next one.
+        self._guess = (stream, cursor + size, size, local), self._reader.submit(self._read, coming)
         return chosen.to(self._device, non_blocking=True)
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:
