@@ -65,6 +65,20 @@ def test_all_kinds_of_picture_objects_give_the_same(kind, model, translator, tmp
     assert_close(translator.translate(as_kind(1), as_kind(2)), expected)
 
 
+def test_a_path_may_begin_with_the_home_folder_or_be_a_url(translator, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write(tmp_path / "1.png", 1)
+    expected = np.asarray(translator.translate(path, domain=0))
+    for given in ("~/1.png", Path("~/1.png"), path.as_uri()):
+        assert np.array_equal(np.asarray(translator.translate(given, domain=0)), expected)
+        assert len(translator.interpolate(given, [noise(2)], frames=2)) == 2
+    (from_list,) = translator.translate([path.as_uri()], domain=0)
+    assert np.array_equal(np.asarray(from_list), expected)
+    pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
+    with pytest.raises(DataError, match="the store memory://nothing/here holds no picture"):
+        translator.translate("memory://nothing/here", domain=0)
+
+
 def test_several_references_are_averaged(model, translator):
     mean = torch.stack([style_of(model, noise(seed)) for seed in (2, 3, 4)]).mean(0)
     torch.testing.assert_close(translator.style([noise(2), noise(3), noise(4)]), mean)

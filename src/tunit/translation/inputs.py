@@ -30,7 +30,7 @@ from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError
-from tunit.paths import expand_home
+from tunit.paths import expand_home, path_or_url
 from tunit.printing import printable
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
@@ -62,8 +62,9 @@ def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[t
     report: called for each file of a folder, archive or list that cannot be used; with None, DataError is raised.
     """
     if isinstance(pictures, str | Path):
-        found = list(_open_path(Path(pictures), report))
-        is_single = len(found) == 1 and found[0].content == DiskFile(Path(pictures))
+        place = path_or_url(pictures)
+        found = list(_open_path(place, report))
+        is_single = isinstance(place, Path) and [item.content for item in found] == [DiskFile(place)]
         return ((picture.name, picture) for picture in found), is_single
     if isinstance(pictures, PictureSource | Image.Image) or getattr(pictures, "ndim", 0) == 3:
         return _each([cast(Picture, pictures)], report), True
@@ -75,13 +76,13 @@ def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[t
 def _each(pictures: Iterable[Picture], report: Report | None) -> Iterator[tuple[str, Picture]]:
     for number, picture in enumerate(pictures):
         if isinstance(picture, str | Path):
-            yield from ((item.name, item) for item in _open_path(Path(picture), report))
+            yield from ((item.name, item) for item in _open_path(picture, report))
         else:
             yield picture.name if isinstance(picture, PictureSource) else f"picture {number}", picture
 
 
-def _open_path(path: Path, report: Report | None) -> Iterator[PictureSource]:
-    found = find_pictures(path)
+def _open_path(place: Path | str, report: Report | None) -> Iterator[PictureSource]:
+    found = find_pictures(place)
     for item in found.left_out:
         leave_out(item, report)
     # An archive is read in the order that is fastest; a folder in the order of names.
