@@ -18,6 +18,7 @@ from tunit.cli import main
 from tunit.commands.domains import remarks
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.data.galleries import CAPTION, GAP
+from tunit.translation import model_place
 from tunit.translation.unfinished_results import UnfinishedWork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -199,6 +200,39 @@ def test_a_list_of_paths_needs_a_folder(run, pictures, capsys):
     one = next(pictures.rglob("*.png"))
     assert domains(run, one, "--leave-out-outliers", 0.5) == 2
     assert "is not a folder: give a folder" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_list_of_paths_needs_files_outside_archives(run, pictures, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "in" / "all"), "zip", pictures)
+    words = (tmp_path / "in", "--leave-out-outliers", 0.5, "--out", tmp_path / "out")
+    assert domains(run, *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"pictures of {tmp_path / 'in'} are in an archive or a database: unpack it" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_relative_folder_gives_a_list_of_absolute_paths(run, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures)
+    assert domains(run, "even", "--leave-out-outliers", 1, "--out", tmp_path) == 0
+    kept = (tmp_path / "kept.txt").read_text().splitlines()
+    assert kept and all(Path(line).is_absolute() and Path(line).is_file() for line in kept)
+
+
+def test_a_stopped_job_does_not_go_on_with_another_version_of_a_model(
+    run, pictures, tmp_path, monkeypatch, capsys
+):
+    """A hub keeps each version of a model in a folder of its own, and its name stays the same."""
+    for version in ("old", "new"):
+        shutil.copytree(run, tmp_path / version)
+    words = ("me/kinds", pictures, "--batch", 4, "--out", tmp_path / "out")
+    monkeypatch.setattr(model_place, "download", lambda name, files: tmp_path / "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedWork, "note", stopping(UnfinishedWork.note, 9))
+        assert domains(*words) == 130
+    monkeypatch.setattr(model_place, "download", lambda name, files: tmp_path / "new")
+    capsys.readouterr()
+    assert domains(*words) == 0
+    assert "going on after" not in capsys.readouterr().err
 
 
 def test_the_same_command_goes_on_after_a_stop(run, pictures, tmp_path, monkeypatch, capsys):

@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
-    from tunit.errors import ConfigError, DataError
-    from tunit.translation.model_place import results_of
+    from tunit.errors import DataError
+    from tunit.translation.model_place import model_folder, results_of
 
     if args.engine == "ray":  # workers may run in other folders
         args.source = absolute(args.source)
@@ -90,12 +90,11 @@ def run(args: argparse.Namespace) -> int:
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
+    paths = {} if args.leave_out_outliers is None else _paths_of(pictures, args.source)
+    # The folder of a model on the hub tells the version of the model, too, so a stopped job goes on only with that.
+    args.model = model_folder(args.model)
     translator = load_translator(args)
     galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
-    if args.leave_out_outliers is not None and not (is_local and args.source.is_dir()):
-        raise ConfigError(
-            f"--leave-out-outliers writes a list of paths, but {args.source} is not a folder: give a folder"
-        )
     order = reading_order(pictures)
     work = _work_on(args, out, translator, order)
     names = [TABLE, OVERVIEW, KEPT, *galleries]
@@ -115,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         with results.staged() as stage:
             _write(stage, tally)
             if args.leave_out_outliers is not None:
-                _write_kept(stage / KEPT, args.source, tally, args.leave_out_outliers)
+                _write_kept(stage / KEPT, paths, tally, args.leave_out_outliers)
             written = {path.name for path in stage.iterdir()}
             others = [name for name in written if (stage / name).read_bytes() != results.read(name)]
             results.claim(others, overwrite=args.overwrite)
@@ -251,13 +250,32 @@ def _write(out: Path, tally: Tally) -> None:
     write_picture(out, OVERVIEW, stack(rows))
 
 
-def _write_kept(path: Path, source: Path, tally: Tally, limit: float) -> None:
-    """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`."""
+def _paths_of(pictures: "list[PictureSource]", source: Path | str) -> dict[str, Path]:
+    """The absolute path of each picture, by its name. Raises ConfigError if they are not files in a folder."""
+    from tunit.data.finding.found import DiskFile
+    from tunit.errors import ConfigError
+
+    wanted = "--leave-out-outliers writes a list of paths, but"
+    if isinstance(source, str) or not source.is_dir():
+        raise ConfigError(f"{wanted} {source} is not a folder: give a folder")
+    paths = {p.name: p.content.path.absolute() for p in pictures if isinstance(p.content, DiskFile)}
+    if len(paths) < len(pictures):
+        raise ConfigError(
+            f"{wanted} pictures of {source} are in an archive or a database: unpack it, and give the folder"
+        )
+    return paths
+
+
+def _write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) -> None:
+    """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`.
+
+    paths: of each picture, by its name.
+    """
     from tunit.translation.result_files import write_bytes
 
     pairs = zip(tally.rows, tally.outliers(), strict=True)
     kept = sorted(row[0] for row, score in pairs if score < limit and "\n" not in row[0])
-    lines = [f"{source.resolve() / name}\n" for name in kept]
+    lines = [f"{paths[name]}\n" for name in kept]
     write_bytes(path, "".join(lines).encode("utf-8", "surrogateescape"))
     show(f"{len(kept):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
