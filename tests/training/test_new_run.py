@@ -265,3 +265,17 @@ def test_a_training_in_which_g_and_d_never_train_says_so(tmp_path, alone, capsys
     said = " ".join(capsys.readouterr().err.split())
     warned = "E trains alone until step 3 (guide_only_until), but the training ends after step 2"
     assert (warned in said) == (alone == 3)
+
+
+def test_a_new_run_that_begins_with_another_one_is_told_to_change_its_own_flags(tmp_path, capsys):
+    pictures, config = (
+        write_pictures(tmp_path / "pictures"),
+        tiny_config(steps=1, guide_only_until=0, sample_every=0),
+    )
+    start_run(pictures, tmp_path / "first", config.with_overrides({"average_from": 0}), quiet=True)
+    late = config.with_overrides({"guide_only_until": 3})
+    start_run(pictures, tmp_path / "second", late, start_from=tmp_path / "first", quiet=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "G and D do not train" in said
+    assert "give smaller --guide-only-until and --average-from" in said
+    assert "--steps" not in said

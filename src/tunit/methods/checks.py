@@ -69,18 +69,64 @@ def _check_of_the_paper(config: Config) -> None:
 def warnings_of(config: Config, *, resumes: bool = False) -> list[str]:
     """What is probably not meant, though it can be trained: a sentence each.
 
-    config: after `resolved_schedule`. resumes: a run, which keeps most settings.
+    config: after `resolved_schedule`. resumes: a run that has taken steps, which keeps most settings.
     """
-    alone, steps = config.schedule.guide_only_until, config.schedule.steps
-    if alone <= steps:
-        return []
-    remedy = "give a smaller --guide-only-until, also as a share of all steps, such as 0.25"
+    schedule = config.schedule
+    alone, average, labelled, steps = (
+        int(step)
+        for step in (
+            schedule.guide_only_until,
+            schedule.average_from,
+            schedule.labelled_only_until,
+            schedule.steps,
+        )
+    )
+    late = {
+        flag: step
+        for flag, step, is_late in (
+            ("--guide-only-until", alone, alone > steps),
+            ("--average-from", average, average >= steps),
+            ("--labelled-only-until", labelled, labelled >= steps),
+        )
+        if is_late
+    }
+    ends = f"but the training ends after step {steps}"
+    found = []
+    if alone > steps:  # all flags at once, or whoever follows the advice would meet the next warning
+        found.append(
+            f"G and D do not train: E trains alone until step {alone} (guide_only_until), {ends}: "
+            + _earlier(late, resumes=resumes)
+        )
+    elif alone < steps <= average:
+        found.append(
+            f"the saved model is G itself, without its EMA: the EMA of G is a copy of G until step {average} "
+            f"(average_from), {ends}: {_earlier({'--average-from': average}, resumes=resumes)}"
+        )
+    if labelled >= steps:
+        found.append(
+            f"no unlabelled picture is used: until step {labelled} only labelled ones are (labelled_only_until), "
+            f"{ends}: {_earlier({'--labelled-only-until': labelled}, resumes=resumes)}"
+        )
+    if 0 < average < alone and not resumes:
+        found.append(
+            f"the EMA of G begins with the weights that G has before it trains: average_from is {average}, when E "
+            f"still trains alone (guide_only_until is {alone}): give an --average-from of more than {alone}"
+        )
+    return found
+
+
+# For remedies: a usual value of each flag, as a share of all steps.
+_USUAL_SHARES = {"--guide-only-until": 0.25, "--average-from": 0.26, "--labelled-only-until": 0.1}
+
+
+def _earlier(late: dict[str, int], *, resumes: bool) -> str:
+    """What to do about flags whose steps are never reached. late: their steps, by flag."""
     if resumes:
-        remedy = f"give --steps of more than {alone}"
-    return [
-        f"G and D do not train: E trains alone until step {alone} (guide_only_until), but the training ends after "
-        f"step {steps}: {remedy}"
-    ]
+        return f"give --steps of more than {max(late.values())}"
+    shares = " and ".join(str(_USUAL_SHARES[flag]) for flag in late)
+    if len(late) == 1:
+        return f"give a smaller {next(iter(late))}, also as a share of all steps, such as {shares}"
+    return f"give smaller {' and '.join(late)}, also as shares of all steps, such as {shares}"
 
 
 def _check_auto(config: Config, why: str = "", *, resumes: bool = False) -> None:

@@ -96,7 +96,8 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
     begin_if_new(state, batches, config)
-    warnings = [*warnings, *warnings_of(config, resumes=checkpoints is not None)]
+    # A new run that begins with the networks of another one (--from) loads a checkpoint of step 0.
+    warnings = [*warnings, *warnings_of(config, resumes=state.step > 0)]
     if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)
