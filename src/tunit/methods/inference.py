@@ -16,9 +16,7 @@ from tunit.machine import without_tf32
 from tunit.networks.guide import Guidance, Guide
 
 BATCH = 64  # pictures of up to LARGE px through a network at a time
-LARGE = (
-    128  # px; of larger pictures, as many go through a network at a time as have the pixels of such a batch
-)
+LARGE = 128  # px; of larger pictures, only as many at a time as have the pixels of such a batch
 # To find domains, E's output is averaged over this many random views of each picture. E has learnt from such views,
 # which may show much less than the whole picture, and a mean varies less than a single output.
 VIEWS = 16
