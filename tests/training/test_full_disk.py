@@ -1,8 +1,9 @@
-"""A full disk during training: one sentence, an undamaged checkpoint, and a run that can be resumed when there is
-space.
+"""A full or failing disk during training: one sentence, an undamaged checkpoint, and a run that can be resumed when
+the disk works again.
 """
 
 import errno
+import itertools
 import os
 import re
 import sys
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.batching.batches import Batches
 from tunit.errors import TrainingError
+from tunit.methods import settled
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints, state_tensors
 from tunit.training.launch import resume_run, start_run
@@ -101,3 +104,41 @@ def test_no_file_can_be_written_any_more(tmp_path, whole):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in sentence
     check(tmp_path / "run", whole, sentence, 4)
+
+
+def unreadable(real, call):
+    """The function `real`, except that one call of it (the first is 1) cannot read the pictures."""
+    calls = itertools.count(1)
+
+    def called(*given):
+        if next(calls) == call:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*given)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call", "last"),
+    [
+        (Batches, "_chosen", 8, "after step 7"),  # the neighbours of the pictures of step 8
+        (settled, "settle_domains", 1, "after step 5"),  # after step 9, the last one of E alone
+    ],
+    ids=["neighbours", "domains"],
+)
+def test_after_pictures_that_could_not_be_read_the_run_resumes_as_if_nothing_had_happened(
+    place, name, call, last, tmp_path, monkeypatch
+):
+    pictures = write_pictures(tmp_path / "pictures", 12)
+    config = tiny_config(neighbours=2, neighbours_from=0.2, guide_only_until=9)
+    expected = state_tensors(start_run(pictures, tmp_path / "whole", config, quiet=True))
+    run = tmp_path / "run"
+    with monkeypatch.context() as failing:
+        failing.setattr(place, name, unreadable(getattr(place, name), call))
+        with pytest.raises(TrainingError) as caught:
+            start_run(pictures, run, config, quiet=True)
+    sentence = "training stopped ([Errno 5] Input/output error): check the disk or network, then resume"
+    assert str(caught.value) == f"{sentence} {last} with `tunit train --resume {run}`"
+    resumed = state_tensors(resume_run(run, quiet=True))
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)

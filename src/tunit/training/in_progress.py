@@ -1,5 +1,6 @@
 """A training in progress: the batch of each step, its checkpoints and its model."""
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +31,9 @@ from tunit.training.schedule import batch_size_at, phase_at, stream_at
 from tunit.training.speed import StepFlops
 from tunit.training.watch import Watch
 from tunit.training.window import LossWindow, non_finite
+
+# What the system says if a file cannot be written; other errors may come from reading, too.
+UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 @dataclass
@@ -97,8 +101,14 @@ def _neighbours(training: Training, counter: int) -> Tensor | None:
 
 
 def save_and_explain(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """After a file could not be written: try to save a checkpoint, then return the error that says how to go on."""
-    if training.last_checkpoint != checkpoint_path(training.run.checkpoints, training.state.step):
+    """After a file could not be written or read: try to save a checkpoint, then return the error that says how to go
+    on.
+    """
+    state, unwritable = training.state, isinstance(error, UnwritableError) or error.errno in UNWRITABLE
+    # If pictures could not be read after E's last step alone, the final domains may not be decided yet, which a
+    # training that resumes after this step would not make up for.
+    whole = unwritable or state.step != training.config.schedule.guide_only_until
+    if whole and training.last_checkpoint != checkpoint_path(training.run.checkpoints, state.step):
         try:
             check_finite(training)
             write_state(training)
@@ -109,9 +119,9 @@ def save_and_explain(training: Training, error: UnwritableError | OSError) -> Tr
         f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
     )
     what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
+    remedy = "free some disk space or make the folder writable" if unwritable else "check the disk or network"
     return TrainingError(
-        f"{what}: free some disk space or make the folder writable, then resume {where} with "
-        f"`tunit train --resume {training.run.path}`"
+        f"{what}: {remedy}, then resume {where} with `tunit train --resume {training.run.path}`"
     )
 
 

@@ -112,7 +112,6 @@ class Batches:
             pictures = self._pictures(rows[share.rows])
         else:
             pictures = self._streamed(stream, cursor, size)
-        cursors[stream] = cursor + size
         partners = None
         if neighbours is not None:
             chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
@@ -125,6 +124,8 @@ class Batches:
             both=both,
             share=share,
         )
+        # Only now: if a picture cannot be read, the training is saved, and must draw this batch again.
+        cursors[stream] = cursor + size
         return _batch_of_share(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
     def rows(self, stream: str, cursor: int, size: int) -> NDArray[np.int64]:
