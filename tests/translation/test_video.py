@@ -94,6 +94,23 @@ def test_each_picture_is_translated_at_its_time_and_the_sound_is_kept(run, clip,
     assert [path.name for path in out.parent.iterdir()] == ["out.mp4"]
 
 
+def test_a_reference_that_cannot_be_read_is_left_out(run, clip, tmp_path, capsys):
+    for seed in (98, 99):
+        write(tmp_path / "references" / f"{seed}.png", seed)
+    words = (run, clip, "--reference", tmp_path / "references", "--out")
+    (tmp_path / "references" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (tmp_path / "references" / "empty.png").touch()
+    assert translate(*words, tmp_path / "out.mp4") == 0
+    assert "of the references 2 left out: " in " ".join(capsys.readouterr().out.split())
+    first = seen(clip)[0][0].astype(np.uint8)
+    references = [tmp_path / "references" / f"{seed}.png" for seed in (98, 99)]
+    expected = Translator.load(run, device="cpu").translate(first, references)
+    assert apart(seen(tmp_path / "out.mp4")[0][0], expected) <= LOSS
+    assert translate(*words, tmp_path / "strict.mp4", "--strict") == 2
+    assert "cannot be used" in capsys.readouterr().err
+    assert not (tmp_path / "strict.mp4").exists()
+
+
 def test_a_video_in_a_folder_keeps_its_size_and_uneven_times(run, tmp_path):
     clip = filmed(tmp_path / "late.mp4", sound=None, gap=3)
     assert translate(run, clip, "--domain", 2, "--restore-size", "--out", tmp_path / "out") == 0
@@ -165,6 +182,7 @@ def test_options_that_do_not_apply_to_videos_are_refused(run, clip, tmp_path, ca
         (picture, "--domain", 0): "a.png is not a video",
         (clip, "--domain", 0, "--max-pixels", 100): "50 x 38 pixels, more than 100: raise --max-pixels",
         (clip, "--domain", 7): "domain 7 does not exist",
+        (clip, "--domain", 0, "--format", "jpg"): "--format jpg is for pictures",
     }.items():
         assert translate(run, *words, "--out", out) == 2
         assert message in capsys.readouterr().err

@@ -117,9 +117,8 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "keep"),
-        default="png",
-        help="format of the results; keep: the format of each source, or PNG if tunit cannot write that. Results of "
-        "transparent sources are transparent, except in JPEG and BMP [png]",
+        help="format of the results, if they are pictures; keep: the format of each source, or PNG if tunit cannot "
+        "write that. Results of transparent sources are transparent, except in JPEG and BMP [png]",
     )
 
 
@@ -151,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     if args.from_label:
         sources = of_domain(translator, sources, number_of(args.from_label, args.model, translator), report)
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
-    names = plan_names([source.name for source in sources], args.format)
+    names = plan_names([source.name for source in sources], args.format or "png")
     sources = named_apart(sources, names)
     results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
     order = reading_order(sources)

@@ -29,6 +29,7 @@ def wants_video(args: argparse.Namespace) -> bool:
 
 def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
     """Run `tunit translate` for a video. style_of: returns the requested style code (1, style width)."""
+    from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.translation.frames import pyav
     from tunit.translation.inputs import check_resize, restored
     from tunit.translation.model_place import model_folder
@@ -38,12 +39,15 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
     source, target = _checked(args)
     pyav("translate pictures")
     resize = check_resize(restored(args.size, args.restore_size))
-    references = find_sources(args.reference or [], out=None, report=None, picture_column=args.picture_column)
+    left_out: list[LeftOut] = []
+    report = None if args.strict else left_out.append
+    column = args.picture_column
+    references = find_sources(args.reference or [], out=None, report=report, picture_column=column)
     args.model, args.batch = model_folder(args.model), min(args.batch, MOST_BATCH)
     translator = load_translator(args)
     keep = [source, *files_of(references)]
     claim_names(target.parent, [target.name], overwrite=args.overwrite, keep=keep)
-    (style,) = style_of(args, translator, references, None)
+    (style,) = style_of(args, translator, references, report)
     with progress(0, "translating") as advance:
         done = redraw_video(
             translator,
@@ -61,7 +65,8 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
             f"{target} has no sound: this format cannot hold the sound of {source}; .mkv and .mp4 hold more kinds"
         )
     sound = ", with its sound" if done.sound else ""
-    show(f"translated {done.pictures:,} pictures of {source}{sound}: {target}")
+    summary = f"; of the references {summarise_left_out(left_out)}" if left_out else ""
+    show(f"translated {done.pictures:,} pictures of {source}{sound}: {target}{summary}")
     return 0
 
 
@@ -75,6 +80,10 @@ def _checked(args: argparse.Namespace) -> tuple[Path, Path]:
     if args.domain == "all" or args.from_label:
         raise ConfigError(
             "a video is redrawn in one style: give only --reference, one --domain or --to-label"
+        )
+    if args.format is not None:
+        raise ConfigError(
+            f"--format {args.format} is for pictures: the format of a video is the suffix of --out, such as .mp4"
         )
     (source,) = args.sources
     if isinstance(source, str):
