@@ -92,12 +92,26 @@ def test_a_feature_network_that_cannot_be_downloaded_is_left_out(
 
 
 @pytest.mark.parametrize(
+    "option",
+    [
+        "--train x", "--labels none", "--label-column kind", "--picture-column file", "--layout food-10",
+        "--split train", "--classes a,b", "--held-out 3", "--sources 5",
+    ],
+)  # fmt: skip
+def test_options_for_a_run_are_refused_with_two_folders(pictures, capsys, option):
+    assert evaluate("--real", pictures / "even", "--fake", pictures / "odd", *option.split()) == 2
+    said = capsys.readouterr().err
+    assert said == f"tunit: {option} has no effect with --real and --fake: it needs RUN and FOLDER\n"
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "RUN and FOLDER are missing"),
         (("RUN",), "FOLDER, the held-back pictures, is missing"),
         (("--real", "PICTURES"), "both --real and --fake"),
         (("RUN", "nowhere"), "nowhere"),
+        (("RUN", "PICTURES", "--size", "128"), "--size 128 has no effect with RUN"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),
         (("RUN", "PICTURES", "--features", "vgg99"), "'vgg99' is neither a file nor a known name"),
         (("RUN", "PICTURES", "--max-pixels", "9"), "raise --max-pixels to allow it"),

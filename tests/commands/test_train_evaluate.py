@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tiny_run import flags, write_pictures
+from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.config.run_file import write_run_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,6 +42,9 @@ def test_the_best_model_is_kept_and_can_be_used(tmp_path):
         (["--evaluate-every", "2", "--held-back", "nowhere"], "nowhere does not exist"),
         (["--evaluate-every", "2", "--held-back", "ONE"], "holds 1 picture, too few to score a model"),
         (["--held-back", "ONE"], "has no effect without --evaluate-every"),
+        (["--features", "dinov2"], "--features dinov2 has no effect without --evaluate-every"),
+        (["--trust-features"], "--trust-features has no effect without --evaluate-every"),
+        (["--max-restarts", "2"], "--max-restarts 2 has no effect without several processes"),
         (["--evaluate-every", "2", "--features", "vgg99"], "'vgg99' is neither a file nor a known name"),
     ],
 )
@@ -52,3 +56,20 @@ def test_errors_come_before_the_training(tmp_path, capsys, words, message):
     assert main(call) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_restarts_of_a_resumed_run_need_several_processes(tmp_path, monkeypatch, capsys):
+    write_run_config(tmp_path / "config.toml", tiny_config())
+    asked = []
+    monkeypatch.setattr("tunit.training.launch.resume_run", lambda *_, **given: asked.append(given))
+    call = ["train", "--resume", str(tmp_path), "--max-restarts", "2", "--quiet"]
+    assert main(call) == 2
+    assert "--max-restarts 2 has no effect without several processes" in capsys.readouterr().err
+    assert main([*call, "--processes", "2"]) == 0
+    assert [given["max_restarts"] for given in asked] == [2]
+
+
+def test_a_step_is_repeated_without_a_feature_network(tmp_path, capsys):
+    for option in (["--features", "dinov2"], ["--trust-features"]):
+        assert main(["train", "--replay", str(tmp_path / "batch"), *option]) == 2
+        assert "leave out all other options" in capsys.readouterr().err

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from tunit.evaluation.intervals import Figure
     from tunit.evaluation.result import Evaluation
 
+# Options that only the evaluation of a run reads, with their defaults.
+OF_RUN = {
+    "train": None, "labels": "auto", "label_column": "label", "picture_column": "", "layout": "none", "split": None,
+    "classes": "", "held_out": 0, "sources": 0,
+}  # fmt: skip
+SIDE = 128  # pixels of the squares in which two folders are compared
 HELP = "measure a run on held-back pictures, or compare two folders"
 
 
@@ -60,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         type=whole(16, LARGEST_SIDE),
-        default=128,
         metavar="S",
-        help="with --real and --fake: side of the squares that are compared [128]",
+        help=f"with --real and --fake: side of the squares that are compared [{SIDE}]",
     )
     add_max_pixels(parser)
     parser.add_argument("--seed", type=seed, default=0, help="seed for references and resampling [0]")
@@ -120,6 +125,14 @@ def run(args: argparse.Namespace) -> int:
     if not two_folders and args.source is None:
         missing = "RUN and FOLDER are" if args.model is None else "FOLDER, the held-back pictures, is"
         raise ConfigError(f"{missing} missing: give tunit evaluate RUN FOLDER, or --real A --fake B")
+    if not two_folders and args.size is not None:
+        raise ConfigError(
+            f"--size {args.size} has no effect with RUN, whose model has a size: it needs --real and --fake"
+        )
+    ignored = [name for name, default in OF_RUN.items() if getattr(args, name) != default]
+    if two_folders and ignored:
+        option = f"--{ignored[0].replace('_', '-')} {getattr(args, ignored[0])}"
+        raise ConfigError(f"{option} has no effect with --real and --fake: it needs RUN and FOLDER")
     if two_folders:
         return _compare_folders(args)
     return _evaluate_run(args)
@@ -180,7 +193,8 @@ def _compare_folders(args: argparse.Namespace) -> int:
         trust=args.trust_features,
     )
     result = Evaluation(features=network.name)
-    squares = square_settings(args.size, "stretch", (255, 255, 255), max_pixels=args.max_pixels)
+    size = args.size or SIDE
+    squares = square_settings(size, "stretch", (255, 255, 255), max_pixels=args.max_pixels)
     packs = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("real", "fake"):
@@ -198,7 +212,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
             raise DataError(f"{args.real} and {args.fake} cannot be compared: {error}") from None
     result.figures |= compared.figures
     result.notes += compared.notes
-    about = {"real": str(args.real), "fake": str(args.fake), "size": args.size, "seed": args.seed}
+    about = {"real": str(args.real), "fake": str(args.fake), "size": size, "seed": args.seed}
     try:
         print_evaluation(result)
     finally:  # even if printing fails

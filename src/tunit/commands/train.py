@@ -16,18 +16,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunit.commands.measuring_arguments import add_features
+from tunit.commands.measuring_arguments import DEFAULT, add_features
 from tunit.commands.numbers import whole
 from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
-from tunit.paths import path_or_url
+from tunit.paths import expand_home, path_or_url
 from tunit.printing import show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tunit.config import Config
     from tunit.data.packing.packed import PackedPictures
     from tunit.methods.state import TrainingState
     from tunit.training.trainer import Evaluate
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         others = (
             *(args.source, args.out, args.resume, args.start_from, args.preset, args.overwrite, args.strict),
             *(args.batch, args.max_restarts, args.evaluate_every, args.held_back, args.log_to),
+            *(args.features != DEFAULT, args.trust_features),
         )
         if any(others) or settings_of(args):
             raise ConfigError(f"--replay {args.replay} repeats a step as it was: leave out all other options")
@@ -171,6 +173,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     config = layout_config(preset, settings)
     if args.start_from:
         config = config_like(config, args.start_from, explicit_settings(preset, settings))
+    _check_restarts(args.max_restarts, config)
     return start_run(
         args.source,
         args.out,
@@ -181,6 +184,15 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         start_from=args.start_from,
         **shared,
     )
+
+
+def _check_restarts(number: int, config: "Config") -> None:
+    """Raises ConfigError for --max-restarts if a single process trains, which nothing starts again."""
+    if number and config.run.processes == 1:
+        raise ConfigError(
+            f"--max-restarts {number} has no effect without several processes: give --processes, too, or, if you "
+            "call torchrun, give --max-restarts to it"
+        )
 
 
 def _with_batch(batch: str | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -197,13 +209,18 @@ def _with_batch(batch: str | None, settings: dict[str, Any]) -> dict[str, Any]:
 def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Continue a run. shared: as for `_start`."""
     from tunit.training.launch import resume_run
+    from tunit.training.run_folder import RunFolder
 
     if args.out or args.preset or args.overwrite or args.strict or args.batch or args.start_from:
         raise ConfigError(
             f"--resume {args.resume} continues a run as it is: leave out --out, --preset, --overwrite, --strict, "
             "--batch and --from"
         )
-    return resume_run(args.resume, source=args.source, overrides=settings_of(args), **shared)
+    settings, run = settings_of(args), RunFolder(expand_home(args.resume))
+    if args.max_restarts and run.config.is_file():  # otherwise the error is that there is no run
+        number = {k: v for k, v in settings.items() if k == "processes"}
+        _check_restarts(args.max_restarts, run.read_config().with_overrides(number))
+    return resume_run(args.resume, source=args.source, overrides=settings, **shared)
 
 
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
@@ -230,8 +247,13 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """The function that measures the model during training; None without --evaluate-every."""
-    if args.held_back is not None and not args.evaluate_every:
-        raise ConfigError(f"--held-back {args.held_back} has no effect without --evaluate-every N: give both")
+    given = {
+        f"--held-back {args.held_back}": args.held_back is not None,
+        f"--features {args.features}": args.features != DEFAULT,
+        "--trust-features": args.trust_features,
+    }
+    for option in (option for option, is_given in given.items() if is_given and not args.evaluate_every):
+        raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
     if not args.evaluate_every or out is None:
         return None
     from tunit.evaluation.during_training import Evaluator, check_held
