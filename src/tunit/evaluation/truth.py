@@ -1,23 +1,31 @@
 """Compare translations of drawn creatures with the exact truth, which is known only for them."""
 
-from dataclasses import dataclass
+import csv
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tunit.data.creatures.factors import Content, Style
 from tunit.data.creatures.picture_set import (
+    LARGEST_TABLE,
+    TABLE,
     Creature,
     draw_all,
     exact_translation,
     read_creatures,
     sample_creatures,
 )
+from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import DiskFile
 from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
+from tunit.reading import read_table
 
-TABLE = "factors.csv"
+_COLUMNS = {"picture", "label", *(field.name for kind in (Content, Style) for field in fields(kind))}
+_LONGEST_HEADER = 1 << 16  # characters
 MOST_PAIRS = 300
 # Names of the figures in evaluation.json.
 EXACT_ERROR = "error against the exact truth (grey levels)"
@@ -61,19 +69,44 @@ def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
 
 
 def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
-    """Random pairs of creatures from the table in the folder `source` or in its parent; None if there is no table.
+    """Random pairs of the creatures whose pictures `source` holds, by the table in that folder or in its parent; None
+    if there is no such table, or if none of the pictures is in it.
 
-    The creatures of a pair differ, because returning the source would be right otherwise. So there is no pair if the
-    table holds a single creature.
+    The creatures of a pair differ, because returning the source would be right otherwise. So there is no pair if
+    there is a single creature.
     """
     for folder in (source, source.parent):
-        if (folder / TABLE).is_file():
-            creatures = read_creatures(folder / TABLE)
+        creatures = _creatures_in(source, folder / TABLE) if _is_of_creatures(folder / TABLE) else []
+        if creatures:
             count = len(creatures)
             rows = np.random.default_rng(seed).integers(0, count, (min(pairs, count), 2))
             drawn = ((creatures[i], creatures[j if j != i else (i + 1) % count]) for i, j in rows)
             return truth_test_of(tuple((a, b) for a, b in drawn if a != b), size)
     return None
+
+
+def _is_of_creatures(table: Path) -> bool:
+    """Whether a file is a table with the columns of creatures. Other programs write a factors.csv, too."""
+    try:
+        with table.open(encoding="utf-8", errors="replace", newline="") as file:
+            header = next(csv.reader([file.readline(_LONGEST_HEADER)]), [])
+    except (OSError, csv.Error):
+        return False
+    return set(header) >= _COLUMNS
+
+
+def _creatures_in(source: Path, table: Path) -> list[Creature]:
+    """The creatures of a table whose pictures are among those of `source`; others may have been trained on.
+
+    The places of pictures in an archive are unknown, so all creatures are taken then. Raises DataError.
+    """
+    creatures = read_creatures(table)
+    contents = [picture.content for picture in find_pictures(source).pictures]
+    paths = {content.path.resolve() for content in contents if isinstance(content, DiskFile)}
+    if not paths:
+        return creatures
+    names = (name for (name,) in read_table(table, ["picture"], LARGEST_TABLE))
+    return [c for c, name in zip(creatures, names, strict=True) if (table.parent / name).resolve() in paths]
 
 
 def truth_test_of(pairs: tuple[tuple[Creature, Creature], ...], size: int) -> TruthTest:
