@@ -29,6 +29,20 @@ def test_few_pictures_or_copies_have_no_outliers(codes):
     assert not outlier_scores(codes).any()
 
 
+def test_copies_of_other_pictures_do_not_make_a_picture_off_topic():
+    rng = np.random.default_rng(0)
+    singles = rng.normal(size=(120, 6))
+    singles[7] += 40  # it really is off-topic
+    copies = np.repeat(singles[:20], 15, axis=0)
+    order = rng.permutation(400)
+    scores = np.empty(400)
+    scores[order] = outlier_scores(np.concatenate([copies, singles[20:]])[order])
+    assert (scores[300:] > 0.5).mean() < 0.03
+    assert (scores[7 * 15 : 8 * 15] > 0.5).all()
+    expected = outlier_scores(singles)
+    assert scores == pytest.approx(np.concatenate([np.repeat(expected[:20], 15), expected[20:]]), abs=1e-4)
+
+
 def test_many_pictures_are_compared_with_a_sample(monkeypatch):
     codes = np.random.default_rng(0).normal(size=(300, 5))
     codes[7] += 50

@@ -11,6 +11,7 @@ References:
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tunit.clustering.neighbours import nearest
 
@@ -28,10 +29,23 @@ def outlier_scores(styles: NDArray[np.floating]) -> Scores:
 
     Each code's mean distance from its nearest codes is divided by the mean distance of these from their own nearest
     codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]: at the
-    median or below it is 0, so at least half of the pictures get 0; from CERTAIN deviations on it is 1. Pictures with
-    0.5 or more may be off-topic. With fewer than 12 pictures, all scores are 0.
+    median or below it is 0, so at least half of the different codes get 0; from CERTAIN deviations on it is 1.
+    Pictures with 0.5 or more may be off-topic. With fewer than 12 different codes, all scores are 0.
+
+    Equal codes, of copies of a picture, count as one: if most pictures had ten copies, all distances would be 0, and
+    every other picture would be an outlier.
     """
-    codes = torch.from_numpy(np.asarray(styles, np.float32))
+    codes = np.asarray(styles, np.float32)
+    if not len(codes):
+        return np.zeros(0)
+    _, firsts, of = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    scores: Scores = np.empty(len(firsts))
+    scores[np.argsort(firsts)] = _scores_of_distinct(torch.from_numpy(codes[np.sort(firsts)]))
+    return scores[of.ravel()]
+
+
+def _scores_of_distinct(codes: Tensor) -> Scores:
+    """The scores of different codes (N, width)."""
     number = len(codes)
     if number < NEIGHBOURS + 2:
         return np.zeros(number)
