@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import os
+import socketserver
 import threading
 import warnings
 import zipfile
@@ -277,6 +278,33 @@ def test_a_file_is_downloaded_once_and_its_checksum_compared(server, tmp_path, m
     with pytest.raises(ConfigError, match="has changed"):
         download.fetched(address, "0" * 64, "--features FILE")
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nweigh", "it ended after 5 of 9,000 bytes"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwe", "IncompleteRead"),
+        (b"no \x1b HTTP\r\n\r\n", "no .* HTTP"),
+    ],
+)
+def test_a_download_that_ends_early_is_not_a_changed_file(tmp_path, monkeypatch, answer, reason):
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path))
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(10_000)
+            self.request.sendall(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as broken:
+        thread = threading.Thread(target=broken.handle_request, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{broken.server_address[1]}/net.pt"
+        with pytest.raises(ConfigError, match=rf"cannot be downloaded \(.*{reason}") as caught:
+            download.fetched(address, "0" * 64, "--features FILE")
+        thread.join()
+    assert str(caught.value).isprintable()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unreachable_address_is_one_sentence(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Files that are downloaded once from their public address, checked by their SHA-256, and kept."""
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from tunit.errors import ConfigError
 from tunit.files import replacing
 from tunit.paths import cache_folder
+from tunit.printing import printable
 
 TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20
@@ -32,12 +34,15 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
             with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, partial.open("wb") as file:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
+                size, whole = file.tell(), answer.headers.get("Content-Length", "")
+            if whole.isdecimal() and size < int(whole):  # the connection was lost, which raises no error
+                raise OSError(f"it ended after {size:,} of {int(whole):,} bytes")
             if sha256_of(partial) != sha256:
                 raise UnreachableError(
                     f"{address} has changed (its SHA-256 is not the expected one): give it by {instead}"
                 )
-    except (urllib.error.URLError, OSError, TimeoutError) as error:
-        reason = getattr(error, "reason", None) or error
+    except (urllib.error.URLError, OSError, TimeoutError, http.client.HTTPException) as error:
+        reason = printable(str(getattr(error, "reason", None) or error)) or type(error).__name__
         raise UnreachableError(f"{address} cannot be downloaded ({reason}): give it by {instead}") from None
     return path
 
