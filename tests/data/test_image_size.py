@@ -1,6 +1,9 @@
+import tarfile
+
 import pytest
 
 from tiny_run import write_pictures
+from tunit.data.packing import image_size
 from tunit.data.packing.image_size import choose_image_size
 
 
@@ -15,3 +18,19 @@ def test_a_broken_picture_is_not_counted(tmp_path):
     folder = write_pictures(tmp_path / "p", 3, 64)
     (folder / "a.jpg").write_text("no picture")
     assert choose_image_size(folder) == 64
+
+
+def test_an_archive_is_read_from_its_start_to_its_end(tmp_path, monkeypatch):
+    pictures = sorted(write_pictures(tmp_path / "p", 12, 64).iterdir(), reverse=True)
+    with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as archive:
+        for path in pictures:
+            archive.add(path, path.name)
+    asked = []
+
+    def file_size(picture):
+        asked.append(picture)
+        return 64, 64
+
+    monkeypatch.setattr(image_size, "file_size", file_size)
+    assert choose_image_size(tmp_path / "p.tar.gz") == 64
+    assert [picture.name for picture in asked] == [path.name for path in pictures]

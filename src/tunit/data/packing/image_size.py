@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.find import find_pictures
+from tunit.data.finding.found import reading_order
 from tunit.data.packing.squares import file_size
 
 LOOK_AT = 100  # how many pictures, spread over the source, are looked at
@@ -18,10 +19,10 @@ def choose_image_size(source: Path, picture_column: str = "") -> int:
     picture_column: the column of a table with the pictures' paths; "" finds it.
     """
     pictures = find_pictures(source, picture_column=picture_column).pictures
-    sides = []
-    for picture in pictures[:: max(1, len(pictures) // LOOK_AT)]:
+    sample, sides = pictures[:: max(1, len(pictures) // LOOK_AT)], []
+    for i in reading_order(sample):  # each step back in a .tar.gz would unpack it from its start
         try:
-            sides.append(min(file_size(picture)))
+            sides.append(min(file_size(sample[i])))
         except PictureError:
             continue  # packing will report it
     median = statistics.median(sides) if sides else LARGEST
