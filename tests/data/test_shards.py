@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -146,6 +147,18 @@ def test_pictures_are_cached_up_to_the_limit(source, packed, memory, monkeypatch
     assert sum(asked) == 24
     assert np.array_equal(images[rows[::-1]], packed.images[rows[::-1]])
     assert sum(asked) == 24 + again
+
+
+def test_shards_are_read_and_cached_without_pread(source, packed, tmp_path, memory, monkeypatch):
+    """As on Windows."""
+    for name in ("pread", "pwrite"):
+        monkeypatch.delattr(os, name)
+    for where in (tmp_path / "set", memory):
+        images = shards_of(source, where).images
+        for _ in range(2):
+            for rows in ([7, 2, 7], [20, 2], slice(None)):
+                assert np.array_equal(images[rows], packed.images[rows])
+    assert images._cache._next == len(images)  # all are in the file
 
 
 def test_the_cache_limit_is_shared_by_the_processes_of_a_machine(monkeypatch):

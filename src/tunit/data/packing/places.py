@@ -74,7 +74,8 @@ class FolderPlace:
             with sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
                 for i, (of, begin, end) in enumerate(wanted):
                     if of == name:
-                        found[i] = os.pread(file.fileno(), end - begin, begin)
+                        file.seek(begin)
+                        found[i] = file.read(end - begin)
         return found
 
     def write(self, name: str, data: bytes) -> None:

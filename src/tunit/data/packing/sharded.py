@@ -89,7 +89,10 @@ class ShardedImages:
 
 
 class _DiskCache:
-    """Squares in a file without a name, in the order of arrival, until the file is full."""
+    """Squares in a file without a name, in the order of arrival, until the file is full.
+
+    Only one thread at a time may use it.
+    """
 
     def __init__(self, count: int, size: int, limit: int) -> None:
         self._record = size * size * 3
@@ -101,7 +104,7 @@ class _DiskCache:
         """Copy the square of a row to `into`. Returns whether it is in the file and undamaged."""
         if self._slots[row] < 0:
             return False
-        data = os.pread(self._file, self._record, int(self._slots[row]) * self._record)
+        data = _read_at(self._file, self._record, int(self._slots[row]) * self._record)
         if digest_of_bytes(data) != digest:
             return False
         into[:] = np.frombuffer(data, np.uint8).reshape(into.shape)
@@ -117,7 +120,7 @@ class _DiskCache:
                 self._room = min(self._room, max(0, free_bytes(folder) - _SPARE) // self._record)
                 with tempfile.TemporaryFile(dir=folder) as file:
                     self._file = os.dup(file.fileno())
-            if os.pwrite(self._file, data, self._next * self._record) < len(data):
+            if _write_at(self._file, data, self._next * self._record) < len(data):
                 raise OSError("the disk is full")
         except OSError:  # pictures are read from the store instead
             self._room = self._next
@@ -127,6 +130,24 @@ class _DiskCache:
     def __del__(self) -> None:
         if self._file >= 0:
             os.close(self._file)
+
+
+# Windows has neither pread nor pwrite. Where they exist they are used, because a forked process shares the position
+# in the file.
+
+
+def _read_at(file: int, count: int, begin: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, count, begin)
+    os.lseek(file, begin, os.SEEK_SET)
+    return os.read(file, count)
+
+
+def _write_at(file: int, data: bytes, begin: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file, data, begin)
+    os.lseek(file, begin, os.SEEK_SET)
+    return os.write(file, data)
 
 
 def keep_limit() -> int:
