@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tunit.data.batching.augment import to_float
 from tunit.machine import without_tf32
-from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
+from tunit.methods.inference import BATCH, guidance_over, in_batches, pictures_at_a_time, redraw
 from tunit.methods.model_file import Model
 
 Integers = NDArray[np.int64]
@@ -86,8 +86,9 @@ def translated(
     images: (N, S, S, 3), the pictures that the pairing's rows refer to. styles: (N, style width), their style codes.
     cycle: also translate back into the sources' own style.
     """
-    for i in range(0, len(pairing), BATCH):
-        sources, references = pairing.sources[i : i + BATCH], pairing.references[i : i + BATCH]
+    size = pictures_at_a_time(BATCH, images.shape[1])
+    for i in range(0, len(pairing), size):
+        sources, references = pairing.sources[i : i + size], pairing.references[i : i + size]
         with without_tf32(), torch.inference_mode():
             (x,) = in_batches(images[sources], model.domain_styles.device)
             (out,) = redraw(model.generator, x, [styles[references]])

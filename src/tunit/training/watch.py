@@ -16,7 +16,7 @@ import torch
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import evaluating, evenly_spread, in_batches
+from tunit.methods.inference import evaluating, evenly_spread, in_batches, pictures_at_a_time
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import (
@@ -34,7 +34,7 @@ from tunit.training.schedule import batch_size_at
 from tunit.training.translation_check import REDRAWN, translation_summary
 
 LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
-ENCODED = 128  # pictures per forward pass of E
+ENCODED = 128  # pictures per forward pass of E, of up to 128 px
 # Checks may take this share of the training time, estimated in forward passes of E. A training step costs seven of
 # them per picture: two views, a key, and the backward passes of two views, each of which takes as long as two forward
 # passes.
@@ -165,7 +165,8 @@ def output_summary(
     rows = evenly_spread(len(pictures.names), number)
     parts = []
     with evaluating(guide):
-        for x in in_batches(pictures.images, state.queue.device, ENCODED, rows):
+        size = pictures_at_a_time(ENCODED, config.data.image_size)
+        for x in in_batches(pictures.images, state.queue.device, size, rows):
             with mixed_precision(x, config):
                 parts.append(guide(x))
     p = torch.cat([part.logits for part in parts]).float().softmax(1)
