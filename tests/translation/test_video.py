@@ -6,11 +6,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tiny_model import SIZE, noise, save_tiny, write
 from tunit.cli import main
 from tunit.translation.translator import Translator
+from tunit.translation.video import redraw_video
+from tunit.translation.walk import Walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FRAMES, RATE, SIDES = 11, Fraction(25, 2), (50, 38)  # more pictures than are computed together
@@ -132,6 +135,47 @@ def test_a_video_turned_by_a_phone_is_upright(run, clip, tmp_path):
     expected = Translator.load(run, device="cpu").translate(upright, domain=2, restore_size=True)
     assert result.shape == (SIDES[0], SIDES[1], 3)
     assert apart(result, expected) <= LOSS
+
+
+class Unchanged:
+    """A translator that returns its sources."""
+
+    max_pixels = 10**9
+
+    def redraw(self, pictures, styles, **_):
+        return ((picture, (picture,)) for picture in pictures)
+
+
+def shown(path, hd):
+    """The middle of the first picture as players show it if the file does not say how, and what it says."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        array = frame.to_ndarray(format="rgb24", src_colorspace="ITU709" if hd else "ITU601")
+        return array[array.shape[0] // 2, array.shape[1] // 2].astype(int), frame.colorspace
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("size", [(1280, 720), (64, 48)])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_colours_stay_as_players_show_them(tmp_path, size, tagged, suffix):
+    hd, colour = size[0] == 1280, np.array((30, 200, 60))
+    pixels = np.broadcast_to(colour.astype(np.uint8), (size[1], size[0], 3))
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        if tagged:
+            stream.codec_context.colorspace = 1 if hd else 5
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709" if hd else "ITU601")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    redraw_video(Unchanged(), tmp_path / "in.mp4", tmp_path / f"out{suffix}", torch.zeros(1))
+    for path in (tmp_path / "in.mp4", tmp_path / f"out{suffix}"):
+        assert np.abs(shown(path, hd)[0] - colour).max() <= 5
+    assert shown(tmp_path / f"out{suffix}", hd)[1] == (1 if hd else 2)
+    walk = Walk([Image.fromarray(np.ascontiguousarray(pixels))] * 2)
+    walk.save(tmp_path / "walk.mp4")
+    assert np.abs(shown(tmp_path / "walk.mp4", hd)[0] - colour).max() <= 5
 
 
 def test_sound_that_the_format_does_not_support_is_left_out_and_reported(run, clip, tmp_path, capsys):

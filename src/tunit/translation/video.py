@@ -18,7 +18,7 @@ from torch import Tensor
 from tunit.data.finding.naming import suffix_of
 from tunit.errors import DataError
 from tunit.files import reason_of, replacing, writable
-from tunit.translation.frames import on_canvas, pyav
+from tunit.translation.frames import frame_of, image_of, pyav, shape_stream
 from tunit.translation.inputs import Resize
 from tunit.translation.translator import Translator
 
@@ -144,7 +144,7 @@ class _Clip:
             for frame in packet.decode():
                 number += 1
                 self.times.append(frame.pts)
-                image: Image.Image = frame.to_image()
+                image = image_of(frame)
                 turn = _TURNED.get(round(frame.rotation))
                 yield image if turn is None else image.transpose(turn)
         if not number:
@@ -178,7 +178,7 @@ class _Writer:
                 self._start(image)
             if image.size != self.size:
                 image = image.resize(self.size, Image.Resampling.LANCZOS)
-            frame = self.av.VideoFrame.from_ndarray(on_canvas(image), format="rgb24")
+            frame = frame_of(self.av, image)
             time = self.clip.times.popleft()
             if time is not None:
                 frame.pts, frame.time_base = time, self.clip.video.time_base
@@ -188,8 +188,7 @@ class _Writer:
     def _start(self, image: Image.Image) -> None:
         self.size = image.size
         self.stream = self.container.add_stream(self.encoder, rate=self.clip.rate, options=self.options)
-        self.stream.width, self.stream.height = (side + side % 2 for side in image.size)
-        self.stream.pix_fmt = "yuv420p"
+        shape_stream(self.stream, image.size)
         if self.clip.video.time_base:
             self.stream.codec_context.time_base = self.clip.video.time_base
         sound = self.clip.sound

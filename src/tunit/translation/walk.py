@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tunit.errors import ConfigError
 from tunit.paths import expand_home
-from tunit.translation.frames import on_canvas, pyav
+from tunit.translation.frames import frame_of, pyav, shape_stream
 from tunit.translation.result_files import write_bytes
 from tunit.translation.values import real_number
 
@@ -82,10 +82,8 @@ class Walk:
         encoded = io.BytesIO()
         with av.open(encoded, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
-            height, width, _ = on_canvas(self.frames[0]).shape
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "yuv420p"
+            shape_stream(stream, self.frames[0].size)
             for image in self.frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(on_canvas(image), format="rgb24")))
+                container.mux(stream.encode(frame_of(av, image)))
             container.mux(stream.encode())
         return encoded.getvalue()
