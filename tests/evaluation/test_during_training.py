@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +88,33 @@ def test_a_failed_evaluation_is_reported_and_training_continues(tmp_path, capsys
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("tunit: step 4: the model could not be measured (")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("out of memory"), np.linalg.LinAlgError("no convergence")]
+)
+def test_an_evaluation_that_fails_for_lack_of_memory_does_not_end_the_training(
+    tmp_path, monkeypatch, capsys, error
+):
+    def fails(state):
+        raise error
+
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
+    monkeypatch.setattr(evaluator, "_measured", fails)
+    assert evaluator(SimpleNamespace(step=4)) == {}
+    assert f"could not be measured ({str(error) or 'memory ran out'})" in capsys.readouterr().err
+    error = RuntimeError("shapes do not fit")
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        evaluator(SimpleNamespace(step=4))
+
+
+def test_a_checkpoint_is_saved_before_the_evaluation_of_the_same_step(tmp_path):
+    """And memory that runs out there is not blamed on the size of a step."""
+
+    def fails(state):
+        raise MemoryError("of the evaluation")
+
+    pictures = write_pictures(tmp_path / "pictures", number=8)
+    with pytest.raises(MemoryError, match="of the evaluation"):
+        start_run(pictures, tmp_path / "run", tiny_config(), evaluate=fails, evaluate_every=5, quiet=True)
+    assert [path.stem for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step_00000005"]

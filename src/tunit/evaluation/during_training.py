@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from numpy.linalg import LinAlgError
+
 from tunit.data.finding.find import find_pictures
 from tunit.data.layouts import part_of
 from tunit.data.packing.packed import PackedPictures, open_packed
@@ -16,6 +18,7 @@ from tunit.evaluation.intervals import Figure
 from tunit.evaluation.labelled import labelled, pack_held, square_settings, training_pictures
 from tunit.evaluation.result import Evaluation, Labelled
 from tunit.files import write_text
+from tunit.machine import is_out_of_memory
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
@@ -51,8 +54,11 @@ class Evaluator:
             return self._measured(state)
         except Interrupted:
             raise
-        except TunitError as error:
-            remark(f"step {state.step}: the model could not be measured ({error}); training goes on")
+        except (TunitError, LinAlgError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, TunitError | LinAlgError) and not is_out_of_memory(error):
+                raise
+            reason = str(error) or "memory ran out"
+            remark(f"step {state.step}: the model could not be measured ({reason}); training goes on")
             return {}
 
     def _measured(self, state: TrainingState) -> dict[str, float]:

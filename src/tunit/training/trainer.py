@@ -145,12 +145,6 @@ def train(
             if not is_rank_zero():  # other ranks write nothing
                 raise
             raise save_and_explain(training, error) from None
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            error.__traceback__ = None  # the traceback keeps the step's tensors alive
-            size, joint = batch_size_at(state.step, config), phase_at(state.step, config).joint
-            raise out_of_memory(config, ready.device, size, joint=joint) from None
         finally:
             if training.log:
                 training.log.close()
@@ -197,12 +191,12 @@ def after_step(
         write_line(training, means, at_once=done or begins)
     elif begins:
         write_line(training, {}, at_once=True)
-    if evaluate_now:
-        on_rank_zero(partial(measure, training, evaluate))
     if draw_samples:
         on_rank_zero(partial(write_samples, training.run.samples, state, training.pictures, training.config))
     if done or state.step % settings.checkpoint_every == 0 or received:
         save(training)
+    if evaluate_now:  # after the checkpoint, which must not be lost if it fails
+        on_rank_zero(partial(measure, training, evaluate))
     if received and not done:
         raise Interrupted(received, training.run.path, state.step)
 
@@ -217,7 +211,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     """Draw a batch, take the step, record its losses. Writes nothing.
 
     given: a batch and a permutation to use instead of new ones. Raises NonFiniteError if something is not finite; on
-    a GPU, a later check raises it.
+    a GPU, a later check raises it. Raises TrainingError if the step does not fit the memory.
     """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
@@ -228,8 +222,14 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         batch, permutation = given or draw(training, step, state.cursors)
     training.newest = batch, permutation
     check_pictures(training)
-    with training.flops.counting(phase, size), watching_gradients() as checked:
-        terms = method.step(state, batch, permutation, phase, config)
+    try:
+        with training.flops.counting(phase, size), watching_gradients() as checked:
+            terms = method.step(state, batch, permutation, phase, config)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        error.__traceback__ = None  # the traceback keeps the step's tensors alive
+        raise out_of_memory(config, batch.x.device, size, joint=phase.joint) from None
     names = {id(optimiser): name for name, optimiser in state.optimisers.named().items()}
     finite: dict[str, Tensor] = {}
     for optimiser, flag in checked:  # E's optimiser takes two steps in one joint step
