@@ -244,3 +244,16 @@ def test_methods_from_modules_are_known_to_all_processes(monkeypatch, tmp_path):
     monkeypatch.setattr(config_methods, "_loaded", False)
     with pytest.raises(ConfigError, match="TUNIT_PLUGINS names the module 'no_such_module'"):
         config_methods.load_installed_methods()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1200"), ("7", "7")])
+def test_after_a_signal_torchrun_waits_until_the_processes_have_saved(tmp_path, monkeypatch, given, expected):
+    """Its own limit is 30 s, after which it kills them, with nothing saved."""
+    monkeypatch.delenv(processes.PATIENCE, raising=False)
+    if given:
+        monkeypatch.setenv(processes.PATIENCE, given)
+    found = []
+    monkeypatch.setattr(processes, "run_torchrun", lambda *args: found.append(os.environ[processes.PATIENCE]))
+    processes.launch(["train"], 2, tmp_path)
+    assert found == [expected]
+    assert os.environ.get(processes.PATIENCE) == given

@@ -17,8 +17,9 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
-from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
+from tunit.process_group import COLLECTIVE_TIMEOUT, LAUNCHED, processes_here, ranks_of_environment
 
+PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # environment variable that torchrun reads
 SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
@@ -73,7 +74,7 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     """
     how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
     how += ["--local-addr=localhost", "-m", "tunit"]
-    with _environment({LAUNCHED: "1"} | _of_methods()), silent_logs():
+    with _environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
         run_torchrun(
             [*how, *words],
             f"go on from the last checkpoint with `tunit train --resume {out}`, or let --max-restarts N do so",
@@ -111,6 +112,15 @@ def launch_config(words: Sequence[str], config: Config, out: Path, max_restarts:
         preset.write_text(config.to_toml(), "utf-8")
         given = [str(preset) if word == "PRESET" else word for word in words]
         launch([*given, "--quiet"], config.run.processes, out, max_restarts)
+
+
+def _patience() -> dict[str, str]:
+    """The environment variable that says how many seconds after a signal torchrun kills what still runs.
+
+    Its own 30 s are too few: after Ctrl-C the processes finish a step, may measure the model, and save. As long as a
+    collective operation may take, unless the user has set it. An older torchrun does not read the variable.
+    """
+    return {PATIENCE: os.environ.get(PATIENCE) or str(int(COLLECTIVE_TIMEOUT.total_seconds()))}
 
 
 def _of_methods() -> dict[str, str]:
