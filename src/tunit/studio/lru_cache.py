@@ -34,10 +34,14 @@ class LRUCache(Generic[Value]):
                     return self._values[key]
             try:
                 value = make()
-            finally:
+            except BaseException:
                 with self._lock:
                     self._making.pop(key, None)
-            with self._lock:
+                raise
+            with (
+                self._lock
+            ):  # both at once: without a lock and a value another thread would make a second value
+                self._making.pop(key, None)
                 self._values[key] = value
                 while len(self._values) > self._most:
                     self._values.popitem(last=False)
