@@ -1,6 +1,7 @@
 """Explore: what E predicts for a run's own pictures, computed once and cached; and the pictures."""
 
 import io
+import threading
 import time
 
 import numpy as np
@@ -13,12 +14,14 @@ from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
 from tunit.studio import explore, output_thread, run_output
 from tunit.studio.library import Library
+from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
 
 
 def looked(client, key="birds"):
-    for _ in range(600):
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         answer = client.get(f"/runs/{key}/explore/pictures")
         if answer.status_code != 202:
             return answer
@@ -202,3 +205,40 @@ def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, mon
     assert {0, 19} < set(first.rows.tolist()) < set(on_map.rows.tolist())
     assert whole.done == whole.total == len(whole.output.rows) == 20
     assert np.array_equal(whole.output.points[on_map.rows], on_map.points)
+
+
+def test_output_of_a_model_that_was_replaced_meanwhile_is_not_kept_as_that_of_the_new_one(runs, monkeypatch):
+    written = []
+    monkeypatch.setattr(output_thread, "write_output", lambda *args: written.append(args))
+    monkeypatch.setattr(output_thread, "read_output", lambda *_: None)
+    library = Library(Workspace(runs, device="cpu"))
+    run = library.workspace.run("birds")
+    given = run, library.translator(run).model, library.pictures(run)
+    for stamp, kept in (((0, 0, 0), 0), (stamp_of(run.path / "model.safetensors"), 1)):
+        written.clear()
+        thread = output_thread.OutputThread(*given, stamp)
+        thread.wait()
+        assert thread.output is not None
+        assert len(written) == kept
+
+
+def test_a_value_that_is_being_made_is_always_known_to_other_threads():
+    """Otherwise another thread would make it, too."""
+    cache, states, lock = LRUCache(2), [], threading.Lock()
+
+    class Watched:
+        """Looks at the cache whenever it is unlocked."""
+
+        def __enter__(self):
+            lock.acquire()
+
+        def __exit__(self, *_):
+            states.append("key" in cache._making or "key" in cache._values)
+            lock.release()
+
+    cache._lock = Watched()
+    assert cache.get("key", lambda: 3) == 3
+    assert all(states)
+    with pytest.raises(ZeroDivisionError):
+        cache.get("other", lambda: 1 // 0)
+    assert cache.get("other", lambda: 4) == 4

@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
 import sys
+import threading
 import time
 
 import numpy as np
@@ -17,7 +19,7 @@ from tunit.cli import main
 from tunit.methods import registry
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import TUNIT
-from tunit.studio import command_lines, jobs, teach
+from tunit.studio import command_lines, jobs, library, lru_cache, output_thread, teach
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.launch import start_run
@@ -249,3 +251,33 @@ def test_invalid_orders_are_one_sentence(own):
         answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"} | changed)
         assert answer.status_code == 400
         assert len(answer.json()["error"].splitlines()) == 1
+
+
+def test_new_checkpoints_do_not_interrupt_the_page(own, root, monkeypatch):
+    """The last complete output is used while that of the newest model is computed, by one thread at a time."""
+    begun, may_end, read = threading.Event(), threading.Event(), output_thread.read_output
+    made, make = [], library.OutputThread
+
+    def later(*args):
+        begun.set()
+        assert may_end.wait(120)
+        return read(*args)
+
+    monkeypatch.setattr(output_thread, "read_output", later)
+    monkeypatch.setattr(library, "OutputThread", lambda *args: made.append(make(*args)) or made[-1])
+    try:
+        for checkpoint in range(3):
+            os.utime(root / "birds" / "model.safetensors", (checkpoint, checkpoint))
+            assert act(own, checkpoint, do="name", domain=0, name=f"crow {checkpoint}").status_code == 200
+            assert own.get("/runs/birds/teach/state").json()["number"] == checkpoint + 1
+            for part in ("teach/pictures", "explore/pictures?stage=0", "explore/picture/3"):
+                assert own.get(f"/runs/birds/{part}").status_code == 200
+            assert begun.wait(120)
+        assert len(made) == 1
+    finally:
+        may_end.set()
+    made[0].wait()
+    assert own.get("/runs/birds/teach/state").json()["number"] == 3
+    assert len(made) == 2
+    made[1].wait()
+    assert made[1].known.stamp == lru_cache.stamp_of(root / "birds" / "model.safetensors")

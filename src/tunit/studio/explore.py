@@ -54,9 +54,9 @@ def pictures(request: Request) -> Response:
     stage = request.query_params.get("stage")
     known = None if stage is None else whole_of(stage, "the stage", 0, 10**6)
     thread = library.output(run)
-    so_far, output = thread.so_far, thread.output  # in this order, because another thread sets them
-    if output is not None:
-        return JSONResponse(_found(run, library, output) | {"stage": None})
+    so_far, complete = thread.so_far, thread.known  # in this order, because another thread sets them
+    if complete is not None:
+        return JSONResponse(_found(run, library, complete.output) | {"stage": None})
     if known is not None and so_far is not None and so_far.stage > known:
         return JSONResponse(_found(run, library, so_far.output) | {"stage": so_far.stage})
     return JSONResponse({"done": thread.done, "total": thread.total}, 202)
@@ -99,7 +99,8 @@ def picture(request: Request) -> Response:
     """One picture: its name, E's output, and its neighbours by style. `row` is its number in the run."""
     run, library = run_of(request), library_of(request)
     thread = library.output(run)
-    output = thread.output or (thread.so_far.output if thread.so_far else None)
+    found = thread.known or thread.so_far
+    output = None if found is None else found.output
     packed = library.pictures(run)
     row = whole_of(request.path_params["row"], "the number of the picture", 0, len(packed.names) - 1)
     place = None if output is None else output.place_of(row)

@@ -4,6 +4,7 @@ Everything here is made from the files of the runs, so a crash loses nothing.
 """
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ class Library:
         self._translators: LRUCache[Translator] = LRUCache(MODELS)
         self._packs: LRUCache[PackedPictures] = LRUCache(PACKS)
         self._outputs: LRUCache[OutputThread] = LRUCache(OUTPUTS)
+        self._beginning = threading.Lock()  # held while a thread is begun
 
     def translator(self, run: Run) -> Translator:
         """The run's current model. Raises RunError if there is none."""
@@ -61,16 +63,25 @@ class Library:
     def output(self, run: Run) -> OutputThread:
         """The thread that computes E's output for the run's pictures, started if necessary.
 
+        In a training a new model follows every few minutes. A thread that still works with the one before may end
+        first: there is one thread at a time for each run, and each of them ends, however fast the models follow.
         Raises RunError if that is impossible.
         """
+        stamp, key = self._stamps(run)[0], self._pack_key(run)
         translator, packed = self.translator(run), self.pictures(run)
         if packed.images.shape[1] != translator.image_size:
             raise RunError(
                 f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
                 f"{translator.image_size}: train it again"
             )
-        key = (self._model_key(run), self._pack_key(run))
-        thread = self._outputs.get(key, lambda: OutputThread(run, translator.model, packed))
+        with self._beginning:
+            thread = self._outputs.get(key, lambda: OutputThread(run, translator.model, packed, stamp))
+            if thread.has_ended and thread.stamp != stamp:
+                before = thread.known
+                self._outputs.forget(key)
+                thread = self._outputs.get(
+                    key, lambda: OutputThread(run, translator.model, packed, stamp, before)
+                )
         if thread.error:
             self._outputs.forget(key)  # the next request tries again
             raise RunError(thread.error)

@@ -21,6 +21,7 @@ from tunit.files import writable
 from tunit.methods.inference import evenly_spread, guidance_over, in_batches
 from tunit.methods.model_file import TENSORS, Model
 from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread
+from tunit.studio.lru_cache import Stamp, stamp_of
 from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
@@ -40,27 +41,55 @@ class SoFar(NamedTuple):
     output: RunOutput  # of some of the pictures, with or without a map
 
 
-class OutputThread:
-    """A thread that computes E's output for a run's pictures; `output` is set after it has succeeded."""
+class Known(NamedTuple):
+    """E's output for all pictures, and of which model it is."""
 
-    def __init__(self, run: Run, model: Model, packed: PackedPictures) -> None:
+    output: RunOutput
+    stamp: Stamp  # of the model's file
+    step: int
+    domains: int
+
+
+class OutputThread:
+    """A thread that computes E's output for a run's pictures; `output` is set after it has succeeded.
+
+    stamp: of the model's file. before: what is known from an earlier model.
+    """
+
+    def __init__(
+        self, run: Run, model: Model, packed: PackedPictures, stamp: Stamp, before: Known | None = None
+    ) -> None:
+        self.stamp = stamp
         self.total = min(len(packed.names), MOST_PICTURES)
         self.done = 0
         self.so_far: SoFar | None = None
         self.output: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
-        self._run, self._model, self._packed = run, model, packed
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._run, self._step, self._domains = run, model.step, model.settings.domains
+        self._before = before if before and before.domains == self._domains else None
+        # The model is an argument, because a thread that has ended keeps none.
+        self._thread = threading.Thread(target=self._work, args=(model, packed), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
         """Wait until it has ended."""
         self._thread.join()
 
-    def _work(self) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, with or without success."""
+        return not self._thread.is_alive()
+
+    @property
+    def known(self) -> Known | None:
+        """The newest complete output: until this thread has succeeded, that of an earlier model."""
+        output = self.output
+        return self._before if output is None else Known(output, self.stamp, self._step, self._domains)
+
+    def _work(self, model: Model, packed: PackedPictures) -> None:
         try:
             with _LOCK:
-                self.output = self._read_or_compute()
+                self.output = self._read_or_compute(model, packed)
         except TunitError as error:
             self.error = str(error)
             LOG.warning("%s: %s", self._run.name, error)
@@ -68,17 +97,19 @@ class OutputThread:
             self.error = sentence_of(error) or UNEXPECTED
             LOG.exception("E's output for the pictures of %s could not be computed", self._run.name)
 
-    def _read_or_compute(self) -> RunOutput:
-        path = self._run.path / STUDIO / NAME
+    def _read_or_compute(self, model: Model, packed: PackedPictures) -> RunOutput:
+        path, tensors = self._run.path / STUDIO / NAME, self._run.path / TENSORS
         about = {
             "format": FORMAT,
-            "model": checksum(self._run.path / TENSORS),
-            "pictures": digest_of(self._packed.hashes),
+            "model": checksum(tensors),
+            "pictures": digest_of(packed.hashes),
             "most": MOST_PICTURES,
         }
-        output = read_output(path, about, self.total, self._model.settings.style_width)
+        if stamp_of(tensors) != self.stamp:  # a training has written a newer model: this is not its checksum
+            return self._compute(model, packed)
+        output = read_output(path, about, self.total, model.settings.style_width)
         if output is None:
-            output = self._compute()
+            output = self._compute(model, packed)
             try:
                 with writable(path):
                     path.parent.mkdir(exist_ok=True)
@@ -87,8 +118,8 @@ class OutputThread:
                 LOG.warning("%s", error)
         return output
 
-    def _compute(self) -> RunOutput:
-        partial = _PartialOutput(self._model, self._packed)
+    def _compute(self, model: Model, packed: PackedPictures) -> RunOutput:
+        partial = _PartialOutput(model, packed)
         everything = np.arange(self.total)
         on_map = evenly_spread(self.total, MOST_LAID_OUT)
         for some in (on_map[evenly_spread(len(on_map), GLIMPSE)], on_map):

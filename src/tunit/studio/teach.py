@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
+from tunit.data.finding.naming import INDEX
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
@@ -22,9 +23,9 @@ from tunit.studio.command_lines import FewLabels, check_method, check_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, ModelOutput, RunLabels, split_in_two
 from tunit.studio.library import Library
-from tunit.studio.lru_cache import LRUCache
+from tunit.studio.lru_cache import LRUCache, stamp_of
+from tunit.studio.output_thread import Known
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.run_output import RunOutput
 from tunit.studio.train import begin, free_place
 from tunit.studio.workspace import Run
 
@@ -52,14 +53,15 @@ def pictures(request: Request) -> Response:
     """The pictures and the current state; the progress (status 202) while E's output is being computed."""
     run, library = run_of(request), library_of(request)
     thread = library.output(run)
-    if thread.output is None:
+    known = thread.known
+    if known is None:
         return JSONResponse({"done": thread.done, "total": thread.total}, 202)
-    now = labels_of(run, library, thread.output).state()
+    now = labels_of(run, library, known).state()
     names = library.pictures(run).names
     return JSONResponse(
         {
-            "rows": thread.output.rows.tolist(),
-            "names": [printable(names[row]) for row in thread.output.rows],
+            "rows": known.output.rows.tolist(),
+            "names": [printable(names[row]) for row in known.output.rows],
             "sure": np.rint(np.asarray(now.sure) * 1000).astype(int).tolist(),
             "older": now.step if now.step != library.translator(run).model.step else 0,
             "now": _state(now),
@@ -142,31 +144,35 @@ async def go_on(request: Request) -> Response:
 # ---- the labels of a run ----
 
 
-def labels_of(run: Run, library: Library, output: RunOutput) -> RunLabels:
-    """The labels of a run. E's output for its pictures must be complete."""
+def labels_of(run: Run, library: Library, known: Known) -> RunLabels:
+    """The labels of a run, which need E's output for all of its pictures."""
 
     def make() -> RunLabels:
         """Open the labels."""
-        packed, model = library.pictures(run), library.translator(run).model
+        packed, output = library.pictures(run), known.output
         seen_rows = set(output.rows.tolist())
         by_model = ModelOutput(
             [packed.names[row] for row in output.rows],
             output.domains.tolist(),
             output.confidences.tolist(),
-            model.settings.domains,
-            model.step,
+            known.domains,
+            known.step,
             [name for row, name in enumerate(packed.names) if row not in seen_rows],
         )
         return RunLabels(run.path, by_model, lambda: _paths(run))
 
-    return _LABELS.get((run.path, library.version(run)), make)
+    return _LABELS.get((run.path, known.stamp, stamp_of(run.folder.data / INDEX)), make)
 
 
 def _ready(run: Run, library: Library) -> RunLabels:
-    thread = library.output(run)
-    if thread.output is None:
+    return labels_of(run, library, _known(run, library))
+
+
+def _known(run: Run, library: Library) -> Known:
+    known = library.output(run).known
+    if known is None:
         raise ConfigError("the model is still working on the pictures: wait a little")
-    return labels_of(run, library, thread.output)
+    return known
 
 
 def _paths(run: Run) -> dict[str, Path]:
@@ -185,13 +191,13 @@ def _paths(run: Run) -> dict[str, Path]:
 
 def _with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> Action:
     """Add to a split the pictures that become the new domain, found by the current model's style codes."""
-    now, output = labels.state(), library.output(run).output
+    now = labels.state()
     members = (
         now.assignment.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
     )
-    if members is None or output is None:
+    if members is None:
         return action | {"part": [0]}  # `checked` refuses it because of its domain
-    part = split_in_two(output.styles[members].numpy())
+    part = split_in_two(_known(run, library).output.styles[members].numpy())
     return action | {"part": [members[i] for i in part]}
 
 
