@@ -135,6 +135,12 @@ def test_two_domains_that_share_every_picture_are_alike():
     assert judge_alike(Evidence(summary=summary(torch.full((512, 10), 0.1))), outline(), False) is None
 
 
+def test_the_new_head_of_a_found_number_of_domains_may_be_unsure_at_first():
+    config = tiny_config(steps=2000, guide_only_until=1000, domains=10)
+    assert outline_of(config, False).final_from == 0
+    assert outline_of(config, False, chosen=True).final_from == 1000
+
+
 @pytest.mark.parametrize("settings", [{"neighbours": 3}, {"candidate_heads": 2}])
 def test_a_domain_head_that_may_still_be_replaced_is_not_judged_for_merging_kinds(settings):
     p = torch.eye(10).repeat(60, 1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,6 +241,26 @@ def test_a_domain_that_loses_its_pictures():
     assert judges.judge_emptied(emptied([500, 4, 4, 4], [512, 0, 0, 0]), outline(), False) is None  # small
     assert judges.judge_emptied(emptied(None, [512, 0, 0, 0]), outline(), False) is None
     assert judges.judge_emptied(emptied([512, 0, 0, 0], [300, 212]), outline(), False) is None
+
+
+@pytest.mark.parametrize(("alone", "early"), [(0, False), (1000, True)])
+def test_an_e_that_has_not_trained_cannot_lose_domains(tmp_path, alone, early):
+    """What it says at the first joint step says nothing yet, so what it says later is no loss."""
+    config = tiny_config(steps=2000, guide_only_until=alone, average_from=alone, domains=4)
+    pictures = SimpleNamespace(labels=np.full(8, -1), names=["x"] * 8)
+    watch = Watch(pictures)
+    for after in (50, 300):
+        watch._evidence.summary = OutputSummary(alone + after, [3, 3, 1, 1], None, 1.0)
+        watch.judge(alone + after, {}, config)
+        assert (watch._evidence.first_counts is not None) == (early or after == 300)
+
+
+def test_without_a_loss_of_its_own_e_cannot_be_drowned():
+    drowned = lines(own_gradient=[0.0] * 10, gradient_from_generator=[0.3] * 10)
+    assert judges.judge_drowned(drowned, outline(), False)
+    assert judges.judge_drowned(drowned, outline(joint_guide_factor=0), False) is None
+    labelled = outline_of(tiny_config(steps=2000, guide_only_until=1000, joint_guide_factor=0), True)
+    assert judges.judge_drowned(drowned, labelled, False)  # the loss on labelled pictures still counts
 
 
 @pytest.mark.parametrize("name", ["emptied", "one output", "references", "strong", "constant", "drowned"])

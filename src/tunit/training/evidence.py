@@ -89,6 +89,7 @@ class TrainingOutline:
     free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
+    own_gradient: bool = True  # in joint steps E learns from its own losses
     joint_steps: int = 0  # the number of steps in which G and D train
     first_joint_step: int = 0  # how many steps come before them: those in which E trains alone
     joint_warm_up: int = 0  # joint steps in which the learning rates still rise
@@ -120,27 +121,35 @@ class Evidence:
         return [line for line in self.lines if line.step > step]
 
 
-def outline_of(config: Config, labelled: bool, pictures: int = 0) -> TrainingOutline:
+def _replaces_head(config: Config) -> bool:
+    """Whether E's domain head is replaced when E has trained alone."""
+    return bool(
+        config.clustering.neighbours or config.networks.candidate_heads or config.networks.domains == AUTO
+    )
+
+
+def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: bool = False) -> TrainingOutline:
     """The outline of a training with this config.
 
     labelled: some pictures have labels, which define the domains. pictures: how many there are; 0 if it is not known.
+    chosen: the number of domains was `auto` and is found, so E has a new domain head.
     """
     settings, schedule = config.losses, config.schedule
     first_joint_step = int(schedule.guide_only_until)
     steps_to_judge_guide = first_joint_step or schedule.steps
     finds = method_of(config).learns_domains and not labelled
-    replaces_head = config.clustering.neighbours or config.networks.candidate_heads
     return TrainingOutline(
         domains=config.networks.initial_domains if finds else 0,
         domains_of_information=config.networks.initial_domains,
         number_is_known=config.networks.domains != AUTO,
-        final_from=first_joint_step if replaces_head else 0,
+        final_from=first_joint_step if chosen or _replaces_head(config) else 0,
         domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
         steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
+        own_gradient=settings.joint_guide_factor > 0 or (labelled and settings.labelled_guide_factor > 0),
         joint_steps=max(schedule.steps - first_joint_step, 0),
         first_joint_step=first_joint_step,
         joint_warm_up=config.optimisers.joint_warm_up,

@@ -42,7 +42,7 @@ DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
 
 
-def _early(step: int, outline: TrainingOutline) -> bool:
+def is_early(step: int, outline: TrainingOutline) -> bool:
     """Whether G and D have trained too little to be judged at a step."""
     return step - outline.first_joint_step < max(
         FEWEST_STEPS, outline.joint_warm_up, outline.joint_steps / 10
@@ -52,7 +52,7 @@ def _early(step: int, outline: TrainingOutline) -> bool:
 def judge_output(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Does G draw the same picture, whatever its input?"""
     found = evidence.translations
-    if found is None or _early(found.step, outline):
+    if found is None or is_early(found.step, outline):
         return None
     if found.content_effect >= (SEVERAL_OUTPUTS if raised else ONE_OUTPUT):
         return None
@@ -65,7 +65,7 @@ def judge_output(evidence: Evidence, outline: TrainingOutline, raised: bool) -> 
 def judge_references(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Does G ignore the reference, although it does not draw the same picture for all inputs?"""
     found = evidence.translations
-    if found is None or _early(found.step, outline) or found.content_effect < ONE_OUTPUT:
+    if found is None or is_early(found.step, outline) or found.content_effect < ONE_OUTPUT:
         return None
     if found.style_effect >= (SOME_STYLE if raised else NO_STYLE):
         return None
@@ -80,7 +80,7 @@ def _recent(
     evidence: Evidence, outline: TrainingOutline, value: Callable[[Line], float | None]
 ) -> tuple[float, float] | None:
     """The smallest and largest value of the recent lines (see the top of this file); None if it is too early."""
-    if not evidence.lines or _early(last := evidence.lines[-1].step, outline):
+    if not evidence.lines or is_early(last := evidence.lines[-1].step, outline):
         return None
     since = last - max(outline.joint_steps / 10, FEWEST_STEPS)
     values = [value(line) for line in evidence.lines_since(since)]
@@ -134,7 +134,7 @@ def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool
 
 def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has the gradient that E gets from G been much longer than that of E's own losses?"""
-    ratio = _recent(evidence, outline, _drowning)
+    ratio = _recent(evidence, outline, _drowning) if outline.own_gradient else None
     if ratio is None or ratio[0] <= (DROWNED_NO_MORE if raised else DROWNED):
         return None
     return (
@@ -154,7 +154,7 @@ def judge_emptied(evidence: Evidence, outline: TrainingOutline, raised: bool) ->
     summary, before = evidence.summary, evidence.first_counts
     if summary is None or before is None or len(before) != len(summary.counts):
         return None
-    if _early(summary.step, outline):
+    if is_early(summary.step, outline):
         return None
     share = LOST_NO_MORE if raised else LOST
     lost = [

@@ -266,7 +266,7 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
         means = means | figures(training.state, training.config, at_once=at_once)
     if means:
         training.log.write(step, means)
-    for row in watch.judge(step, means, training.config):
+    for row in watch.judge(step, means, training.config, chosen=training.state.choice is not None):
         training.log.note(row)
         if "alarm" in row:
             training.display.say(said(row), even_if_quiet="over" not in row)

@@ -28,7 +28,16 @@ from tunit.training.alarms import (
     SHORT,
     Alarm,
 )
-from tunit.training.evidence import LOGGED, Evidence, Line, OutputSummary, outline_of, shared_probability
+from tunit.training.evidence import (
+    LOGGED,
+    Evidence,
+    Line,
+    OutputSummary,
+    TrainingOutline,
+    outline_of,
+    shared_probability,
+)
+from tunit.training.joint_alarms import is_early
 from tunit.training.remedies import remedy_for
 from tunit.training.schedule import batch_size_at
 from tunit.training.translation_check import REDRAWN, translation_summary
@@ -125,14 +134,17 @@ class Watch:
         self._evidence.translations = translation_summary(state, self._pictures, config)
         return self._evidence.translations.figures()
 
-    def judge(self, step: int, means: dict[str, float], config: Config) -> list[Row]:
-        """Rows for the alarms that begin or end. means: a line of the log, with the figures of `output_figures`."""
-        outline = outline_of(config, self._labelled, len(self._pictures.names))
+    def judge(self, step: int, means: dict[str, float], config: Config, *, chosen: bool = False) -> list[Row]:
+        """Rows for the alarms that begin or end. means: a line of the log, with the figures of `output_figures`.
+
+        chosen: as for `outline_of`.
+        """
+        outline = outline_of(config, self._labelled, len(self._pictures.names), chosen=chosen)
         self._note(step, means)
         evidence, judges, rows = self._evidence, dict(JUDGES_OF_LOSSES), list[Row]()
         if evidence.summary is not None and evidence.summary.step == step:
             judges |= JUDGES_OF_OUTPUT
-            if evidence.first_counts is None and outline.joint_steps and step >= outline.first_joint_step:
+            if evidence.first_counts is None and outline.joint_steps and _e_had_time(step, outline, config):
                 evidence.first_counts = evidence.summary.counts
                 rows.append({"step": step, "domain_counts": evidence.first_counts})
         if evidence.translations is not None and evidence.translations.step == step:
@@ -148,6 +160,17 @@ class Watch:
                 del self.raised[name]
                 rows.append({"step": step, "alarm": name, "over": True})
         return rows
+
+
+def _e_had_time(step: int, outline: TrainingOutline, config: Config) -> bool:
+    """Whether joint steps have begun with an E that had the time to find domains.
+
+    An E that neither trains alone first nor is another run's finds them in the first joint steps: what it says before
+    is no loss if it changes.
+    """
+    if outline.first_joint_step or config.method.guide_from:
+        return step >= outline.first_joint_step
+    return not is_early(step, outline)
 
 
 @torch.no_grad()
