@@ -246,7 +246,7 @@ def test_methods_from_modules_are_known_to_all_processes(monkeypatch, tmp_path):
         config_methods.load_installed_methods()
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "1200"), ("7", "7")])
+@pytest.mark.parametrize(("given", "expected"), [(None, "300"), ("7", "7")])
 def test_after_a_signal_torchrun_waits_until_the_processes_have_saved(tmp_path, monkeypatch, given, expected):
     """Its own limit is 30 s, after which it kills them, with nothing saved."""
     monkeypatch.delenv(processes.PATIENCE, raising=False)

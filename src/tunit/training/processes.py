@@ -17,9 +17,12 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
-from tunit.process_group import COLLECTIVE_TIMEOUT, LAUNCHED, processes_here, ranks_of_environment
+from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
 
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # environment variable that torchrun reads
+# Seconds: enough for a step and a checkpoint. But if one process dies, the others may wait for it in vain, and
+# --max-restarts begins again only after this time.
+PATIENCE_SECONDS = 300
 SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
@@ -117,10 +120,10 @@ def launch_config(words: Sequence[str], config: Config, out: Path, max_restarts:
 def _patience() -> dict[str, str]:
     """The environment variable that says how many seconds after a signal torchrun kills what still runs.
 
-    Its own 30 s are too few: after Ctrl-C the processes finish a step, may measure the model, and save. As long as a
-    collective operation may take, unless the user has set it. An older torchrun does not read the variable.
+    Its own 30 s are too few: after Ctrl-C the processes finish a step, may measure the model, and save. What the user
+    has set is kept. An older torchrun does not read the variable.
     """
-    return {PATIENCE: os.environ.get(PATIENCE) or str(int(COLLECTIVE_TIMEOUT.total_seconds()))}
+    return {PATIENCE: os.environ.get(PATIENCE) or str(PATIENCE_SECONDS)}
 
 
 def _of_methods() -> dict[str, str]:
