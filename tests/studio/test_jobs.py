@@ -122,6 +122,50 @@ def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch
     assert ended(run).state == jobs.STOPPED
 
 
+# Holds the lock of the run in its first argument, and counts the signals that it gets.
+AT_A_TERMINAL = """
+import signal, sys, time
+from pathlib import Path
+from tunit.files import lock
+signals = []
+signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
+with lock(Path(sys.argv[1]) / ".lock"):
+    print("locked", flush=True)
+    until = time.monotonic() + 60
+    while not signals and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(2)  # saves everything; a second signal now would end it at once
+print(len(signals), flush=True)
+"""
+
+
+@pytest.mark.parametrize("earlier", [None, {"process": 4194304, "host": "elsewhere", "born": "1"}])
+def test_a_training_that_was_started_at_a_terminal_is_asked_once_to_stop(tmp_path, earlier):
+    run = tmp_path / "run"
+    run.mkdir()
+    if earlier:
+        (run / "studio").mkdir()
+        (run / "studio" / "job.json").write_text(json.dumps(earlier))
+    command = [*PYTHON, AT_A_TERMINAL, str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        assert jobs.state_of(run).state == jobs.TRAINING
+        jobs.stop(run)
+        assert jobs.state_of(run).state == jobs.STOPPING
+        jobs.stop(run)
+        assert process.stdout.readline() == "1\n"
+    assert jobs.state_of(run).state == jobs.STOPPED
+
+
+def test_a_request_to_stop_does_not_hold_for_a_later_training(tmp_path):
+    run = tmp_path / "run"
+    for _ in range(2):
+        jobs.start([*PYTHON, "import time; time.sleep(60)"], run)
+        assert jobs.state_of(run).state == jobs.STARTING
+        jobs.stop(run)
+        assert ended(run).state == jobs.STOPPED
+
+
 def test_a_missing_program_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match="cannot be started"):
         jobs.start([str(tmp_path / "nothing")], tmp_path / "run")

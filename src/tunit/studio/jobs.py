@@ -1,6 +1,7 @@
 """Trainings that the studio starts: separate processes, which continue if the page or the studio is closed.
 
   RUN/studio/job.json     the process that was started last, and its command
+  RUN/studio/stop.json    the process that was asked to stop, if one was since then
   RUN/studio/train.log    the output of this process and of earlier ones
 
 The state of a training is read from these files, the run's lock, its checkpoints and its log, never from memory. So a
@@ -23,18 +24,19 @@ from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
 from tunit.printing import printable
-from tunit.reading import Record, UnreadableError, parse_json, read_json
+from tunit.reading import Record, UnreadableError, exists, parse_json, read_json
 from tunit.studio.command_lines import environment
 from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
-JOB, LOG = "job.json", "train.log"
+JOB, LOG, STOP = "job.json", "train.log", "stop.json"
 TAIL = 1 << 16  # bytes that are read from the end of a log
 # The states of a training. STARTING: its process runs, but has not locked the run yet. TRAINING: the run is locked;
 # at first its pictures are packed.
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
+_STOPPING = threading.Lock()  # of two requests to stop a training, only one sends the signal
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def start(command: list[str], run: Path) -> int:
     folder = run / STUDIO
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / STOP).unlink(missing_ok=True)
         log = (folder / LOG).open("ab")
     with log:
         log.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {json.dumps(command)}\n".encode())
@@ -82,7 +85,6 @@ def start(command: list[str], run: Path) -> int:
         "born": born(process.pid),
         "host": socket.gethostname(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "stopped": False,
         "command": command,
     }
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
@@ -93,39 +95,45 @@ def state_of(run: Path) -> State:
     """The state of a run's training. Raises nothing: a file that cannot be read counts as missing."""
     folder, job = RunFolder(run), _job(run)
     step, steps = step_of(folder), steps_of(folder)
-    stop_asked = bool(job.get("stopped"))
+    if (process := _process(run, job)) is not None and _was_asked(run, *process):
+        return State(STOPPING, step, steps)
     if owner_of(run / LOCK) is not None:
-        return State(STOPPING if stop_asked and _alive(job) else TRAINING, step, steps)
+        return State(TRAINING, step, steps)
     if _alive(job):
-        return State(STOPPING if stop_asked else STARTING, step, steps)
+        return State(STARTING, step, steps)
     if steps and step >= steps:
         return State(FINISHED, step, steps)
     said = reason_of_end(run)
-    if job and not stop_asked and not said.startswith("stopped by "):
+    if job and not exists(run / STUDIO / STOP) and not said.startswith("stopped by "):
         return State(FAILED, step, steps, said)
     return State(STOPPED, step, steps)
 
 
 def stop(run: Path) -> None:
-    """Ask the process that trains a run to save everything and end (SIGTERM). Raises RunError."""
-    owner, job = _owner(run), _job(run)
-    if owner is None and _alive(job):
-        owner = job["host"], job["process"]  # it has not locked the run yet
-    if owner is None:
+    """Ask the process that trains a run to save everything and end (SIGTERM), once. Raises RunError."""
+    found = _process(run, _job(run))
+    if found is None:
         raise RunError(f"{run.name} is not in training: there is nothing to stop")
-    host, process = owner
+    host, process = found
     if host != socket.gethostname():
         raise RunError(f"{run.name} is trained on the machine {printable(host)}: stop it there")
-    if _alive(job) and job.get("process") == process:
-        write_text(run / STUDIO / JOB, json.dumps(job | {"stopped": True}, indent=2) + "\n")
-    try:
-        os.kill(process, signal.SIGTERM)
-    except ProcessLookupError:
-        return  # it has just ended
-    except PermissionError:
-        raise RunError(
-            f"{run.name} is trained by another user of this machine: ask them to stop it"
-        ) from None
+    path = run / STUDIO / STOP
+    with _STOPPING:
+        if _was_asked(run, host, process):
+            return  # a second signal would end it at once, with nothing saved
+        with writable(path):
+            path.parent.mkdir(exist_ok=True)  # a training that was started at a terminal may not have it
+        asked = {"host": host, "process": process, "born": born(process)}
+        write_text(path, json.dumps(asked) + "\n")
+        try:
+            os.kill(process, signal.SIGTERM)
+        except ProcessLookupError:
+            return  # it has just ended
+        except PermissionError:
+            path.unlink(missing_ok=True)
+            raise RunError(
+                f"{run.name} is trained by another user of this machine: ask them to stop it"
+            ) from None
 
 
 def reason_of_end(run: Path) -> str:
@@ -186,6 +194,25 @@ def _job(run: Path) -> dict[str, Any]:
         return record.values
     except UnreadableError:
         return {}
+
+
+def _process(run: Path, job: dict[str, Any]) -> tuple[str, int] | None:
+    """(host, process) of the process that trains a run, whoever started it; None if there is none."""
+    owner = _owner(run)
+    if owner is None and _alive(job):
+        return job["host"], job["process"]  # it has not locked the run yet
+    return owner
+
+
+def _was_asked(run: Path, host: str, process: int) -> bool:
+    """Whether this very process was asked to stop, and not an earlier one that had the same id."""
+    try:
+        asked = Record(read_json(run / STUDIO / STOP)).values
+    except UnreadableError:
+        return False
+    if (asked.get("host"), asked.get("process")) != (host, process):
+        return False
+    return host != socket.gethostname() or asked.get("born") == born(process)
 
 
 def _owner(run: Path) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ JOB = "studio/job.json"  # of a training that a studio has started
 _READ = (
     "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
-    ".lock", JOB, "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
+    ".lock", JOB, "studio/stop.json", "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
 const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
 let drawn = ""; // the charts that are shown; they are replaced only if they change
 const closedLogs = new Set(); // runs whose log was closed
+const underWay = new Set(); // addresses of requests that have not been answered yet
 let pressed = null; // the part of the page in which a pointer is down
 
 function remember() {
@@ -23,9 +24,27 @@ function remember() {
   history.replaceState(null, "", query ? `?${query}` : location.pathname);
 }
 
+/** Post to an address, which no second click does while the request is under way, and show what has changed. */
 async function act(address, fields = {}) {
+  if (underWay.has(address)) return;
   notice("");
-  await post(address, fields).then(refresh, () => undefined);
+  underWay.add(address);
+  disable(address, true);
+  try {
+    await post(address, fields);
+    await refresh();
+  } catch {
+    // The notice shows the error.
+  } finally {
+    underWay.delete(address);
+    disable(address, false);
+  }
+}
+
+/** Disable the button of an address, or enable it again. */
+function disable(address, yes) {
+  const button = document.querySelector(`button[data-posts="${CSS.escape(address)}"]`);
+  if (button) button.disabled = yes || button.closest("[data-run]").dataset.state === "stopping";
 }
 
 function card(run) {
@@ -41,10 +60,10 @@ function card(run) {
   };
   const tools = element("div", { class: "tools" });
   if (running) {
-    const stop = () => act(`/runs/${run.key}/train/stop`);
-    tools.append(
-      element("button", { type: "button", text: "Stop and save", onclick: stop, disabled: run.state === "stopping" }),
-    );
+    const posts = `/runs/${run.key}/train/stop`;
+    const disabled = run.state === "stopping" || underWay.has(posts);
+    const onclick = () => act(posts);
+    tools.append(element("button", { type: "button", text: "Stop and save", onclick, disabled, dataset: { posts } }));
   } else if (run.steps) {
     const steps = element("input", {
       inputmode: "numeric",
@@ -52,8 +71,10 @@ function card(run) {
       "aria-label": `steps of ${run.name} in all`,
       placeholder: run.state === "finished" ? "steps in all" : String(run.steps),
     });
-    const go = () => act(`/runs/${run.key}/train/resume`, { steps: steps.value });
-    tools.append(steps, element("button", { type: "button", text: "Resume", onclick: go }));
+    const posts = `/runs/${run.key}/train/resume`;
+    const onclick = () => act(posts, { steps: steps.value });
+    const disabled = underWay.has(posts);
+    tools.append(steps, element("button", { type: "button", text: "Resume", onclick, disabled, dataset: { posts } }));
   }
   if (run.model) {
     tools.append(
