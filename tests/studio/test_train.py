@@ -104,6 +104,24 @@ def test_a_finished_run_is_shown_and_resumes_only_with_more_steps(own, fake, roo
     assert command[3:] == ["train", "--resume", str(root / "birds"), "--steps", "14"]
 
 
+def test_a_folder_that_may_not_be_searched_is_left_out(root, tmp_path, monkeypatch):
+    for place in (root, tmp_path / "given"):
+        (place / "private").mkdir(parents=True)
+    stat = os.stat
+
+    def refusing(path, *args, **kwargs):
+        """As os.stat, for a user who may not search folders called private; the tests may run as root."""
+        if not isinstance(path, int) and "private/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return stat(path, *args, **kwargs)
+
+    workspace = Workspace(root, (tmp_path / "given",), device="cpu")
+    monkeypatch.setattr(os, "stat", refusing)
+    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        assert [run["name"] for run in client.get("/train/runs").json()["runs"]] == ["birds"]
+        assert client.get("/train").status_code == 200
+
+
 def test_alarms_are_shown_also_those_of_a_growing_log(own, root):
     log = root / "birds" / "metrics.jsonl"
     rows = [

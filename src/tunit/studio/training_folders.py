@@ -9,6 +9,7 @@ from pathlib import Path
 from tunit.errors import ConfigError, DataError
 from tunit.files import reason_of
 from tunit.printing import printable, shown
+from tunit.reading import exists
 from tunit.studio.command_lines import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 
@@ -49,7 +50,7 @@ def _plain_folders(folder: Path) -> list[Path]:
             ]
     except OSError:
         return []
-    return sorted(path for path in found if not (path / "run.json").exists() and path.name.isprintable())
+    return sorted(path for path in found if not exists(path / "run.json") and path.name.isprintable())
 
 
 def folder_at(workspace: Workspace, address: str) -> Path:

@@ -13,6 +13,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.machine import choose_device
 from tunit.methods.model_file import TENSORS
 from tunit.paths import expand_home
+from tunit.reading import is_file
 from tunit.training.run_folder import RunFolder
 
 DEEPEST = 3  # runs are looked for at most this many folders below the given one
@@ -44,12 +45,12 @@ class Run:
     @property
     def has_model(self) -> bool:
         """Whether there is a model yet."""
-        return (self.path / TENSORS).is_file()
+        return is_file(self.path / TENSORS)
 
     @property
     def has_pictures(self) -> bool:
         """Whether the run holds its packed pictures; a model folder does not."""
-        return (self.folder.data / INDEX).is_file()
+        return is_file(self.folder.data / INDEX)
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ def _folder(path: Path, remedy: str) -> Path:
 
 
 def _is_run(folder: Path) -> bool:
-    if (folder / TENSORS).is_file() or all((folder / name).is_file() for name in SIGNS_OF_A_RUN):
+    if is_file(folder / TENSORS) or all(is_file(folder / name) for name in SIGNS_OF_A_RUN):
         return True
-    return (folder / JOB).is_file()  # a training that is starting, or has died before its first step
+    return is_file(folder / JOB)  # a training that is starting, or has died before its first step
 
 
 def _runs_below(root: Path) -> Iterator[Path]:
