@@ -3,7 +3,8 @@
 import pytest
 
 from tunit.config import read_config
-from tunit.methods.checks import warnings_of
+from tunit.errors import ConfigError
+from tunit.methods.checks import check_config, warnings_of
 
 
 def warned(preset, resumes=False, **settings):
@@ -43,3 +44,14 @@ def test_unlabelled_pictures_that_are_never_used_are_warned_about(resumes):
     assert "no unlabelled picture is used" in said
     remedy = "give --steps of more than 20000" if resumes else "give a smaller --labelled-only-until"
     assert remedy in said
+
+
+def test_the_augmentation_is_not_adapted_by_signs_that_mean_nothing():
+    both = {"adversarial_loss": "relativistic", "discriminator_augment_target": 0.6}
+    config = read_config("paper").with_overrides(both).resolved_schedule()
+    with pytest.raises(
+        ConfigError, match="discriminator_augment_target is 0.6, but .* --discriminator-augment"
+    ):
+        check_config(config)
+    check_config(config, resumes=True)  # a run that has begun so can end
+    check_config(config.with_overrides({"adversarial_loss": "hinge"}))

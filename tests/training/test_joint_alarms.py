@@ -212,6 +212,11 @@ def test_other_trainings_do_not_over_fit(values, pictures):
     assert judges.judge_overfitting(lines(real_sign=values), few_pictures(pictures), False) is None
 
 
+def test_with_the_relativistic_loss_the_sign_of_a_logit_means_nothing():
+    found = lines(real_sign=[0.99] * 10, relativistic=[0.5] * 10)
+    assert judges.judge_overfitting(found, few_pictures(), False) is None
+
+
 def test_over_fitting_ends_when_the_discriminator_is_uncertain_again():
     assert judges.judge_overfitting(lines(real_sign=[0.99] * 8 + [0.9] * 4), few_pictures(), True)
     assert judges.judge_overfitting(lines(real_sign=[0.99] * 8 + [0.8] * 4), few_pictures(), True) is None

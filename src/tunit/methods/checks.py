@@ -28,6 +28,17 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
         _check_auto(config, resumes=resumes)
     if not method.takes_adversarial_settings:
         _check_of_the_paper(config)
+    adversarial = config.adversarial
+    if (
+        adversarial.adversarial_loss == "relativistic"
+        and adversarial.discriminator_augment_target
+        and not resumes
+    ):
+        raise ConfigError(
+            f"discriminator_augment_target is {adversarial.discriminator_augment_target:g}, but with the relativistic "
+            "loss the sign of D's logits, by which the strength would be adapted, means nothing: give a fixed strength "
+            "by --discriminator-augment"
+        )
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
             f"micro_batch is {run.micro_batch}, but method '{method.name}' takes a batch at once: "
