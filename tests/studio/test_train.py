@@ -104,6 +104,22 @@ def test_a_finished_run_is_shown_and_resumes_only_with_more_steps(own, fake, roo
     assert command[3:] == ["train", "--resume", str(root / "birds"), "--steps", "14"]
 
 
+@pytest.mark.parametrize("steps", ["", "12"])
+def test_a_run_whose_last_save_failed_is_not_finished_and_can_be_completed(own, fake, root, steps):
+    birds = root / "birds"
+    for name in ("checkpoints/step_00000012.safetensors", "model.json", "model.safetensors"):
+        (birds / name).unlink()
+    found = state_of(own, "birds")
+    assert (found["state"], found["step"], found["steps"]) == ("failed", 12, 12)
+    assert "not saved" in found["reason"]
+    (birds / "studio").mkdir(exist_ok=True)
+    job = {"process": 4194304, "host": "elsewhere", "born": "1", "command": []}
+    (birds / "studio" / "job.json").write_text(json.dumps(job))
+    (birds / "studio" / "train.log").write_text("tunit: the disk is full: make space\n")
+    assert state_of(own, "birds")["reason"] == "the disk is full: make space"
+    assert own.post("/runs/birds/train/resume", data={"steps": steps}).status_code == 200
+
+
 def test_a_folder_that_may_not_be_searched_is_left_out(root, tmp_path, monkeypatch):
     for place in (root, tmp_path / "given"):
         (place / "private").mkdir(parents=True)

@@ -23,6 +23,7 @@ from typing import Any
 from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.files import owner_of, reason_of, writable, write_text
+from tunit.methods.model_file import ABOUT
 from tunit.printing import printable
 from tunit.reading import Record, UnreadableError, exists, parse_json, read_json
 from tunit.studio.command_lines import environment
@@ -36,6 +37,7 @@ TAIL = 1 << 16  # bytes that are read from the end of a log
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
+_UNSAVED = "it took all its steps, but the last of them are not saved: resume it"
 _STOPPING = threading.Lock()  # of two requests to stop a training, only one sends the signal
 
 
@@ -94,16 +96,22 @@ def start(command: list[str], run: Path) -> int:
 def state_of(run: Path) -> State:
     """The state of a run's training. Raises nothing: a file that cannot be read counts as missing."""
     folder, job = RunFolder(run), _job(run)
-    step, steps = step_of(folder), steps_of(folder)
+    locked, alive = owner_of(run / LOCK) is not None, _alive(job)
+    step, steps = (
+        step_of(folder),
+        steps_of(folder),
+    )  # after these: a process that has ended has written all its steps
     if (process := _process(run, job)) is not None and _was_asked(run, *process):
         return State(STOPPING, step, steps)
-    if owner_of(run / LOCK) is not None:
+    if locked:
         return State(TRAINING, step, steps)
-    if _alive(job):
+    if alive:
         return State(STARTING, step, steps)
-    if steps and step >= steps:
+    if steps and saved_step(folder) >= steps:
         return State(FINISHED, step, steps)
-    said = reason_of_end(run)
+    said = reason_of_end(run) if job else _UNSAVED
+    if steps and step >= steps:  # the log has all steps, but what came after the last of them failed
+        return State(FAILED, step, steps, said)
     if job and not exists(run / STUDIO / STOP) and not said.startswith("stopped by "):
         return State(FAILED, step, steps, said)
     return State(STOPPED, step, steps)
@@ -164,8 +172,7 @@ def log_tail(run: Path) -> str:
 
 def step_of(folder: RunFolder) -> int:
     """The step of the last line of metrics.jsonl, or of the newest checkpoint if it is later; 0 if there is none."""
-    saved = checkpoints(folder.checkpoints)
-    step = checkpoint_step(saved[-1]) if saved else 0
+    step = _newest_checkpoint(folder)
     path = folder.path / "metrics.jsonl"
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))
@@ -175,6 +182,19 @@ def step_of(folder: RunFolder) -> int:
             except ValueError:
                 continue
     return step
+
+
+def saved_step(folder: RunFolder) -> int:
+    """The step of the newest checkpoint, or of the model if it is later; 0 if nothing is saved."""
+    step = _newest_checkpoint(folder)
+    with contextlib.suppress(UnreadableError):
+        step = max(step, Record(read_json(folder.path / ABOUT)).whole("step", 0, MOST_STEPS))
+    return step
+
+
+def _newest_checkpoint(folder: RunFolder) -> int:
+    saved = checkpoints(folder.checkpoints)
+    return checkpoint_step(saved[-1]) if saved else 0
 
 
 def steps_of(folder: RunFolder) -> int:

@@ -134,8 +134,9 @@ async def resume(request: Request) -> Response:
             raise RunError(f"{run.name} is in training already")
         if not run.folder.about.is_file():
             raise RunError(f"{run.name} was stopped before its first step: begin a new run")
-        if steps and steps <= state.step:
-            raise ConfigError(f"{run.name} has taken {state.step:,} steps: give more than that")
+        saved = jobs.saved_step(run.folder)  # steps that were taken, but not saved, are taken again
+        if steps and steps <= saved:
+            raise ConfigError(f"{run.name} has taken {saved:,} steps: give more than that")
         if not steps and state.state == jobs.FINISHED:
             raise ConfigError(f"{run.name} has taken all of its {state.steps:,} steps: give a larger number")
         begin(workspace_of(request), resume_command(run.path, steps), run.path)
