@@ -19,7 +19,16 @@ from tunit.cli import main
 from tunit.methods import registry
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import TUNIT
-from tunit.studio import command_lines, jobs, library, lru_cache, output_thread, teach
+from tunit.studio import (
+    command_lines,
+    jobs,
+    library,
+    lru_cache,
+    opened_labels,
+    output_thread,
+    train,
+    workspace,
+)
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.training.launch import start_run
@@ -37,8 +46,8 @@ def root(runs, tmp_path):
 
 
 def client_of(root, runs):
-    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
-    return TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False)
+    app = create_app(Workspace(root, (runs.parent / "pictures",), device="cpu"))
+    return TestClient(app, base_url=ADDRESS, raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -157,9 +166,13 @@ def test_training_continues_with_the_labels(own, root, monkeypatch):
     out = root / "birds taught"
     try:
         command = json.loads((out / "studio" / "job.json").read_text())["command"][3:]
-        assert command[:4] == ["train", str(root / "birds" / "studio" / "labels.csv"), "--out", str(out)]
+        assert command[:4] == ["train", str(out / "studio" / "trained-on.csv"), "--out", str(out)]
+        given = (out / "studio" / "trained-on.csv").read_text()
+        assert given == (root / "birds" / "studio" / "labels.csv").read_text()
+        act(own, 2, do="undo")
+        assert (out / "studio" / "trained-on.csv").read_text() == given
         options = dict(zip(command[4::2], command[5::2], strict=True))
-        live = {row["label"] for row in table(root) if row["label"]}
+        live = {row["label"] for row in csv.DictReader(given.splitlines()) if row["label"]}
         assert options["--from"] == str(root / "birds")
         assert options["--labels"] == "csv"
         assert options["--domains"] == str(len(live))
@@ -167,6 +180,23 @@ def test_training_continues_with_the_labels(own, root, monkeypatch):
         assert "exists already" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     finally:
         jobs.stop(out)
+
+
+def test_a_training_that_is_refused_leaves_nothing(own, root, monkeypatch):
+    act(own, 0, do="add", name="x")
+    monkeypatch.setattr(train, "MOST_AT_ONCE", 0)
+    answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
+    assert "trainings run already" in answer.json()["error"]
+    assert not (root / "new").exists()
+
+
+def test_a_training_that_the_studio_cannot_list_has_begun_all_the_same(own, root, monkeypatch):
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(workspace, "MOST_RUNS", 1)
+    act(own, 0, do="add", name="x")
+    answer = own.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
+    assert (answer.status_code, answer.json()) == (200, {"run": ""})
+    jobs.stop(root / "new")
 
 
 def test_the_command_trains_with_the_given_names(own, root):
@@ -218,18 +248,32 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
     assert "20 pictures of birds are no longer where they were" in answer.json()["error"]
 
 
-def test_pictures_that_were_put_back_are_found(own, monkeypatch):
+def test_pictures_that_were_put_back_are_found(root, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
-    find = teach._paths
-    monkeypatch.setattr(teach, "_paths", lambda run: dict(list(find(run).items())[1:]))
-    act(own, 0, do="add", name="x")
-    fields = {"name": "new", "steps": "9"}
-    refused = own.post("/runs/birds/teach/train", data=fields).json()["error"]
-    assert "1 pictures of birds are no longer where they were" in refused
-    monkeypatch.setattr(teach, "_paths", find)
-    answer = own.post("/runs/birds/teach/train", data=fields)
-    assert answer.status_code == 200, answer.text
-    own.post(f"/runs/{answer.json()['run']}/train/stop")
+    source, away, about = tmp_path / "pictures", tmp_path / "away", root / "birds" / "run.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"source": str(source)}))
+    shutil.copytree(runs.parent / "pictures", away)
+    order = {"name": "new", "steps": "9"}
+    with client_of(root, runs) as client:
+        looked(client)
+        assert act(client, 0, do="add", name="x").status_code == 200
+        assert (
+            "no longer where they were" in client.post("/runs/birds/teach/train", data=order).json()["error"]
+        )
+        away.rename(source)
+        assert client.post("/runs/birds/teach/train", data=order).status_code == 200
+    jobs.stop(root / "new")
+    assert {row["picture"] for row in table(root)} == {str(path) for path in source.rglob("*.png")}
+
+
+def test_files_are_searched_once_for_all_actions_even_if_none_are_found(root, runs, monkeypatch):
+    searched = []
+    monkeypatch.setattr(opened_labels, "_files_of", lambda run: searched.append(run) or {})
+    with client_of(root, runs) as client:
+        looked(client)
+        for seen in range(2):
+            assert act(client, seen, do="add", name=f"x{seen}").status_code == 200
+    assert len(searched) == 1
 
 
 def test_a_run_whose_method_trains_nothing_alone_is_refused_at_once(own, root, monkeypatch):

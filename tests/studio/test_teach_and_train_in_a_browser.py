@@ -218,7 +218,7 @@ def test_training_continues_with_the_labels_by_a_click(teach, root, at, driver, 
     card = '.run[data-run*="birds"][data-state="starting"]'
     until(lambda: driver.find_elements("css selector", card))
     given = job(root / "birds taught")
-    assert given[:2] == ["train", str(root / "birds" / "studio" / "labels.csv")]
+    assert given[:2] == ["train", str(root / "birds taught" / "studio" / "trained-on.csv")]
     assert given[given.index("--from") + 1] == str(root / "birds")
     click(f"{card} button")  # Stop and save
     until(lambda: not jobs.state_of(root / "birds taught").runs)

@@ -35,9 +35,9 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
         and not resumes
     ):
         raise ConfigError(
-            f"discriminator_augment_target is {adversarial.discriminator_augment_target:g}, but with the relativistic "
-            "loss the sign of D's logits, by which the strength would be adapted, means nothing: give a fixed strength "
-            "by --discriminator-augment"
+            f"discriminator_augment_target is {adversarial.discriminator_augment_target:g}, but with the "
+            "relativistic loss the sign of D's logits, by which the strength would be adapted, means nothing: "
+            "give a fixed strength by --discriminator-augment"
         )
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(

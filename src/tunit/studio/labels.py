@@ -64,26 +64,20 @@ class RunLabels:
     """The labels of one run. Threads may share this object; other processes may have their own for the same run.
 
     output: the output of the current model. If there is a journal, its own record of the output is used instead.
-    find_paths: returns the file of each picture that is a file of its own; called when the table is first written.
+    search: finds the file of each picture that is a file of its own; called when the table is first written.
     """
 
     def __init__(
-        self, run: Path, output: ModelOutput, find_paths: Callable[[], Mapping[str, Path]] = dict
+        self, run: Path, output: ModelOutput, search: Callable[[], Mapping[str, Path]] = dict
     ) -> None:
         self.folder = run / STUDIO
         self.table = self.folder / TABLE
-        self._output, self._find_paths = output, find_paths
-        self._paths: Mapping[str, Path] | None = None  # not searched yet
+        self._output, self._search = output, search
+        self._paths: Mapping[str, Path] | None = None  # None until they were searched
         self._log = ActionLog(self.folder / JOURNAL)
         self._lock = threading.Lock()
         # The last state, and how many entries of the journal it takes into account.
         self._last: tuple[int, LabelState] | None = None
-
-    def paths(self, *, anew: bool = False) -> Mapping[str, Path]:
-        """The file of each picture that is a file of its own; searched once, or anew."""
-        if anew or self._paths is None:
-            self._paths = self._find_paths()
-        return self._paths
 
     def state(self) -> LabelState:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""
@@ -107,13 +101,22 @@ class RunLabels:
             self._write(now)
             return now
 
-    def write_table(self) -> LabelState:
-        """Write the table again, before a training: a process may have died before it wrote the table."""
+    def write_table(self, copy: Path | None = None) -> LabelState:
+        """Write the table again, before a training: a process may have died before it wrote the table.
+
+        copy: also write the same there.
+        """
         with self._lock:
             now = self._state_of(self._log.refresh())
             if now.number:
-                self._write(now)
+                self._write(now, copy)
             return now
+
+    def paths(self, *, anew: bool = False) -> Mapping[str, Path]:
+        """The file of each picture that is a file of its own. anew: search again."""
+        if self._paths is None or anew:
+            self._paths = self._search()
+        return self._paths
 
     def _begin(self) -> None:
         """Write the first entry of a journal: the model's output, to which all actions refer."""
@@ -158,7 +161,7 @@ class RunLabels:
         self._last = len(entries), LabelState(number, assignment, begin.sure, begin.step, done, undone)
         return self._last[1]
 
-    def _write(self, now: LabelState) -> None:
+    def _write(self, now: LabelState, copy: Path | None = None) -> None:
         paths = self.paths()
         rows = [("picture", "label", "by")]
         for name, label, by in rows_of(now, self._output.names):
@@ -166,7 +169,8 @@ class RunLabels:
         rows += [(str(paths.get(name, name)), "", "") for name in self._output.others]
         text = io.StringIO(newline="")
         csv.writer(text).writerows(rows)
-        write_text(self.table, text.getvalue())
+        for table in (self.table, *([copy] if copy else ())):
+            write_text(table, text.getvalue())
 
 
 def rows_of(now: LabelState, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:

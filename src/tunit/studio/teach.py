@@ -1,6 +1,7 @@
 """The part Teach: people define the domains and assign pictures to them, and a new training starts from that."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tunit.data.finding.find import find_pictures
-from tunit.data.finding.found import DiskFile
-from tunit.data.finding.naming import INDEX
+from tunit.destination import STUDIO
 from tunit.errors import ConfigError, DataError, TunitError
+from tunit.files import writable
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
@@ -21,17 +21,15 @@ from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
 from tunit.studio.command_lines import FewLabels, check_method, check_name
 from tunit.studio.frame import page, why_not
-from tunit.studio.labels import EXAMPLES, LabelState, ModelOutput, RunLabels, split_in_two
-from tunit.studio.library import Library
-from tunit.studio.lru_cache import LRUCache, stamp_of
-from tunit.studio.output_thread import Known
+from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
+from tunit.studio.opened_labels import labels_of, ready_labels, with_part
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
 from tunit.studio.train import begin, free_place
-from tunit.studio.workspace import Run
+from tunit.studio.workspace import Run, Workspace
 
 STEPS = 300  # the suggested length of the new training
+TRAINED_ON = "trained-on.csv"  # the table in the new run; its labels.csv is what people say about it
 HISTORY = 30  # how many of the last actions the page lists
-_LABELS: LRUCache[RunLabels] = LRUCache(8)
 _STARTING = threading.Lock()
 
 
@@ -72,7 +70,7 @@ def pictures(request: Request) -> Response:
 def state(request: Request) -> Response:
     """The current state, which other people may have changed."""
     run, library = run_of(request), library_of(request)
-    return JSONResponse(_state(_ready(run, library).state()))
+    return JSONResponse(_state(ready_labels(run, library).state()))
 
 
 async def act(request: Request) -> Response:
@@ -89,8 +87,8 @@ async def act(request: Request) -> Response:
     def work() -> LabelState:
         """Carry out the action, in a thread."""
         run, library = run_of(request), library_of(request)
-        labels = _ready(run, library)
-        done = _with_part(action, labels, library, run) if action.get("do") == "split" else action
+        labels = ready_labels(run, library)
+        done = with_part(action, labels, library, run) if action.get("do") == "split" else action
         return labels.act(done, seen)
 
     try:
@@ -109,9 +107,8 @@ async def go_on(request: Request) -> Response:
     def work() -> Path:
         """Write the table and start the training, in a thread. Returns the folder of the new run."""
         run, library, workspace = run_of(request), library_of(request), workspace_of(request)
-        labels = _ready(run, library)
+        labels = ready_labels(run, library)
         out = free_place(workspace, name)
-        paths = labels.paths(anew=True)  # files may have been moved, or put back, since the table was written
         now = labels.write_table()
         if not now.number:
             raise ConfigError(
@@ -123,82 +120,39 @@ async def go_on(request: Request) -> Response:
             raise ConfigError(
                 f"{run.name} was trained on a published set by --layout: train on {labels.table} at the command line"
             )
-        missing = len(set(library.pictures(run).names) - paths.keys())
+        # Search anew: people put back what was missing, and try again.
+        missing = len(set(library.pictures(run).names) - labels.paths(anew=True).keys())
         if missing:
             raise DataError(
                 f"{missing:,} pictures of {run.name} are no longer where they were during the training "
                 f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
             )
-        domains = sum(bool(members) for members in now.assignment.members().values())
         with _STARTING:
-            begin(workspace, FewLabels(labels.table, run.path, out, steps, domains).command(), out)
+            _begin(workspace, run, labels, out, steps)
         return out
 
-    out = await run_in_threadpool(work)
-    key = next(
-        (run.key for run in workspace_of(request).runs() if run.path == out), ""
-    )  # "": too many runs to list
-    return JSONResponse({"run": key})
+    def key(out: Path) -> str:
+        """The key of the new run; "" if there are more runs than the studio lists."""
+        return next((run.key for run in workspace_of(request).runs() if run.path == out), "")
+
+    return JSONResponse({"run": key(await run_in_threadpool(work))})
 
 
-# ---- the labels of a run ----
-
-
-def labels_of(run: Run, library: Library, known: Known) -> RunLabels:
-    """The labels of a run, which need E's output for all of its pictures."""
-
-    def make() -> RunLabels:
-        """Open the labels."""
-        packed, output = library.pictures(run), known.output
-        seen_rows = set(output.rows.tolist())
-        by_model = ModelOutput(
-            [packed.names[row] for row in output.rows],
-            output.domains.tolist(),
-            output.confidences.tolist(),
-            known.domains,
-            known.step,
-            [name for row, name in enumerate(packed.names) if row not in seen_rows],
-        )
-        return RunLabels(run.path, by_model, lambda: _paths(run))
-
-    return _LABELS.get((run.path, known.stamp, stamp_of(run.folder.data / INDEX)), make)
-
-
-def _ready(run: Run, library: Library) -> RunLabels:
-    return labels_of(run, library, _known(run, library))
-
-
-def _known(run: Run, library: Library) -> Known:
-    known = library.output(run).known
-    if known is None:
-        raise ConfigError("the model is still working on the pictures: wait a little")
-    return known
-
-
-def _paths(run: Run) -> dict[str, Path]:
-    """The files of a run's pictures, for all pictures that are files of their own and still exist."""
+def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: int) -> None:
+    """Start the training with a copy of the table, because somebody may change the labels before it reads them."""
+    table = out / STUDIO / TRAINED_ON
+    with writable(table):
+        table.parent.mkdir(parents=True, exist_ok=True)
     try:
-        source = Path(str(run.folder.read_about().get("source")))
-        found = find_pictures(source, picture_column=run.folder.read_config().data.picture_column).pictures
+        now = labels.write_table(table)
+        domains = sum(bool(members) for members in now.assignment.members().values())
+        begin(workspace, FewLabels(table, run.path, out, steps, domains).command(), out)
     except TunitError:
-        return {}
-    return {
-        picture.name: picture.content.path.absolute()
-        for picture in found
-        if isinstance(picture.content, DiskFile)
-    }
-
-
-def _with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> Action:
-    """Add to a split the pictures that become the new domain, found by the current model's style codes."""
-    now = labels.state()
-    members = (
-        now.assignment.members().get(action.get("domain", -1)) if type(action.get("domain")) is int else None
-    )
-    if members is None:
-        return action | {"part": [0]}  # `checked` refuses it because of its domain
-    part = split_in_two(_known(run, library).output.styles[members].numpy())
-    return action | {"part": [members[i] for i in part]}
+        table.unlink(missing_ok=True)
+        with suppress(OSError):  # something else is there
+            table.parent.rmdir()
+            out.rmdir()
+        raise
 
 
 # ---- what is sent to the page ----

@@ -112,7 +112,7 @@ def judge_constant(evidence: Evidence, outline: TrainingOutline, raised: bool) -
 
 def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
-    # The relativistic loss stays the same if a number is added to all of D's logits, so there their sign means nothing.
+    # The relativistic loss stays the same if a number is added to all of D's logits: their sign means nothing.
     lines = [line for line in evidence.lines if line.real_sign is not None and line.relativistic is None]
     if not lines:
         return None

@@ -328,7 +328,7 @@ class Teacher {
     button.disabled = true;
     try {
       const { run } = await post(`${this.base}/teach/train`, new FormData(at("go")));
-      location.href = `/train?run=${encodeURIComponent(run)}`;
+      location.href = run ? `/train?run=${encodeURIComponent(run)}` : "/train";
     } catch {
       button.disabled = false; // the notice says why
     }
