@@ -16,6 +16,7 @@ const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
 const shownSample = new Map(); // run -> step that was chosen; the newest otherwise
 let drawn = ""; // the charts that are shown; they are replaced only if they change
 const closedLogs = new Set(); // runs whose log was closed
+const typed = new Map(); // run -> the steps that somebody has typed into its card
 const underWay = new Set(); // addresses of requests that have not been answered yet
 let pressed = null; // the part of the page in which a pointer is down
 
@@ -24,17 +25,21 @@ function remember() {
   history.replaceState(null, "", query ? `?${query}` : location.pathname);
 }
 
-/** Post to an address, which no second click does while the request is under way, and show what has changed. */
+/**
+ * Post to an address, which no second click does while the request is under way, and show what has changed.
+ * Gives whether the studio did it.
+ */
 async function act(address, fields = {}) {
-  if (underWay.has(address)) return;
+  if (underWay.has(address)) return false;
   notice("");
   underWay.add(address);
   disable(address, true);
   try {
     await post(address, fields);
     await refresh();
+    return true;
   } catch {
-    // The notice shows the error.
+    return false; // the notice shows the error
   } finally {
     underWay.delete(address);
     disable(address, false);
@@ -45,6 +50,28 @@ async function act(address, fields = {}) {
 function disable(address, yes) {
   const button = document.querySelector(`button[data-posts="${CSS.escape(address)}"]`);
   if (button) button.disabled = yes || button.closest("[data-run]").dataset.state === "stopping";
+}
+
+/** The form that resumes a run; it keeps what was typed when the card is made anew. */
+function resumption(run) {
+  const posts = `/runs/${run.key}/train/resume`;
+  const steps = element("input", {
+    inputmode: "numeric",
+    size: 8,
+    "aria-label": `steps of ${run.name} in all`,
+    placeholder: run.state === "finished" ? "steps in all" : String(run.steps),
+    oninput: () => typed.set(run.key, steps.value),
+  });
+  steps.value = typed.get(run.key) ?? "";
+  const button = element("button", { text: "Resume", disabled: underWay.has(posts), dataset: { posts } });
+  const onsubmit = async (event) => {
+    event.preventDefault();
+    button.focus(); // a card is not made anew while somebody types into it
+    if (await act(posts, { steps: steps.value })) typed.delete(run.key);
+  };
+  const form = element("form", { onsubmit }, steps, button);
+  form.style.display = "contents"; // the field and the button lie in one line with the other tools
+  return form;
 }
 
 function card(run) {
@@ -71,10 +98,7 @@ function card(run) {
       "aria-label": `steps of ${run.name} in all`,
       placeholder: run.state === "finished" ? "steps in all" : String(run.steps),
     });
-    const posts = `/runs/${run.key}/train/resume`;
-    const onclick = () => act(posts, { steps: steps.value });
-    const disabled = underWay.has(posts);
-    tools.append(steps, element("button", { type: "button", text: "Resume", onclick, disabled, dataset: { posts } }));
+    tools.append(resumption(run));
   }
   if (run.model) {
     tools.append(
