@@ -165,6 +165,17 @@ def test_several_runs_are_in_the_same_charts(own, root):
     assert "more birds" in first
 
 
+def test_a_chosen_run_that_cannot_be_shown_is_left_out_with_its_reason(own, root, tmp_path):
+    shutil.copytree(root / "birds", root / "linked")
+    log = root / "linked" / "metrics.jsonl"
+    log.rename(tmp_path / "outside.jsonl")
+    log.symlink_to(tmp_path / "outside.jsonl")
+    found = own.get("/train/runs", params={"run": ["birds", "linked", "deleted"]}).json()
+    assert [run["key"] for run in found["runs"]] == ["birds", "linked"]
+    assert [run["key"] for run in found["chosen"]] == ["birds"]
+    assert found["left_out"] == [f"linked/metrics.jsonl is a link that leads out of {root}: it is not read"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -150,14 +150,19 @@ def runs(request: Request) -> Response:
     workspace = workspace_of(request)
     found = workspace.runs()
     chosen = set(request.query_params.getlist("run"))
-    shown = [run for run in found if run.key in chosen][:MOST_COMPARED]
-    shown = [workspace.run(run.key) for run in shown]  # checks that none of their files lies elsewhere
+    shown, left_out = [], []
+    for key in [run.key for run in found if run.key in chosen][:MOST_COMPARED]:
+        try:
+            shown.append(workspace.run(key))  # checks that none of its files lies elsewhere
+        except RunError as error:  # or it has just been deleted: the other runs are shown
+            left_out.append(printable(str(error)))
     rows = {run.key: _LOGS.rows(run) for run in shown}
     return JSONResponse(
         {
             "runs": [_run_state(run) for run in found],
             "charts": charts_of([(run.name, rows[run.key]) for run in shown]),
             "chosen": [_about(run, rows[run.key]) for run in shown],
+            "left_out": left_out,
         }
     )
 

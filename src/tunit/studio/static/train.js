@@ -187,21 +187,32 @@ function fill(part, key, make) {
   }
 }
 
+/** Runs that were chosen and then deleted, or are unknown, no longer count towards the most that are compared. */
+function forgetUnknown(asked, runs) {
+  const known = new Set(runs.map((run) => run.key));
+  const unknown = asked.filter((key) => !known.has(key));
+  for (const key of unknown) chosen.delete(key);
+  if (unknown.length) remember();
+}
+
 async function refresh() {
-  const query = new URLSearchParams([...chosen].map((key) => ["run", key]));
+  const asked = [...chosen];
+  const query = new URLSearchParams(asked.map((key) => ["run", key]));
   const found = await json(`/train/runs?${query}`);
+  forgetUnknown(asked, found.runs);
   at("none").hidden = found.runs.length > 0;
   fill(at("runs"), JSON.stringify([found.runs, [...chosen]]), () => found.runs.map(card));
-  at("watch").hidden = !found.chosen.length;
+  at("watch").hidden = !found.chosen.length && !found.left_out.length;
   if (drawn !== found.charts) {
     at("charts").innerHTML = found.charts; // made by the studio, which escapes every name in it
     drawn = found.charts;
   }
   const going = found.runs.some((run) => ["starting", "training", "stopping"].includes(run.state));
   at("live").textContent = going ? "Live: updated every two seconds." : "Nothing is in training now.";
-  fill(at("alarms"), JSON.stringify(found.chosen.map((run) => run.alarms)), () =>
-    found.chosen.flatMap((run) => run.alarms.map((one) => alarm(run, one))),
-  );
+  fill(at("alarms"), JSON.stringify([found.left_out, found.chosen.map((run) => run.alarms)]), () => [
+    ...found.left_out.map((text) => element("p", { class: "notice", text })),
+    ...found.chosen.flatMap((run) => run.alarms.map((one) => alarm(run, one))),
+  ]);
   fill(at("samples"), JSON.stringify(found.chosen.map((run) => [run.key, run.samples])), () => found.chosen.map(samples));
   fill(at("logs"), JSON.stringify(found.chosen.map((run) => [run.key, run.log])), () => found.chosen.map(log));
 }
