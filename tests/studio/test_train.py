@@ -120,6 +120,28 @@ def test_a_run_whose_last_save_failed_is_not_finished_and_can_be_completed(own, 
     assert own.post("/runs/birds/train/resume", data={"steps": steps}).status_code == 200
 
 
+def test_a_process_that_has_freed_the_lock_after_its_last_step_is_not_starting(own, fake, root):
+    assert own.post("/runs/birds/train/resume", data={"steps": "14"}).status_code == 200
+    assert state_of(own, "birds")["state"] == "starting"  # at step 12 of 12, until it has read its new length
+    with (root / "birds" / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 14}) + "\n")
+    assert state_of(own, "birds")["state"] == "training"
+    jobs.stop(root / "birds")
+    assert state_of(own, "birds")["state"] in ("stopping", "finished")
+
+
+def test_a_training_that_ends_while_its_state_is_read_has_not_failed(root, monkeypatch):
+    birds = root / "birds"
+    (birds / "studio").mkdir(exist_ok=True)
+    job = {"process": 4194304, "host": "here", "born": "1", "command": []}
+    (birds / "studio" / "job.json").write_text(json.dumps(job))
+    seen = []
+    monkeypatch.setattr(jobs, "step_of", lambda folder: seen.append("step") or 12)
+    monkeypatch.setattr(jobs, "owner_of", lambda path: seen.append("lock"))
+    assert jobs.state_of(birds).state == jobs.FINISHED
+    assert seen.index("lock") < seen.index("step")
+
+
 def test_a_folder_that_may_not_be_searched_is_left_out(root, tmp_path, monkeypatch):
     for place in (root, tmp_path / "given"):
         (place / "private").mkdir(parents=True)

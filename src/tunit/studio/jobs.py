@@ -31,9 +31,10 @@ from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG, STOP = "job.json", "train.log", "stop.json"
+METRICS = "metrics.jsonl"
 TAIL = 1 << 16  # bytes that are read from the end of a log
 # The states of a training. STARTING: its process runs, but has not locked the run yet. TRAINING: the run is locked;
-# at first its pictures are packed.
+# at first its pictures are packed. It is TRAINING, too, in the moment in which its process ends without the lock.
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
@@ -103,7 +104,7 @@ def state_of(run: Path) -> State:
     )  # after these: a process that has ended has written all its steps
     if (process := _process(run, job)) is not None and _was_asked(run, *process):
         return State(STOPPING, step, steps)
-    if locked:
+    if locked or (alive and _has_begun(folder)):
         return State(TRAINING, step, steps)
     if alive:
         return State(STARTING, step, steps)
@@ -115,6 +116,17 @@ def state_of(run: Path) -> State:
     if job and not exists(run / STUDIO / STOP) and not said.startswith("stopped by "):
         return State(FAILED, step, steps, said)
     return State(STOPPED, step, steps)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether the log of a run is newer than its last start: then a process without a lock is about to end, not
+    about to start.
+    """
+    try:
+        started = (folder.path / STUDIO / JOB).stat().st_mtime_ns
+        return (folder.path / METRICS).stat().st_mtime_ns > started
+    except OSError:
+        return False
 
 
 def stop(run: Path) -> None:
@@ -173,7 +185,7 @@ def log_tail(run: Path) -> str:
 def step_of(folder: RunFolder) -> int:
     """The step of the last line of metrics.jsonl, or of the newest checkpoint if it is later; 0 if there is none."""
     step = _newest_checkpoint(folder)
-    path = folder.path / "metrics.jsonl"
+    path = folder.path / METRICS
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))
         for line in reversed(file.read(TAIL).splitlines()):
