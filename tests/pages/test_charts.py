@@ -40,6 +40,11 @@ def test_values_that_are_not_finite_are_left_out_and_an_empty_chart_is_not_drawn
     assert len(lines_of(line_chart("one point", [("a", [3], [0.0])]))) == 1
 
 
+def test_a_line_keeps_its_colour_if_another_one_has_no_points():
+    text = line_chart("loss", [("a", [], []), ("b", [1, 2], [1, 2]), ("c", [1, 2], [1, 3])])
+    assert re.findall(r"line (s\d)", text) == re.findall(r"swatch (s\d)", text) == ["s1", "s2"]
+
+
 def test_titles_are_escaped():
     text = line_chart("<b>", [('"x"', [1, 2], [1, 2])])
     assert "<b>" not in text

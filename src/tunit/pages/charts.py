@@ -24,13 +24,16 @@ def number(value: float) -> str:
 
 
 def line_chart(title: str, series: Sequence[Series]) -> str:
-    """One chart of several lines over the training steps, with a legend. Values that are not finite are left out."""
-    kept = [(name, *_thinned(steps, values)) for name, steps, values in series]
-    kept = [(name, x, y) for name, x, y in kept if len(x)]
+    """One chart of several lines over the training steps, with a legend. Values that are not finite are left out.
+
+    The place of a series gives its colour, also if others have no points: a run has one colour in all charts.
+    """
+    thinned = [(i % 8, name, *_thinned(steps, values)) for i, (name, steps, values) in enumerate(series)]
+    kept = [(colour, name, x, y) for colour, name, x, y in thinned if len(x)]
     if not kept:
         return ""
-    all_x = np.concatenate([x for _, x, _ in kept])
-    all_y = np.concatenate([y for _, _, y in kept])
+    all_x = np.concatenate([x for _, _, x, _ in kept])
+    all_y = np.concatenate([y for _, _, _, y in kept])
     x0, x1 = float(all_x.min()), float(max(all_x.max(), all_x.min() + 1))
     y0, y1 = _rounded_range(float(all_y.min()), float(all_y.max()))
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -54,15 +57,15 @@ def line_chart(title: str, series: Sequence[Series]) -> str:
             f'<text x="{px(tick):.1f}" y="{HEIGHT - 7}" text-anchor="{anchor}">{"step " if tick == x0 else ""}'
             f"{number(tick)}</text>"
         )
-    for i, (name, x, y) in enumerate(kept):
+    for colour, name, x, y in kept:
         points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, y, strict=True))
         parts.append(
-            f'<polyline class="line s{i % 8}" points="{points}"><title>{escape(name)}</title></polyline>'
+            f'<polyline class="line s{colour}" points="{points}"><title>{escape(name)}</title></polyline>'
         )
-    label = f"{title}: " + ", ".join(f"{name} ends at {number(y[-1])}" for name, _, y in kept)
+    label = f"{title}: " + ", ".join(f"{name} ends at {number(y[-1])}" for _, name, _, y in kept)
     legend = "".join(
-        f'<span class="key"><i class="swatch s{i % 8}"></i>{escape(name)}</span>'
-        for i, (name, _, _) in enumerate(kept)
+        f'<span class="key"><i class="swatch s{colour}"></i>{escape(name)}</span>'
+        for colour, name, _, _ in kept
     )
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
