@@ -112,6 +112,25 @@ def test_another_process_with_a_reused_id_is_not_the_training(tmp_path):
         jobs.stop(run)
 
 
+def test_without_proc_the_start_of_a_process_is_told_by_ps(monkeypatch):
+    said = {"7": "Ss   Sat Nov 28 04:29:04 2026\n", "8": "Z    Sat Nov 28 04:29:04 2026\n", "9": ""}
+
+    def ps(command, **settings):
+        """As the ps of macOS."""
+        assert command[:4] == ["ps", "-o", "stat=,lstart=", "-p"]
+        return subprocess.CompletedProcess(command, 0, said[command[4]])
+
+    def no_proc(path, *args):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(jobs.subprocess, "run", ps)
+    monkeypatch.setattr(jobs.Path, "read_text", no_proc)
+    monkeypatch.setattr(jobs.Path, "exists", lambda path: False)
+    monkeypatch.setattr(jobs.os, "kill", lambda process, number: None)
+    assert jobs.born(7) == "Sat Nov 28 04:29:04 2026"
+    assert jobs.born(8) is jobs.born(9) is None
+
+
 def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch):
     run = tmp_path / "run"
     jobs.start([*PYTHON, "import time; time.sleep(60)"], run)

@@ -273,17 +273,21 @@ def born(process: int) -> str | None:
     except FileNotFoundError:
         if Path("/proc/self").exists():
             return None
-        return _running_by_signal(process)
+        return _born_by_ps(process)
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _running_by_signal(process: int) -> str | None:
-    """As `born`, for systems without /proc."""
+def _born_by_ps(process: int) -> str | None:
+    """As `born`, for systems without /proc, such as macOS."""
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(process)]
     try:
-        os.kill(process, 0)
-    except (OSError, OverflowError):
+        # The same form of dates and the same time zone always, whatever the settings of the one who asks.
+        settings = os.environ | {"LC_ALL": "C", "TZ": "UTC"}
+        done = subprocess.run(command, capture_output=True, text=True, env=settings, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return "running"
+    state, _, time = done.stdout.strip().partition(" ")
+    return None if not time or state.startswith("Z") else time.strip()
