@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
-from tunit.studio import command_lines, jobs
+from tunit.studio import command_lines, jobs, training_folders
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
@@ -140,6 +140,20 @@ def test_a_training_that_ends_while_its_state_is_read_has_not_failed(root, monke
     monkeypatch.setattr(jobs, "owner_of", lambda path: seen.append("lock"))
     assert jobs.state_of(birds).state == jobs.FINISHED
     assert seen.index("lock") < seen.index("step")
+
+
+def test_all_given_folders_are_offered_before_those_in_them(root, tmp_path, monkeypatch):
+    given = tmp_path / "one", tmp_path / "two"
+    for folder in (*(given[0] / str(number) / "deep" for number in range(5)), given[1] / "in"):
+        folder.mkdir(parents=True)
+    workspace = Workspace(root, given, device="cpu")
+    all_of_one = [f"0/{number}" for number in range(5)] + [f"0/{number}/deep" for number in range(5)]
+    addresses = [address for address, _ in training_folders.folders_of(workspace)]
+    assert addresses == ["0/.", "1/.", *all_of_one, "1/in"]
+    monkeypatch.setattr(training_folders, "MOST", 4)
+    assert training_folders.folders_of(workspace) == [
+        ("0/.", str(given[0])), ("1/.", str(given[1])), ("0/0", "one/0"), ("0/1", "one/1"),
+    ]  # fmt: skip
 
 
 def test_a_folder_that_may_not_be_searched_is_left_out(root, tmp_path, monkeypatch):

@@ -21,21 +21,20 @@ _LOCK = threading.Lock()  # only one folder at a time is checked: decoding uses 
 
 
 def folders_of(workspace: Workspace) -> list[tuple[str, str]]:
-    """(address, name) of the folders to choose from. An address is the number of a given folder, and a path below
-    it.
+    """(address, name) of the folders to choose from: first those that were given, then those in them.
+
+    An address is the number of a given folder, and a path below it.
     """
-    found: list[tuple[str, str]] = []
+    found = [(f"{number}/.", printable(root)) for number, root in enumerate(workspace.pictures)]
     for number, root in enumerate(workspace.pictures):
         level = [root]
-        for depth in range(DEEPEST + 1):
-            for folder in level:
-                below = folder.relative_to(root).as_posix()
-                found.append(
-                    (f"{number}/{below}", printable(folder if not depth else f"{root.name}/{below}"))
-                )
-                if len(found) == MOST:
-                    return found
+        for _ in range(DEEPEST):
             level = [path for folder in level for path in _plain_folders(folder)]
+            for folder in level:
+                if len(found) >= MOST:
+                    return found
+                below = folder.relative_to(root).as_posix()
+                found.append((f"{number}/{below}", printable(f"{root.name}/{below}")))
     return found
 
 
