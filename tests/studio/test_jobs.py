@@ -71,6 +71,12 @@ def test_a_training_starts_stops_with_everything_saved_and_is_resumed(tmp_path):
             "was killed",
         ),
         ("import os; os.kill(os.getpid(), 9)", "without a message"),
+        (
+            "print('tunit: the disk is full: make space', flush=True); import warnings; "
+            "warnings.warn_explicit('resource_tracker: There appear to be 1 leaked semaphore objects', UserWarning, "
+            "warnings.__file__, 5); raise SystemExit(2)",
+            "the disk is full: make space",
+        ),
     ],
 )
 def test_a_training_that_failed_gives_the_reason_in_one_sentence(tmp_path, program, reason):

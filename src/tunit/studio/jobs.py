@@ -11,6 +11,7 @@ restarted studio, or another one, sees the same. Trainings that were started at 
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -38,6 +39,7 @@ TAIL = 1 << 16  # bytes that are read from the end of a log
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
+_WARNING = re.compile(r"\S.*:\d+: \w*Warning: ")  # as Python prints a warning: file, line, category, text
 _UNSAVED = "it took all its steps, but the last of them are not saved: resume it"
 _STOPPING = threading.Lock()  # of two requests to stop a training, only one sends the signal
 
@@ -157,14 +159,28 @@ def stop(run: Path) -> None:
 
 
 def reason_of_end(run: Path) -> str:
-    """Why the last training ended, in one sentence, from the last line of its log."""
-    lines = [line for line in log_tail(run).splitlines() if line.strip()]
+    """Why the last training ended, in one sentence, from the last line of its log that is not of a warning."""
+    lines = [line for line in _without_warnings(log_tail(run).splitlines()) if line.strip()]
     last = lines[-1].strip() if lines else ""
     if not last or last.startswith("--- "):
         return "the training ended without a message, so its process was probably killed: resume it"
     if _is_progress(last):
         return f"the training was killed, or its machine went down, after it had printed: {last}"
     return printable(last.removeprefix("tunit: "))
+
+
+def _without_warnings(lines: list[str]) -> list[str]:
+    """All lines except Python's warnings, such as those about leaked objects at the end of a killed process.
+
+    After a warning follows, indented, the line of the program that gave it.
+    """
+    kept, after_warning = [], False
+    for line in lines:
+        is_warning = _WARNING.match(line) is not None
+        if not is_warning and not (after_warning and line.startswith("  ")):
+            kept.append(line)
+        after_warning = is_warning
+    return kept
 
 
 def _is_progress(line: str) -> bool:
