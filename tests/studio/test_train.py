@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
@@ -86,6 +87,24 @@ def test_the_number_of_trainings_at_once_is_limited(own, fake):
     answers = [own.post("/train/start", data=fields | {"name": f"n{i}"}) for i in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [400]
     assert "4 trainings run already" in answers[4].json()["error"]
+
+
+@pytest.mark.parametrize("address", ["/runs/birds/train/resume", "/train/start"])
+def test_of_two_equal_requests_at_once_only_one_starts_a_training(own, fake, monkeypatch, address):
+    start, started = jobs.start, []
+
+    def slowly(command, run):
+        """As jobs.start, after the other request has had the time for its checks."""
+        started.append(command)
+        time.sleep(1)
+        return start(command, run)
+
+    monkeypatch.setattr(jobs, "start", slowly)
+    fields = {"folder": "0/crows", "preset": "small", "name": "new", "steps": "14"}
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda _: own.post(address, data=fields), range(2)))
+    assert sorted(answer.status_code for answer in answers) == [200, 400]
+    assert len(started) == 1
 
 
 def test_a_finished_run_is_shown_and_resumes_only_with_more_steps(own, fake, root):

@@ -128,6 +128,7 @@ async def go_on(request: Request) -> Response:
                 f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
             )
         with _STARTING:
+            out = free_place(workspace, name)  # another request may have taken it meanwhile
             _begin(workspace, run, labels, out, steps)
         return out
 

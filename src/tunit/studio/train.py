@@ -1,5 +1,6 @@
 """The part Train: start, watch, stop and resume trainings; several side by side."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ MOST_COMPARED = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
 MOST_SAMPLES = 200  # how many sample grids of a run the page offers
 _LOGS = Logs()
+_BEGINNING = threading.Lock()  # of two requests at once, the second one sees what the first one has started
 _MEANING = {
     "small": "small: 32 pixels, for a CPU; about an hour for its 6,000 steps",
     "default": "default: 32, 64 or 128 pixels, by the median of the pictures' shorter sides, for a GPU",
@@ -103,11 +105,19 @@ def free_place(workspace: Workspace, name: str) -> Path:
 
 
 def begin(workspace: Workspace, command: list[str], out: Path) -> None:
-    """Start a command that trains. Raises RunError if too many trainings are running already."""
-    going = sum(jobs.state_of(run.path).runs for run in workspace.runs())
-    if going >= MOST_AT_ONCE:
-        raise RunError(f"{going} trainings run already, and share this machine: wait for one, or stop one")
-    jobs.start(command, out)
+    """Start a command that trains in the folder `out`.
+
+    Raises RunError if that is in training already, or if too many others are.
+    """
+    with _BEGINNING:
+        if jobs.state_of(out).runs:
+            raise RunError(f"{out.name} is in training already")
+        going = sum(jobs.state_of(run.path).runs for run in workspace.runs())
+        if going >= MOST_AT_ONCE:
+            raise RunError(
+                f"{going} trainings run already, and share this machine: wait for one, or stop one"
+            )
+        jobs.start(command, out)
 
 
 def _run_in(workspace: Workspace, path: Path) -> Run:
