@@ -92,12 +92,6 @@ function card(run) {
     const onclick = () => act(posts);
     tools.append(element("button", { type: "button", text: "Stop and save", onclick, disabled, dataset: { posts } }));
   } else if (run.steps) {
-    const steps = element("input", {
-      inputmode: "numeric",
-      size: 8,
-      "aria-label": `steps of ${run.name} in all`,
-      placeholder: run.state === "finished" ? "steps in all" : String(run.steps),
-    });
     tools.append(resumption(run));
   }
   if (run.model) {
