@@ -3,7 +3,10 @@
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 const NAMED = 8; // colours that pages.css defines
 const known = new Map();
-DARK.addEventListener("change", () => known.clear());
+DARK.addEventListener("change", () => {
+  known.clear();
+  for (const made of document.querySelectorAll("[data-dot]")) made.style.background = colourOf(Number(made.dataset.dot));
+});
 
 /** The colour of domain k. */
 export function colourOf(k) {
@@ -24,7 +27,7 @@ export function dot(k) {
   const made = document.createElement("i");
   made.className = "dot";
   made.setAttribute("aria-hidden", "true");
+  made.dataset.dot = k; // for the listener above: one for each dot would keep all dots of a long day
   made.style.background = colourOf(k);
-  onScheme(() => (made.style.background = colourOf(k)));
   return made;
 }

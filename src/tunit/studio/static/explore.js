@@ -1,5 +1,6 @@
 import { colourOf, dot, onScheme } from "./colours.js";
 import { StyleMap } from "./map.js";
+import { released } from "./press.js";
 import { smallMap } from "./small-map.js";
 import { call, element, json, pageData } from "./studio.js";
 
@@ -22,7 +23,7 @@ async function start() {
       stage = found.stage;
       at("explore").hidden = false;
       explorer ??= new Explorer(page, base);
-      while (explorer.map?.start) await pause(100); // the user is just drawing a lasso
+      await released(at("explore")); // the user is just drawing a lasso, or clicking a picture
       explorer.take(found);
     } else {
       at("progress").value = found.total ? found.done / found.total : 0;
@@ -121,7 +122,8 @@ class Explorer {
         element(
           "figure",
           { class: "average" },
-          element("img", { src: source, alt: text, loading: "lazy" }),
+          // The sizes keep its place free until it is loaded: the map below must not move while a lasso is drawn.
+          element("img", { src: source, alt: text, loading: "lazy", width: this.page.examples.length, height: 1 }),
           element("figcaption", { class: "fine", text: "the same pictures in its average style" }),
         ),
       );

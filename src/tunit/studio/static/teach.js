@@ -1,5 +1,6 @@
 // Teach: name, merge and split domains, assign pictures to them, and train with these labels.
-import { colourOf, dot } from "./colours.js";
+import { colourOf, dot, onScheme } from "./colours.js";
+import { released } from "./press.js";
 import { call, element, json, notice, pageData, post } from "./studio.js";
 
 const AT_ONCE = 120; // pictures that are added to the gallery at a time
@@ -63,10 +64,10 @@ class Teacher {
   async send(action) {
     notice("");
     try {
-      this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: this.now.number }));
+      await this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: this.now.number }));
     } catch (error) {
       for (const place of action.pictures ?? []) this.selected.add(place); // so that it can be tried again
-      this.take(await json(`${this.base}/teach/state`).catch(() => this.now)); // somebody else may have changed something
+      await this.take(await json(`${this.base}/teach/state`).catch(() => this.now)); // somebody else may have changed something
       notice(error.message);
       throw error;
     }
@@ -80,9 +81,10 @@ class Teacher {
     if (now && now.number !== before && this.now.number === before) this.take(now);
   }
 
-  take(now) {
+  async take(now) {
     this.now = now;
-    const there = this.view < 0 || now.domains.some((one) => one.number === this.view);
+    await released(at("teach"));
+    const there = this.view < 0 || this.now.domains.some((one) => one.number === this.view);
     if (!there) this.view = ALL;
     this.show();
   }
@@ -208,6 +210,9 @@ class Teacher {
     }
     at("name").placeholder = `Domain ${view}`;
     const options = (part, numbers) => {
+      const offered = JSON.stringify(numbers.map((number) => [number, this.label(number)]));
+      if (part.dataset.offered === offered || part === document.activeElement) return; // it may be open
+      part.dataset.offered = offered;
       const before = part.value;
       part.replaceChildren(...numbers.map((number) => element("option", { value: number, text: this.label(number) })));
       if ([...part.options].some((one) => one.value === before)) part.value = before;
@@ -312,6 +317,8 @@ class Teacher {
       event.preventDefault();
       this.goOn();
     };
+    for (const id of ["into", "to"]) at(id).onblur = () => this.tools();
+    onScheme(() => this.order.slice(0, this.limit).forEach((place, i) => this.mark(place, i)));
     document.addEventListener("keydown", (event) => this.key(event));
   }
 

@@ -1,0 +1,24 @@
+// A part of a page that is replaced while a pointer is down in it loses the click: a browser clicks only what was under
+// the pointer both when it was pressed and when it was released.
+
+const AFTER = 100; // milliseconds within which a click follows the release
+const OFTEN = 50; // milliseconds between looks
+let pressed = null; // what is below the pointer that is down
+
+addEventListener("pointerdown", (event) => (pressed = event.target), true);
+for (const name of ["pointerup", "pointercancel"]) {
+  addEventListener(
+    name,
+    () => {
+      const released = pressed;
+      setTimeout(() => (pressed = pressed === released ? null : pressed), AFTER);
+    },
+    true,
+  );
+}
+addEventListener("click", () => (pressed = null));
+
+/** Wait until no pointer is down in a part of the page. */
+export async function released(part) {
+  while (part.contains(pressed)) await new Promise((done) => setTimeout(done, OFTEN));
+}

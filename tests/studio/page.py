@@ -1,0 +1,73 @@
+"""A page of the studio in a browser."""
+
+import base64
+import io
+import time
+
+import numpy as np
+from PIL import Image
+
+from browser import WIDTHS, resized
+
+DESKTOP = WIDTHS["desktop"]
+
+
+class Page:
+    """A page in the browser, at a given width."""
+
+    def __init__(self, browser, server, width=DESKTOP):
+        self.browser, self.server, self.width = browser, server, width
+
+    def open(self, address, width=None):
+        resized(self.browser, width or self.width)
+        self.browser.get(self.server + address)
+
+    def do(self, script, *values):
+        return self.browser.execute_script(script, *values)
+
+    def all(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def one(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def wait(self, script, *values):
+        """Waits until a JavaScript expression is true; returns its value."""
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            value = self.do(f"return {script}", *values)
+            if value:
+                return value
+            time.sleep(0.05)
+        raise AssertionError(f"never true: {script}; notice: {self.one('#notice').text}")
+
+    def click(self, selector):
+        # Scroll first: the bar at the top of the page would cover it.
+        self.do("arguments[0].scrollIntoView({block: 'center'})", element := self.one(selector))
+        element.click()
+
+    def press(self, *keys):
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+    def choose(self, selector, value):
+        event = (
+            "arguments[0].dispatchEvent(new Event('input')); arguments[0].dispatchEvent(new Event('change'))"
+        )
+        self.do(f"arguments[0].value = arguments[1]; {event}", self.one(selector), value)
+
+    def blob(self, source):
+        """The picture that an <img> shows, decoded."""
+        script = """const [selector, done] = arguments; const i = document.querySelector(selector);
+        const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight;
+        c.getContext('2d').drawImage(i, 0, 0); done(c.toDataURL());"""
+        data = self.browser.execute_async_script(script, source)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
+
+    def errors(self):
+        """The console's messages except information; each refused request is one message."""
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def sticks_out(self, width):
+        return self.do("return document.documentElement.scrollWidth") > width
