@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import threading
+import time
 import zipfile
 import zlib
 
@@ -277,6 +279,31 @@ def test_people_at_the_same_time_get_their_own_results(client, translator, runs)
     for i, picture in enumerate(drawn):
         expected = np.asarray(translator.translate(images[i], images[(i + 5) % 20]))
         assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+def test_a_picture_is_drawn_while_others_walk(client, domain, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    begun, may_end, redraw = threading.Event(), threading.Event(), Translator.redraw
+
+    def slow(self, sources, styles, **how):
+        if len(styles) > 1:
+            begun.set()
+            assert may_end.wait(120)
+        return redraw(self, sources, styles, **how)
+
+    monkeypatch.setattr(Translator, "redraw", slow)
+    stops = json.dumps([[{"row": 1}], [{"row": 2}]])
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            walks = [pool.submit(post, client, "walk", row="1", stops=stops, frames="24") for _ in range(2)]
+            assert begun.wait(60)
+            time.sleep(1)  # until the other one waits, too
+            drawn = pool.submit(post, client, "draw", row="1", style=json.dumps([{"domain": domain}]))
+            assert drawn.result(60).status_code == 200
+        finally:
+            may_end.set()
+        assert [walk.result(60).status_code for walk in walks] == [200, 200]
 
 
 def test_another_strength_of_the_same_source_takes_only_the_decoder(runs, domain):

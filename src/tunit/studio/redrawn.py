@@ -5,6 +5,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +15,14 @@ from torch import Tensor
 from tunit.data.finding.found import PictureSource
 from tunit.studio.library import Library, png
 from tunit.studio.names import domain_names
-from tunit.studio.uploads import Prepared, decoding, prepared
+from tunit.studio.uploads import Prepared, decoding, long_work, prepared
 from tunit.studio.workspace import Run
 from tunit.translation.inputs import Picture
 from tunit.translation.translator import Translator
 from tunit.translation.walk import Walk, between
 
 MOST_DOMAINS = 64  # in a grid: the largest domains
-AT_ONCE = 12  # styles that are drawn before another request gets its turn
+AT_ONCE = 12  # styles that are drawn together; more are a long work
 RATE = 24.0  # frames per second of a walk
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -46,7 +47,7 @@ class Source:
     def redrawn(self, styles: Tensor, strength: float, *, own_size: bool = False) -> list[Image.Image]:
         """The picture redrawn in each of the styles (M, style width)."""
         drawn: list[Image.Image] = []
-        with decoding():
+        with long_work() if len(styles) > AT_ONCE else nullcontext(), decoding():
             for part in torch.split(styles, AT_ONCE):
                 ((_, images),) = self.translator.redraw(
                     [self._given], part, strength=strength, resize="original" if own_size else None

@@ -21,6 +21,7 @@ from tunit.translation.translator import Translator
 
 LONGEST_NAME = 80
 _DECODING = threading.BoundedSemaphore(2)  # at a time, because each may take several bytes per allowed pixel
+_LONG = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ async def picture_of(form: FormData, name: str) -> PictureSource | None:
 def decoding() -> Iterator[None]:
     """A context for decoding an uploaded picture; only a few may be decoded at a time, to limit the memory."""
     with _DECODING:
+        yield
+
+
+@contextmanager
+def long_work() -> Iterator[None]:
+    """A context for decoding in a long work, such as a walk: only one at a time, so that a place stays for others."""
+    with _LONG:
         yield
 
 

@@ -9,8 +9,7 @@ const AT_ONCE = 60; // pictures that are added to the picker at a time
 // Everything that was chosen is kept in this page, so two people, or two tabs, do not disturb each other.
 let source = null; // {name, url, blob, file or row, code, aspect}
 let parts = []; // parts of the mixed style: {name, url, weight, and one of domain, row, code}
-let result = null; // a Blob
-let pending = null; // AbortController of the request that is not finished yet
+let result = null; // {blob, name}
 
 const nameOf = (k) => page.domains.find((domain) => domain.number === k)?.name || `Domain ${k}`;
 const thumbnail = (row) => `${base}/thumbnail/${row}?v=${page.version}`;
@@ -55,28 +54,29 @@ async function tried(button, work) {
 }
 
 let asked = 0; // how many sources were chosen; the answer for an earlier one may come after that for the last one
+let shown = 0; // which of them is shown
 async function setSource(given) {
   const mine = ++asked;
   at("source-drop").classList.add("busy");
   await tried(null, async () => {
     const found = await prepared(given);
-    if (mine !== asked) return;
+    if (mine < shown) return;
+    shown = mine;
     source = found;
     at("source-picture").src = source.url;
     at("source-picture").alt = `the source, ${source.name}`;
     at("source-picture").hidden = false;
     at("source-picture").style.aspectRatio = source.aspect;
     at("source-picture").style.setProperty("--aspect", source.aspect);
-    at("compare").style.aspectRatio = source.aspect;
     at("source-drop").classList.add("filled");
     const size = source.size ? `${source.size[0]} x ${source.size[1]}, ` : "";
     const sure = Math.round(100 * source.confidence);
     at("source-about").textContent = `${source.name}: ${size}${nameOf(source.domain)} (${sure} %)`;
-    at("before").src = source.url;
     at("own-size-label").hidden = !source.file;
     for (const id of ["grid-draw", "walk"]) at(id).disabled = false;
     for (const id of ["grid", "walk-shown"]) at(id).replaceChildren();
     at("zip").disabled = false;
+    at("download").disabled = true; // until this source has been redrawn
     draw();
   });
   if (mine === asked) at("source-drop").classList.remove("busy");
@@ -129,54 +129,67 @@ function showParts() {
   draw();
 }
 
-/** Redraw after a short wait without further changes; an unfinished request is cancelled. */
 let timer = 0;
-let failed = false; // whether the notice is about the last drawing
+let isDrawing = false;
+let again = false; // whether something has changed since the unfinished request
+let failed = ""; // what the last request said if it failed
+
+/** Redraw after a short wait without further changes. */
 function draw() {
   clearTimeout(timer);
-  timer = setTimeout(async () => {
-    try {
-      await drawNow();
-      if (failed) notice(""); // any other notice stays
-      failed = false;
-    } catch (error) {
-      failed ||= error.name !== "AbortError";
-    }
-  }, 60);
+  timer = setTimeout(drawNext, 60);
 }
 
-/** Show the result, or the hint in its place. */
-function showResult(there) {
-  for (const id of ["before", "after", "edge", "compare-label"]) at(id).hidden = !there;
-  at("result-hint").hidden = there;
-  at("download").disabled = !there;
-}
+const hasStyle = () => parts.some((part) => part.weight > 0);
 
-async function drawNow() {
+/** Redraw, one request after the other: the studio would also compute those for which nobody waits any more. */
+async function drawNext() {
   at("strength-shown").textContent = Number(at("strength").value).toFixed(2);
-  pending?.abort();
-  if (!source || !parts.some((part) => part.weight > 0)) {
+  again = isDrawing;
+  if (!source || !hasStyle()) {
     showResult(false);
     at("result-hint").textContent = source ? "Add a style." : "It appears here.";
     at("result-about").textContent = "";
     return;
   }
-  const control = (pending = new AbortController());
-  const began = performance.now();
+  if (isDrawing) return;
+  isDrawing = true;
   at("compare").classList.add("busy");
   try {
-    const style = JSON.stringify(parts.map(told));
-    const body = fields({ style, strength: at("strength").value });
-    const options = { method: "POST", body, signal: control.signal };
-    result = await (await call(`${base}/translate/draw`, options)).blob();
-    URL.revokeObjectURL(at("after").src);
-    at("after").src = URL.createObjectURL(result);
-    at("after").alt = `${source.name} in the style of ${parts.map((part) => part.name).join(", ")}`;
-    showResult(true);
-    at("result-about").textContent = `Drawn in ${((performance.now() - began) / 1000).toFixed(2)} s.`;
-  } finally {
-    if (pending === control) at("compare").classList.remove("busy");
+    await drawNow();
+    if (failed && at("notice").textContent === failed) notice(""); // any other notice stays
+    failed = "";
+  } catch (error) {
+    failed = error.message; // the notice shows it
   }
+  at("compare").classList.remove("busy");
+  isDrawing = false;
+  if (again) drawNext();
+}
+
+/** Show the result, or the hint in its place. */
+function showResult(there) {
+  for (const id of ["before", "after", "edge", "compare-label"]) at(id).hidden = !there;
+  at("compare").classList.toggle("filled", there);
+  at("result-hint").hidden = there;
+  at("download").disabled = !there;
+}
+
+async function drawNow() {
+  const began = performance.now();
+  const drawn = source;
+  const alt = `${source.name} in the style of ${parts.map((part) => part.name).join(", ")}`;
+  const body = fields({ style: JSON.stringify(parts.map(told)), strength: at("strength").value });
+  const blob = await (await call(`${base}/translate/draw`, { method: "POST", body })).blob();
+  if (drawn !== source || !hasStyle()) return;
+  result = { blob, name: `${stem()}-translated.png` };
+  URL.revokeObjectURL(at("after").src);
+  at("before").src = source.url;
+  at("compare").style.aspectRatio = source.aspect;
+  at("after").src = URL.createObjectURL(blob);
+  at("after").alt = alt;
+  showResult(true);
+  at("result-about").textContent = `Drawn in ${((performance.now() - began) / 1000).toFixed(2)} s.`;
 }
 
 function split() {
@@ -194,17 +207,29 @@ function save(blob, name) {
 const stem = (of = source) => (of.name.split("/").pop() || "picture").replace(/\.[^.]*$/, "") || "picture";
 
 async function download() {
+  const { blob, name } = result;
   if (!at("own-size").checked || !source.file) {
-    save(result, `${stem()}-translated.png`);
+    save(blob, name);
     return;
   }
   const form = new FormData();
-  form.append("source", source.file, source.file.name || "pasted.png");
+  form.append("source", await content(source.file), source.file.name || "pasted.png");
   form.append("style", JSON.stringify(parts.map(told)));
   form.append("strength", at("strength").value);
   form.append("own_size", "1");
   const answer = await call(`${base}/translate/draw`, { method: "POST", body: form });
-  save(await answer.blob(), `${stem()}-translated.png`);
+  save(await answer.blob(), name);
+}
+
+/** The content of a file that was chosen before; browsers do not read it if it was changed since. */
+async function content(file) {
+  try {
+    return new Blob([await file.arrayBuffer()], { type: file.type });
+  } catch {
+    const sentence = `${file.name} was changed, moved or removed since it was chosen: choose it again.`;
+    notice(sentence);
+    throw new Error(sentence);
+  }
 }
 
 async function drawGrid() {
@@ -227,8 +252,9 @@ async function drawGrid() {
 async function downloadAll() {
   const style = parts.length ? { style: JSON.stringify(parts.map(told)) } : {};
   const body = fields({ strength: at("strength").value, ...style });
+  const name = `${stem()}-all.zip`;
   const answer = await call(`${base}/translate/zip`, { method: "POST", body });
-  save(await answer.blob(), `${stem()}-all.zip`);
+  save(await answer.blob(), name);
 }
 
 /** The styles that a walk can begin and end with. */

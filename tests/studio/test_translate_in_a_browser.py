@@ -1,0 +1,151 @@
+"""Translate in a real browser: what is shown together belongs together, in whatever order answers arrive."""
+
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from studio.page import Page
+from tiny_model import noise
+from tunit.studio import redrawn, translate
+
+ABOUT = "document.getElementById('source-about').textContent"
+DRAWN = "!document.getElementById('download').disabled"
+FIRST = "document.querySelector('#domain-add option:nth-child(2)').value"
+
+
+@pytest.fixture
+def page(browser, server):
+    page = Page(browser, server)
+    page.open("/runs/birds/translate")
+    return page
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Pictures of several shapes, and a file that is none."""
+    for i, (name, height, width) in enumerate((("first", 48, 64), ("second", 64, 48))):
+        Image.fromarray(noise(i, height, width)).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_text("no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """A function that lets calls of a function wait; gives (the calls that have begun, the event that ends them)."""
+    events = []
+
+    def hold(where, name, is_held=lambda *_: True):
+        begun, may_end, real = [], threading.Event(), getattr(where, name)
+        events.append(may_end)
+
+        def wait(*args, **kwargs):
+            if is_held(*args):
+                begun.append(args)
+                assert may_end.wait(120)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(where, name, wait)
+        return begun, may_end
+
+    yield hold
+    for may_end in events:
+        may_end.set()
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "never true"
+        time.sleep(0.05)
+
+
+def take(page, path):
+    page.one("#source-file").send_keys(str(path))
+    page.wait(f"{ABOUT}.startsWith('{path.name}')")
+
+
+def settled(page):
+    """Wait for answers that are under way, and for the page to show them."""
+    page.browser.execute_async_script("setTimeout(arguments[0], 1000)")
+
+
+def test_results_of_another_source_are_not_shown(page, files, held):
+    take(page, files / "first.png")
+    grid, may_draw_grid = held(redrawn.Source, "everywhere")
+    walk, may_walk = held(redrawn.Source, "walk")
+    page.click("#grid-draw")
+    page.click("#walk")
+    until(lambda: grid and walk)
+    take(page, files / "second.png")
+    may_draw_grid.set()
+    may_walk.set()
+    settled(page)
+    assert not page.all("#grid img, #walk-shown img")
+
+
+def test_a_source_is_shown_even_if_a_later_file_is_no_picture(page, files, held):
+    begun, may_end = held(translate, "_prepared", lambda source: source.picture.name == "first.png")
+    page.one("#source-file").send_keys(str(files / "first.png"))
+    until(lambda: begun)
+    page.one("#source-file").send_keys(str(files / "broken.png"))
+    page.wait("!document.getElementById('notice').hidden")
+    may_end.set()
+    page.wait(f"{ABOUT}.startsWith('first.png')")
+    page.errors()
+
+
+def test_a_result_is_shown_and_saved_only_with_its_own_source(page, files, held):
+    take(page, files / "first.png")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.wait(DRAWN)
+    before = page.one("#before").get_attribute("src")
+    begun, may_end = held(redrawn.Source, "redrawn")
+    take(page, files / "second.png")
+    until(lambda: begun)
+    assert not page.one("#download").is_enabled()
+    assert page.one("#before").get_attribute("src") == before
+    may_end.set()
+    page.wait(DRAWN)
+    assert (
+        page.one("#before").get_attribute("src") == page.one("#source-picture").get_attribute("src") != before
+    )
+
+
+def test_of_many_wishes_only_the_newest_is_drawn(page, files, held):
+    take(page, files / "first.png")
+    begun, may_end = held(redrawn.Source, "redrawn")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    until(lambda: begun)
+    for strength in (0.2, 0.4, 0.6, 0.8):
+        page.choose("#strength", strength)
+        page.browser.execute_async_script("setTimeout(arguments[0], 150)")
+    may_end.set()
+    until(lambda: len(begun) > 1)
+    settled(page)
+    assert [args[2] for args in begun] == [1.0, 0.8]
+
+
+def test_a_sentence_about_a_file_stays_when_the_result_is_drawn_again(page, files):
+    take(page, files / "first.png")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.wait(DRAWN)
+    page.one("#reference-file").send_keys(str(files / "broken.png"))
+    page.wait("!document.getElementById('notice').hidden")
+    before = page.one("#after").get_attribute("src")
+    page.choose("#strength", 0.5)
+    page.wait("document.getElementById('after').src !== arguments[0]", before)
+    assert page.one("#notice").text.startswith("Broken.png cannot be used")
+    page.errors()
+
+
+def test_a_file_that_was_changed_must_be_chosen_again(page, files):
+    take(page, files / "first.png")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.wait(DRAWN)
+    Image.fromarray(noise(9, 50, 50)).save(files / "first.png")
+    page.click("#own-size")
+    page.click("#download")
+    page.wait("!document.getElementById('notice').hidden")
+    assert page.one("#notice").text.startswith("first.png was changed, moved or removed")
