@@ -59,9 +59,14 @@ class Page:
 
     def blob(self, source):
         """The picture that an <img> shows, decoded."""
+        # While the page gives it another picture, it has none; then try again.
         script = """const [selector, done] = arguments; const i = document.querySelector(selector);
-        const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight;
-        c.getContext('2d').drawImage(i, 0, 0); done(c.toDataURL());"""
+        const read = () => {
+          const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight;
+          c.getContext('2d').drawImage(i, 0, 0); done(c.toDataURL());
+        };
+        const look = () => i.decode().then(read, () => setTimeout(look, 20));
+        look();"""
         data = self.browser.execute_async_script(script, source)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
 
