@@ -44,6 +44,29 @@ def client(workspace):
         yield client
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """A function that lets calls of a function wait; gives (the calls that have begun, the event that ends them)."""
+    events = []
+
+    def hold(where, name, is_held=lambda *_: True):
+        begun, may_end, real = [], threading.Event(), getattr(where, name)
+        events.append(may_end)
+
+        def wait(*args, **kwargs):
+            if is_held(*args):
+                begun.append(args)
+                assert may_end.wait(120)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(where, name, wait)
+        return begun, may_end
+
+    yield hold
+    for may_end in events:
+        may_end.set()
+
+
 @contextmanager
 def serving(runs):
     """Serves a studio on its own port, in a thread of this process; gives its address."""

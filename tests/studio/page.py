@@ -22,6 +22,14 @@ class Page:
         resized(self.browser, width or self.width)
         self.browser.get(self.server + address)
 
+    def away(self):
+        """Moves the mouse away from everything: where it was left, it would point at things."""
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        actions = ActionBuilder(self.browser)
+        actions.pointer_action.move_to_location(0, 0)
+        actions.perform()
+
     def do(self, script, *values):
         return self.browser.execute_script(script, *values)
 
@@ -40,6 +48,10 @@ class Page:
                 return value
             time.sleep(0.05)
         raise AssertionError(f"never true: {script}; notice: {self.one('#notice').text}")
+
+    def settle(self):
+        """Waits for answers that are under way, and for the page to show them."""
+        self.browser.execute_async_script("setTimeout(arguments[0], 1000)")
 
     def click(self, selector):
         # Scroll first: the bar at the top of the page would cover it.

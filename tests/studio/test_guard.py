@@ -38,6 +38,13 @@ def test_it_responds_to_no_other_name(host):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_pages_are_asked_for_again_each_time_and_nothing_of_a_refusal_or_the_token_is_kept():
+    client = guarded(Rules(token="secret"))
+    assert client.get("/").headers["cache-control"] == "no-store"
+    assert client.get("/?token=secret").headers["cache-control"] == "no-store"
+    assert client.get("/").headers["cache-control"] == "private, no-cache"
+
+
 def test_on_a_public_host_it_responds_to_addresses_and_its_own_names_only():
     rules = rules_for("0.0.0.0", 1, "t", 10)
     assert rules.knows("192.168.0.9:8765")

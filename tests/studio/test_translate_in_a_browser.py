@@ -1,11 +1,9 @@
 """Translate in a real browser: what is shown together belongs together, in whatever order answers arrive."""
 
-import threading
-import time
-
 import pytest
 from PIL import Image
 
+from browser import until
 from studio.page import Page
 from tiny_model import noise
 from tunit.studio import redrawn, translate
@@ -31,44 +29,9 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def held(monkeypatch):
-    """A function that lets calls of a function wait; gives (the calls that have begun, the event that ends them)."""
-    events = []
-
-    def hold(where, name, is_held=lambda *_: True):
-        begun, may_end, real = [], threading.Event(), getattr(where, name)
-        events.append(may_end)
-
-        def wait(*args, **kwargs):
-            if is_held(*args):
-                begun.append(args)
-                assert may_end.wait(120)
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(where, name, wait)
-        return begun, may_end
-
-    yield hold
-    for may_end in events:
-        may_end.set()
-
-
-def until(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "never true"
-        time.sleep(0.05)
-
-
 def take(page, path):
     page.one("#source-file").send_keys(str(path))
     page.wait(f"{ABOUT}.startsWith('{path.name}')")
-
-
-def settled(page):
-    """Wait for answers that are under way, and for the page to show them."""
-    page.browser.execute_async_script("setTimeout(arguments[0], 1000)")
 
 
 def test_results_of_another_source_are_not_shown(page, files, held):
@@ -81,7 +44,7 @@ def test_results_of_another_source_are_not_shown(page, files, held):
     take(page, files / "second.png")
     may_draw_grid.set()
     may_walk.set()
-    settled(page)
+    page.settle()
     assert not page.all("#grid img, #walk-shown img")
 
 
@@ -123,7 +86,7 @@ def test_of_many_wishes_only_the_newest_is_drawn(page, files, held):
         page.browser.execute_async_script("setTimeout(arguments[0], 150)")
     may_end.set()
     until(lambda: len(begun) > 1)
-    settled(page)
+    page.settle()
     assert [args[2] for args in begun] == [1.0, 0.8]
 
 

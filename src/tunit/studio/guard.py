@@ -120,7 +120,8 @@ class Guard:
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
-                out.setdefault("cache-control", "no-store")
+                # A browser may keep a page as it was left for its button Back, but asks again for a new view of it.
+                out.setdefault("cache-control", "private, no-cache" if answer is None else "no-store")
             await send(message)
 
         answer = self._answer(scope, headers)

@@ -55,7 +55,8 @@ class Explorer {
     this.lassoed = null; // Uint8Array
     this.limit = AT_ONCE;
     this.order = [];
-    this.open = -1; // the row of the picture that was opened
+    this.open = -1; // the row of the picture that was opened last
+    this.asked = 0; // how many were opened
     this.tools();
   }
 
@@ -241,12 +242,14 @@ class Explorer {
   }
 
   async show(row) {
+    const dialog = at("one");
+    const [number, wasOpen] = [(this.asked += 1), dialog.open];
+    this.open = row; // at once: the next arrow key may come before the answer
     const about = await json(`${this.base}/explore/picture/${row}`);
+    if (number !== this.asked || (wasOpen && !dialog.open)) return; // another one was opened, or this one closed
     const { found } = this;
     const place = this.placeOf.get(row);
-    this.open = row;
     this.map?.point(place);
-    const dialog = at("one");
     const k = about.domain;
     at("one-picture").src = `${this.base}/picture/${about.row}?v=${this.page.version}`;
     at("one-picture").alt = about.name;
