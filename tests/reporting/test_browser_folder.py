@@ -81,8 +81,20 @@ def waiting(browser, seconds=60):
     return WebDriverWait(browser, seconds, poll_frequency=0.05)
 
 
-def settled(browser, text="Done."):
+def settled(browser, text):
     waiting(browser).until(lambda d: said(d) == text)
+
+
+def shows(browser, expected):
+    """Waits until the page shows a result: "Done." alone may be about the one before."""
+    waiting(browser).until(lambda d: said(d) == "Done." and levels_apart(d, expected) <= LEVELS)
+
+
+def set_strength(browser, value):
+    slider = browser.find_element("id", "strength")
+    browser.execute_script(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))", slider, value
+    )
 
 
 def asked(browser, script, *values):
@@ -145,25 +157,15 @@ def test_a_picture_a_style_and_a_translation(browser, translator, tmp_path):
     exact, large = (saved(tmp_path, f"{i}.png", i, shape) for i, shape in ((1, SHAPES[0]), (2, SHAPES[1])))
     browser.find_element("id", "source").send_keys(str(exact))
     settled(browser, "Now choose a style.")
-    browser.find_element("css selector", "[data-number='2']").click()
-    settled(browser)
-    assert levels_apart(browser, translator.translate(exact, domain=2)) <= LEVELS
-    browser.find_element("css selector", "[data-number='0']").click()
-    settled(browser)
-    assert levels_apart(browser, translator.translate(exact, domain=0)) <= LEVELS
+    for domain in (2, 0):
+        browser.find_element("css selector", f"[data-number='{domain}']").click()
+        shows(browser, translator.translate(exact, domain=domain))
     browser.find_element("id", "reference").send_keys(str(large))
-    settled(browser)
     with Image.open(large) as image:
         seen = fit_picture(image, SIZE, translator.model.fit)
-    assert levels_apart(browser, translator.translate(exact, seen)) <= LEVELS
-    browser.execute_script(
-        "const s = document.getElementById('strength'); s.value = 0.5; s.dispatchEvent(new Event('input'))"
-    )
-    settled(browser)
-    assert levels_apart(browser, translator.translate(exact, seen, strength=0.5)) <= LEVELS
-    browser.execute_script(
-        "const s = document.getElementById('strength'); s.value = 1; s.dispatchEvent(new Event('input'))"
-    )
+    for strength in (1.0, 0.5, 1.0):
+        set_strength(browser, strength)
+        shows(browser, translator.translate(exact, seen, strength=strength))
 
 
 def test_a_picture_is_dropped_onto_the_page(browser, translator, tmp_path):
@@ -177,14 +179,51 @@ def test_a_picture_is_dropped_onto_the_page(browser, translator, tmp_path):
     data = {"items": [], "files": [str(exact)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
-    expected = translator.translate(exact, domain=2)
-    waiting(browser).until(lambda d: said(d) == "Done." and levels_apart(d, expected) <= LEVELS)
+    shows(browser, translator.translate(exact, domain=2))
+
+
+BROKEN = "broken.png is not a picture that this browser can read: give a PNG, JPEG or WebP file."
+
+
+def broken(folder):
+    path = folder / "broken.png"
+    path.write_text("no picture")
+    return path
 
 
 def test_a_file_that_is_not_a_picture_is_one_sentence(browser, tmp_path):
-    (tmp_path / "a.png").write_text("no picture")
-    browser.find_element("id", "source").send_keys(str(tmp_path / "a.png"))
-    settled(browser, "a.png is not a picture that this browser can read: give a PNG, JPEG or WebP file.")
+    browser.find_element("id", "source").send_keys(str(broken(tmp_path)))
+    settled(browser, BROKEN)
+
+
+SLOWLY = """
+const { prototype } = (await import("./runtime/ort.wasm.min.mjs")).InferenceSession, { run } = prototype;
+prototype.run = async function (...all) {
+  await new Promise((done) => setTimeout(done, 1000));
+  return run.apply(this, all);
+};
+window.asBefore = () => (prototype.run = run);
+return 1;
+"""
+
+
+def test_a_result_that_follows_does_not_hide_the_sentence_about_a_file(browser, translator, tmp_path):
+    exact = saved(tmp_path, "a.png", 1, SHAPES[0])
+    browser.find_element("id", "source").send_keys(str(exact))
+    browser.find_element("css selector", "[data-number='2']").click()
+    shows(browser, translator.translate(exact, domain=2))
+    asked(browser, SLOWLY)
+    try:
+        set_strength(browser, 0.5)
+        browser.find_element("id", "source").send_keys(str(broken(tmp_path)))
+        settled(browser, BROKEN)
+        expected = translator.translate(exact, domain=2, strength=0.5)
+        waiting(browser).until(lambda d: levels_apart(d, expected) <= LEVELS)
+        assert said(browser) == BROKEN
+    finally:
+        browser.execute_script("asBefore()")
+    set_strength(browser, 1)
+    shows(browser, translator.translate(exact, domain=2))
 
 
 def test_nothing_leaves_the_computer(browser):

@@ -1,7 +1,6 @@
 """Explore and Translate in a real browser: all steps that a person takes, on a phone, a tablet and a desktop."""
 
 import base64
-import threading
 import time
 import zipfile
 
@@ -13,7 +12,6 @@ from browser import WIDTHS
 from studio.page import DESKTOP, Page
 from tiny_model import noise
 from tunit.data.packing.packed import open_packed
-from tunit.reporting.style_map import laid_out
 from tunit.studio import output_thread
 from tunit.translation.translator import Translator
 
@@ -42,19 +40,13 @@ def shown(page):
     return [int(one.get_attribute("data-place")) for one in page.all("#gallery .picture")]
 
 
-def test_galleries_can_be_used_before_the_map_is_drawn(browser, own_server, monkeypatch):
+def test_galleries_can_be_used_before_the_map_is_drawn(browser, own_server, monkeypatch, held):
     """What was chosen, and the focus, stay when the map and further pictures follow."""
-    may_draw = threading.Event()
-
-    def later(*args, **kwargs):
-        assert may_draw.wait(60)
-        return laid_out(*args, **kwargs)
-
+    _, may_draw = held(output_thread, "laid_out")
     for name, value in {
         "GLIMPSE": 6,
         "MOST_LAID_OUT": 12,
         "read_output": lambda *_: None,
-        "laid_out": later,
     }.items():
         monkeypatch.setattr(output_thread, name, value)
     page = Page(browser, own_server)
@@ -97,6 +89,16 @@ def test_a_domain_filters_the_gallery_and_the_filter_can_be_removed(explore):
     assert len(shown(explore)) == 20
 
 
+def free_place(found, width, height):
+    """The place of the map, counted from its middle, that is farthest from all points."""
+    sides = np.array([width, height])
+    points = 16 + np.array([found["x"], found["y"]]).T / 10_000 * (sides - 32)
+    places = np.stack(np.meshgrid(*(np.linspace(8, side - 8, 40) for side in sides)), -1).reshape(-1, 2)
+    apart = np.linalg.norm(places[:, None] - points, axis=-1).min(1)
+    assert apart.max() > 20
+    return (places[apart.argmax()] - sides / 2).round().astype(int).tolist()
+
+
 def test_a_lasso_filters_the_gallery(explore):
     from selenium.webdriver import ActionChains
 
@@ -114,7 +116,9 @@ def test_a_lasso_filters_the_gallery(explore):
     left = [i for i, x in enumerate(found["x"]) if 16 + x / 10_000 * (width - 32) < width / 2]
     assert 0 < len(left) < 20
     assert sorted(shown(explore)) == left
-    explore.click("#canvas")  # a click outside all points keeps the lasso's choice
+    free = free_place(found, width, height)
+    ActionChains(explore.browser).move_to_element_with_offset(canvas, *free).click().perform()
+    assert sorted(shown(explore)) == left  # a click outside all points keeps the lasso's choice
     explore.one("#canvas").send_keys("\ue00c")  # Escape
     assert len(shown(explore)) == 20
 
@@ -144,6 +148,7 @@ def test_a_lasso_is_drawn_with_a_finger(explore):
 def test_arrow_keys_move_between_pictures_on_the_map_and_in_the_dialog(explore):
     from selenium.webdriver.common.keys import Keys
 
+    explore.away()
     explore.do("document.getElementById('canvas').focus()")
     explore.press(Keys.ARROW_RIGHT)
     explore.wait("!document.getElementById('tip').hidden")

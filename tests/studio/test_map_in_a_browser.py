@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from browser import WIDTHS
+from studio.page import Page
+
 SIDE, MARGIN = 232, 16
 A_FRAME = 33.0  # milliseconds: 30 frames per second
 
@@ -38,9 +41,9 @@ requestAnimationFrame(frame);
 @pytest.fixture
 def drawn(browser, server):
     """A function that draws points on a map of 200 x 200 pixels with a margin."""
-    size = {"width": 800, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(server)
+    page = Page(browser, server, WIDTHS["tablet"])
+    page.open("/")
+    page.away()
 
     def draw(points, shown=None):
         browser.execute_async_script(MAKE, points, shown)

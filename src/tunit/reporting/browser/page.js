@@ -6,6 +6,7 @@ const element = (id) => document.getElementById(id);
 const chosen = { source: null, style: null }; // source: {x, inner, own}; style: a style code
 const newest = { source: 0, style: 0 }; // numbers of the last choices: when an older choice has been read, it is ignored
 let about, encoder, translator;
+const REDRAWING = "Redrawing ...";
 let turn = Promise.resolve(), busy = false, again = false;
 
 function say(text, wrong = false) {
@@ -32,7 +33,7 @@ async function redraw() {
   try {
     do {
       again = false;
-      say("Redrawing ...");
+      say(REDRAWING);
       const { source, style } = chosen, strength = Number(element("strength").value);
       let code = Float32Array.from(style);
       if (strength !== 1) {
@@ -45,7 +46,7 @@ async function redraw() {
       element("save").href = element("result").toDataURL("image/png");
       element("save").hidden = false;
     } while (again);
-    say("Done.");
+    if (element("message").textContent === REDRAWING) say("Done."); // not in place of what went wrong meanwhile
   } finally {
     busy = again = false;
   }
