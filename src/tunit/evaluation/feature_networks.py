@@ -106,9 +106,11 @@ def load_feature_network(
                 f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "
                 "or the path of a TorchScript or .pt2 file, or of MoCo v2's checkpoint"
             )
+    digest = sha256_of(path)
+    label = f"{path.name} {digest[:HASH_SHOWN]}"  # so that two networks never have the same name
     if path.suffix in MOCO_SUFFIXES:
-        return FeatureNetwork(f"moco-v2 ({_named(path)})", _moco(path, device), device)
-    published = name == "inception" or sha256_of(path) == INCEPTION_SHA256
+        return FeatureNetwork(f"moco-v2 ({label})", _moco(path, device), device)
+    published = digest == INCEPTION_SHA256
     if not published and not trust:
         raise ConfigError(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
@@ -116,15 +118,10 @@ def load_feature_network(
         )
     module = _load_file(path, device)
     if hasattr(module, "layers") and path.suffix != ".pt2":
-        kind = f"inception ({preprocessing})" + ("" if published else f" of {_named(path)}")
+        kind = f"inception ({preprocessing})" + ("" if published else f" of {label}")
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
-    return FeatureNetwork(_named(path), _guarded(path, module), device)
-
-
-def _named(path: Path) -> str:
-    """The file's name and the start of its SHA-256, so that two networks never have the same name."""
-    return f"{path.name} {sha256_of(path)[:HASH_SHOWN]}"
+    return FeatureNetwork(label, _guarded(path, module), device)
 
 
 class InceptionFeatures:

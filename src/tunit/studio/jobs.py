@@ -99,16 +99,14 @@ def start(command: list[str], run: Path) -> int:
 def state_of(run: Path) -> State:
     """The state of a run's training. Raises nothing: a file that cannot be read counts as missing."""
     folder, job = RunFolder(run), _job(run)
-    locked, alive = owner_of(run / LOCK) is not None, _alive(job)
+    locked, process = owner_of(run / LOCK) is not None, _process(run, job)
     # After these, because a process that has ended has written all its steps.
     step, steps = step_of(folder), steps_of(folder)
-    process = _process(run, job)
     if process is not None and _was_asked(run, *process):
         return State(STOPPING, step, steps)
-    alive = alive and process is not None  # it may have ended meanwhile
-    if locked or (alive and _has_begun(folder)):
+    if locked or (process is not None and _has_begun(folder)):
         return State(TRAINING, step, steps)
-    if alive:
+    if process is not None:
         return State(STARTING, step, steps)
     if steps and saved_step(folder) >= steps:
         return State(FINISHED, step, steps)

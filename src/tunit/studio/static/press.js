@@ -18,7 +18,10 @@ for (const name of ["pointerup", "pointercancel"]) {
 }
 addEventListener("click", () => (pressed = null));
 
+/** Whether a pointer is down in a part of the page. */
+export const isPressed = (part) => part.contains(pressed);
+
 /** Wait until no pointer is down in a part of the page. */
 export async function released(part) {
-  while (part.contains(pressed)) await new Promise((done) => setTimeout(done, OFTEN));
+  while (isPressed(part)) await new Promise((done) => setTimeout(done, OFTEN));
 }

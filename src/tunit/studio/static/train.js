@@ -1,4 +1,5 @@
 // Train: start, watch, stop and resume trainings; several side by side.
+import { isPressed } from "./press.js";
 import { element, json, notice, pageData, post } from "./studio.js";
 
 const at = (id) => document.getElementById(id);
@@ -18,7 +19,6 @@ let drawn = ""; // the charts that are shown; they are replaced only if they cha
 const closedLogs = new Set(); // runs whose log was closed
 const typed = new Map(); // run -> the steps that somebody has typed into its card
 const underWay = new Set(); // addresses of requests that have not been answered yet
-let pressed = null; // the part of the page in which a pointer is down
 
 function remember() {
   const query = new URLSearchParams([...chosen].map((key) => ["run", key])).toString();
@@ -156,14 +156,10 @@ function log(run) {
   return part;
 }
 
-// A browser clicks only what was under the pointer both when it was pressed and when it was released.
-addEventListener("pointerdown", (event) => (pressed = event.target));
-for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => setTimeout(() => (pressed = null)));
-
 /** Whether somebody types into a part, or holds a button of it down. */
 function inUse(part) {
   const typed = document.activeElement;
-  return part.contains(pressed) || (part.contains(typed) && typed.matches("input:not([type=checkbox])"));
+  return isPressed(part) || (part.contains(typed) && typed.matches("input:not([type=checkbox])"));
 }
 
 /** Replace the content of a part, unless it is in use or nothing has changed. */
