@@ -97,7 +97,7 @@ def translated(
             errors = np.zeros(0)
             if cycle:
                 back = model.generator(rounded, styles[sources].to(x.device))
-                errors = ((back - x).abs().mean((1, 2, 3)) * 127.5).double().cpu().numpy()
+                errors = ((back - x).abs().mean((1, 2, 3)) * 127.5).cpu().double().numpy()
         yield Translated(
             slice(i, i + len(sources)),
             out.cpu().numpy(),

@@ -22,16 +22,17 @@ def average_styles(
     """
     domains, width = guide.domains, guide.style_width
     device = next(guide.parameters()).device
-    totals = torch.zeros(domains, width, dtype=torch.float64, device=device)
-    sizes = torch.zeros(domains, dtype=torch.int64, device=device)
+    # Summed on the CPU, because not every device has float64.
+    totals = torch.zeros(domains, width, dtype=torch.float64)
+    sizes = torch.zeros(domains, dtype=torch.int64)
     done = 0
     for x in batches:
         guidance = guide(x)
-        y = guidance.logits.argmax(1)
+        y = guidance.logits.argmax(1).cpu()
         if labels is not None:
-            known = labels[done : done + len(x)].to(device)
+            known = labels[done : done + len(x)]
             y = torch.where(known >= 0, known, y)
         done += len(x)
-        totals.index_add_(0, y, guidance.style.double())
+        totals.index_add_(0, y, guidance.style.cpu().double())
         sizes += torch.bincount(y, minlength=domains)
-    return (totals / sizes.clamp_min(1)[:, None]).float(), sizes.cpu()
+    return (totals / sizes.clamp_min(1)[:, None]).float().to(device), sizes

@@ -71,7 +71,7 @@ def summary_of(step: int, sources: Tensor, drawn: Tensor, rebuilt: Tensor) -> Tr
 def _mean_difference(pictures: Tensor) -> float:
     """The mean absolute difference of two different ones of N pictures; 0 if there is only one."""
     number = len(pictures)
-    flat = pictures.flatten(1)
+    flat = pictures.flatten(1).cpu()  # not every device can compute pairwise distances
     return float(torch.pdist(flat, p=1).mean()) / flat.shape[1] if number > 1 else 0.0
 
 

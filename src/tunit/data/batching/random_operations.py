@@ -72,10 +72,11 @@ def whole(image: Tensor) -> Tensor:
 
 def autocontrast(image: Tensor) -> Tensor:
     """Stretch each channel so that its values go from 0 to 255; a channel of a single value stays as it is."""
-    low, high = image.amin((2, 3)).double(), image.amax((2, 3)).double()  # (n, 3)
+    precise = _precise(image)
+    low, high = image.amin((2, 3)).to(precise), image.amax((2, 3)).to(precise)  # (n, 3)
     # Dividing a number by a tensor would multiply by the reciprocal, which rounds differently from Pillow.
     scale = torch.full_like(low, VALUES - 1) / (high - low).clamp_min(1)
-    levels = torch.arange(VALUES, device=image.device, dtype=torch.float64)
+    levels = torch.arange(VALUES, device=image.device, dtype=precise)
     table = (levels * scale[..., None] + -low[..., None] * scale[..., None]).trunc().clamp(0, VALUES - 1)
     return _looked_up(image, torch.where((high > low)[..., None], table, levels))
 
@@ -113,7 +114,7 @@ def colour(image: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
     """Change contrast: factor 0 gives the mean grey, 1 the picture itself, more than 1 a stronger contrast."""
-    mean = (_grey(image).double().mean((1, 2, 3), keepdim=True) + 0.5).floor().to(image.dtype)
+    mean = (_grey(image).to(_precise(image)).mean((1, 2, 3), keepdim=True) + 0.5).floor().to(image.dtype)
     return _blended(mean, image, factor)
 
 
@@ -153,6 +154,11 @@ def _looked_up(image: Tensor, table: Tensor) -> Tensor:
     """Values replaced by those of a table (n, 3, 256)."""
     found = table.to(image.dtype).gather(2, image.flatten(2).long())
     return found.view_as(image)
+
+
+def _precise(image: Tensor) -> torch.dtype:
+    """float64; float32 on a device that has no float64, where a value may then round differently from Pillow."""
+    return torch.float32 if image.device.type == "mps" else torch.float64
 
 
 def _wide(values: Tensor) -> Tensor:
