@@ -13,8 +13,15 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
+from tunit.training import run_folder
 from tunit.training.launch import resume_run, start_run
-from tunit.training.run_folder import RunFolder, begin_run, check_same_pictures, write_picture_index
+from tunit.training.run_folder import (
+    RunFolder,
+    begin_run,
+    check_same_pictures,
+    check_same_step,
+    write_picture_index,
+)
 
 
 @pytest.fixture
@@ -126,3 +133,17 @@ def test_a_changed_pixel_is_noticed_and_packed_again(tmp_path, packed):
     )
     assert not again.reused
     assert path.read_bytes() == good
+
+
+def test_ranks_that_read_checkpoints_of_different_steps_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_folder, "broadcast_from_rank_zero", lambda own: 7)
+    check_same_step(RunFolder(tmp_path), 7)
+    with pytest.raises(RunError, match=r"different checkpoints in .* of step 5"):
+        check_same_step(RunFolder(tmp_path), 5)
+
+
+def test_a_rank_whose_own_checkpoint_is_that_of_rank_zero_still_stops_with_the_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_folder, "broadcast_from_rank_zero", lambda own: own)
+    monkeypatch.setattr(run_folder, "largest_of_ranks", lambda own: 1)
+    with pytest.raises(RunError, match="different checkpoints"):
+        check_same_step(RunFolder(tmp_path), 7)

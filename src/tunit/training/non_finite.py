@@ -23,6 +23,7 @@ from tunit.networks.tensor_file import write_tensors
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
 from tunit.training.in_progress import Training, begin_if_new, draw
+from tunit.training.run_folder import check_same_step
 from tunit.training.watch import Watch, rows_of
 from tunit.training.window import non_finite
 
@@ -84,6 +85,7 @@ def roll_back(training: Training) -> None:
     training.last_checkpoint, warnings = load_newest(
         training.run.checkpoints, state, as_begun.initial_domains
     )
+    check_same_step(training.run, state.step)
     for warning in warnings:
         training.display.say(f"warning: {warning}", even_if_quiet=is_rank_zero())
     if state.choice is None:

@@ -194,6 +194,15 @@ def check_same_folder(run: RunFolder) -> None:
         )
 
 
+def check_same_step(run: RunFolder, step: int) -> None:
+    """Raises RunError, on every rank, if one of them has read a checkpoint of another step than rank 0."""
+    if largest_of_ranks(int(step != broadcast_from_rank_zero(step))):
+        raise RunError(
+            f"the processes read different checkpoints in {run.checkpoints} (this one that of step {step}): resume "
+            "the run when its folder is the same for all machines, or remove the newest checkpoint if it is damaged"
+        )
+
+
 def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
     """Raises RunError if the pictures or their labels are not those with which the run began."""
     try:

@@ -43,7 +43,7 @@ from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
 from tunit.training.non_finite import check_pictures, recover
 from tunit.training.resources import compile_parts, prepare_machine
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import RunFolder, check_same_step
 from tunit.training.samples import write_samples
 from tunit.training.schedule import batch_size_at, phase_at, streams_of
 from tunit.training.self_check import check_device
@@ -124,6 +124,7 @@ def train(
     """
     ready = ready or make_ready(config, pictures, run.checkpoints if resume else None)
     state, last = ready.state, ready.last_checkpoint
+    check_same_step(run, state.step)
     config = with_found_domains(config, state)
     last = last and run.checkpoints / last.name  # the folder may have been moved since `make_ready`
     display = ProgressDisplay(config.schedule.steps, state.step, quiet=quiet)
