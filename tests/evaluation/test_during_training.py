@@ -10,6 +10,7 @@ import torch
 from tiny_run import tiny_config, write_pictures
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.evaluation.result import Labelled
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
@@ -67,6 +68,21 @@ def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):
     assert not evaluator._is_best("mFID", 5.0)
     assert evaluator._is_best("mFID", 3.0)
     assert evaluator._is_best("FID of all", 9.0)  # scores with different names are not compared
+
+
+def test_scores_on_other_pictures_are_not_compared(runs, tmp_path):
+    """A resumed run may have other held-back pictures; a score on harder ones is no worse model."""
+    best = json.loads((runs / "watched" / "best" / "best.json").read_text())
+    assert len(best["pictures"]) == 64
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
+    evaluator._sets = (Labelled(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), ["a", "b"]),) * 2
+    (tmp_path / "best").mkdir()
+    about = tmp_path / "best" / "best.json"
+    about.write_text(json.dumps({"score": "mFID", "features": "coarse", "value": 4.0, "pictures": "0" * 64}))
+    assert evaluator._is_best("mFID", 5.0)
+    assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
+    about.write_text(json.dumps({"score": "mFID", "value": 4.0} | evaluator._measured_with()))
+    assert not evaluator._is_best("mFID", 5.0)
 
 
 def test_a_less_important_score_does_not_replace_the_best(tmp_path):

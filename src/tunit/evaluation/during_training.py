@@ -1,10 +1,12 @@
 """Evaluation during training: a few figures at regular intervals, and a copy of the best model."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.linalg import LinAlgError
 
 from tunit.data.finding.find import find_pictures
@@ -30,6 +32,7 @@ from tunit.training.samples import model_of
 BEST = "best"  # folder in the run: a model that `tunit translate` and other commands accept like a run
 SCORES = ("mFID", "FID of all")  # models are compared by the first of these figures that could be measured
 MOST_SOURCES = 200  # how many pictures are translated into each group
+HASHED = 1_000  # pictures at a time
 MOST_HELD = 2_000  # how many training pictures to use if no pictures are held back
 
 
@@ -39,14 +42,16 @@ class Evaluator:
 
     held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
     of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
-    stored in the run, so that a resumed run knows it.
+    stored in the run, so that a resumed run knows it. Scores are compared only if they were measured with the same
+    feature network on the same pictures.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
         self.run = run
         self.network = network
         self.held_source = held
-        self._sets: tuple[Labelled, Labelled] | None = None
+        self._sets: tuple[Labelled, Labelled] | None = None  # held-back and training pictures
+        self._digest: str | None = None  # of the held-back ones
 
     def __call__(self, state: TrainingState) -> dict[str, float]:
         """Measure the current EMAs of E and G. If that fails, the reason is printed and training goes on."""
@@ -83,7 +88,7 @@ class Evaluator:
             folder = self.run.path / BEST
             folder.mkdir(exist_ok=True)
             save_model(folder, model)
-            about = {"score": score[0], "value": score[1], "step": state.step, "features": self.network.name}
+            about = {"score": score[0], "value": score[1], "step": state.step} | self._measured_with()
             write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
         return {f"evaluation/{name.replace(' ', '_')}": value for name, value in values.items()}
 
@@ -110,10 +115,29 @@ class Evaluator:
                 self._sets = held, train or held
         return self._sets
 
+    def _measured_with(self) -> dict[str, str]:
+        """What a score depends on besides the model: the feature network, and the held-back pictures and classes."""
+        if self._digest is None and self._sets is not None:
+            digest = hashlib.sha256()
+            held = self._sets[0]
+            digest.update(held.classes.tobytes())
+            for i in range(0, len(held.images), HASHED):
+                digest.update(np.ascontiguousarray(held.images[i : i + HASHED]))
+            self._digest = digest.hexdigest()
+        return {"features": self.network.name} | ({"pictures": self._digest} if self._digest else {})
+
+    def _is_comparable(self, best: dict[str, Any]) -> bool:
+        """Whether the best score so far was measured as those of now. (Runs of before do not name the pictures.)"""
+        return all(
+            best.get(name) == value
+            for name, value in self._measured_with().items()
+            if name == "features" or name in best
+        )
+
     def _score(self, values: dict[str, float]) -> tuple[str, float] | None:
         """The figure by which models are compared; None if it ranks lower in SCORES than the best model's."""
         best = self._best()
-        kept = best.get("score") if best.get("features") == self.network.name else None
+        kept = best.get("score") if self._is_comparable(best) else None
         worthy = SCORES[: SCORES.index(kept) + 1] if kept in SCORES else SCORES
         return next(((name, values[name]) for name in worthy if name in values), None)
 
@@ -126,7 +150,7 @@ class Evaluator:
 
     def _is_best(self, name: str, value: float) -> bool:
         before = self._best()
-        comparable = (before.get("score"), before.get("features")) == (name, self.network.name)
+        comparable = before.get("score") == name and self._is_comparable(before)
         return not comparable or not is_number(before.get("value")) or value < before["value"]
 
 
