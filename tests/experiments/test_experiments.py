@@ -371,3 +371,11 @@ def test_tunit_with_few_labels_uses_the_unlabelled_pictures_too(pictures, tmp_pa
     assert config.data.labelled_ratio == pytest.approx(9 / 39)
     assert config.networks.candidate_heads == 0
     assert 0 <= outcome["figures"]["accuracy"] <= 1
+
+
+def test_a_row_whose_labels_are_clusters_finds_the_image_size_from_the_pictures(pictures, tmp_path):
+    """With the preset `default` the size is 0 until the pictures are known, and clusters need squares before that."""
+    given = (("threads", "1"), ("device", "cpu"), ("image_size", "0"))
+    plan = smoke(Plan(pictures, tmp_path, overrides=given, base="tables-32"))
+    (outcome,) = run_table(TABLE1, plan, only=("C",))
+    assert outcome["settings"]["image size"] == 32

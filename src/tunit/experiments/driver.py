@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tunit.config import Config
+from tunit.data.packing.image_size import choose_image_size
 from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
@@ -52,6 +53,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
         return _read_outcome(done)
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
+    if config.data.image_size == 0:
+        config = config.with_overrides({"image_size": choose_image_size(train)})
     first: Path | None = None
     if row.first:
         first = folder / "first"
