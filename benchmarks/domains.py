@@ -33,6 +33,7 @@ from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_inf
 from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.settled import GuideOutput, outputs_of
 from tunit.training.log import ProgressDisplay
+from tunit.training.preparation import with_crops_for
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.speed import StepFlops
@@ -65,6 +66,7 @@ def config_of(preset: str, domains: int, seed: int) -> Config:
 
 def training_of(config: Config, pictures: Any, folder: str | Path) -> Training:
     """A training that has not started; the benchmark runs its steps."""
+    config = with_crops_for(config, pictures)
     ready = make_ready(config, pictures, None)
     display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
     return Training(

@@ -219,6 +219,12 @@ def test_pairs_must_be_in_order(name: str) -> None:
         Config().with_overrides({name: (1.1, 0.9)})
 
 
+def test_crops_of_no_area_mean_chosen_from_the_pictures() -> None:
+    assert Config().with_overrides({"crop_area": (0, 0)}).augment.crop_area == (0, 0)
+    with pytest.raises(ConfigError, match=r"crop_area is \(0, 0.7\): give numbers above 0"):
+        Config().with_overrides({"crop_area": (0, 0.7)})
+
+
 def test_a_config_checks_itself_however_it_is_created() -> None:
     with pytest.raises(ConfigError, match="domains"):
         Config(networks=dataclasses.replace(Config().networks, domains=-1))

@@ -3,8 +3,10 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tiny_run import tiny_config, write_pictures
 from tunit import native
@@ -12,7 +14,7 @@ from tunit.config.run_file import CHECKSUM, SEALED, read_run_config, write_run_c
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
-from tunit.errors import DataError, RunError
+from tunit.errors import ConfigError, DataError, RunError
 from tunit.training import run_folder
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import (
@@ -22,6 +24,7 @@ from tunit.training.run_folder import (
     check_same_step,
     write_picture_index,
 )
+from tunit.training.trainer import make_ready
 
 
 @pytest.fixture
@@ -147,3 +150,28 @@ def test_a_rank_whose_own_checkpoint_is_that_of_rank_zero_still_stops_with_the_o
     monkeypatch.setattr(run_folder, "largest_of_ranks", lambda own: 1)
     with pytest.raises(RunError, match="different checkpoints"):
         check_same_step(RunFolder(tmp_path), 7)
+
+
+def test_crops_are_chosen_from_the_pictures_and_the_choice_stands_in_the_run(tmp_path):
+    """Equal pictures share their composition; pictures of noise share none. A resumed run keeps the choice."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    equal = np.zeros_like(noise)
+    equal[:, :16, :16], equal[:, 0, 0, 0] = (
+        255,
+        np.arange(12),
+    )  # one pixel differs, so that they are no copies
+    for name, pictures, area in (("equal", equal, (0.3, 1.0)), ("noise", noise, (0.1, 0.7))):
+        (tmp_path / name).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+        run = tmp_path / f"run of {name}"
+        start_run(tmp_path / name, run, tiny_config(crop_area=(0, 0), steps=2), quiet=True)
+        assert read_run_config(run / "config.toml").augment.crop_area == area
+        assert resume_run(run, overrides={"steps": "3"}, quiet=True).step == 3
+
+
+def test_crops_that_nobody_has_chosen_are_refused(tmp_path):
+    write_pictures(tmp_path / "pictures")
+    packed = pack_pictures(tmp_path / "pictures", tmp_path / "data", PackSettings(size=32))
+    with pytest.raises(ConfigError, match="call with_crops_for first"):
+        make_ready(tiny_config(crop_area=(0, 0)), packed, None)

@@ -72,6 +72,8 @@ class Config:
             low, high = getattr(self.augment, name)
             if low > high:
                 raise ConfigError(f"{name} is ({low}, {high}): the first number must not exceed the second")
+            if low == 0 < high:
+                raise ConfigError(f"{name} is (0, {high}): give numbers above 0, such as 0.1 and {high}")
 
     def of(self, kind: type[S]) -> S:
         """A method's own section, by its class."""

@@ -84,8 +84,9 @@ class AugmentConfig:
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
     crop_area: tuple[float, float] = setting(
         (0.9, 1.1),
-        "area of the random crop, as a share of the picture; a sampled value above 1 counts as 1",
-        low=0.01,
+        "area of the random crop, as a share of the picture; a sampled value above 1 counts as 1; 0 0: chosen from "
+        "the pictures, larger if they share a composition (clustering/composition.py)",
+        low=0,
         high=4,
     )
     crop_aspect: tuple[float, float] = setting(

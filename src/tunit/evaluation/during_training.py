@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.linalg import LinAlgError
 
 from tunit.data.finding.find import find_pictures
@@ -122,7 +121,7 @@ class Evaluator:
             held = self._sets[0]
             digest.update(held.classes.tobytes())
             for i in range(0, len(held.images), HASHED):
-                digest.update(np.ascontiguousarray(held.images[i : i + HASHED]))
+                digest.update(held.images[i : i + HASHED].tobytes())
             self._digest = digest.hexdigest()
         return {"features": self.network.name} | ({"pictures": self._digest} if self._digest else {})
 

@@ -29,6 +29,7 @@ from tunit.training.preparation import (
     pack,
     prepare_resume,
     resolved,
+    with_crops_for,
     with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
@@ -141,7 +142,7 @@ def _prepare(
     with preparing(run) as new, StopSignals(at_once=True):
         config = resolved(config, source, fit_batch)
         pictures = pack(source, new.data, config, strict, progress)
-        config = with_domains_of(config, pictures)
+        config = with_crops_for(with_domains_of(config, pictures), pictures)
         if announce:
             announce(pictures)
         taken = None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunit.clustering.composition import crop_area_for
 from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.packing.image_size import choose_image_size
@@ -76,6 +77,13 @@ def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
     if not number and config.method.guide_from:
         number = load_model(expand_home(config.method.guide_from)).settings.domains
     return config.with_overrides({"domains": number}) if number else config
+
+
+def with_crops_for(config: Config, pictures: PackedPictures) -> Config:
+    """The config with the area of random crops, which it may leave to be chosen from the pictures."""
+    if config.augment.crop_area != (0, 0):
+        return config
+    return config.with_overrides({"crop_area": crop_area_for(pictures.images)})
 
 
 def pack(
