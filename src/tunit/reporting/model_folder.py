@@ -95,7 +95,7 @@ def _facts(
         began=began,
         domains=domains,
         evaluation=evaluation_of(run, None),
-        alarms=[a.sentence for a in alarms_of(rows_of(run.path / "metrics.jsonl")) if a.over is None],
+        alarms=[a.sentence for a in alarms_of(rows_of(run.metrics)) if a.over is None],
     )
 
 

@@ -39,7 +39,7 @@ class Logs:
 
     def rows(self, run: Run) -> list[dict[str, Any]]:
         """All complete lines; empty if there are none yet."""
-        path = run.path / "metrics.jsonl"
+        path = run.folder.metrics
         try:
             status = path.stat()
         except OSError:

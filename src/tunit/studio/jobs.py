@@ -32,7 +32,6 @@ from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints
 from tunit.training.run_folder import LOCK, RunFolder
 
 JOB, LOG, STOP = "job.json", "train.log", "stop.json"
-METRICS = "metrics.jsonl"
 TAIL = 1 << 16  # bytes that are read from the end of a log
 # The states of a training. STARTING: its process runs, but has not locked the run yet. TRAINING: the run is locked;
 # at first its pictures are packed. It is TRAINING, too, in the moment in which its process ends without the lock.
@@ -124,7 +123,7 @@ def _has_begun(folder: RunFolder) -> bool:
     """
     try:
         started = (folder.path / STUDIO / JOB).stat().st_mtime_ns
-        return (folder.path / METRICS).stat().st_mtime_ns > started
+        return (folder.metrics).stat().st_mtime_ns > started
     except OSError:
         return False
 
@@ -199,7 +198,7 @@ def log_tail(run: Path) -> str:
 def step_of(folder: RunFolder) -> int:
     """The step of the last line of metrics.jsonl, or of the newest checkpoint if it is later; 0 if there is none."""
     step = _newest_checkpoint(folder)
-    path = folder.path / METRICS
+    path = folder.metrics
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))
         for line in reversed(file.read(TAIL).splitlines()):

@@ -12,6 +12,7 @@ from tunit.files import replacing, writable
 from tunit.printing import in_sentence, remark
 from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
+from tunit.training.run_folder import RunFolder
 from tunit.training.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, start: int, tracker: Tracker | None = None) -> None:
-        self.path, self._tracker = folder / "metrics.jsonl", tracker
+        self.path, self._tracker = RunFolder(folder).metrics, tracker
         self._tensorboard = folder / "tensorboard"
         self._events: Events | None = None
         self.go_back(start)

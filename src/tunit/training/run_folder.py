@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "data"
 
     @property
+    def metrics(self) -> Path:
+        """Losses, speed, figures and alarms: a line for each step at which they were logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
     def samples(self) -> Path:
         """Sample grids."""
         return self.path / "samples"
