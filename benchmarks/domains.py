@@ -30,7 +30,7 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
-from tunit.methods.inference import guidance_over, in_batches
+from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.methods.settled import GuideOutput, outputs_of
 from tunit.training.log import ProgressDisplay
 from tunit.training.preparation import with_crops_for
@@ -91,10 +91,9 @@ def with_steps(config: Config, steps: int) -> Config:
 
 def domains_of(training: Training) -> np.ndarray:
     """The domain of every picture, as E's EMA predicts it."""
-    guide = training.state.networks.guide_average
-    guide.eval()
-    found = guidance_over(guide, in_batches(training.pictures.images, torch.device("cpu")))
-    guide.train()
+    guide, images, cpu = training.state.networks.guide_average, training.pictures.images, torch.device("cpu")
+    with for_whole_pictures(guide, some_whole_pictures(images, cpu)):
+        found = guidance_over(guide, in_batches(images, cpu))
     return found.logits.argmax(1).numpy()
 
 

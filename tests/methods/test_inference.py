@@ -1,5 +1,7 @@
 """The loops over many pictures, compared with one picture at a time."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,12 +10,15 @@ from tiny_model import tiny_model
 from tunit.data.batching.augment import to_float, to_uint8
 from tunit.methods.inference import (
     contents_over,
+    for_whole_pictures,
     guidance_over,
     in_batches,
     pictures_at_a_time,
     redraw,
+    some_whole_pictures,
+    suit_whole_pictures,
 )
-from tunit.networks.guide import Guidance
+from tunit.networks.guide import Guidance, Guide
 
 CPU = torch.device("cpu")
 
@@ -112,3 +117,49 @@ def test_a_batch_of_large_pictures_goes_through_the_networks_in_parts(side, part
     assert torch.equal(drawn[0], to_uint8(x[:, :, :2, :2] * codes[0, :, :, None, None]))
     assert torch.equal(drawn[1], to_uint8(x[:, :, :2, :2] * codes[1, 0, :, None, None]))
     assert seen == parts * 5
+
+
+def guide_after_training_on(pictures, **given):
+    """E whose running statistics are those of other pictures: very dark ones."""
+    torch.manual_seed(0)
+    guide = Guide(4, width=4, **given).train()
+    guide(pictures * 0.1 - 0.9)
+    return guide
+
+
+def test_e_suits_whole_pictures_only_within_the_context():
+    pictures = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    guide = guide_after_training_on(pictures, whole_statistics=True)
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    as_in_training = copy.deepcopy(guide)(pictures)
+    with torch.no_grad():
+        with for_whole_pictures(guide, [pictures]):
+            assert not guide.training
+            inside = guide(pictures)
+        outside = guide.eval()(pictures)
+    for name in ("logits", "style"):
+        found, expected = getattr(inside, name), getattr(as_in_training, name)
+        # The variance of evaluation mode is the unbiased one: 64 / 63 in the last layers.
+        assert (found - expected).norm() < 0.03 * expected.norm()
+        assert (getattr(outside, name) - expected).norm() > 0.3 * expected.norm()
+    assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+
+
+def test_by_default_e_keeps_its_running_statistics():
+    """As in the paper; the pictures are not even read."""
+    guide = guide_after_training_on(torch.zeros(4, 3, 32, 32))
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    unread = iter([torch.ones(4, 3, 32, 32)])
+    with for_whole_pictures(guide, unread):
+        assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+    suit_whole_pictures(guide, unread)
+    assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+    assert len(list(unread)) == 1
+
+
+@pytest.mark.parametrize(
+    "number, sizes", [(1, [1]), (256, [256]), (257, [129, 128]), (5000, [256] * 8), (514, [172, 172, 170])]
+)
+def test_statistics_come_from_batches_of_nearly_equal_size(number, sizes):
+    images = np.zeros((number, 32, 32, 3), np.uint8)
+    assert [len(x) for x in some_whole_pictures(images, torch.device("cpu"))] == sizes

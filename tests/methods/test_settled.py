@@ -86,6 +86,24 @@ def test_e_and_its_average_have_the_same_domains_though_their_weights_differ(pic
     assert (domains_of(state, pictures, state.networks.guide) == average).all()
 
 
+@pytest.mark.parametrize("whole_statistics", [True, False])
+def test_domains_are_those_that_e_gives_to_whole_pictures_in_training(pictures, whole_statistics):
+    """In training, E normalises whole pictures by their own statistics. Its running ones are of other pictures."""
+    config = config_of(candidate_heads=1, neighbours=3, whole_statistics=whole_statistics)
+    state = state_of(config)
+    whole = to_float(torch.from_numpy(pictures.images))
+    for guide in (state.networks.guide, state.networks.guide_average):
+        for _ in range(50):
+            guide.train()(torch.rand(16, 3, 32, 32) * 0.2 - 0.9)
+    settle_domains(state, pictures, config)
+    with torch.no_grad():
+        in_training = state.networks.guide.train()(whole).logits.argmax(1).numpy()
+    found = adjusted_rand_score(in_training, pictures.kinds)
+    model = samples.model_of(state, SimpleNamespace(labels=np.full(90, -1), **vars(pictures)), config)
+    saved = adjusted_rand_score(domains_of(state, pictures, model.guide), pictures.kinds)
+    assert ((found, saved) == (1, 1)) == whole_statistics
+
+
 def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     """E's codes divide the pictures by colour. The neighbours from training divide them into halves that no colour
     shows.

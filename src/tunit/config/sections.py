@@ -51,6 +51,11 @@ class NetworkConfig:
     standardise: bool = setting(
         False, "give all pictures the same mean and contrast before E, so that exposure does not matter"
     )
+    whole_statistics: bool = setting(
+        False,
+        "when E is used for whole pictures, its batch norms have the statistics of whole pictures; in the paper they "
+        "have the running statistics of the last batches, which are also of random views and of translations",
+    )
     normalise_style: bool = setting(
         False, "all style codes have the same length, so that equation 2 compares angles, as in MoCo"
     )

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import random_view, to_float, to_uint8
 from tunit.machine import without_tf32
-from tunit.networks.guide import Guidance, Guide
+from tunit.networks.batch_norm import take_statistics
+from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
 BATCH = 64  # pictures of up to LARGE px through a network at a time
 LARGE = 128  # px; of larger pictures, only as many at a time as have the pixels of such a batch
+STATISTICS_OF = 2_048  # statistics of whole pictures are taken over at most this many
+STATISTICS_BATCH = 256
 # To find domains, E's output is averaged over this many random views of each picture. E has learnt from such views,
 # which may show much less than the whole picture, and a mean varies less than a single output.
 VIEWS = 16
@@ -71,6 +74,41 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
+
+
+@contextmanager
+def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iterator[None]:
+    """A context in which E is in evaluation mode and suits whole pictures; afterwards, it is as it was before.
+
+    In training, running statistics of batch norms are also of random views and of translations. If these differ much
+    from whole pictures, E gives other domains and styles in evaluation mode than in training. So with
+    `whole_statistics` the batch norms get the statistics of whole pictures.
+    batches: such as `some_whole_pictures`; they are used only with `whole_statistics`.
+    """
+    kept = [buffer.clone() for buffer in guide.buffers()]
+    suit_whole_pictures(guide, batches)
+    try:
+        with evaluating(guide):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in zip(guide.buffers(), kept, strict=True):
+                buffer.copy_(before)
+
+
+@without_tf32()
+def suit_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> None:
+    """As `for_whole_pictures`, but for good: for a copy of E that will not be trained."""
+    if isinstance(guide, Guide) and guide.whole_statistics:
+        take_statistics(guide, batches)
+
+
+def some_whole_pictures(images: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
+    """At most STATISTICS_OF of the pictures (N, S, S, 3), evenly spread, in batches whose sizes differ little."""
+    rows = evenly_spread(len(images), STATISTICS_OF)
+    most = pictures_at_a_time(STATISTICS_BATCH, images.shape[1])
+    parts = -(-len(rows) // most)
+    return in_batches(images, device, max(1, -(-len(rows) // max(parts, 1))), rows)
 
 
 @without_tf32()

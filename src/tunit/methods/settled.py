@@ -33,10 +33,11 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import (
     averaged_over_views,
-    evaluating,
     evenly_spread,
+    for_whole_pictures,
     in_batches,
     pictures_at_a_time,
+    some_whole_pictures,
 )
 from tunit.methods.neighbourhood import Neighbourhood
 from tunit.methods.state import TrainingState
@@ -195,10 +196,11 @@ def set_domain_heads(state: TrainingState, heads: Sequence[Head]) -> None:
 
 @torch.inference_mode()
 def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, rows: Integers) -> Tensor:
-    """(rows, features): what the heads of E or its EMA get for these pictures, in evaluation mode, on E's device."""
-    with evaluating(guide):
+    """(rows, features): what the heads of E or its EMA get for these whole pictures, on E's device."""
+    device = state.queue.device
+    with for_whole_pictures(guide, some_whole_pictures(pictures.images, device)):
         size = pictures_at_a_time(ENCODED, pictures.images.shape[1])
-        batches = in_batches(pictures.images, state.queue.device, size, rows)
+        batches = in_batches(pictures.images, device, size, rows)
         return torch.cat([guide.trunk_features(x).float() for x in batches])
 
 

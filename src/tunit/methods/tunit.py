@@ -144,6 +144,7 @@ def _guide(config: Config) -> Guide:
         candidate_heads=settings.candidate_heads,
         head_std=settings.head_std,
         standardise=settings.standardise,
+        whole_statistics=settings.whole_statistics,
         normalise_style=settings.normalise_style,
         style_size=settings.style_size,
     )

@@ -4,10 +4,12 @@ References:
     [1] Ioffe, Szegedy. Batch normalization, ICML 2015.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from tunit.distributed import all_gather, world_size
+from tunit.distributed import all_gather, without_process_group, world_size
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -39,3 +41,32 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         unbiased = variance * (values / (values - 1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+
+@torch.no_grad()
+def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics of a network's batch norms by those of these batches (means over batches) [1].
+
+    batches: inputs of the network, best of equal size; a batch of a single picture is left out, because a channel of
+    one value has no variance. Without any batch left nothing changes. Only this process takes part.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.training) for norm in norms]
+    was_training, fresh = network.training, True
+    network.train()
+    try:
+        with without_process_group():
+            for x in batches:
+                if len(x) < 2:
+                    continue
+                if fresh:
+                    for norm in norms:
+                        norm.reset_running_stats()
+                        norm.momentum = None  # the mean over all batches since the reset
+                    fresh = False
+                network(x)
+    finally:
+        network.train(was_training)
+        for norm, (momentum, training) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.train(training)

@@ -68,7 +68,7 @@ class Guide(GuidingNetwork):
     have only two clusters for a long time; 0.3 starts from a random partition. standardise: see `standardised`.
     normalise_style: style codes are scaled to the norm style_size * sqrt(style_width), so that they cannot grow
     without limit; `style_size` is then the root mean square of their numbers. The paper neither standardises nor
-    normalises.
+    normalises. whole_statistics: says how batch norms work in inference, see methods.inference.for_whole_pictures.
     """
 
     def __init__(
@@ -83,9 +83,11 @@ class Guide(GuidingNetwork):
         standardise: bool = False,
         normalise_style: bool = False,
         style_size: float = 1.0,
+        whole_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.standardise, self.normalise_style = standardise, normalise_style
+        self.whole_statistics = whole_statistics
         self.domains, self.style_width, self.style_size = domains, style_width, style_size
         layers: list[nn.Module] = []
         channels = 3

@@ -12,7 +12,16 @@ from tunit.data.batching.randomness import numpy_generator
 from tunit.data.galleries import matrix
 from tunit.data.packing.packed import PackedPictures
 from tunit.files import writable, write_bytes
-from tunit.methods.inference import evenly_spread, guidance_over, in_batches, pictures_at_a_time, redraw
+from tunit.methods.inference import (
+    evenly_spread,
+    for_whole_pictures,
+    guidance_over,
+    in_batches,
+    pictures_at_a_time,
+    redraw,
+    some_whole_pictures,
+    suit_whole_pictures,
+)
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -35,6 +44,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     generator.load_state_dict(state.networks.generator_average.state_dict())
     device = state.queue.device
     guide.to(device).eval().requires_grad_(False)
+    suit_whole_pictures(guide, some_whole_pictures(pictures.images, device))
     generator.to(device).eval().requires_grad_(False)
     rows = evenly_spread(len(pictures.names), STYLES_FROM)
     size = pictures_at_a_time(BATCH, config.data.image_size)
@@ -58,12 +68,9 @@ def write_samples(folder: Path, state: TrainingState, pictures: PackedPictures, 
     images = np.array(pictures.images[rows])
     (x,) = in_batches(images, state.queue.device)
     networks = state.networks
-    networks.guide_average.eval()
-    try:
+    with for_whole_pictures(networks.guide_average, some_whole_pictures(pictures.images, x.device)):
         styles = guidance_over(networks.guide_average, [x[number:]]).style
         drawn = [out.cpu().numpy() for out in redraw(networks.generator_average, x[:number], styles)]
-    finally:
-        networks.guide_average.train()
     shown = [Image.fromarray(picture) for picture in images]
     results = [[Image.fromarray(column[row]) for column in drawn] for row in range(number)]
     enlarge = ENLARGE if config.data.image_size <= SMALL else 1

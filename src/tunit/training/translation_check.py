@@ -12,7 +12,7 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import evaluating, evenly_spread, in_batches, restyled
+from tunit.methods.inference import evaluating, evenly_spread, for_whole_pictures, in_batches, restyled
 from tunit.methods.state import TrainingState
 
 CANDIDATES = 64  # pictures among which the references are chosen
@@ -49,7 +49,7 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
     rows = evenly_spread(len(pictures.names), CANDIDATES)
     (x,) = in_batches(pictures.images, state.queue.device, CANDIDATES, rows)
     sources = torch.from_numpy(evenly_spread(len(x), SOURCES)).to(x.device)
-    with evaluating(guide), evaluating(generator), mixed_precision(x, config):
+    with for_whole_pictures(guide, [x]), evaluating(generator), mixed_precision(x, config):
         s = guide(x).style.float()
         styles = [*s[_farthest_apart(s, REFERENCES)], s[sources]]
         *drawn, rebuilt = (picture.float() for picture in restyled(generator, x[sources], styles))

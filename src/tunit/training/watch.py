@@ -16,7 +16,7 @@ import torch
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import evaluating, evenly_spread, in_batches, pictures_at_a_time
+from tunit.methods.inference import evenly_spread, for_whole_pictures, in_batches, pictures_at_a_time
 from tunit.methods.state import TrainingState
 from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import (
@@ -187,9 +187,9 @@ def output_summary(
     guide = networks.guide_average if warmed_up else networks.guide
     rows = evenly_spread(len(pictures.names), number)
     parts = []
-    with evaluating(guide):
-        size = pictures_at_a_time(ENCODED, config.data.image_size)
-        for x in in_batches(pictures.images, state.queue.device, size, rows):
+    size, device = pictures_at_a_time(ENCODED, config.data.image_size), state.queue.device
+    with for_whole_pictures(guide, in_batches(pictures.images, device, size, rows)):
+        for x in in_batches(pictures.images, device, size, rows):
             with mixed_precision(x, config):
                 parts.append(guide(x))
     p = torch.cat([part.logits for part in parts]).float().softmax(1)
