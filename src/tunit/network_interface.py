@@ -13,8 +13,8 @@ def choose_interface() -> None:
         return
     import fcntl  # not at the top: Windows has none
 
-    address = (os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "1")))
     try:
+        address = (os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "1")))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(address)  # sends nothing
             own = probe.getsockname()[0]
@@ -27,5 +27,5 @@ def choose_interface() -> None:
                 if socket.inet_ntoa(found[20:24]) == own or (own.startswith("127.") and name == "lo"):
                     os.environ["GLOO_SOCKET_IFNAME"] = name
                     return
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # an impossible port is reported when the processes meet
         pass  # gloo chooses
