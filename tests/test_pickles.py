@@ -148,6 +148,24 @@ def test_storages_larger_than_the_file_are_refused(tmp_path):
         read_pickle(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize(("before", "after"), [(b"", b"."), (b"]", b"a.")])
+def test_a_storage_without_a_tensor_is_counted(tmp_path, before, after):
+    """Sixty bytes that ask for a storage of 10^9 bytes."""
+    made = b"ctorch.storage\nUntypedStorage\n\x8a\x05" + (10**9).to_bytes(5, "little") + b"\x85R"
+    with pytest.raises(RefusedPickle, match="more memory than the file has bytes"):
+        read_pickle(zipped(tmp_path / "a.ckpt", HEAD + before + made + after))
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # by the calls in this test
+def test_storages_of_the_file_are_read(tmp_path):
+    tensor = torch.arange(6.0)
+    content = {"typed": tensor.storage(), "untyped": tensor.clone().untyped_storage(), "tensor": tensor}
+    torch.save(content, tmp_path / "a.pt")
+    found = read_pickle(tmp_path / "a.pt")
+    assert found["typed"].tolist() == tensor.tolist()
+    assert bytes(found["untyped"]) == tensor.numpy().tobytes()
+
+
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_tensor_that_repeats_its_values_is_refused(tmp_path, newer):
     """Copying it would take any amount of memory, although its storage is small."""

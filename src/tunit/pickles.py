@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, TypedStorage, UntypedStorage
 
 ZIP, LEGACY = b"PK", b"\x80"  # the first bytes of files of torch.save: since PyTorch 1.6, and before
 MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
@@ -260,12 +260,12 @@ class _Plain:
                 raise RefusedPickle(
                     "it repeats values of a tensor, which would take more memory than the file has"
                 )
-            if storage.data_ptr() not in self._storages:
-                self._storages.add(storage.data_ptr())
-                self._left -= storage.nbytes()
-            if self._left < 0:
-                raise RefusedPickle("its tensors take more memory than the file has bytes")
+            self._count(storage)
             return value.detach()
+        if isinstance(value, UntypedStorage):
+            self._count(value)
+        elif isinstance(value, TypedStorage):
+            self._count(value._untyped_storage)
         if not isinstance(value, dict | list | tuple):
             return value
         if id(value) not in self._made:
@@ -276,6 +276,13 @@ class _Plain:
                 made = type(value)(map(self.of, value)) if type(value) in (list, tuple) else tuple(value)
             self._made[id(value)] = made
         return self._made[id(value)]
+
+    def _count(self, storage: UntypedStorage) -> None:
+        if storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self._left -= storage.nbytes()
+        if self._left < 0:
+            raise RefusedPickle("its tensors take more memory than the file has bytes")
 
 
 def _reason_of_refusal(message: str) -> str:
