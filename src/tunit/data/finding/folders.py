@@ -89,7 +89,7 @@ def _note_of_nested(names: list[str]) -> list[str]:
     ]
 
 
-def stamp_of(name: str, status: os.stat_result) -> str:
+def stamp_of_entry(name: str, status: os.stat_result) -> str:
     """What a file contributes to the fingerprint of its source."""
     return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
 
@@ -198,7 +198,7 @@ class _Walk:
                 return (problem, f"{name}\0special") if named else None
             if suffix not in PICTURE_SUFFIXES and not looks_like_picture_file(path):
                 return None
-            return PictureSource(name, None, DiskFile(path)), stamp_of(name, entry.stat())
+            return PictureSource(name, None, DiskFile(path)), stamp_of_entry(name, entry.stat())
         except OSError as error:
             return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
 
@@ -207,7 +207,7 @@ def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Ite
     """The pictures of an archive inside a folder, named as if the archive were a folder."""
     nested = []
     try:
-        stamp = stamp_of(name, path.stat())
+        stamp = stamp_of_entry(name, path.stat())
         kind = archive_kind(path)
         for entry in list_archive(path, kind) if kind else ():
             inner = f"{name}/{entry.name}"
