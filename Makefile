@@ -64,4 +64,4 @@ $(VENV)/.installed-test: pyproject.toml $(wildcard src/tunit/native/*.[ch]) $(VE
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache src/tunit/native/*.so

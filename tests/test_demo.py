@@ -1,7 +1,10 @@
 """The whole demo at a tiny size. Its figures at full size are measured by running it."""
 
 import json
+import shlex
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -9,6 +12,7 @@ from tiny_run import TINY
 from tunit import demo
 from tunit.cli import main
 from tunit.config import read_config
+from tunit.evaluation.truth import TruthResult
 from tunit.files import lock
 from tunit.studio.workspace import Workspace
 
@@ -85,3 +89,14 @@ def test_the_steps_fit_into_the_time_but_are_never_too_few(monkeypatch):
     assert fitting.optimisers.average_decay == pytest.approx(0.99)
     assert demo.fitting_schedule(config, 50 + 8000).optimisers.average_decay == pytest.approx(0.995)
     assert demo.fitting_schedule(config, 1).schedule.steps == 100 + demo.FEWEST_JOINT_STEPS
+
+
+def test_the_command_to_try_next_works_for_a_folder_with_spaces():
+    summary = demo.Summary(1.0, 0.5, 1.0, 2.0, 3.0, steps=8, seed=0, seconds=1.0)
+    result = TruthResult(1.0, 2.0, 3.0, np.zeros((0, 8, 8, 3), np.uint8))
+    lines = demo.report(summary, result, {0: "a"}, Path("my demo"))
+    (line,) = (line for line in lines if "tunit translate" in line)
+    assert shlex.split(line) == [
+        *("tunit", "translate", "my demo/run", "my demo/creatures/pictures/00001.png"),
+        *("--domain", "all", "--out", "my demo/translated"),
+    ]

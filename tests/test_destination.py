@@ -110,6 +110,16 @@ def test_files_of_a_killed_job_are_removed_and_those_of_others_kept(tmp_path, mo
     assert holds_results(tmp_path)
 
 
+def test_two_threads_can_write_into_one_folder(tmp_path):
+    with staged(tmp_path) as first:
+        (first / "a").write_text("first")
+        with staged(tmp_path) as second:
+            (second / "b").write_text("second")
+        assert (tmp_path / "b").read_text() == "second"
+    assert (tmp_path / "a").read_text() == "first"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
 def test_work_files_go_elsewhere_if_the_run_is_read_only(tmp_path):
     with workplace(tmp_path / "evaluation") as place:
         assert place == tmp_path / "evaluation"

@@ -99,6 +99,18 @@ def test_a_lock_is_released_however_its_owner_ends(tmp_path):
         pass
 
 
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path, monkeypatch):
+    """`owner_of`, with which the studio asks again and again, holds the lock like this for some microseconds."""
+    import fcntl
+
+    path = tmp_path / ".lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(file, fcntl.LOCK_UN))
+        with lock(path) as reason:
+            assert reason == ""
+
+
 def test_without_locks_in_the_file_system_the_reason_is_given(tmp_path, monkeypatch):
     import fcntl
 

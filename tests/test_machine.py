@@ -36,6 +36,26 @@ def test_a_device_number_that_is_too_large_is_told_with_those_that_exist(number,
         choose_device("xpu:7")
 
 
+@pytest.mark.parametrize("number", [2, 127, 128, 200, 255, 256, 257, 70_000])
+def test_a_large_device_number_does_not_mean_another_gpu(number, monkeypatch):
+    """torch keeps 8 bits of the number, so that its cuda:257 is cuda:1."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(
+        ConfigError, match=f"device is 'cuda:{number}', but .*: take cuda:0 to cuda:1, or cpu$"
+    ):
+        choose_device(f"cuda:{number}")
+
+
+@pytest.mark.parametrize("number", [128, 256])
+def test_a_large_number_of_another_accelerator_is_refused_too(number, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert choose_device("xpu:1") == torch.device("xpu", 1)
+    with pytest.raises(ConfigError, match=f"device is 'xpu:{number}'"):
+        choose_device(f"xpu:{number}")
+
+
 def test_auto_chooses_a_gpu_if_there_is_one():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 

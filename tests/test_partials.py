@@ -1,6 +1,8 @@
 """Files that are being written: what killed processes have left is removed, and nothing else."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -8,12 +10,14 @@ import time
 import pytest
 
 from tunit import partials
+from tunit.destination import clear_unfinished
 from tunit.files import replacing, write_text
 from tunit.partials import HOST, clear_abandoned, partial_in
 
 WRITES = """
 import sys, time
 from pathlib import Path
+from tunit.destination import clear_unfinished
 from tunit.files import replacing
 with replacing(Path(sys.argv[1]) / "big") as partial:
     partial.write_bytes(b"half")
@@ -38,7 +42,7 @@ def names(folder):
 
 def test_a_living_writer_keeps_its_file_and_a_killed_one_does_not(writer, monkeypatch):
     folder, name, process = writer
-    assert name == f".tunit.{HOST}.{process.pid}.0.partial"
+    assert re.fullmatch(rf"\.tunit\.{re.escape(HOST)}\.{process.pid}\.\d+\.partial", name)
     clear_abandoned(folder)
     # On another machine, or in another container, its process ID means nothing; its lock does.
     os.utime(folder / name, (1, 1))
@@ -68,6 +72,51 @@ def test_the_next_write_removes_what_is_left_there_and_nothing_else(tmp_path):
     (tmp_path / f".{dead}.2.partial").mkdir()
     write_text(tmp_path / "new", "x")
     assert names(tmp_path) == sorted([*kept, f".{dead}.2.partial", "new"])
+
+
+# Holds its lock on a file and on a folder, as a process of another container does that has this machine name and ID.
+HOLDS = """
+import sys, time
+from contextlib import ExitStack
+from pathlib import Path
+from tunit.partials import held
+with ExitStack() as stack:
+    for path in sys.argv[1:]:
+        stack.enter_context(held(Path(path)))
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_another_container_with_our_machine_name_and_process_id_writes_stays(tmp_path):
+    host, own = socket.gethostname(), os.getpid()
+    file = tmp_path / f".tunit.{HOST}.{own}.7.partial"
+    folders = [tmp_path / f".unfinished.{host}.{own}{end}" for end in ("", ".x12ab34cd")]
+    file.touch()
+    for folder in folders:
+        folder.mkdir()
+    command = [sys.executable, "-c", HOLDS, str(file), *map(str, folders)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        clear_abandoned(tmp_path)
+        clear_unfinished(tmp_path)
+        assert names(tmp_path) == sorted([file.name, *(folder.name for folder in folders)])
+        other.kill()
+        other.wait()
+    clear_abandoned(tmp_path)
+    clear_unfinished(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_processes_of_the_same_id_do_not_choose_the_same_names(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; os.getpid = lambda: 7\n"
+        "from tunit.partials import partial_in\n"
+        "with partial_in(Path(sys.argv[1])) as path: print(path.name)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    made = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert made[0] != made[1]
 
 
 def test_files_of_this_process_stay(tmp_path):

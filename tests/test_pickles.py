@@ -3,8 +3,10 @@ memory.
 """
 
 import io
+import itertools
 import pickle
 import struct
+import time
 import tracemalloc
 import zipfile
 
@@ -70,6 +72,55 @@ def test_content_that_would_take_forever_is_refused(tmp_path, case):
         read_pickle(tmp_path / "b.ckpt")
 
 
+# (0, 0), ((0, 0), (0, 0)), ...: a tuple of 2^17 zeros in memo 17. The hash of a tuple is computed anew each time.
+LARGE = DOUBLING[: DOUBLING.index(b"q\x12") + 2]
+FETCH, ZERO = b"h\x12", b"K\x00"
+
+
+def list_of_one_list(depth):
+    """A list in a list in a list ..., each of which was already in the next before it got its own part."""
+    numbers = [number.to_bytes(4, "little") for number in range(depth)]
+    made = b"".join(b"]r" + number for number in numbers)
+    return made + b"".join(b"j" + outer + b"j" + inner + b"a" for outer, inner in itertools.pairwise(numbers))
+
+
+GROWING = {
+    "the same large key again and again": HEAD + LARGE + b"}q\xc8" + (b"h\xc8" + FETCH + b"Ns") * 300_000 + b".",
+    "the same key in many dicts": HEAD + LARGE + (b"}" + FETCH + b"Ns") * 300_000 + b".",
+    "pairs that get their large key later": (
+        HEAD + LARGE + b"]q\xc8](" + b"h\xc8" * 100_000 + b"eq\xc9h\xc8(" + FETCH + b"Ne"
+        b"ccollections\nOrderedDict\nh\xc9\x85R."
+    ),
+    "pairs that contain the list of pairs": (
+        HEAD + LARGE + b"]q\xc8(" + FETCH + b"](" + b"h\xc8" * 100_000 + b"eq\xc9e"
+        b"ccollections\nOrderedDict\nh\xc9\x85R."
+    ),
+    "a large shape again and again": (
+        HEAD + b"(" + ZERO * 500_000 + b"tq\x12" + (b"ctorch\nSize\n" + FETCH + b"\x85R") * 100_000 + b"."
+    ),
+    "lists that get deeper and deeper": HEAD + list_of_one_list(100_000) + b".",
+}  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("case", GROWING)
+def test_sizes_are_known_even_if_values_grow_later(tmp_path, case):
+    """Each of these small files would take minutes to hours if it were read."""
+    path = zipped(tmp_path / "a.ckpt", GROWING[case])
+    started = time.process_time()
+    with pytest.raises(RefusedPickle, match=r"too many|after it was used|several values"):
+        read_pickle(path)
+    assert time.process_time() - started < 20
+
+
+def test_lists_in_pieces_and_values_that_occur_twice_are_read(tmp_path):
+    """Lists of more than 1,000 values are written in several pieces; values that occur twice only once."""
+    betas, names = (0.9, 0.999), [f"name {number}" for number in range(2500)]
+    content = {"names": names, "groups": [{"betas": betas, "names": names} for _ in range(100)]}
+    torch.save(content, tmp_path / "a.pt")
+    assert read_pickle(tmp_path / "a.pt") == content
+
+
 def test_a_highly_compressed_text_is_not_unpacked(tmp_path):
     size = 64 << 20
     path = zipped(
@@ -95,6 +146,24 @@ def test_storages_larger_than_the_file_are_refused(tmp_path):
     (tmp_path / "a.ckpt").write_bytes(buffer.getvalue().replace(old, new))
     with pytest.raises(PickleError):
         read_pickle(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"", b"."), (b"]", b"a.")])
+def test_a_storage_without_a_tensor_is_counted(tmp_path, before, after):
+    """Sixty bytes that ask for a storage of 10^9 bytes."""
+    made = b"ctorch.storage\nUntypedStorage\n\x8a\x05" + (10**9).to_bytes(5, "little") + b"\x85R"
+    with pytest.raises(RefusedPickle, match="more memory than the file has bytes"):
+        read_pickle(zipped(tmp_path / "a.ckpt", HEAD + before + made + after))
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # by the calls in this test
+def test_storages_of_the_file_are_read(tmp_path):
+    tensor = torch.arange(6.0)
+    content = {"typed": tensor.storage(), "untyped": tensor.clone().untyped_storage(), "tensor": tensor}
+    torch.save(content, tmp_path / "a.pt")
+    found = read_pickle(tmp_path / "a.pt")
+    assert found["typed"].tolist() == tensor.tolist()
+    assert bytes(found["untyped"]) == tensor.numpy().tobytes()
 
 
 @pytest.mark.parametrize("newer", [True, False])

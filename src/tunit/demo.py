@@ -1,6 +1,7 @@
 """The demo: train, translate and measure in minutes on two CPU cores, on drawn pictures with known translations."""
 
 import json
+import shlex
 import statistics
 import time
 from collections.abc import Callable
@@ -132,6 +133,8 @@ def _leave_figures(run: Path, summary: Summary) -> None:
 def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Path) -> list[str]:
     """Lines for the terminal: what was found, where to look, what to try next."""
     found = ", ".join(f"{k} {name}" for k, name in names.items())
+    creature = out / "creatures" / "pictures" / "00001.png"
+    words = [out / "run", creature, "--domain", "all", "--out", out / "translated"]
     return [
         "",
         f"domains found without labels: {found}",
@@ -143,8 +146,7 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
         "",
         f"look at    {out / 'report.html'} in a browser, {out / 'translations.png'}, {out / 'run' / 'samples'}",
         "try next   tunit train YOUR_FOLDER --out runs/mine --domains 10",
-        f"           tunit translate {out / 'run'} {out / 'creatures' / 'pictures' / '00001.png'} --domain all "
-        f"--out {out / 'translated'}",
+        f"           tunit translate {shlex.join(map(str, words))}",
     ]
 
 

@@ -6,17 +6,18 @@ A command calls `check_file` or `check_folder` first. `staged` holds results bac
 import errno
 import os
 import re
+import secrets
 import shutil
 import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tunit.errors import RunError
 from tunit.files import reason_of, writable
-from tunit.partials import is_running
+from tunit.partials import held, is_free, is_running
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {
@@ -27,7 +28,10 @@ OF_A_RUN = {
 STUDIO = "studio"
 LONGEST_NAME = 255  # bytes of one part of a path; used if the system does not say what its limit is
 PROBE = bytes(4096)  # bytes that are written to check whether there is space
-_UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*)\.(?P<process>\d+)")
+# Its last part is random, because containers may have the same machine name and the same process IDs. Names
+# of older versions lack it.
+_UNFINISHED = re.compile(r"\.unfinished\.(?P<host>.*?)\.(?P<process>\d+)(?:\.x[0-9a-f]+)?")
+_mine = set[str]()  # names of the hidden folders that this process fills now
 
 
 def check_apart(path: Path, flag: str = "--out") -> None:
@@ -135,17 +139,21 @@ def staged(folder: Path) -> Iterator[Path]:
     folders of killed jobs are removed. Raises RunError if `folder` cannot be written.
     """
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
-    stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}"
+    stage = folder / f".unfinished.{socket.gethostname()}.{os.getpid()}.x{secrets.token_hex(4)}"
+    _mine.add(stage.name)
     try:
-        with writable(folder, "give another --out"):
-            folder.mkdir(parents=True, exist_ok=True)
-            clear_unfinished(folder)
-            stage.mkdir()
-        yield stage
-        with writable(folder, "check its space, and call again"):
-            move_into(folder, stage)
+        with ExitStack() as lock:
+            with writable(folder, "give another --out"):
+                folder.mkdir(parents=True, exist_ok=True)
+                clear_unfinished(folder)
+                stage.mkdir()
+                lock.enter_context(held(stage))
+            yield stage
+            with writable(folder, "check its space, and call again"):
+                move_into(folder, stage)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        _mine.discard(stage.name)
         for made in missing:  # innermost first; only those that are still empty can be removed
             with suppress(OSError):
                 made.rmdir()
@@ -167,8 +175,12 @@ def clear_unfinished(folder: Path) -> None:
     """Remove the hidden folders of `staged` that killed jobs of this machine have left in `folder`."""
     for path in list(folder.iterdir()):
         found = _UNFINISHED.fullmatch(path.name)
-        if found and found["host"] == socket.gethostname() and not is_running(found["process"]):
-            shutil.rmtree(path, ignore_errors=True)
+        if not found or found["host"] != socket.gethostname() or path.name in _mine:
+            continue
+        with suppress(OSError):
+            # In another container, a process with this ID may run all the same. The lock tells.
+            if not is_running(found["process"]) and is_free(path) is not False:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def holds_results(folder: Path) -> bool:

@@ -9,10 +9,12 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from tunit.errors import RunError
 from tunit.partials import clear_abandoned, held, is_partial, partial_in
@@ -22,6 +24,9 @@ from tunit.reading import Record, UnreadableError, parse_json
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"
+# To ask for the owner of a lock, `owner_of` itself takes the lock for some microseconds. So one refusal does not mean
+# that there is an owner: try this often, with pauses of so many seconds.
+_ATTEMPTS, _PAUSE = 10, 0.01
 _LONGEST_OWNER = 1000  # bytes that are read from a lock file
 
 
@@ -123,16 +128,13 @@ def lock(path: Path) -> Iterator[str]:
     if sys.platform == "win32":
         yield "Windows"
         return
-    import fcntl
-
     while True:
         file = path.open("a+", encoding="utf-8", errors="replace")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                raise LockedError(path, _owner(file.read(_LONGEST_OWNER))) from None
+            if not _takes(file):
+                with file:
+                    file.seek(0)
+                    raise LockedError(path, _owner(file.read(_LONGEST_OWNER)))
         except OSError as error:  # for example on a network file system without locks
             file.close()
             yield reason_of(error)
@@ -152,6 +154,20 @@ def lock(path: Path) -> Iterator[str]:
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _takes(file: IO[str]) -> bool:
+    """Whether this process gets the exclusive lock of an open file. Raises OSError if the system has no locks."""
+    import fcntl
+
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
 
 
 def owner_of(path: Path) -> str | None:

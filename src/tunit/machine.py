@@ -41,10 +41,12 @@ def choose_device(name: str) -> torch.device:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         if accelerator is None or accelerator.type != device.type:
             raise ConfigError(f"device is {name!r}, which torch does not find here: take auto or cpu")
-        if (device.index or 0) >= torch.accelerator.device_count():
-            raise ConfigError(_too_few(name, device, torch.accelerator.device_count()))
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(_too_few(name, device, torch.cuda.device_count()))
+    # As a number of the text, because torch keeps only its lowest 8 bits: its cuda:257 is cuda:1.
+    number = int(name.partition(":")[2] or 0)
+    if device.type != "cpu":
+        there = torch.cuda.device_count() if device.type == "cuda" else torch.accelerator.device_count()
+        if number >= there:
+            raise ConfigError(_too_few(name, device, there))
     return device
 
 

@@ -6,6 +6,7 @@ it ends, so that other machines and containers can tell whether it still writes.
 
 import os
 import re
+import secrets
 import socket
 import sys
 import threading
@@ -19,7 +20,8 @@ HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
 # In development versions before 0.1.0, the names contained neither "tunit" nor the machine.
 _NAME = re.compile(r"\.(?:tunit\.(?P<host>.+)\.)?(?P<process>\d+)\.\d+\.partial")
 _OLD_SECONDS = 60  # a file without a lock that has not changed for this many seconds is not being written
-_numbers = count()
+# The first number is random, because containers may have the same machine name and the same process IDs.
+_numbers = count(secrets.randbits(40))
 _mine = set[str]()  # names of the files that this process writes now
 _cleared = set[str]()  # folders that were cleared by this process
 _lock = threading.Lock()
@@ -51,16 +53,29 @@ def partial_in(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """A context in which a lock on the file says that it is being written. Raises OSError if it cannot be opened."""
+    """A context in which a lock on the file, or folder, says that it is being written.
+
+    Raises OSError if it cannot be opened.
+    """
     if sys.platform == "win32":  # on Windows an open file cannot be moved
         yield
         return
     import fcntl
 
-    with path.open("rb+") as file:
+    with _opened(path) as number:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_SH)
+            fcntl.flock(number, fcntl.LOCK_SH)
         yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The descriptor of a file, open for writing as NFS needs it for locks, or of a folder. Raises OSError."""
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 def clear_abandoned(folder: Path) -> None:
@@ -94,28 +109,31 @@ def is_running(process: str | None) -> bool:
 
 def _is_abandoned(path: Path, host: str | None, process: str) -> bool:
     here = host in (None, HOST)
-    if here and int(process) == os.getpid():
-        return path.name not in _mine
-    if sys.platform == "win32":
+    if here and path.name in _mine:
         return False
-    is_free = _is_free(path)
-    if is_free is False:
+    own = here and int(process) == os.getpid()  # of an earlier process, or of one in another container
+    if sys.platform == "win32":
+        return own
+    free = is_free(path)
+    if free is False:
         return False
     if here and not is_running(process):
         return True
     # The owner may be a process of another machine or container, or its ID may now belong to another process. Then
     # only the lock counts; but safetensors replaces the file that it writes, which leaves it without a lock for a
     # moment. So the file must also be old.
-    return bool(is_free) and host is not None and time.time() - path.stat().st_mtime > _OLD_SECONDS
+    return bool(free) and host is not None and time.time() - path.stat().st_mtime > _OLD_SECONDS
 
 
-def _is_free(path: Path) -> bool | None:
-    """Whether no process holds the file; None if the file system has no locks. Raises OSError."""
+def is_free(path: Path) -> bool | None:
+    """Whether no process holds the file or folder; None if the system does not know. Raises OSError."""
+    if sys.platform == "win32":
+        return None
     import fcntl
 
-    with path.open("rb+") as file:
+    with _opened(path) as number:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 
 def expand_home(path: str | Path) -> Path:
@@ -23,11 +24,21 @@ def is_url(text: str | Path) -> bool:
 
 
 def path_or_url(text: str | Path) -> Path | str:
-    """A URL as it is; everything else (also file://) as a path, in which `~` is replaced."""
+    """A URL as it is; everything else as a path, in which `~` is replaced. A file:// URL becomes a path, too."""
     if isinstance(text, str) and is_url(text):
-        scheme, _, path = text.partition("://")
-        return Path(path) if scheme.lower() == "file" else text
+        path = path_of_file_url(text)
+        return text if path is None else Path(path)
     return expand_home(text)
+
+
+def path_of_file_url(text: str) -> str | None:
+    """The path of a file:// URL, such as "/a b" of file:///a%20b or file://localhost/a%20b; None for other texts."""
+    scheme, found, path = text.partition("://")
+    if not found or scheme.lower() != "file":
+        return None
+    if path.startswith("localhost/"):
+        path = path.removeprefix("localhost")
+    return unquote(path, errors="surrogateescape")
 
 
 def absolute(place: Path | str) -> str:

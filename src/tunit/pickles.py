@@ -16,15 +16,19 @@ import tarfile
 import warnings
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, TypedStorage, UntypedStorage
 
 ZIP, LEGACY = b"PK", b"\x80"  # the first bytes of files of torch.save: since PyTorch 1.6, and before
 MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
 MOST_PARTS = 1_000_000  # the most values inside one value; a value that occurs twice counts twice
+MOST_PASSED = (
+    10_000_000  # values that all functions of a pickle get; those of a thousand tensors get about 50,000
+)
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
 LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts
@@ -70,6 +74,8 @@ _JOINS = {
     },
     "BINPERSID": 1,
 }
+_GROWS = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # the first value gets the others as parts
+_CALLS = {"REDUCE", "NEWOBJ", "BUILD", "BINPERSID"}
 _JOINS_TO_MARK = {"TUPLE": 0, "APPENDS": 1, "SETITEMS": 1}  # in addition to all values above the mark
 
 
@@ -163,24 +169,35 @@ def _look_through_legacy(file: IO[bytes]) -> None:
             _look_through(cast(IO[bytes], data))
 
 
+@dataclass(slots=True)
+class _Size:
+    """The size of one value on the stack of a pickle, which grows when the value gets another part."""
+
+    parts: int = 1
+    depth: int = 1
+    shared: bool = False  # whether it was used once more, so that other sizes contain this one
+
+
 def _look_through(program: IO[bytes]) -> None:
     """Follow one pickle without building anything: count the values inside each value, and how deep they are nested.
 
     Raises RefusedPickle for anything that a file of tensors does not contain.
     """
-    stack: list[tuple[int, int]] = []  # (parts, depth) of each value
+    stack: list[_Size] = []
     marks: list[int] = []
-    memo: dict[int, tuple[int, int]] = {}
+    memo: dict[int, _Size] = {}
+    passed = 0
     for steps, (opcode, given, _) in enumerate(pickletools.genops(program)):
         name, argument = opcode.name, cast(Any, given)
         if steps > MOST_STEPS:
             raise RefusedPickle(f"it takes more than {MOST_STEPS:,} instructions to read")
         if name in _LEAVES or name == "GLOBAL":
             _check_argument(name, argument)
-            stack.append((1, 1))
+            stack.append(_Size())
         elif name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
+            memo[argument].shared = True
             stack.append(memo[argument])
         elif name == "MARK":
             marks.append(len(stack))
@@ -189,16 +206,33 @@ def _look_through(program: IO[bytes]) -> None:
             if first < 0:
                 raise PickleError("its instructions do not fit together")
             held = stack[first:]
-            parts, depth = 1 + sum(p for p, _ in held), 1 + max((d for _, d in held), default=0)
-            # After these instructions, the first value contains the others.
-            grows = name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
-            if grows:
-                parts, depth = parts - 1, max(held[0][1], 1 + max((d for _, d in held[1:]), default=0))
-            if parts > MOST_PARTS or depth > DEEPEST:
+            joined = _grown(name, held) if name in _GROWS else _made_of(held)
+            # A function may go through all parts of its arguments, so the sum counts, not only the largest value.
+            passed += joined.parts if name in _CALLS else 0
+            if joined.parts > MOST_PARTS or joined.depth > DEEPEST or passed > MOST_PASSED:
                 raise RefusedPickle("its values are nested too deep, or are too many")
-            stack[first:] = [(parts, depth)]
+            stack[first:] = [joined]
         elif name not in ("PROTO", "STOP"):
             raise RefusedPickle(f"it uses {name}, which a file of tensors does not need")
+
+
+def _made_of(held: list[_Size]) -> _Size:
+    """The size of a new value made of these."""
+    return _Size(1 + sum(size.parts for size in held), 1 + max((size.depth for size in held), default=0))
+
+
+def _grown(name: str, held: list[_Size]) -> _Size:
+    """The first of these sizes after its value got the other ones as parts."""
+    container, *added = held
+    if container.shared:  # the sizes of all values that contain it would be too small
+        raise RefusedPickle("a value in it changes after it was used, which torch.save never writes")
+    if name in ("SETITEM", "SETITEMS") and any(key.parts > 1 for key in added[::2]):
+        raise RefusedPickle(
+            "a key in it is made of several values, and computing with such keys may take hours"
+        )
+    container.parts += sum(size.parts for size in added)
+    container.depth = max(container.depth, _made_of(added).depth)
+    return container
 
 
 def _check_argument(name: str, argument: Any) -> None:
@@ -226,12 +260,12 @@ class _Plain:
                 raise RefusedPickle(
                     "it repeats values of a tensor, which would take more memory than the file has"
                 )
-            if storage.data_ptr() not in self._storages:
-                self._storages.add(storage.data_ptr())
-                self._left -= storage.nbytes()
-            if self._left < 0:
-                raise RefusedPickle("its tensors take more memory than the file has bytes")
+            self._count(storage)
             return value.detach()
+        if isinstance(value, UntypedStorage):
+            self._count(value)
+        elif isinstance(value, TypedStorage):
+            self._count(value._untyped_storage)
         if not isinstance(value, dict | list | tuple):
             return value
         if id(value) not in self._made:
@@ -242,6 +276,13 @@ class _Plain:
                 made = type(value)(map(self.of, value)) if type(value) in (list, tuple) else tuple(value)
             self._made[id(value)] = made
         return self._made[id(value)]
+
+    def _count(self, storage: UntypedStorage) -> None:
+        if storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self._left -= storage.nbytes()
+        if self._left < 0:
+            raise RefusedPickle("its tensors take more memory than the file has bytes")
 
 
 def _reason_of_refusal(message: str) -> str:

@@ -7,11 +7,8 @@ waiting has a limit.
 """
 
 import ctypes
-import fcntl
 import os
 import signal
-import socket
-import struct
 import sys
 import threading
 import time
@@ -26,6 +23,7 @@ import torch.distributed as dist
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
+from tunit.network_interface import choose_interface
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
 
@@ -48,7 +46,6 @@ LAUNCHED = "TUNIT_LAUNCHED"
 # Seconds between two checks whether rank 0 is done.
 SHORTEST_POLL, LONGEST_POLL = 0.01, 1.0
 _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
-_SIOCGIFADDR = 0x8915  # of ioctl, from Linux's sockios.h
 # Words in the errors of gloo and NCCL if another process is gone, or does not answer.
 _LOST = ("gloo", "closed by peer", "Connection reset", "NCCL", "Timed out", "timed out", "Broken pipe")
 
@@ -119,7 +116,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     elif sys.platform == "linux":
-        _choose_interface()
+        choose_interface()
     _turns = 0
     _store = _meet(cuda)
     try:
@@ -229,28 +226,6 @@ def _end_with_launcher() -> None:
     """Let Linux send SIGTERM to this process when the launcher dies, so that it saves and ends."""
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _choose_interface() -> None:
-    """Let gloo use the network interface that reaches the first machine; the host's own name may not resolve."""
-    if "GLOO_SOCKET_IFNAME" in os.environ:
-        return
-    address = (os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "1")))
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(address)  # sends nothing
-            own = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                request = struct.pack("256s", name.encode()[:15])
-                try:
-                    found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                except OSError:  # this interface has no IPv4 address
-                    continue
-                if socket.inet_ntoa(found[20:24]) == own or (own.startswith("127.") and name == "lo"):
-                    os.environ["GLOO_SOCKET_IFNAME"] = name
-                    return
-    except OSError:
-        pass  # gloo chooses
 
 
 @contextmanager

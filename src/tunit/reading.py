@@ -132,22 +132,24 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 def read_table(path: Path, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:
     """The cells under `columns`, for each row of a CSV file with a header.
 
-    Bytes that are not UTF-8 are kept in the way of Python's file names (surrogateescape). Raises UnreadableError.
+    A byte order mark and empty lines, as spreadsheets write them, are skipped. Bytes that are not UTF-8 are kept in
+    the way of Python's file names (surrogateescape). Raises UnreadableError.
     """
-    text = read_text(path, most, "surrogateescape")
+    text = read_text(path, most, "surrogateescape").removeprefix("\ufeff")
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise UnreadableError(f"it is not a CSV table: {error}") from None
-    header = rows[0] if rows else []
+    numbered = [(number, row) for number, row in enumerate(rows, 1) if row]
+    header = numbered[0][1] if numbered else []
     missing = [name for name in columns if name not in header]
     if missing:
         raise UnreadableError(f"it has no column {missing[0]!r}")
     places = [header.index(name) for name in columns]
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in numbered[1:]:
         if len(row) != len(header):
             raise UnreadableError(f"its row {number} has {len(row)} cells of {len(header)}")
-    return [tuple(row[place] for place in places) for row in rows[1:]]
+    return [tuple(row[place] for place in places) for _, row in numbered[1:]]
 
 
 def parse_toml(text: str) -> dict[str, Any]:

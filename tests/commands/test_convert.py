@@ -205,6 +205,18 @@ def test_errors_in_the_arguments(tmp_path, released):
         tunit_convert(run, "--to", "published", "--out", tmp_path / "x.ckpt", "--step", 3)
 
 
+@pytest.mark.parametrize("pictures", ["abc", 1.5, -1, []])
+def test_a_damaged_number_of_pictures_is_one_sentence(tmp_path, released, pictures):
+    run = tmp_path / "run"
+    tunit_convert(released, "--out", run)
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"pictures": pictures}))
+    with pytest.raises(
+        RunError, match=r"no readable run.json: pictures of run.json is .*, not a whole number"
+    ):
+        tunit_convert(run, "--to", "published", "--out", tmp_path / "x.ckpt")
+
+
 def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(tmp_path, released, capsys):
     tunit_convert(released, "--out", tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "step_00080000.safetensors").write_bytes(b"x" * 100)

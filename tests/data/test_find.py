@@ -162,6 +162,21 @@ def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
     assert contents(find_pictures(tmp_path / "link")) == {**content, "d.png": content["b/c.png"]}
 
 
+def test_a_link_into_a_hidden_folder_of_the_root_is_a_folder(tmp_path: Path) -> None:
+    """Tools that keep versions of a set link its folders to a hidden store; each of its pictures counts once."""
+    root = tmp_path / "root"
+    made = fill(
+        root, "dogs/a.png", "dogs/b.png", ".store/1/cats/c.png", ".store/1/cats/tabby/d.png", ".store/x.png"
+    )
+    (root / "cats").symlink_to(".store/1/cats")
+    (root / ".store/1/cats/circle").symlink_to("../../1")
+    (root / ".store/1/cats/back").symlink_to(root / "dogs")
+    found = find_pictures(root)
+    assert sorted(contents(found).values()) == sorted(made[name] for name in made if name != ".store/x.png")
+    assert names(found) == ["cats/c.png", "cats/tabby/d.png", "dogs/a.png", "dogs/b.png"]
+    assert (found.left_out, found.notes) == ([], ())
+
+
 def test_a_folder_whose_name_starts_with_ours_is_outside(tmp_path: Path) -> None:
     fill(tmp_path / "root", "a.png")
     content = fill(tmp_path / "root2", "b.png")

@@ -173,6 +173,31 @@ def test_coordinates_of_a_missing_or_outside_picture_are_reported(tmp_path: Path
         find(source, "animal-faces-10", held_out=1)
 
 
+def left_out(found: Found) -> set[tuple[str, str]]:
+    return {(item.name, item.reason) for item in found.left_out}
+
+
+def test_classes_that_are_not_chosen_are_not_missing(tmp_path: Path) -> None:
+    """The publisher's file names 149 classes, and AnimalFaces-10 are ten of them."""
+    source = imagenet(tmp_path)
+    with (tmp_path / "animalface_coordinates.txt").open("a") as file:
+        file.writelines(f"{name}/{name}_0.JPEG 0 0 9 9\n" for name in CLASSES if name not in TEN)
+    assert left_out(find(source, "animal-faces-10", held_out=1)) == set()
+
+
+def test_only_the_chosen_classes_unusable_pictures_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "animals"
+    fill(root, *(f"{name}/{k}.jpg" for name in CLASSES for k in range(2)), data=picture())
+    other, own = min(set(CLASSES) - TEN), min(TEN)
+    for name in (other, own):
+        (root / name / "gone.png").symlink_to("nowhere.png")
+    (root / "top.png").symlink_to("nowhere.png")
+    expected = {("top.png", "unreadable"), (f"{own}/gone.png", "unreadable")}
+    assert left_out(find(root, "animal-faces-10", held_out=1)) == expected
+    expected.add((f"{other}/gone.png", "unreadable"))
+    assert left_out(find(root, "animal-faces-149", held_out=1)) == expected
+
+
 def test_a_crop_uses_stored_pixels_and_stays_in_the_picture(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -411,6 +436,17 @@ def test_two_domains_with_either_folder_names(tmp_path: Path, inside: str, domai
     assert [item.label for item in find(tmp_path, "two-domains", "test").pictures] == [
         domain for domain in domains for _ in range(2)
     ]
+
+
+@pytest.mark.parametrize("home", ["", "horse2zebra/"])
+def test_two_domains_tell_what_is_left_out_of_their_own_part(tmp_path: Path, home: str) -> None:
+    fill(tmp_path, *(f"{home}{split}{domain}/1.png" for split in ("train", "test") for domain in "AB"))
+    for folder in ("", f"{home}trainA/", f"{home}testB/", "older/trainA/"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "gone.png").symlink_to("nowhere.png")
+    whole = ("gone.png", "unreadable")
+    assert left_out(find(tmp_path, "two-domains")) == {whole, ("train/A/gone.png", "unreadable")}
+    assert left_out(find(tmp_path, "two-domains", "test")) == {whole, ("test/B/gone.png", "unreadable")}
 
 
 def test_two_domains_must_be_two(tmp_path: Path) -> None:

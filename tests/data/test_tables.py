@@ -52,6 +52,9 @@ WANTED = {"p/1.png": "cat", "p/2.png": "dog", "p/3.png": "cat"}
         (",image_path,label\n0,p/1.png,cat\n1,p/2.png,dog\n2,p/3.png,cat\n", "label"),  # pandas' index
         ("img;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n", "class"),  # Excel with European settings
         ("sep=;\nimg;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n", "class"),
+        ('sep="\nimg;class\np/1.png;cat\np/2.png;dog\np/3.png;cat\n', "class"),  # declares what cannot separate
+        ('"sep=""\r\nimg,class\r\np/1.png,cat\r\np/2.png,dog\r\np/3.png,cat\r\n', "class"),
+        ("sep=\r\nimg,class\r\np/1.png,cat\r\np/2.png,dog\r\np/3.png,cat\r\n", "class"),
         ("sep=|\r\nx|y\r\np/1.png|cat\r\np/2.png|dog\r\np/3.png|cat\r\n", "y"),
         ("where|what\np/1.png|cat\np/2.png|dog\np/3.png|cat\n", "what"),
         ("id\tFile Path\tlabel\n1\tp\\1.png\tcat\n2\tp\\2.png\tdog\n3\tp\\3.png\tcat\n", "label"),  # Windows

@@ -1,5 +1,7 @@
 """Packing that was stopped at any point continues there and produces the same bytes."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -70,6 +72,33 @@ def test_packing_continues_after_the_last_picture(tmp_path, monkeypatch, source,
         packs.open_packed(tmp_path / "c")
     found = len(os.listdir(source)) - after  # noqa: PTH208
     assert resumed(monkeypatch, source, tmp_path / "c") == found
+    assert content(tmp_path / "c") == whole
+
+
+def flock_of_nfs(file, operation):
+    """Linux's NFS: "to place an exclusive lock, the file must be opened for writing" (flock(2), NFS details)."""
+    exclusive = operation & fcntl.LOCK_EX
+    if exclusive and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def test_a_cache_on_nfs_is_locked(tmp_path, monkeypatch, source, whole):
+    monkeypatch.setattr(fcntl, "flock", flock_of_nfs)
+    packs.claim(tmp_path / "c")
+    with packs.locked(tmp_path / "c") as alone:
+        assert alone
+    interrupted(monkeypatch, source, tmp_path / "c", unfinished_pack.UnfinishedPack, "add", 10)
+    assert resumed(monkeypatch, source, tmp_path / "c") == PICTURES - 10
+    assert content(tmp_path / "c") == whole
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, source, whole, capsys):
+    def no_locks(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert resumed(monkeypatch, source, tmp_path / "c") == PICTURES
+    assert "cannot be locked on this file system" in capsys.readouterr().err
     assert content(tmp_path / "c") == whole
 
 

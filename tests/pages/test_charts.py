@@ -40,6 +40,20 @@ def test_values_that_are_not_finite_are_left_out_and_an_empty_chart_is_not_drawn
     assert len(lines_of(line_chart("one point", [("a", [3], [0.0])]))) == 1
 
 
+@pytest.mark.parametrize("value", [1e16, -1e17, 1e200])
+def test_a_large_value_that_does_not_change_is_a_level_line(value):
+    (line,) = lines_of(line_chart("loss", [("a", [1, 2, 3], [value] * 3)]))
+    assert np.isfinite(line).all()
+    assert (line[:, 1] == line[0, 1]).all()
+    assert 0 < line[0, 1] < HEIGHT
+
+
+def test_values_whose_difference_is_not_finite_are_left_out():
+    (line,) = lines_of(line_chart("loss", [("a", [1, 2, 3, 4], [1.0, 1e308, -1e308, 2.0])]))
+    assert len(line) == 2
+    assert np.isfinite(line).all()
+
+
 def test_a_line_keeps_its_colour_if_another_one_has_no_points():
     text = line_chart("loss", [("a", [], []), ("b", [1, 2], [1, 2]), ("c", [1, 2], [1, 3])])
     assert re.findall(r"line (s\d)", text) == re.findall(r"swatch (s\d)", text) == ["s1", "s2"]

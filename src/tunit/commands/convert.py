@@ -190,7 +190,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
             "keep it as a run"
         )
     check_file(args.out)
-    state = new_state(config, torch.device("cpu"), int(run.read_about().get("pictures", 0)))
+    state = new_state(config, torch.device("cpu"), run.read_about().get("pictures") or 0)
     path, notes = load_newest(run.checkpoints, state)
     config = config.with_overrides({"domains": state.networks.guide.domains})  # it may be "auto"
     checkpoint, left_out = to_published(state_tensors(state), config, state.step)

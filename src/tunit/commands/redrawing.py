@@ -161,13 +161,13 @@ def work_on(
     references: "list[PictureSource]",
 ) -> "UnfinishedWork":
     """The record with which this translation can go on, if it is stopped."""
-    from tunit.data.finding.found import stamp_of
+    from tunit.data.finding.found import stamp_of_picture
     from tunit.translation.unfinished_results import UnfinishedWork, identity_of, place_of_record
 
     about = ["translate", *(str(getattr(args, name)) for name in _ARGUMENTS)]
     about += identity_of(args.model)
     for reference in references:
-        about += [reference.name, stamp_of(reference)]
+        about += [reference.name, stamp_of_picture(reference)]
     about += [str(args.out) if results.store else "", *results.all()]
     return UnfinishedWork(place_of_record(results.out), about, order, args.batch, results.are_whole)
 

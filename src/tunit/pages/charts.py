@@ -11,6 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
 # Pixels of a bar chart: the height of a row, the space for its value, and the width of a letter of its name.
 ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
 POINTS = 400  # the most points of a line
+LARGEST = 1e300  # larger values are not drawn, because differences of two may not be finite
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
 
 
@@ -120,8 +121,8 @@ def bar_chart(
 def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """At most POINTS points, each the mean of neighbouring ones, so that the trend of a noisy line is visible."""
     x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
-    finite = np.isfinite(y)
-    x, y = x[finite], y[finite]
+    drawable = np.abs(y) <= LARGEST  # not so for NaN
+    x, y = x[drawable], y[drawable]
     if len(x) <= POINTS:
         return x, y
     edges = np.linspace(0, len(x), POINTS + 1).astype(int)[:-1]
@@ -131,6 +132,7 @@ def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarra
 
 def _rounded_range(low: float, high: float) -> tuple[float, float]:
     if low == high:
-        return low - 0.5, high + 0.5
+        margin = max(0.5, abs(low) / 1000)  # of a number above 1e16, 0.5 less is the same number
+        return low - margin, high + margin
     step = 10 ** np.floor(np.log10(high - low)) / 2
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)

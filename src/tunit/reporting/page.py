@@ -33,7 +33,7 @@ def render(contents: Contents) -> str:
 
 
 def _summary(c: Contents) -> str:
-    used = sum(1 for domain in c.domains) + c.hidden_domains
+    used = len(c.domains) + c.hidden_domains
     facts = [
         (
             f"{c.pictures:,}",

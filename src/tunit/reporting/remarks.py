@@ -30,10 +30,10 @@ def findings(
 ) -> list[Finding]:
     """Warnings in plain words.
 
-    sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty; average_styles: (K,
-    width);
-    steady: share of pictures whose domain stays the same in a changed view; cosine: the mean cosine between the style
-    codes of translations and of their references. The last two are None if they were not measured.
+    sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty;
+    average_styles: (K, width); steady: share of pictures whose domain stays the same in a changed view; cosine: the
+    mean cosine between the style codes of translations and of their references. The last two are None if they were
+    not measured.
     """
     return [
         *_about_sizes(sizes),

@@ -98,7 +98,7 @@ def write_beginning(
     """
     check_shape(config, origin)
     run, cpu = RunFolder(origin), torch.device("cpu")
-    theirs = new_state(run.read_config(), cpu, int(run.read_about().get("pictures", 0)))
+    theirs = new_state(run.read_config(), cpu, run.read_about().get("pictures") or 0)
     path, warnings = load_newest(run.checkpoints, theirs)
     for warning in warnings:
         remark(f"warning: {warning}", name="")

@@ -91,6 +91,8 @@ class RunFolder:
             about = Record(read_json(self.about, LARGEST_ABOUT), self.about.name)
             if about.values.get("source") is not None:
                 about.text("source")
+            if about.values.get("pictures") is not None:
+                about.whole("pictures")
         except UnreadableError as error:
             raise RunError(
                 f"{self.path} is not the folder of a run (no readable {self.about.name}: {error})"

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from tunit._version import __version__
-from tunit.data.finding.found import PictureSource, stamp_of
+from tunit.data.finding.found import PictureSource, stamp_of_picture
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing.places import local_scratch
 from tunit.errors import RunError
@@ -75,7 +75,7 @@ class UnfinishedWork:
         self.out, self.folder = out, out / f".tunit-unfinished.{digest.hexdigest()}"
         self._journal = WorkJournal(self.folder / "journal", {"tunit": __version__})
         self._order, self._batch, self._is_whole = order, batch, is_whole
-        self._stamps = {source.name: stamp_of(source) for source in order}
+        self._stamps = {source.name: stamp_of_picture(source) for source in order}
         self._held = ExitStack()
         self._made: list[Path] = []  # folders that were missing
         self._noted = False  # whether the record has results, which would have to be made again without it

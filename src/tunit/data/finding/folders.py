@@ -37,9 +37,10 @@ _RESULTS = (
 def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
     """The pictures below `root`; notes for the user are added to `notes`.
 
-    Links are followed, even out of the root, because some sets keep their pictures elsewhere; but not to a folder
-    that was walked already or that contains the root. Archives are only read if there are no pictures beside them;
-    otherwise the pictures were most likely unpacked from them. Folders of tunit's own results are skipped.
+    Links are followed, even out of the root or into its hidden folders, because some sets keep their pictures there;
+    but not to a folder that is walked anyway or that contains the root. Archives are only read if there are no
+    pictures beside them; otherwise the pictures were most likely unpacked from them. Folders of tunit's own results
+    are skipped.
     """
     walk = _Walk(root)
     number = 0
@@ -88,7 +89,7 @@ def _note_of_nested(names: list[str]) -> list[str]:
     ]
 
 
-def stamp_of(name: str, status: os.stat_result) -> str:
+def stamp_of_entry(name: str, status: os.stat_result) -> str:
     """What a file contributes to the fingerprint of its source."""
     return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
 
@@ -167,11 +168,17 @@ class _Walk:
             if not inside and is_picture:
                 self.outside.append(name)
             return None, "file"
-        if inside or str(target) in self._seen:
-            return None, "nothing"  # the walk finds its target anyway; following the link might never end
+        # The walk itself does not enter hidden folders, in which some tools keep the files that they link to.
+        hidden = inside and any(map(is_hidden, target.relative_to(real_root).parts))
+        if (inside and not hidden) or str(target) in self._seen:
+            return (
+                None,
+                "nothing",
+            )  # the walk comes to its target by itself; following the link might never end
         if real_root.is_relative_to(target):
             return (OUTSIDE, "a link to a folder around this one"), "nothing"
-        self.outside.append(name)
+        if not inside:
+            self.outside.append(name)
         return None, "folder"
 
     def _file(self, entry: os.DirEntry[str], name: str) -> Item | None:
@@ -191,7 +198,7 @@ class _Walk:
                 return (problem, f"{name}\0special") if named else None
             if suffix not in PICTURE_SUFFIXES and not looks_like_picture_file(path):
                 return None
-            return PictureSource(name, None, DiskFile(path)), stamp_of(name, entry.stat())
+            return PictureSource(name, None, DiskFile(path)), stamp_of_entry(name, entry.stat())
         except OSError as error:
             return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
 
@@ -200,7 +207,7 @@ def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Ite
     """The pictures of an archive inside a folder, named as if the archive were a folder."""
     nested = []
     try:
-        stamp = stamp_of(name, path.stat())
+        stamp = stamp_of_entry(name, path.stat())
         kind = archive_kind(path)
         for entry in list_archive(path, kind) if kind else ():
             inner = f"{name}/{entry.name}"

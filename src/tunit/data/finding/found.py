@@ -78,7 +78,7 @@ def file_of(source: PictureSource) -> Path | None:
     return None
 
 
-def stamp_of(source: PictureSource) -> str:
+def stamp_of_picture(source: PictureSource) -> str:
     """A value that changes when the file that holds a picture changes; "" if the file cannot be found."""
     path = file_of(source)
     if path is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunit.data.decoding.decode import UNREADABLE
 from tunit.data.finding.archives import DUPLICATE
-from tunit.data.finding.folders import stamp_of
+from tunit.data.finding.folders import stamp_of_entry
 from tunit.data.finding.found import DiskFile, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.lists import Listing, SearchPath, read_list
@@ -63,7 +63,7 @@ def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> It
             yield LeftOut(name, UNREADABLE, search_path.why_not(row.path)), stamp
             continue
         try:
-            yield PictureSource(name, label, DiskFile(path)), stamp + stamp_of("", path.stat())
+            yield PictureSource(name, label, DiskFile(path)), stamp + stamp_of_entry("", path.stat())
         except OSError as error:
             yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
-from tunit.paths import expand_home
+from tunit.paths import expand_home, path_of_file_url
 
 MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
 _MARKS = (
@@ -106,14 +106,15 @@ class SearchPath:
 
 def _spellings(written: str) -> Iterator[str]:
     """Spellings of a path to try: as written, unquoted, with Windows' slashes, with ~ expanded, in other
-    encodings."""
+    encodings, and the path of a file:// URL."""
     yield written
     plain = written
     if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'`":
         plain = plain[1:-1]
         yield plain
-    if plain.startswith("file://"):
-        plain = plain.removeprefix("file://")
+    if (path := path_of_file_url(plain)) is not None:
+        yield path
+        plain = plain.partition("://")[2]  # some programs write names as they are after file://
         yield plain
     if "\\" in plain:
         yield plain.replace("\\", "/")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunit.data.finding.archives import archive_kind
 from tunit.data.finding.databases import DATA, is_database
-from tunit.data.finding.folders import looks_like_picture_file, stamp_of
+from tunit.data.finding.folders import looks_like_picture_file, stamp_of_entry
 from tunit.data.finding.naming import ARCHIVE_SUFFIXES, PICTURE_SUFFIXES, suffix_of
 from tunit.data.finding.tables import TABLE_SUFFIXES, is_table
 from tunit.errors import DataError
@@ -44,7 +44,7 @@ def quick_fingerprint(source: Path) -> str | None:
     if kind not in ("zip", "tar", "picture", "database"):
         return None
     file = source / DATA if kind == "database" else source
-    return digest_of([kind, stamp_of(source.name, file.stat())])
+    return digest_of([kind, stamp_of_entry(source.name, file.stat())])
 
 
 def digest_of(stamps: Iterable[str]) -> str:

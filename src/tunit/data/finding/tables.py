@@ -21,7 +21,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 _SAMPLE = 100  # the cells of this many rows, spread over the table, are looked up as files
 MOST_SHOWN = 20  # columns that a sentence names
 _HEAD_BYTES = 1 << 16  # the first bytes of a text file show whether it is a table
-_DECLARED = re.compile(r'"?sep=(.)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_DECLARED = re.compile(r'"?sep=([^\r\n]?)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _NAMES = """
     picture path file filename image imagepath filepath imagefile imagefilename imagename picturepath picturefile
     picturename photo photopath img imgpath imgfile imgname fname fullpath relpath relativepath pictures images files
@@ -92,9 +92,11 @@ def is_table(path: Path) -> bool:
 def _split_into_cells(path: Path, text: str, search_path: SearchPath, delimiters: str) -> _Grid:
     """The table, split by the delimiter that it declares (`sep=;`), else by the one that gives most cells with
     files."""
-    declared = _DECLARED.match(text)
+    declared, first = _DECLARED.match(text), 1
     if declared:
-        return _grid(path, text[declared.end() :], declared[1], first=2)
+        text, first = text[declared.end() :], 2
+        if declared[1] not in ("", '"'):  # a quotation mark cannot separate cells
+            return _grid(path, text, declared[1], first)
     best, chosen = (-1, False, -1, False), delimiters[0]
     for delimiter in delimiters:
         try:
@@ -111,7 +113,7 @@ def _split_into_cells(path: Path, text: str, search_path: SearchPath, delimiters
         )
         if score > best:
             best, chosen = score, delimiter
-    return _grid(path, text, chosen)
+    return _grid(path, text, chosen, first)
 
 
 def _grid(path: Path, text: str, delimiter: str, first: int = 1) -> _Grid:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from tunit.data.finding.cropped import Cropped
 from tunit.data.finding.found import Found, PictureSource
 from tunit.data.finding.left_out import LeftOut
+from tunit.data.finding.naming import is_outside
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, missing, split_held_out, stamped
 from tunit.errors import DataError
 from tunit.reading import UnreadableError, read_text
@@ -44,7 +45,16 @@ def _read(found: Found, source: Path, part: Part, *, chosen: tuple[int, ...]) ->
         for name in names
         for picture in split_held_out(classes[name], part, f"class {name} of {source}")
     ]
+    left_out = [item for item in left_out if _concerns(item.name, set(names), set(classes))]
     return Found(pictures, left_out, found.fingerprint)
+
+
+def _concerns(name: str, chosen: set[str], classes: set[str]) -> bool:
+    """Whether a file that is left out could have been one of the chosen classes' pictures, or have held some."""
+    parts = set(PurePosixPath(name).parts)
+    if parts & chosen or "/" not in name or is_outside(name):
+        return True
+    return name.endswith("/") and not parts & classes  # a folder that could not be listed
 
 
 def _class_folders(found: Found) -> dict[str, list[PictureSource]]:

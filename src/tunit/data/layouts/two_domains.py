@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunit.data.finding.found import Found, PictureSource
+from tunit.data.finding.left_out import LeftOut
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part
 
 _PICTURE = re.compile(
@@ -25,14 +26,31 @@ def _read(found: Found, source: Path, part: Part) -> Found:
         domains = sorted({str(picture.label) for picture in pictures})
         if len(domains) != 2:
             raise NotLaidOutError(f"{len(domains)} in {home}{split}: {', '.join(domains[:5])}")
-        return Found(pictures, found.left_out, found.fingerprint)
+        return Found(pictures, _left_out(found, split, home), found.fingerprint)
     raise NotLaidOutError
+
+
+def _left_out(found: Found, split: str, home: str) -> list[LeftOut]:
+    """What is left out of this part, named as its pictures are; entries about the whole source are kept."""
+    kept, folder = [], home + split
+    for item in found.left_out:
+        match = _PICTURE.fullmatch(item.name)
+        if match is not None and (match["split"], match["home"]) == (split, home):
+            kept.append(replace(item, name=_name(match)))
+        elif "/" not in item.name:
+            kept.append(item)
+        elif item.name.endswith("/") and (folder.startswith(item.name) or item.name.startswith(folder)):
+            kept.append(item)  # a folder that could not be listed, around the part or in it
+    return kept
 
 
 def _named(picture: PictureSource, match: re.Match[str]) -> PictureSource:
     """The picture with its domain as label and as a folder in its name: trainA/x.jpg becomes train/A/x.jpg."""
-    domain = match["domain"] or match["letter"]
-    return replace(picture, name=f"{match['split']}/{domain}/{match['file']}", label=domain)
+    return replace(picture, name=_name(match), label=match["domain"] or match["letter"])
+
+
+def _name(match: re.Match[str]) -> str:
+    return f"{match['split']}/{match['domain'] or match['letter']}/{match['file']}"
 
 
 TWO_DOMAINS = Layout(

@@ -85,6 +85,10 @@ def pack_pictures(
             raise DataError(f"{cache} holds the pictures themselves: choose another --out")
         packs.claim(cache)
         with packs.locked(cache) as alone:
+            if resume and not alone:
+                remark(
+                    f"{cache} cannot be locked on this file system: if this is stopped, it begins anew next time"
+                )
             packed = _reuse(cache, search)  # another process may have made it meanwhile
             if packed is None:
                 _build(search, cache, workers, strict, progress, resume=resume and alone, engine=engine)

@@ -139,11 +139,17 @@ def locked(cache: Path) -> Iterator[bool]:
     """Let only one process at a time build in a claimed folder, and remove leftovers of killed jobs.
 
     The system releases the lock of a killed process. Gives False where the file system has no locks: two processes
-    may then build at the same time, and each installs a complete cache.
+    may then build at the same time, and each installs a complete cache. Raises DataError if the folder's marker is
+    not a file that can be written.
     """
     if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
         raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
-    with (cache / MARKER).open("rb") as marker:
+    try:
+        # Open for writing, because NFS gives an exclusive lock only for such a file.
+        marker = (cache / MARKER).open("rb+")
+    except OSError as error:
+        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
+    with marker:
         alone = False
         if sys.platform != "win32":
             import fcntl

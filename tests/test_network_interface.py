@@ -1,0 +1,46 @@
+"""The network interface of processes that train together."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tunit.errors import TrainingError
+from tunit.process_group import process_group
+
+# Python puts None into sys.modules for a module that must not be found.
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+import tunit.demo, tunit.reporting.write, tunit.training.launch, tunit.translation.translator
+"""
+
+
+def test_windows_which_has_no_fcntl_can_import_everything():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FCNTL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
+@pytest.mark.parametrize("port", ["abc", "99999", "-5", "1e3"])
+def test_an_impossible_port_is_one_sentence(monkeypatch, port):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    about = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
+    for name, value in about.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(
+            TrainingError, match=rf"did not find each other \(.*{port}.*: check the address and port"
+        ),
+        process_group(torch.device("cpu")),
+    ):
+        pass
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
