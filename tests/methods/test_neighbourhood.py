@@ -29,9 +29,9 @@ SETTINGS = {
 }
 
 
-def pictures(number=12):
+def pictures(number=12, labelled=0):
     images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
-    return SimpleNamespace(images=images)
+    return SimpleNamespace(images=images, labels=np.where(np.arange(number) < labelled, 0, -1))
 
 
 def state_of(config, number=12):
@@ -88,7 +88,8 @@ def test_a_cue_that_separates_the_pictures_is_found_whether_their_number_is_give
     config = config_of(**SETTINGS | {"domains": domains})
     state = state_of(config, len(images))
     state.step = 2
-    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8)), config)
+    unlabelled = np.full(len(images), -1)
+    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8), labels=unlabelled), config)
     assert {"outlines", "shapes"} & set(state.own.measures)
     same_kind = (state.own.table % 2 == torch.arange(60)[:, None] % 2).float().mean()
     assert same_kind > 0.95
@@ -122,6 +123,18 @@ def test_no_neighbours_are_searched_if_e_never_trains_alone():
     for state.step in range(3):
         look_for_neighbours(state, pictures(), config)
     assert state.own.measures == []
+
+
+@pytest.mark.parametrize(("labelled", "searched"), [(11, True), (12, False)])
+def test_no_neighbours_are_searched_if_every_picture_has_a_label(labelled, searched):
+    """Only an unlabelled picture uses its neighbours. The search takes minutes and gigabytes for a large set."""
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    itself = state.own.table.clone()
+    state.step = 2
+    look_for_neighbours(state, pictures(labelled=labelled), config)
+    assert bool(state.own.cues) == bool(state.own.measures) == searched
+    assert torch.equal(state.own.table, itself) != searched
 
 
 def test_the_search_does_not_change_e():

@@ -81,7 +81,8 @@ class Method:
 
     # Makes the method's own state, from the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # For the next step: (N, k), the k neighbours of each picture; its second view may be a view of one of them.
+    # For the next step: (N, k), the k neighbours of each picture; the second view of an unlabelled picture is then a
+    # view of one of them.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     adopt: Adopt | None = None
     begin: Begin | None = None
