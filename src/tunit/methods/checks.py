@@ -15,8 +15,8 @@ from tunit.methods.registry import method_of
 def check_config(config: Config, *, resumes: bool = False) -> None:
     """Raises ConfigError where a setting contradicts the method.
 
-    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps. resumes: a run, which
-    keeps most settings.
+    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps. resumes: the config is
+    that of a run that goes on and keeps most settings; what only newer versions refuse is then accepted.
     """
     method, run = method_of(config), config.run
     if config.schedule.guide_only_until and not method.trains_guide_first:

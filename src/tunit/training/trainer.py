@@ -79,7 +79,8 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     RunError if there is no checkpoint that fits.
     """
     check_number_of_pictures(config, len(pictures.names))
-    check_config(config)
+    # `resolved` has checked a new run already, also one that begins with a checkpoint of step 0 (--from).
+    check_config(config, resumes=checkpoints is not None)
     check_labels(config, pictures.labels, pictures.names)
     method = method_of(config)
     device = prepare_machine(config)
