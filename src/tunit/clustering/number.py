@@ -161,7 +161,7 @@ def refined(points: Points, groups: Integers) -> Integers:
 
 
 def _cells(points: Points, most: int, seed: int) -> list[Integers]:
-    """The groups of k-means before any merge, each as the rows of its pictures; most: of domains."""
+    """The groups of k-means before any merge, each as the rows of its pictures. most: as in `levels`."""
     cells = CELLS if most <= CELLS else round(SURPLUS * most)
     number = max(1, min(cells, len(points) // FEWEST, len(np.unique(points, axis=0))))
     labels = k_means(points, number, seed, CELL_RESTARTS).labels_
