@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tunit.config import Config, all_fields, find_field, preset_names, read_config
+from tunit.config import Config, all_fields, file_settings, find_field, preset_names, read_config
 from tunit.config.config import section_types
 from tunit.errors import ConfigError
 
@@ -339,6 +339,27 @@ def test_base_files_are_read_first(tmp_path: Path) -> None:
     c = write(tmp_path, "c.toml", f'base = "{b}"\n[losses]\nr1_weight = 1.0\n')
     expected = Config().with_overrides({"domains": 4, "image_size": 64, "r1_weight": 1.0})
     assert read_config(c) == expected
+
+
+def test_a_base_is_the_file_beside_the_preset_whatever_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, domains in (("configs", 3), ("elsewhere", 4)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, "common.toml", f"[networks]\ndomains = {domains}\n")
+    write(tmp_path / "configs", "mine.toml", 'base = "common.toml"\n[losses]\nr1_weight = 1.0\n')
+    write(tmp_path / "configs", "lost.toml", 'base = "../configs/only_elsewhere.toml"\n')
+    write(tmp_path / "configs", "round.toml", 'base = "../configs/round.toml"\n')
+    write(tmp_path / "elsewhere", "only_elsewhere.toml", "")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_config("../configs/mine.toml") == Config().with_overrides({"domains": 3, "r1_weight": 1.0})
+    assert file_settings("../configs/mine.toml") == {"networks.domains", "losses.r1_weight"}
+    with pytest.raises(
+        ConfigError, match=r"lost\.toml, whose base is looked for in its folder: '.*elsewhere\.toml'"
+    ):
+        read_config("../configs/lost.toml")
+    with pytest.raises(ConfigError, match="circle"):
+        read_config("../configs/round.toml")
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
