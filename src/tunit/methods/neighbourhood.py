@@ -80,7 +80,7 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     from tunit.clustering.measures import choose_measures, reduced
 
     if not found.cues:
-        found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
+        found.cues = cues.every_cue(pictures.images, then=reduced)
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):

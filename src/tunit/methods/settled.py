@@ -213,7 +213,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     size = pictures_at_a_time(ENCODED, config.data.image_size)
     batches = in_batches(pictures.images, state.queue.device, size, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
+    simple = cues.every_cue(pictures.images, rows, then=reduced)
     return GuideOutput(rows, styles, features, heads, simple)
 
 
