@@ -217,6 +217,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
+    training.complete = True  # the step before, or, after a rollback, that of the checkpoint
     if method.before_step:
         method.before_step(*between)
     size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
@@ -224,6 +225,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         batch, permutation = given or draw(training, step, state.cursors)
     training.newest = batch, permutation
     check_pictures(training)
+    training.complete = False
     try:
         with training.flops.counting(phase, size), watching_gradients() as checked:
             terms = method.step(state, batch, permutation, phase, config)
@@ -244,6 +246,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         check_finite(training)
     if method.after_step:
         method.after_step(*between)
+    training.complete = True
     training.config = with_found_domains(config, state)
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, who_learns(phase, batch), losses)
