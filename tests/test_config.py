@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tunit.config import Config, all_fields, file_settings, find_field, preset_names, read_config
@@ -405,6 +406,45 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\r\n\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"picture\.toml is not valid TOML"):
         read_config(str(tmp_path / "picture.toml"))
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("networks", {"domains": "12"}),
+        ("networks", {"domains": "auto"}),
+        ("networks", {"domains": True}),
+        ("networks", {"domains": 3.5}),
+        ("networks", {"domains": None}),
+        ("networks", {"domains": np.int64(3)}),  # a TOML file could not hold it
+        ("networks", {"standardise": "true"}),
+        ("losses", {"temperature": "0.1"}),
+        ("losses", {"temperature": np.float64(0.1)}),
+        ("augment", {"crop_area": [0.5, 1.0]}),
+        ("augment", {"crop_area": (0.5, "1.0")}),
+        ("schedule", {"guide_only_until": "0.5"}),
+        ("data", {"label_column": 3}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_also_from_python(section: str, values: dict[str, Any]) -> None:
+    changed = dataclasses.replace(getattr(Config(), section), **values)
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        Config(**{section: changed})
+
+
+def test_whole_numbers_stand_for_numbers_with_a_decimal_point() -> None:
+    config = Config(
+        losses=dataclasses.replace(Config().losses, r1_weight=5),
+        augment=dataclasses.replace(Config().augment, crop_area=(1, 1)),
+        schedule=dataclasses.replace(Config().schedule, guide_only_until=0.5),
+    )
+    assert (config.losses.r1_weight, config.augment.crop_area) == (5.0, (1.0, 1.0))
+
+
+def test_whole_numbers_of_numpy_are_steps_not_shares() -> None:
+    schedule = Config().with_overrides({"guide_only_until": np.int64(300), "steps": np.int64(900)}).schedule
+    assert (schedule.guide_only_until, schedule.steps) == (300, 900)
+    assert type(schedule.guide_only_until) is int
 
 
 def test_a_share_beyond_all_steps_is_refused():
