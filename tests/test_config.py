@@ -432,6 +432,13 @@ def test_a_value_of_another_type_is_refused_also_from_python(section: str, value
         Config(**{section: changed})
 
 
+@pytest.mark.parametrize(("name", "value"), [("rmsprop_alpha", 1.0), ("rmsprop_eps", 0.0)])
+def test_values_that_would_divide_by_0_are_refused(name: str, value: float) -> None:
+    """RMSprop's mean square would stay 0, or 0 be divided by 0."""
+    with pytest.raises(ConfigError, match=name):
+        Config().with_overrides({name: value})
+
+
 def test_whole_numbers_stand_for_numbers_with_a_decimal_point() -> None:
     config = Config(
         losses=dataclasses.replace(Config().losses, r1_weight=5),
