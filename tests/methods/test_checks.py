@@ -125,3 +125,11 @@ def test_every_setting_in_the_tables_exists():
     names = [*NEEDS, *(name for others in NEEDS.values() for name in others)]
     names += [name for method in methods() for name in method.unused_settings]
     assert set(names) <= set(all_fields())
+
+
+def test_a_batch_of_one_picture_is_refused_also_for_e_alone():
+    config = read_config("paper").with_overrides({"guide_only_batch_size": 1}).resolved_schedule()
+    with pytest.raises(ConfigError, match="guide_only_batch_size is 1, .* give 2 or more, or 0"):
+        check_config(config)
+    check_config(config, resumes=True)
+    check_config(config.with_overrides({"guide_only_batch_size": 0}))

@@ -39,6 +39,11 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
             "relativistic loss the sign of D's logits, by which the strength would be adapted, means nothing: "
             "give a fixed strength by --discriminator-augment"
         )
+    if config.optimisers.guide_only_batch_size == 1 and not resumes:
+        raise ConfigError(
+            "guide_only_batch_size is 1, but domains and styles are learnt by comparing pictures: give 2 or more, or "
+            "0 for as many as --batch-size"
+        )
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
             f"micro_batch is {run.micro_batch}, but method '{method.name}' takes a batch at once: "
