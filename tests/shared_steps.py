@@ -150,7 +150,7 @@ def found_neighbours():
         state.networks.guide_average.style_head.weight.mul_(1 + rank() * torch.randn(16, 32))
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     state.step = 2
-    look_for_neighbours(state, SimpleNamespace(images=images), config)
+    look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(12, -1)), config)
     return state.own.table
 
 

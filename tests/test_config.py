@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tunit.config import Config, all_fields, find_field, preset_names, read_config
+from tunit.config import Config, all_fields, file_settings, find_field, preset_names, read_config
 from tunit.config.config import section_types
 from tunit.errors import ConfigError
 
@@ -347,6 +348,27 @@ def test_base_files_are_read_first(tmp_path: Path) -> None:
     assert read_config(c) == expected
 
 
+def test_a_base_is_the_file_beside_the_preset_whatever_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, domains in (("configs", 3), ("elsewhere", 4)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, "common.toml", f"[networks]\ndomains = {domains}\n")
+    write(tmp_path / "configs", "mine.toml", 'base = "common.toml"\n[losses]\nr1_weight = 1.0\n')
+    write(tmp_path / "configs", "lost.toml", 'base = "../configs/only_elsewhere.toml"\n')
+    write(tmp_path / "configs", "round.toml", 'base = "../configs/round.toml"\n')
+    write(tmp_path / "elsewhere", "only_elsewhere.toml", "")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_config("../configs/mine.toml") == Config().with_overrides({"domains": 3, "r1_weight": 1.0})
+    assert file_settings("../configs/mine.toml") == {"networks.domains", "losses.r1_weight"}
+    with pytest.raises(
+        ConfigError, match=r"lost\.toml, whose base is looked for in its folder: '.*elsewhere\.toml'"
+    ):
+        read_config("../configs/lost.toml")
+    with pytest.raises(ConfigError, match="circle"):
+        read_config("../configs/round.toml")
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_circular_bases_are_refused(length: int, tmp_path: Path) -> None:
     for i in range(length):
@@ -390,6 +412,52 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\r\n\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"picture\.toml is not valid TOML"):
         read_config(str(tmp_path / "picture.toml"))
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("networks", {"domains": "12"}),
+        ("networks", {"domains": "auto"}),
+        ("networks", {"domains": True}),
+        ("networks", {"domains": 3.5}),
+        ("networks", {"domains": None}),
+        ("networks", {"domains": np.int64(3)}),  # a TOML file could not hold it
+        ("networks", {"standardise": "true"}),
+        ("losses", {"temperature": "0.1"}),
+        ("losses", {"temperature": np.float64(0.1)}),
+        ("augment", {"crop_area": [0.5, 1.0]}),
+        ("augment", {"crop_area": (0.5, "1.0")}),
+        ("schedule", {"guide_only_until": "0.5"}),
+        ("data", {"label_column": 3}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_also_from_python(section: str, values: dict[str, Any]) -> None:
+    changed = dataclasses.replace(getattr(Config(), section), **values)
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        Config(**{section: changed})
+
+
+@pytest.mark.parametrize(("name", "value"), [("rmsprop_alpha", 1.0), ("rmsprop_eps", 0.0)])
+def test_values_that_would_divide_by_0_are_refused(name: str, value: float) -> None:
+    """RMSprop's mean square would stay 0, or 0 be divided by 0."""
+    with pytest.raises(ConfigError, match=name):
+        Config().with_overrides({name: value})
+
+
+def test_whole_numbers_stand_for_numbers_with_a_decimal_point() -> None:
+    config = Config(
+        losses=dataclasses.replace(Config().losses, r1_weight=5),
+        augment=dataclasses.replace(Config().augment, crop_area=(1, 1)),
+        schedule=dataclasses.replace(Config().schedule, guide_only_until=0.5),
+    )
+    assert (config.losses.r1_weight, config.augment.crop_area) == (5.0, (1.0, 1.0))
+
+
+def test_whole_numbers_of_numpy_are_steps_not_shares() -> None:
+    schedule = Config().with_overrides({"guide_only_until": np.int64(300), "steps": np.int64(900)}).schedule
+    assert (schedule.guide_only_until, schedule.steps) == (300, 900)
+    assert type(schedule.guide_only_until) is int
 
 
 def test_a_share_beyond_all_steps_is_refused():

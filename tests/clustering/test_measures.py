@@ -143,3 +143,8 @@ def test_reduced_vectors_keep_the_large_distances():
 
 def test_one_picture_or_two_have_no_groups():
     assert distance_from_separate_groups(torch.tensor([[1], [0]]), 5) == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_vectors_are_reduced_without_a_warning():
+    assert reduced(torch.ones(70, 100)).isfinite().all()

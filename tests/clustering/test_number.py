@@ -65,6 +65,27 @@ def test_the_number_never_exceeds_the_limit():
     assert choose_number(codes, 5, seed=0)[0].domains <= 5
 
 
+@pytest.mark.parametrize(
+    ("groups", "each", "most", "found", "why"),
+    [
+        (60, 20, 80, 60, None),
+        (60, 20, 40, 40, "40 is the largest number that could be found (--most-domains is 40)"),
+        (2, 7, 40, 2, "2 is the largest number that could be found (a fifth of 14 pictures)"),
+    ],
+)
+def test_many_groups_are_found_and_a_limit_that_decides_is_named(groups, each, most, found, why):
+    """Groups that are far apart."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(20 * rng.normal(size=(groups, 16)), each, axis=0)
+    codes += 0.5 * rng.normal(size=codes.shape)
+    choice, _ = choose_number(codes.astype(np.float32), most, seed=0)
+    assert choice.domains == found
+    if why is None:
+        assert "largest number" not in " ".join(choice.reasons)
+    else:
+        assert choice.reasons[0] == f"{why}: there may be more domains"
+
+
 def test_the_same_seed_gives_the_same_number():
     codes, _ = heaps([60] * 4)
     (one, first), (other, second) = (choose_number(codes, MOST, seed=3) for _ in range(2))

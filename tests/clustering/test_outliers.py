@@ -24,6 +24,13 @@ def test_scaling_and_shifting_do_not_change_the_result():
     assert outlier_scores(7 * codes + 3) == pytest.approx(outlier_scores(codes), abs=1e-3)
 
 
+def test_a_large_common_offset_does_not_change_the_result():
+    """Distances in float32 from products of numbers around 300 would have hardly a correct digit."""
+    codes = (np.random.default_rng(0).normal(size=(200, 16)) + 300).astype(np.float32)
+    around_0 = codes.astype(np.float64) - 300  # exact
+    assert outlier_scores(codes) == pytest.approx(outlier_scores(around_0), abs=1e-3)
+
+
 @pytest.mark.parametrize("codes", [np.zeros((0, 4)), np.ones((11, 4)), np.ones((40, 4))])
 def test_few_pictures_or_copies_have_no_outliers(codes):
     assert not outlier_scores(codes).any()

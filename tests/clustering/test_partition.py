@@ -1,5 +1,7 @@
 """Several clusterings of the same pictures: the groups on which they agree, and the choice of the best division."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -67,3 +69,15 @@ def test_repeated_k_means_starts_anew_each_time_and_repeats_with_its_seed(seen):
     first, again = repeated_k_means(codes, 6, 1), repeated_k_means(codes, 6, 1)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert any(adjusted_rand_score(first[0], other) < 1 for other in first[1:])
+
+
+def test_the_memory_does_not_grow_with_the_number_of_groups():
+    rng = np.random.default_rng(0)
+    clusterings = [rng.permutation(400) % 300 for _ in range(40)]
+    tracemalloc.start()
+    try:
+        agreed_groups(clusterings, 300)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 400 * 400  # bytes; a column for each group would take 12,000 x 400 x 4

@@ -73,3 +73,25 @@ def test_a_step_is_repeated_without_a_feature_network(tmp_path, capsys):
     for option in (["--features", "dinov2"], ["--trust-features"]):
         assert main(["train", "--replay", str(tmp_path / "batch"), *option]) == 2
         assert "leave out all other options" in capsys.readouterr().err
+
+
+def test_a_setting_without_an_effect_is_warned_about(tmp_path, capsys):
+    source = write_pictures(tmp_path / "pictures", number=8)
+    words = [
+        "train",
+        source,
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+        "--preset",
+        "paper",
+        "--overclusters",
+        "5",
+    ]
+    words += flags(steps=1, guide_only_until=1, average_from=1, sample_every=0)
+    assert main([str(word) for word in words]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "warning: --overclusters 5 has no effect: overcluster_weight is 0.0: leave it out, or change that"
+        in said
+    )

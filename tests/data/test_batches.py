@@ -341,3 +341,27 @@ def test_neighbours_do_not_change_the_other_random_numbers() -> None:
     with_itself = batches(augment=moving).draw(4, 6, {"all": 5}, neighbours=itself)
     assert torch.equal(without.x, with_itself.x)
     assert torch.equal(without.x_plus, with_itself.x_plus)
+
+
+def test_pictures_of_a_batch_with_labels_only_are_read_once() -> None:
+    table = (torch.arange(N)[:, None] + torch.tensor([1, 2, 3])) % N
+    read: list[int] = []
+
+    class Counting(np.ndarray):  # type: ignore[type-arg]
+        """Pictures that count the rows which are read."""
+
+        def __getitem__(self, rows: Any) -> Any:
+            read.append(len(rows))
+            return np.asarray(self)[rows]
+
+    for stream, times in (
+        ("labelled", 2),
+        ("unlabelled", 3),
+    ):  # the batch, the next one in advance, the partners
+        read.clear()
+        source = batches(images=images().view(Counting), resident_bytes=0)
+        batch = source.draw(0, 3, {}, stream, neighbours=table)
+        source._reader.shutdown()  # waits for what is read in advance
+        assert read == [3] * times
+        if stream == "labelled":
+            torch.testing.assert_close(batch.x_plus, batch.x, atol=1e-5, rtol=0)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tunit.config import read_config
+from tunit.config import all_fields, read_config
 from tunit.errors import ConfigError
 from tunit.methods.checks import check_config, warnings_of
+from tunit.methods.idle_settings import NEEDS, idle_settings
+from tunit.methods.registry import methods
 
 
 def warned(preset, resumes=False, **settings):
@@ -53,3 +55,81 @@ def test_the_augmentation_is_not_adapted_by_signs_that_mean_nothing():
         check_config(config)
     check_config(config, resumes=True)  # a run that has begun so can end
     check_config(config.with_overrides({"adversarial_loss": "hinge"}))
+
+
+@pytest.mark.parametrize("preset", ["table1-a", "semit"])
+def test_a_method_that_does_not_read_what_learns_from_d_refuses_to_change_it(preset):
+    """The gradient of D's answers reaches the class encoder whatever `adversarial_trains` says."""
+    config = read_config(preset).with_overrides({"adversarial_trains": "generator"}).resolved_schedule()
+    with pytest.raises(
+        ConfigError, match=r"adversarial_trains is generator, .* leave it at generator and guide$"
+    ):
+        check_config(config)
+    check_config(config, resumes=True)  # it cannot change any more
+    check_config(read_config("paper").with_overrides({"adversarial_trains": "generator"}))
+
+
+def idle(preset, **settings):
+    return idle_settings(read_config(preset).with_overrides(settings), list(settings))
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "sentence"),
+    [
+        ("paper", {"overcluster_weight": 5.0}, "--overcluster-weight 5.0 has no effect: overclusters is 0"),
+        ("paper", {"overclusters": 50}, "--overclusters 50 has no effect: overcluster_weight is 0.0"),
+        ("paper", {"style_size": 0.1}, "--style-size 0.1 has no effect: normalise_style is false"),
+        (
+            "paper",
+            {"most_domains": 20},
+            "--most-domains 20 has no effect: domains is 10, and only with auto is",
+        ),
+        (
+            "default",
+            {"guide_only_until": 0, "neighbours": 5},
+            "--neighbours 5 has no effect: guide_only_until is 0",
+        ),
+        (
+            "table1-a",
+            {"standardise": True},
+            "--standardise true has no effect: method is funit, which does not use",
+        ),
+        (
+            "semit",
+            {"temperature": 0.1},
+            "--temperature 0.1 has no effect: method is semit, which does not use it",
+        ),
+        (
+            "paper",
+            {"discriminator_augment_colours": True},
+            "--discriminator-augment-colours true has no effect: discriminator_augment and ",
+        ),
+    ],
+)
+def test_a_given_setting_without_an_effect_is_named(preset, settings, sentence):
+    (said,) = idle(preset, **settings)
+    assert said.startswith(sentence)
+
+
+def test_settings_with_an_effect_or_of_a_preset_are_not_named():
+    assert idle("paper", overclusters=50, overcluster_weight=5.0, lecam_weight=0.1, lecam_decay=0.9) == []
+    assert idle("default", most_domains=20, style_size=0.5, neighbours=3, neighbours_every=10) == []
+    assert (
+        idle("default", method="funit", guide_only_until=0) == []
+    )  # the preset sets many that funit does not read
+    assert idle("default", overclusters=0, candidate_heads=0) == []  # switched off on purpose
+    assert idle("semit", classification_weight=2.0, discriminator_rate=1e-3) == []
+
+
+def test_every_setting_in_the_tables_exists():
+    names = [*NEEDS, *(name for others in NEEDS.values() for name in others)]
+    names += [name for method in methods() for name in method.unused_settings]
+    assert set(names) <= set(all_fields())
+
+
+def test_a_batch_of_one_picture_is_refused_also_for_e_alone():
+    config = read_config("paper").with_overrides({"guide_only_batch_size": 1}).resolved_schedule()
+    with pytest.raises(ConfigError, match=r"guide_only_batch_size is 1, .* give 2 or more, or 0"):
+        check_config(config)
+    check_config(config, resumes=True)
+    check_config(config.with_overrides({"guide_only_batch_size": 0}))

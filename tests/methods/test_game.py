@@ -16,11 +16,12 @@ from tiny_step import config_of, random_batch, random_state
 from tunit.config import Config, read_config
 from tunit.data.batching.randomness import torch_generator
 from tunit.errors import ConfigError
+from tunit.methods import losses
 from tunit.methods.adversarial_memory import AdversarialMemory, new_adversarial_memory
 from tunit.methods.checks import check_config
 from tunit.methods.differentiable_augment import Draw, InputKind, augment_of, cut_out, recoloured, shifted
 from tunit.methods.method import Phase
-from tunit.methods.objectives import penalty_weight
+from tunit.methods.objectives import discriminator_loss, penalty_weight
 from tunit.methods.optimisers import set_rates, set_rates_of_baseline, share_of_rate
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import tunit_step
@@ -468,3 +469,31 @@ def test_a_weight_is_a_number_or_auto(bad: str) -> None:
     with pytest.raises(ConfigError, match="r1_weight"):
         Config().with_overrides({"r1_weight": bad})
     assert 'r1_weight = "auto"' in Config().with_overrides({"r1_weight": "auto"}).to_toml()
+
+
+def test_r1_without_a_weight_is_measured_but_not_differentiated_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second derivatives take most of the time of D's step."""
+    penalties: list[Tensor] = []
+    real = losses.r1_penalty
+
+    def noted(*given: Any, **named: Any) -> Tensor:
+        penalties.append(real(*given, **named))
+        return penalties[-1]
+
+    monkeypatch.setattr(losses, "r1_penalty", noted)
+    phase = Phase(joint=True, average_generator=True, penalise=True)
+    x, x_fake, y = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32), torch.tensor([0, 2])
+    gradients, measured = [], []
+    for weight in (0.0, 1e-30):  # the tiny weight adds less than any rounding
+        config = config_of(r1_weight=weight)
+        discriminator = random_state(config, torch.float32).networks.discriminator
+        loss, terms = discriminator_loss(discriminator, x, y, x_fake, y, phase, config)
+        loss.backward()
+        gradients.append([parameter.grad for parameter in discriminator.parameters()])
+        measured.append(terms["discriminator/r1"])
+    assert [penalty.requires_grad for penalty in penalties] == [False, True]
+    assert measured[0] == measured[1] > 0
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,6 +1,7 @@
 """Neighbours in place of second views, and E's learning rate while it trains alone."""
 
 import math
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tiny_step import config_of, random_batch, random_state
-from tunit.clustering import cues
+from tunit.clustering import cues, measures
 from tunit.clustering.measures import choose_measures, reduced
 from tunit.clustering.neighbours import find_neighbours
 from tunit.data.batching.augment import to_float
@@ -29,9 +30,9 @@ SETTINGS = {
 }
 
 
-def pictures(number=12):
+def pictures(number=12, labelled=0):
     images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
-    return SimpleNamespace(images=images)
+    return SimpleNamespace(images=images, labels=np.where(np.arange(number) < labelled, 0, -1))
 
 
 def state_of(config, number=12):
@@ -68,12 +69,35 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
             with torch.no_grad():
                 codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
-            measures = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
-            names, _ = choose_measures(codes, measures, config.networks.domains)
-            found[step] = find_neighbours([(measures | {"codes": codes})[name] for name in names], 3)
+            simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
+            names, _ = choose_measures(codes, simple, config.networks.domains)
+            found[step] = find_neighbours([(simple | {"codes": codes})[name] for name in names], 3)
             assert state.own.measures == names
             assert torch.equal(state.own.table, found[step])
     assert list(found) == [2, 6]
+
+
+def test_of_the_cues_only_one_is_held_in_full(monkeypatch):
+    """All four together have 20 KB per picture; what is kept of them has 1 KB."""
+    made, others = [], []
+
+    def wide(images):
+        others.append((len(made), sum(each() is not None for each in made)))
+        return np.random.default_rng(len(images)).random((len(images), 100), dtype=np.float32)
+
+    def noted(vectors):
+        made.append(weakref.ref(vectors))
+        return reduced(vectors)
+
+    monkeypatch.setattr(cues, "CUES", dict.fromkeys(("one", "two", "three"), wide))
+    monkeypatch.setattr(measures, "reduced", noted)
+    config = config_of(**SETTINGS)
+    state = state_of(config, 70)
+    state.step = 2
+    look_for_neighbours(state, pictures(70), config)
+    assert [cue.shape for cue in state.own.cues.values()] == [(70, 64)] * 3
+    # For two chunks of each cue: how many cues were made narrower before, and how many of these still exist in full.
+    assert others == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
 
 
 @pytest.mark.parametrize("domains", [3, "auto"])
@@ -88,7 +112,8 @@ def test_a_cue_that_separates_the_pictures_is_found_whether_their_number_is_give
     config = config_of(**SETTINGS | {"domains": domains})
     state = state_of(config, len(images))
     state.step = 2
-    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8)), config)
+    unlabelled = np.full(len(images), -1)
+    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8), labels=unlabelled), config)
     assert {"outlines", "shapes"} & set(state.own.measures)
     same_kind = (state.own.table % 2 == torch.arange(60)[:, None] % 2).float().mean()
     assert same_kind > 0.95
@@ -122,6 +147,18 @@ def test_no_neighbours_are_searched_if_e_never_trains_alone():
     for state.step in range(3):
         look_for_neighbours(state, pictures(), config)
     assert state.own.measures == []
+
+
+@pytest.mark.parametrize(("labelled", "searched"), [(11, True), (12, False)])
+def test_no_neighbours_are_searched_if_every_picture_has_a_label(labelled, searched):
+    """Only an unlabelled picture uses its neighbours. The search takes minutes and gigabytes for a large set."""
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    itself = state.own.table.clone()
+    state.step = 2
+    look_for_neighbours(state, pictures(labelled=labelled), config)
+    assert bool(state.own.cues) == bool(state.own.measures) == searched
+    assert torch.equal(state.own.table, itself) != searched
 
 
 def test_the_search_does_not_change_e():

@@ -265,6 +265,24 @@ def test_the_message_about_a_module_says_what_to_do(tmp_path, monkeypatch):
     )
 
 
+def test_a_module_that_failed_is_tried_again_and_spaces_do_not_belong_to_names(tmp_path, monkeypatch):
+    """As in a notebook, where the file is repaired and the cell run again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(config_methods, "_loaded", False)
+    (tmp_path / "first_plugin.py").write_text("")
+    (tmp_path / "mended_plugin.py").write_text("import no_such_module_at_all\n")
+    monkeypatch.setenv("TUNIT_PLUGINS", "first_plugin, mended_plugin")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="the module 'mended_plugin', which cannot be imported"):
+            config_methods.load_installed_methods()
+    (tmp_path / "mended_plugin.py").write_text("# without the missing module\n")
+    importlib.invalidate_caches()
+    config_methods.load_installed_methods()
+    assert {"first_plugin", "mended_plugin"} <= sys.modules.keys()
+    for name in ("first_plugin", "mended_plugin"):
+        del sys.modules[name]
+
+
 def test_the_command_of_the_docs_finds_the_file(tmp_path):
     """As printed, in the folder of the file. Like the command tunit, -P does not look into the current folder."""
     (command,) = re.findall(r"^PYTHONPATH=.*$", DOCS.read_text(), re.MULTILINE)

@@ -11,7 +11,7 @@ import torch
 from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
-from tunit.errors import ConfigError, RunError
+from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.inference import evaluating, in_batches
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import load_newest
@@ -110,6 +110,16 @@ def test_without_a_label_for_every_domain_the_heads_are_copied(tmp_path, origin,
     tensors, _ = read_tensors(tmp_path / "step_00000000.safetensors")
     for name in ("guide.domain_head.weight", "guide_average.domain_head.bias"):
         assert torch.equal(tensors[name], theirs[name])
+
+
+def test_more_classes_than_domains_are_refused_and_the_remedy_is_named(tmp_path, origin):
+    """The new run takes the three domains of the first one, but the pictures lie in four folders."""
+    for kind in range(4):
+        write_pictures(tmp_path / "pictures" / f"kind {kind}", 6, seed=kind)
+    config = config_like(tiny_config(labels="folders", **STEPS), origin, set())
+    with pytest.raises(DataError, match=r"have 4 classes, more than the 3 domains: raise --domains to 4$"):
+        start_run(tmp_path / "pictures", tmp_path / "run", config, start_from=origin, quiet=True)
+    assert not (tmp_path / "run" / "config.toml").exists()
 
 
 def test_settings_come_from_the_first_run_and_those_that_must_not_differ_are_named(origin):

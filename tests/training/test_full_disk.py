@@ -106,18 +106,27 @@ def test_no_file_can_be_written_any_more(tmp_path, whole):
     check(tmp_path / "run", whole, sentence, 4)
 
 
-def unreadable(real, call):
-    """The function `real`, except that one call of it (the first is 1) cannot read the pictures."""
+def unreadable(real, call, why):
+    """The function `real`, except that one call of it (the first is 1) cannot read the pictures; why: the error."""
     calls = itertools.count(1)
 
     def called(*given):
         if next(calls) == call:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise OSError(why, os.strerror(why))
         return real(*given)
 
     return called
 
 
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        (errno.EIO, "[Errno 5] Input/output error): check the disk or network"),
+        # As on a network share whose rights have run out: it might also come from writing.
+        (errno.EACCES, "[Errno 13] Permission denied): free some disk space or make the folder writable"),
+    ],
+    ids=["disk", "rights"],
+)
 @pytest.mark.parametrize(
     ("place", "name", "call", "last"),
     [
@@ -127,18 +136,19 @@ def unreadable(real, call):
     ids=["neighbours", "domains"],
 )
 def test_after_pictures_that_could_not_be_read_the_run_resumes_as_if_nothing_had_happened(
-    place, name, call, last, tmp_path, monkeypatch
+    place, name, call, last, why, said, tmp_path, monkeypatch
 ):
     pictures = write_pictures(tmp_path / "pictures", 12)
     config = tiny_config(neighbours=2, neighbours_from=0.2, guide_only_until=9)
     expected = state_tensors(start_run(pictures, tmp_path / "whole", config, quiet=True))
     run = tmp_path / "run"
     with monkeypatch.context() as failing:
-        failing.setattr(place, name, unreadable(getattr(place, name), call))
+        failing.setattr(place, name, unreadable(getattr(place, name), call, why))
         with pytest.raises(TrainingError) as caught:
             start_run(pictures, run, config, quiet=True)
-    sentence = "training stopped ([Errno 5] Input/output error): check the disk or network, then resume"
-    assert str(caught.value) == f"{sentence} {last} with `tunit train --resume {run}`"
+    assert (
+        str(caught.value) == f"training stopped ({said}, then resume {last} with `tunit train --resume {run}`"
+    )
     resumed = state_tensors(resume_run(run, quiet=True))
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)

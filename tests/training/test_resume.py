@@ -13,11 +13,13 @@ import torch
 
 from tiny_run import STEPS, flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.config.run_file import write_run_config
 from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
 from tunit.training.preparation import changed
+from tunit.training.run_folder import RunFolder
 
 # What each case adds to the tiny schedule, so that resumes happen in every phase and for every stream of pictures.
 CASES = {
@@ -262,6 +264,21 @@ def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, unfin
     run = unfinished(tmp_path / "run")
     with pytest.raises(ConfigError, match="--guide-rate cannot change"):
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
+
+
+def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
+    """As a run that was begun before relativistic losses with an adaptive augmentation were refused: it cannot change
+    these settings.
+    """
+    run = RunFolder(tmp_path / "run")
+    adaptive = tiny_config(discriminator_augment_target=0.6, steps=6)
+    start_run(pictures, run.path, adaptive, quiet=True)
+    write_run_config(run.config, run.read_config().with_overrides({"adversarial_loss": "relativistic"}))
+    assert resume_run(run.path, overrides={"steps": "7"}, quiet=True).step == 7
+    with pytest.raises(
+        ConfigError, match=r"discriminator_augment_target is 0.6, but with the relativistic loss"
+    ):
+        start_run(pictures, tmp_path / "new", run.read_config(), quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,20 @@ def textures(images: Pictures) -> Vectors:
 CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
 
 
-def every_cue(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
-    """Every cue by name, (N, width) float32, of pictures (N, S, S, 3), computed in bounded memory.
+def every_cue(
+    images: Pictures, rows: Integers | None = None, then: Callable[[Tensor], Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Every cue by name, (N, width) float32, of pictures (N, S, S, 3).
 
-    rows: indices of the pictures to use; None for all.
+    rows: indices of the pictures to use; None for all. then: called with each cue; its result replaces the cue. The
+    next cue is computed only then: all together take 20 KB per picture, so for many pictures, make them narrower.
     """
-    return {name: torch.from_numpy(by_chunks(cue, images, rows)) for name, cue in CUES.items()}
+    found = {}
+    for name, cue in CUES.items():
+        vectors = torch.from_numpy(by_chunks(cue, images, rows))
+        found[name] = vectors if then is None else then(vectors)
+        del vectors  # or it would be kept until the next cue is complete
+    return found
 
 
 def by_chunks(
@@ -129,8 +137,15 @@ def by_chunks(
     rows: indices of the pictures to use. If `images` is a memory-mapped file, only these pictures are read.
     """
     number = len(images) if rows is None else len(rows)
-    parts = [slice(i, i + CHUNK) for i in range(0, number, CHUNK)]
-    return np.concatenate([function(images[part if rows is None else rows[part]]) for part in parts])
+    found = None
+    for part in (slice(i, i + CHUNK) for i in range(0, number, CHUNK)):
+        chunk = function(images[part if rows is None else rows[part]])
+        if found is None:  # one array for all, because joining parts in the end would need twice the memory
+            found = np.empty((number, *chunk.shape[1:]), chunk.dtype)
+        found[part] = chunk
+    if found is None:
+        raise ValueError("there are no pictures")
+    return found
 
 
 @cache

@@ -29,7 +29,9 @@ from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
 from tunit.clustering.partition import k_means
 from tunit.clustering.separation import Points, separation
 
-CELLS = 50  # k-means makes at most this many groups (cells), which are then merged
+# k-means makes at most this many groups (cells), which are then merged. If more domains than that may be found, there
+# are SURPLUS times as many cells as domains, because k-means rarely puts each domain into one cell.
+CELLS, SURPLUS = 50, 1.25
 CELL_RESTARTS = 2  # how often k-means starts; the best result is kept
 FEWEST = 5  # a cell has at least this many pictures, on average
 # Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
@@ -59,13 +61,13 @@ def choose_number(
 ) -> tuple[Choice, Integers]:
     """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
-    styles: (N, width), one code per picture. most: the largest number that may be chosen. cues: (N, any width) each,
-    simple descriptors of the pictures. Groups that no cue separates are merged, if cues separate enough others
-    (merge_unconfirmed).
+    styles: (N, width), one code per picture. most: the largest number that may be chosen; it is also limited to a
+    fifth of the pictures, and to the number of different codes. cues: (N, any width) each, simple descriptors of the
+    pictures. Groups that no cue separates are merged, if cues separate enough others (merge_unconfirmed).
     """
     points = components_of_variance(styles)
     rng = np.random.default_rng(seed)
-    most = max(1, min(most, len(points) // FEWEST))
+    asked, most = most, max(1, min(most, len(points) // FEWEST))
     whole = levels(points, most, seed)
     parts = [np.sort(rng.permutation(len(points))[: round(SHARE * len(points))]) for _ in range(RUNS)]
     runs = [levels(points[part], most, seed + 1 + i) for i, part in enumerate(parts)]
@@ -98,6 +100,8 @@ def choose_number(
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
     reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)))
+    if 1 < chosen == most:
+        reasons.insert(0, _ceiling(chosen, asked, len(points)))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
@@ -117,7 +121,7 @@ def components_of_variance(styles: Vectors) -> Points:
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
     """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`."""
-    groups = _cells(points, seed)
+    groups = _cells(points, most, seed)
     found = {}
     while True:
         k = len(groups)
@@ -156,9 +160,10 @@ def refined(points: Points, groups: Integers) -> Integers:
     return moved if len(np.unique(moved)) == number else groups
 
 
-def _cells(points: Points, seed: int) -> list[Integers]:
-    """The groups of k-means before any merge, each as the rows of its pictures."""
-    number = max(1, min(CELLS, len(points) // FEWEST, len(np.unique(points, axis=0))))
+def _cells(points: Points, most: int, seed: int) -> list[Integers]:
+    """The groups of k-means before any merge, each as the rows of its pictures. most: as in `levels`."""
+    cells = CELLS if most <= CELLS else round(SURPLUS * most)
+    number = max(1, min(cells, len(points) // FEWEST, len(np.unique(points, axis=0))))
     labels = k_means(points, number, seed, CELL_RESTARTS).labels_
     return [np.flatnonzero(labels == i) for i in np.unique(labels)]
 
@@ -203,6 +208,12 @@ def _by_size(groups: Integers) -> Integers:
     numbers[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     renamed: Integers = numbers[groups]
     return renamed
+
+
+def _ceiling(largest: int, most: int, pictures: int) -> str:
+    """Why no more than `largest` groups could be chosen. most: the limit that was asked for."""
+    why = f"--most-domains is {most}" if largest == most else f"a fifth of {pictures:,} pictures"
+    return f"{largest} is the largest number that could be found ({why}): there may be more domains"
 
 
 def _reasons(

@@ -46,6 +46,8 @@ def outlier_scores(styles: NDArray[np.floating]) -> Scores:
 
 def _scores_of_distinct(codes: Tensor) -> Scores:
     """The scores of different codes (N, width)."""
+    # Distances between codes that are far from 0, compared with their spread, would lose most of their digits.
+    codes = (codes - codes.double().mean(0)).float()
     number = len(codes)
     if number < NEIGHBOURS + 2:
         return np.zeros(number)

@@ -164,15 +164,16 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
     from tunit.data.layouts.selection import explicit_settings
+    from tunit.methods.idle_settings import idle_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
 
     if not args.source or not args.out:
         raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
     preset, settings = args.preset or "default", _with_batch(args.batch, settings_of(args))
-    config = layout_config(preset, settings)
+    config, given = layout_config(preset, settings), explicit_settings(preset, settings)
     if args.start_from:
-        config = config_like(config, args.start_from, explicit_settings(preset, settings))
+        config = config_like(config, args.start_from, given)
     _check_restarts(args.max_restarts, config)
     return start_run(
         args.source,
@@ -182,8 +183,25 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         strict=args.strict,
         fit_batch=args.batch == "auto",
         start_from=args.start_from,
-        **shared,
+        **shared | {"announce": _with_warnings(shared["announce"], idle_settings(config, given))},
     )
+
+
+def _with_warnings(
+    announce: "Callable[[PackedPictures], None]", warnings: list[str]
+) -> "Callable[[PackedPictures], None]":
+    """The function to call after packing, which also prints these warnings.
+
+    Only then, because of several processes only one calls it.
+    """
+
+    def announce_and_warn(pictures: "PackedPictures") -> None:
+        """Print what was packed, and the warnings."""
+        announce(pictures)
+        for warning in warnings:
+            say(f"warning: {warning}")
+
+    return announce_and_warn
 
 
 def _check_restarts(number: int, config: "Config") -> None:

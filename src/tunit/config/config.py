@@ -11,10 +11,11 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from tunit.config.adversarial import AdversarialConfig
-from tunit.config.fields import check_range, read_value, suggestion, toml_value, word_of
+from tunit.config.fields import check_range, check_type, read_value, suggestion, toml_value, word_of
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
@@ -54,9 +55,10 @@ class Config:
     def __post_init__(self) -> None:
         changed = tuple(values for values in self.method_settings if values != type(values)())
         object.__setattr__(self, "method_settings", changed)
-        for name in section_types():
-            values = self.section(name)
+        for name, section in section_types().items():
+            values, kinds = self.section(name), kinds_of(section)
             for f in dataclasses.fields(values):
+                check_type(f, kinds[f.name], getattr(values, f.name))
                 check_range(f, getattr(values, f.name))
         size = self.data.image_size
         if size and (size < 32 or size & (size - 1)):
@@ -92,7 +94,7 @@ class Config:
         for name, value in overrides.items():
             section, f = find_field(name)
             number = f.metadata["words"].get(value, value) if isinstance(value, str) else value
-            read = read_value(f.name, typing.get_type_hints(section_types()[section])[f.name], number)
+            read = read_value(f.name, kinds_of(section_types()[section])[f.name], number)
             check_range(f, read, word=number is not value)
             changed.setdefault(section, {})[f.name] = read
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
@@ -125,6 +127,12 @@ class Config:
             for f in dataclasses.fields(values):
                 lines.append(f"{f.name} = {toml_value(word_of(f, getattr(values, f.name)))}")
         return "\n".join(lines) + "\n"
+
+
+@cache
+def kinds_of(section: type) -> dict[str, Any]:
+    """The type of each setting in a section, by name."""
+    return typing.get_type_hints(section)
 
 
 def section_types() -> dict[str, type]:

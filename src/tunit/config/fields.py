@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import math
+import numbers
 import re
 import types
 import typing
@@ -66,6 +67,20 @@ def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -
             )
 
 
+def check_type(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> None:
+    """Raises ConfigError if a value that was set from Python is not of the setting's type.
+
+    A whole number may stand for one with a decimal point. Numbers of NumPy are refused: TOML could not hold them.
+    """
+    read = read_value(f.name, kind, value)
+    pairs = zip(read, value, strict=True) if isinstance(read, tuple) else [(read, value)]
+    if read != value or not all(type(given) in (type(wanted), int) for wanted, given in pairs):
+        raise ConfigError(
+            f"{f.name} is {shown(value)}, which is of type {type(value).__name__}: give {_kind_name(kind)}, or use "
+            "with_overrides, which reads text and words"
+        )
+
+
 def read_value(name: str, kind: Any, value: Any) -> Any:
     """Convert `value` (text, or a value from TOML) to the type `kind` of the setting `name`. Raises ConfigError."""
     try:
@@ -77,7 +92,9 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
             return tuple(_scalar(k, v) for k, v in zip(kinds, parts, strict=True))
         if isinstance(kind, types.UnionType):  # int | float: whether there is a decimal point matters
             text = isinstance(value, str)
-            whole = re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, int)
+            whole = (
+                re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value) if text else isinstance(value, numbers.Integral)
+            )
             return _scalar(int if whole else float, value)
         return _scalar(kind, value)
     except KeyError:
@@ -105,7 +122,7 @@ def _kind_name(kind: Any) -> str:
         return "a whole number of steps or a share such as 0.3"
     if typing.get_origin(kind) is tuple:
         return f"{len(typing.get_args(kind))} numbers"
-    return {int: "a whole number", float: "a number", str: "text"}[kind]
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
 def word_of(f: "dataclasses.Field[Any]", value: Any) -> Any:

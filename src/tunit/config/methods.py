@@ -93,15 +93,24 @@ def load_installed_methods() -> None:
     """Import, once, the modules that installed packages name as entry points `tunit.methods`, and those that
     TUNIT_PLUGINS names.
 
-    Raises ConfigError if one cannot be imported.
+    Raises ConfigError if one cannot be imported; the next call then tries again.
     """
     global _loaded
     if _loaded:
         return
+    _loaded = True  # set first: the modules may ask for settings, which calls this function again
+    try:
+        _import_installed_methods()
+    except ConfigError:
+        _loaded = False
+        raise
+
+
+def _import_installed_methods() -> None:
+    """Import the modules; raises ConfigError as `load_installed_methods` does."""
     import importlib
     import importlib.metadata  # takes a tenth of a second, and is only needed here
 
-    _loaded = True  # set first: the modules may ask for settings, which calls this function again
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()
@@ -111,7 +120,7 @@ def load_installed_methods() -> None:
                 f"the method {point.name!r} of the package {package} cannot be loaded ({error}): "
                 "repair the package, or uninstall it"
             ) from None
-    for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
+    for module in filter(None, (name.strip() for name in os.environ.get(PLUGINS, "").split(","))):
         try:
             importlib.import_module(module)
         except ConfigError as error:  # its method cannot be registered

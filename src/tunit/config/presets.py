@@ -84,11 +84,29 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
 
 
 def _base_of(table: dict[str, Any], preset: str) -> str | None:
-    """The name of the preset on which a table is based; the entry is removed from the table."""
+    """The preset on which a table is based: its name, or the path of its file. The entry is removed from the table.
+
+    A relative path starts from the folder of the file that names it, whatever the working folder is. Raises
+    ConfigError if there is no such file.
+    """
     base = table.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise ConfigError(f"{preset}: base is {shown(base)}: name a preset or a file")
-    return base
+    shipped = preset_names()
+    if base is None or base in shipped or preset in shipped:
+        return base
+    beside = expand_home(preset).parent / expand_home(base)
+    if not is_file(beside):
+        raise ConfigError(f"{preset}, whose base is looked for in its folder: {_unknown(base)}")
+    return str(beside.resolve())  # the same path for the same file, or a circle of bases would have no end
+
+
+def _unknown(preset: str) -> str:
+    """That there is no such preset, with the nearest name."""
+    shipped = preset_names()
+    return (
+        f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){suggestion(preset, shipped)}"
+    )
 
 
 def _read_table(preset: str) -> dict[str, Any]:
@@ -96,9 +114,7 @@ def _read_table(preset: str) -> dict[str, Any]:
     if preset in shipped:
         file = resources.files("tunit") / "presets" / f"{preset}.toml"
     elif not is_file(expand_home(preset)):
-        raise ConfigError(
-            f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){suggestion(preset, shipped)}"
-        )
+        raise ConfigError(_unknown(preset))
     try:
         text = (
             file.read_text("utf-8")

@@ -13,7 +13,7 @@ WIDEST = 8192  # channels, or numbers of a style code
 # For numbers of steps, pictures and files. The number of a step seeds its random draws. Other draws use numbers from
 # 2**40 on (`CounterStart` in data/batching/randomness.py), so MOST must stay below that.
 MOST = 10**9
-BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0
+BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0, or by a mean that never moves
 
 AUTO = 0  # the value of `domains` if tunit must find the number
 
@@ -157,8 +157,8 @@ class OptimiserConfig:
     joint_warm_up: int = setting(
         0, "number of first steps of G and D in which their learning rates rise", low=0, high=10**12
     )
-    rmsprop_alpha: float = setting(0.99, "RMSprop's smoothing", low=0, high=1)
-    rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=0)
+    rmsprop_alpha: float = setting(0.99, "RMSprop's smoothing", low=0, high=BELOW_1)
+    rmsprop_eps: float = setting(1e-8, "RMSprop's epsilon", low=1e-30)
     weight_decay: float = setting(1e-4, "L2 weight decay of G and D", low=0)
     average_decay: float = setting(0.999, "decay of the EMAs (moving averages) of E and G", low=0, high=1)
     queue_length: int = setting(1024, "keys in the contrastive queue", low=1, high=2**24)

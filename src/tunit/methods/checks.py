@@ -15,8 +15,8 @@ from tunit.methods.registry import method_of
 def check_config(config: Config, *, resumes: bool = False) -> None:
     """Raises ConfigError where a setting contradicts the method.
 
-    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps. resumes: a run, which
-    keeps most settings.
+    config: after `resolved_schedule`, which replaces shares of all steps by numbers of steps. resumes: the config is
+    that of a run that goes on and keeps most settings; what only newer versions refuse is then accepted.
     """
     method, run = method_of(config), config.run
     if config.schedule.guide_only_until and not method.trains_guide_first:
@@ -27,7 +27,7 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
     if config.networks.domains == AUTO and config.data.labels == "none":
         _check_auto(config, resumes=resumes)
     if not method.takes_adversarial_settings:
-        _check_of_the_paper(config)
+        _check_of_the_paper(config, resumes=resumes)
     adversarial = config.adversarial
     if (
         adversarial.adversarial_loss == "relativistic"
@@ -38,6 +38,11 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
             f"discriminator_augment_target is {adversarial.discriminator_augment_target:g}, but with the "
             "relativistic loss the sign of D's logits, by which the strength would be adapted, means nothing: "
             "give a fixed strength by --discriminator-augment"
+        )
+    if config.optimisers.guide_only_batch_size == 1 and not resumes:
+        raise ConfigError(
+            "guide_only_batch_size is 1, but domains and styles are learnt by comparing pictures: give 2 or more, or "
+            "0 for as many as --batch-size"
         )
     if run.micro_batch and not method.micro_batches:
         raise ConfigError(
@@ -60,20 +65,22 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
         )
 
 
-def _check_of_the_paper(config: Config) -> None:
-    """Raises ConfigError if a setting goes beyond the paper's losses.
+def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
+    """Raises ConfigError if a setting changes the adversarial loss, or goes beyond the paper's losses.
 
-    Called for methods without `takes_adversarial_settings`.
+    Called for methods without `takes_adversarial_settings`. resumes: as for `check_config`.
     """
     adversarial, paper = config.adversarial, Config()
     found = {f.name: getattr(adversarial, f.name) for f in dataclasses.fields(adversarial)}
     usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(adversarial)}
-    found["perceptual_weight"] = config.losses.perceptual_weight
+    others = ("perceptual_weight",) if resumes else ("perceptual_weight", "adversarial_trains")
+    found |= {name: getattr(config.losses, name) for name in others}
+    usual |= {name: getattr(paper.losses, name) for name in others}
     for name, value in found.items():
-        if value != usual.get(name, 0):
+        if value != usual[name]:
             raise ConfigError(
                 f"{name} is {word_of(find_field(name)[1], value)}, but method '{config.method.method}' does not take "
-                f"it: leave it at {usual.get(name, 0)}"
+                f"it: leave it at {usual[name]}"
             )
 
 

@@ -1,7 +1,7 @@
 """The losses as pure functions: from tensors to a scalar. Each names its equation, or the paper that it comes from.
 
-Four functions are no losses, but help to compute them: `without_autocast`, `weighted_mean`, `joint_probability` and
-`pooled_features`.
+Some functions are no losses, but help to compute them: `without_autocast`, `at_least_float32`, `weighted_mean`,
+`joint_probability` and `pooled_features`.
 
 If a function takes `weight` (B,), this is the weight of each picture; 0 leaves a picture out, None means equal
 weights.
@@ -32,6 +32,11 @@ Terms = dict[str, Tensor]  # losses by name, on the device
 def without_autocast(x: Tensor) -> torch.autocast:
     """A context without autocast: operations on x's device have the precision of their inputs."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or in its own dtype if that is more precise."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -129,24 +134,28 @@ def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
     """LPIPS [11] with equal weights for all channels.
 
     At each place features are scaled to length 1 over the channels; the squared distances are averaged over places,
-    pictures and stages. features_rec, features: for each stage (B, C, h, w), of G(x, s) and of x.
+    pictures and stages, in float32 at least. features_rec, features: for each stage (B, C, h, w), of G(x, s) and x.
     """
     each = [
-        (F.normalize(rec, dim=1) - F.normalize(own, dim=1)).square().sum(1).mean()
+        (F.normalize(at_least_float32(rec), dim=1) - F.normalize(at_least_float32(own), dim=1))
+        .square()
+        .sum(1)
+        .mean()
         for rec, own in zip(features_rec, features, strict=True)
     ]
     return torch.stack(each).mean()
 
 
-def r1_penalty(logit: Tensor, x: Tensor) -> Tensor:
+def r1_penalty(logit: Tensor, x: Tensor, *, differentiable: bool = True) -> Tensor:
     """R1 [5] without its usual 1/2: the squared gradient of D_y(x), summed over pixels, averaged over the batch.
 
     logit: (B,), or (B, h, w) of the patches that FUNIT's D [6] judges; their mean is then D_y(x). It must be computed
-    from x: (B, 3, S, S), which requires gradients. The result is differentiable.
+    from x: (B, 3, S, S), which requires gradients. differentiable: whether the result has a graph, which makes it
+    several times as slow; without it, the graph of `logit` is kept all the same.
     """
     logit = logit if logit.dim() == 1 else logit.flatten(1).mean(1)
     with gradients_of_inputs_only():
-        (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(logit.sum(), x, create_graph=differentiable, retain_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
@@ -188,7 +197,10 @@ def pseudo_label_divergence(logits: Tensor, label_logits: Tensor, weight: Tensor
 
 
 def compatibility(label_logits: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The compatibility loss of [8]: cross-entropy of the soft labels, with the first ones (B, K) as targets."""
+    """The compatibility loss of [8]: cross-entropy of the soft labels, with the first ones (B, K) as targets.
+
+    Only tests call it: `SoftLabels.learn` has its gradient.
+    """
     return weighted_mean(-(first * label_logits.log_softmax(1)).sum(1), weight)
 
 

@@ -68,7 +68,11 @@ class Method:
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     learns_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
     finds_number_of_domains: bool = False  # the method can find the number of domains (--domains auto)
-    takes_adversarial_settings: bool = False  # the method accepts [adversarial] and perceptual_weight
+    # The method accepts [adversarial], perceptual_weight and adversarial_trains.
+    takes_adversarial_settings: bool = False
+    unused_settings: tuple[
+        str, ...
+    ] = ()  # shared settings that it does not read: they are warned about if given
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     has_published_format: bool = False  # `tunit convert` can write its networks as a published checkpoint
@@ -81,7 +85,8 @@ class Method:
 
     # Makes the method's own state, from the number of pictures, the config and the device.
     own_state: Callable[[int, Config, torch.device], OwnState | None] | None = None
-    # For the next step: (N, k), the k neighbours of each picture; its second view may be a view of one of them.
+    # For the next step: (N, k), the k neighbours of each picture; the second view of an unlabelled picture is then a
+    # view of one of them.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     adopt: Adopt | None = None
     begin: Begin | None = None

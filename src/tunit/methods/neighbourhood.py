@@ -59,6 +59,7 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
     """If a search is due before the next step, find new neighbours by the measures that separate groups best.
 
+    If all pictures have labels there is no search, because only unlabelled ones use their neighbours (`Batches`).
     With several processes rank 0 searches, and all take its neighbours, because others may round differently.
     """
     found, settings, alone = state.own, config.clustering, config.schedule.guide_only_until
@@ -67,7 +68,7 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < alone
-    if isinstance(found, Neighbourhood) and due:
+    if isinstance(found, Neighbourhood) and due and (pictures.labels < 0).any():
         table = on_rank_zero(partial(_search, found, state, pictures, config))
         # A new tensor, because the batch of a step before may be drawn again with the old one.
         found.table = tensor_from_rank_zero(found.table if table is None else table)
@@ -79,7 +80,7 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     from tunit.clustering.measures import choose_measures, reduced
 
     if not found.cues:
-        found.cues = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images).items()}
+        found.cues = cues.every_cue(pictures.images, then=reduced)
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):

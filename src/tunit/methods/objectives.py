@@ -140,8 +140,9 @@ def discriminator_loss(
         ):
             if name == "r1" or weight:
                 with without_autocast(x):
-                    penalty = losses.r1_penalty(logit, x)
-                loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
+                    penalty = losses.r1_penalty(logit, x, differentiable=bool(weight))
+                if weight:  # with 0, R1 is only measured
+                    loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
                 terms[f"discriminator/{name}"] = penalty.detach()
     if memory is not None and settings.lecam_weight:
         lecam = losses.lecam(logit_real, logit_fake, memory.real, memory.fake)

@@ -76,7 +76,7 @@ class MicroBatch:
         self.x, self.y, self.y_ref = x, y[rows], y[permutation[rows]]
         self.share = len(x) / len(y)  # the share of the batch that is in this part
         self.rows = rows
-        self._s, self._rows, self._references = s, rows, permutation[rows]
+        self._s, self._references = s, permutation[rows]
         self._whole = whole
         self.x_out = x  # a placeholder until `redraw`
 
@@ -88,7 +88,7 @@ class MicroBatch:
     def redraw(self, generator: StyledGenerator) -> None:
         """Let G redraw the pictures in their references' styles and in their own styles, in one pass."""
         c = generator.encode(self.x)
-        s = torch.cat([self._s[self._references], self._s[self._rows]])
+        s = torch.cat([self._s[self._references], self._s[self.rows]])
         self.x_out = generator.decode(torch.cat([c, c]), s)  # (2 b, 3, S, S)
 
     @property

@@ -21,6 +21,7 @@ from tunit.distributed import tensor_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
+    UNUSED,
     Pair,
     generator_loss,
     halves_of_generator,
@@ -196,6 +197,7 @@ SEMIT = Method(
     optimisers=rmsprop_for_all,
     step=semit_step,
     settings=METHODS["semit"],
+    unused_settings=UNUSED,
     network_settings=("octave_share",),
     labels=Labels.SOME,
     processes=True,

@@ -39,14 +39,13 @@ from tunit.methods.inference import (
     pictures_at_a_time,
     some_whole_pictures,
 )
-from tunit.methods.neighbourhood import Neighbourhood
+from tunit.methods.neighbourhood import ENCODED, Neighbourhood
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
-ENCODED = 256  # pictures through E at a time, of up to 128 px
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head
 # An upper limit of the mean probability that a head fitted to groups gives to the likeliest domain. Groups are
@@ -215,7 +214,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     size = pictures_at_a_time(ENCODED, config.data.image_size)
     batches = in_batches(pictures.images, state.queue.device, size, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures.images, rows).items()}
+    simple = cues.every_cue(pictures.images, rows, then=reduced)
     return GuideOutput(rows, styles, features, heads, simple)
 
 

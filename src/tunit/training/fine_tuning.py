@@ -13,6 +13,7 @@ import torch
 from tunit.config import AUTO, Config, find_field
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
+from tunit.methods.checks import check_labels
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
@@ -94,9 +95,11 @@ def write_beginning(
     optimisers, queue and step always start from the beginning. Before the checkpoint is written, the method may
     change the networks (`Method.adopt`): TUNIT fits E's domain heads to the labels, if there are any. pictures: those
     of the new run.
-    Raises ConfigError if widths or sizes differ, RunError if there is no checkpoint.
+    Raises ConfigError if widths or sizes differ, DataError if the labels do not fit the domains, RunError if there is
+    no checkpoint.
     """
     check_shape(config, origin)
+    check_labels(config, pictures.labels, pictures.names)  # a method's `adopt` relies on it
     run, cpu = RunFolder(origin), torch.device("cpu")
     theirs = new_state(run.read_config(), cpu, run.read_about().get("pictures") or 0)
     path, warnings = load_newest(run.checkpoints, theirs)

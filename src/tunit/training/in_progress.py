@@ -56,6 +56,9 @@ class Training:
     back_at: dict[str, int] | None = (
         None  # the cursors when it last went back, if no checkpoint was written since
     )
+    # Whether the last step is complete, with what the method does after it: only then may the state be saved. A
+    # training that resumes after this step would not make up for the rest, such as the final domains.
+    complete: bool = True
     # The neighbours with which the batches of the steps in the window were drawn, by the steps' counters.
     neighbours: dict[int, Tensor | None] = field(default_factory=dict)
 
@@ -105,10 +108,9 @@ def save_and_explain(training: Training, error: UnwritableError | OSError) -> Tr
     on.
     """
     state, unwritable = training.state, isinstance(error, UnwritableError) or error.errno in UNWRITABLE
-    # If pictures could not be read after E's last step alone, the final domains may not be decided yet, which a
-    # training that resumes after this step would not make up for.
-    whole = unwritable or state.step != training.config.schedule.guide_only_until
-    if whole and training.last_checkpoint != checkpoint_path(training.run.checkpoints, state.step):
+    if training.complete and training.last_checkpoint != checkpoint_path(
+        training.run.checkpoints, state.step
+    ):
         try:
             check_finite(training)
             write_state(training)

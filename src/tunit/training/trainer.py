@@ -81,7 +81,8 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     if config.augment.crop_area == (0, 0):
         raise ConfigError("crop_area is (0, 0), to be chosen from the pictures: call with_crops_for first")
     check_number_of_pictures(config, len(pictures.names))
-    check_config(config)
+    # `resolved` has checked a new run already, also one that begins with a checkpoint of step 0 (--from).
+    check_config(config, resumes=checkpoints is not None)
     check_labels(config, pictures.labels, pictures.names)
     method = method_of(config)
     device = prepare_machine(config)
@@ -218,6 +219,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
+    training.complete = True  # the step before, or, after a rollback, that of the checkpoint
     if method.before_step:
         method.before_step(*between)
     size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
@@ -225,6 +227,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         batch, permutation = given or draw(training, step, state.cursors)
     training.newest = batch, permutation
     check_pictures(training)
+    training.complete = False
     try:
         with training.flops.counting(phase, size), watching_gradients() as checked:
             terms = method.step(state, batch, permutation, phase, config)
@@ -245,6 +248,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         check_finite(training)
     if method.after_step:
         method.after_step(*between)
+    training.complete = True
     training.config = with_found_domains(config, state)
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, who_learns(phase, batch), losses)

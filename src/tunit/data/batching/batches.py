@@ -103,7 +103,8 @@ class Batches:
         """The batch of `size` pictures for `step`, from the stream's cursor on. The cursor advances by `size`.
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
-        k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random.
+        k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random,
+        and x+ of a labelled picture stays a view of itself.
         both: transform x at random, too (`two_views`).
         """
         cursor, share = cursors.get(stream, 0), Share(size, rows_of_rank(size))
@@ -113,7 +114,8 @@ class Batches:
         else:
             pictures = self._streamed(stream, cursor, size)
         partners = None
-        if neighbours is not None:
+        # In a batch with labels only, every picture is its own partner, and need not be read twice.
+        if neighbours is not None and (self._labels[rows] < 0).any():
             chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
             partners = to_float(self._pictures(chosen[share.rows]))
         x, x_plus = two_views(

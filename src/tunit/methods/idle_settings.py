@@ -1,0 +1,61 @@
+"""Settings that a user gives although nothing reads them, so that the run is not the experiment that was meant."""
+
+from collections.abc import Collection
+
+from tunit.config import AUTO, Config, find_field
+from tunit.config.fields import word_of
+from tunit.methods.registry import method_of
+from tunit.printing import shown
+
+# A setting has an effect only if none of these other settings is 0 (or false).
+NEEDS = {
+    "overclusters": ("overcluster_weight",),
+    "overcluster_weight": ("overclusters",),
+    "style_size": ("normalise_style",),
+    "guide_only_batch_size": ("guide_only_until",),
+    "guide_only_rate": ("guide_only_until",),
+    "guide_warm_up": ("guide_only_rate", "guide_only_until"),
+    "domains_from": ("guide_only_until",),
+    "neighbours": ("guide_only_until",),
+    "neighbours_from": ("neighbours", "guide_only_until"),
+    "neighbours_every": ("neighbours", "guide_only_until"),
+    "lecam_decay": ("lecam_weight",),
+    "discriminator_augment_pace": ("discriminator_augment_target",),
+    "random_magnitude": ("random_operations",),
+}
+
+
+def idle_settings(config: Config, given: Collection[str]) -> list[str]:
+    """A sentence for each setting among the `given` ones that has no effect on this run.
+
+    given: names of settings that the user gave. Those of a preset do not count, because a preset is made for several
+    methods. Settings that have the paper's value are not named: nobody expects anything of them.
+    """
+    found = []
+    for name in given:
+        value, why = _value(config, name), _why_idle(config, name)
+        if why and value != find_field(name)[1].default:
+            flag = f"--{name.replace('_', '-')} {str(shown(value)).lower()}"
+            found.append(f"{flag} has no effect: {why}: leave it out, or change that")
+    return sorted(found)
+
+
+def _why_idle(config: Config, name: str) -> str:
+    """Why a setting has no effect; an empty text if it has one."""
+    method = method_of(config)
+    if name in method.unused_settings:
+        return f"method is {method.name}, which does not use it"
+    if name == "most_domains" and config.networks.domains != AUTO:
+        return f"domains is {config.networks.domains}, and only with auto is their number found"
+    augment = "discriminator_augment", "discriminator_augment_target"
+    if name == "discriminator_augment_colours" and not any(_value(config, each) for each in augment):
+        return f"{' and '.join(augment)} are 0"
+    off = next((each for each in NEEDS.get(name, ()) if not _value(config, each)), None)
+    return "" if off is None else f"{off} is {str(_value(config, off)).lower()}"
+
+
+def _value(config: Config, name: str) -> object:
+    """The value of a setting, or the word that stands for it."""
+    section, field = find_field(name)
+    value: object = word_of(field, getattr(config.section(section), field.name))
+    return value
