@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
+from tunit.clustering import measures
 from tunit.clustering.measures import (
     choose_measures,
     distance_from_separate_groups,
@@ -148,3 +149,16 @@ def test_one_picture_or_two_have_no_groups():
 @pytest.mark.filterwarnings("error")
 def test_equal_vectors_are_reduced_without_a_warning():
     assert reduced(torch.ones(70, 100)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "codes, both, chosen",
+    [(0.053, 0.075, ["codes"]), (0.06, 0.075, ["colours"]), (0.053, 0.054, ["codes", "colours"])],
+)
+def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, both, chosen):
+    """As for creatures of eight kinds, two of which share their colours: 0.053 by codes and 0.052 by colours."""
+    scores = {(1,): codes, (2,): 0.052, (3,): 0.5, (1, 2): both}
+    monkeypatch.setattr(measures, "find_neighbours", lambda given, k: tuple(int(v[0, 0]) for v in given))
+    monkeypatch.setattr(measures, "distance_from_separate_groups", lambda names, groups: scores[names])
+    cues = {"colours": torch.full((9, 1), 2.0), "shapes": torch.full((9, 1), 3.0)}
+    assert choose_measures(torch.ones(9, 1), cues, 8)[0] == chosen
