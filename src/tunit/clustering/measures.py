@@ -31,7 +31,8 @@ MOST_FITTED = 10_000  # the principal components are computed from at most this 
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
 # Both measures together are preferred even if their sum of eigenvalues is up to a tenth larger than that of the
-# better one alone, and codes alone are preferred to a cue alone in the same way. LEAST_TIE covers rounding errors if both sums are 0.
+# better one alone, and codes alone are preferred to a cue alone in the same way. LEAST_TIE covers rounding errors if
+# both sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
 # The search for eigenvalues [4] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of
 # its iterations. It needs at least 5 pictures for each vector; of fewer pictures, all eigenvalues are computed.
@@ -125,8 +126,8 @@ def choose_measures(
     the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. If both together
     are about as good as the better one alone, both are chosen, because each contains information that the other
     lacks. If a cue alone is only a little better than codes alone, codes are chosen, because they tell apart kinds
-    that share the cue. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain. Raises ValueError
-    if `groups` is less than 1.
+    that share the cue. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
+    Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
         raise ValueError(f"groups is {groups}: without groups to separate, all measures are equally good")
