@@ -145,6 +145,21 @@ def test_e_suits_whole_pictures_only_within_the_context():
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
 
 
+def test_e_is_as_before_if_memory_runs_out_while_statistics_are_taken():
+    """An evaluation that fails for lack of memory is reported, and training goes on."""
+    guide = guide_after_training_on(torch.zeros(4, 3, 32, 32), whole_statistics=True)
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+
+    def batches():
+        yield torch.ones(4, 3, 32, 32)
+        raise MemoryError
+
+    with pytest.raises(MemoryError), for_whole_pictures(guide, batches()):
+        pass
+    assert guide.training
+    assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+
+
 def test_by_default_e_keeps_its_running_statistics():
     """As in the paper; the pictures are not even read."""
     guide = guide_after_training_on(torch.zeros(4, 3, 32, 32))

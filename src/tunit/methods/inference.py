@@ -86,8 +86,8 @@ def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iter
     batches: such as `some_whole_pictures`; they are used only with `whole_statistics`.
     """
     kept = [buffer.clone() for buffer in guide.buffers()]
-    suit_whole_pictures(guide, batches)
     try:
+        suit_whole_pictures(guide, batches)
         with evaluating(guide):
             yield
     finally:
