@@ -161,6 +161,17 @@ def test_a_training_that_ends_while_its_state_is_read_has_not_failed(root, monke
     assert seen.index("lock") < seen.index("step")
 
 
+def test_a_training_that_ends_while_its_state_is_read_is_not_in_training(root, monkeypatch):
+    """Its process was there at first; then it was gone, so nobody could know any more that it was asked to stop."""
+    birds = root / "birds"
+    (birds / "studio").mkdir(exist_ok=True)
+    (birds / "studio" / "stop.json").write_text("{}")
+    processes = [("here", 4194304)]
+    monkeypatch.setattr(jobs, "_process", lambda run, job: processes.pop() if processes else None)
+    monkeypatch.setattr(jobs, "_has_begun", lambda folder: True)
+    assert jobs.state_of(birds).state == jobs.FINISHED
+
+
 def test_all_given_folders_are_offered_before_those_in_them(root, tmp_path, monkeypatch):
     given = tmp_path / "one", tmp_path / "two"
     for folder in (*(given[0] / str(number) / "deep" for number in range(5)), given[1] / "in"):

@@ -97,9 +97,18 @@ def start(command: list[str], run: Path) -> int:
 
 def state_of(run: Path) -> State:
     """The state of a run's training. Raises nothing: a file that cannot be read counts as missing."""
-    folder, job = RunFolder(run), _job(run)
-    locked, process = owner_of(run / LOCK) is not None, _process(run, job)
-    # After these, because a process that has ended has written all its steps.
+    job = _job(run)
+    process = _process(run, job)
+    found = _state_with(run, job, process)
+    # What is known of a process that has ended meanwhile may be of before and of after its end.
+    has_ended = process is not None and _process(run, _job(run)) is None
+    return _state_with(run, _job(run), None) if has_ended else found
+
+
+def _state_with(run: Path, job: dict[str, Any], process: tuple[str, int] | None) -> State:
+    """The state, if `process` (host, process ID) trains the run, or none does."""
+    folder, locked = RunFolder(run), owner_of(run / LOCK) is not None
+    # After this, because a process that has ended has written all its steps.
     step, steps = step_of(folder), steps_of(folder)
     if process is not None and _was_asked(run, *process):
         return State(STOPPING, step, steps)
