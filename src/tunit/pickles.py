@@ -26,9 +26,7 @@ from torch import Tensor, TypedStorage, UntypedStorage
 ZIP, LEGACY = b"PK", b"\x80"  # the first bytes of files of torch.save: since PyTorch 1.6, and before
 MOST_STEPS = 2_000_000  # instructions; a checkpoint of a thousand tensors has about 30,000
 MOST_PARTS = 1_000_000  # the most values inside one value; a value that occurs twice counts twice
-MOST_PASSED = (
-    10_000_000  # values that all functions of a pickle get; those of a thousand tensors get about 50,000
-)
+MOST_PASSED = 10_000_000  # values that all functions of a pickle get; those of 1,000 tensors get about 50,000
 DEEPEST = 64  # values within values
 LARGEST_TEXT = 1 << 20  # bytes
 LARGEST_DIRECTORY = 64 << 20  # bytes of a zip's list of parts

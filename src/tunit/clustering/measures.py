@@ -49,9 +49,7 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     if vectors.shape[1] <= width or len(vectors) <= width:
         return vectors
     step = -(-len(vectors) // MOST_FITTED)
-    with np.errstate(
-        invalid="ignore"
-    ):  # if all vectors are equal, their shares of a variance of 0, not used here
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0, if all vectors are equal; not used here
         found = PCA(width, svd_solver="randomized", random_state=0).fit(vectors[::step].numpy())  # [2]
     return torch.from_numpy(found.transform(vectors.numpy()).astype(np.float32))
 

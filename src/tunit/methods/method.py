@@ -70,9 +70,8 @@ class Method:
     finds_number_of_domains: bool = False  # the method can find the number of domains (--domains auto)
     # The method accepts [adversarial], perceptual_weight and adversarial_trains.
     takes_adversarial_settings: bool = False
-    unused_settings: tuple[
-        str, ...
-    ] = ()  # shared settings that it does not read: they are warned about if given
+    # Shared settings that it does not read: they are warned about if given.
+    unused_settings: tuple[str, ...] = ()
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     has_published_format: bool = False  # `tunit convert` can write its networks as a published checkpoint

@@ -51,7 +51,7 @@ def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     one value has no variance. Without any batch left nothing changes. Only this process takes part.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.training) for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     was_training, fresh = network.training, True
     network.train()
     try:
@@ -67,6 +67,5 @@ def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
                 network(x)
     finally:
         network.train(was_training)
-        for norm, (momentum, training) in zip(norms, before, strict=True):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.train(training)

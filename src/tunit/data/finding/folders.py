@@ -171,10 +171,8 @@ class _Walk:
         # The walk itself does not enter hidden folders, in which some tools keep the files that they link to.
         hidden = inside and any(map(is_hidden, target.relative_to(real_root).parts))
         if (inside and not hidden) or str(target) in self._seen:
-            return (
-                None,
-                "nothing",
-            )  # the walk comes to its target by itself; following the link might never end
+            # The walk comes to its target by itself; following the link might never end.
+            return None, "nothing"
         if real_root.is_relative_to(target):
             return (OUTSIDE, "a link to a folder around this one"), "nothing"
         if not inside:
