@@ -5,6 +5,8 @@ import csv
 import gc
 import io
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -149,3 +151,27 @@ def test_a_stream_without_other_references_stays_open(tmp_path, monkeypatch):
     sys.stdout.flush()
     assert (tmp_path / "out").read_text() == "said\n"
     printing._replaced.pop().close()
+
+
+def test_a_command_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    names = ["train", "--resume", tmp_path / "my run", "it's $HOME", "plain", "*"]
+    shell = ["sh", "-c", f"tunit() {{ printf '%s\\0' \"$@\"; }}; {printing.command(*names)}"]
+    assert subprocess.run(shell, capture_output=True, check=True, text=True).stdout.split("\0")[:-1] == [
+        str(name) for name in names
+    ]
+
+
+def test_no_command_contains_an_unquoted_path():
+    unquoted = re.compile(
+        r"tunit [a-z][A-Za-z -]*(\{[^}]*\}[A-Za-z -]*)*$"
+    )  # a command up to a value in an f-string
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                for before, value in zip(node.values, node.values[1:], strict=False):
+                    if isinstance(before, ast.Constant) and isinstance(value, ast.FormattedValue):
+                        text = str(before.value).rpartition("`")
+                        if text[1] and unquoted.match(text[2]):
+                            found.append(f"{path.name}:{value.lineno}")
+    assert not found

@@ -1,7 +1,6 @@
 """The demo: train, translate and measure in minutes on two CPU cores, on drawn pictures with known translations."""
 
 import json
-import shlex
 import statistics
 import time
 from collections.abc import Callable
@@ -37,7 +36,7 @@ from tunit.machine import choose_device
 from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
-from tunit.printing import show
+from tunit.printing import command, show
 from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
@@ -146,7 +145,7 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
         "",
         f"look at    {out / 'report.html'} in a browser, {out / 'translations.png'}, {out / 'run' / 'samples'}",
         "try next   tunit train YOUR_FOLDER --out runs/mine --domains 10",
-        f"           tunit translate {shlex.join(map(str, words))}",
+        f"           {command('translate', *words)}",
     ]
 
 

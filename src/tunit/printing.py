@@ -8,6 +8,7 @@ direction of writing, bytes that are not UTF-8 (Python keeps them as lone surrog
 import html
 import io
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -64,6 +65,11 @@ def show(*lines: object) -> None:
     """Print lines of a result on standard output, each made printable."""
     for line in lines:
         print(printable(line), flush=True)
+
+
+def command(*words: object) -> str:
+    """The command `tunit WORDS` as one types it into a shell: words with spaces, for example, are quoted."""
+    return shlex.join(["tunit", *map(str, words)])
 
 
 def remark(text: object, *, name: str = "tunit: ") -> None:

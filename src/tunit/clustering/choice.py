@@ -7,6 +7,7 @@ from typing import Any
 
 from tunit.errors import RunError
 from tunit.files import write_text
+from tunit.printing import command
 from tunit.reading import Record, UnreadableError, parse_json, read_text
 
 NAME = "number_of_domains.json"  # in a run's folder
@@ -95,5 +96,5 @@ def read_choice_file(folder: Path) -> Choice | None:
         return read_choice(Record(parse_json(read_text(folder / NAME, LARGEST)), NAME))
     except UnreadableError as error:
         raise RunError(
-            f"{folder / NAME} is damaged ({error}): `tunit train --resume {folder}` writes it again"
+            f"{folder / NAME} is damaged ({error}): `{command('train', '--resume', folder)}` writes it again"
         ) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import whole
 from tunit.config.sections import MOST
-from tunit.printing import remark, show
+from tunit.printing import command, remark, show
 
 if TYPE_CHECKING:
     from tunit.methods.state import TrainingState
@@ -88,7 +88,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     config = imported.config
     show(
         f"{args.out}: {config.data.image_size} px, {config.networks.domains} domains, step {step}; "
-        f"use it with tunit translate, or train it further with tunit train FOLDER --resume {args.out}"
+        f"use it with tunit translate, or train it further with `{command('train', 'FOLDER', '--resume', args.out)}`"
     )
     return notes
 

@@ -23,7 +23,7 @@ from tunit.commands.setting_arguments import add_settings, packing_progress, set
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.paths import expand_home, path_or_url
-from tunit.printing import show, shown
+from tunit.printing import command, show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +155,8 @@ def run(args: argparse.Namespace) -> int:
         return stop.exit_code
     if not args.quiet:
         show(f"trained {state.step} steps: {out}")
-        show(f"next: tunit domains {out} {args.source or 'FOLDER'}")
-        show(f"      tunit translate {out} SOURCE --reference PICTURE --out translated")
+        show(f"next: {command('domains', out, args.source or 'FOLDER')}")
+        show(f"      {command('translate', out, 'SOURCE', '--reference', 'PICTURE', '--out', 'translated')}")
     return 0
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
-from tunit.printing import escape, printable
+from tunit.printing import command, escape, printable
 from tunit.studio import jobs
 from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
@@ -96,7 +96,7 @@ def free_place(workspace: Workspace, name: str) -> Path:
     if any(run.path == workspace.root for run in workspace.runs()):
         raise RunError(
             f"this studio shows the single run {workspace.root.name}, and has no folder for others: end it, and open "
-            f"the folder around it, as in `tunit studio {workspace.root.parent}`"
+            f"the folder around it, as in `{command('studio', workspace.root.parent)}`"
         )
     out = workspace.root / name
     if out.exists() or out.is_symlink():

@@ -22,6 +22,7 @@ from tunit.methods.descent import are_finite
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
+from tunit.printing import command
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import checkpoint_path, save_checkpoint, state_tensors
 from tunit.training.log import MetricsLog, ProgressDisplay
@@ -123,7 +124,7 @@ def save_and_explain(training: Training, error: UnwritableError | OSError) -> Tr
     what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
     remedy = "free some disk space or make the folder writable" if unwritable else "check the disk or network"
     return TrainingError(
-        f"{what}: {remedy}, then resume {where} with `tunit train --resume {training.run.path}`"
+        f"{what}: {remedy}, then resume {where} with `{command('train', '--resume', training.run.path)}`"
     )
 
 

@@ -7,6 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from tunit.errors import StopNow, TunitError
+from tunit.printing import command
 
 
 class Interrupted(TunitError):
@@ -15,7 +16,7 @@ class Interrupted(TunitError):
     def __init__(self, number: int, run: Path, step: int) -> None:
         super().__init__(
             f"stopped by {signal.Signals(number).name} after step {step}, all saved: "
-            f"go on with `tunit train --resume {run}`"
+            f"go on with `{command('train', '--resume', run)}`"
         )
         self.exit_code = 128 + number
 

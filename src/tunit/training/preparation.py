@@ -21,7 +21,7 @@ from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
 from tunit.paths import absolute, expand_home, path_or_url
-from tunit.printing import shown
+from tunit.printing import command, shown
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import SMALLEST_BATCH, fitting_batches
@@ -206,8 +206,8 @@ def pictures_of(
         except DataError:
             if not recorded:
                 raise RunError(
-                    f"{run.path} holds no pictures: give their folder too, as in `tunit train FOLDER --resume "
-                    f"{run.path}`"
+                    f"{run.path} holds no pictures: give their folder too, as in "
+                    f"`{command('train', 'FOLDER', '--resume', run.path)}`"
                 ) from None
     source = source or path_or_url(str(recorded))
     if not is_sharded(source):

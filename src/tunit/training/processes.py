@@ -17,6 +17,7 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
+from tunit.printing import command
 from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
 
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # environment variable that torchrun reads
@@ -80,7 +81,8 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     with _environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
         run_torchrun(
             [*how, *words],
-            f"go on from the last checkpoint with `tunit train --resume {out}`, or let --max-restarts N do so",
+            f"go on from the last checkpoint with `{command('train', '--resume', out)}`, "
+            "or let --max-restarts N do so",
             f" of {number}",
         )
 

@@ -28,6 +28,7 @@ from tunit.errors import DataError
 from tunit.files import replacing
 from tunit.partials import partial_in
 from tunit.paths import absolute, path_or_url
+from tunit.printing import command
 from tunit.reading import parse_json
 
 
@@ -84,7 +85,8 @@ def open_shards(source: Path | str) -> Index:
     index = _index_at(place_of(source), check=True)
     if index is None or index.shards is None:
         raise DataError(
-            f"{source} holds no {INDEX} of shards: make them by `tunit prepare FOLDER --shards --out {source}`"
+            f"{source} holds no {INDEX} of shards: make them by "
+            f"`{command('prepare', 'FOLDER', '--shards', '--out', source)}`"
         )
     return replace(index, shards=replace(index.shards, root=index.shards.root or absolute(source)))
 
