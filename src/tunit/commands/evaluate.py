@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from tunit.evaluation.intervals import Figure
     from tunit.evaluation.result import Evaluation
 
-# Options that only the evaluation of a run reads, with their defaults.
-OF_RUN = {
-    "train": None, "labels": "auto", "label_column": "label", "picture_column": "", "layout": "none", "split": None,
-    "classes": "", "held_out": 0, "sources": 0,
-}  # fmt: skip
+# Options that only the evaluation of a run reads.
+OF_RUN = (
+    "train", "labels", "label_column", "picture_column", "layout", "split", "classes", "held_out", "sources",
+)  # fmt: skip
 SIDE = 128  # pixels of the squares in which two folders are compared
 HELP = "measure a run on held-back pictures, or compare two folders"
 
@@ -75,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the JSON file [RUN/evaluation/evaluation.json]"
     )
+    parser.set_defaults(of_run={name: parser.get_default(name) for name in OF_RUN})
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--size {args.size} has no effect with RUN, whose model has a size: it needs --real and --fake"
         )
-    ignored = [name for name, default in OF_RUN.items() if getattr(args, name) != default]
+    ignored = [name for name, default in args.of_run.items() if getattr(args, name) != default]
     if two_folders and ignored:
         option = f"--{ignored[0].replace('_', '-')} {getattr(args, ignored[0])}"
         raise ConfigError(f"{option} has no effect with --real and --fake: it needs RUN and FOLDER")
