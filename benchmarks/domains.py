@@ -136,7 +136,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         for step in range(1, steps + 1):
             if step == steps:
                 looked = time.process_time()
-                clusterings = divisions(outputs_of(training.state, pictures, config), classes, seed)
+                clusterings = divisions(outputs_of(training.state, pictures, training.config), classes, seed)
                 looking += time.process_time() - looked
             one_step(training)
             if step % (steps // MEASUREMENTS) == 0 or step == steps:
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["small", "paper"])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="domains", help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a few seconds each, to try whether it runs")
@@ -201,7 +202,7 @@ def main() -> None:
         print(name, {answer: round(row["accuracy"], 3) for answer, row in rows.items()}, flush=True)
     todo = [
         (preset, folder, seed, args.seconds)
-        for seed in range(args.seeds)
+        for seed in range(args.first_seed, args.first_seed + args.seeds)
         for folder in args.folders
         for preset in args.presets
     ]

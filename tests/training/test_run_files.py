@@ -11,6 +11,7 @@ from PIL import Image
 from tiny_run import tiny_config, write_pictures
 from tunit import native
 from tunit.config.run_file import CHECKSUM, SEALED, read_run_config, write_run_config
+from tunit.data.batching.augment import random_view
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
@@ -24,7 +25,6 @@ from tunit.training.run_folder import (
     check_same_step,
     write_picture_index,
 )
-from tunit.training.trainer import make_ready
 
 
 @pytest.fixture
@@ -170,8 +170,7 @@ def test_crops_are_chosen_from_the_pictures_and_the_choice_stands_in_the_run(tmp
         assert resume_run(run, overrides={"steps": "3"}, quiet=True).step == 3
 
 
-def test_crops_that_nobody_has_chosen_are_refused(tmp_path):
-    write_pictures(tmp_path / "pictures")
-    packed = pack_pictures(tmp_path / "pictures", tmp_path / "data", PackSettings(size=32))
+def test_crops_that_nobody_has_chosen_are_refused():
+    settings = tiny_config(crop_area=(0, 0)).augment
     with pytest.raises(ConfigError, match="call with_crops_for first"):
-        make_ready(tiny_config(crop_area=(0, 0)), packed, None)
+        random_view(torch.zeros(2, 3, 8, 8), settings, torch.Generator())

@@ -15,7 +15,7 @@ from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero, largest_of_ranks
-from tunit.errors import ConfigError, NonFiniteError
+from tunit.errors import NonFiniteError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
@@ -78,8 +78,6 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     Raises DataError for too few pictures or labels that do not fit, ConfigError for settings that do not fit,
     RunError if there is no checkpoint that fits.
     """
-    if config.augment.crop_area == (0, 0):
-        raise ConfigError("crop_area is (0, 0), to be chosen from the pictures: call with_crops_for first")
     check_number_of_pictures(config, len(pictures.names))
     # `resolved` has checked a new run already, also one that begins with a checkpoint of step 0 (--from).
     check_config(config, resumes=checkpoints is not None)

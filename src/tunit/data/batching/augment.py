@@ -15,6 +15,7 @@ from torch import Tensor
 from tunit.config import AugmentConfig
 from tunit.data.batching.random_operations import random_operations
 from tunit.data.batching.randomness import Share
+from tunit.errors import ConfigError
 from tunit.machine import constant, to_device
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -70,7 +71,12 @@ def random_view(
 
 
 def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """(B, 2, 3) maps from output to input coordinates in [-1, 1]: affine, then resized crop, then flip."""
+    """(B, 2, 3) maps from output to input coordinates in [-1, 1]: affine, then resized crop, then flip.
+
+    Raises ConfigError if the area of the crops has not been chosen yet.
+    """
+    if settings.crop_area == (0, 0):
+        raise ConfigError("crop_area is (0, 0), to be chosen from the pictures: call with_crops_for first")
 
     def uniform(low: float, high: float) -> Tensor:
         """(B,) random numbers from low to high."""
