@@ -64,6 +64,8 @@ class Hub:
                 self.repositories[name][value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
                 self.repositories[name][value["path"]] = self.large[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                del self.repositories[name][value["path"]]
         return 200, {"commitUrl": f"{self.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT}
 
     def put(self, path: str, body: bytes):

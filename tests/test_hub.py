@@ -122,6 +122,38 @@ def test_an_upload_can_be_repeated_but_not_made_public_by_accident(run, hub, cap
     assert hub.repositories["me/kinds"] == {}
 
 
+def test_thumbnails_of_an_earlier_upload_do_not_stay(run, hub, capsys):
+    assert main(["push", str(run), "me/kinds"]) == 0
+    files = hub.repositories["me/kinds"]
+    files |= {"domains/domain_12.webp": b"of a model with more domains", "domains/mine.txt": b"x"}
+    assert main(["push", str(run), "me/kinds"]) == 0
+    assert {name for name in files if name.startswith("domains/")} == {
+        "domains/domain_0.webp",
+        "domains/domain_1.webp",
+        "domains/mine.txt",
+    }
+    assert main(["push", str(run), "me/kinds", "--no-pictures"]) == 0
+    assert {name for name in files if name.startswith("domains/")} == {"domains/mine.txt"}
+    out = ["--dry-run", "folder"]
+    assert main(["push", str(run), "me/kinds", *out]) == 0
+    shown = Path("folder/domains")
+    (shown / "domain_12.webp").touch()
+    assert main(["push", str(run), "me/kinds", *out, "--overwrite"]) == 0
+    assert sorted(path.name for path in shown.iterdir()) == ["domain_0.webp", "domain_1.webp"]
+    assert main(["push", str(run), "me/kinds", *out, "--overwrite", "--no-pictures"]) == 0
+    assert not shown.exists()
+
+
+def test_without_overwrite_a_thumbnail_that_is_there_is_not_removed(run, tmp_path, capsys):
+    old = tmp_path / "folder" / "domains" / "domain_7.webp"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    folder = ["--dry-run", str(tmp_path / "folder"), "--no-pictures"]
+    assert main(["push", str(run), "me/kinds", *folder]) == 2
+    assert "domain_7.webp exists already" in capsys.readouterr().err
+    assert old.is_file()
+
+
 def test_a_downloaded_model_loads_without_the_network(run, hub, monkeypatch):
     assert main(["push", str(run), "me/kinds"]) == 0
     Translator.load("me/kinds", device="cpu")

@@ -66,11 +66,13 @@ def download(name: str, files: Sequence[str]) -> Path:
     return folder
 
 
-def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
+def upload(folder: Path, name: str, *, private: bool, message: str, replaced: str | None = None) -> str:
     """Make the repository if it is missing, and upload the files of `folder`; returns its address.
 
-    Files of other names in the repository stay. Raises RunError if the hub refuses, or if `private` is True and the
-    repository exists and is public; then nothing is uploaded.
+    replaced: a pattern; older files of the repository that match it are removed in the same commit, unless `folder`
+        has a file of that name. All others stay, and so does the history.
+    Raises RunError if the hub refuses, or if `private` is True and the repository exists and is public; then nothing
+    is uploaded.
     """
     check_upload(name)
     from huggingface_hub import HfApi
@@ -84,7 +86,7 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
                 f"{name} exists already and is public, so nothing was uploaded: make it private on {address}, or "
                 "leave out --private"
             )
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=replaced)
     return address
 
 

@@ -310,3 +310,23 @@ def test_if_npm_is_missing_or_fails_one_sentence_says_what_to_do(tmp_path, monke
     assert "nowhere does not hold onnxruntime-web" in capsys.readouterr().err
     assert main(["export", run, "--no-pictures"]) == 2
     assert "are for --format browser" in capsys.readouterr().err
+
+
+def test_thumbnails_of_an_earlier_page_do_not_stay(tmp_path, monkeypatch):
+    def write(run, model, folder, *others, pictures):
+        if pictures:
+            (folder / "domains").mkdir()
+            (folder / "domains" / "domain_0.webp").touch()
+        return {}
+
+    monkeypatch.setattr("tunit.reporting.browser_folder.write_browser_folder", write)
+    monkeypatch.setattr("tunit.reporting.browser_runtime.find_runtime", lambda given: tmp_path)
+    save_tiny(tmp_path / "run")
+    words = ["export", str(tmp_path / "run"), "--format", "browser", "--out", str(tmp_path / "page")]
+    shown = tmp_path / "page" / "domains"
+    assert main(words) == 0
+    (shown / "domain_5.webp").touch()
+    assert main([*words, "--overwrite"]) == 0
+    assert [path.name for path in shown.iterdir()] == ["domain_0.webp"]
+    assert main([*words, "--overwrite", "--no-pictures"]) == 0
+    assert not shown.exists()

@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.methods.model_file import load_model
     from tunit.reporting.browser_folder import names_in_browser_folder, write_browser_folder
     from tunit.reporting.browser_runtime import find_runtime
+    from tunit.reporting.model_folder import remove_thumbnails, thumbnails_in
     from tunit.training.run_folder import label_names
     from tunit.translation.export import check_packages, export_model, names_of_files
     from tunit.translation.model_place import model_folder, results_of
@@ -71,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
     folder = model_folder(args.model)
     model = load_model(folder)
     names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(kind)
-    claim_names(out, names, overwrite=args.overwrite)
+    old = (
+        thumbnails_in(out) if browser else set()
+    )  # of an earlier page: they must not be shared with this one
+    claim_names(out, sorted({*names, *old}), overwrite=args.overwrite)
     pictures, labels = _pictures_of(folder, model.image_size), label_names(folder)
     with staged(out) as stage:
         if runtime is None:
@@ -80,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             differences = write_browser_folder(
                 folder, model, stage, runtime, pictures, labels, pictures=shows
             )
+        old -= thumbnails_in(stage)
+    remove_thumbnails(out, old)
     sizes = {name: (out / name).stat().st_size / 1e6 for name in differences}
     rows = [(name, f"{sizes[name]:.1f}", f"{apart:.1e}") for name, apart in differences.items()]
     show_table(("file", "MB", "largest difference"), rows, left=1)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.hub import check_name, check_upload, upload
     from tunit.methods.model_file import TENSORS
     from tunit.reporting.model_card import check_licence
-    from tunit.reporting.model_folder import write_model_folder
+    from tunit.reporting.model_folder import ALL_THUMBNAILS, write_model_folder
 
     folder = args.model.parent if args.model.name == TENSORS else args.model
     check_name(args.name)
@@ -78,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
     check_upload(args.name)
     with TemporaryDirectory(prefix="tunit-") as scratch:
         thumbnails = write(Path(scratch))
-        address = upload(Path(scratch), args.name, private=args.private, message="Upload a model of tunit")
+        message = "Upload a model of tunit"
+        address = upload(
+            Path(scratch), args.name, private=args.private, message=message, replaced=ALL_THUMBNAILS
+        )
     show(f"uploaded to {address}{_with(thumbnails)}")
     show(f'next: Translator.load("{args.name}")')
     return 0
@@ -88,13 +91,16 @@ def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -
     """Only write the folder to --dry-run."""
     from tunit.destination import staged
     from tunit.methods.model_file import load_model
-    from tunit.reporting.model_folder import files_of_folder
+    from tunit.reporting.model_folder import files_of_folder, remove_thumbnails, thumbnails_in
     from tunit.translation.result_files import claim_names
 
     names = files_of_folder(load_model(run), pictures=not args.no_pictures)
-    claim_names(args.dry_run, names, overwrite=args.overwrite)
+    old = thumbnails_in(args.dry_run)  # of an earlier model: they must not be shared with this one
+    claim_names(args.dry_run, sorted({*names, *old}), overwrite=args.overwrite)
     with staged(args.dry_run) as stage:
         thumbnails = write(stage)
+        old -= thumbnails_in(stage)
+    remove_thumbnails(args.dry_run, old)
     show(f"{args.dry_run}: what would be uploaded{_with(thumbnails)}")
     return 0
 

@@ -1,14 +1,16 @@
 """Write a model folder to share: the networks and all that inference needs, thumbnails of the domains, and a card."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tunit.data.decoding.decode import PictureError
 from tunit.data.galleries import grid, stack
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
-from tunit.files import write_text
+from tunit.files import writable, write_text
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
 from tunit.methods.registry import method_of
@@ -24,6 +26,8 @@ from tunit.translation.result_files import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"
+_THUMBNAIL = re.compile(r"domain_\d+\.webp", re.ASCII)
+ALL_THUMBNAILS = f"{THUMBNAILS}/domain_*.webp"  # as a pattern for the hub
 SHOWN = 4  # a thumbnail shows this many pictures of a domain, and this many redrawn in its style
 
 
@@ -131,3 +135,18 @@ def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
 def thumbnail(k: int) -> str:
     """The file of domain k's thumbnails, relative to the folder."""
     return f"{THUMBNAILS}/domain_{k}.webp"
+
+
+def thumbnails_in(folder: Path) -> set[str]:
+    """The files of thumbnails that a folder holds now, relative to the folder."""
+    there = (folder / THUMBNAILS).iterdir() if (folder / THUMBNAILS).is_dir() else ()
+    return {f"{THUMBNAILS}/{path.name}" for path in there if _THUMBNAIL.fullmatch(path.name)}
+
+
+def remove_thumbnails(folder: Path, names: Iterable[str]) -> None:
+    """Remove thumbnails of an earlier model, which show training pictures. Raises UnwritableError."""
+    for name in names:
+        with writable(folder / name):
+            (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # other files are there, or the folder never was
+        (folder / THUMBNAILS).rmdir()
