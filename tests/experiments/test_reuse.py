@@ -87,6 +87,25 @@ def test_settings_of_the_machine_and_of_other_rows_may_differ(plan, tmp_path, mo
     begin(replace(plan, overrides=others, cluster_features="inception", seeds=3), "G", monkeypatch)
 
 
+def test_a_row_does_not_go_on_with_other_pictures(tmp_path, monkeypatch):
+    for i, name in enumerate("ab"):
+        write_pictures(tmp_path / "data" / name, seed=i, number=5)
+    plan = Plan(tmp_path / "data", tmp_path / "out", base="tables-32")
+    begin(plan, "G", monkeypatch)
+    begin(plan, "G", monkeypatch)
+    new = tmp_path / "data" / "a" / "new.png"
+    new.write_bytes((tmp_path / "data" / "a" / "000.png").read_bytes())
+    with pytest.raises(RunError, match=r"begun with other pictures or classes than .*: give another --out"):
+        run_row(TABLE1, ROWS["G"], plan, 0, print)
+    noted = plan.folder(TABLE1, ROWS["G"], 0) / "row.json"
+    known = json.loads(noted.read_text())
+    del known["pictures"]  # a note of an older version
+    noted.write_text(json.dumps(known))
+    begin(plan, "G", monkeypatch)
+    new.unlink()
+    begin(plan, "G", monkeypatch)
+
+
 def test_the_network_for_k_means_must_be_the_same(plan, tmp_path, monkeypatch):
     plan = replace(plan, out=tmp_path)
     with monkeypatch.context() as patch:

@@ -47,7 +47,7 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     folder = plan.folder(table, row, seed)
     split = _split_of(table, plan)
     config = config_of(row, row.preset, plan, split, seed)
-    check_same_settings(folder, row, plan, config)
+    check_same_settings(folder, row, plan, config, split)
     done = folder / "outcome.json"
     if done.is_file():
         return _read_outcome(done)
@@ -218,7 +218,7 @@ def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) 
     split = _split_of(table, plan)
     for row, seed in begun:
         config = config_of(row, row.preset, plan, split, seed)
-        check_same_settings(plan.folder(table, row, seed), row, plan, config)
+        check_same_settings(plan.folder(table, row, seed), row, plan, config, split)
 
 
 def _split_of(table: Table, plan: Plan) -> Split:

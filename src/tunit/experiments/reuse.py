@@ -1,5 +1,6 @@
 """What a row was begun with, kept in its folder: with other settings, its runs and figures must not be used again."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,24 @@ from tunit.config import Config, all_fields
 from tunit.errors import RunError
 from tunit.experiments.experiment import FEATURES, Experiment
 from tunit.experiments.plan import Plan
+from tunit.experiments.split import Split
 from tunit.files import write_text
 from tunit.reading import MEBIBYTE, Record, UnreadableError, read_json
 from tunit.training.preparation import RESUMABLE
 
 NOTE = "row.json"  # in the folder of a row
+PICTURES = "pictures"  # its entry for the pictures themselves
 OF_THE_MACHINE = set(RESUMABLE) - {"steps"}  # may differ: they affect figures only by rounding
 
 
-def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Config) -> None:
+def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Config, split: Split) -> None:
     """Note in a row's new folder what the row is run with; of a folder that was begun before, compare it.
 
     Rows of older versions, which did not note this, are taken as they are. Raises RunError, with the name of the
-    first setting that differs.
+    first setting that differs, or if the pictures in the split are others: a row must not be measured on pictures
+    that it was trained on.
     """
-    path, now = folder / NOTE, _noted(row, plan, config)
+    path, now = folder / NOTE, _noted(row, plan, config) | {PICTURES: _digest_of(split)}
     if not path.is_file():
         if not (folder / "train.csv").exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +38,11 @@ def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Confi
         raise RunError(f"{path} is damaged ({error}): remove its folder to have its row run again") from None
     for name, value in now.items():
         if name in before and before[name] != value:  # a setting that is newer than the folder is not there
+            if name == PICTURES:
+                raise RunError(
+                    f"{folder} was begun with other pictures or classes than {plan.data} gives now: give another "
+                    "--out, or the same pictures"
+                )
             flag = f"--{name.replace('_', '-')}"
             raise RunError(
                 f"{folder} was begun with {flag} {_words(before[name])}, and {flag} is {_words(value)} now: give "
@@ -60,6 +69,12 @@ def _noted(row: Experiment, plan: Plan, config: Config) -> dict[str, Any]:
     }
     noted: dict[str, Any] = json.loads(json.dumps(of_plan | network | of_config))
     return noted
+
+
+def _digest_of(split: Split) -> str:
+    """A digest of the paths and classes of the training and the held-back pictures."""
+    parts = json.dumps([split.train, split.held])  # ASCII: paths that are not UTF-8 are escaped
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
 def _words(value: Any) -> str:
