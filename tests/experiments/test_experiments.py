@@ -61,6 +61,33 @@ def test_one_class_or_few_pictures_are_refused_with_a_sentence(tmp_path):
         split_pictures(tmp_path / "one")
 
 
+def test_the_columns_of_a_table_are_for_the_split_alone(pictures, tmp_path):
+    rows = ["thumbnail,file,label,kind"]
+    for i, path in enumerate(sorted(pictures.glob("*/*.png"))):
+        rows.append(f"{path.parent / '000.png'},{path},{path.parent.name},{'old' if i % 2 else 'young'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    (tmp_path / "base.toml").write_text(
+        'base = "tables-32"\n[data]\nlabel_column = "kind"\npicture_column = "file"\n'
+    )
+    given = (("label_column", "kind"), ("picture_column", "file"))
+    for plan in (
+        Plan(tmp_path / "t.csv", tmp_path, overrides=given),
+        Plan(tmp_path / "t.csv", tmp_path, base=str(tmp_path / "base.toml")),
+        Plan(tmp_path / "t.csv", tmp_path, held_back=tmp_path / "t.csv", overrides=given),
+    ):
+        split = plan.pictures()
+        assert split.classes == ["old", "young"]
+        assert len({path for path, _ in split.train + split.held}) == 48
+        row = TABLE1.rows[-1]
+        data = config_of(row, row.preset, plan, split, 0).data
+        assert (data.label_column, data.picture_column) == ("label", "")
+
+
+def test_labels_of_rows_are_not_a_setting(tmp_path):
+    with pytest.raises(ConfigError, match="--labels csv cannot be chosen here"):
+        Plan(tmp_path, tmp_path, overrides=(("labels", "csv"),))
+
+
 def test_k_means_finds_separate_groups():
     vectors, classes = make_blobs(120, n_features=5, centers=4, cluster_std=0.3, random_state=1)
     assert clustering_accuracy(k_means(vectors, 4, 0).labels_, classes) == 1

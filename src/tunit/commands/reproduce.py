@@ -7,11 +7,12 @@
   tunit reproduce table1 --data photos/ --out experiments --add mine.toml --only G,mine
   tunit reproduce figure4 --data faces.csv --out experiments --between plain,smiling
 
---data is a folder with a sub-folder for each class, or a CSV with a label column. A fifth of every class is held back
-for the measurements unless --held-back is given. Finished runs are skipped and stopped runs are resumed; with other
-settings they need another --out. With --steps, the phases keep their shares of the training. Presets tables-32 and
-tables-64 are made for two CPU cores. Writes DIR/TABLE.md and DIR/TABLE.html: our figures (mean and spread over the
-seeds) next to the paper's; for table2 also reports with maps of the styles.
+--data is a folder with a sub-folder for each class, or a CSV with a label column (see --label-column and
+--picture-column). A fifth of every class is held back for the measurements unless --held-back is given. Finished runs
+are skipped and stopped runs are resumed; with other settings they need another --out. With --steps, the phases keep
+their shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes DIR/TABLE.md and
+DIR/TABLE.html: our figures (mean and spread over the seeds) next to the paper's; for table2 also reports with maps of
+the styles.
 """
 
 import argparse
@@ -97,7 +98,6 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.outcome import run_shown, write_outcome
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import Plan, smoke
-    from tunit.experiments.split import split_pictures
     from tunit.experiments.summary import rows_run
     from tunit.reporting.write import write_report
     from tunit.training.interrupt import Interrupted
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     )
     check_folder(args.out)
     # Report problems with the pictures once, not for every row.
-    split_pictures(plan.data, plan.held_back)
+    plan.pictures()
     try:
         outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
     except Interrupted as stop:

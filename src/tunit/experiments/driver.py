@@ -20,7 +20,7 @@ from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.outcome import ACCURACY_OF_LABELS
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings
-from tunit.experiments.split import CLASS, LABEL, Split, read_labels, split_pictures, write_table
+from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
 from tunit.files import write_text
 from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model
@@ -222,7 +222,7 @@ def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) 
 
 
 def _split_of(table: Table, plan: Plan) -> Split:
-    return split_pictures(plan.data, plan.held_back).of_classes(plan.classes, table.classes)
+    return plan.pictures().of_classes(plan.classes, table.classes)
 
 
 def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from tunit.config import Config, preset_differences, read_config
 from tunit.errors import ConfigError
 from tunit.experiments.experiment import Experiment, Table
-from tunit.experiments.split import Split
+from tunit.experiments.split import Split, split_pictures
 
 PAPER = "paper"
+OWN_TABLES = {"label_column": "label", "picture_column": ""}  # rows train on tables that `write_table` writes
 SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
     "guide_width": "4",
     "generator_width": "4",
@@ -48,6 +49,20 @@ class Plan:
                 f"--layout {given['layout']} cannot be read here, because rows train on tables of pictures: leave it "
                 "out, and give --data a folder with a sub-folder for each class, or a CSV with a label column"
             )
+        if given.get("labels", "none") != "none":
+            raise ConfigError(
+                f"--labels {given['labels']} cannot be chosen here, because each row has its own labels: leave it out"
+            )
+
+    def pictures(self) -> Split:
+        """The training and the held-back pictures with their classes. Raises as `split_pictures` does."""
+        data = read_config(self.base).with_overrides(dict(self.overrides)).data
+        return split_pictures(
+            self.data,
+            self.held_back,
+            label_column=data.label_column,
+            picture_column=data.picture_column,
+        )
 
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
@@ -69,7 +84,7 @@ def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int)
         preset_differences(preset) | scaled(read_config(preset).resolved_schedule(), base, share)
     )
     config = config.with_overrides(given).with_overrides(row.overrides if preset == row.preset else {})
-    return config.with_overrides({"seed": seed})
+    return config.with_overrides({"seed": seed} | OWN_TABLES)
 
 
 def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:

@@ -53,15 +53,23 @@ class Split:
         return Split([p for p in self.train if p[1] in kept], [p for p in self.held if p[1] in kept])
 
 
-def split_pictures(source: Path, held_back: Path | None = None, seed: int = 0) -> Split:
+def split_pictures(
+    source: Path,
+    held_back: Path | None = None,
+    seed: int = 0,
+    *,
+    label_column: str = "label",
+    picture_column: str = "",
+) -> Split:
     """The pictures of `source` with their classes: folders, or the label column of a CSV table.
 
     held_back: another source with the held-back pictures; without it a fifth of every class is held back, drawn by
-    `seed`. Raises DataError if there are no classes, or if pictures are not single files.
+    `seed`. label_column, picture_column: of CSV tables, as in `find_pictures`. Raises DataError if there are no
+    classes, or if pictures are not single files.
     """
-    pictures = _with_classes(source)
+    pictures = _with_classes(source, label_column, picture_column)
     if held_back is not None:
-        return Split(pictures, _with_classes(held_back))
+        return Split(pictures, _with_classes(held_back, label_column, picture_column))
     members: dict[str, list[str]] = defaultdict(list)
     for path, name in pictures:
         members[name].append(path)
@@ -88,8 +96,13 @@ def _path_of(file: DiskFile) -> str:
     return os.path.abspath(file.path)  # noqa: PTH100 (resolve would follow links)
 
 
-def _with_classes(source: Path) -> list[tuple[str, str]]:
-    found = find_pictures(source, labels="csv" if kind_of(source) == "table" else "folders")
+def _with_classes(source: Path, label_column: str, picture_column: str) -> list[tuple[str, str]]:
+    found = find_pictures(
+        source,
+        labels="csv" if kind_of(source) == "table" else "folders",
+        label_column=label_column,
+        picture_column=picture_column,
+    )
     pictures = []
     for picture in found.pictures:
         if not isinstance(picture.content, DiskFile):
