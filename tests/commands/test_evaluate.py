@@ -78,6 +78,17 @@ def test_two_folders(pictures, tmp_path, capsys):
     assert different["FID"]["value"] > 0.1
 
 
+def test_bad_pictures_of_two_folders_are_reported(tmp_path, capsys):
+    for seed in range(8):
+        write(tmp_path / ("real" if seed % 2 else "fake") / f"{seed}.png", seed)
+    for name in ("real", "fake"):
+        (tmp_path / name / "bad.png").write_bytes(b"no picture")
+    assert evaluate("--real", tmp_path / "real", "--fake", tmp_path / "fake", "--size", 32) == 0
+    said = capsys.readouterr().err
+    for name in ("real", "fake"):
+        assert f"{tmp_path / name}: 1 left out: 1 unreadable (bad.png" in said
+
+
 def test_a_feature_network_that_cannot_be_downloaded_is_left_out(
     run, pictures, tmp_path, monkeypatch, capsys
 ):
@@ -119,7 +130,7 @@ def test_options_for_a_run_are_refused_with_two_folders(pictures, capsys, option
         (("RUN", "PICTURES", "--sources", "-1"), "--sources is -1: take at least 0"),
         (
             ("--real", "PICTURES/even", "--fake", "ONE"),
-            "cannot be compared: 1 translated pictures are too few",
+            "cannot be compared: 1 generated pictures are too few",
         ),
     ],
 )

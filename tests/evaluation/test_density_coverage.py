@@ -79,5 +79,5 @@ def test_too_few_features_are_refused_with_a_sentence():
         DataError, match="5 real pictures are too few for the 5 nearest neighbours: give at least 6"
     ):
         neighbourhoods(torch.zeros(5, 3), torch.zeros(50, 3))
-    with pytest.raises(DataError, match="4 translated pictures"):
+    with pytest.raises(DataError, match="4 generated pictures"):
         neighbourhoods(torch.zeros(50, 3), torch.zeros(4, 3))

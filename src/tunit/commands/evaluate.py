@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="real pictures to compare with --fake, instead of evaluating a model",
     )
     parser.add_argument(
-        "--fake", type=Path, metavar="FOLDER", help="translated pictures to compare with --real"
+        "--fake", type=Path, metavar="FOLDER", help="generated pictures to compare with --real"
     )
     parser.add_argument(
         "--train",
@@ -178,7 +178,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
     from tunit.evaluation.labelled import check_there, pack_held, square_settings
-    from tunit.evaluation.of_run import save_evaluation
+    from tunit.evaluation.of_run import save_evaluation, say_what_is_missing
     from tunit.evaluation.result import Evaluation
     from tunit.machine import choose_device
 
@@ -199,6 +199,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("real", "fake"):
             packs[name] = pack_held(getattr(args, name), Path(scratch) / name, squares, labels="none")
+            say_what_is_missing(packs[name], getattr(args, name), say)
         try:
             check_enough(len(packs["real"].names), len(packs["fake"].names))
             sets = []

@@ -59,7 +59,7 @@ def compare_group(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
 
 def check_enough(real: int, fake: int) -> None:
     """Raises DataError if there are too few pictures for any distance."""
-    for number, kind in ((real, "real"), (fake, "translated")):
+    for number, kind in ((real, "real"), (fake, "generated")):
         if number < FEWEST:
             raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
 
@@ -69,7 +69,7 @@ def _add_kernel_distance(found: Comparison, real: Tensor, fake: Tensor, seed: in
     if min(len(real), len(fake)) < FEWEST_FOR_KID:
         found.notes.append(
             f"KID: this needs at least {FEWEST_FOR_KID} pictures on each side, and there are {len(real)} real and "
-            f"{len(fake)} translated ones"
+            f"{len(fake)} generated ones"
         )
         return
     kid = kernel_distance(real, fake, seed=seed)
@@ -96,7 +96,7 @@ def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: 
         return
     if len(fake) < FEWEST_NEAR:
         found.notes.append(
-            f"recall: this needs at least {FEWEST_NEAR} translated pictures, and there are {len(fake)}"
+            f"recall: this needs at least {FEWEST_NEAR} generated pictures, and there are {len(fake)}"
         )
     elif "recall" not in found.figures:  # recall is precision with real and generated exchanged
         inside = neighbourhoods(fake, real, recall=False).precision

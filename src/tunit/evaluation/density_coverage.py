@@ -39,7 +39,7 @@ def neighbourhoods(
 
     Raises DataError for k or fewer pictures on a side.
     """
-    for name, features in (("real", real), ("translated", fake)):
+    for name, features in (("real", real), ("generated", fake)):
         needed = k + 1 if name == "real" or recall else 1
         if len(features) < needed:
             raise DataError(

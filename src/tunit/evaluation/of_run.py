@@ -138,13 +138,13 @@ def _pictures(
     """
     how = dict(zip(("labels", "label_column"), labels, strict=True))
     packed = pack_held(source, folder / "held", squares, **how)
-    _say_what_is_missing(packed, source, say)
+    say_what_is_missing(packed, source, say)
     held = labelled(packed)
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
         packed = pack_held(train, folder / "train", squares, **how)
-        _say_what_is_missing(packed, train, say)
+        say_what_is_missing(packed, train, say)
         return held, with_classes_of(held, labelled(packed))
     real = training_pictures(run, held, model)
     if real is None:
@@ -159,7 +159,7 @@ def _pictures(
     return held, real
 
 
-def _say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:
+def say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:
     """Say which pictures of `source` are not measured, and how it was read if that is not obvious."""
     for sentence in (*([summarise_left_out(packed.left_out)] if packed.left_out else []), *packed.notes):
         say(f"{source}: {sentence}")
