@@ -48,6 +48,17 @@ def test_a_folder_where_a_file_is_needed_and_the_reverse(tmp_path):
         check_folder(tmp_path / "file")
 
 
+def test_a_source_is_not_replaced(tmp_path):
+    source = tmp_path / "list.txt"
+    source.write_text("a.png")
+    (tmp_path / "link.txt").symlink_to(source)
+    for same in (source, tmp_path / "link.txt"):
+        with pytest.raises(RunError, match="is itself a source: give another --out"):
+            check_file(same, keep=[tmp_path / "other", None, source])
+    check_file(source, keep=[tmp_path, tmp_path / "other"])
+    check_file(tmp_path / "new.json", keep=[tmp_path / "new.json", source])
+
+
 def test_devices_are_not_replaced_by_files():
     with pytest.raises(RunError, match="not an ordinary file"):
         check_file(Path(os.devnull))

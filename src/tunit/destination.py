@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -50,18 +50,30 @@ def check_apart(path: Path, flag: str = "--out") -> None:
                 )
 
 
-def check_file(path: Path, flag: str = "--out") -> None:
+def check_file(path: Path, flag: str = "--out", keep: Iterable[Path | None] = ()) -> None:
     """Check, as far as possible, that a file can be written at `path`. An older file may be there.
 
-    The check leaves nothing on the disk, and makes no folders. Raises RunError with the reason.
+    keep: files that are never overwritten, such as the sources. The check leaves nothing on the disk, and makes no
+    folders. Raises RunError with the reason.
     """
     check_apart(path, flag)
     there = _status(path, flag)
+    for source in keep:
+        if there is not None and source is not None and _is_same(source, there):
+            raise RunError(f"{path} is itself a source: give another {flag}")
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise RunError(f"{path} is a folder: give the name of a file as {flag}")
     if there is not None and not stat.S_ISREG(there.st_mode):
         raise RunError(f"{path} is not an ordinary file, so it is not replaced: give another {flag}")
     _check_place(path, path.parent, flag)
+
+
+def _is_same(source: Path, there: os.stat_result) -> bool:
+    """Whether `source` is the file of a status, also by another name."""
+    try:
+        return os.path.samestat(source.stat(), there)
+    except (OSError, ValueError):  # it does not exist, or a null character
+        return False
 
 
 def check_folder(path: Path, flag: str = "--out") -> None:

@@ -121,6 +121,11 @@ def test_options_for_a_run_are_refused_with_two_folders(pictures, capsys, option
         ((), "RUN and FOLDER are missing"),
         (("RUN",), "FOLDER, the held-back pictures, is missing"),
         (("--real", "PICTURES"), "both --real and --fake"),
+        (("--real", "LIST", "--fake", "PICTURES", "--out", "LIST"), "list.txt is itself a source"),
+        (("--real", "PICTURES", "--fake", "LIST", "--out", "LIST"), "list.txt is itself a source"),
+        (("RUN", "LIST", "--out", "LIST"), "list.txt is itself a source: give another --out"),
+        (("RUN", "PICTURES", "--train", "LIST", "--out", "LIST"), "list.txt is itself a source"),
+        (("RUN", "PICTURES", "--features", "LIST", "--out", "LIST"), "list.txt is itself a source"),
         (("RUN", "nowhere"), "nowhere"),
         (("RUN", "PICTURES", "--size", "128"), "--size 128 has no effect with RUN"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),
@@ -136,7 +141,9 @@ def test_options_for_a_run_are_refused_with_two_folders(pictures, capsys, option
 )
 def test_errors_are_one_sentence(run, pictures, tmp_path, capsys, words, message):
     write(tmp_path / "one" / "1.png", 1)
+    (tmp_path / "list.txt").write_text("\n".join(map(str, sorted(pictures.glob("*/*.png")))))
     places = {"RUN": str(run), "PICTURES": str(pictures), "ONE": str(tmp_path / "one")}
+    places["LIST"] = str(tmp_path / "list.txt")
     for name, place in places.items():
         words = tuple(word.replace(name, place) for word in words)
     assert evaluate(*words) == 2

@@ -203,3 +203,12 @@ def test_dark_and_light_themes_differ_and_are_readable(browser):
     (light_ink, light_paper), (dark_ink, dark_paper) = look("light"), look("dark")
     assert light_paper - light_ink > 150
     assert dark_ink - dark_paper > 150
+
+
+def test_figures_are_not_replaced_by_the_page(run, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    shutil.copy(run / "evaluation" / "evaluation.json", figures)
+    before = figures.read_text()
+    assert main(["report", str(run), "--figures", str(figures), "--out", str(figures)]) == 2
+    assert "figures.json is itself a source: give another --out" in capsys.readouterr().err
+    assert figures.read_text() == before

@@ -183,7 +183,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
     from tunit.machine import choose_device
 
     if args.out:
-        check_file(args.out)
+        check_file(args.out, keep=[args.real, args.fake, Path(args.features)])
     for name in ("real", "fake"):  # before the features of either are computed
         check_there(getattr(args, name), f"--{name}")
     network = load_feature_network(

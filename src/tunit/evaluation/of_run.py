@@ -71,7 +71,7 @@ def evaluate_run(
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
     model = load_model(expand_home(run), choose_device(device))
-    run, source, train, path = _places(run, source, train, out)
+    run, source, train, path = _places(run, source, train, out, features)
     squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
     squares = replace(squares, picture_column=picture_column)
     with workplace(run / FOLDER) as folder:
@@ -107,15 +107,15 @@ def _shown_and_saved(
 
 
 def _places(
-    run: str | Path, source: str | Path, train: str | Path | None, out: str | Path | None
+    run: str | Path, source: str | Path, train: str | Path | None, out: str | Path | None, features: str
 ) -> tuple[Path, Path, Path | None, Path]:
     """The paths of the run, the held-back pictures, the training pictures and the result file, checked before any
-    work: the pictures must exist, and the result file must be writable.
+    work: the pictures must exist, and the result file must be writable and none of the files that are read.
     """
     run, source = expand_home(run), expand_home(source)
     train = expand_home(train) if train else None
     path = expand_home(out) if out else run / FOLDER / RESULT
-    check_file(path)
+    check_file(path, keep=[run, source, train, Path(features)])
     check_there(source, "the held-back pictures")
     if train is not None:
         check_there(train, "--train")

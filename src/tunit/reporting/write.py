@@ -32,7 +32,7 @@ def write_report(
     path = expand_home(out) if out else run / NAME
     evaluated = expand_home(figures) if figures else None
     model = load_model(run, device)
-    check_file(path)
+    check_file(path, keep=[run, evaluated])
     contents = gather(RunFolder(run), model, figures=evaluated, seed=seed)
     with writable(path, "give another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
