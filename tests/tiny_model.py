@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.config import Config
+from tunit.methods.funit import FUNIT
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.tunit import TUNIT
 from tunit.networks.generator import StyledGenerator
@@ -40,6 +41,16 @@ def tiny_model(fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Mode
 
 def save_tiny(folder: Path, fit: str = "stretch", sizes: tuple[int, ...] = (5, 0, 2)) -> Model:
     model = tiny_model(fit, sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder, model)
+    return model
+
+
+def save_tiny_funit(folder: Path) -> Model:
+    """As `save_tiny`, with a method that learns no domains."""
+    config = tiny_model().config.with_overrides({"method": "funit"})
+    guide, generator = FUNIT.guide(config).eval(), FUNIT.generator(config).eval()
+    model = Model(guide, generator, config, torch.randn(DOMAINS, WIDTH), torch.tensor([5, 3, 2]), step=7)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, model)
     return model

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, to_input
+from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, save_tiny_funit, to_input
 from tunit.cli import main
 from tunit.errors import ConfigError, RunError
 from tunit.translation import export
@@ -95,3 +95,15 @@ def test_existing_files_are_replaced_only_on_request(run, tmp_path, capsys):
     (tmp_path / "out" / "translator.onnx").write_bytes(b"mine")
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
     assert "translator.onnx exists already" in capsys.readouterr().err
+
+
+def test_a_model_that_tells_no_domains_has_no_classifier(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        export, "_as_torch", lambda network, example, part, path: lambda inputs: network(*inputs)
+    )
+    model = save_tiny_funit(tmp_path / "run")
+    expected = ["style_encoder.pt2", "translator.pt2", "reference_translator.pt2"]
+    assert [*export.export_model(model, tmp_path, "torch", torch.zeros(0, 3, SIZE, SIZE))] == expected
+    assert export.names_of_files(model, "torch") == [*expected, "export.json"]
+    about = json.loads((tmp_path / "export.json").read_text())
+    assert [entry["file"] for entry in about["files"]] == expected

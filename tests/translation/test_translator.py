@@ -482,6 +482,20 @@ def test_the_table_of_domains_has_the_guides_predictions(model, translator, tmp_
         )
 
 
+def test_names_of_pictures_in_memory_count_those_that_are_left_out(translator, tmp_path):
+    data = io.BytesIO()
+    Image.fromarray(noise(1, 200, 200)).save(data, "JPEG")
+    cut = Image.open(io.BytesIO(data.getvalue()[:1500]))
+    left_out = []
+    table = translator.domains([noise(2), cut, noise(3)], report=left_out.append)
+    assert [item.name for item in left_out] == ["picture 1"]
+    assert [row.picture for row in table] == ["picture 0", "picture 2"]
+    for seed in range(3):
+        write(tmp_path / f"{seed}.png", seed)
+    table = translator.domains([noise(4), tmp_path, noise(5)])
+    assert [row.picture for row in table] == ["picture 0", "0.png", "1.png", "2.png", "picture 2"]
+
+
 def test_threads_may_share_a_translator(model, translator, tmp_path):
     files = [write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
     style = style_of(model, noise(9))

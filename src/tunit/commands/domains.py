@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import DataError
+    from tunit.translation.answers import check_tells
     from tunit.translation.model_place import model_folder, results_of
 
     if args.engine == "ray":  # workers may run in other folders
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     # The folder of a model on the hub tells the version of the model, too, so a stopped job goes on only with that.
     args.model = model_folder(args.model)
     translator = load_translator(args)
+    check_tells(translator.model)
     galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
     order = reading_order(pictures)
     work = _work_on(args, out, translator, order)

@@ -6,9 +6,10 @@
 
 Writes four networks, each for any number of pictures: style_encoder, domain_classifier, translator (picture and style
 code) and reference_translator (picture and reference); and export.json, which describes inputs, outputs, ranges, and
-the domains with their average styles. The outputs of each network are compared with PyTorch's, for random pictures
-and for some pictures of the run. If one differs by more than 0.001 (if its largest number is above 1: by more than
-0.001 of that number), nothing is written. ONNX needs `pip install "tunit[onnx]"`.
+the domains with their average styles. A model of method funit has no domain_classifier. The outputs of each network
+are compared with PyTorch's, for random pictures and for some pictures of the run. If one differs by more than 0.001
+(if its largest number is above 1: by more than 0.001 of that number), nothing is written. ONNX needs `pip install
+"tunit[onnx]"`.
 
 With --format browser, the folder holds a web page that redraws pictures in the browser, with two of these networks.
 Serve it with any web server, such as `python -m http.server -d mine-page`. The page uses onnxruntime-web, which tunit
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     out = results_of(args.model, args.out, "export")
     folder = model_folder(args.model)
     model = load_model(folder)
-    names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(kind)
+    names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(model, kind)
     old = (
         thumbnails_in(out) if browser else set()
     )  # of an earlier page: they must not be shared with this one

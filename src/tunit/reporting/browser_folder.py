@@ -29,7 +29,7 @@ def names_in_browser_folder(model: Model, *, pictures: bool) -> list[str]:
     """What `write_browser_folder` may write."""
     thumbnails = [thumbnail(k) for k in range(model.settings.domains)] if pictures else []
     runtime = [f"{RUNTIME}/{name}" for name in RUNTIME_FILES]
-    return [*PAGE, *names_of_files("onnx", PARTS), *runtime, *thumbnails]
+    return [*PAGE, *names_of_files(model, "onnx", PARTS), *runtime, *thumbnails]
 
 
 def write_browser_folder(

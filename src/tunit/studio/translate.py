@@ -24,6 +24,7 @@ from tunit.studio.requests import form_of, library_of, number_of, run_of, text_o
 from tunit.studio.styles import mix_of, stops_of
 from tunit.studio.uploads import picture_of
 from tunit.studio.workspace import Run
+from tunit.translation.answers import classified
 
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8
@@ -73,15 +74,15 @@ def _prepared(source: Source) -> dict[str, Any]:
         pixels, name, size = found.pixels, source.picture.name, found.square.shown
         is_stretched = source.translator.model.fit == "stretch"
         aspect = size[0] / size[1] if is_stretched else 1.0
-    classified = source.translator.classify(pixels)
+    answer = classified(source.translator.guide(pixels))  # for every method: the domain may have no meaning
     return {
         "name": shown(name)[1:-1],
         "square": data_uri(Image.fromarray(pixels)),
         "aspect": aspect,
         "size": size,
-        "code": [round(value, 6) for value in classified.styles[0].tolist()],
-        "domain": int(classified.domains[0]),
-        "confidence": float(classified.confidences[0]),
+        "code": [round(value, 6) for value in answer.styles[0].tolist()],
+        "domain": int(answer.domains[0]),
+        "confidence": float(answer.confidences[0]),
     }
 
 

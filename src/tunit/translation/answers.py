@@ -1,15 +1,18 @@
 """E's output for pictures, in the form of the inference API."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tunit.clustering.outliers import outlier_scores
-from tunit.data.finding.found import PictureSource
+from tunit.errors import ConfigError
+from tunit.methods.model_file import Model
+from tunit.methods.registry import method_of
 from tunit.networks.guide import Guidance
-from tunit.translation.inputs import Picture
+from tunit.translation.engine import Engine, Squares
+from tunit.translation.ray_engine import RayEngine
 
 
 class Classified(NamedTuple):
@@ -23,10 +26,20 @@ class Classified(NamedTuple):
 class DomainRow(NamedTuple):
     """One row of `Translator.domains`."""
 
-    picture: str  # its name in the folder or archive, or "picture 3" of a list
+    picture: str  # its name in the folder or archive, or "picture 3" of a list (counted from 0)
     domain: int
     confidence: float  # the probability of that domain
     outlier: float  # how far off-topic it is, from 0 to 1
+
+
+def check_tells(model: Model) -> None:
+    """Raises ConfigError if E of this model does not tell domains: its logits have no meaning."""
+    method = method_of(model.config)
+    if not method.learns_domains:
+        raise ConfigError(
+            f"a model of method '{method.name}' does not tell the domain of a picture (its domains are the labels of "
+            "its training): take a model of another method, or sort pictures by their styles"
+        )
 
 
 def joined(parts: Sequence[Guidance]) -> Guidance:
@@ -40,14 +53,20 @@ def classified(guidance: Guidance) -> Classified:
     return Classified(domains, confidences, guidance.style)
 
 
-def name_of(picture: Picture, number: int) -> str:
-    """The name of a picture in the table: the name of its file or, for a picture in memory, its number."""
-    return picture.name if isinstance(picture, PictureSource) else f"picture {number}"
-
-
-def domain_rows(names: Sequence[str], guidance: Guidance) -> list[DomainRow]:
+def domain_rows(engine: Engine | RayEngine, batches: Iterable[Squares]) -> list[DomainRow]:
     """One row per picture."""
-    found = classified(guidance)
+    names: list[str] = []
+
+    def noted() -> Iterator[Squares]:
+        """The same batches; the names of their pictures are noted, because the engine does not return them."""
+        for batch in batches:
+            names.extend(square.name for _, square in batch)
+            yield batch
+
+    parts = [guidance for _, _, guidance in engine.guided(noted())]
+    if not parts:
+        return []
+    found = classified(joined(parts))
     outliers = outlier_scores(found.styles.numpy()).tolist()
     columns = (found.domains.tolist(), found.confidences.tolist(), outliers)
     return [DomainRow(*row) for row in zip(names, *columns, strict=True)]

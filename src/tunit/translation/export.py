@@ -1,7 +1,6 @@
 """Export a trained model as files for other programs: ONNX or torch.export.
 
 Each file is read again, and its outputs are compared with those of the model's networks, before it is kept.
-
 The files contain none of tunit's own C code: networks do not use it while they are traced.
 """
 
@@ -23,6 +22,7 @@ from tunit._version import __version__
 from tunit.errors import ConfigError, RunError
 from tunit.files import write_text
 from tunit.methods.model_file import Model
+from tunit.methods.registry import method_of
 
 ABOUT = "export.json"
 FORMAT = 1
@@ -105,13 +105,15 @@ PARTS = (
 )
 
 
-def names_of_files(kind: str, only: Sequence[str] = ()) -> list[str]:
+def names_of_files(model: Model, kind: str, only: Sequence[str] = ()) -> list[str]:
     """The names of the files that `export_model` writes."""
-    return [part.name + SUFFIXES[kind] for part in _parts(only)] + [ABOUT]
+    return [part.name + SUFFIXES[kind] for part in _parts(model, only)] + [ABOUT]
 
 
-def _parts(only: Sequence[str]) -> list[_Part]:
-    return [part for part in PARTS if not only or part.name in only]
+def _parts(model: Model, only: Sequence[str]) -> list[_Part]:
+    """Of a method that learns no domains, there is no domain classifier."""
+    absent = None if method_of(model.config).learns_domains else DomainClassifier
+    return [part for part in PARTS if part.network is not absent and (not only or part.name in only)]
 
 
 def check_packages(kind: str) -> None:
@@ -146,7 +148,7 @@ def export_model(
     check_packages(kind)
     samples = _samples(model, pictures)
     differences = {}
-    for part in _parts(only):
+    for part in _parts(model, only):
         path = folder / (part.name + SUFFIXES[kind])
         network = part.network(model).eval()
         example = tuple(samples[-1][name][[0, 0]] for name in part.inputs)

@@ -6,7 +6,7 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3,
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -54,6 +54,7 @@ class Square:
     # The opacity of the whole picture, if it was requested and if the picture has transparent parts.
     opacity: Opacity | None = None
     animated: bool = False  # whether it is the first picture of an animation
+    name: str = ""  # of the picture, as `open_pictures` gives it
 
 
 def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
@@ -142,7 +143,7 @@ def _square_of(how: Squaring, item: tuple[str, Picture]) -> tuple[Picture, Squar
     """The square of one picture, or the reason why there is none."""
     name, picture = item
     try:
-        return picture, to_square(picture, how)
+        return picture, replace(to_square(picture, how), name=name)
     except PictureError as error:
         return picture, LeftOut(name, error.reason, error.detail)
     except MemoryError:

@@ -18,7 +18,7 @@ from tunit.errors import ConfigError, DataError
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.translation.answers import Classified, DomainRow, classified, domain_rows, joined, name_of
+from tunit.translation.answers import Classified, DomainRow, check_tells, classified, domain_rows, joined
 from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
     Picture,
@@ -229,7 +229,11 @@ class Translator:
         return finished(drawn, resize, fit, restore_grey=restore_grey, ahead=self.batch - 1)
 
     def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
-        """The domain, its probability and the style code of each of N pictures; unpacks as a triple."""
+        """The domain, its probability and the style code of each of N pictures; unpacks as a triple.
+
+        Raises ConfigError for a model of FUNIT, which tells no domains; so does `domains`.
+        """
+        check_tells(self.model)
         return classified(self.guide(pictures, report=report))
 
     def domains(self, pictures: Pictures, *, report: Report | None = None) -> list[DomainRow]:
@@ -237,12 +241,10 @@ class Translator:
 
         Rows are in the order in which pictures are read. With fewer than 12 pictures all outlier scores are 0.
         """
-        names: list[str] = []
-        parts = []
-        for batch, _, guidance in self.guided(pictures, report=report):
-            names += [name_of(picture, number) for number, picture in enumerate(batch, start=len(names))]
-            parts.append(guidance)
-        return domain_rows(names, joined(parts)) if parts else []
+        check_tells(self.model)
+        opened, is_single = open_pictures(pictures, report)
+        batches = self._batches(opened, self.model.fit, None if is_single else report)
+        return domain_rows(self._engine, batches)
 
     def interpolate(
         self,
