@@ -13,6 +13,21 @@ def slow_first(number):
     return number * 10
 
 
+def test_fewer_heavy_items_are_read_ahead():
+    begun = []
+
+    def taken():
+        for i in range(12):
+            begun.append(i)
+            yield i
+
+    results = map_in_threads(lambda i: i, taken(), ahead=5, weight=lambda i: 4 if i < 6 else 30, most=10)
+    most = [len(begun) - i for i, _ in enumerate(results)]
+    assert len(most) == 12
+    assert max(most) == 3  # of weight 4, two are within 10, and a third had begun
+    assert begun == list(range(12))
+
+
 def test_results_come_in_the_order_of_the_items():
     assert list(map_in_threads(slow_first, range(20), ahead=5, threads=4)) == [10 * i for i in range(20)]
     assert list(map_in_threads(slow_first, [], ahead=5)) == []

@@ -26,6 +26,8 @@ from tiny_model import (
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.fit import fit_picture
 from tunit.errors import ConfigError, DataError, RunError
+from tunit.translation import results
+from tunit.translation.inputs import Square
 from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -494,6 +496,25 @@ def test_names_of_pictures_in_memory_count_those_that_are_left_out(translator, t
         write(tmp_path / f"{seed}.png", seed)
     table = translator.domains([noise(4), tmp_path, noise(5)])
     assert [row.picture for row in table] == ["picture 0", "0.png", "1.png", "2.png", "picture 2"]
+
+
+def test_fewer_large_results_wait_in_memory(monkeypatch):
+    """However many styles: what counts is the number of pixels."""
+    monkeypatch.setattr(results, "MOST_PIXELS", 3 * 10 * 500 * 400, raising=False)
+    square, taken = Square(torch.zeros(3, SIZE, SIZE), (0, 0, SIZE, SIZE), (50, 40)), []
+
+    def drawn():
+        for i in range(20):
+            taken.append(i)
+            yield noise(i), square, [noise(i)] * 10
+
+    for resize, most in ((500, 4), ("original", 16)):  # one more than allowed, before the first is yielded
+        taken.clear()
+        stream = results.finished(drawn(), resize, "stretch", ahead=15)
+        for i, (_, images) in enumerate(stream):
+            assert images[0].size == ((500, 400) if resize == 500 else (50, 40))
+            assert len(taken) - i <= most
+        assert len(taken) == 20
 
 
 def test_threads_may_share_a_translator(model, translator, tmp_path):

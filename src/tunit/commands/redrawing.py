@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.unfinished_results import UnfinishedWork
 
-SAVED_BEHIND = 16  # the results of at most this many sources may wait in memory to be saved
+# The results of at most this many sources may wait in memory to be saved, of fewer if they are large (MOST_PIXELS).
+SAVED_BEHIND = 16
 # In the hidden folder of a job: its results, if older ones must stay until all are complete.
 STAGE = "results"
 # Arguments on which the results depend, besides the sources, the references and the names of the results.
@@ -198,7 +199,7 @@ def redraw_all(
     from tunit.data.packing.ordered_threads import map_in_threads
     from tunit.translation.inputs import leave_out
     from tunit.translation.result_files import encoded, holds_transparency
-    from tunit.translation.results import ANIMATED
+    from tunit.translation.results import ANIMATED, MOST_PIXELS
 
     def write(result: "tuple[Picture, list[Image]]") -> LeftOut | None:
         """Write the results of one source. Returns the reason if they cannot be written."""
@@ -231,7 +232,8 @@ def redraw_all(
     with progress(len(left), "translating") as advance:
         # Saving runs in threads, so that the networks need not wait for it.
         drawn = redraw(counted(left, advance), report=leave)
-        with closing(map_in_threads(write, drawn, ahead=SAVED_BEHIND)) as outcomes:
+        waiting = map_in_threads(write, drawn, ahead=SAVED_BEHIND, weight=pixels_of, most=MOST_PIXELS)
+        with closing(waiting) as outcomes:
             for problem in outcomes:
                 if problem is not None:
                     leave(problem)
@@ -239,6 +241,11 @@ def redraw_all(
                     written += 1
     _tell(lost, animated)
     return written
+
+
+def pixels_of(result: "tuple[Picture, list[Image]]") -> int:
+    """The number of pixels of one source's results."""
+    return sum(image.width * image.height for image in result[1])
 
 
 def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Report | None") -> int:

@@ -209,13 +209,17 @@ def from_square(pixels: NDArray[np.uint8], square: Square, resize: Resize) -> Im
     image = Image.fromarray(pixels).crop(square.inner)
     if resize is None:
         return image
-    if isinstance(resize, int):
-        width, height = square.shown
-        longer = max(width, height)
-        size = (max(1, round(width * resize / longer)), max(1, round(height * resize / longer)))
-    else:
-        size = square.shown
+    size = size_of_result(square, resize)
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def size_of_result(square: Square, resize: str | int) -> tuple[int, int]:
+    """Width and height of the result for `square`, resized as in `from_square`."""
+    if not isinstance(resize, int):
+        return square.shown
+    width, height = square.shown
+    longer = max(width, height)
+    return max(1, round(width * resize / longer)), max(1, round(height * resize / longer))
 
 
 def check_fit(fit: str) -> str:

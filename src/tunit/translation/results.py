@@ -8,16 +8,18 @@ from PIL import Image
 
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.translation.engine import Drawn
-from tunit.translation.inputs import Picture, Resize, Square, from_square
+from tunit.translation.inputs import Picture, Resize, Square, from_square, size_of_result
 
 ANIMATED = "animated"  # a key in the `info` of a result whose source is the first picture of an animation
+MOST_PIXELS = 1 << 27  # of finished results that wait in memory: 400 MB without transparency
 _GREY = 2 / 127.5  # channels of a grey picture may differ by two levels of 255, because of colour profiles
 
 
 def finished(
     drawn: Iterator[Drawn], resize: Resize, fit: str, *, restore_grey: bool = False, ahead: int
 ) -> Iterator[tuple[Picture, list[Image.Image]]]:
-    """Yield each source with its results. Results are resized in threads, for up to `ahead` sources in advance.
+    """Yield each source with its results. Results are resized in threads, for up to `ahead` sources in advance, and
+    for fewer if their results together have more than MOST_PIXELS.
 
     restore_grey: results of grey sources are grey, of mode L.
     """
@@ -39,7 +41,13 @@ def finished(
     if resize is None:
         yield from map(finish, drawn)
     else:  # enlarging takes so long that threads are worth it
-        yield from map_in_threads(finish, drawn, ahead=ahead)
+
+        def pixels_of(item: Drawn) -> int:
+            """The number of pixels of one source's results."""
+            width, height = size_of_result(item[1], resize)
+            return width * height * len(item[2])
+
+        yield from map_in_threads(finish, drawn, ahead=ahead, weight=pixels_of, most=MOST_PIXELS)
 
 
 def is_grey(square: Square, fit: str) -> bool:

@@ -14,7 +14,13 @@ MOST_THREADS = 8  # more would only wait for the disk, or for Python's global in
 
 
 def map_in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int | None = None
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+    threads: int | None = None,
+    weight: Callable[[Item], int] = lambda item: 0,
+    most: int = 0,
 ) -> Generator[Result, None, None]:
     """The result of `work` for every item, in order, computed up to `ahead` items in advance.
 
@@ -22,9 +28,10 @@ def map_in_threads(
     caller stops early, for whatever reason, work that has begun is finished and the rest is dropped.
 
     ahead: at least 1. threads: None is the number of cores, at most MOST_THREADS.
+    weight, most: fewer items are taken in advance, but at least one, so that together they weigh no more than `most`.
     """
     pool = ThreadPoolExecutor(threads or min(usable_cores(), MOST_THREADS), thread_name_prefix="tunit")
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[int, Future[Result]]] = deque()
     iterator, failure = iter(items), None
     try:
         while True:
@@ -35,11 +42,12 @@ def map_in_threads(
             except Exception as error:  # raised after the results of the items before it
                 failure = error
                 break
-            pending.append(pool.submit(work, item))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
+            pending.append((weight(item), pool.submit(work, item)))
+            del item  # only the work holds it
+            while len(pending) > ahead or (len(pending) > 1 and sum(heavy for heavy, _ in pending) > most):
+                yield pending.popleft()[1].result()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[1].result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     if failure is not None:
