@@ -108,7 +108,10 @@ def test_results_go_into_the_run_by_default_and_are_kept(tmp_path, pictures, cap
         "domains.csv and 4 more exists already: give another --out, or --overwrite" in capsys.readouterr().err
     )
     one = write(tmp_path / "one.png", 1)
+    for name in ("domain_12.png", "domain_x.png"):  # of a model with more domains, and somebody's own
+        (tmp_path / "run" / "domains" / name).touch()
     assert domains(tmp_path / "run", one, "--overwrite") == 0
+    (tmp_path / "run" / "domains" / "domain_x.png").unlink()
     left = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
     assert len(left) == 3  # no gallery of an earlier call remains for a domain that is empty now
     said = capsys.readouterr()

@@ -99,11 +99,12 @@ def run(args: argparse.Namespace) -> int:
     galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
     order = reading_order(pictures)
     work = _work_on(args, out, translator, order)
-    names = [TABLE, OVERVIEW, KEPT, *galleries]
+    results = SortedResults(out)
+    older = results.galleries() - set(galleries)  # of an earlier model with more domains
+    names = [TABLE, OVERVIEW, KEPT, *galleries, *sorted(older)]
     # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
     # if they are equal to the new ones, which is checked below.
     looked_at_all = 0 < work.done == len(order)
-    results = SortedResults(out)
     results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
     with work:
         tally = _tally_of(translator, order, args.per_domain, report, work)
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             others = [name for name in written if (stage / name).read_bytes() != results.read(name)]
             results.claim(others, overwrite=args.overwrite)
         if args.overwrite:  # remove files of an earlier call
-            results.remove({KEPT, *galleries} - written)
+            results.remove({KEPT, *galleries, *older} - written)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
     show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
     return 0

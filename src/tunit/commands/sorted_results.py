@@ -1,5 +1,6 @@
 """Where `tunit domains` writes its files: a folder on this machine, or one in a store."""
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunit.data.packing.places import Place
+
+
+_GALLERY = re.compile(r"domain_\d+\.png", re.ASCII)
 
 
 class SortedResults:
@@ -45,6 +49,10 @@ class SortedResults:
     def read(self, name: str) -> bytes | None:
         """A file that is there now; None if there is none. Raises DataError."""
         return self._place.read(name)
+
+    def galleries(self) -> set[str]:
+        """The names of the galleries of domains that are there now. Raises DataError."""
+        return {name for name in self._place.names() if _GALLERY.fullmatch(name)}
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that exist."""
