@@ -277,10 +277,14 @@ def _write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) 
     from tunit.translation.result_files import write_bytes
 
     pairs = zip(tally.rows, tally.outliers(), strict=True)
-    kept = sorted(row[0] for row, score in pairs if score < limit and "\n" not in row[0])
-    lines = [f"{paths[name]}\n" for name in kept]
-    write_bytes(path, "".join(lines).encode("utf-8", "surrogateescape"))
-    show(f"{len(kept):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
+    below = [str(paths[name]) for name in sorted(row[0] for row, score in pairs if score < limit)]
+    # A list is read by lines, without the spaces around them.
+    kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]
+    write_bytes(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
+    if broken := len(below) - len(kept):
+        noun = "picture, whose path has" if broken == 1 else "pictures, whose paths have"
+        say(f"{KEPT} lacks {broken:,} {noun} line breaks: rename what has them, and call again")
+    show(f"{len(below):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
 
 def _print_table(tally: Tally) -> None:
