@@ -14,6 +14,7 @@ from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.errors import DataError
 from tunit.files import RESULTS
+from tunit.translation import result_files
 from tunit.translation.result_files import claim_names, marked, plan_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,6 +52,17 @@ def style_of(model, *seeds):
 
 
 # What is written
+
+
+def test_many_sources_of_one_name_are_named_at_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        result_files, "_folded", lambda name: asked.append(name) or name.casefold(), raising=False
+    )
+    many = 3_000
+    names = plan_names(["a.png"] * many, "png")
+    assert names == ["a.png", *(f"a~{number}.png" for number in range(2, many + 1))]
+    assert 0 < len(asked) < 10 * many
 
 
 def test_a_folder_keeps_its_sub_paths(run, model, tmp_path, capsys):
@@ -171,6 +183,9 @@ def test_planned_names():
         "A~3.png",
         "s/a.png",
     ]
+    composed, apart = "caf\u00e9.png", "CAFE\u0301.png"  # one name on macOS
+    assert plan_names([composed, apart], "png") == [composed, "CAFE\u0301~2.png"]
+    assert plan_names([f"{apart}/x.png", composed], "keep") == [f"{apart}/x.png", "caf\u00e9~2.png"]
     assert plan_names(["a.png", "a~2.png", "a.jpg"], "png") == ["a.png", "a~2.png", "a~3.png"]
     # A folder given as one source and a picture given as another cannot have the same name.
     assert plan_names(["b.jpg/x.png", "b.jpg", "B.JPG"], "keep") == ["b.jpg/x.png", "b~2.jpg", "B~3.JPG"]

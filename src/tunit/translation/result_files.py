@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
 
 from PIL import Image, features
 
@@ -30,18 +31,19 @@ UNWRITABLE = "unwritable"
 
 
 def plan_names(names: Sequence[str], kind: str) -> list[str]:
-    """A name for the result of each picture; all differ, even on disks that ignore upper and lower case.
+    """A name for the result of each picture; all differ, even on disks that ignore upper and lower case, or whether
+    an accent is a character of its own.
 
     names: POSIX, relative. Sub-folders and stems stay; if names would collide, later ones get a number: a~2.png.
     kind: "png", "jpg", "webp", or "keep" for the picture's own format (PNG if that cannot be written).
     """
     wanted = [_with_suffix(tidy(name), kind) for name in names]
     # A name cannot be a folder for one picture and the file of another.
-    taken = {str(folder).casefold() for name in wanted for folder in PurePosixPath(name).parents}
-    planned = []
+    taken = {_folded(str(folder)) for name in wanted for folder in PurePosixPath(name).parents}
+    planned, numbers = [], dict[str, int]()
     for name in wanted:
-        free = _free_name(name, taken)
-        taken.add(free.casefold())
+        free = _free_name(name, taken, numbers)
+        taken.add(_folded(free))
         planned.append(free)
     return planned
 
@@ -151,10 +153,20 @@ def _with_suffix(name: str, kind: str) -> str:
     return name if suffix in _WRITERS else f"{stem}.png"
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def _free_name(name: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """`name`, with a number if it is taken. numbers: the next number to try for each name, so that it is not counted
+    from 2 again for every picture of that name.
+    """
+    wanted, free = _folded(name), name
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
-    number = 2
-    while name.casefold() in taken:
-        name = f"{stem}~{number}{suffix}"
+    number = numbers.get(wanted, 2)
+    while _folded(free) in taken:
+        free = f"{stem}~{number}{suffix}"
         number += 1
-    return name
+    numbers[wanted] = number
+    return free
+
+
+def _folded(name: str) -> str:
+    """The same text for names that are one file on some disk."""
+    return normalize("NFC", normalize("NFC", name).casefold())
