@@ -12,19 +12,24 @@ change. If the command is stopped, give it again: it goes on where it stopped.
 """
 
 import argparse
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import whole
 from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
+from tunit.errors import DataError, RunError
 from tunit.paths import is_url, path_or_url
-from tunit.printing import show
+from tunit.printing import printable, show
 
 if TYPE_CHECKING:
     from tunit.config import Config
     from tunit.data.packing.packed import PackedPictures
 
+SOURCE = "source.txt"  # in a pack whose place was not given: the path of its source
+LONGEST_PATH = 1 << 16
 SHARD = 4096  # pictures in a shard: 200 MB at 128 pixels
 MOST_IN_SHARD = 1_000_000
 HELP = "check and pack a folder of pictures, and print what is left out and why"
@@ -80,7 +85,11 @@ def run(args: argparse.Namespace) -> int:
     part = part_of(config.data)
     name = f"{part.layout}-{part.split}" if part else args.source.resolve().name or "pictures"
     out = args.out or Path("packed") / name
+    if args.out is None:
+        _check_source(out, args.source)
     pictures = _pack(args, config, out)
+    if args.out is None:
+        _note_source(Path(out), args.source)
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"
     show(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
@@ -96,6 +105,25 @@ def run(args: argparse.Namespace) -> int:
     if remark := dark_set(pictures):
         say(remark)
     return 0
+
+
+def _check_source(out: Path, source: Path) -> None:
+    """Raises DataError if a pack at a place that only has a source's name is of another source of that name."""
+    with suppress(OSError):
+        before = os.fsdecode((out / SOURCE).read_bytes()[:LONGEST_PATH])
+        if before != str(source.resolve()):
+            raise DataError(
+                f"{out} is the pack of {printable(before)}: give another place as --out, or remove it"
+            )
+
+
+def _note_source(out: Path, source: Path) -> None:
+    """Note in a pack which source it is of; where it cannot be noted, such as in a read-only folder, it is not."""
+    from tunit.files import write_bytes
+
+    if not (out / SOURCE).exists():
+        with suppress(RunError):
+            write_bytes(out / SOURCE, os.fsencode(source.resolve()))
 
 
 def _pack(args: argparse.Namespace, config: "Config", out: Path | str) -> "PackedPictures":
