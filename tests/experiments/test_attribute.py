@@ -52,6 +52,7 @@ def test_everything_runs_on_the_device_that_is_asked_for(done, monkeypatch):
 def test_two_classes_are_used_with_labels_for_at_most_35_pictures_each(done):
     folder, outcome = done
     assert outcome["settings"]["domains"] == 2
+    assert outcome["settings"]["labels of a class"] == 13  # 16, of which 3 are held back
     assert {name for name, _ in read_labels(folder / "labelled.csv").values()} == {"apples", "plums"}
     split = Split([(f"{name}{i}", name) for name in "ab" for i in range(50)], [])
     kept = few_of(split, 0, 0, FIGURE4.rows[0].labelled_of_class)

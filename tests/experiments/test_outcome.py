@@ -16,7 +16,7 @@ from tunit.experiments import driver
 from tunit.experiments.driver import _read_outcome
 from tunit.experiments.experiment import Experiment, Ordering, Table
 from tunit.experiments.outcome import notes_of, write_outcome
-from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
+from tunit.experiments.paper_tables import CLUSTERING, FIGURE4, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan
 from tunit.experiments.summary import (
     best_rows,
@@ -61,6 +61,17 @@ def test_a_damaged_result_is_one_sentence(tmp_path, damage):
     path.write_text(json.dumps(outcome("A", FID=3) | damage))
     with pytest.raises(RunError, match=r"is damaged .*: remove it to have its row measured again"):
         _read_outcome(path)
+
+
+def test_fewer_labels_than_the_title_says_are_noted(tmp_path):
+    def written(*had):
+        outcomes = [outcome("attribute", seed, settings) for seed, settings in enumerate(had)]
+        return write_outcome(FIGURE4, Plan(tmp_path / "data", tmp_path), outcomes)[0].read_text()
+
+    note = "a class has only 13 training pictures, so not 35 of each had a label"
+    assert f"- attribute: {note}" in written({"labels of a class": 35}, {"labels of a class": 13})
+    assert "had a label" not in written({"labels of a class": 35})
+    assert "had a label" not in written({})  # an older version did not count them
 
 
 class Checker(HTMLParser):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tiny_model import noise, redrawn, style_of, write
 from tunit.errors import ConfigError, DataError
-from tunit.translation.walk import Walk, between
+from tunit.translation.walk import LEAST_RATE, MOST_FRAMES, Walk, between
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,6 +52,14 @@ def test_an_animation_has_every_frame_and_repeats(suffix, tmp_path):
             assert image.info["duration"] == 100
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])
+def test_the_slowest_walk_can_be_written(suffix):
+    if suffix == ".mp4":
+        pytest.importorskip("av")
+    frames = [Image.new("RGB", (8, 8), (i % 256, i // 256, 0)) for i in range(MOST_FRAMES)]
+    assert Walk(frames if suffix == ".webp" else frames[:3]).encoded(suffix, rate=LEAST_RATE)
+
+
 def test_a_video_has_every_frame(tmp_path):
     av = pytest.importorskip("av")
     frames = [Image.new("RGB", (31, 21), (40 * i, 0, 255 - 40 * i)) for i in range(5)]
@@ -86,9 +94,12 @@ def test_impossible_walks_and_files_are_refused(translator, tmp_path):
     walk = Walk([Image.new("RGB", (8, 8))] * 2)
     with pytest.raises(ConfigError, match=r"walk\.avi has no suffix"):
         walk.save(tmp_path / "walk.avi")
-    for rate in (0, "fast", None, float("nan")):
-        with pytest.raises(ConfigError, match=f"rate is {rate!r}: take frames per second"):
-            walk.save(tmp_path / "walk.gif", rate=rate)
+    for rate in (0, "fast", None, float("nan"), 0.001, 1e-6, 1e-300, 101):
+        for suffix in ("gif", "webp", "mp4"):
+            with pytest.raises(
+                ConfigError, match=f"rate is {rate!r}: take frames per second, from 0.01 to 100"
+            ):
+                walk.save(tmp_path / f"walk.{suffix}", rate=rate)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         walk.save(tmp_path / "file" / "walk.gif")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.experiment import Experiment, Table, chosen
 from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
-from tunit.experiments.outcome import ACCURACY_OF_LABELS
+from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
@@ -35,7 +36,7 @@ Say = Callable[[str], None]
 LARGEST_OUTCOME = 1 << 24  # bytes
 # Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
 NEEDED = ("image size", "steps", "batch size")
-COUNTED = ("domains", "candidate heads", "overclusters")
+COUNTED = ("domains", "candidate heads", "overclusters", LABELS_OF_A_CLASS)
 
 
 def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
@@ -80,6 +81,8 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     own = RunFolder(folder / "run").read_config()  # with the values that were chosen when the run began
     own = own.with_overrides({"device": config.run.device})  # it may have begun on another machine
     outcome = _measured(row, plan, split, own, folder, held, seed)
+    if row.labelled_of_class and labels:
+        outcome["settings"][LABELS_OF_A_CLASS] = min(Counter(labels.values()).values())
     write_text(done, json.dumps(outcome, indent=2) + "\n")
     return outcome
 

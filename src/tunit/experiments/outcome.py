@@ -21,12 +21,14 @@ from tunit.printing import printable
 
 # The entry of an outcome that says whether its accuracy is that of the training's labels.
 ACCURACY_OF_LABELS = "accuracy of labels"
+# The setting of an outcome that says how many pictures of the smallest class had a label, with `labelled_of_class`.
+LABELS_OF_A_CLASS = "labels of a class"
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
 
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
     """Write OUT/TABLE.md and OUT/TABLE.html; returns their paths."""
-    notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes)
+    notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes) + _few_notes(table, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,19 @@ def _accuracy_notes(table: Table, outcomes: Outcomes) -> list[str]:
         f"accuracy of {', '.join(names)}: of the labels that these rows train with, on training pictures; of other "
         "rows: of E's domains, on held-back pictures"
     ]
+
+
+def _few_notes(table: Table, outcomes: Outcomes) -> list[str]:
+    """A note on each row that had fewer labels of a class than it takes."""
+    notes = []
+    for row in table.rows:
+        wanted = row.labelled_of_class
+        had = [o["settings"].get(LABELS_OF_A_CLASS, wanted) for o in outcomes if o["row"] == row.name]
+        if had and min(had) < wanted:
+            notes.append(
+                f"{row.name}: a class has only {min(had):,} training pictures, so not {wanted:,} of each had a label"
+            )
+    return notes
 
 
 def _additions(outcomes: Outcomes) -> list[str]:

@@ -19,6 +19,7 @@ from tunit.translation.values import real_number
 
 MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px
 MOST_RATE = 100.0  # frames per second; the times in a GIF are in hundredths of a second
+LEAST_RATE = 0.01  # formats store the time of a frame, or of the whole animation, in few bits
 SUFFIXES = ".gif, .webp or .mp4"
 ENCODED = (".gif", ".webp", ".mp4")
 
@@ -46,8 +47,9 @@ class Walk:
     def save(self, path: str | Path, *, rate: float = 24.0) -> None:
         """Write an animation that repeats for ever (.gif, .webp), or a video (.mp4, which PyAV writes).
 
-        rate: frames per second. Each pixel of a GIF is either opaque or transparent; a video shows the frames on
-        white. Raises ConfigError for another suffix or a missing PyAV, DataError if it cannot be written.
+        rate: frames per second, from 0.01 to 100. Each pixel of a GIF is either opaque or transparent; a video shows
+        the frames on white. Raises ConfigError for another suffix or a missing PyAV, DataError if it cannot be
+        written.
         """
         path = expand_home(path)
         suffix = path.suffix.lower()
@@ -57,8 +59,8 @@ class Walk:
 
     def encoded(self, suffix: str, *, rate: float = 24.0) -> bytes:
         """The bytes of a file with one of the suffixes .gif, .webp and .mp4; rate and errors as for `save`."""
-        sentence = f"rate is {{}}: take frames per second, at most {MOST_RATE:g}"
-        if not 0 < real_number(rate, sentence) <= MOST_RATE:
+        sentence = f"rate is {{}}: take frames per second, from {LEAST_RATE:g} to {MOST_RATE:g}"
+        if not LEAST_RATE <= real_number(rate, sentence) <= MOST_RATE:
             raise ConfigError(sentence.format(rate))
         return self._video(rate) if suffix == ".mp4" else self._animation(suffix, rate)
 
