@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -284,6 +285,26 @@ def test_the_card_has_all_required_parts(run, tmp_path):
         with Image.open(out / name) as image:
             assert image.format == "WEBP"
             assert image.size == (4 * 34 - 2, 2 * 32 + 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("random-vgg16", "random-vgg16"),
+        ("inception (legacy)", "inception (legacy)"),
+        ("inception (clean) of mine-12 net.pt 0123abcd", "inception (clean) from a file (0123abcd)"),
+        ("moco-v2 (mine-12 net.pth.tar 0123abcd)", "moco-v2 from a file (0123abcd)"),
+        ("mine-12 net.pt2 0123abcd", "another from a file (0123abcd)"),
+    ],
+)
+def test_the_card_does_not_name_the_file_of_a_feature_network(run, tmp_path, name, shown):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "evaluation" / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"features": name}))
+    assert main(["push", str(tmp_path / "run"), "me/kinds", "--dry-run", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert f"Feature network: {shown};" in card
+    assert "mine" not in card
 
 
 def test_the_card_of_a_model_without_its_run(tmp_path):

@@ -17,11 +17,17 @@ the styles.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunit.commands.measuring_arguments import add_features, add_measuring
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, settings_of
 from tunit.printing import show
+
+if TYPE_CHECKING:
+    from tunit.experiments.experiment import Table
+    from tunit.experiments.plan import Plan
+    from tunit.experiments.summary import Outcomes
 
 HELP = "rerun a table of the paper"
 MOST_SEEDS, MOST_JOBS = 1000, 256
@@ -92,14 +98,11 @@ def run(args: argparse.Namespace) -> int:
     from tunit.commands.picture_arguments import say
     from tunit.config import suggestion
     from tunit.destination import check_folder
-    from tunit.errors import ConfigError, RunError
+    from tunit.errors import ConfigError
     from tunit.experiments.driver import run_table
     from tunit.experiments.experiment import chosen, with_rows
-    from tunit.experiments.outcome import run_shown, write_outcome
     from tunit.experiments.paper_tables import TABLES
-    from tunit.experiments.plan import Plan, smoke
-    from tunit.experiments.summary import rows_run
-    from tunit.reporting.write import write_report
+    from tunit.experiments.plan import smoke
     from tunit.training.interrupt import Interrupted
 
     if args.table not in TABLES:
@@ -114,7 +117,24 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{args.table} has no row {unknown!r}{suggestion(unknown, names)} ({', '.join(names)})"
         )
-    plan = Plan(
+    plan = _plan_of(args)
+    check_folder(args.out)
+    # Report problems with the pictures once, not for every row.
+    plan.pictures()
+    try:
+        outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
+    except Interrupted as stop:
+        show("the same command again goes on here: finished rows are kept")
+        return stop.exit_code
+    _write(table, plan, outcomes, expected=len(rows) * args.seeds)
+    return 0
+
+
+def _plan_of(args: argparse.Namespace) -> "Plan":
+    """How the table is run, by the options."""
+    from tunit.experiments.plan import Plan
+
+    return Plan(
         data=args.data,
         out=args.out,
         held_back=args.held_back,
@@ -128,22 +148,24 @@ def run(args: argparse.Namespace) -> int:
         most_sources=args.sources,
         classes=tuple(name.strip() for name in args.between.split(",") if name.strip()),
     )
-    check_folder(args.out)
-    # Report problems with the pictures once, not for every row.
-    plan.pictures()
-    try:
-        outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
-    except Interrupted as stop:
-        show("the same command again goes on here: finished rows are kept")
-        return stop.exit_code
+
+
+def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", expected: int) -> None:
+    """Write the table, print it, and write the reports with maps of styles.
+
+    Raises RunError, after that, if fewer than the expected number of trainings succeeded.
+    """
+    from tunit.errors import RunError
+    from tunit.experiments.outcome import run_shown, write_outcome
+    from tunit.experiments.summary import rows_run
+    from tunit.reporting.write import write_report
+
     markdown, page = write_outcome(table, plan, outcomes)
     show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
     for row in rows_run(table, outcomes):
         if row.name in table.map_of:
             show(f"map of styles, {row.name}: {write_report(run_shown(table, plan, row, outcomes))}")
-    expected = len(rows) * args.seeds
     if len(outcomes) < expected:
         raise RunError(
             f"{expected - len(outcomes)} of {expected} trainings failed (see above): solve the problem and call again"
         )
-    return 0

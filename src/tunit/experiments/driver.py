@@ -198,10 +198,10 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
 def run_table(
     table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = show
 ) -> list[dict[str, Any]]:
-    """All rows (or those named) for all seeds; a row that fails is reported and skipped.
+    """All rows (or those named) for all seeds; a row that fails with a TunitError is reported and skipped.
 
-    Raises Interrupted or StopNow if a signal stops a row: then no further row begins; RunError if a row was begun
-    with other settings.
+    Any other error is a bug, and ends the table; finished rows are kept. Raises Interrupted or StopNow if a signal
+    stops a row: then no further row begins; RunError if a row was begun with other settings.
     """
     rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
@@ -229,7 +229,7 @@ def _split_of(table: Table, plan: Plan) -> Split:
 
 
 def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:
-    """As `run_row`; if it fails, the reason is printed, and None returned."""
+    """As `run_row`; if it fails with a TunitError, the reason is printed, and None returned."""
     try:
         return run_row(table, row, plan, seed, say)
     except Interrupted as stop:

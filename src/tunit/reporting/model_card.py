@@ -145,7 +145,7 @@ def _figures(facts: CardFacts) -> str:
             rows.append(f"| {plain(name)} | {number(figure['value'])} | {interval} |")
         else:
             rows.append(f"| {plain(name)} | {number(figure)} | |")
-    network = plain(found.get("features") or "none")
+    network = plain(_kind_of_network(str(found.get("features") or "none")))
     step = found.get("step")
     after = f" after step {step:,}" if isinstance(step, int) else ""
     lead = (
@@ -153,6 +153,15 @@ def _figures(facts: CardFacts) -> str:
         "cannot be compared with these."
     )
     return f"## Figures\n\n{lead}\n\n" + "\n".join(rows)
+
+
+def _kind_of_network(name: str) -> str:
+    """The name of a feature network; of one from a file only its kind and its hash, not the name of the file."""
+    if name in ("none", "random-vgg16", "dinov2", "inception (clean)", "inception (legacy)"):
+        return name
+    kind = re.match(r"moco-v2|inception \((?:clean|legacy)\)", name)
+    digest = re.search(r" ([0-9a-f]+)\)?$", name)
+    return f"{kind[0] if kind else 'another'} from a file" + (f" ({digest[1]})" if digest else "")
 
 
 def _limits(facts: CardFacts) -> str:
