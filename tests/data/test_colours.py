@@ -353,6 +353,14 @@ def test_damaged_metadata_do_not_stop_a_png(extra: bytes) -> None:
     assert np.array_equal(grey(png(values, extra)), values)
 
 
+@pytest.mark.parametrize("extra", [chunk(b"tEXt", b"Comment\0fine")[:-4] + b"sums", chunk(b"gAMA", b"\1")])
+def test_the_number_of_bits_is_used_if_other_metadata_are_damaged(extra: bytes) -> None:
+    twelve = (RAMP * 4095).round().astype(np.uint16)
+    bits = chunk(b"sBIT", b"\x0c")
+    assert np.array_equal(grey(png(twelve, bits + extra)), grey(png(twelve, bits)))
+    assert grey(png(twelve, extra + bits)).max() == 255
+
+
 @pytest.mark.parametrize(
     "segment",
     [
