@@ -136,6 +136,8 @@ def _strip_webp(data: bytes) -> Bare:
             whole = whole[:8] + bytes([whole[8] & ~0x2C]) + whole[9:]  # no profile, EXIF or XMP
         if kind == b"ICCP":
             info["icc_profile"] = whole[8 : 8 + size]
+        elif kind == b"EXIF":
+            info.setdefault("exif", whole[8 : 8 + size])
         if kind not in _WEBP_DROPPED:
             parts.append(whole)
     body = b"WEBP" + b"".join(parts)
