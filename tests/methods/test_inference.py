@@ -8,6 +8,7 @@ import torch
 
 from tiny_model import tiny_model
 from tunit.data.batching.augment import to_float, to_uint8
+from tunit.methods import inference
 from tunit.methods.inference import (
     contents_over,
     for_whole_pictures,
@@ -143,6 +144,18 @@ def test_e_suits_whole_pictures_only_within_the_context():
         assert (found - expected).norm() < 0.03 * expected.norm()
         assert (getattr(outside, name) - expected).norm() > 0.3 * expected.norm()
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+
+
+def test_e_suits_pictures_so_large_that_each_is_a_batch(monkeypatch):
+    monkeypatch.setattr(inference, "LARGE", 2)
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    pictures = to_float(torch.from_numpy(images))
+    guide = guide_after_training_on(pictures, whole_statistics=True)
+    assert [len(x) for x in some_whole_pictures(images, CPU)] == [1] * 6
+    expected = copy.deepcopy(guide)
+    suit_whole_pictures(expected, torch.split(pictures, 2))
+    suit_whole_pictures(guide, some_whole_pictures(images, CPU))
+    assert all(torch.equal(a, b) for a, b in zip(guide.buffers(), expected.buffers(), strict=True))
 
 
 def test_e_is_as_before_if_memory_runs_out_while_statistics_are_taken():
