@@ -36,6 +36,11 @@ class Neighbourhood:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
+    @property
+    def is_found(self) -> bool:
+        """Whether there was a search: no picture is among the neighbours that a search finds for it."""
+        return not torch.equal(self.table[:, 0], torch.arange(len(self.table)))
+
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""
         return {"neighbours": self.table}
@@ -50,10 +55,11 @@ def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Ne
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
     """The neighbours (N, k) whose views the next step uses as second views; None if x+ is a view of x itself.
 
-    Labelled pictures keep views of themselves (`Batches`).
+    Before the first search it is None, too, so that no picture is read as its own neighbour. Labelled pictures keep
+    views of themselves (`Batches`).
     """
-    alone = state.step < config.schedule.guide_only_until
-    return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
+    alone, own = state.step < config.schedule.guide_only_until, state.own
+    return own.table if alone and isinstance(own, Neighbourhood) and own.is_found else None
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:

@@ -130,10 +130,9 @@ def partition(
     that E has learnt from. If there are none, or if `outputs` has only some of the pictures, it is made of neighbours
     by E's present codes.
     """
-    everything = np.arange(len(pictures.names))
-    known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
-    if known and len(outputs.rows) == len(everything):
-        graph = cast(Neighbourhood, state.own).table
+    own = state.own
+    if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
+        graph = own.table
     else:
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
