@@ -1,7 +1,6 @@
 """Neighbours in place of second views, and E's learning rate while it trains alone."""
 
 import math
-import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tiny_step import config_of, random_batch, random_state
-from tunit.clustering import cues, measures
-from tunit.clustering.measures import choose_measures, reduced
+from tunit.clustering.measures import choose_measures, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import to_float
@@ -103,35 +101,12 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
             with torch.no_grad():
                 codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
-            simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
+            simple = reduced_cues(pictures().images)
             names, _ = choose_measures(codes, simple, config.networks.domains)
             found[step] = find_neighbours([(simple | {"codes": codes})[name] for name in names], 3)
             assert state.own.measures == names
             assert torch.equal(state.own.table, found[step])
     assert list(found) == [2, 6]
-
-
-def test_of_the_cues_only_one_is_held_in_full(monkeypatch):
-    """All four together have 20 KB per picture; what is kept of them has 1 KB."""
-    made, others = [], []
-
-    def wide(images):
-        others.append((len(made), sum(each() is not None for each in made)))
-        return np.random.default_rng(len(images)).random((len(images), 100), dtype=np.float32)
-
-    def noted(vectors):
-        made.append(weakref.ref(vectors))
-        return reduced(vectors)
-
-    monkeypatch.setattr(cues, "CUES", dict.fromkeys(("one", "two", "three"), wide))
-    monkeypatch.setattr(measures, "reduced", noted)
-    config = config_of(**SETTINGS)
-    state = state_of(config, 70)
-    state.step = 2
-    look_for_neighbours(state, pictures(70), config)
-    assert [cue.shape for cue in state.own.cues.values()] == [(70, 64)] * 3
-    # For two chunks of each cue: how many cues were made narrower before, and how many of these still exist in full.
-    assert others == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
 
 
 @pytest.mark.parametrize("domains", [3, "auto"])

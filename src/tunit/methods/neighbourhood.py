@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
@@ -83,10 +82,10 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures, config: Config) -> Tensor:
     """The new table (N, k) of neighbours, on the CPU; `found` gets the cues and the measures that were chosen."""
     # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
-    from tunit.clustering.measures import choose_measures, reduced
+    from tunit.clustering.measures import choose_measures, reduced_cues
 
     if not found.cues:
-        found.cues = cues.every_cue(pictures.images, then=reduced)
+        found.cues = reduced_cues(pictures.images)
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):

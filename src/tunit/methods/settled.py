@@ -20,10 +20,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from tunit.clustering import cues
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced
+from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
@@ -213,7 +212,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     size = pictures_at_a_time(ENCODED, config.data.image_size)
     batches = in_batches(pictures.images, state.queue.device, size, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    simple = cues.every_cue(pictures.images, rows, then=reduced)
+    simple = reduced_cues(pictures.images, rows)
     return GuideOutput(rows, styles, features, heads, simple)
 
 
