@@ -45,6 +45,14 @@ def test_batches_contain_all_pictures_in_order(images):
     )
 
 
+@pytest.mark.parametrize(("large", "sizes"), [(32, [2, 2, 1]), (16, [1] * 5)])
+def test_fitting_batches_have_fewer_pictures_if_these_are_large(images, monkeypatch, large, sizes):
+    monkeypatch.setattr(inference, "LARGE", large)
+    batches = list(inference.in_fitting_batches(images, CPU, 2))
+    assert [len(x) for x in batches] == sizes
+    assert torch.equal(torch.cat(batches), to_float(torch.from_numpy(images)))
+
+
 def test_guidance_in_batches_equals_that_of_each_picture(model, images):
     found = guidance_over(model.guide, in_batches(images, CPU, 2))
     with torch.inference_mode():

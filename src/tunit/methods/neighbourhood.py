@@ -15,7 +15,7 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
-from tunit.methods.inference import evaluating, guidance_over, in_batches, pictures_at_a_time
+from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 
@@ -89,8 +89,7 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):
-        size = pictures_at_a_time(ENCODED, config.data.image_size)
-        said = guidance_over(guide, in_batches(pictures.images, device, size))
+        said = guidance_over(guide, in_fitting_batches(pictures.images, device, ENCODED))
     codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
     groups = min(config.networks.initial_domains, MOST_GROUPS)

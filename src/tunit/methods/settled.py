@@ -34,8 +34,7 @@ from tunit.methods.inference import (
     averaged_over_views,
     evenly_spread,
     for_whole_pictures,
-    in_batches,
-    pictures_at_a_time,
+    in_fitting_batches,
     some_whole_pictures,
 )
 from tunit.methods.neighbourhood import ENCODED, Neighbourhood
@@ -196,8 +195,7 @@ def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, ro
     """(rows, features): what the heads of E or its EMA get for these whole pictures, on E's device."""
     device = state.queue.device
     with for_whole_pictures(guide, some_whole_pictures(pictures.images, device)):
-        size = pictures_at_a_time(ENCODED, pictures.images.shape[1])
-        batches = in_batches(pictures.images, device, size, rows)
+        batches = in_fitting_batches(pictures.images, device, ENCODED, rows)
         return torch.cat([guide.trunk_features(x).float() for x in batches])
 
 
@@ -209,8 +207,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     generator = torch_generator(
         config.run.seed, "averaged views", counter_of_step(state.step, state.rollbacks)
     )
-    size = pictures_at_a_time(ENCODED, config.data.image_size)
-    batches = in_batches(pictures.images, state.queue.device, size, rows)
+    batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
     simple = reduced_cues(pictures.images, rows)
     return GuideOutput(rows, styles, features, heads, simple)
