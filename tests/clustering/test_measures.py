@@ -6,13 +6,14 @@ import torch
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
-from tunit.clustering import measures
+from tunit.clustering import cues, measures
 from tunit.clustering.measures import (
     choose_measures,
     distance_from_separate_groups,
     edges_of,
     modularity,
     reduced,
+    reduced_cues,
 )
 from tunit.clustering.neighbours import find_neighbours
 
@@ -140,6 +141,37 @@ def test_reduced_vectors_keep_the_large_distances():
     error = pairwise_distances(found.numpy()) - pairwise_distances(seen.numpy())
     assert np.abs(error).max() < 1e-3
     assert reduced(seen, 16) is not None and torch.equal(reduced(seen, 16), seen)
+
+
+@pytest.mark.parametrize("chosen", [None, np.arange(0, 300, 2)])
+def test_reduced_cues_equal_cues_that_are_computed_in_full_first(monkeypatch, chosen):
+    images = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
+    for most in (70, 1000):
+        monkeypatch.setattr(measures, "MOST_FITTED", most)
+        found = reduced_cues(images, chosen)
+        for name, cue in cues.CUES.items():
+            expected = reduced(torch.from_numpy(cues.by_chunks(cue, images, chosen)))
+            torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+            assert most == 70 or torch.equal(found[name], expected)
+
+
+def test_only_the_pictures_that_components_are_fitted_to_have_a_cue_in_full(monkeypatch):
+    """Of a million pictures, the widest cue has 12 GB."""
+    shapes = []
+
+    def wide(images):
+        return np.random.default_rng(len(images)).random((len(images), 100), dtype=np.float32)
+
+    def noted(*given):
+        shapes.append((found := cues.by_chunks(*given)).shape)
+        return found
+
+    monkeypatch.setattr(measures, "CUES", {"one": wide, "two": wide})
+    monkeypatch.setattr(measures, "MOST_FITTED", 100)
+    monkeypatch.setattr(measures, "by_chunks", noted)
+    found = reduced_cues(np.zeros((1000, 32, 32, 3), np.uint8))
+    assert [cue.shape for cue in found.values()] == [(1000, 64)] * 2
+    assert shapes == [(100, 100), (1000, 64)] * 2
 
 
 def test_one_picture_or_two_have_no_groups():

@@ -34,6 +34,17 @@ def test_neighbours_match_the_product_computed_step_by_step(monkeypatch, chunk):
     assert found.tolist() == literal_table(codes, cue, 5).tolist()
 
 
+def test_of_a_large_set_fewer_pictures_are_compared_at_a_time(monkeypatch):
+    """Otherwise the memory would grow with the set."""
+    codes, _ = groups()
+    expected, sizes = find_neighbours([codes, codes], 5), []
+    monkeypatch.setattr(neighbours, "PAIRS", 6 * len(codes) + 1)
+    whole = torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda some, every: (sizes.append(len(some)), whole(some, every))[1])
+    assert torch.equal(find_neighbours([codes, codes], 5), expected)
+    assert set(sizes) == {6}
+
+
 def test_the_scale_of_a_measure_does_not_matter():
     codes, _ = groups()
     cue, _ = groups(seed=1)

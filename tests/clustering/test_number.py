@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 from tunit.clustering import number
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
 from tunit.clustering.dip import critical_dip, dip
-from tunit.clustering.merging import merge_pairs, merge_unconfirmed
+from tunit.clustering.merging import merge_unconfirmed
 from tunit.clustering.number import choose_number, components_of_variance, levels
 from tunit.clustering.separation import held_out_separation, separation
 from tunit.errors import RunError
@@ -159,15 +159,6 @@ def test_held_out_separation_agrees_with_scikit_learn():
     values = [np.sort(fitted.decision_function(group)) for group in (one, other)]
     both = np.concatenate([value[np.linspace(0, 399, 300).round().astype(int)] for value in values])
     assert held_out_separation(one, other, seed=0) == pytest.approx(dip(both) / critical_dip(600), rel=0.05)
-
-
-def test_pairs_are_merged_until_all_are_separate():
-    """Numbers on a line: groups nearer than 2 are merged, the nearest first. The mean of a group then moves."""
-    values = np.array([0.0, 1.0, 1.9, 10.0, 11.5, 20.0])
-    merged = merge_pairs(
-        np.arange(6), lambda one, other: abs(values[one].mean() - values[other].mean()), lambda *_: 2.0
-    )
-    assert merged.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_long_groups_side_by_side_are_counted_right():

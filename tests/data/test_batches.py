@@ -153,6 +153,18 @@ def test_batches_read_ahead_are_the_next_ones_and_read_once() -> None:
     )
 
 
+def test_alternating_streams_are_read_once_too() -> None:
+    """As in few-label training."""
+    Counting.reads.clear()
+    source, cursors = batches(images=images().view(Counting), resident_bytes=0), {}
+    streams = ["labelled", "unlabelled", "unlabelled"] * 4
+    drawn = [numbers(source.draw(step, 2, cursors, stream)) for step, stream in enumerate(streams)]
+    source._reader.shutdown()  # type: ignore[union-attr]
+    resident, cursors = batches(), {}
+    assert drawn == [numbers(resident.draw(i, 2, cursors, stream)) for i, stream in enumerate(streams)]
+    assert len(Counting.reads) == len(streams) + 2  # for each stream, one batch is read ahead
+
+
 def test_a_wrong_prefetch_changes_nothing() -> None:
     """The caller asks for sizes, streams, cursors and steps that were not expected, and resumes in between."""
     asked = [(0, 4, "all"), (1, 4, "all"), (2, 6, "all"), (3, 6, "labelled"), (4, 6, "all"), (9, 17, "all")]

@@ -353,6 +353,14 @@ def test_damaged_metadata_do_not_stop_a_png(extra: bytes) -> None:
     assert np.array_equal(grey(png(values, extra)), values)
 
 
+@pytest.mark.parametrize("extra", [chunk(b"tEXt", b"Comment\0fine")[:-4] + b"sums", chunk(b"gAMA", b"\1")])
+def test_the_number_of_bits_is_used_if_other_metadata_are_damaged(extra: bytes) -> None:
+    twelve = (RAMP * 4095).round().astype(np.uint16)
+    bits = chunk(b"sBIT", b"\x0c")
+    assert np.array_equal(grey(png(twelve, bits + extra)), grey(png(twelve, bits)))
+    assert grey(png(twelve, extra + bits)).max() == 255
+
+
 @pytest.mark.parametrize(
     "segment",
     [
@@ -385,3 +393,15 @@ def test_damaged_metadata_do_not_stop_a_webp() -> None:
     at = data.index(b"EXIF")
     broken = data[: at + 8] + b"\xff" * 8 + data[at + 16 :]
     assert np.array_equal(grey(broken), np.full((16, 16), 90))
+
+
+@pytest.mark.parametrize("damage", ["a wrong length", "cut short"])
+def test_a_webp_with_damaged_metadata_is_still_turned_upright(damage: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new("RGB", (60, 40), (90, 90, 90))
+    data = encode(stored, "WEBP", lossless=True, exif=exif, xmp=b"<x:x" + b" " * 100)
+    assert decode_picture(data).size == (40, 60)
+    at = data.index(b"XMP ")
+    broken = data[: at + 50] if damage == "cut short" else data[: at + 4] + b"\xff" * 3 + data[at + 7 :]
+    assert decode_picture(broken).size == (40, 60)

@@ -12,6 +12,7 @@ import tarfile
 import tracemalloc
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from tunit.data.finding.unpacking import (
     Unpacking,
     bzip2_stream,
     gzip_stream,
+    lzma_stream,
     xz_stream,
 )
 
@@ -92,9 +94,47 @@ def test_a_truncated_or_damaged_stream_raises_an_error_each_time(kind: str) -> N
         io.BufferedReader(wrong).read()
 
 
+def deflate(content: bytes) -> bytes:
+    maker = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return maker.compress(content) + maker.flush()
+
+
+def lzma_alone(content: bytes) -> bytes:
+    return lzma.compress(content, lzma.FORMAT_ALONE)[13:]  # after its properties and the size
+
+
+EVERY_STREAM = {
+    **STREAMS,
+    "deflate": (deflate, partial(Inflater, -15)),
+    "lzma": (lzma_alone, partial(lzma_stream, lzma.compress(b"", lzma.FORMAT_ALONE)[:5])),
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_STREAM)
+@pytest.mark.parametrize("colour", [(0,), (40, 90, 200)])
+def test_plain_pictures_a_little_larger_than_a_piece_are_complete(
+    kind: str, colour: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bytes may be held by the decompressor, with no packed bytes left."""
+    pack, stream = EVERY_STREAM[kind]
+    monkeypatch.setattr(members, "_PIECE", 1 << 12)
+    for size in (*range((1 << 12) - 30, (1 << 12) + 300, 7), *range((2 << 12) - 30, (2 << 12) + 300, 7)):
+        content = bytes(itertools.islice(itertools.cycle(colour), size))
+        packed = pack(content)
+        assert members.read_exactly(Unpacking(io.BytesIO(packed), stream, 0, len(packed)), size) == content
+
+
+def test_a_plain_picture_in_a_zip_is_complete(tmp_path: Path) -> None:
+    content = b"P6\n528 662\n255\n" + bytes((40, 90, 200)) * (528 * 662)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.ppm", content)
+    (picture,) = find_pictures(tmp_path / "a.zip").pictures
+    assert picture.read() == content
+    close_archives()
+
+
 def test_raw_deflate_equals_zlib() -> None:
-    maker = zlib.compressobj(9, zlib.DEFLATED, -15)
-    packed = maker.compress(CONTENT) + maker.flush()
+    packed = deflate(CONTENT)
     assert io.BufferedReader(Unpacking(io.BytesIO(packed), lambda: Inflater(-15))).read() == CONTENT
 
 

@@ -19,7 +19,14 @@ from tunit.errors import ConfigError
 from tunit.methods import losses
 from tunit.methods.adversarial_memory import AdversarialMemory, new_adversarial_memory
 from tunit.methods.checks import check_config
-from tunit.methods.differentiable_augment import Draw, InputKind, augment_of, cut_out, recoloured, shifted
+from tunit.methods.differentiable_augment import (
+    Draw,
+    InputKind,
+    augment_of,
+    cut_out,
+    recoloured,
+    shifted_over_grey,
+)
 from tunit.methods.method import Phase
 from tunit.methods.objectives import discriminator_loss, penalty_weight
 from tunit.methods.optimisers import set_rates, set_rates_of_baseline, share_of_rate
@@ -100,7 +107,7 @@ def test_shifts_reach_an_eighth_of_the_side_and_no_further() -> None:
     x = torch.zeros(500, 3, SIZE, SIZE)
     x[:, :, 16, 16] = 1
     u = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
-    places = shifted(x, u, torch.ones(500, dtype=torch.bool))[:, 0].nonzero()[:, 1:] - 16
+    places = shifted_over_grey(x, u, torch.ones(500, dtype=torch.bool))[:, 0].nonzero()[:, 1:] - 16
     assert len(places) == 500
     assert set(places.flatten().tolist()) == set(range(-4, 5))
 
@@ -122,11 +129,11 @@ def test_translations_in_bfloat16_are_augmented_as_real_pictures_in_float32() ->
 def test_a_random_number_that_is_rounded_to_one_shifts_no_further_than_an_eighth() -> None:
     x = torch.zeros(1, 3, SIZE, SIZE)
     x[:, :, 16, 16] = 1
-    moved = shifted(x, torch.ones(1, 2), torch.tensor([True]))
+    moved = shifted_over_grey(x, torch.ones(1, 2), torch.tensor([True]))
     assert moved[0, 0].nonzero().tolist() == [[20, 20]]
 
 
-@pytest.mark.parametrize("what", [shifted, cut_out, recoloured])
+@pytest.mark.parametrize("what", [shifted_over_grey, cut_out, recoloured])
 def test_first_and_second_derivatives_of_the_augmentation_are_correct(what: Any) -> None:
     """The result is squared, so that its second derivative is not 0."""
     g = torch.Generator().manual_seed(3)

@@ -8,6 +8,7 @@ import torch
 
 from tiny_model import tiny_model
 from tunit.data.batching.augment import to_float, to_uint8
+from tunit.methods import inference
 from tunit.methods.inference import (
     contents_over,
     for_whole_pictures,
@@ -42,6 +43,14 @@ def test_batches_contain_all_pictures_in_order(images):
     assert torch.equal(
         torch.cat(list(in_batches(images, CPU, 2, rows))), to_float(torch.from_numpy(images[rows]))
     )
+
+
+@pytest.mark.parametrize(("large", "sizes"), [(32, [2, 2, 1]), (16, [1] * 5)])
+def test_fitting_batches_have_fewer_pictures_if_these_are_large(images, monkeypatch, large, sizes):
+    monkeypatch.setattr(inference, "LARGE", large)
+    batches = list(inference.in_fitting_batches(images, CPU, 2))
+    assert [len(x) for x in batches] == sizes
+    assert torch.equal(torch.cat(batches), to_float(torch.from_numpy(images)))
 
 
 def test_guidance_in_batches_equals_that_of_each_picture(model, images):
@@ -143,6 +152,18 @@ def test_e_suits_whole_pictures_only_within_the_context():
         assert (found - expected).norm() < 0.03 * expected.norm()
         assert (getattr(outside, name) - expected).norm() > 0.3 * expected.norm()
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+
+
+def test_e_suits_pictures_so_large_that_each_is_a_batch(monkeypatch):
+    monkeypatch.setattr(inference, "LARGE", 2)
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    pictures = to_float(torch.from_numpy(images))
+    guide = guide_after_training_on(pictures, whole_statistics=True)
+    assert [len(x) for x in some_whole_pictures(images, CPU)] == [1] * 6
+    expected = copy.deepcopy(guide)
+    suit_whole_pictures(expected, torch.split(pictures, 2))
+    suit_whole_pictures(guide, some_whole_pictures(images, CPU))
+    assert all(torch.equal(a, b) for a, b in zip(guide.buffers(), expected.buffers(), strict=True))
 
 
 def test_e_is_as_before_if_memory_runs_out_while_statistics_are_taken():

@@ -1,7 +1,6 @@
 """Neighbours in place of second views, and E's learning rate while it trains alone."""
 
 import math
-import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from tiny_step import config_of, random_batch, random_state
-from tunit.clustering import cues, measures
-from tunit.clustering.measures import choose_measures, reduced
+from tunit.clustering.measures import choose_measures, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
+from tunit.config import AugmentConfig
 from tunit.data.batching.augment import to_float
+from tunit.data.batching.batches import Batches
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
@@ -39,19 +39,51 @@ def state_of(config, number=12):
     return new_state(config, torch.device("cpu"), number)
 
 
-def test_each_picture_is_its_own_neighbour_before_the_search_and_after_e_trained_alone():
+def test_second_views_are_of_the_picture_itself_before_the_search_and_after_e_trained_alone():
     config = config_of(**SETTINGS)
     state = state_of(config)
     itself = torch.arange(12)[:, None].repeat(1, 3)
     for step in range(2):
         state.step = step
         look_for_neighbours(state, pictures(), config)
-        assert torch.equal(neighbours_at(state, config), itself)
+        assert neighbours_at(state, config) is None
+        assert torch.equal(state.own.table, itself)  # as checkpoints have it
     state.step = 2
     look_for_neighbours(state, pictures(), config)
     assert not (neighbours_at(state, config) == itself).any()
+    state.own.table.copy_(itself)  # as if a checkpoint of before the search was loaded
+    assert neighbours_at(state, config) is None
+    look_for_neighbours(state, pictures(), config)
     state.step = 10
     assert neighbours_at(state, config) is None
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_pictures_are_read_once_before_the_search_with_the_same_views(both):
+    """A table in which each picture is its own neighbour gives the same batch, but reads its pictures twice."""
+    config = config_of(**SETTINGS)
+    state, given = state_of(config), pictures()
+    read = []
+
+    class Counting(np.ndarray):
+        def __getitem__(self, rows):
+            read.append(len(rows))
+            return np.asarray(self)[rows]
+
+    def drawn(table):
+        read.clear()
+        images = given.images.view(Counting)
+        source = Batches(
+            images, given.labels, AugmentConfig(), seed=1, device=torch.device("cpu"), resident_bytes=0
+        )
+        batch = source.draw(0, 4, {}, neighbours=table, both=both)
+        source._reader.shutdown()  # waits for the batch that is read in advance
+        return batch, list(read)
+
+    batch, reads = drawn(neighbours_at(state, config))
+    expected, reads_of_itself = drawn(state.own.table)
+    assert torch.equal(batch.x, expected.x) and torch.equal(batch.x_plus, expected.x_plus)
+    assert (reads, reads_of_itself) == ([4, 4], [4, 4, 4])
 
 
 def test_the_search_is_repeated_with_the_codes_of_that_step():
@@ -69,35 +101,12 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
             with torch.no_grad():
                 codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
-            simple = {name: reduced(cue) for name, cue in cues.every_cue(pictures().images).items()}
+            simple = reduced_cues(pictures().images)
             names, _ = choose_measures(codes, simple, config.networks.domains)
             found[step] = find_neighbours([(simple | {"codes": codes})[name] for name in names], 3)
             assert state.own.measures == names
             assert torch.equal(state.own.table, found[step])
     assert list(found) == [2, 6]
-
-
-def test_of_the_cues_only_one_is_held_in_full(monkeypatch):
-    """All four together have 20 KB per picture; what is kept of them has 1 KB."""
-    made, others = [], []
-
-    def wide(images):
-        others.append((len(made), sum(each() is not None for each in made)))
-        return np.random.default_rng(len(images)).random((len(images), 100), dtype=np.float32)
-
-    def noted(vectors):
-        made.append(weakref.ref(vectors))
-        return reduced(vectors)
-
-    monkeypatch.setattr(cues, "CUES", dict.fromkeys(("one", "two", "three"), wide))
-    monkeypatch.setattr(measures, "reduced", noted)
-    config = config_of(**SETTINGS)
-    state = state_of(config, 70)
-    state.step = 2
-    look_for_neighbours(state, pictures(70), config)
-    assert [cue.shape for cue in state.own.cues.values()] == [(70, 64)] * 3
-    # For two chunks of each cue: how many cues were made narrower before, and how many of these still exist in full.
-    assert others == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
 
 
 @pytest.mark.parametrize("domains", [3, "auto"])

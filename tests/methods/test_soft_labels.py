@@ -33,6 +33,14 @@ def labels_of(pictures: int, classes: int) -> SoftLabels:
 # ---- losses ----
 
 
+def compatibility(label_logits: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
+    """PENCIL's compatibility loss: cross-entropy of the soft labels, with the first ones (B, K) as targets.
+
+    `SoftLabels.learn` has only its gradient.
+    """
+    return losses.weighted_mean(-(first * label_logits.log_softmax(1)).sum(1), weight)
+
+
 def test_the_three_losses_equal_those_of_scipy() -> None:
     logits, label_logits, first = noise(5, 4), noise(5, 4, seed=1), noise(5, 4, seed=2).softmax(1)
     weight = np.array([1.0, 0, 0.5, 2, 1])
@@ -44,7 +52,7 @@ def test_the_three_losses_equal_those_of_scipy() -> None:
             losses.pseudo_label_divergence(logits, label_logits, torch.from_numpy(weight)),
             entropy(p, y, axis=1),
         ),
-        (losses.compatibility(label_logits, first, torch.from_numpy(weight)), of_first),
+        (compatibility(label_logits, first, torch.from_numpy(weight)), of_first),
         (losses.prediction_entropy(logits, torch.from_numpy(weight)), entropy(p, axis=1)),
     ):
         assert found.item() == pytest.approx(np.average(each, weights=weight), rel=1e-12)
@@ -108,7 +116,7 @@ def test_one_update_is_a_step_along_autograds_gradient(weights: SemitConfig) -> 
             total = total + weights.pseudo_label_weight * losses.pseudo_label_divergence(
                 logits[row : row + 1], leaf[i : i + 1]
             )
-            total = total + weights.compatibility_weight * losses.compatibility(
+            total = total + weights.compatibility_weight * compatibility(
                 leaf[i : i + 1], labels.first[i : i + 1]
             )
     total.backward()

@@ -63,6 +63,14 @@ def test_a_single_picture_has_no_statistics():
     assert all(torch.equal(a, b) for a, b in zip(rest.buffers(), before, strict=True))
 
 
+def test_single_pictures_are_joined_to_pairs():
+    whole, single = network(), network()
+    given = batches(2, 2, 1)
+    take_statistics(whole, given[:2])
+    take_statistics(single, [x[None] for each in given for x in each])
+    assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), single.buffers(), strict=True))
+
+
 def test_an_error_leaves_the_modes_as_they_were():
     found = network().eval()
     try:

@@ -130,7 +130,7 @@ def unreadable(real, call, why):
 @pytest.mark.parametrize(
     ("place", "name", "call", "last"),
     [
-        (Batches, "_chosen", 8, "after step 7"),  # the neighbours of the pictures of step 8
+        (Batches, "_chosen", 6, "after step 7"),  # the neighbours of the pictures of step 8
         (settled, "settle_domains", 1, "after step 5"),  # after step 9, the last one of E alone
     ],
     ids=["neighbours", "domains"],

@@ -113,22 +113,6 @@ def textures(images: Pictures) -> Vectors:
 CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
 
 
-def every_cue(
-    images: Pictures, rows: Integers | None = None, then: Callable[[Tensor], Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Every cue by name, (N, width) float32, of pictures (N, S, S, 3).
-
-    rows: indices of the pictures to use; None for all. then: called with each cue; its result replaces the cue. The
-    next cue is computed only then: all together take 20 KB per picture, so for many pictures, make them narrower.
-    """
-    found = {}
-    for name, cue in CUES.items():
-        vectors = torch.from_numpy(by_chunks(cue, images, rows))
-        found[name] = vectors if then is None else then(vectors)
-        del vectors  # or it would be kept until the next cue is complete
-    return found
-
-
 def by_chunks(
     function: Callable[[Pictures], NDArray[T]], images: Pictures, rows: Integers | None = None
 ) -> NDArray[T]:

@@ -14,7 +14,7 @@ References:
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from scipy.sparse.linalg import lobpcg
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, by_chunks
 from tunit.clustering.neighbours import find_neighbours
 
 REDUCED = 64  # principal components that replace a wider cue
@@ -45,13 +46,41 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     Vectors with at most `width` numbers stay as they are. In our tests nearest neighbours by the components had the
     same class at least as often as by the whole vectors; for pixels, the search is 30 times as fast.
     """
-    vectors = vectors.float().cpu()
+    return reduction(vectors[:: _step_of_fitted(len(vectors))], width)(vectors)
+
+
+def reduction(vectors: Tensor, width: int = REDUCED) -> Callable[[Tensor], Tensor]:
+    """What `reduced` does, fitted to vectors (N, any width): a function of other such vectors."""
     if vectors.shape[1] <= width or len(vectors) <= width:
-        return vectors
-    step = -(-len(vectors) // MOST_FITTED)
+        return lambda others: others.float().cpu()
     with np.errstate(invalid="ignore"):  # shares of a variance of 0, if all vectors are equal; not used here
-        found = PCA(width, svd_solver="randomized", random_state=0).fit(vectors[::step].numpy())  # [2]
-    return torch.from_numpy(found.transform(vectors.numpy()).astype(np.float32))
+        found = PCA(width, svd_solver="randomized", random_state=0).fit(vectors.float().cpu().numpy())  # [2]
+    return lambda others: torch.from_numpy(found.transform(others.float().cpu().numpy()).astype(np.float32))
+
+
+def reduced_cues(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
+    """Every cue by name, `reduced`: (N, at most REDUCED) float32, of pictures (N, S, S, 3).
+
+    rows: indices of the pictures to use; None for all. Of a large set, a cue is held in full only for the pictures to
+    which its principal components are fitted.
+    """
+    return {name: _reduced_cue(cue, images, rows) for name, cue in CUES.items()}
+
+
+def _reduced_cue(cue: Callable[[Pictures], Vectors], images: Pictures, rows: Integers | None) -> Tensor:
+    every = np.arange(len(images)) if rows is None else rows
+    fitted = every[:: _step_of_fitted(len(every))]
+    vectors = torch.from_numpy(by_chunks(cue, images, fitted))
+    narrow = reduction(vectors)
+    if len(fitted) == len(every):
+        return narrow(vectors)
+    del vectors
+    return torch.from_numpy(by_chunks(lambda some: narrow(torch.from_numpy(cue(some))).numpy(), images, rows))
+
+
+def _step_of_fitted(number: int) -> int:
+    """Principal components are fitted to every picture, or of a large set to every second (third, ...) one."""
+    return max(1, -(-number // MOST_FITTED))
 
 
 def edges_of(neighbours: Tensor) -> sparse.csr_matrix:

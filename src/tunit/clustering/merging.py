@@ -8,7 +8,7 @@ trained, so in them such a kind stays one cluster.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +26,12 @@ SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
 # SHARE_KNOWN of all pairs of groups. This share is low, because many pairs may be halves of one kind, which no cue
 # should separate.
 CONFIRMED, SHARE_KNOWN, KNOWN = 1.25, 0.25, 0.6
+# Up to EVERY_PAIR groups, every pair is compared. Of more groups, whose pairs would take hours, only those pairs are
+# compared that may be halves of one kind: each group with its NEAREST ones. Whether cues are of use is then told by
+# as many random pairs as EVERY_PAIR groups have.
+EVERY_PAIR, NEAREST = 50, 10
 
+Pair = tuple[int, int]  # the numbers of two groups, in ascending order
 Rows = Integers  # (n,): the pictures of one group
 
 
@@ -39,12 +44,17 @@ def merge_unseparated(
     evidence for k groups.
     """
 
-    def enough(one: Rows, other: Rows, left: int) -> float:
-        """The separation from which on two groups are not merged, while `left` groups are left."""
-        compared = 2 * min(len(one), len(other))
-        return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+    def apart(one: Rows, other: Rows) -> float:
+        """The separation of two groups."""
+        return separation(points[one], points[other])
 
-    return merge_pairs(groups, lambda one, other: separation(points[one], points[other]), enough)
+    def enough(smaller: Integers, left: int) -> Points:
+        """The separation from which on two groups are not merged, while `left` groups are left."""
+        share: Points = np.minimum(1.0, 2 * smaller / ENOUGH)
+        return share * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+
+    rows = _rows_of(groups)
+    return merge_pairs(groups, apart, enough, _compared(_near_pairs([points], rows), rows, apart))
 
 
 def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> Integers:
@@ -58,7 +68,7 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
         return max(held_out_separation(cue[one], cue[other], seed) for cue in cues)
 
     rows = _rows_of(groups)
-    found = _all_pairs(rows, apart)
+    found = _compared(_some_pairs(len(rows), seed), rows, apart)
     # Groups too small to be judged (infinite separation) do not tell whether the cues are of use.
     known = [
         value / largest_separation(len(rows[i]), len(rows[j]))
@@ -67,32 +77,37 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
     ]
     if not known or np.quantile(known, 1 - SHARE_KNOWN) < KNOWN:
         return groups
-    return merge_pairs(groups, apart, lambda one, other, left: CONFIRMED, found)
+    if len(rows) > EVERY_PAIR:
+        found = _compared(_near_pairs(cues, rows), rows, apart)
+    return merge_pairs(groups, apart, lambda smaller, left: np.full(len(smaller), CONFIRMED), found)
 
 
 def merge_pairs(
     groups: Integers,
     apart: Callable[[Rows, Rows], float],
-    enough: Callable[[Rows, Rows, int], float],
-    found: dict[tuple[int, int], float] | None = None,
+    enough: Callable[[Integers, int], Points],
+    found: dict[Pair, float],
 ) -> Integers:
     """Merge groups (N,) pair by pair until `apart` is at least `enough` for every pair; renumber them from 0.
 
-    The pair with the smallest ratio apart / enough is merged first. Both functions are called with the pictures of
-    two groups, `enough` also with the number of groups. found: `apart` of all pairs, if the caller has it already.
+    The pair with the smallest ratio apart / enough is merged first. apart: called with the pictures of two groups.
+    enough: called with the size of the smaller group of each of P pairs, and the number of groups; gives (P,). found:
+    `apart` of the pairs that are compared, in ascending order. A merged group is compared with those that one of its
+    parts was compared with.
     """
     rows = dict(enumerate(_rows_of(groups)))
-    found = _all_pairs(_rows_of(groups), apart) if found is None else found
     while found:
-        share = {(i, j): value / enough(rows[i], rows[j], len(rows)) for (i, j), value in found.items()}
-        i, j = min(share, key=lambda pair: share[pair])
-        if share[i, j] >= 1:
+        pairs = list(found)
+        smaller = np.array([min(len(rows[i]), len(rows[j])) for i, j in pairs])
+        share = np.array(list(found.values())) / enough(smaller, len(rows))
+        i, j = pairs[least := int(share.argmin())]
+        if share[least] >= 1:
             break
         rows[i] = np.concatenate([rows[i], rows.pop(j)])
-        found = {pair: value for pair, value in found.items() if j not in pair}
-        for one, other in found:
-            if i in (one, other):
-                found[one, other] = apart(rows[one], rows[other])
+        others = {other for pair in pairs if i in pair or j in pair for other in pair} - {i, j}
+        again = _compared([(min(i, other), max(i, other)) for other in others], rows, apart)
+        kept = {pair: value for pair, value in found.items() if i not in pair and j not in pair}
+        found = dict(sorted((kept | again).items()))
     merged = np.empty(len(groups), np.int64)
     for number, some in enumerate(rows.values()):
         merged[some] = number
@@ -103,6 +118,35 @@ def _rows_of(groups: Integers) -> list[Rows]:
     return [np.flatnonzero(groups == i) for i in np.unique(groups)]
 
 
-def _all_pairs(rows: list[Rows], apart: Callable[[Rows, Rows], float]) -> dict[tuple[int, int], float]:
-    """`apart` of every two groups, by their numbers."""
-    return {(i, j): apart(rows[i], rows[j]) for i, j in itertools.combinations(range(len(rows)), 2)}
+def _compared(
+    pairs: Iterable[Pair], rows: Sequence[Rows] | Mapping[int, Rows], apart: Callable[[Rows, Rows], float]
+) -> dict[Pair, float]:
+    """`apart` of each of these pairs of groups."""
+    return {(i, j): apart(rows[i], rows[j]) for i, j in pairs}
+
+
+def _some_pairs(number: int, seed: int) -> list[Pair]:
+    """Every pair of up to EVERY_PAIR groups; of more groups as many random pairs, all equally likely."""
+    pairs = list(itertools.combinations(range(number), 2))
+    most = EVERY_PAIR * (EVERY_PAIR - 1) // 2
+    if len(pairs) <= most:
+        return pairs
+    return [pairs[i] for i in np.random.default_rng(seed).choice(len(pairs), most, replace=False)]
+
+
+def _near_pairs(cues: Sequence[Points], rows: Sequence[Rows]) -> list[Pair]:
+    """Every pair of up to EVERY_PAIR groups; of more groups, the pairs of each one with its NEAREST ones.
+
+    Two groups are near if their means are near by every cue, compared with how much the pictures of a group differ.
+    """
+    if len(rows) <= EVERY_PAIR:
+        return list(itertools.combinations(range(len(rows)), 2))
+    apart = np.zeros((len(rows), len(rows)))
+    for cue in cues:
+        centres = np.stack([cue[some].mean(0) for some in rows])
+        within = np.mean([cue[some].var(0).sum() for some in rows]) + 1e-12
+        squares = np.stack([np.square(centres - centre).sum(1) for centre in centres])
+        apart = np.maximum(apart, squares / within)
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.argsort(apart, axis=1, kind="stable")[:, :NEAREST]
+    return sorted({(min(i, j), max(i, j)) for i, some in enumerate(nearest.tolist()) for j in some})

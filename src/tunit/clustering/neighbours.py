@@ -15,11 +15,13 @@ References:
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-CHUNK = 512  # pictures compared with all others at a time
+# Pictures compared with all others at a time; of a large set fewer, so that there are at most PAIRS pairs.
+CHUNK, PAIRS = 512, 1 << 26
 LEAST_SCALE = 1e-6  # no scale is 0, even where all neighbours are copies of the picture
 
 
@@ -34,11 +36,11 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
 
     def distance(rows: slice) -> Tensor:
         """(b, N): minus the logarithm of the product of the affinities, which is the sum of scaled distances."""
-        parts = [
-            torch.cdist(vectors[rows], vectors).square() / (scale[rows, None] * scale)
+        parts = (
+            torch.cdist(vectors[rows], vectors).square_().div_(scale[rows, None] * scale)
             for vectors, scale in zip(measures, scales, strict=True)
-        ]
-        return torch.stack(parts).sum(0)
+        )
+        return reduce(Tensor.add_, parts)
 
     return nearest(distance, own, k)[1]
 
@@ -50,8 +52,9 @@ def nearest(distance: Callable[[slice], Tensor], own: Tensor, k: int) -> tuple[T
     picture among the M, or -1; a picture is never among its own nearest ones.
     """
     values, indices = [], []
-    for start in range(0, len(own), CHUNK):
-        rows = slice(start, start + CHUNK)
+    size = max(1, min(CHUNK, PAIRS // max(1, len(own))))
+    for start in range(0, len(own), size):
+        rows = slice(start, start + size)
         apart, itself = distance(rows), own[rows]
         inside = torch.nonzero(itself >= 0).squeeze(1)
         apart[inside, itself[inside]] = torch.inf

@@ -18,6 +18,7 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -122,19 +123,51 @@ def components_of_variance(styles: Vectors) -> Points:
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
     """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`."""
     groups = _cells(points, most, seed)
+    ward = _Ward(points, groups)
+    numbers = np.empty(len(points), np.int64)
+    for i, rows in enumerate(groups):
+        numbers[rows] = i
     found = {}
     while True:
         k = len(groups)
-        first, second = _nearest(points, groups) if k > 1 else (0, 0)
+        first, second = ward.nearest() if k > 1 else (0, 0)
         if k <= most:
             apart = separation(points[groups[first]], points[groups[second]]) if k > 1 else 0.0
-            numbers = np.empty(len(points), np.int64)
-            for i, rows in enumerate(groups):
-                numbers[rows] = i
-            found[k] = Level(numbers, apart)
+            found[k] = Level(numbers.copy(), apart)
         if k == 1:
             return found
         groups[first] = np.concatenate([groups[first], groups.pop(second)])
+        ward.merge(first, second, points[groups[first]])
+        numbers[numbers == second] = first
+        numbers[numbers > second] -= 1
+
+
+class _Ward:
+    """What merging each two groups adds to the squared distances within groups [1], updated at each merge."""
+
+    def __init__(self, points: Points, groups: list[Integers]) -> None:
+        self._centres = np.stack([points[rows].mean(0) for rows in groups])
+        self._sizes = np.array([len(rows) for rows in groups], np.float64)
+        self._cost = np.stack([self._cost_with(i) for i in range(len(groups))])  # (k, k)
+
+    def nearest(self) -> tuple[int, int]:
+        """The two groups whose merging adds least, in ascending order."""
+        first, second = sorted(divmod(int(self._cost.argmin()), len(self._cost)))
+        return first, second
+
+    def merge(self, first: int, second: int, points: Points) -> None:
+        """The first group has these points now, and the second one is gone, so that later ones move up by one."""
+        self._centres[first], self._sizes[first] = points.mean(0), len(points)
+        self._centres, self._sizes = (np.delete(some, second, 0) for some in (self._centres, self._sizes))
+        self._cost = np.delete(np.delete(self._cost, second, 0), second, 1)
+        self._cost[first] = self._cost[:, first] = self._cost_with(first)
+
+    def _cost_with(self, i: int) -> Points:
+        """What merging group i with each of the k groups adds: (k,); infinite for itself."""
+        cost = np.square(self._centres - self._centres[i]).sum(1)
+        cost *= self._sizes * self._sizes[i] / (self._sizes + self._sizes[i])
+        cost[i] = np.inf
+        return cast(Points, cost)
 
 
 def needed(k: int) -> float:
@@ -166,17 +199,6 @@ def _cells(points: Points, most: int, seed: int) -> list[Integers]:
     number = max(1, min(cells, len(points) // FEWEST, len(np.unique(points, axis=0))))
     labels = k_means(points, number, seed, CELL_RESTARTS).labels_
     return [np.flatnonzero(labels == i) for i in np.unique(labels)]
-
-
-def _nearest(points: Points, groups: list[Integers]) -> tuple[int, int]:
-    """The two groups whose merging adds least to the squared distances within groups [1], in ascending order."""
-    centres = np.stack([points[rows].mean(0) for rows in groups])
-    sizes = np.array([len(rows) for rows in groups], np.float64)
-    cost = np.square(centres[:, None] - centres[None]).sum(2)
-    cost *= sizes[:, None] * sizes[None] / (sizes[:, None] + sizes[None])
-    np.fill_diagonal(cost, np.inf)
-    first, second = sorted(divmod(int(cost.argmin()), len(groups)))
-    return first, second
 
 
 def _silhouette(points: Points, groups: Integers, rng: np.random.Generator) -> float:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.batching.augment import GREY
+from tunit.data.batching.augment import grey
 from tunit.data.batching.randomness import torch_generator
-from tunit.machine import constant, to_device
+from tunit.machine import to_device
 from tunit.methods.losses import without_autocast
 
 LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
@@ -69,7 +69,7 @@ class DifferentiableAugment:
             if self.colours:
                 x = recoloured(x, u, u[:, Draw.COLOURS] < p)
             # Slices: a list of columns would be copied to a GPU, and the CPU would wait for it.
-            x = shifted(x, u[:, Draw.DOWN : Draw.RIGHT + 1], u[:, Draw.SHIFTS] < p)
+            x = shifted_over_grey(x, u[:, Draw.DOWN : Draw.RIGHT + 1], u[:, Draw.SHIFTS] < p)
             return cut_out(x, u[:, Draw.CUT_ROW : Draw.CUT_COLUMN + 1], u[:, Draw.CUTS] < p)
 
 
@@ -84,7 +84,7 @@ def augment_of(counter: int, batch: int, probability: Tensor, config: Config) ->
     return DifferentiableAugment(draws, probability, config.adversarial.discriminator_augment_colours)
 
 
-def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
+def shifted_over_grey(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """Shift chosen pictures by whole pixels, up to an eighth of the side in each direction; fill the rest with grey.
 
     x: (b, 3, S, S); u: (b, 2) in [0, 1); chosen: (b,) bool. The picture is multiplied by matrices of zeros and ones,
@@ -106,7 +106,7 @@ def shifted(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
 def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """Turn a square of half the side grey in chosen pictures. Its centre lies anywhere in the picture.
 
-    Arguments as for `shifted`.
+    Arguments as for `shifted_over_grey`.
     """
     size = x.shape[2]
     half = int(size * CUT + 0.5) // 2
@@ -120,7 +120,7 @@ def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
 def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     """Change the brightness, then saturation, then contrast of chosen pictures.
 
-    u: (b, len(Draw)); other arguments as for `shifted`.
+    u: (b, len(Draw)); other arguments as for `shifted_over_grey`.
     """
 
     def change(draw: Draw, most: float) -> Tensor:
@@ -128,7 +128,6 @@ def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
         return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None].to(x.dtype)
 
     x = x + change(Draw.BRIGHTNESS, BRIGHTNESS)
-    grey = (x * constant(GREY, x.dtype, x.device)[:, None, None]).sum(1, keepdim=True)
-    x = x + (x - grey) * change(Draw.SATURATION, SATURATION)
+    x = x + (x - grey(x)) * change(Draw.SATURATION, SATURATION)
     mean = x.mean((1, 2, 3), keepdim=True)
     return x + (x - mean) * change(Draw.CONTRAST, CONTRAST)

@@ -60,6 +60,13 @@ def in_batches(
         yield to_float(torch.from_numpy(np.array(some)).to(device))
 
 
+def in_fitting_batches(
+    images: NDArray[np.uint8], device: torch.device, most: int, rows: NDArray[np.int64] | None = None
+) -> Iterator[Tensor]:
+    """As `in_batches`, `most` pictures at a time, or fewer of more than LARGE px (`pictures_at_a_time`)."""
+    return in_batches(images, device, pictures_at_a_time(most, images.shape[1]), rows)
+
+
 def evenly_spread(number: int, most: int) -> NDArray[np.int64]:
     """At most `most` of the rows 0 to number - 1, evenly spread from the first to the last."""
     return np.linspace(0, number - 1, min(number, most)).astype(np.int64)

@@ -196,14 +196,6 @@ def pseudo_label_divergence(logits: Tensor, label_logits: Tensor, weight: Tensor
     return weighted_mean((log_p.exp() * (log_p - label_logits.log_softmax(1))).sum(1), weight)
 
 
-def compatibility(label_logits: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The compatibility loss of [8]: cross-entropy of the soft labels, with the first ones (B, K) as targets.
-
-    Only tests call it: `SoftLabels.learn` has its gradient.
-    """
-    return weighted_mean(-(first * label_logits.log_softmax(1)).sum(1), weight)
-
-
 def prediction_entropy(logits: Tensor, weight: Tensor | None = None) -> Tensor:
     """The entropy loss of [8]: mean entropy of the predictions, from 0 to ln K."""
     log_p = logits.log_softmax(1)

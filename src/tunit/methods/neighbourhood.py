@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.clustering import cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
-from tunit.methods.inference import evaluating, guidance_over, in_batches, pictures_at_a_time
+from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 
@@ -36,6 +35,11 @@ class Neighbourhood:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
+    @property
+    def is_found(self) -> bool:
+        """Whether there was a search: no picture is among the neighbours that a search finds for it."""
+        return not torch.equal(self.table[:, 0], torch.arange(len(self.table)))
+
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""
         return {"neighbours": self.table}
@@ -50,10 +54,11 @@ def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Ne
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
     """The neighbours (N, k) whose views the next step uses as second views; None if x+ is a view of x itself.
 
-    Labelled pictures keep views of themselves (`Batches`).
+    Before the first search it is None, too, so that no picture is read as its own neighbour. Labelled pictures keep
+    views of themselves (`Batches`).
     """
-    alone = state.step < config.schedule.guide_only_until
-    return state.own.table if alone and isinstance(state.own, Neighbourhood) else None
+    alone, own = state.step < config.schedule.guide_only_until, state.own
+    return own.table if alone and isinstance(own, Neighbourhood) and own.is_found else None
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
@@ -77,15 +82,14 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures, config: Config) -> Tensor:
     """The new table (N, k) of neighbours, on the CPU; `found` gets the cues and the measures that were chosen."""
     # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
-    from tunit.clustering.measures import choose_measures, reduced
+    from tunit.clustering.measures import choose_measures, reduced_cues
 
     if not found.cues:
-        found.cues = cues.every_cue(pictures.images, then=reduced)
+        found.cues = reduced_cues(pictures.images)
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide):
-        size = pictures_at_a_time(ENCODED, config.data.image_size)
-        said = guidance_over(guide, in_batches(pictures.images, device, size))
+        said = guidance_over(guide, in_fitting_batches(pictures.images, device, ENCODED))
     codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
     groups = min(config.networks.initial_domains, MOST_GROUPS)

@@ -20,10 +20,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from tunit.clustering import cues
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced
+from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
@@ -35,8 +34,7 @@ from tunit.methods.inference import (
     averaged_over_views,
     evenly_spread,
     for_whole_pictures,
-    in_batches,
-    pictures_at_a_time,
+    in_fitting_batches,
     some_whole_pictures,
 )
 from tunit.methods.neighbourhood import ENCODED, Neighbourhood
@@ -130,10 +128,9 @@ def partition(
     that E has learnt from. If there are none, or if `outputs` has only some of the pictures, it is made of neighbours
     by E's present codes.
     """
-    everything = np.arange(len(pictures.names))
-    known = isinstance(state.own, Neighbourhood) and (state.own.table[:, 0].numpy() != everything).any()
-    if known and len(outputs.rows) == len(everything):
-        graph = cast(Neighbourhood, state.own).table
+    own = state.own
+    if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
+        graph = own.table
     else:
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
@@ -198,8 +195,7 @@ def features_of(guide: Guide, state: TrainingState, pictures: PackedPictures, ro
     """(rows, features): what the heads of E or its EMA get for these whole pictures, on E's device."""
     device = state.queue.device
     with for_whole_pictures(guide, some_whole_pictures(pictures.images, device)):
-        size = pictures_at_a_time(ENCODED, pictures.images.shape[1])
-        batches = in_batches(pictures.images, device, size, rows)
+        batches = in_fitting_batches(pictures.images, device, ENCODED, rows)
         return torch.cat([guide.trunk_features(x).float() for x in batches])
 
 
@@ -211,10 +207,9 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     generator = torch_generator(
         config.run.seed, "averaged views", counter_of_step(state.step, state.rollbacks)
     )
-    size = pictures_at_a_time(ENCODED, config.data.image_size)
-    batches = in_batches(pictures.images, state.queue.device, size, rows)
+    batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    simple = cues.every_cue(pictures.images, rows, then=reduced)
+    simple = reduced_cues(pictures.images, rows)
     return GuideOutput(rows, styles, features, heads, simple)
 
 

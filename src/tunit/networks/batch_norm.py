@@ -4,7 +4,7 @@ References:
     [1] Ioffe, Szegedy. Batch normalization, ICML 2015.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of a network's batch norms by those of these batches (means over batches) [1].
 
-    batches: inputs of the network, best of equal size; a batch of a single picture is left out, because a channel of
-    one value has no variance. Without any batch left nothing changes. Only this process takes part.
+    batches: inputs of the network, best of equal size; a batch of a single picture is joined to the next one, because
+    a channel of one value has no variance, and is left out at the end. Without any batch left nothing changes. Only
+    this process takes part.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -56,9 +57,7 @@ def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     network.train()
     try:
         with without_process_group():
-            for x in batches:
-                if len(x) < 2:
-                    continue
+            for x in _at_least_pairs(batches):
                 if fresh:
                     for norm in norms:
                         norm.reset_running_stats()
@@ -69,3 +68,13 @@ def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
         network.train(was_training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+def _at_least_pairs(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The batches; those of a single picture, such as very large ones, are joined to the next one."""
+    alone: list[Tensor] = []
+    for x in batches:
+        joined = torch.cat([*alone, x]) if alone else x
+        alone = [joined] if len(joined) < 2 else []
+        if not alone:
+            yield joined

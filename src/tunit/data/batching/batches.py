@@ -60,8 +60,8 @@ class Batches:
 
     images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
     free memory, which the processes of this machine divide among them), they are copied to the device once. If not,
-    each batch is read when it is needed, and a thread reads in advance the batch that probably comes next. labels:
-    (N,) int64, -1 if unlabelled.
+    each batch is read when it is needed, and a thread reads in advance the batch that probably comes next from the
+    same stream. labels: (N,) int64, -1 if unlabelled.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class Batches:
         }
         self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
         self._reader: ThreadPoolExecutor | None = None
-        self._guess: tuple[tuple[str, int, int, slice], Future[Tensor]] | None = None
+        # What is read in advance, for each stream: from which position, how many pictures, which of them.
+        self._guesses: dict[str, tuple[tuple[int, int, slice], Future[Tensor]]] = {}
 
     def draw(
         self,
@@ -165,13 +166,15 @@ class Batches:
         return known[1]
 
     def _streamed(self, stream: str, cursor: int, size: int) -> Tensor:
-        """This process's pictures of a batch, perhaps read in advance. Also starts to read those of the next batch.
+        """This process's pictures of a batch, perhaps read in advance. Also starts to read those of the stream's next
+        batch.
 
-        A wrong guess only costs time: the result depends on the cursor, never on what was read in advance.
+        Each stream has a guess of its own, because few-label training alternates between two streams. A wrong guess
+        only costs time: the result depends on the cursor, never on what was read in advance.
         """
         local = rows_of_rank(size)
-        guess, self._guess = self._guess, None
-        if guess is not None and guess[0] == (stream, cursor, size, local):
+        guess = self._guesses.pop(stream, None)
+        if guess is not None and guess[0] == (cursor, size, local):
             chosen = guess[1].result()
         else:
             chosen = self._read(self.rows(stream, cursor, size)[local])
@@ -180,7 +183,7 @@ class Batches:
         coming = self.rows(stream, cursor + size, size)[local]
         # With the rank's rows: when a batch is kept because of a NaN, each process reads the whole of it, and here
         # the whole of the next one.
-        self._guess = (stream, cursor + size, size, local), self._reader.submit(self._read, coming)
+        self._guesses[stream] = (cursor + size, size, local), self._reader.submit(self._read, coming)
         return chosen.to(self._device, non_blocking=True)
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:

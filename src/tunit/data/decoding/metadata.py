@@ -1,7 +1,7 @@
 """Remove the metadata of pictures (EXIF, XMP, comments) if it is damaged or larger than a reader accepts.
 
-Everything that influences how the picture looks is kept: pixels, palette, transparency, gamma, orientation, colour
-profile.
+Everything that influences how the picture looks is kept: pixels, palette, transparency, gamma, significant bits,
+orientation, colour profile.
 """
 
 import struct
@@ -14,7 +14,7 @@ from typing import Any
 _MAX_PROFILE = 8 << 20  # bytes
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 # These chunks are kept, too, if their checksums are right and they have at least this many bytes.
-_PNG_KEPT_WHOLE = {b"tRNS": 1, b"gAMA": 4, b"sRGB": 1, b"eXIf": 1}
+_PNG_KEPT_WHOLE = {b"tRNS": 1, b"gAMA": 4, b"sRGB": 1, b"sBIT": 1, b"eXIf": 1}
 # The tags of a TIFF that are kept: sizes, bits, compression, strips and tiles, palette, orientation, subsampling,
 # profile.
 _TIFF_KEPT = {
@@ -136,6 +136,8 @@ def _strip_webp(data: bytes) -> Bare:
             whole = whole[:8] + bytes([whole[8] & ~0x2C]) + whole[9:]  # no profile, EXIF or XMP
         if kind == b"ICCP":
             info["icc_profile"] = whole[8 : 8 + size]
+        elif kind == b"EXIF":
+            info.setdefault("exif", whole[8 : 8 + size])
         if kind not in _WEBP_DROPPED:
             parts.append(whole)
     body = b"WEBP" + b"".join(parts)

@@ -47,6 +47,7 @@ class Inflater:
 
     def __init__(self, wbits: int) -> None:
         self._stream = zlib.decompressobj(wbits)
+        self._perhaps_more = False  # zlib may hold output for which the last call had no room
 
     @property
     def eof(self) -> bool:
@@ -56,7 +57,7 @@ class Inflater:
     @property
     def needs_input(self) -> bool:
         """Whether it needs more packed bytes to continue."""
-        return not self._stream.unconsumed_tail
+        return not (self._perhaps_more or self._stream.unconsumed_tail)
 
     @property
     def unused_data(self) -> bytes:
@@ -65,7 +66,9 @@ class Inflater:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """At most `max_length` unpacked bytes, perhaps none yet; -1: all."""
-        return self._stream.decompress(self._stream.unconsumed_tail + data, max(0, max_length))
+        found = self._stream.decompress(self._stream.unconsumed_tail + data, max(0, max_length))
+        self._perhaps_more = len(found) == max_length
+        return found
 
 
 def gzip_stream() -> Decompressor:

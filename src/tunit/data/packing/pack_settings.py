@@ -14,7 +14,7 @@ from tunit.errors import ConfigError
 
 # The version of decoding. Increase it whenever the same settings give other pixels than before. Packs of an older
 # version are then made again, but a run that already has such a pack continues to use it.
-DECODING = 3
+DECODING = 4
 
 
 @dataclass(frozen=True)
