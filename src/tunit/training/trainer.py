@@ -15,7 +15,7 @@ from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero, largest_of_ranks
-from tunit.errors import NonFiniteError
+from tunit.errors import NonFiniteError, StoreError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
@@ -143,9 +143,7 @@ def train(
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
-        except (UnwritableError, OSError) as error:
-            if not is_rank_zero():  # other ranks write nothing
-                raise
+        except (UnwritableError, StoreError, OSError) as error:
             raise save_and_explain(training, error) from None
         finally:
             if training.log:
