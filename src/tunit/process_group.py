@@ -115,8 +115,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    elif sys.platform == "linux":
-        choose_interface()
+    if sys.platform == "linux":
+        choose_interface()  # of gloo, which carries tensors of the CPU also if there are GPUs
     _turns = 0
     _store = _meet(cuda)
     try:
