@@ -14,7 +14,7 @@ from tunit.clustering.choice import write_choice_file
 from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import is_rank_zero, largest_of_ranks
+from tunit.distributed import copy_from_rank_zero, is_rank_zero, largest_of_ranks
 from tunit.errors import NonFiniteError, StoreError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
@@ -93,6 +93,8 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
         copy_guide(state, expand_home(config.method.guide_from), config)
+    if not checkpoints:  # machines of different kinds may have drawn slightly different weights
+        copy_from_rank_zero(state.networks.named().values())
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
