@@ -56,7 +56,10 @@ WITHOUT_COMPILER = (
     "tunit was installed without its C code, so steps on a CPU may take twice as long: install a C compiler "
     "(gcc), then reinstall tunit"
 )
-# Called with the state at regular steps; the values that it returns are added to the metrics of that step.
+# How names of the figures of an evaluation begin in the metrics.
+MEASURED = "evaluation/"
+# Called with the state at regular steps; the values that it returns are added to the metrics of that step. If none of
+# their names begins with MEASURED, a run that resumes at such a step cannot know them, and calls it again.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 
 
@@ -167,6 +170,8 @@ def run_steps(
         finish_model(training)
     if run.on_nan == "rollback" and training.last_checkpoint is None:
         save(training)  # a rollback needs a checkpoint
+    if state.step and is_evaluation_due(training, evaluate_every):
+        on_rank_zero(partial(measure_if_missed, training, evaluate))
     while state.step < training.config.schedule.steps:
         undecided = training.config.networks.domains == AUTO
         try:
@@ -186,7 +191,7 @@ def after_step(
     received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
     done = state.step == training.config.schedule.steps
     begins = state.step == training.config.schedule.guide_only_until  # G and D start now
-    evaluate_now = evaluate_every and (done or state.step % evaluate_every == 0)
+    evaluate_now = is_evaluation_due(training, evaluate_every)
     draw_samples = done or (settings.sample_every and state.step % settings.sample_every == 0)
     if begins or evaluate_now or draw_samples:
         check_finite(training)
@@ -203,6 +208,20 @@ def after_step(
         on_rank_zero(partial(measure, training, evaluate))
     if received and not done:
         raise Interrupted(received, training.run.path, state.step)
+
+
+def is_evaluation_due(training: Training, every: int) -> bool:
+    """Whether the model is measured after the state's step: every so many steps (0: never), and after the last."""
+    step = training.state.step
+    return every > 0 and (step == training.config.schedule.steps or step % every == 0)
+
+
+def measure_if_missed(training: Training, evaluate: Evaluate | None) -> None:
+    """Make up for an evaluation of the step at which the run resumes, if the log has none: it was interrupted."""
+    rows = rows_of(training.log.path) if training.log and evaluate else []
+    at_step = [row for row in rows if row.get("step") == training.state.step]
+    if not any(name.startswith(MEASURED) for row in at_step for name in row):
+        measure(training, evaluate)
 
 
 def measure(training: Training, evaluate: Evaluate | None) -> None:
