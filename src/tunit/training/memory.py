@@ -16,6 +16,7 @@ from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.process_group import processes_here
+from tunit.training.footprint import bytes_of_rows
 from tunit.training.initial_state import new_state
 
 SMALLEST_BATCH = 2
@@ -123,6 +124,7 @@ def fits_in(
     processes = config.run.processes
     here = processes_here(processes)
     kept = pictures if pictures and pictures <= room_for_pictures(device, here) else 0
+    kept += bytes_of_rows(config, pictures // (3 * config.data.image_size**2))
     if device.type != "cuda":
         first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
