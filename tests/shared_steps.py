@@ -29,12 +29,13 @@ from tunit.config import read_config
 from tunit.data.batching.batches import Batches
 from tunit.distributed import rank
 from tunit.errors import TrainingError
-from tunit.methods import candidates
+from tunit.methods import candidates, settled
 from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours
 from tunit.methods.registry import method_of
 from tunit.methods.semit import soft_labels_of
 from tunit.process_group import process_group
+from tunit.training import trainer
 from tunit.training.checkpoint import state_tensors
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
@@ -154,6 +155,26 @@ def found_neighbours():
     return state.own.table
 
 
+def first_weights():
+    """The networks' tensors before the first step, and after a number of domains was found, if every rank draws
+    slightly different weights.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    names = [str(i) for i in range(12)]
+    pictures = SimpleNamespace(images=images, labels=np.full(12, -1), names=names)
+    config = tiny_config(domains="auto", guide_only_until=8).resolved_schedule()
+    real = torch.nn.init.kaiming_normal_
+
+    def rounded(weight, **named):
+        real(weight, **named).data.mul_(1 + 1e-6 * rank())
+
+    with patch.object(torch.nn.init, "kaiming_normal_", rounded):
+        state = trainer.make_ready(config, pictures, None).state
+        found = {name: value.clone() for name, value in state_tensors(state).items()}
+        settled.find_number(state, pictures, config)
+    return found | {f"found.{name}": value for name, value in state_tensors(state).items()}
+
+
 SPOILT = (("picture", "stop"), ("loss", "stop"), ("picture", "rollback"), ("gradient", "rollback"))
 
 
@@ -194,6 +215,7 @@ def share_the_steps(rank, number, port, folder):
         found["neighbours"] = found_neighbours()
         if number == 2:  # three processes would test nothing more
             found["compiled"] = three_steps("no labels", compiled=True)
+            found["first weights"] = first_weights()
             found["spoilt"] = spoilt_runs(Path(folder) / "pictures", Path(folder) / "spoilt")
         if rank == 0:  # the other ranks must not have to take part
             try_step(config_of(), torch.device("cpu"), 2)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tunit import process_group as group
 from tunit.errors import TrainingError
 from tunit.process_group import process_group
 
@@ -44,3 +45,21 @@ def test_an_impossible_port_is_one_sentence(monkeypatch, port):
     ):
         pass
     assert "GLOO_SOCKET_IFNAME" not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the interface is chosen only on Linux")
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_interface_of_gloo_is_chosen_also_with_gpus(monkeypatch, device):
+    """Numbers that all ranks must know go through gloo on any device."""
+    done = []
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    monkeypatch.setattr(group, "choose_interface", lambda: done.append("chosen"))
+    monkeypatch.setattr(group, "_meet", lambda cuda: done.append("met"))
+    monkeypatch.setattr(group.dist, "destroy_process_group", lambda: None)
+    with process_group(torch.device(device)):
+        pass
+    assert done == ["chosen", "met"]

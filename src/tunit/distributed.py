@@ -126,6 +126,16 @@ def tensor_from_rank_zero(x: Tensor) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def copy_from_rank_zero(networks: Iterable[nn.Module]) -> None:
+    """Give the parameters and buffers of these networks the values that they have on rank 0."""
+    if world_size() == 1:
+        return
+    for network in networks:
+        for value in (*network.parameters(), *network.buffers()):
+            value.copy_(tensor_from_rank_zero(value))
+
+
 def largest_of_ranks(number: int) -> int:
     """The largest of the numbers that the ranks have."""
     if world_size() == 1:

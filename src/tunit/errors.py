@@ -37,6 +37,17 @@ class DataError(TunitError):
     """The pictures cannot be found, read or used as asked."""
 
 
+class StoreError(DataError):
+    """A folder or store of pictures cannot be used: `what` says which and why, `remedy` what helps.
+
+    advice: the whole remedy where nothing has begun yet; a training names its own last step instead.
+    """
+
+    def __init__(self, what: str, remedy: str, advice: str = "") -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}: {advice or remedy}")
+
+
 class RunError(TunitError):
     """A run folder is missing, incomplete, damaged, or in the way."""
 

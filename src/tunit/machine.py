@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,6 +219,22 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         _tf32.leave()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Inside the block, networks that torch.compile has compiled run as they are written, and nothing is compiled.
+
+    For passes in another mode than those of training: each mode and size needs a graph of its own, and after eight of
+    them PyTorch no longer uses compiled code at all, without an error.
+    """
+    if (
+        "torch._dynamo" not in sys.modules
+    ):  # nothing is compiled; importing the compiler would take two seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def reads_at_once(device: torch.device) -> bool:

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
+from tunit.gpus import own_gpu
 from tunit.network_interface import choose_interface
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
@@ -104,8 +105,8 @@ def job() -> str:
 def process_group(device: torch.device) -> Iterator[None]:
     """Inside the block this process is a member of the process group, if the environment describes one.
 
-    device: of type cpu, or cuda for a GPU per rank. If several ranks fail, only one of them (rank 0, if it is among
-    them) raises its error; the others raise EndedInOtherProcesses.
+    device: of type cpu, or cuda for a GPU per rank; raises ConfigError if there are fewer. If several ranks fail,
+    only one of them (rank 0, if it is among them) raises its error; the others raise EndedInOtherProcesses.
     """
     global _store, _turns
     if ranks_of_environment() == 1 or dist.is_initialized():
@@ -114,9 +115,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     _end_with_launcher()
     cuda = device.type == "cuda"
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    elif sys.platform == "linux":
-        choose_interface()
+        _take_gpu()
+    if sys.platform == "linux":
+        choose_interface()  # of gloo, which carries tensors of the CPU also if there are GPUs
     _turns = 0
     _store = _meet(cuda)
     try:
@@ -130,6 +131,16 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
     finally:
         _store = None
+
+
+def _take_gpu() -> None:
+    """Use this process's own GPU. If there are too few, only the first process of the machine says so."""
+    try:
+        torch.cuda.set_device(own_gpu())
+    except ConfigError:
+        if int(os.environ.get("LOCAL_RANK", "0")):
+            raise EndedInOtherProcesses(2) from None
+        raise
 
 
 def _meet(cuda: bool) -> "Store":

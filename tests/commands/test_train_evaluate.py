@@ -1,12 +1,15 @@
 """`tunit train --evaluate-every N`, called as a user does. Errors must come before a long training."""
 
+import argparse
 import json
 
 import pytest
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.commands import train
 from tunit.config.run_file import write_run_config
+from tunit.evaluation import feature_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,3 +98,17 @@ def test_a_setting_without_an_effect_is_warned_about(tmp_path, capsys):
         "warning: --overclusters 5 has no effect: overcluster_weight is 0.0: leave it out, or change that"
         in said
     )
+
+
+@pytest.mark.parametrize(("rank", "loaded"), [("0", 1), ("1", 0)])
+def test_of_several_processes_only_the_first_loads_a_feature_network(tmp_path, monkeypatch, rank, loaded):
+    """Only rank 0 measures; on GPUs, the others' networks would take memory of the first one."""
+    calls = []
+    monkeypatch.setattr(feature_networks, "load_feature_network", lambda *given, **named: calls.append(given))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    args = parser.parse_args(["pictures", "--evaluate-every", "5"])
+    assert (train._evaluator(args, tmp_path) is None) == (not loaded)
+    assert len(calls) == loaded

@@ -6,6 +6,7 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batching.batches import make_batch
+from tunit.methods.inference import for_whole_pictures
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step
@@ -67,6 +68,34 @@ def test_each_compiled_part_is_one_graph() -> None:
         run()
         assert len(graphs) == 1  # the same graph again
     assert len(passes) == len(parts)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_checks_with_whole_pictures_leave_the_compiled_graphs_of_training() -> None:
+    """Beyond eight graphs PyTorch would train E without compiled code, and only a warning would say so."""
+    graphs, runs = [], []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+
+        def run(*given):
+            runs.append(graph)
+            return graph.forward(*given)
+
+        return run
+
+    networks = new_state(tiny_config(whole_statistics=True), CPU).networks
+    guides = networks.guide, networks.guide_average
+    compile_parts(list(TUNIT.compiled_parts(networks)), CPU, backend=backend)
+    x = torch.rand(4, 3, 32, 32)
+    for _ in range(3):
+        for guide in guides:
+            guide(x)
+        for guide in guides:
+            with torch.no_grad(), for_whole_pictures(guide, [x, x]):
+                guide(x[:3])
+    assert len(graphs) == 2
+    assert runs == graphs * 3
 
 
 def test_without_a_compiler_the_error_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:

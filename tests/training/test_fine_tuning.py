@@ -13,12 +13,14 @@ from tunit.cli import main
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.inference import evaluating, in_batches
+from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
+from tunit.training.trainer import make_ready
 
 STEPS = {"steps": 2, "guide_only_until": 1, "average_from": 1, "sample_every": 0}
 
@@ -102,6 +104,26 @@ def test_the_domain_heads_are_fitted_to_the_labels(tmp_path, origin, pictures, d
             guidance = guide(next(in_batches(noise, torch.device("cpu"), len(labels))))
         for logits in (guidance.logits, *guidance.candidate_logits):
             assert logits[1:].argmax(1).tolist() == labels[1:]
+
+
+def test_the_domain_heads_of_another_runs_e_are_fitted_to_the_labels(origin, pictures):
+    """With --guide-from, too; without labels E is copied as it is."""
+    labels = (
+        np.random.default_rng(1).permutation([k for k in range(TINY["domains"]) for _ in range(4)]).tolist()
+    )
+    config = tiny_config(guide_from=str(origin)).resolved_schedule()
+    given = labelled(pictures, labels, TINY["domains"])
+    networks = make_ready(config, given, None).state.networks
+    for guide in (networks.guide, networks.guide_average):
+        with torch.no_grad(), evaluating(guide):
+            logits = guide(next(in_batches(given.images, torch.device("cpu"), len(labels)))).logits
+        assert logits.argmax(1).tolist() == labels
+    theirs = load_model(origin).guide.state_dict()
+    unlabelled = dataclasses.replace(given, labels=np.full(len(labels), -1))
+    own = make_ready(config, unlabelled, None).state.networks.guide_average.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in own.items())
+    assert not torch.equal(networks.guide.domain_head.weight, theirs["domain_head.weight"])
+    assert torch.equal(networks.guide.style_head.weight, theirs["style_head.weight"])
 
 
 @pytest.mark.parametrize("labels", [[-1] * 6, [0, 0, 1, 1, -1, -1]])

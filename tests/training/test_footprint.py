@@ -6,9 +6,10 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.training import footprint
+from tunit.training import footprint, memory
 from tunit.training.footprint import check_footprint, least_bytes
 from tunit.training.initial_state import new_state
+from tunit.training.launch import start_run
 
 CPU = torch.device("cpu")
 
@@ -48,6 +49,35 @@ def test_settings_that_cannot_fit_are_refused_with_the_flag_that_helps(settings,
     with pytest.raises(ConfigError, match=r"at least [0-9,.]+ GB .* than the 2.0 GB that are free") as caught:
         check_footprint(tiny_config(**settings), CPU)
     assert str(caught.value).endswith("lower " + flag)
+
+
+SEMIT = tiny_config("semit", domains=1000)
+
+
+def test_soft_labels_of_many_pictures_are_refused(room):
+    """SEMIT keeps two rows of 1,000 numbers for each picture."""
+    check_footprint(SEMIT, CPU, 200_000)
+    assert least_bytes(SEMIT, 300_000) - least_bytes(SEMIT) == 300_000 * 2 * 1000 * 4
+    with pytest.raises(
+        ConfigError, match=r"what 'semit' keeps for each of 300,000 pictures.*at least 2\.4 GB"
+    ):
+        check_footprint(SEMIT, CPU, 300_000)
+
+
+def test_soft_labels_leave_less_memory_for_a_batch(monkeypatch):
+    config = SEMIT.with_overrides({"batch_size": 8})
+    monkeypatch.setattr(memory, "step_bytes", lambda config, size, joint: size * 10**6)
+    monkeypatch.setattr(memory, "room_for_pictures", lambda *_: 0)  # pictures stay on the disk
+    monkeypatch.setattr(memory, "available_bytes", lambda: 9 * 10**6 / memory.ROOM)
+    for pictures, fits in ((10, True), (1000, False)):
+        assert memory.fits_in(config, CPU, pictures=pictures * 3 * 32**2)(8) is fits
+
+
+def test_a_set_with_more_pictures_than_fit_is_refused_before_the_run_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(footprint, "bytes_of_rows", lambda config, pictures: 10**15 if pictures == 20 else 0)
+    with pytest.raises(ConfigError, match="20 pictures"):
+        start_run(write_pictures(tmp_path / "p"), tmp_path / "run", tiny_config(), quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_usual_settings_fit(room):

@@ -12,7 +12,11 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.batching import batches
 from tunit.data.batching.batches import Batches
+from tunit.data.packing.pack_settings import pack_settings
+from tunit.data.packing.search import Search
+from tunit.data.packing.shards import pack_shards
 from tunit.errors import TrainingError
 from tunit.methods import settled
 from tunit.networks.tensor_file import read_tensors
@@ -152,3 +156,46 @@ def test_after_pictures_that_could_not_be_read_the_run_resumes_as_if_nothing_had
     resumed = state_tensors(resume_run(run, quiet=True))
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def damage(shard):
+    """Returns a function that undoes it."""
+    whole = shard.read_bytes()
+    shard.write_bytes(bytes(len(whole)))
+    return lambda: shard.write_bytes(whole)
+
+
+def take_away(shard):
+    """As `damage`."""
+    away = shard.rename(shard.with_suffix(".away"))
+    return lambda: away.rename(shard)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["folder", "store"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (take_away, r"cannot be used \(.*\): check the address, the keys and the connection"),
+        (
+            damage,
+            "does not hold .*: the shards are damaged, or were replaced, so restore or prepare them again",
+        ),
+    ],
+    ids=["lost", "damaged"],
+)
+def test_shards_that_can_no_longer_be_read(spoil, said, far, tmp_path, monkeypatch, whole):
+    """Pictures are read batch by batch, and a shard is lost between two checkpoints."""
+    monkeypatch.setattr(batches, "room_for_pictures", lambda *_: 0)
+    monkeypatch.setenv("TUNIT_SHARD_CACHE_GB", "0")
+    folder, run, undo = tmp_path / "shards", tmp_path / "run", []
+    pack_shards(Search(whole[0], pack_settings(tiny_config())), folder, 4, workers=1)
+    if far:
+        pytest.importorskip("fsspec")
+    source = f"file://{folder}" if far else folder
+    sentence = start(source, run, lambda: undo.append(spoil(folder / "shard-000001.tar")))
+    assert re.search(said + ", then resume", sentence)
+    assert "same command" not in sentence
+    last = int(re.search(r"after step (\d+)", sentence).group(1))
+    assert last >= FULL_AFTER  # checkpoints are written every four steps
+    undo[0]()
+    check(run, whole, sentence, last)

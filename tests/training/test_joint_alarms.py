@@ -1,5 +1,6 @@
 """Alarms about G, D and E in joint steps: figures of a few translations, each rule, and trainings made to fail."""
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
@@ -130,6 +131,24 @@ def test_a_check_does_not_change_the_training(packed):
     assert all(torch.equal(tensor, before[name]) for name, tensor in state_tensors(state).items())
     assert torch.equal(random, torch.get_rng_state())
     assert all(network.training for network in state.networks.named().values())
+
+
+@pytest.mark.parametrize(
+    ("side", "statistics", "parts"), [(32, [20], [20]), (512, [16, 4], [4] * 5)], ids=["small", "large"]
+)
+def test_large_pictures_go_through_e_a_few_at_a_time(packed, side, statistics, parts):
+    """Up to 128 px all at once; of 512 px, as many as have the pixels of 64 of those (256 for the statistics)."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, side, side, 3), dtype=np.uint8)
+    config, seen = tiny_config(whole_statistics=True), {True: [], False: []}
+    state = new_state(config, torch.device("cpu"), 20)
+    state.networks.generator_average = Copying()
+    state.networks.guide_average.register_forward_pre_hook(
+        lambda guide, given: seen[guide.training].append(len(given[0]))
+    )
+    found = translation_summary(state, dataclasses.replace(packed, images=pixels), config)
+    assert seen == {True: statistics, False: parts}
+    assert (found.style_effect, found.reconstruction) == (0, 0)
+    assert found.content_effect == pytest.approx(1)
 
 
 # ---- the rules ----

@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch.distributed import HashStore
 
+from tiny_run import tiny_config, write_pictures
 from tunit import distributed, process_group
+from tunit.data.packing import packed
 from tunit.errors import EndedInOtherProcesses
+from tunit.training import all_ranks
+from tunit.training.launch import start_run
+from tunit.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch was built without its processes"
@@ -66,3 +71,12 @@ def test_without_a_gradient_there_is_nothing_to_sum(monkeypatch):
     parameter = torch.nn.Parameter(torch.zeros(2))
     distributed.reduce_gradients([parameter])
     assert parameter.grad is None
+
+
+def test_the_other_ranks_do_not_check_the_pack_again(tmp_path, monkeypatch):
+    """Rank 0 has just done so."""
+    start_run(write_pictures(tmp_path / "p"), tmp_path / "run", tiny_config(steps=1), quiet=True)
+    monkeypatch.setattr(packed, "hash_of", lambda picture: pytest.fail("hashed a picture"))
+    monkeypatch.setattr(all_ranks, "train", lambda config, run, pictures, **_: pictures)
+    plan = all_ranks.TrainingPlan(None, 0, quiet=True)
+    assert len(all_ranks.follow_rank_zero(RunFolder(tmp_path / "run"), plan).images) == 20

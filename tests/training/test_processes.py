@@ -100,6 +100,13 @@ def test_all_ranks_take_the_neighbours_that_rank_0_finds(shared):
     assert [torch.equal(each["neighbours"], expected) for each in shared] == [True] * len(shared)
 
 
+def test_all_ranks_start_with_the_weights_of_rank_0(shared):
+    if "first weights" not in shared[0]:
+        pytest.skip("of three it would not tell more")
+    first, other = (each["first weights"] for each in shared)
+    assert [name for name, value in first.items() if not torch.equal(other[name], value)] == []
+
+
 @pytest.fixture(scope="module")
 def spoilt(shared):
     """From two processes: the folder of the trainings with a NaN on one rank, and what each rank has."""

@@ -183,6 +183,31 @@ def test_a_checkpoint_that_a_kill_left_beyond_the_limit_is_removed(tmp_path, unf
     assert [path.stem for path in checkpoints(folder)] == ["step_00000003", "step_00000005", "step_00000010"]
 
 
+@pytest.mark.parametrize("last", [STEPS, 5], ids=["in the middle", "after the last step"])
+def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path, pictures, last):
+    """It comes after the checkpoint of its step, so a resumed run would never come back to it."""
+    run, measured = tmp_path / "run", []
+
+    def interrupted(state):
+        raise ZeroDivisionError
+
+    def evaluate(state):
+        measured.append(state.step)
+        return {"evaluation/figure": 1.5}
+
+    with pytest.raises(ZeroDivisionError):
+        start_run(pictures, run, tiny_config(steps=last), quiet=True, evaluate=interrupted, evaluate_every=5)
+    for _ in range(2):
+        resume_run(run, quiet=True, evaluate=evaluate, evaluate_every=5)
+    assert measured == [step for step in (5, 10, 12) if step <= last]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "evaluation/figure" in line] == measured
+    before = len(measured)
+    resume_run(run, overrides={"steps": str(last + 1)}, quiet=True)
+    resume_run(run, overrides={"steps": str(last + 2)}, quiet=True, evaluate=evaluate, evaluate_every=50)
+    assert measured[before:] == [last + 2]  # not due after the step at which it resumed
+
+
 def start_in_background(pictures, run, **overrides):
     words = [sys.executable, "-m", "tunit", "train", str(pictures), "--out", str(run), "--preset", "paper"]
     return subprocess.Popen(

@@ -13,6 +13,7 @@ Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +265,9 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
-    """The function that measures the model during training; None without --evaluate-every."""
+    """The function that measures the model during training; None without --evaluate-every, or if another process
+    measures.
+    """
     given = {
         f"--held-back {args.held_back}": args.held_back is not None,
         f"--features {args.features}": args.features != DEFAULT,
@@ -272,7 +275,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     }
     for option in (option for option, is_given in given.items() if is_given and not args.evaluate_every):
         raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
-    if not args.evaluate_every or out is None:
+    if not args.evaluate_every or out is None or _is_another_rank():
         return None
     from tunit.evaluation.during_training import Evaluator, check_held
     from tunit.evaluation.feature_networks import load_feature_network
@@ -285,3 +288,10 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
         args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
     )
     return Evaluator(RunFolder(out), network, args.held_back)
+
+
+def _is_another_rank() -> bool:
+    """Whether this is one of several processes, and not the first, which alone measures the model."""
+    from tunit.process_group import ranks_of_environment
+
+    return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import random_view, to_float, to_uint8
-from tunit.machine import without_tf32
+from tunit.machine import uncompiled, without_tf32
 from tunit.networks.batch_norm import take_statistics
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
@@ -95,7 +95,7 @@ def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iter
     kept = [buffer.clone() for buffer in guide.buffers()]
     try:
         suit_whole_pictures(guide, batches)
-        with evaluating(guide):
+        with evaluating(guide), uncompiled():
             yield
     finally:
         with torch.no_grad():

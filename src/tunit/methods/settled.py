@@ -29,7 +29,7 @@ from tunit.clustering.partition import agreed_groups, best_partition, repeated_k
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import broadcast_from_rank_zero, tensor_from_rank_zero
+from tunit.distributed import broadcast_from_rank_zero, copy_from_rank_zero, tensor_from_rank_zero
 from tunit.methods.inference import (
     averaged_over_views,
     evenly_spread,
@@ -92,6 +92,9 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     choice = _shared_choice(result[0] if result else None)
     heads = _shared_heads(result[1] if result else None, state, choice.domains)
     state.set_domains(choice.domains, seed)
+    copy_from_rank_zero(
+        [state.networks.discriminator]
+    )  # as new weights may differ on machines of different kinds
     set_domain_heads(state, heads)
     state.choice = choice
 

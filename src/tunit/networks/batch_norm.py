@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.distributed import all_gather, without_process_group, world_size
+from tunit.machine import uncompiled
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -56,7 +57,8 @@ def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     was_training, fresh = network.training, True
     network.train()
     try:
-        with without_process_group():
+        # Without a momentum PyTorch reads how many batches there were, which splits a compiled graph at each norm.
+        with without_process_group(), uncompiled():
             for x in _at_least_pairs(batches):
                 if fresh:
                     for norm in norms:

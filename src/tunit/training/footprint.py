@@ -9,6 +9,7 @@ import torch
 from tunit.config import Config
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
+from tunit.methods.registry import method_of
 from tunit.networks.only_shapes import only_shapes
 from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
@@ -47,6 +48,12 @@ def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> 
     needed = least_bytes(config, pictures)
     if needed <= free:
         return
+    if least_bytes(config) <= free:
+        raise ConfigError(
+            f"with what '{config.method.method}' keeps for each of {pictures:,} pictures, this needs at least "
+            f"{needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that are free: train on fewer "
+            "pictures"
+        )
     large = {name: _value(config, name) for name in _MODEST if _value(config, name) > _MODEST[name]}
     eased = {n: least_bytes(config.with_overrides({n: _MODEST[n]}), pictures, all_of_it=True) for n in large}
     best = min(eased, key=lambda name: eased[name], default="batch_size")
@@ -67,11 +74,19 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     count = max(1, config.run.processes)
     modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
     small = modest and config.data.image_size <= 512 and not all_of_it
-    state = 0 if small else _state_bytes(config, pictures)
+    state = bytes_of_rows(config, pictures) if small else _state_bytes(config, pictures)
     if config.run.device.startswith("cuda"):
         return state + _batch_bytes(config) // count
     here = processes_here(count)
     return here * state + _batch_bytes(config) * here // count
+
+
+def bytes_of_rows(config: Config, pictures: int) -> int:
+    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours."""
+    own_state = method_of(config).own_state
+    with only_shapes():
+        own = own_state(pictures, config, torch.device("meta")) if own_state else None
+    return sum(tensor.nbytes for tensor in own.named().values()) if own else 0
 
 
 def _state_bytes(config: Config, pictures: int) -> int:

@@ -15,7 +15,7 @@ from tunit.data.batching.batches import Batch, Batches, batch_permutation
 from tunit.data.batching.randomness import counter_of_step
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero
-from tunit.errors import TrainingError, TunitError
+from tunit.errors import StoreError, TrainingError, TunitError
 from tunit.files import UnwritableError
 from tunit.machine import to_device
 from tunit.methods.descent import are_finite
@@ -104,13 +104,15 @@ def _neighbours(training: Training, counter: int) -> Tensor | None:
     return kept[counter]
 
 
-def save_and_explain(training: Training, error: UnwritableError | OSError) -> TrainingError:
-    """After a file could not be written or read: try to save a checkpoint, then return the error that says how to go
-    on.
+def save_and_explain(training: Training, error: UnwritableError | StoreError | OSError) -> TrainingError:
+    """After a file could not be written, or pictures could not be read: try to save a checkpoint, then return the
+    error that says how to go on. Only rank 0 saves.
     """
-    state, unwritable = training.state, isinstance(error, UnwritableError) or error.errno in UNWRITABLE
-    if training.complete and training.last_checkpoint != checkpoint_path(
-        training.run.checkpoints, state.step
+    state = training.state
+    if (
+        is_rank_zero()
+        and training.complete
+        and training.last_checkpoint != checkpoint_path(training.run.checkpoints, state.step)
     ):
         try:
             check_finite(training)
@@ -121,8 +123,13 @@ def save_and_explain(training: Training, error: UnwritableError | OSError) -> Tr
     where = (
         f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
     )
-    what = error.what if isinstance(error, UnwritableError) else f"training stopped ({error})"
-    remedy = "free some disk space or make the folder writable" if unwritable else "check the disk or network"
+    what = f"training stopped ({error})" if isinstance(error, OSError) else error.what
+    if isinstance(error, StoreError):
+        remedy = error.remedy
+    elif isinstance(error, UnwritableError) or error.errno in UNWRITABLE:
+        remedy = "free some disk space or make the folder writable"
+    else:
+        remedy = "check the disk or network"
     return TrainingError(
         f"{what}: {remedy}, then resume {where} with `{command('train', '--resume', training.run.path)}`"
     )

@@ -17,8 +17,9 @@ def with_found_domains(config: Config, state: TrainingState) -> Config:
 
 
 def new_state(config: Config, device: torch.device, pictures: int = 0) -> TrainingState:
-    """A new state, initialised from the config's seed (the same on every device).
+    """A new state, initialised from the config's seed.
 
+    GPUs start from the same weights as CPUs; CPUs of different kinds may round them differently.
     pictures: the number of training pictures, for methods that keep a tensor with a row per picture.
     """
     method = method_of(config)

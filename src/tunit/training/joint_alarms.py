@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tunit.training.evidence import Evidence, Line, TrainingOutline
 
 # Only `judge_overfitting` may raise an alarm before G and D have trained for this many steps; it has its own limits.
-FEWEST_STEPS = 100
+FEWEST_JOINT_STEPS = 100
 
 # All differences here are shares of the mean difference between two source pictures (training/translation_check.py).
 # One output: translations of different sources differ by less than ONE_OUTPUT. Style ignored: translations of one
@@ -21,7 +21,7 @@ NO_STYLE, SOME_STYLE = 0.03, 0.05
 COPIED = 0.5
 
 # "Recently", in the next comments: in the newest steps, as many as a tenth of all joint steps, but at least
-# FEWEST_STEPS.
+# FEWEST_JOINT_STEPS.
 
 # D too strong or without effect, by its loss as a share of that of a D that answers the same for all pictures: the
 # alarms begin if it was always below STRONG recently, or always above CONSTANT.
@@ -45,7 +45,7 @@ HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
 def is_early(step: int, outline: TrainingOutline) -> bool:
     """Whether G and D have trained too little to be judged at a step."""
     return step - outline.first_joint_step < max(
-        FEWEST_STEPS, outline.joint_warm_up, outline.joint_steps / 10
+        FEWEST_JOINT_STEPS, outline.joint_warm_up, outline.joint_steps / 10
     )
 
 
@@ -82,7 +82,7 @@ def _recent(
     """The smallest and largest value of the recent lines (see the top of this file); None if it is too early."""
     if not evidence.lines or is_early(last := evidence.lines[-1].step, outline):
         return None
-    since = last - max(outline.joint_steps / 10, FEWEST_STEPS)
+    since = last - max(outline.joint_steps / 10, FEWEST_JOINT_STEPS)
     values = [value(line) for line in evidence.lines_since(since)]
     known = [found for found in values if found is not None]
     return (min(known), max(known)) if known else None

@@ -18,6 +18,7 @@ from tunit.process_group import process_group, rank_zero_alone
 from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, follow_rank_zero
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
+from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import check_memory
 from tunit.training.new_run import check_free, move_into_place, owning, preparing
@@ -143,6 +144,7 @@ def _prepare(
         config = resolved(config, source, fit_batch)
         pictures = pack(source, new.data, config, strict, progress)
         config = with_crops_for(with_domains_of(config, pictures), pictures)
+        check_footprint(config, choose_device(config.run.device), len(pictures.names))
         if announce:
             announce(pictures)
         taken = None

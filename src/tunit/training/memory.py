@@ -16,6 +16,7 @@ from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.process_group import processes_here
+from tunit.training.footprint import bytes_of_rows
 from tunit.training.initial_state import new_state
 
 SMALLEST_BATCH = 2
@@ -23,10 +24,10 @@ ROOM = 0.8  # share of the CPU's available memory that a step may use
 _TRIED = 2, 4  # batch sizes whose measured memory is extrapolated to larger batches on a CPU
 
 
-def largest_batch(fits: Callable[[int], bool], wanted: int, least: int = SMALLEST_BATCH) -> int | None:
-    """The first of `wanted`, wanted / 2, wanted / 4, ... that fits, at least `least`; None if none fits."""
+def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
+    """The first of `wanted`, wanted / 2, wanted / 4, ... that fits, at least SMALLEST_BATCH; None if none fits."""
     size = wanted
-    while size >= least:
+    while size >= SMALLEST_BATCH:
         if fits(size):
             return size
         size //= 2
@@ -43,13 +44,11 @@ def fitting_batches(config: Config, device: torch.device, pictures: int = 0) -> 
     wanted = config.optimisers.guide_only_batch_size
     if not wanted or not config.schedule.guide_only_until:
         return sizes
-    least = min(wanted, SMALLEST_BATCH)  # unlike a joint step, a step of E alone may take a single picture
-    found = largest_batch(fits_in(config, device, joint=False, pictures=pictures), wanted, least)
+    found = largest_batch(fits_in(config, device, joint=False, pictures=pictures), wanted)
     if found is None:
-        few = "one picture" if least == 1 else f"{least} pictures"
         raise TrainingError(
-            f"while E trains alone, not even {few} of {config.data.image_size} px {'fits' if least == 1 else 'fit'} "
-            f"the memory of {device}: lower --image-size or --guide-width"
+            f"while E trains alone, not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory "
+            f"of {device}: lower --image-size or --guide-width"
         )
     return sizes | {"guide_only_batch_size": found}
 
@@ -123,6 +122,7 @@ def fits_in(
     processes = config.run.processes
     here = processes_here(processes)
     kept = pictures if pictures and pictures <= room_for_pictures(device, here) else 0
+    kept += bytes_of_rows(config, pictures // (3 * config.data.image_size**2))
     if device.type != "cuda":
         first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])
@@ -243,10 +243,10 @@ def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
     kept = SavedTensorBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         state = try_step(config, torch.device("cpu"), size, joint=joint)
-    return kept.most + _state_bytes(state)
+    return kept.most + _bytes_after_step(state)
 
 
-def _state_bytes(state: TrainingState) -> int:
+def _bytes_after_step(state: TrainingState) -> int:
     """The bytes of all networks, their gradients, and the moments of the optimisers."""
     held: list[Tensor] = [state.queue]
     for network in state.networks.named().values():

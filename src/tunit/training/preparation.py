@@ -157,6 +157,7 @@ def prepare_resume(
             announce(pictures)
         if run.pictures.is_file():
             check_same_pictures(run, pictures)
+        check_footprint(config, choose_device(config.run.device), len(pictures.names))
         ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from tunit.config import Config
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
+from tunit.gpus import sees_only_its_own
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.printing import command
 from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
@@ -62,7 +63,8 @@ def check_processes(config: Config, *, resumes: bool = False) -> None:
                 remedy = f"set --processes {max(n for n in range(1, number) if common % n == 0)}"
             raise ConfigError(f"{name} is {size}, which {number} processes cannot share evenly: {remedy}")
     device, here = torch.device(config.run.device), processes_here(number)
-    if device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < here):
+    too_few = torch.cuda.device_count() < here and not sees_only_its_own()
+    if device.type == "cuda" and (device.index is not None or too_few):
         raise ConfigError(
             f"processes is {here} on this machine, but torch sees {torch.cuda.device_count()} GPUs for device "
             f"{config.run.device!r}: set --device cuda, and --processes to at most the number of GPUs"

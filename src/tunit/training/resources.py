@@ -8,6 +8,7 @@ from torch import nn
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
 from tunit.distributed import keep_out_of_compiled_code
+from tunit.gpus import own_gpu
 from tunit.machine import (
     check_compiler,
     check_threads,
@@ -15,7 +16,7 @@ from tunit.machine import (
     choose_precision,
     keep_freed_memory,
 )
-from tunit.process_group import local_rank, ranks_of_machine
+from tunit.process_group import ranks_of_machine
 
 
 def resolve_machine(config: Config) -> Config:
@@ -49,7 +50,7 @@ def prepare_machine(config: Config) -> torch.device:
     # use TF32 (10 bits), which is several times as fast. A float32 run never uses TF32.
     low = config.run.precision == "bfloat16"
     torch.backends.cudnn.allow_tf32 = low
-    return torch.device("cuda", local_rank()) if device.type == "cuda" and ranks_of_machine() > 1 else device
+    return torch.device("cuda", own_gpu()) if device.type == "cuda" and ranks_of_machine() > 1 else device
 
 
 def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor") -> None:

@@ -29,7 +29,7 @@ from tunit.training.domain_styles import average_styles
 
 GRID = 8  # sources and references of a sample grid
 STYLES_FROM = 4096  # average styles are taken over at most this many pictures
-BATCH = 128  # pictures through E at a time, of up to 128 px
+ENCODED_AT_ONCE = 128  # pictures through E at a time, of up to 128 px
 SMALL, ENLARGE = 64, 2  # pictures up to 64 px are enlarged in grids
 
 
@@ -47,7 +47,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     suit_whole_pictures(guide, some_whole_pictures(pictures.images, device))
     generator.to(device).eval().requires_grad_(False)
     rows = evenly_spread(len(pictures.names), STYLES_FROM)
-    size = pictures_at_a_time(BATCH, config.data.image_size)
+    size = pictures_at_a_time(ENCODED_AT_ONCE, config.data.image_size)
     batches = in_batches(pictures.images, device, size, rows)
     styles, sizes = average_styles(guide, batches, torch.from_numpy(pictures.labels[rows]))
     return Model(

@@ -14,8 +14,8 @@ from tunit.clustering.choice import write_choice_file
 from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import is_rank_zero, largest_of_ranks
-from tunit.errors import NonFiniteError
+from tunit.distributed import copy_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.errors import NonFiniteError, StoreError
 from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
@@ -56,7 +56,10 @@ WITHOUT_COMPILER = (
     "tunit was installed without its C code, so steps on a CPU may take twice as long: install a C compiler "
     "(gcc), then reinstall tunit"
 )
-# Called with the state at regular steps; the values that it returns are added to the metrics of that step.
+# How names of the figures of an evaluation begin in the metrics.
+MEASURED = "evaluation/"
+# Called with the state at regular steps; the values that it returns are added to the metrics of that step. If none of
+# their names begins with MEASURED, a run that resumes at such a step cannot know them, and calls it again.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 
 
@@ -93,6 +96,10 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
         copy_guide(state, expand_home(config.method.guide_from), config)
+        if method.adopt:  # rank 0's result goes to all with the other weights
+            on_rank_zero(partial(method.adopt, state, pictures))
+    if not checkpoints:  # machines of different kinds may have drawn slightly different weights
+        copy_from_rank_zero(state.networks.named().values())
     batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
@@ -143,9 +150,7 @@ def train(
             display.say(f"warning: {warning}", even_if_quiet=warning != WITHOUT_COMPILER)
         try:
             run_steps(training, signals, evaluate, evaluate_every)
-        except (UnwritableError, OSError) as error:
-            if not is_rank_zero():  # other ranks write nothing
-                raise
+        except (UnwritableError, StoreError, OSError) as error:
             raise save_and_explain(training, error) from None
         finally:
             if training.log:
@@ -165,6 +170,8 @@ def run_steps(
         finish_model(training)
     if run.on_nan == "rollback" and training.last_checkpoint is None:
         save(training)  # a rollback needs a checkpoint
+    if state.step and is_evaluation_due(training, evaluate_every):
+        on_rank_zero(partial(measure_if_missed, training, evaluate))
     while state.step < training.config.schedule.steps:
         undecided = training.config.networks.domains == AUTO
         try:
@@ -184,7 +191,7 @@ def after_step(
     received = largest_of_ranks(signals.received or 0)  # all ranks must stop after the same step
     done = state.step == training.config.schedule.steps
     begins = state.step == training.config.schedule.guide_only_until  # G and D start now
-    evaluate_now = evaluate_every and (done or state.step % evaluate_every == 0)
+    evaluate_now = is_evaluation_due(training, evaluate_every)
     draw_samples = done or (settings.sample_every and state.step % settings.sample_every == 0)
     if begins or evaluate_now or draw_samples:
         check_finite(training)
@@ -201,6 +208,20 @@ def after_step(
         on_rank_zero(partial(measure, training, evaluate))
     if received and not done:
         raise Interrupted(received, training.run.path, state.step)
+
+
+def is_evaluation_due(training: Training, every: int) -> bool:
+    """Whether the model is measured after the state's step: every so many steps (0: never), and after the last."""
+    step = training.state.step
+    return every > 0 and (step == training.config.schedule.steps or step % every == 0)
+
+
+def measure_if_missed(training: Training, evaluate: Evaluate | None) -> None:
+    """Make up for an evaluation of the step at which the run resumes, if the log has none: it was interrupted."""
+    rows = rows_of(training.log.path) if training.log and evaluate else []
+    at_step = [row for row in rows if row.get("step") == training.state.step]
+    if not any(name.startswith(MEASURED) for row in at_step for name in row):
+        measure(training, evaluate)
 
 
 def measure(training: Training, evaluate: Evaluate | None) -> None:

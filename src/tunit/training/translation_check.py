@@ -4,6 +4,7 @@ The figures are shares of the mean difference between two pictures of the set, s
 The alarms about G (training/joint_alarms.py) judge by them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,16 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.descent import mixed_precision
-from tunit.methods.inference import evaluating, evenly_spread, for_whole_pictures, in_batches, restyled
+from tunit.methods.inference import (
+    STATISTICS_BATCH,
+    evaluating,
+    evenly_spread,
+    for_whole_pictures,
+    guidance_over,
+    in_batches,
+    pictures_at_a_time,
+    restyled,
+)
 from tunit.methods.state import TrainingState
 
 CANDIDATES = 64  # pictures among which the references are chosen
@@ -47,13 +57,19 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
     networks = state.networks
     guide, generator = networks.guide_average, networks.generator_average
     rows = evenly_spread(len(pictures.names), CANDIDATES)
-    (x,) = in_batches(pictures.images, state.queue.device, CANDIDATES, rows)
-    sources = torch.from_numpy(evenly_spread(len(x), SOURCES)).to(x.device)
-    with for_whole_pictures(guide, [x]), evaluating(generator), mixed_precision(x, config):
-        s = guide(x).style.float()
+    sources = evenly_spread(len(rows), SOURCES)
+    (x,) = in_batches(pictures.images, state.queue.device, SOURCES, rows[sources])
+
+    def candidates() -> Iterator[Tensor]:
+        """All of them up to LARGE px; of larger pictures, as many at a time as fit where a training step fits."""
+        size = min(CANDIDATES, pictures_at_a_time(STATISTICS_BATCH, pictures.images.shape[1]))
+        return in_batches(pictures.images, state.queue.device, size, rows)
+
+    with for_whole_pictures(guide, candidates()), evaluating(generator), mixed_precision(x, config):
+        s = guidance_over(guide, candidates()).style
         styles = [*s[_farthest_apart(s, REFERENCES)], s[sources]]
-        *drawn, rebuilt = (picture.float() for picture in restyled(generator, x[sources], styles))
-    return summary_of(state.step, x[sources], torch.stack(drawn), rebuilt)
+        *drawn, rebuilt = (picture.float() for picture in restyled(generator, x, styles))
+    return summary_of(state.step, x, torch.stack(drawn), rebuilt)
 
 
 def summary_of(step: int, sources: Tensor, drawn: Tensor, rebuilt: Tensor) -> TranslationSummary:

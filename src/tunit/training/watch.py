@@ -43,7 +43,7 @@ from tunit.training.schedule import batch_size_at
 from tunit.training.translation_check import REDRAWN, translation_summary
 
 LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
-ENCODED = 128  # pictures per forward pass of E, of up to 128 px
+LOOKED_AT_ONCE = 128  # pictures per forward pass of E, of up to 128 px
 # Checks may take this share of the training time, estimated in forward passes of E. A training step costs seven of
 # them per picture: two views, a key, and the backward passes of two views, each of which takes as long as two forward
 # passes.
@@ -187,7 +187,7 @@ def output_summary(
     guide = networks.guide_average if warmed_up else networks.guide
     rows = evenly_spread(len(pictures.names), number)
     parts = []
-    size, device = pictures_at_a_time(ENCODED, config.data.image_size), state.queue.device
+    size, device = pictures_at_a_time(LOOKED_AT_ONCE, config.data.image_size), state.queue.device
     with for_whole_pictures(guide, in_batches(pictures.images, device, size, rows)):
         for x in in_batches(pictures.images, device, size, rows):
             with mixed_precision(x, config):

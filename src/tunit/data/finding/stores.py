@@ -13,7 +13,7 @@ from tunit.data.finding.folders import note_of_results
 from tunit.data.finding.found import TOO_LARGE, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, DataError, StoreError
 from tunit.files import RESULTS
 from tunit.printing import shown
 
@@ -112,13 +112,12 @@ def sentences(what: str) -> Iterator[None]:
         raise _unusable(what, error) from error
 
 
-def _unusable(what: str, error: Exception) -> DataError:
+def _unusable(what: str, error: Exception) -> StoreError:
     number = getattr(error, "errno", None)
     why = (
         os.strerror(number)
         if isinstance(number, int) and number in errno.errorcode
         else shown(str(error) or type(error).__name__, 200)
     )
-    return DataError(
-        f"{what} cannot be used ({why}): check the address, the keys and the connection, then give the same command"
-    )
+    remedy = "check the address, the keys and the connection"
+    return StoreError(f"{what} cannot be used ({why})", remedy, f"{remedy}, then give the same command")

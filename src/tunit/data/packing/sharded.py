@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tunit.data.packing.index import Index, Shards, digest_of_bytes
 from tunit.data.packing.places import Place, free_bytes, local_scratch, place_of
 from tunit.data.packing.shard_format import span_of
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, StoreError
 from tunit.printing import shown
 
 CACHE_GB = "TUNIT_SHARD_CACHE_GB"
@@ -78,9 +78,9 @@ class ShardedImages:
         spans = [span_of(self._shards.places[row], self._shards.each, self._index.size) for row in wanted]
         for row, (name, begin, _), data in zip(wanted, spans, self._place.spans(spans), strict=True):
             if digest_of_bytes(data) != self._index.hashes[row]:
-                raise DataError(
-                    f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}: "
-                    "the shards are damaged, or were replaced, so restore or prepare them again"
+                raise StoreError(
+                    f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}",
+                    "the shards are damaged, or were replaced, so restore or prepare them again",
                 )
             for i in targets[row]:
                 found[i] = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
