@@ -228,9 +228,8 @@ def uncompiled() -> Iterator[None]:
     For passes in another mode than those of training: each mode and size needs a graph of its own, and after eight of
     them PyTorch no longer uses compiled code at all, without an error.
     """
-    if (
-        "torch._dynamo" not in sys.modules
-    ):  # nothing is compiled; importing the compiler would take two seconds
+    if "torch._dynamo" not in sys.modules:
+        # Nothing is compiled, and importing the compiler would take two seconds.
         yield
         return
     with torch.compiler.set_stance("force_eager"):

@@ -66,7 +66,7 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
         return in_batches(pictures.images, state.queue.device, size, rows)
 
     with for_whole_pictures(guide, candidates()), evaluating(generator), mixed_precision(x, config):
-        s = guidance_over(guide, candidates()).style
+        s = guidance_over(guide, candidates()).style.to(x.device)
         styles = [*s[_farthest_apart(s, REFERENCES)], s[sources]]
         *drawn, rebuilt = (picture.float() for picture in restyled(generator, x, styles))
     return summary_of(state.step, x, torch.stack(drawn), rebuilt)
